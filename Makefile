@@ -1,0 +1,57 @@
+# `make` alone explains the targets. Each one sets itself up: it needs Python >= 3.11 and make, nothing else.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+
+help: ## Explain the targets
+	@echo "Durable Orders"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
+
+demo: $(READY) ## See the promise kept: an order, a killed worker, a cancellation, a declined card
+	@$(RUN) -m sandbox.demo
+
+sandbox: $(READY) ## Run Temporal, PostgreSQL and stand-ins for Stripe, Resend and the warehouse here
+	@$(RUN) -m sandbox
+
+worker: $(READY) ## Run one worker (needs `make sandbox` in another terminal, or your own .env)
+	@$(RUN) worker.py
+
+api: $(READY) ## Run the HTTP edge: POST /checkout, GET /orders/{id}, POST /orders/{id}/cancel
+	@$(RUN) api.py
+
+check: $(READY) ## Formatting, lint, types, dependency directions: what CI checks
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+test: $(READY) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
+	@$(RUN) -m pytest -n 2 --dist loadgroup
+
+bench: $(READY) ## Measure recovery after a kill and the cost of an order, beside a yardstick
+	@$(RUN) -m bench
+
+lock: $(READY) ## Lock the requirements again after changing pyproject.toml
+	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' pyproject.toml -o requirements/app.txt
+	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' pyproject.toml --group dev -o requirements/dev.txt
+	@echo 'uv==0.13.9' | $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command 'make lock' - -o requirements/uv.txt
+
+clean: ## Remove the virtual environment and the sandbox's state
+	rm -rf $(VENV) .sandbox
+
+$(READY): requirements/dev.txt requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=python3.12, say."; exit 1; }
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(VENV)/bin/uv pip sync --quiet --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
+	@touch $@
+
+.PHONY: help demo sandbox worker api check test bench lock clean
