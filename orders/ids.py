@@ -1,0 +1,64 @@
+"""Every id and idempotency key, made in one place.
+
+Keys name a *business* event (this order's second card), never a Temporal attempt or run: a retry
+must find the first try, and a second run of the same order must find the first run.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+TASK_QUEUE: Final = "orders"
+
+_ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_WORKFLOW_PREFIX: Final = "order-"
+
+
+class InvalidOrderIdError(ValueError):
+    """The text cannot be an order id."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(
+            f"{order_id[:80]!r} is not an order id: 1 to 64 letters, digits, dots, dashes or "
+            "underscores, starting with a letter or digit"
+        )
+
+
+def checked_order_id(order_id: str) -> str:
+    """``order_id`` itself, or ``InvalidOrderIdError``."""
+    if not _ORDER_ID.fullmatch(order_id):
+        raise InvalidOrderIdError(order_id)
+    return order_id
+
+
+def workflow_id(order_id: str) -> str:
+    """The id of the run that carries this order: one order, one run."""
+    return f"{_WORKFLOW_PREFIX}{checked_order_id(order_id)}"
+
+
+def order_id_of(workflow_id: str) -> str | None:
+    """The order a run carries, or None when the run is of another kind."""
+    order_id = workflow_id.removeprefix(_WORKFLOW_PREFIX)
+    is_order = order_id != workflow_id and _ORDER_ID.fullmatch(order_id)
+    return order_id if is_order else None
+
+
+def charge_key(order_id: str, attempt: int) -> str:
+    """Idempotency key of business attempt ``attempt`` (from 1) to charge this order."""
+    return f"order-{order_id}:charge:{attempt}"
+
+
+def undo_refund_key(order_id: str, attempt: int) -> str:
+    """Idempotency key of giving back all that charge ``attempt`` took."""
+    return f"order-{order_id}:charge:{attempt}:undo"
+
+
+def fulfillment_key(order_id: str) -> str:
+    """Idempotency key of asking the warehouse to ship this order."""
+    return f"order-{order_id}:fulfillment"
+
+
+def mail_key(order_id: str, kind: str) -> str:
+    """Idempotency key of the one mail of this ``kind`` that an order may cause."""
+    return f"order-{order_id}:mail:{kind}"

@@ -1,0 +1,96 @@
+"""The states of an order, what may follow which, and how its end is derived from the facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from orders.money import Money
+
+
+class Status(StrEnum):
+    """Where an order stands. The last four are ends."""
+
+    PLACED = "placed"
+    PAID = "paid"
+    FULFILLED = "fulfilled"  # the warehouse has it: the point of no return
+    COMPLETED = "completed"
+    REJECTED = "rejected"  # the shop said no; nothing taken
+    CANCELLED = "cancelled"  # the customer said no; nothing taken
+    REFUNDED = "refunded"  # money was taken and all of it given back
+
+    @property
+    def is_end(self) -> bool:
+        return not FOLLOWS[self]
+
+
+#: Which status may follow which. PLACED → REFUNDED exists because a charge whose answer was lost
+#: may have happened: the order learns of it only while undoing.
+FOLLOWS: Final[dict[Status, frozenset[Status]]] = {
+    Status.PLACED: frozenset(
+        {Status.PAID, Status.REJECTED, Status.CANCELLED, Status.REFUNDED},
+    ),
+    Status.PAID: frozenset({Status.FULFILLED, Status.REFUNDED}),
+    Status.FULFILLED: frozenset({Status.COMPLETED}),
+    Status.COMPLETED: frozenset(),
+    Status.REJECTED: frozenset(),
+    Status.CANCELLED: frozenset(),
+    Status.REFUNDED: frozenset(),
+}
+
+
+class Reason(StrEnum):
+    """Why an order ended early."""
+
+    OUT_OF_STOCK = "out_of_stock"
+    CARD_DECLINED = "card_declined"
+    AUTHENTICATION_REQUIRED = "authentication_required"  # the bank asks for 3-D Secure
+    CANNOT_FULFILL = "cannot_fulfill"  # the warehouse refused
+    CANCELLED = "cancelled"  # somebody asked for it
+    NO_ANSWER = "no_answer"  # a neighbour stayed silent for longer than we wait
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why an order does not go ahead: a code to count, and a sentence to read.
+
+    The sentence never holds personal data: it is written into workflow history.
+    """
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What really happened to an order: the only ground for saying how it ended."""
+
+    taken: Money
+    given_back: Money
+    shipped: bool
+    stop: Stop | None = None
+
+
+class UnsettledError(RuntimeError):
+    """The facts do not add up to an end: money is neither kept for goods nor given back."""
+
+
+def final_status(facts: Facts) -> Status:
+    """How the order ended.
+
+    Raises ``UnsettledError`` while money is held for nothing, or goods are out for no money: such
+    an order has not ended, whatever anybody would like to call it.
+    """
+    kept = facts.taken - facts.given_back
+    if facts.shipped:
+        if kept.amount <= 0:
+            raise UnsettledError(f"shipped, but {facts.given_back} of {facts.taken} was given back")
+        return Status.COMPLETED
+    if kept:
+        raise UnsettledError(f"not shipped, but {kept} was kept")
+    if facts.taken:
+        return Status.REFUNDED
+    if facts.stop is not None and facts.stop.reason is Reason.CANCELLED:
+        return Status.CANCELLED
+    return Status.REJECTED

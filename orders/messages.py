@@ -1,0 +1,265 @@
+"""What the workflow says to its activities and callers, and what they answer.
+
+One frozen message in, one out. An expected answer is a value with a ``kind``; an exception means
+that there was *no answer*. Workflow history keeps these for weeks and shows them to everybody who
+may look into Temporal: ids, amounts and decisions only, no names, addresses or card data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orders.lifecycle import Reason, Status, Stop
+from orders.money import Money
+
+
+@dataclass(frozen=True)
+class OrderRef:
+    """An order, by its id."""
+
+    order_id: str
+
+
+# -- read_order ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OrderSummary:
+    """What orchestration needs to know of an order."""
+
+    order_id: str
+    customer_id: str
+    total: Money
+    status: Status
+
+
+# -- reserve_inventory, release_inventory, update_inventory ----------------------------------------
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """All lines are set aside."""
+
+    kind: Literal["reserved"] = "reserved"
+
+
+@dataclass(frozen=True)
+class OutOfStock:
+    """Not all lines can be had, so none is set aside. ``available`` units of ``sku`` are left."""
+
+    sku: str
+    wanted: int
+    available: int
+    kind: Literal["out_of_stock"] = "out_of_stock"
+
+
+@dataclass(frozen=True)
+class ReservationClosed:
+    """This order's stock was committed or released before: it cannot be reserved again."""
+
+    state: Literal["committed", "released"]
+    kind: Literal["reservation_closed"] = "reservation_closed"
+
+
+ReserveAnswer = Reserved | OutOfStock | ReservationClosed
+
+
+# -- charge_card, refund_card ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Take the order's total. ``attempt`` counts cards tried, from 1, not retries."""
+
+    order_id: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Paid:
+    """The money was taken."""
+
+    payment_id: str
+    amount: Money
+    kind: Literal["paid"] = "paid"
+
+
+@dataclass(frozen=True)
+class Declined:
+    """The bank said no. ``code`` is the provider's decline code."""
+
+    code: str
+    message: str
+    kind: Literal["declined"] = "declined"
+
+
+@dataclass(frozen=True)
+class AuthenticationRequired:
+    """The bank wants the customer to confirm (3-D Secure). Nothing is taken yet."""
+
+    payment_id: str
+    kind: Literal["authentication_required"] = "authentication_required"
+
+
+@dataclass(frozen=True)
+class ChargingClosed:
+    """The order was closed for charging before this charge could begin: nothing was taken."""
+
+    kind: Literal["charging_closed"] = "charging_closed"
+
+
+ChargeAnswer = Paid | Declined | AuthenticationRequired | ChargingClosed
+
+
+@dataclass(frozen=True)
+class ChargesUndone:
+    """What undoing found and did: all that was ever taken, all that has been given back.
+
+    After this the two are equal, and the order can never be charged again.
+    """
+
+    taken: Money
+    given_back: Money
+    kind: Literal["charges_undone"] = "charges_undone"
+
+
+# -- fulfill_order, cancel_fulfillment -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fulfilled:
+    """The warehouse accepted the order and will ship it as these parcels."""
+
+    fulfillment_id: str
+    parcel_ids: tuple[str, ...]
+    kind: Literal["fulfilled"] = "fulfilled"
+
+
+@dataclass(frozen=True)
+class CannotFulfill:
+    """The warehouse will not ship this order."""
+
+    message: str
+    kind: Literal["cannot_fulfill"] = "cannot_fulfill"
+
+
+FulfillAnswer = Fulfilled | CannotFulfill
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """The order will not leave the warehouse, now or later, whether it was accepted or not."""
+
+    kind: Literal["recalled"] = "recalled"
+
+
+@dataclass(frozen=True)
+class AlreadyLeft:
+    """Too late to recall: these parcels are on their way."""
+
+    parcel_ids: tuple[str, ...]
+    kind: Literal["already_left"] = "already_left"
+
+
+RecallAnswer = Recalled | AlreadyLeft
+
+
+# -- send_confirmation_email, send_closing_email ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MailSent:
+    mail_id: str
+    kind: Literal["mail_sent"] = "mail_sent"
+
+
+@dataclass(frozen=True)
+class MailRefused:
+    """The mail service will never send this mail, a wrong address say."""
+
+    message: str
+    kind: Literal["mail_refused"] = "mail_refused"
+
+
+MailAnswer = MailSent | MailRefused
+
+
+# -- record_status ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StatusChange:
+    """The order's row takes ``status``; its history gains a line."""
+
+    order_id: str
+    status: Status
+    stop: Stop | None = None
+
+
+# -- cancel (update) and cancel_order (signal) -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CancelRequest:
+    """Please stop this order. ``by`` is a role or an account id, never a person's name."""
+
+    by: str = "customer"
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The order was stopped and everything undone; ``given_back`` is what the card got back."""
+
+    status: Status
+    given_back: Money
+    kind: Literal["cancelled"] = "cancelled"
+
+
+@dataclass(frozen=True)
+class EndedOtherwise:
+    """The order ended before the cancellation could take hold: see ``status``."""
+
+    status: Status
+    reason: Reason | None = None
+    kind: Literal["ended_otherwise"] = "ended_otherwise"
+
+
+CancelAnswer = Cancelled | EndedOtherwise
+
+
+# -- status (query) and the run's result -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Something keeps failing: ``step`` since ``since`` (ISO 8601, UTC), for the reason given."""
+
+    step: str
+    since: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running order stands, as its workflow knows it."""
+
+    order_id: str
+    status: Status
+    doing: str
+    stop: Stop | None = None
+    cancel_requested: bool = False
+    attention: Attention | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an order ended. ``confirmed`` is False when the mail service refused the mail."""
+
+    order_id: str
+    status: Status
+    taken: Money
+    given_back: Money
+    parcel_ids: tuple[str, ...] = ()
+    stop: Stop | None = None
+    confirmed: bool = True

@@ -1,0 +1,78 @@
+"""Amounts of money: integers in minor units, with their currency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+#: Decimal places of the ISO 4217 currencies that do not have two (ISO 4217 list one, 2024).
+_DECIMALS: Final = {
+    **dict.fromkeys(
+        ["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"], 0
+    ),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+}
+
+
+class CurrencyMismatchError(ValueError):
+    """Two amounts of different currencies were put together."""
+
+
+def decimals(currency: str) -> int:
+    """How many decimal places ``currency`` is written with: 0, 2 or 3."""
+    return _DECIMALS.get(currency, 2)
+
+
+@dataclass(frozen=True, order=False)
+class Money:
+    """``amount`` minor units (cents, yen, fils) of the ISO 4217 ``currency``, in capitals.
+
+    Raises ``ValueError`` for anything that is not a whole number or not three capital letters.
+    """
+
+    amount: int
+    currency: str
+
+    def __post_init__(self) -> None:
+        # Amounts arrive over the wire: a float would lose cents, and True euros is nobody's price.
+        if type(self.amount) is not int:
+            raise ValueError(f"an amount is a whole number of minor units, not {self.amount!r}")
+        if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isupper()):
+            raise ValueError(f"a currency is three capital letters (EUR), not {self.currency!r}")
+
+    def __add__(self, other: Money) -> Money:
+        return Money(self.amount + self._same(other), self.currency)
+
+    def __sub__(self, other: Money) -> Money:
+        return Money(self.amount - self._same(other), self.currency)
+
+    def __mul__(self, quantity: int) -> Money:
+        return Money(self.amount * quantity, self.currency)
+
+    def __lt__(self, other: Money) -> bool:
+        return self.amount < self._same(other)
+
+    def __le__(self, other: Money) -> bool:
+        return self.amount <= self._same(other)
+
+    def __str__(self) -> str:
+        places = decimals(self.currency)
+        sign = "-" if self.amount < 0 else ""
+        digits = str(abs(self.amount)).rjust(places + 1, "0")
+        whole = digits[:-places] if places else digits
+        fraction = f".{digits[-places:]}" if places else ""
+        return f"{sign}{whole}{fraction} {self.currency}"
+
+    def __bool__(self) -> bool:
+        return self.amount != 0
+
+    def _same(self, other: Money) -> int:
+        if other.currency != self.currency:
+            raise CurrencyMismatchError(f"{self} and {other} are of different currencies")
+        return other.amount
+
+
+def total(amounts: Iterable[Money], currency: str) -> Money:
+    """The sum of ``amounts``, zero of ``currency`` when there are none."""
+    return sum(amounts, start=Money(0, currency))

@@ -1,0 +1,113 @@
+"""What a customer ordered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orders.ids import checked_order_id
+from orders.lifecycle import Status
+from orders.money import Money, total
+
+#: Stripe takes at most eight digits for most currencies; far above any basket, below any overflow.
+MAX_QUANTITY = 10_000
+
+
+class InvalidOrderError(ValueError):
+    """The order cannot be accepted as it stands; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """So many of one product, at the price that held when the order was placed."""
+
+    sku: str
+    name: str
+    quantity: int
+    unit_price: Money
+
+    @property
+    def price(self) -> Money:
+        return self.unit_price * self.quantity
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """Who gets the mail and the parcel. Personal data: it stays in the database."""
+
+    name: str
+    email: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order as the database knows it.
+
+    ``payment_method`` is the card provider's token (``pm_…``), never a card number.
+    ``reason`` says why an order ended early, as a code of ``orders.lifecycle.Reason``.
+    """
+
+    id: str
+    customer_id: str
+    recipient: Recipient
+    lines: tuple[Line, ...]
+    total: Money
+    payment_method: str
+    status: Status = Status.PLACED
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Basket:
+    """What a shop asks for: products and quantities, no prices. Prices come from the catalogue.
+
+    Raises ``InvalidOrderError`` when no catalogue could accept it.
+    """
+
+    order_id: str
+    customer_id: str
+    recipient: Recipient
+    quantities: tuple[tuple[str, int], ...]
+    payment_method: str
+
+    def __post_init__(self) -> None:
+        checked_order_id(self.order_id)
+        if not self.quantities:
+            raise InvalidOrderError("an order has at least one line")
+        skus = [sku for sku, _ in self.quantities]
+        if twice := sorted({sku for sku in skus if skus.count(sku) > 1}):
+            raise InvalidOrderError(f"{', '.join(twice)} is there twice: add the quantities up")
+        for sku, quantity in self.quantities:
+            if not 1 <= quantity <= MAX_QUANTITY:
+                raise InvalidOrderError(
+                    f"the quantity of {sku} is {quantity}: it must be from 1 to {MAX_QUANTITY}"
+                )
+
+
+def priced(basket: Basket, catalogue: dict[str, tuple[str, Money]]) -> Order:
+    """The order that ``basket`` becomes at the prices of ``catalogue`` (sku → name, unit price).
+
+    Raises ``InvalidOrderError`` for a product that is not sold, or lines of several currencies.
+    """
+    if unknown := sorted(sku for sku, _ in basket.quantities if sku not in catalogue):
+        raise InvalidOrderError(f"{', '.join(unknown)} is not in the catalogue")
+    lines = tuple(Line(sku, *_named(catalogue[sku], qty)) for sku, qty in basket.quantities)
+    currencies = sorted({line.unit_price.currency for line in lines})
+    if len(currencies) > 1:
+        raise InvalidOrderError(f"one order has one currency, not {' and '.join(currencies)}")
+    to_pay = total((line.price for line in lines), currencies[0])
+    if to_pay.amount <= 0:
+        raise InvalidOrderError(f"there is nothing to charge: the total is {to_pay}")
+    return Order(
+        id=basket.order_id,
+        customer_id=basket.customer_id,
+        recipient=basket.recipient,
+        lines=lines,
+        total=to_pay,
+        payment_method=basket.payment_method,
+    )
+
+
+def _named(product: tuple[str, Money], quantity: int) -> tuple[str, int, Money]:
+    name, unit_price = product
+    return name, quantity, unit_price
