@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-#: Decimal places of the ISO 4217 currencies that do not have two (ISO 4217 list one, 2024).
-_DECIMALS: Final = {
-    **dict.fromkeys(
-        ["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"], 0
-    ),
-    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
-}
+_NO_DECIMALS: Final = frozenset(
+    {
+        *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"),
+        *("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
+    }
+)
+_THREE_DECIMALS: Final = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
 
 
 class CurrencyMismatchError(ValueError):
@@ -20,11 +20,13 @@ class CurrencyMismatchError(ValueError):
 
 
 def decimals(currency: str) -> int:
-    """How many decimal places ``currency`` is written with: 0, 2 or 3."""
-    return _DECIMALS.get(currency, 2)
+    """How many decimal places ``currency`` is written with: 0, 2 or 3 (ISO 4217, list one)."""
+    if currency in _NO_DECIMALS:
+        return 0
+    return 3 if currency in _THREE_DECIMALS else 2
 
 
-@dataclass(frozen=True, order=False)
+@dataclass(frozen=True)
 class Money:
     """``amount`` minor units (cents, yen, fils) of the ISO 4217 ``currency``, in capitals.
 
