@@ -1,0 +1,182 @@
+"""A card provider in memory, with the rules that Stripe keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Final
+
+from orders.money import Money
+from orders.ports import CardCharge, CardRefund, ChargeState, RefusedError
+from tests.fakes.script import Scripted
+
+#: Stripe's test payment methods and how they are declined (docs.stripe.com/testing).
+DECLINES: Final = {
+    "pm_card_visa_chargeDeclined": "generic_decline",
+    "pm_card_visa_chargeDeclinedInsufficientFunds": "insufficient_funds",
+    "pm_card_visa_chargeDeclinedLostCard": "lost_card",
+    "pm_card_visa_chargeDeclinedStolenCard": "stolen_card",
+    "pm_card_visa_chargeDeclinedVelocityLimitExceeded": "card_velocity_exceeded",
+    "pm_card_chargeDeclinedExpiredCard": "expired_card",
+    "pm_card_chargeDeclinedIncorrectCvc": "incorrect_cvc",
+    "pm_card_chargeDeclinedProcessingError": "processing_error",
+}
+NEED_CUSTOMER: Final = frozenset(
+    {
+        "pm_card_authenticationRequired",
+        "pm_card_threeDSecureRequired",
+        "pm_card_threeDSecure2Required",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What a charge was created from."""
+
+    order_id: str
+    attempt: int
+    amount: Money
+    payment_method: str
+
+
+@dataclass(frozen=True)
+class BookedRefund:
+    """A refund in the books."""
+
+    payment_id: str
+    order_id: str
+    refund: CardRefund
+
+
+class InMemoryCards(Scripted):
+    """``orders.ports.Cards`` in memory.
+
+    The books are public: ``charges`` by payment id, ``announced`` (what each was created from),
+    ``refunds`` by key.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.charges: dict[str, CardCharge] = {}
+        self.announced: dict[str, Announced] = {}
+        self.refunds: dict[str, BookedRefund] = {}
+        self._payment_of_key: dict[str, str] = {}
+        self._numbers = count(1)
+
+    # -- what a test asks and does -----------------------------------------------------------------
+
+    def charges_of(self, order_id: str) -> list[CardCharge]:
+        """Every charge of this order, oldest first."""
+        return [self.charges[id_] for id_, a in self.announced.items() if a.order_id == order_id]
+
+    def taken(self, order_id: str) -> int:
+        """Minor units ever captured for this order."""
+        return sum(charge.captured.amount for charge in self.charges_of(order_id))
+
+    def given_back(self, order_id: str) -> int:
+        """Minor units refunded for this order."""
+        return sum(charge.refunded.amount for charge in self.charges_of(order_id))
+
+    def authenticate(self, payment_id: str, *, succeeds: bool = True) -> None:
+        """The customer passes (or fails) 3-D Secure."""
+        charge = self.charges[payment_id]
+        if charge.state is not ChargeState.NEEDS_CUSTOMER:
+            raise ValueError(f"{payment_id} is {charge.state}: it does not wait for the customer")
+        self.charges[payment_id] = (
+            _captured(charge)
+            if succeeds
+            else _declined(charge, "payment_intent_authentication_failure")
+        )
+
+    # -- orders.ports.Cards ------------------------------------------------------------------------
+
+    async def create(
+        self, *, order_id: str, attempt: int, amount: Money, payment_method: str, key: str
+    ) -> CardCharge:
+        asked = Announced(order_id, attempt, amount, payment_method)
+        return await self._play("create", lambda: self._create(asked, key))
+
+    async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
+        return await self._play("confirm", lambda: self._confirm(payment_id))
+
+    async def read(self, payment_id: str) -> CardCharge:
+        return await self._play("read", lambda: self._find(payment_id))
+
+    async def cancel(self, payment_id: str) -> CardCharge:
+        return await self._play("cancel", lambda: self._cancel(payment_id))
+
+    async def refund(
+        self, payment_id: str, amount: Money, *, order_id: str, key: str
+    ) -> CardRefund:
+        return await self._play("refund", lambda: self._refund(payment_id, amount, order_id, key))
+
+    # -- the work ----------------------------------------------------------------------------------
+
+    def _find(self, payment_id: str) -> CardCharge:
+        if payment_id not in self.charges:
+            raise RefusedError(f"there is no payment {payment_id}")
+        return self.charges[payment_id]
+
+    def _create(self, asked: Announced, key: str) -> CardCharge:
+        if known := self._payment_of_key.get(key):
+            if self.announced[known] != asked:
+                raise RefusedError(f"key {key} was used before, with other parameters")
+            return self.charges[known]
+        if not asked.payment_method.startswith("pm_"):
+            raise RefusedError(f"no such payment method: {asked.payment_method}")
+        payment_id = f"pi_{next(self._numbers)}"
+        nothing = replace(asked.amount, amount=0)
+        self._payment_of_key[key] = payment_id
+        self.announced[payment_id] = asked
+        self.charges[payment_id] = CardCharge(
+            payment_id, ChargeState.OPEN, asked.amount, captured=nothing, refunded=nothing
+        )
+        return self.charges[payment_id]
+
+    def _confirm(self, payment_id: str) -> CardCharge:
+        charge = self._find(payment_id)
+        if charge.state is ChargeState.OPEN:
+            method = self.announced[payment_id].payment_method
+            if method in DECLINES:
+                charge = _declined(charge, DECLINES[method])
+            elif method in NEED_CUSTOMER:
+                charge = replace(charge, state=ChargeState.NEEDS_CUSTOMER)
+            else:
+                charge = _captured(charge)
+            self.charges[payment_id] = charge
+        return charge
+
+    def _cancel(self, payment_id: str) -> CardCharge:
+        charge = self._find(payment_id)
+        if charge.state is not ChargeState.CAPTURED:
+            charge = replace(charge, state=ChargeState.CANCELLED)
+            self.charges[payment_id] = charge
+        return charge
+
+    def _refund(self, payment_id: str, amount: Money, order_id: str, key: str) -> CardRefund:
+        charge = self._find(payment_id)
+        if booked := self.refunds.get(key):
+            if (booked.payment_id, booked.refund.amount) != (payment_id, amount):
+                raise RefusedError(f"key {key} was used before, for another refund")
+            return booked.refund
+        left = charge.captured - charge.refunded
+        if amount.amount <= 0 or left < amount:
+            raise RefusedError(f"{amount} cannot be given back: {left} is left of {payment_id}")
+        refund = CardRefund(f"re_{next(self._numbers)}", amount)
+        self.refunds[key] = BookedRefund(payment_id, order_id, refund)
+        self.charges[payment_id] = replace(charge, refunded=charge.refunded + amount)
+        return refund
+
+
+def _captured(charge: CardCharge) -> CardCharge:
+    return replace(charge, state=ChargeState.CAPTURED, captured=charge.amount)
+
+
+def _declined(charge: CardCharge, code: str) -> CardCharge:
+    return replace(
+        charge,
+        state=ChargeState.DECLINED,
+        decline_code=code,
+        message=f"Your card was declined ({code}).",
+    )

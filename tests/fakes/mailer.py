@@ -1,0 +1,47 @@
+"""A mail service in memory, with the rules that Resend keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+
+from orders.messages import MailAnswer, MailRefused, MailSent
+from orders.ports import Mail, RefusedError
+from tests.fakes.script import Scripted
+
+
+@dataclass(frozen=True)
+class SentMail:
+    """A mail that went out."""
+
+    mail_id: str
+    key: str
+    mail: Mail
+
+
+class InMemoryMailer(Scripted):
+    """``orders.ports.Mailer`` in memory. ``sent`` lists what went out, oldest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[SentMail] = []
+        self._refusals: dict[str, str] = {}
+        self._numbers = count(1)
+
+    def refuse(self, address: str, message: str = "the address is not valid") -> None:
+        """No mail to ``address`` is ever accepted."""
+        self._refusals[address] = message
+
+    async def send(self, mail: Mail, *, key: str) -> MailAnswer:
+        return await self._play("send", lambda: self._send(mail, key))
+
+    def _send(self, mail: Mail, key: str) -> MailAnswer:
+        for before in self.sent:
+            if before.key == key:
+                if before.mail != mail:
+                    raise RefusedError(f"key {key} was used before, for another mail")
+                return MailSent(before.mail_id)
+        if mail.to in self._refusals:
+            return MailRefused(self._refusals[mail.to])
+        self.sent.append(SentMail(f"mail_{next(self._numbers)}", key, mail))
+        return MailSent(self.sent[-1].mail_id)

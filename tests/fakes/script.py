@@ -1,0 +1,120 @@
+"""Making an in-memory neighbour misbehave, one call at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from orders.ports import NoAnswerError
+
+T = TypeVar("T")
+
+
+class Gate:
+    """A call that stands still until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self._entered = asyncio.Event()
+        self._released = asyncio.Event()
+
+    async def entered(self) -> None:
+        """Wait until the call has arrived here."""
+        await self._entered.wait()
+
+    def release(self) -> None:
+        """Let the call go on (also when it has not arrived yet)."""
+        self._released.set()
+
+    async def pass_through(self) -> None:
+        self._entered.set()
+        await self._released.wait()
+
+
+@dataclass
+class _Fail:
+    error: Exception
+    times: float
+
+
+@dataclass
+class _LoseAnswer:
+    times: float
+
+
+@dataclass
+class _Hold:
+    where: Literal["before", "after"]
+    gate: Gate = field(default_factory=Gate)
+    times: float = 1
+
+
+_Step = _Fail | _LoseAnswer | _Hold
+
+
+class Scripted:
+    """Plays what a test scripted for a method's next calls, in order; then behaves normally.
+
+    ``calls`` names every call that arrived, in order, whatever became of it.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._steps: dict[str, deque[_Step]] = defaultdict(deque)
+
+    def fail_next(self, method: str, error: Exception, *, times: int = 1) -> None:
+        """The next ``times`` calls do nothing and raise ``error``."""
+        self._plan(method, _Fail(error, times))
+
+    def fail_until_healed(self, method: str, error: Exception) -> None:
+        """Every call does nothing and raises ``error`` until ``heal(method)``."""
+        self._plan(method, _Fail(error, float("inf")))
+
+    def lose_answer_next(self, method: str, *, times: int = 1) -> None:
+        """The next ``times`` calls do their work, and the caller gets ``NoAnswerError``."""
+        self._plan(method, _LoseAnswer(times))
+
+    def hold(self, method: str, *, where: Literal["before", "after"] = "before") -> Gate:
+        """The next call stands still ``before`` or ``after`` its work until ``release()``."""
+        step = _Hold(where)
+        self._plan(method, step)
+        return step.gate
+
+    def heal(self, method: str) -> None:
+        """Forget what is still scripted for ``method``. A call that is held stays held."""
+        self._steps[method].clear()
+
+    def _plan(self, method: str, step: _Step) -> None:
+        if not callable(getattr(self, method, None)):
+            raise AttributeError(f"{type(self).__name__} has no method {method}")
+        self._steps[method].append(step)
+
+    def _next_step(self, method: str) -> _Step | None:
+        steps = self._steps[method]
+        if not steps:
+            return None
+        step = steps[0]
+        step.times -= 1
+        if step.times <= 0:
+            steps.popleft()
+        return step
+
+    async def _play(self, method: str, work: Callable[[], T]) -> T:
+        self.calls.append(method)
+        match self._next_step(method):
+            case _Fail(error=error):
+                raise error
+            case _LoseAnswer():
+                work()
+                raise NoAnswerError(f"{method}: the answer was lost (scripted)")
+            case _Hold(where="before", gate=gate):
+                await gate.pass_through()
+                return work()
+            case _Hold(gate=gate):
+                answer = work()
+                await gate.pass_through()
+                return answer
+            case None:
+                return work()

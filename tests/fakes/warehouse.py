@@ -1,0 +1,85 @@
+"""A warehouse in memory, with the two rules of docs/warehouse-api.md."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from orders.messages import (
+    AlreadyLeft,
+    CannotFulfill,
+    FulfillAnswer,
+    Fulfilled,
+    RecallAnswer,
+    Recalled,
+)
+from orders.ports import RefusedError, ShippingRequest
+from tests.fakes.script import Scripted
+
+
+class InMemoryWarehouse(Scripted):
+    """``orders.ports.Warehouse`` in memory.
+
+    The books are public: ``accepted`` (what it took on, recalled or not), ``cancelled`` and
+    ``left`` (order ids), ``parcels``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accepted: dict[str, Fulfilled] = {}
+        self.requests: dict[str, ShippingRequest] = {}
+        self.cancelled: set[str] = set()
+        self.left: set[str] = set()
+        self._refusals: dict[str, str] = {}
+        self._request_of_key: dict[str, ShippingRequest] = {}
+        self._numbers = count(1)
+
+    # -- what a test asks and does -----------------------------------------------------------------
+
+    @property
+    def parcels(self) -> dict[str, tuple[str, ...]]:
+        """Order id → parcels that have left or will leave. A recalled order has none."""
+        return {
+            order_id: fulfilled.parcel_ids
+            for order_id, fulfilled in self.accepted.items()
+            if order_id not in self.cancelled
+        }
+
+    def refuse(self, order_id: str, message: str) -> None:
+        """The warehouse will not ship this order."""
+        self._refusals[order_id] = message
+
+    def dispatch(self, order_id: str) -> None:
+        """The order's parcels leave: too late for a recall."""
+        if order_id not in self.parcels:
+            raise ValueError(f"the warehouse has nothing to send for order {order_id}")
+        self.left.add(order_id)
+
+    # -- orders.ports.Warehouse --------------------------------------------------------------------
+
+    async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
+        return await self._play("fulfill", lambda: self._fulfill(request, key))
+
+    async def cancel(self, order_id: str) -> RecallAnswer:
+        return await self._play("cancel", lambda: self._cancel(order_id))
+
+    # -- the work ----------------------------------------------------------------------------------
+
+    def _fulfill(self, request: ShippingRequest, key: str) -> FulfillAnswer:
+        order_id = request.order_id
+        if self._request_of_key.setdefault(key, request) != request:
+            raise RefusedError(f"key {key} was used before, for another request")
+        if order_id in self.cancelled:
+            return CannotFulfill(f"order {order_id} was cancelled before")
+        if order_id in self._refusals:
+            return CannotFulfill(self._refusals[order_id])
+        if order_id not in self.accepted:
+            number = next(self._numbers)
+            self.accepted[order_id] = Fulfilled(f"ful_{number}", (f"par_{number}",))
+            self.requests[order_id] = request
+        return self.accepted[order_id]
+
+    def _cancel(self, order_id: str) -> RecallAnswer:
+        if order_id in self.left:
+            return AlreadyLeft(self.accepted[order_id].parcel_ids)
+        self.cancelled.add(order_id)
+        return Recalled()
