@@ -48,6 +48,7 @@ class Reason(StrEnum):
     AUTHENTICATION_REQUIRED = "authentication_required"  # the bank asks for 3-D Secure
     CANNOT_FULFILL = "cannot_fulfill"  # the warehouse refused
     CANCELLED = "cancelled"  # somebody asked for it
+    CLOSED_BEFORE = "closed_before"  # its stock was released by an earlier run
     NO_ANSWER = "no_answer"  # a neighbour stayed silent for longer than we wait
 
 

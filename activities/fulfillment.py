@@ -1,0 +1,44 @@
+"""The warehouse: have an order shipped, or take it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from temporalio import activity
+
+from orders.ids import fulfillment_key
+from orders.messages import AlreadyLeft, FulfillAnswer, Fulfilled, OrderRef, RecallAnswer
+from orders.ports import OrderBook, ShippingRequest, Warehouse
+
+
+@dataclass(frozen=True)
+class FulfillmentActivities:
+    """Conversations with the warehouse."""
+
+    warehouse: Warehouse
+    orders: OrderBook
+
+    @activity.defn
+    async def fulfill_order(self, order: OrderRef) -> FulfillAnswer:
+        """Have the warehouse accept the order, and note the parcels it names."""
+        found = await self.orders.get(order.order_id)
+        request = ShippingRequest(
+            order_id=found.id,
+            recipient=found.recipient,
+            quantities=tuple((line.sku, line.quantity) for line in found.lines),
+        )
+        answer = await self.warehouse.fulfill(request, key=fulfillment_key(found.id))
+        if isinstance(answer, Fulfilled):
+            await self.orders.record_parcels(found.id, answer.parcel_ids)
+        return answer
+
+    @activity.defn
+    async def cancel_fulfillment(self, order: OrderRef) -> RecallAnswer:
+        """Undo of ``fulfill_order``, also when its answer was lost or its request is still under way.
+
+        ``AlreadyLeft`` is the one undo that can be too late: then the order stands.
+        """
+        answer = await self.warehouse.cancel(order.order_id)
+        if isinstance(answer, AlreadyLeft):
+            await self.orders.record_parcels(order.order_id, answer.parcel_ids)
+        return answer

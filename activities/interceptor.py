@@ -1,0 +1,88 @@
+"""What every activity needs and none should repeat: heartbeats, error mapping, its order's id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from orders.ids import order_id_of
+from orders.ports import (
+    IllegalStatusError,
+    LockedOutError,
+    NoAnswerError,
+    NoSuchOrderError,
+    RefusedError,
+)
+
+#: The order that the current task works for, for the log.
+current_order: ContextVar[str | None] = ContextVar("current_order", default=None)
+
+#: ``ApplicationError.type`` of each kind of failure, for the workflow and for alerts.
+NO_ANSWER: Final = "NoAnswer"
+LOCKED_OUT: Final = "LockedOut"
+REFUSED: Final = "Refused"
+NO_SUCH_ORDER: Final = "NoSuchOrder"
+
+#: A wrong key is mended by a person: there is no point in asking every second.
+_LOCKED_OUT_DELAY: Final = timedelta(seconds=30)
+
+
+class ActivityInterceptor(Interceptor):
+    """Installed once on the worker; see ``_Inbound``."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Inbound(next)
+
+
+class _Inbound(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        workflow_id = activity.info().workflow_id or ""
+        token = current_order.set(order_id_of(workflow_id))
+        try:
+            async with _heartbeats():
+                return await super().execute_activity(input)
+        except LockedOutError as error:
+            delay = error.retry_after or _LOCKED_OUT_DELAY
+            raise ApplicationError(str(error), type=LOCKED_OUT, next_retry_delay=delay) from error
+        except NoAnswerError as error:
+            raise ApplicationError(
+                str(error), type=NO_ANSWER, next_retry_delay=error.retry_after
+            ) from error
+        except NoSuchOrderError as error:
+            raise ApplicationError(str(error), type=NO_SUCH_ORDER, non_retryable=True) from error
+        except (RefusedError, IllegalStatusError) as error:
+            raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from error
+        finally:
+            current_order.reset(token)
+
+
+@contextlib.asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Beat three times per heartbeat timeout while the activity runs.
+
+    A heartbeat is how the server notices a dead worker within seconds, and how a cancellation
+    reaches a running activity. An activity shorter than the first beat sends none.
+    """
+    timeout = activity.info().heartbeat_timeout
+    if not timeout:
+        yield
+        return
+    beating = asyncio.create_task(_beat(timeout.total_seconds() / 3))
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def _beat(interval: float) -> None:
+    while True:
+        await asyncio.sleep(interval)
+        activity.heartbeat()

@@ -1,0 +1,42 @@
+"""Mails to the customer, one of each kind per order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from orders import mails
+from orders.ids import mail_key
+from orders.messages import MailAnswer, MailSent, OrderRef
+from orders.ports import Mail, Mailer, OrderBook
+
+
+@dataclass(frozen=True)
+class NotificationActivities:
+    """Conversations with the mail service. A mail never fails or delays an order."""
+
+    mailer: Mailer
+    orders: OrderBook
+
+    @activity.defn
+    async def send_confirmation_email(self, order: OrderRef) -> MailAnswer:
+        """Tell the customer that the order is paid and on its way."""
+        found = await self.orders.get(order.order_id)
+        return await self._send(found.id, "confirmation", mails.confirmation(found))
+
+    @activity.defn
+    async def send_closing_email(self, order: OrderRef) -> MailAnswer:
+        """Tell the customer that the order will not come, why, and what became of the money."""
+        found = await self.orders.get(order.order_id)
+        return await self._send(found.id, "closing", mails.closing(found))
+
+    async def _send(self, order_id: str, kind: str, mail: Mail) -> MailAnswer:
+        answer = await self.mailer.send(mail, key=mail_key(order_id, kind))
+        now = datetime.now(UTC)
+        if isinstance(answer, MailSent):
+            await self.orders.note(order_id, f"{kind}_mailed", now, mail=answer.mail_id)
+        else:
+            await self.orders.note(order_id, f"{kind}_mail_refused", now, why=answer.message)
+        return answer

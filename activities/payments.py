@@ -1,0 +1,139 @@
+"""The card: charge it once, or give everything back."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from temporalio import activity
+
+from orders.ids import charge_key, undo_refund_key
+from orders.messages import (
+    AuthenticationRequired,
+    Charge,
+    ChargeAnswer,
+    ChargesUndone,
+    ChargingClosed,
+    Declined,
+    OrderRef,
+    Paid,
+)
+from orders.money import Money
+from orders.ports import (
+    CardCharge,
+    Cards,
+    ChargeEntry,
+    ChargeState,
+    NoAnswerError,
+    OrderBook,
+    PaymentLedger,
+    RefusedError,
+)
+
+
+@dataclass(frozen=True)
+class PaymentActivities:
+    """Conversations with the card provider, each step written into our own ledger."""
+
+    cards: Cards
+    ledger: PaymentLedger
+    orders: OrderBook
+
+    @activity.defn
+    async def charge_card(self, charge: Charge) -> ChargeAnswer:
+        """Take the order's total from the card, once per business attempt.
+
+        Announce, store the id, then confirm by id: whenever this stops half-way, the next try finds
+        the id and reads the truth back instead of charging again.
+        """
+        key = charge_key(charge.order_id, charge.attempt)
+        entry = await self.ledger.find(charge.order_id, charge.attempt)
+        if entry is None:
+            card = await self._announce(charge, key)
+            if card is None:
+                return ChargingClosed()
+        else:
+            card = await self.cards.read(entry.payment_id)
+        if card.state is ChargeState.OPEN:
+            card = await self.cards.confirm(card.payment_id, key=key)
+        await self.ledger.record(charge.order_id, charge.attempt, card)
+        return _answer(card)
+
+    @activity.defn
+    async def refund_card(self, order: OrderRef) -> ChargesUndone:
+        """Undo every charge of the order, whatever became of it, and let no other begin.
+
+        Closing comes first and takes the lock that opening takes: a ``charge_card`` that lost its
+        worker and still runs somewhere either stored its id before, and is undone here, or will
+        find the order closed and never confirm.
+        """
+        entries = await self.ledger.close(order.order_id)
+        summary = await self.orders.summary(order.order_id)
+        taken = given_back = Money(0, summary.total.currency)
+        for entry in entries:
+            card = await self._undo(entry)
+            taken += card.captured
+            given_back += card.refunded
+        return ChargesUndone(taken=taken, given_back=given_back)
+
+    async def _announce(self, charge: Charge, key: str) -> CardCharge | None:
+        """Create the charge and store its id; None when the order takes no more charges."""
+        order = await self.orders.get(charge.order_id)
+        card = await self.cards.create(
+            order_id=order.id,
+            attempt=charge.attempt,
+            amount=order.total,
+            payment_method=order.payment_method,
+            key=key,
+        )
+        if await self.ledger.open(order.id, charge.attempt, card.payment_id, card.amount):
+            return card
+        # No money moves without a confirmation; cancelling only keeps the provider's list tidy.
+        await self.cards.cancel(card.payment_id)
+        return None
+
+    async def _undo(self, entry: ChargeEntry) -> CardCharge:
+        """Make one charge harmless: cancel what took nothing, refund what did."""
+        card = await self.cards.read(entry.payment_id)
+        if card.state is not ChargeState.CAPTURED and card.state is not ChargeState.CANCELLED:
+            # A declined charge too: a browser that still has its secret could try another card.
+            card = await self.cards.cancel(entry.payment_id)
+        if card.state is ChargeState.CAPTURED:
+            card = await self._refund_rest(entry, card)
+        if card.state not in {ChargeState.CAPTURED, ChargeState.CANCELLED}:
+            raise NoAnswerError(f"{card.payment_id} is still {card.state}: it cannot be undone yet")
+        await self.ledger.record(entry.order_id, entry.attempt, card)
+        return card
+
+    async def _refund_rest(self, entry: ChargeEntry, card: CardCharge) -> CardCharge:
+        """Give back what is left of a captured charge; nothing when all of it went back before."""
+        rest = card.captured - card.refunded
+        if not rest:
+            return card
+        refund = await self.cards.refund(
+            card.payment_id,
+            rest,
+            order_id=entry.order_id,
+            key=undo_refund_key(entry.order_id, entry.attempt),
+        )
+        refunded = dataclasses.replace(card, refunded=card.refunded + refund.amount)
+        await self.ledger.record(entry.order_id, entry.attempt, refunded)
+        await self.ledger.record_refund(entry.order_id, entry.attempt, refund)
+        return refunded
+
+
+def _answer(card: CardCharge) -> ChargeAnswer:
+    """What the state of a charge means to the order."""
+    match card.state:
+        case ChargeState.CAPTURED:
+            return Paid(payment_id=card.payment_id, amount=card.captured)
+        case ChargeState.DECLINED:
+            return Declined(code=card.decline_code, message=card.message)
+        case ChargeState.NEEDS_CUSTOMER:
+            return AuthenticationRequired(payment_id=card.payment_id)
+        case ChargeState.CANCELLED:
+            return ChargingClosed()
+        case ChargeState.HELD:
+            raise RefusedError(f"{card.payment_id} is only held, though it was to be captured")
+        case ChargeState.OPEN | ChargeState.PROCESSING:
+            raise NoAnswerError(f"{card.payment_id} is still {card.state}")

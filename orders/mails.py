@@ -1,0 +1,64 @@
+"""The mails an order causes.
+
+Rendered from the order alone, with no clock: the mail service compares the bytes of a repeated
+request, so the same order must give the same mail every time.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from orders.lifecycle import Reason, Status
+from orders.order import Order
+from orders.ports import Mail
+
+_WHY = {
+    Reason.OUT_OF_STOCK: "something you ordered is no longer in stock",
+    Reason.CARD_DECLINED: "your bank declined the payment",
+    Reason.AUTHENTICATION_REQUIRED: "your bank asked for a confirmation that was not given",
+    Reason.CANNOT_FULFILL: "our warehouse cannot ship it",
+    Reason.CANCELLED: "it was cancelled, as requested",
+    Reason.CLOSED_BEFORE: "it was closed before",
+    Reason.NO_ANSWER: "we ran into a technical problem on our side",
+}
+
+
+def confirmation(order: Order) -> Mail:
+    """The order is paid and handed to the warehouse."""
+    opening = f"Thank you! Order {order.id} is paid and on its way to the parcel service."
+    return _mail(order, "confirmation", f"Order {order.id} is confirmed", opening)
+
+
+def closing(order: Order) -> Mail:
+    """The order ended early: why, and what that means for the customer's money."""
+    why = _WHY[Reason(order.reason)] if order.reason else "it could not be completed"
+    word = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
+    money = (
+        f"We have given {order.total} back to your card; banks take 5 to 10 days to show it."
+        if order.status is Status.REFUNDED
+        else "Nothing was taken from your card."
+    )
+    opening = f"Order {order.id} is {word}: {why}. {money}"
+    return _mail(order, "closing", f"Order {order.id} is {word}", opening)
+
+
+def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:
+    name = order.recipient.name
+    text_lines = [f"  {line.quantity} x {line.name}   {line.price}" for line in order.lines]
+    text = "\n".join(
+        [f"Hello {name},", "", opening, "", *text_lines, "", f"Total: {order.total}", ""]
+    )
+    rows = "".join(
+        f'<tr><td>{line.quantity} &times; {escape(line.name)}</td><td align="right">'
+        f"{escape(str(line.price))}</td></tr>"
+        for line in order.lines
+    )
+    html = (
+        '<!doctype html><html lang="en"><body style="font-family:sans-serif;max-width:36em">'
+        f"<p>Hello {escape(name)},</p><p>{escape(opening)}</p>"
+        f'<table width="100%" cellpadding="4">{rows}<tr><td><b>Total</b></td>'
+        f'<td align="right"><b>{escape(str(order.total))}</b></td></tr></table>'
+        "</body></html>"
+    )
+    tags = (("order", order.id), ("kind", kind))
+    return Mail(to=order.recipient.email, subject=subject, html=html, text=text, tags=tags)
