@@ -34,7 +34,7 @@ class FulfillmentActivities:
 
     @activity.defn
     async def cancel_fulfillment(self, order: OrderRef) -> RecallAnswer:
-        """Undo of ``fulfill_order``, also when its answer was lost or its request is still under way.
+        """Undo of ``fulfill_order``, also when its answer was lost or its request is late.
 
         ``AlreadyLeft`` is the one undo that can be too late: then the order stands.
         """

@@ -13,6 +13,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from activities.failures import LOCKED_OUT, NO_ANSWER, NO_SUCH_ORDER, REFUSED
 from orders.ids import order_id_of
 from orders.ports import (
     IllegalStatusError,
@@ -24,12 +25,6 @@ from orders.ports import (
 
 #: The order that the current task works for, for the log.
 current_order: ContextVar[str | None] = ContextVar("current_order", default=None)
-
-#: ``ApplicationError.type`` of each kind of failure, for the workflow and for alerts.
-NO_ANSWER: Final = "NoAnswer"
-LOCKED_OUT: Final = "LockedOut"
-REFUSED: Final = "Refused"
-NO_SUCH_ORDER: Final = "NoSuchOrder"
 
 #: A wrong key is mended by a person: there is no point in asking every second.
 _LOCKED_OUT_DELAY: Final = timedelta(seconds=30)

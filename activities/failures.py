@@ -1,0 +1,8 @@
+"""``ApplicationError.type`` of each kind of failure, for workflows, alerts and the Web UI."""
+
+from typing import Final
+
+NO_ANSWER: Final = "NoAnswer"
+LOCKED_OUT: Final = "LockedOut"
+REFUSED: Final = "Refused"
+NO_SUCH_ORDER: Final = "NoSuchOrder"

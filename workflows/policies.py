@@ -1,0 +1,131 @@
+"""How long each step is tried, and what happens then. All times are here and nowhere else.
+
+Give up quickly before money moves, slowly after; undoing never gives up; a mail never delays.
+
+A step is tried with its ``quick`` options first. Where it has ``patient`` options, a failure then
+puts the order on the list of what needs attention, and the step is tried on with those.
+
+Short, database-only steps run as *local* activities: they cost no dispatch of their own and one
+history event. Should the database be away for longer than a moment they go on as normal activities,
+so that the waiting is done by the server and not inside a worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from temporalio.common import RetryPolicy
+from temporalio.workflow import (
+    ActivityCancellationType,
+    ActivityConfig,
+    LocalActivityConfig,
+)
+
+#: Beats come every third of it; without one for so long, the worker is taken for dead.
+HEARTBEAT: Final = timedelta(seconds=3)
+
+#: A worker that died keeps its cached runs reserved for this long (default 10 s).
+STICKY_QUEUE: Final = timedelta(seconds=2)
+
+#: A worker that died inside a workflow task blocks that run for this long (default 10 s).
+WORKFLOW_TASK: Final = timedelta(seconds=5)
+
+#: A worker asked to stop lets its activities finish for this long; longer than any HTTP timeout.
+GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How one step is tried: as a local activity or a normal one at first, then patiently.
+
+    ``patient_only_when_locked_out``: any other failure of the quick tries ends the step.
+    """
+
+    quick: ActivityConfig | None = None
+    local: LocalActivityConfig | None = None
+    patient: ActivityConfig | None = None
+    patient_only_when_locked_out: bool = False
+
+
+def _patient(*, give_up_after: timedelta | None) -> ActivityConfig:
+    """Slower and slower up to a minute, until ``give_up_after`` (None: never)."""
+    return ActivityConfig(
+        start_to_close_timeout=timedelta(seconds=30),
+        schedule_to_close_timeout=give_up_after,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=5),
+            backoff_coefficient=2,
+            maximum_interval=timedelta(minutes=1),
+        ),
+        # The default lets the workflow go on while the activity still runs: an undo would race it.
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+
+
+def _quick(*, attempts: int) -> ActivityConfig:
+    """A second, two, four … between ``attempts`` tries of at most 30 s each."""
+    return ActivityConfig(
+        start_to_close_timeout=timedelta(seconds=30),
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_attempts=attempts
+        ),
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+
+
+#: Ten tries within five seconds: a database that restarts is back by then.
+_LOCAL: Final = LocalActivityConfig(
+    start_to_close_timeout=timedelta(seconds=5),
+    schedule_to_close_timeout=timedelta(seconds=8),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=100),
+        backoff_coefficient=2,
+        maximum_interval=timedelta(seconds=1),
+    ),
+)
+
+#: Reading the order and reserving stock: nothing has happened yet, but a database outage is ours,
+#: not the customer's, so the order waits it out.
+DATABASE: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
+
+#: Writing down what happened: never given up, because it did happen.
+RECORD: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=None))
+
+#: Three tries, then the order fails and is undone: the customer is waiting at the checkout. Being
+#: locked out is different: nothing was taken, our key is wrong, and orders survive its rotation.
+CHARGE: Final = Policy(
+    quick=_quick(attempts=3),
+    patient=_patient(give_up_after=timedelta(hours=24)),
+    patient_only_when_locked_out=True,
+)
+
+#: Money is taken: worth hours of waiting for the warehouse before it is given back.
+FULFILL: Final = Policy(
+    quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=6))
+)
+
+#: Undoing never gives up; after six tries in half a minute a person is told.
+UNDO: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
+UNDO_LOCAL: Final = RECORD
+
+#: Between two rounds of an undo that is refused outright, from the first wait to the longest.
+UNDO_AGAIN_FIRST: Final = timedelta(minutes=1)
+UNDO_AGAIN_LONGEST: Final = timedelta(hours=1)
+
+#: The mail service forgets an idempotency key after 24 h: a later try could be a second mail.
+MAIL: Final = Policy(
+    quick=ActivityConfig(
+        start_to_close_timeout=timedelta(seconds=30),
+        schedule_to_close_timeout=timedelta(hours=23),
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=1),
+            backoff_coefficient=2,
+            maximum_interval=timedelta(minutes=10),
+        ),
+    )
+)
