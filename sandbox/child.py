@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import pwd
+import shutil
 import signal
 import sys
 from collections import deque
@@ -72,6 +73,14 @@ class StateLock:
         os.pwrite(fd, str(os.getpid()).encode(), 0)
         self._fd = fd
 
+    def clear(self) -> None:
+        """Remove everything in the directory but the lock, which must be held."""
+        for entry in self._path.parent.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != self._path:
+                entry.unlink()
+
     def release(self) -> None:
         # The file stays: removing it would let two processes hold "the same" lock.
         if self._fd is not None:
@@ -116,6 +125,7 @@ class Child:
         *,
         user: pwd.struct_passwd | None = None,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         """Start the process; its output goes to `log`, which begins anew."""
         with self.log.open("wb") as log:
@@ -125,6 +135,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 env=env,
+                cwd=cwd,
                 user=user.pw_uid if user else None,
                 group=user.pw_gid if user else None,
                 extra_groups=[] if user else None,

@@ -87,14 +87,27 @@ class PostgresServer:
         try:
             await self.child.end_leftover()
             await self._end_unrecorded()
-            self._prepare_directories()
-            if not (self._data / "PG_VERSION").exists():
-                await self._create_cluster()
-            await self._run()
+            try:
+                await self._bring_up()
+            except StartError:
+                # Worth one more time: the processes of a server that was killed may still hold
+                # its memory, or a directory on the way (pytest's) was closed to others again.
+                await self.child.stop()
+                await self._bring_up()
             await self.create_database(DATABASE)
         except BaseException:
             await self.stop()
             raise
+
+    async def wipe(self) -> None:
+        """Empty the state; the server must not be running."""
+        self._lock.take()
+        try:
+            await self.child.end_leftover()
+            await self._end_unrecorded()
+            self._lock.clear()
+        finally:
+            self._lock.release()
 
     async def stop(self) -> None:
         await self.child.stop()
@@ -113,6 +126,12 @@ class PostgresServer:
         trace: TracebackType | None,
     ) -> None:
         await self.stop()
+
+    async def _bring_up(self) -> None:
+        self._prepare_directories()
+        if not (self._data / "PG_VERSION").exists():
+            await self._create_cluster()
+        await self._run()
 
     async def _run(self) -> None:
         command = [str(self._programs / "postgres"), "-D", str(self._data)]

@@ -91,6 +91,15 @@ class TemporalServer:
             await self.stop()
             raise
 
+    async def wipe(self) -> None:
+        """Empty the state; the server must not be running."""
+        self._lock.take()
+        try:
+            await self.child.end_leftover()
+            self._lock.clear()
+        finally:
+            self._lock.release()
+
     async def stop(self) -> None:
         await self.child.stop()
         self._lock.release()

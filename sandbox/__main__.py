@@ -1,0 +1,153 @@
+"""`python -m sandbox`: the outside world on this machine, until Ctrl-C."""
+
+import asyncio
+import shlex
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sandbox import environment
+from sandbox.child import SandboxError
+from sandbox.stack import Sandbox
+
+cli = typer.Typer(add_completion=False, rich_markup_mode="rich")
+# Addresses are folded to fit a terminal, but never in a file or a pipe.
+_console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+
+
+@cli.command()
+def main(
+    *,
+    state: Annotated[
+        Path, typer.Option(envvar="SANDBOX_STATE", help="Where everything is kept between runs.")
+    ] = Path(".sandbox"),
+    temporal_port: Annotated[
+        int, typer.Option(envvar="SANDBOX_TEMPORAL_PORT", help="Temporal's gRPC. 0: any free port.")
+    ] = 7233,
+    ui_port: Annotated[
+        int, typer.Option(envvar="SANDBOX_UI_PORT", help="Temporal's Web UI. 0: any free port.")
+    ] = 8233,
+    world_port: Annotated[
+        int,
+        typer.Option(
+            envvar="SANDBOX_WORLD_PORT",
+            help="The stand-in for Stripe, Resend and the warehouse. 0: any free port.",
+        ),
+    ] = 8300,
+    env_file: Annotated[
+        Path,
+        typer.Option(
+            envvar="SANDBOX_ENV_FILE",
+            help="Where to write the settings for worker.py, client.py and api.py. "
+            "A file that the sandbox did not write is left alone.",
+        ),
+    ] = Path(".env"),
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Forget all orders, workflows and mails first.")
+    ] = False,
+) -> None:
+    """Run the outside world on this machine until Ctrl-C.
+
+    A real Temporal server with its Web UI, a real PostgreSQL, and an HTTP stand-in for Stripe,
+    Resend and the warehouse. What they know is kept in the state directory for the next run.
+    """
+    try:
+        sandbox = Sandbox(state, temporal_port, ui_port, world_port, env_file)
+        asyncio.run(_run(sandbox, env_file, reset=reset))
+    except SandboxError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(str(error))}[/]")
+        raise typer.Exit(1) from None
+
+
+async def _run(sandbox: Sandbox, env_file: Path, *, reset: bool) -> None:
+    asked_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A second Ctrl-C changes nothing: stopping takes a second or two and is bounded anyway.
+        loop.add_signal_handler(number, asked_to_stop.set)
+    stop = asyncio.create_task(asked_to_stop.wait())
+    try:
+        if reset:
+            await sandbox.wipe()
+        began = loop.time()
+        if not await _unless(stop, asyncio.create_task(sandbox.start())):
+            return
+        _announce(sandbox, env_file, loop.time() - began)
+        await _unless(stop, asyncio.create_task(sandbox.ended()))
+        _say("\nStopping …")
+    finally:
+        await sandbox.stop()
+    _say("Stopped. Everything is kept in " + escape(_shown(sandbox.state)) + ".")
+
+
+async def _unless(stop: asyncio.Task[bool], work: asyncio.Task[None]) -> bool:
+    """Do the work unless somebody asks to stop. True when it was done; its errors are raised."""
+    await asyncio.wait({stop, work}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        return False
+    work.result()
+    return True
+
+
+def _announce(sandbox: Sandbox, env_file: Path, seconds: float) -> None:
+    table = Table(title=f"The sandbox is up ({seconds:.1f} s)", title_justify="left")
+    table.add_column("What", style="bold", no_wrap=True)
+    table.add_column("Where", overflow="fold")
+    for what, where in (
+        ("Temporal gRPC", sandbox.temporal_address),
+        ("Temporal Web UI", sandbox.ui_url),
+        ("Inbox", f"{sandbox.world_url}/inbox"),
+        ("Books", f"{sandbox.world_url}/books"),
+        ("Dials", f"{sandbox.world_url}/dials"),
+        ("PostgreSQL", sandbox.database_url),
+        ("State and logs", _shown(sandbox.state)),
+    ):
+        table.add_row(what, escape(where))
+    _say(table)
+    python = _shown(Path(sys.executable))
+    load = f"set -a; . {shlex.quote(_shown(sandbox.shell_file))}; set +a"
+    if not sandbox.env_file_written:
+        _say(
+            f"[yellow]{escape(_shown(env_file))} is yours and was left alone, so it may point "
+            "elsewhere.[/] To use the sandbox in a terminal nevertheless, type there:"
+        )
+        _say(f"  {escape(load)}")
+    elif env_file.absolute() != Path(".env").absolute():
+        _say(f"The settings are in {escape(_shown(env_file))}. In each terminal, first type:")
+        _say(f"  {escape(load)}")
+    elif overridden := environment.overridden(sandbox.environment):
+        _say(
+            f"[yellow]{', '.join(overridden)}[/] in your environment will win over "
+            f"{escape(_shown(env_file))}. To use the sandbox, type in each terminal:"
+        )
+        _say(f"  {escape(load)}")
+    _say("Next, in other terminals:")
+    _say(f"  {escape(python)} worker.py")
+    _say(f"  {escape(python)} client.py place --help")
+    _say("Ctrl-C stops everything here.")
+
+
+def _shown(path: Path) -> str:
+    """As the user would type it: relative when it lies below the working directory."""
+    with suppress(ValueError):
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _say(what: str | Table) -> None:
+    # The terminal may be gone (SIGHUP); that must not keep the parts from being stopped.
+    with suppress(OSError):
+        _console.print(what)
+
+
+if __name__ == "__main__":
+    cli(prog_name="python -m sandbox")

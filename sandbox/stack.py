@@ -1,0 +1,215 @@
+"""All the parts of the sandbox together: started at the same time, watched, stopped.
+
+The class installs no signal handlers and prints nothing; `python -m sandbox` does both.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from sandbox import environment
+from sandbox.child import Child, PartDiedError, StartError, StateLock
+from sandbox.ports import HOST, require_free
+from sandbox.postgres import PostgresServer
+from sandbox.temporal_server import NAMESPACE, TemporalServer
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+_PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Sandbox:
+    """The outside world on one machine: `async with Sandbox(directory) as sandbox`.
+
+    Port 0 means any free one. `write_env` names a `.env` file to write once everything is up.
+    With `durable=False` PostgreSQL no longer waits for the disk: for tests alone.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        temporal_port: int = 0,
+        ui_port: int = 0,
+        world_port: int = 0,
+        write_env: Path | None = None,
+        *,
+        time_skipping: bool = False,
+        durable: bool = True,
+    ) -> None:
+        self.state = state_dir.absolute()
+        self.environment: dict[str, str] = {}
+        self.env_file_written = False
+        self.temporal = TemporalServer(
+            self.state / "temporal",
+            port=temporal_port,
+            ui_port=ui_port,
+            time_skipping=time_skipping,
+        )
+        self.postgres = PostgresServer(self.state / "postgres", durable=durable)
+        self._world: World | None = None
+        self._world_port = world_port
+        self._write_env = write_env
+        self._lock = StateLock(self.state)
+
+    @property
+    def temporal_address(self) -> str:
+        return self.temporal.address
+
+    @property
+    def temporal_binary(self) -> str:
+        return self.temporal.binary
+
+    @property
+    def ui_url(self) -> str:
+        return self.temporal.ui_url
+
+    @property
+    def database_url(self) -> str:
+        return self.postgres.url
+
+    @property
+    def world_url(self) -> str:
+        """Where Stripe, Resend and the warehouse answer, known once the sandbox is up."""
+        if self._world is None:
+            raise RuntimeError("The sandbox was not started")
+        return self._world.url
+
+    @property
+    def shell_file(self) -> Path:
+        """The settings once more, in the state directory, where no file of the user's can be."""
+        return self.state / "env"
+
+    async def start(self) -> None:
+        """Return when every part can be used; otherwise stop all and raise a `SandboxError`."""
+        self._lock.take()
+        try:
+            await _all_or_none(self.temporal.start(), self._start_database(), self._start_world())
+            self.environment = environment.settings(
+                temporal_address=self.temporal_address,
+                namespace=NAMESPACE,
+                ui_url=self.ui_url,
+                database_url=self.database_url,
+                world_url=self.world_url,
+            )
+            environment.write(self.shell_file, self.environment)
+            if self._write_env is not None:
+                self.env_file_written = environment.write(self._write_env, self.environment)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def ended(self) -> None:
+        """Wait until a part ends by itself, and raise the `PartDiedError` that tells which."""
+        children = (self.temporal.child, self.postgres.child)
+        watches = [asyncio.create_task(child.ended()) for child in children]
+        if self._world is not None:
+            watches.append(asyncio.create_task(self._world.wait()))
+        try:
+            await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+        for child in children:
+            if not child.running:
+                raise child.died()
+        raise PartDiedError("The stand-in for Stripe, Resend and the warehouse ended by itself.")
+
+    async def stop(self) -> None:
+        """Stop every part, to the end even when this task is cancelled meanwhile."""
+        stopping = asyncio.create_task(self._stop_parts())
+        cancelled: asyncio.CancelledError | None = None
+        while not stopping.done():
+            try:
+                await asyncio.shield(stopping)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        self._lock.release()
+        if cancelled is not None:
+            raise cancelled
+        stopping.result()
+
+    async def wipe(self) -> None:
+        """Empty the state of every part; the sandbox must not be running."""
+        self._lock.take()
+        try:
+            await self.temporal.wipe()
+            await self.postgres.wipe()
+            world = StateLock(self.state / "world")
+            world.take()
+            world.clear()
+            world.release()
+        finally:
+            self._lock.release()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def _start_database(self) -> None:
+        await self.postgres.start()
+        # The project's own commands, as a deployment runs them.
+        if (_PROJECT / "store" / "__main__.py").exists():
+            await self._run_store("migrate")
+            await self._run_store("seed")
+
+    async def _run_store(self, command: str) -> None:
+        directory = self.state / command
+        directory.mkdir(exist_ok=True)
+        child = Child(f"python -m store {command}", directory)
+        try:
+            await child.end_leftover()
+            await child.start(
+                [sys.executable, "-m", "store", command],
+                env=os.environ | {"DATABASE_URL": self.database_url},
+                cwd=_PROJECT,
+            )
+            await child.ended()
+            if child.exit_code != 0:
+                raise StartError(f"`{child.name}` failed.{child.last_words()}")
+        finally:
+            await child.stop()
+
+    async def _start_world(self) -> None:
+        if self._world_port:
+            require_free(self._world_port, part="the stand-in", setting="--world-port")
+        # Imported while the servers are starting: a web framework takes a while.
+        await asyncio.sleep(0.05)
+        from sandbox.world import World  # noqa: PLC0415
+
+        world = World(self.state / "world", HOST, self._world_port)
+        await world.__aenter__()
+        self._world = world
+
+    async def _stop_parts(self) -> None:
+        world, self._world = self._world, None
+        stops = [self.temporal.stop(), self.postgres.stop()]
+        if world is not None:
+            stops.append(world.__aexit__(None, None, None))
+        for outcome in await asyncio.gather(*stops, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+
+async def _all_or_none(*starts: Coroutine[Any, Any, None]) -> None:
+    """Run all to their end; when one fails, cancel the others and raise its error."""
+    tasks = [asyncio.create_task(start) for start in starts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
