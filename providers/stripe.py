@@ -1,0 +1,194 @@
+"""Stripe, through its own SDK, as the card provider.
+
+One charge is one PaymentIntent: created, its id stored by us, and only then confirmed by that id
+(https://docs.stripe.com/api/payment_intents). An answer that Stripe repeats for an idempotency key
+tells how things were the first time, so it is never believed: the intent is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Self
+
+import httpx
+import stripe
+
+from orders.money import Money, total
+from orders.ports import CardCharge, CardRefund, ChargeState, NoAnswerError, RefusedError
+from providers.stripe_errors import CardDeclinedError, UnexpectedStateError, provider_error
+from providers.stripe_money import to_stripe
+from providers.stripe_objects import (
+    REFUND_KEY,
+    charge_of,
+    has_key,
+    refund_of,
+    refunded_by,
+    was_replayed,
+)
+
+
+class StripeCards:
+    """``orders.ports.Cards`` at Stripe. Belongs to one event loop; close it with ``aclose``.
+
+    ``timeout`` is in seconds, for one question from beginning to end.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        api_base: str = "https://api.stripe.com",
+        timeout: float = 20.0,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        stripe.enable_telemetry = False  # a switch of the SDK's module; it has no other
+        self._timeout = timeout
+        # The SDK's httpx client keeps at most 100 connections, 20 of them idle.
+        self._http = stripe.HTTPXClient(timeout=httpx.Timeout(timeout, connect=connect_timeout))
+        client = stripe.StripeClient(
+            api_key,
+            base_addresses={"api": api_base.rstrip("/")},
+            http_client=self._http,
+            max_network_retries=0,
+        )
+        self._intents = client.v1.payment_intents
+        self._refunds = client.v1.refunds
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.close_async()  # type: ignore[no-untyped-call]  # the SDK's own gap
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def create(
+        self, *, order_id: str, attempt: int, amount: Money, payment_method: str, key: str
+    ) -> CardCharge:
+        stripe_amount, currency = to_stripe(amount)
+        async with self._asking("create a payment"):
+            intent = await self._intents.create_async(
+                {
+                    "amount": stripe_amount,
+                    "currency": currency,
+                    "payment_method": payment_method,
+                    # Other methods send the customer to a page, and nobody is there to go. Since
+                    # version 2026-09-30 of the API this is no longer `payment_method_types`.
+                    "allowed_payment_method_types": ["card"],
+                    "capture_method": "automatic",
+                    "metadata": {"order_id": order_id, "attempt": str(attempt)},
+                },
+                {"idempotency_key": f"{key}:create"},
+            )
+            charge = charge_of(intent)
+        return await self.read(charge.payment_id) if was_replayed(intent) else charge
+
+    async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
+        try:
+            async with self._asking("confirm a payment"):
+                intent = await self._intents.confirm_async(
+                    payment_id, options={"idempotency_key": f"{key}:confirm"}
+                )
+                charge = charge_of(intent)
+        except CardDeclinedError as declined:
+            charge = await self.read(payment_id)
+            if charge.state is ChargeState.OPEN:  # a decline that left no trace on the intent
+                charge = replace(
+                    charge,
+                    state=ChargeState.DECLINED,
+                    decline_code=declined.code,
+                    message=declined.message,
+                )
+            return charge
+        except UnexpectedStateError:
+            charge = await self.read(payment_id)
+            if charge.state is ChargeState.OPEN:
+                raise
+            return charge  # confirmed before, or cancelled: answers, both
+        return await self.read(payment_id) if was_replayed(intent) else charge
+
+    async def read(self, payment_id: str) -> CardCharge:
+        async with self._asking("read a payment"):
+            charge = charge_of(await self._intents.retrieve_async(payment_id))
+        if not charge.captured:
+            return charge
+        async with self._asking("list refunds"):
+            refunded = [refunded_by(refund) for refund in await self._refunds_of(payment_id)]
+            return replace(charge, refunded=total(refunded, charge.amount.currency))
+
+    async def cancel(self, payment_id: str) -> CardCharge:
+        try:
+            async with self._asking("cancel a payment"):
+                # Without a key of ours: cancelling twice is harmless by itself, and under a key
+                # Stripe would repeat a stored 500 for a day.
+                return charge_of(await self._intents.cancel_async(payment_id))
+        except UnexpectedStateError as unexpected:
+            charge = await self.read(payment_id)
+            if charge.state in {ChargeState.CANCELLED, ChargeState.CAPTURED}:
+                return charge
+            # PROCESSING, or it changed between the two questions: neither safe nor taken yet.
+            raise NoAnswerError(
+                f"{payment_id} is {charge.state} and cannot be cancelled just now"
+            ) from unexpected
+
+    async def refund(
+        self, payment_id: str, amount: Money, *, order_id: str, key: str
+    ) -> CardRefund:
+        # Stripe forgets keys after a day and undoing may take longer, so a look comes first.
+        if known := await self._find_refund(payment_id, amount, key):
+            return known
+        stripe_amount, _ = to_stripe(amount)
+        try:
+            async with self._asking("refund a payment"):
+                refund = await self._refunds.create_async(
+                    {
+                        "payment_intent": payment_id,
+                        "amount": stripe_amount,
+                        "metadata": {"order_id": order_id, REFUND_KEY: key},
+                    },
+                    {"idempotency_key": key},
+                )
+                return refund_of(refund)
+        except RefusedError:
+            # Ours may have been made between the look and the request, and took what was left.
+            if known := await self._find_refund(payment_id, amount, key):
+                return known
+            raise
+
+    async def _find_refund(self, payment_id: str, amount: Money, key: str) -> CardRefund | None:
+        async with self._asking("list refunds"):
+            for refund in await self._refunds_of(payment_id):
+                if has_key(refund, key):
+                    known = refund_of(refund)
+                    if known.amount != amount:
+                        raise RefusedError(
+                            f"{known.refund_id} is the refund of this key, and gave {known.amount} "
+                            f"back, not {amount}"
+                        )
+                    return known
+        return None
+
+    async def _refunds_of(self, payment_id: str) -> list[stripe.Refund]:
+        """All refunds of a payment, newest first. A list, since Stripe's search lags behind."""
+        page = await self._refunds.list_async({"payment_intent": payment_id, "limit": 100})
+        return [refund async for refund in page.auto_paging_iter()]
+
+    @asynccontextmanager
+    async def _asking(self, asking: str) -> AsyncIterator[None]:
+        """Bound the time of what is inside, and turn what goes wrong there into our errors."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        except stripe.AuthenticationError as error:
+            raise provider_error(asking, error) from None  # its words quote a part of the key
+        except stripe.StripeError as error:
+            raise provider_error(asking, error) from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
+            raise NoAnswerError(f"Stripe gave no answer ({asking}): {error!r}") from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise NoAnswerError(f"Stripe's answer makes no sense ({asking}): {error!r}") from error
