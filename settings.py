@@ -1,0 +1,146 @@
+"""Settings of the processes: read once from the environment and `.env`, refused when wrong.
+
+Each process reads only what it needs, so that the HTTP edge runs without the Stripe key.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from temporalio.envconfig import ClientConfigProfile
+
+STRIPE_API = "https://api.stripe.com"
+RESEND_API = "https://api.resend.com"
+
+
+class SettingsError(Exception):
+    """Settings are missing or wrong; the message has a line per mistake."""
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("must be an http:// or https:// address")
+    return text.rstrip("/")
+
+
+def _dsn(secret: SecretStr) -> SecretStr:
+    schemes = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+    if not secret.get_secret_value().startswith(schemes):
+        raise ValueError("must be postgresql://user:password@host:5432/database")
+    return secret
+
+
+def _not_blank(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("must not be empty")
+    return value.strip() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_not_blank)]
+Secret = Annotated[SecretStr, BeforeValidator(_not_blank)]
+Url = Annotated[Text, AfterValidator(_url)]
+Dsn = Annotated[Secret, AfterValidator(_dsn)]
+
+
+class _FromEnvironment(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, case_sensitive=False
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings. Raises ``SettingsError``, a sentence per mistake."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
+
+
+class DatabaseSettings(_FromEnvironment):
+    """What a process needs that only talks to PostgreSQL."""
+
+    database_url: Dsn = Field(description="postgresql://user:password@host:5432/database")
+    database_pool_size: int = Field(default=10, ge=1, le=100)
+
+
+class EdgeSettings(DatabaseSettings):
+    """What the HTTP edge and the command line need: PostgreSQL and Temporal (``TEMPORAL_*``)."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8080, ge=0, le=65535)
+    temporal_ui_url: str = "http://localhost:8233"
+
+
+class WorkerSettings(EdgeSettings):
+    """What a worker needs on top: the neighbours it talks to."""
+
+    stripe_api_key: Secret = Field(description="a secret key of your Stripe account, sk_test_…")
+    stripe_api_base: Url = STRIPE_API
+    resend_api_key: Secret = Field(description="an API key of your Resend account, re_…")
+    resend_api_url: Url = RESEND_API
+    mail_from: Text = Field(description="the sender of mails, Shop <orders@your-domain>")
+    fulfillment_url: Url = Field(description="the address of your warehouse's API")
+    fulfillment_api_key: Secret = Field(description="the bearer key of your warehouse's API")
+    #: How many activities one worker runs at a time; more orders than that wait, none is lost.
+    max_concurrent_activities: int = Field(default=100, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _keys_fit_addresses(self) -> Self:
+        key = self.stripe_api_key.get_secret_value()
+        if not key.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+            raise ValueError(
+                "STRIPE_API_KEY must be a secret or restricted key: sk_test_…, sk_live_… or rk_…"
+            )
+        is_live = key.startswith(("sk_live_", "rk_live_"))
+        if is_live and self.stripe_api_base != STRIPE_API:
+            raise ValueError(
+                f"STRIPE_API_KEY is a live key but STRIPE_API_BASE is {self.stripe_api_base}: "
+                "a live key is only ever sent to Stripe. Use a test key, or unset STRIPE_API_BASE"
+            )
+        if not self.resend_api_key.get_secret_value().startswith("re_"):
+            raise ValueError("RESEND_API_KEY must start with re_")
+        if "@" not in self.mail_from:
+            raise ValueError("MAIL_FROM must hold an address: Shop <orders@your-domain>")
+        return self
+
+
+def temporal_profile() -> ClientConfigProfile:
+    """How to reach Temporal: ``TEMPORAL_*`` from the environment and `.env`, or a named profile.
+
+    Understands what Temporal's own tools understand (address, namespace, API key, TLS, profile
+    file): https://docs.temporal.io/develop/environment-configuration. Without any of it,
+    localhost:7233 and the namespace "default".
+    """
+    from_file = {key: value for key, value in dotenv_values(Path(".env")).items() if value}
+    return ClientConfigProfile.load(override_env_vars={**from_file, **os.environ})
+
+
+def _sentence(error: object) -> str:
+    """One mistake as one sentence that names the setting to change."""
+    assert isinstance(error, dict)  # noqa: S101 - pydantic's ErrorDetails is a TypedDict
+    name = str(error["loc"][0]).upper() if error["loc"] else ""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        field = WorkerSettings.model_fields.get(name.lower())
+        what = f": {field.description}" if field and field.description else ""
+        return (
+            f"{name} is not set{what}. Set it in the environment or in .env (see .env.example); "
+            "`make sandbox` writes a .env for trying things out."
+        )
+    return f"{name} {message}." if name else f"{message}."

@@ -1,0 +1,163 @@
+"""The worker process: carries orders, as many side by side as you start. `python worker.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+import logs
+from activities.fulfillment import FulfillmentActivities
+from activities.interceptor import ActivityInterceptor
+from activities.inventory import InventoryActivities
+from activities.notifications import NotificationActivities
+from activities.order_book import OrderBookActivities
+from activities.payments import PaymentActivities
+from connection import UnreachableError, connect
+from orders.ids import TASK_QUEUE
+from orders.ports import Cards, Inventory, Mailer, OrderBook, PaymentLedger, Warehouse
+from providers.fulfillment import HttpWarehouse
+from providers.resend import ResendMailer
+from providers.stripe import StripeCards
+from settings import SettingsError, WorkerSettings, temporal_profile
+from store.database import Database
+from store.inventory import PostgresInventory
+from store.orders import PostgresOrderBook
+from store.payments import PostgresPaymentLedger
+from workflows import policies
+from workflows.order import OrderWorkflow
+from workflows.runner import RUNNER
+
+log = logging.getLogger("worker")
+
+T = TypeVar("T")
+
+
+def order_worker(
+    client: Client,
+    *,
+    cards: Cards,
+    ledger: PaymentLedger,
+    warehouse: Warehouse,
+    mailer: Mailer,
+    inventory: Inventory,
+    orders: OrderBook,
+    max_concurrent_activities: int = 100,
+) -> Worker:
+    """A worker for the "orders" queue that talks to these neighbours."""
+    payments = PaymentActivities(cards, ledger, orders)
+    fulfillment = FulfillmentActivities(warehouse, orders)
+    notifications = NotificationActivities(mailer, orders)
+    stock = InventoryActivities(inventory)
+    book = OrderBookActivities(orders)
+    return Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[OrderWorkflow],
+        workflow_runner=RUNNER,
+        activities=[
+            book.read_order,
+            book.record_status,
+            stock.reserve_inventory,
+            stock.release_inventory,
+            stock.update_inventory,
+            payments.charge_card,
+            payments.refund_card,
+            fulfillment.fulfill_order,
+            fulfillment.cancel_fulfillment,
+            notifications.send_confirmation_email,
+            notifications.send_closing_email,
+        ],
+        interceptors=[ActivityInterceptor()],
+        max_concurrent_activities=max_concurrent_activities,
+        sticky_queue_schedule_to_start_timeout=policies.STICKY_QUEUE,
+        graceful_shutdown_timeout=policies.GRACEFUL_SHUTDOWN,
+    )
+
+
+@contextlib.asynccontextmanager
+async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Worker]:
+    """The worker with the real neighbours that ``settings`` name; they are closed after it."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database(settings.database_url.get_secret_value(), settings.database_pool_size)
+        )
+        cards = await stack.enter_async_context(
+            StripeCards(
+                settings.stripe_api_key.get_secret_value(), api_base=settings.stripe_api_base
+            )
+        )
+        mailer = await stack.enter_async_context(
+            ResendMailer(
+                settings.resend_api_key.get_secret_value(),
+                sender=settings.mail_from,
+                api_url=settings.resend_api_url,
+            )
+        )
+        warehouse = await stack.enter_async_context(
+            HttpWarehouse(settings.fulfillment_url, settings.fulfillment_api_key.get_secret_value())
+        )
+        yield order_worker(
+            client,
+            cards=cards,
+            ledger=PostgresPaymentLedger(database),
+            warehouse=warehouse,
+            mailer=mailer,
+            inventory=PostgresInventory(database),
+            orders=PostgresOrderBook(database),
+            max_concurrent_activities=settings.max_concurrent_activities,
+        )
+
+
+async def run(settings: WorkerSettings) -> None:
+    """Work until SIGTERM or SIGINT, then let what is in flight finish."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    client = await _unless(stop, connect(temporal_profile(), patience=None))
+    if client is None:
+        return
+    async with composed(settings, client) as worker, worker:
+        log.info("ready: working on the queue %r", TASK_QUEUE)
+        await stop.wait()
+        log.info("stopping: letting activities in flight finish")
+    log.info("stopped")
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of ``work``, or None when asked to stop before there was one."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return await working
+    working.cancel()
+    await asyncio.wait([working])
+    return None
+
+
+def main() -> int:
+    try:
+        settings = WorkerSettings.load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a sentence for the person who started it
+        return 1
+    logs.set_up(settings.log_level, settings.log_format)
+    try:
+        asyncio.run(run(settings))
+    except UnreachableError as error:
+        log.critical("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
