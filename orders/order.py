@@ -108,6 +108,17 @@ def priced(basket: Basket, catalogue: dict[str, tuple[str, Money]]) -> Order:
     )
 
 
+def placed_from(order: Order, basket: Basket) -> bool:
+    """Whether ``order`` is what ``basket`` became, whatever the catalogue says today."""
+    return (
+        order.id == basket.order_id
+        and order.customer_id == basket.customer_id
+        and order.recipient == basket.recipient
+        and order.payment_method == basket.payment_method
+        and {line.sku: line.quantity for line in order.lines} == dict(basket.quantities)
+    )
+
+
 def _named(product: tuple[str, Money], quantity: int) -> tuple[str, int, Money]:
     name, unit_price = product
     return name, quantity, unit_price

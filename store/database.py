@@ -1,0 +1,162 @@
+"""The door to PostgreSQL: one engine, transactions, and what its failures mean to the domain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import asyncpg  # type: ignore[import-untyped]
+from sqlalchemy import URL, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from orders.ports import LockedOutError, NoAnswerError, ProviderError, RefusedError
+
+# asyncpg's names for what other drivers call otherwise, and what it takes besides.
+_RENAMED: Final = {"sslmode": "ssl", "connect_timeout": "timeout"}
+_TAKEN: Final = frozenset({"host", "port", "ssl", "timeout", "prepared_statement_cache_size"})
+
+# SQLSTATE: classes and codes, see appendix A of the PostgreSQL manual.
+_WRONG_REQUEST: Final = ("22", "23", "42", "P0")  # data, constraint, syntax, raised by a trigger
+_LOCKED_OUT: Final = ("28", "42501")
+_NOT_MIGRATED: Final = ("42P01", "42703")
+UNIQUE_VIOLATION: Final = "23505"
+FOREIGN_KEY_VIOLATION: Final = "23503"
+
+
+class InvalidDatabaseUrlError(ValueError):
+    """The text is not the address of a PostgreSQL database; the message says why."""
+
+
+def asyncpg_url(url: str) -> URL:
+    """The address for SQLAlchemy with asyncpg, from ``postgresql://`` or ``postgresql+…://``.
+
+    ``?host=/directory`` names a unix socket. Raises ``InvalidDatabaseUrlError``, which never
+    repeats the address: it may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise InvalidDatabaseUrlError(
+            "the database address cannot be read: postgresql://user:password@host:5432/name"
+        ) from None
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise InvalidDatabaseUrlError(
+            f"the database address begins with {parsed.drivername}://, not with postgresql://"
+        )
+    query = {_RENAMED.get(name, name): value for name, value in parsed.query.items()}
+    if unknown := sorted(query.keys() - _TAKEN):
+        raise InvalidDatabaseUrlError(
+            f"asyncpg does not know {', '.join(unknown)} in the database address"
+        )
+    return parsed.set(drivername="postgresql+asyncpg", query=query)
+
+
+class Database:
+    """One pool of connections. ``connect`` makes it; ``close`` ends it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._snapshot = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """All or nothing: committed at the end of the block, rolled back by an exception.
+
+        Raises ``NoAnswerError`` when the outcome is unknown (also when the commit itself got no
+        answer), ``RefusedError`` when the database refuses what it was asked.
+        """
+        with _in_the_domains_words():
+            async with self.engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[AsyncConnection]:
+        """For a single statement, which is a transaction by itself: one round trip, not three."""
+        with _in_the_domains_words():
+            async with self._autocommit.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """For reading with several statements: all see the database at the same moment."""
+        with _in_the_domains_words():
+            async with self._snapshot.begin() as connection:
+                yield connection
+
+    async def healthy(self) -> bool:
+        """Whether the database answers."""
+        try:
+            async with self.statement() as connection:
+                await connection.execute(select(1))
+        except ProviderError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def connect(
+    url: str, *, pool_size: int = 10, connect_timeout: float = 5, statement_timeout: float = 20
+) -> Database:
+    """A pool of at most ``pool_size`` connections, opened when needed; times in seconds.
+
+    Raises ``InvalidDatabaseUrlError``; whether the database is there shows at the first use.
+    """
+    return Database(
+        create_async_engine(
+            asyncpg_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=connect_timeout + statement_timeout,
+            # A restarted database costs a ping here, not one of the three tries of a charge.
+            pool_pre_ping=True,
+            # Parameters are names and addresses: they belong into no log and no workflow history.
+            hide_parameters=True,
+            connect_args={
+                "timeout": connect_timeout,
+                "command_timeout": statement_timeout,
+                "server_settings": {
+                    "application_name": "durable-orders",
+                    "TimeZone": "UTC",
+                    # A frozen worker must not keep an order's row locked for ever.
+                    "idle_in_transaction_session_timeout": "60s",
+                },
+            },
+        )
+    )
+
+
+def sqlstate(error: BaseException) -> str:
+    """PostgreSQL's code of what went wrong, empty when PostgreSQL said nothing."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(original, "sqlstate", None) or ""
+
+
+@contextmanager
+def _in_the_domains_words() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        # Not chained: PostgreSQL's details quote whole rows, and Temporal keeps the whole chain.
+        raise _meaning(error) from None
+
+
+def _meaning(error: Exception) -> ProviderError:
+    code = sqlstate(error)
+    if code in _NOT_MIGRATED:
+        return NoAnswerError("the database lacks a table or column: python -m store migrate")
+    if code.startswith(_LOCKED_OUT):
+        return LockedOutError(f"the database does not let us in ({code})")
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+    if code.startswith(_WRONG_REQUEST) or isinstance(cause, asyncpg.DataError):
+        constraint = getattr(cause, "constraint_name", None)
+        what = f"against {constraint}" if constraint else f"{type(cause).__name__} {code}".strip()
+        return RefusedError(f"the database refuses this: {what}")
+    return NoAnswerError(f"the database gave no answer: {type(cause).__name__} {code}".strip())

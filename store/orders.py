@@ -1,0 +1,172 @@
+"""Orders, their status and history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.lifecycle import FOLLOWS, Status, Stop
+from orders.messages import OrderSummary
+from orders.money import Money
+from orders.order import Basket, Order, placed_from, priced
+from orders.ports import (
+    IllegalStatusError,
+    NoSuchOrderError,
+    OrderExistsError,
+    RefusedError,
+)
+from orders.views import OrderView
+from store.database import Database
+from store.history import history_line
+from store.rows import new_lines, new_order, read_order, read_view
+from store.tables import orders, parcels, products
+
+
+class PostgresOrderBook:
+    """``orders.ports.OrderBook`` in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def place(self, basket: Basket, now: datetime) -> Order:
+        """Price the basket from the catalogue and keep it as a new order.
+
+        The same basket again returns the order that exists, at the prices it was placed at. Raises
+        ``InvalidOrderError`` or ``OrderExistsError``.
+        """
+        async with self._database.transaction() as connection:
+            if known := await read_order(connection, basket.order_id):
+                return _same(known, basket)
+            order = priced(basket, await _catalogue(connection, basket))
+            is_new = await connection.scalar(new_order(order, now))
+            if is_new is None:
+                # Somebody placed it since we looked; the insert has waited for their commit.
+                placed = await read_order(connection, basket.order_id)
+                if placed is None:
+                    raise NoSuchOrderError(basket.order_id)
+                return _same(placed, basket)
+            await connection.execute(new_lines(order))
+            await connection.execute(
+                history_line(order.id, "order_placed", {"total": str(order.total)}, now)
+            )
+            return order
+
+    async def get(self, order_id: str) -> Order:
+        """The order. Raises ``NoSuchOrderError``."""
+        async with self._database.statement() as connection:
+            order = await read_order(connection, order_id)
+        if order is None:
+            raise NoSuchOrderError(order_id)
+        return order
+
+    async def summary(self, order_id: str) -> OrderSummary:
+        """The order without personal data. Raises ``NoSuchOrderError``."""
+        columns = (orders.c.customer_id, orders.c.total, orders.c.currency, orders.c.status)
+        async with self._database.statement() as connection:
+            found = await connection.execute(select(*columns).where(orders.c.id == order_id))
+        row = found.one_or_none()
+        if row is None:
+            raise NoSuchOrderError(order_id)
+        return OrderSummary(
+            order_id=order_id,
+            customer_id=row.customer_id,
+            total=Money(row.total, row.currency),
+            status=Status(row.status),
+        )
+
+    async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
+        """Give the order this status and write it into its history; again is a no-op.
+
+        Raises ``NoSuchOrderError`` or ``IllegalStatusError``.
+        """
+        async with self._database.transaction() as connection:
+            known = await connection.scalar(
+                select(orders.c.status)
+                .where(orders.c.id == order_id)
+                .with_for_update(key_share=True)
+            )
+            if known is None:
+                raise NoSuchOrderError(order_id)
+            if known == status:
+                return
+            if status not in FOLLOWS[Status(known)]:
+                raise IllegalStatusError(f"order {order_id} is {known}: it cannot become {status}")
+            detail = {"reason": str(stop.reason), "message": stop.message} if stop else {}
+            changes: dict[str, Any] = {"status": status, "updated_at": now}
+            if stop:
+                changes |= {"reason": stop.reason, "reason_message": stop.message}
+            line = history_line(order_id, f"order_{status}", detail, now).cte("line")
+            await connection.execute(
+                update(orders).where(orders.c.id == order_id).values(changes).add_cte(line)
+            )
+
+    async def record_parcels(
+        self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
+    ) -> None:
+        """Note the parcels the warehouse named, once.
+
+        Raises ``NoSuchOrderError``, and ``RefusedError`` when other parcels were named before, or
+        one of these belongs to another order.
+        """
+        async with self._database.transaction() as connection:
+            row = (
+                await connection.execute(
+                    select(orders.c.fulfillment_id)
+                    .where(orders.c.id == order_id)
+                    .with_for_update(key_share=True)
+                )
+            ).one_or_none()
+            if row is None:
+                raise NoSuchOrderError(order_id)
+            if row.fulfillment_id is not None:
+                known = await connection.scalars(
+                    select(parcels.c.parcel_id).where(parcels.c.order_id == order_id)
+                )
+                if row.fulfillment_id != fulfillment_id or set(known) != set(parcel_ids):
+                    raise RefusedError(f"order {order_id} was fulfilled as {row.fulfillment_id}")
+                return
+            await connection.execute(
+                update(orders).where(orders.c.id == order_id).values(fulfillment_id=fulfillment_id)
+            )
+            if parcel_ids:
+                rows = [{"parcel_id": parcel, "order_id": order_id} for parcel in parcel_ids]
+                await connection.execute(insert(parcels).values(rows))
+            detail = {"fulfillment_id": fulfillment_id, "parcels": ", ".join(parcel_ids)}
+            await connection.execute(history_line(order_id, "parcels_named", detail))
+
+    async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
+        """Add a line to the order's history, once per event and detail.
+
+        Raises ``NoSuchOrderError``.
+        """
+        async with self._database.transaction() as connection:
+            found = await connection.scalar(select(orders.c.id).where(orders.c.id == order_id))
+            if found is None:
+                raise NoSuchOrderError(order_id)
+            await connection.execute(history_line(order_id, event, detail, now))
+
+    async def view(self, order_id: str) -> OrderView:
+        """Everything a person may want to see of an order. Raises ``NoSuchOrderError``."""
+        async with self._database.snapshot() as connection:
+            view = await read_view(connection, order_id)
+        if view is None:
+            raise NoSuchOrderError(order_id)
+        return view
+
+
+async def _catalogue(connection: AsyncConnection, basket: Basket) -> dict[str, tuple[str, Money]]:
+    rows = await connection.execute(
+        select(products.c.sku, products.c.name, products.c.price, products.c.currency).where(
+            products.c.sku.in_([sku for sku, _ in basket.quantities])
+        )
+    )
+    return {row.sku: (row.name, Money(row.price, row.currency)) for row in rows}
+
+
+def _same(known: Order, basket: Basket) -> Order:
+    if not placed_from(known, basket):
+        raise OrderExistsError(basket.order_id)
+    return known

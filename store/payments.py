@@ -1,0 +1,237 @@
+"""Our own books of charges and refunds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.charging import BookedCharge
+from orders.money import Money
+from orders.ports import (
+    CardCharge,
+    CardRefund,
+    ChargeEntry,
+    ChargeState,
+    NoSuchOrderError,
+    RefusedError,
+)
+from store.database import Database
+from store.history import history_line
+from store.tables import orders, payments, refunds
+
+
+class PostgresPaymentLedger:
+    """``orders.ports.PaymentLedger`` in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, order_id: str, attempt: int) -> ChargeEntry | None:
+        """What we know of this attempt, None when its id was never stored."""
+        async with self._database.statement() as connection:
+            row = (
+                await connection.execute(
+                    select(payments).where(
+                        payments.c.order_id == order_id, payments.c.attempt == attempt
+                    )
+                )
+            ).one_or_none()
+        return None if row is None else _entry(row)
+
+    async def open(self, order_id: str, attempt: int, payment_id: str, amount: Money) -> bool:
+        """Store the provider's id *before* the charge is confirmed.
+
+        False when the order is closed for charging, even if this id was stored before: whoever
+        closed it is undoing the charge. Raises ``NoSuchOrderError``, and ``RefusedError`` for
+        another id or amount for the same attempt, an amount that is not the order's total, or a
+        second live charge.
+        """
+        async with self._database.transaction() as connection:
+            order = (
+                await connection.execute(
+                    select(orders.c.charging_closed_at, orders.c.total, orders.c.currency)
+                    .where(orders.c.id == order_id)
+                    .with_for_update(key_share=True)
+                )
+            ).one_or_none()
+            if order is None:
+                raise NoSuchOrderError(order_id)
+            if order.charging_closed_at is not None:
+                return False
+            total = Money(order.total, order.currency)
+            if amount != total:
+                raise RefusedError(f"order {order_id} costs {total}: no charge of {amount}")
+            entry = insert(payments).values(
+                order_id=order_id,
+                attempt=attempt,
+                payment_id=payment_id,
+                amount=amount.amount,
+                currency=amount.currency,
+                state=ChargeState.OPEN,
+            )
+            is_new = await connection.scalar(
+                entry.on_conflict_do_nothing(index_elements=["order_id", "attempt"]).returning(
+                    payments.c.attempt
+                )
+            )
+            if is_new is None:
+                stored = await _lock(connection, order_id, attempt)
+                if stored.payment_id != payment_id:
+                    raise RefusedError(
+                        f"charge {attempt} of order {order_id} is {stored.payment_id}, "
+                        f"not {payment_id}"
+                    )
+                return True
+            await connection.execute(_line(order_id, attempt, payment_id, ChargeState.OPEN))
+            return True
+
+    async def record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
+        """Bring our entry up to what the provider says; old news changes nothing.
+
+        The rule is ``orders.charging.BookedCharge.told``. Raises ``RefusedError`` for a charge that
+        was never opened, or that is not the one that was.
+        """
+        async with self._database.transaction() as connection:
+            row = await _lock(connection, order_id, attempt)
+            if row.payment_id != charge.payment_id:
+                raise RefusedError(
+                    f"charge {attempt} of order {order_id} is {row.payment_id}, "
+                    f"not {charge.payment_id}"
+                )
+            known = BookedCharge(
+                state=ChargeState(row.state),
+                captured=Money(row.captured, row.currency),
+                refunded=Money(row.refunded, row.currency),
+                decline_code=row.decline_code,
+            )
+            booked = known.told(charge)
+            if booked == known:
+                return
+            await connection.execute(
+                update(payments)
+                .where(payments.c.order_id == order_id, payments.c.attempt == attempt)
+                .values(
+                    state=booked.state,
+                    captured=booked.captured.amount,
+                    refunded=booked.refunded.amount,
+                    decline_code=booked.decline_code,
+                    updated_at=func.now(),
+                )
+            )
+            if booked.state is not known.state:
+                await connection.execute(
+                    _line(order_id, attempt, charge.payment_id, booked.state, booked.decline_code)
+                )
+
+    async def close(self, order_id: str) -> list[ChargeEntry]:
+        """Let no further charge begin; returns every attempt there was, oldest first.
+
+        Raises ``NoSuchOrderError``.
+        """
+        async with self._database.transaction() as connection:
+            closed = await connection.scalar(
+                update(orders)
+                .where(orders.c.id == order_id)
+                .values(charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()))
+                .returning(orders.c.id)
+            )
+            if closed is None:
+                raise NoSuchOrderError(order_id)
+            await connection.execute(history_line(order_id, "charging_closed"))
+            # A statement of its own, begun after the lock was got: one that began before would not
+            # see the charge that another transaction opened while we waited for the lock.
+            rows = await connection.execute(
+                select(payments).where(payments.c.order_id == order_id).order_by(payments.c.attempt)
+            )
+            return [_entry(row) for row in rows]
+
+    async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
+        """Note money given back, once per refund id.
+
+        Raises ``RefusedError`` for a charge that was never opened, for more than our books say was
+        captured, and for a refund id that means something else already.
+        """
+        async with self._database.transaction() as connection:
+            payment = await _lock(connection, order_id, attempt)
+            if refund.amount.currency != payment.currency:
+                raise RefusedError(f"{payment.payment_id} was not charged in {refund.amount}")
+            is_new = await connection.scalar(
+                insert(refunds)
+                .values(
+                    refund_id=refund.refund_id,
+                    order_id=order_id,
+                    attempt=attempt,
+                    amount=refund.amount.amount,
+                )
+                .on_conflict_do_nothing(index_elements=["refund_id"])
+                .returning(refunds.c.refund_id)
+            )
+            if is_new is None:
+                await _check_same_refund(connection, order_id, attempt, refund)
+                return
+            # The provider's word may have counted this refund already (``record``): not added to,
+            # but raised to the sum of the refunds we know one by one.
+            known = await connection.scalar(
+                select(func.sum(refunds.c.amount)).where(
+                    refunds.c.order_id == order_id, refunds.c.attempt == attempt
+                )
+            )
+            await connection.execute(
+                update(payments)
+                .where(payments.c.order_id == order_id, payments.c.attempt == attempt)
+                .values(
+                    refunded=func.greatest(payments.c.refunded, int(known or 0)),
+                    updated_at=func.now(),
+                )
+            )
+            detail = {"refund_id": refund.refund_id, "amount": str(refund.amount)}
+            await connection.execute(
+                history_line(order_id, "payment_refunded", {"attempt": str(attempt)} | detail)
+            )
+
+
+async def _lock(connection: AsyncConnection, order_id: str, attempt: int) -> Row[Any]:
+    row = (
+        await connection.execute(
+            select(payments)
+            .where(payments.c.order_id == order_id, payments.c.attempt == attempt)
+            .with_for_update(key_share=True)
+        )
+    ).one_or_none()
+    if row is None:
+        raise RefusedError(f"charge {attempt} of order {order_id} was never opened")
+    return row
+
+
+async def _check_same_refund(
+    connection: AsyncConnection, order_id: str, attempt: int, refund: CardRefund
+) -> None:
+    stored = (
+        await connection.execute(select(refunds).where(refunds.c.refund_id == refund.refund_id))
+    ).one()
+    if (stored.order_id, stored.attempt, stored.amount) != (
+        order_id,
+        attempt,
+        refund.amount.amount,
+    ):
+        raise RefusedError(f"refund {refund.refund_id} is in the books with another meaning")
+
+
+def _entry(row: Row[Any]) -> ChargeEntry:
+    return ChargeEntry(
+        order_id=row.order_id,
+        attempt=row.attempt,
+        payment_id=row.payment_id,
+        amount=Money(row.amount, row.currency),
+        state=ChargeState(row.state),
+    )
+
+
+def _line(order_id: str, attempt: int, payment_id: str, state: ChargeState, code: str = "") -> Any:
+    detail = {"attempt": str(attempt), "payment_id": payment_id}
+    if code:
+        detail["code"] = code
+    return history_line(order_id, f"payment_{state}", detail)
