@@ -27,7 +27,7 @@ from providers.fulfillment import HttpWarehouse
 from providers.resend import ResendMailer
 from providers.stripe import StripeCards
 from settings import SettingsError, WorkerSettings, temporal_profile
-from store.database import Database
+from store import database as store
 from store.inventory import PostgresInventory
 from store.orders import PostgresOrderBook
 from store.payments import PostgresPaymentLedger
@@ -86,9 +86,10 @@ def order_worker(
 async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Worker]:
     """The worker with the real neighbours that ``settings`` name; they are closed after it."""
     async with contextlib.AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
-            Database(settings.database_url.get_secret_value(), settings.database_pool_size)
+        database = store.connect(
+            settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
         )
+        stack.push_async_callback(database.close)
         cards = await stack.enter_async_context(
             StripeCards(
                 settings.stripe_api_key.get_secret_value(), api_base=settings.stripe_api_base
