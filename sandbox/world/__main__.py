@@ -1,0 +1,24 @@
+"""`python -m sandbox.world STATE [--host H] [--port P]`: the outside world as a process."""
+
+import argparse
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from sandbox.world.server import World
+
+
+async def _run(state: Path, host: str, port: int) -> None:
+    async with World(state, host, port) as world:
+        print(f"The outside world is at {world.url}", flush=True)
+        await world.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Stripe, Resend and a warehouse on one port.")
+    parser.add_argument("state", type=Path, help="a directory that keeps what happened")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8030)
+    asked = parser.parse_args()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_run(asked.state, asked.host, asked.port))

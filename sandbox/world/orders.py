@@ -1,0 +1,17 @@
+"""Finding the order that a request is about, for the books and for dials set for one order."""
+
+import re
+
+_KEY = re.compile(r"^order-(?P<order>.+?)[:/](?P<rest>.+)$")
+
+
+def order_id_of_key(key: str | None) -> str | None:
+    """`order-1001:charge:1` → `1001`."""
+    found = _KEY.match(key or "")
+    return None if found is None else found["order"]
+
+
+def purpose_of_key(key: str | None) -> str | None:
+    """`order-1001:confirmation` → `confirmation`."""
+    found = _KEY.match(key or "")
+    return None if found is None else found["rest"]

@@ -1,0 +1,127 @@
+"""Runs the world inside an event loop that is already there, and lets it hang up on people."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sandbox.world.app import create_app
+
+
+class WorldPortBusyError(OSError):
+    """The port is taken by another process."""
+
+
+class _HangUpProtocol(H11Protocol):
+    """Hands the application the means to drop its connection: `scope["extensions"]["hang_up"]`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        app = self.app
+
+        async def with_hang_up(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})["hang_up"] = transport.abort
+            await app(scope, receive, send)
+
+        self.app = with_hang_up
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that says when it listens and leaves the process's signals to the process."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_HangUpProtocol,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=1,
+                timeout_keep_alive=75,
+            )
+        )
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class World:
+    """The outside world, running: `async with World(state) as world: … world.url`.
+
+    `state` is a directory, or a file (a path with a suffix). Port 0 takes a free one.
+    """
+
+    def __init__(self, state: Path, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._state, self._host, self._port = state, host, port
+        self._server: _Server | None = None
+        self._running: asyncio.Task[None] | None = None
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        listener = _listen(self._host, self._port)
+        host = "127.0.0.1" if self._host in {"0.0.0.0", ""} else self._host  # noqa: S104  compared
+        self.url = f"http://{host}:{listener.getsockname()[1]}"
+        self._app = create_app(self._state)
+        self._server = _Server(self._app)
+        self._running = asyncio.create_task(self._server.serve([listener]), name="world")
+        listening = asyncio.create_task(self._server.listening.wait())
+        await asyncio.wait({self._running, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not listening.done():
+            listening.cancel()
+            self._running.result()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server is not None and self._running is not None:
+            self._app.state.board.clear()  # nobody waits in a delay while the lights go out
+            self._server.should_exit = True
+            await self._running
+
+    async def wait(self) -> None:
+        """Until the server ends by itself, which it does only by failing."""
+        if self._running is not None:
+            await asyncio.shield(self._running)
+
+
+async def serve(state: Path, host: str, port: int) -> None:
+    """Run the world until cancelled."""
+    async with World(state, host, port) as world:
+        await world.wait()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise WorldPortBusyError(
+                f"The sandbox cannot listen on {host}:{port}: another program uses that port. "
+                "Stop it, or choose another port."
+            ) from error
+        raise
+    return listener

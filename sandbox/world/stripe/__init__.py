@@ -1,0 +1,1 @@
+"""The part of Stripe's API that a shop taking card payments uses, on test cards only."""

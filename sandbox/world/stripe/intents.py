@@ -1,0 +1,329 @@
+"""PaymentIntents and their life ("The PaymentIntents API: lifecycle").
+
+requires_payment_method → requires_confirmation → requires_action → succeeded
+          ↑ declined             │                     │        or requires_capture → succeeded
+          └──────────────────────┴─────────────────────┘
+anything before `succeeded` → canceled
+"""
+
+from contextlib import suppress
+from typing import Final
+
+from sandbox.world.ledger import Doc, new_id
+from sandbox.world.reception import Refused
+from sandbox.world.stripe.cards import Card, decline_error
+from sandbox.world.stripe.charges import add_charge, capture_charge, release_charge
+from sandbox.world.stripe.errors import card_error, invalid, not_possible, unexpected_state
+from sandbox.world.stripe.parameters import EXPAND, Shape
+from sandbox.world.stripe.till import Till
+
+_CAPTURE_METHODS: Final = ("automatic", "automatic_async", "manual")
+
+CONFIRM: Final[Shape] = {
+    **EXPAND,
+    "payment_method": "text",
+    "return_url": "text",
+    "off_session": "truth",
+    "error_on_requires_action": "truth",
+    "capture_method": _CAPTURE_METHODS,
+    "payment_method_options": "map",
+    "receipt_email": "text",
+    "setup_future_usage": ("off_session", "on_session"),
+    "shipping": "map",
+    "use_stripe_sdk": "truth",
+}
+CREATE: Final[Shape] = {
+    **CONFIRM,
+    "amount!": "integer",
+    "currency!": "text",
+    "automatic_payment_methods": {"enabled!": "truth", "allow_redirects": ("always", "never")},
+    "confirm": "truth",
+    "confirmation_method": ("automatic", "manual"),
+    "customer": "text",
+    "description": "text",
+    "metadata": "map",
+    "payment_method_types": "list",
+    "statement_descriptor": "text",
+    "statement_descriptor_suffix": "text",
+}
+CAPTURE: Final[Shape] = {
+    **EXPAND,
+    "amount_to_capture": "integer",
+    "final_capture": "truth",
+    "metadata": "map",
+    "statement_descriptor": "text",
+    "statement_descriptor_suffix": "text",
+}
+CANCEL: Final[Shape] = {
+    **EXPAND,
+    "cancellation_reason": ("duplicate", "fraudulent", "requested_by_customer", "abandoned"),
+}
+
+_ONLY_WITH_CONFIRM: Final = ("return_url", "off_session", "error_on_requires_action")
+_MINIMUM: Final = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50, "chf": 50, "cad": 50, "aud": 50}
+_CANCELABLE: Final = (
+    "requires_payment_method",
+    "requires_capture",
+    "requires_confirmation",
+    "requires_action",
+    "processing",
+)
+
+
+def create_intent(till: Till, params: Doc) -> Doc:
+    confirm = params.get("confirm", False)
+    for name in _ONLY_WITH_CONFIRM:
+        if name in params and not confirm:
+            raise invalid(f"`{name}` can only be used with `confirm=true`.", param=name)
+    if till.refusal is not None and not confirm:
+        raise not_possible("The payment was refused.", code=till.refusal or "amount_too_small")
+    _check_amount(params["amount"], params["currency"].lower())
+    customer = params.get("customer")
+    if customer is not None and not customer.startswith("cus_"):
+        raise invalid(f"No such customer: '{customer}'", code="resource_missing", param="customer")
+    card = till.card(params["payment_method"]) if "payment_method" in params else None
+    intent_id = new_id("pi")
+    types = params.get("payment_method_types")
+    # Since API version 2023-08-16 the methods of the dashboard are on unless types are named.
+    automatic = params.get("automatic_payment_methods", None if types else {"enabled": True})
+    intent: Doc = {
+        "id": intent_id,
+        "object": "payment_intent",
+        "amount": params["amount"],
+        "amount_capturable": 0,
+        "amount_received": 0,
+        "automatic_payment_methods": automatic,
+        "canceled_at": None,
+        "cancellation_reason": None,
+        "capture_method": params.get("capture_method", "automatic"),
+        "client_secret": f"{intent_id}_secret_{new_id('s', 25)[2:]}",
+        "confirmation_method": params.get("confirmation_method", "automatic"),
+        "created": till.now,
+        "currency": params["currency"].lower(),
+        "customer": customer,
+        "description": params.get("description"),
+        "last_payment_error": None,
+        "latest_charge": None,
+        "livemode": False,
+        "metadata": params.get("metadata", {}),
+        "next_action": None,
+        "payment_method": None if card is None else card.id,
+        "payment_method_options": params.get("payment_method_options", {}),
+        "payment_method_types": types or ["card"],
+        "processing": None,
+        "receipt_email": params.get("receipt_email"),
+        "setup_future_usage": params.get("setup_future_usage"),
+        "shipping": params.get("shipping"),
+        "statement_descriptor": params.get("statement_descriptor"),
+        "statement_descriptor_suffix": params.get("statement_descriptor_suffix"),
+        "status": "requires_payment_method" if card is None else "requires_confirmation",
+    }
+    till.ledger.add(
+        "payment_intent", intent, order_id=till.order_id, created=till.now, customer=customer
+    )
+    till.tell("payment_intent.created", intent)
+    return confirm_intent(till, intent, params) if confirm else intent
+
+
+def confirm_intent(till: Till, intent: Doc, params: Doc) -> Doc:
+    """Charge the card, ask the customer to authenticate, or be declined (402)."""
+    _check_confirmable(intent, params)
+    card = till.card(params.get("payment_method") or intent["payment_method"])
+    intent |= {name: params[name] for name in ("capture_method", "receipt_email") if name in params}
+    intent |= {"payment_method": card.id, "last_payment_error": None, "next_action": None}
+    if till.refusal is not None:
+        raise _declined(till, intent, card, till.refusal or "generic_decline")
+    if card.authentication is not None:
+        if params.get("off_session") or params.get("error_on_requires_action"):
+            raise _declined(till, intent, card, "authentication_required")
+        return _ask_for_authentication(till, intent, params.get("return_url"))
+    return _charge(till, intent, card)
+
+
+def finish_authentication(till: Till, intent: Doc, *, passed: bool) -> Doc:
+    """The customer came back from 3-D Secure ("Test 3D Secure authentication")."""
+    if intent["status"] != "requires_action":
+        raise unexpected_state(
+            f"This PaymentIntent waits for no authentication: it is {intent['status']}.", intent
+        )
+    intent["next_action"] = None
+    card = till.card(intent["payment_method"])
+    if passed:
+        with suppress(Refused):  # declined after all: the intent says so
+            return _charge(till, intent, card)
+        return intent
+    error = {
+        "type": "invalid_request_error",
+        "code": "payment_intent_authentication_failure",
+        "message": (
+            "The provided PaymentMethod has failed authentication. You can provide payment_method_"
+            "data or a new PaymentMethod to attempt to fulfill this PaymentIntent again."
+        ),
+    }
+    _fail(till, intent, card, error)
+    return intent
+
+
+def capture_intent(till: Till, intent: Doc, params: Doc) -> Doc:
+    """Take the held money, or part of it; the rest of the hold is released."""
+    if intent["status"] != "requires_capture":
+        raise unexpected_state(
+            "This PaymentIntent could not be captured because it has a status of "
+            f"{intent['status']}. Only a PaymentIntent with one of the following statuses may be "
+            "captured: requires_capture.",
+            intent,
+        )
+    if till.refusal is not None:
+        raise not_possible("The capture was refused.", code=till.refusal or "capture_charge_failed")
+    amount: int = intent["amount_capturable"]
+    if "amount_to_capture" in params:
+        amount = params["amount_to_capture"]
+    if amount < 1:
+        message = "This value must be greater than or equal to 1."
+        raise invalid(message, code="parameter_invalid_integer", param="amount_to_capture")
+    if amount > intent["amount_capturable"]:
+        raise not_possible(
+            "The payment intent could not be captured because the requested capture amount is "
+            "greater than the authorized amount for this charge.",
+            code="amount_too_large",
+            param="amount_to_capture",
+        )
+    capture_charge(till, till.load("charge", intent["latest_charge"], "charge"), amount)
+    intent["metadata"] = intent["metadata"] | params.get("metadata", {})
+    intent |= {"status": "succeeded", "amount_capturable": 0, "amount_received": amount}
+    return _saved(till, intent, "payment_intent.succeeded")
+
+
+def cancel_intent(till: Till, intent: Doc, params: Doc) -> Doc:
+    """No more charges on it; a hold is let go."""
+    if intent["status"] not in _CANCELABLE or till.refusal is not None:
+        raise unexpected_state(
+            f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. "
+            "Only a PaymentIntent with one of the following statuses may be canceled: "
+            f"{', '.join(_CANCELABLE)}.",
+            intent,
+        )
+    return _cancel(till, intent, params.get("cancellation_reason"))
+
+
+def load_intent(till: Till, intent_id: str, param: str = "intent", *, status: int = 404) -> Doc:
+    """An intent as of now: a hold that was never captured has lapsed after seven days."""
+    intent = till.load("payment_intent", intent_id, param, status=status)
+    if intent["status"] == "requires_capture":
+        charge = till.load("charge", intent["latest_charge"], "charge")
+        if till.now > charge["payment_method_details"]["card"]["capture_before"]:
+            return _cancel(till, intent, "automatic")
+    return intent
+
+
+def _cancel(till: Till, intent: Doc, reason: str | None) -> Doc:
+    if intent["status"] == "requires_capture":
+        release_charge(till, till.load("charge", intent["latest_charge"], "charge"))
+    intent |= {
+        "status": "canceled",
+        "amount_capturable": 0,
+        "canceled_at": till.now,
+        "cancellation_reason": reason,
+        "next_action": None,
+    }
+    return _saved(till, intent, "payment_intent.canceled")
+
+
+def _charge(till: Till, intent: Doc, card: Card) -> Doc:
+    if card.decline is not None:
+        raise _declined(till, intent, card, card.decline)
+    charge = add_charge(till, intent, card)
+    intent["latest_charge"] = charge["id"]
+    if not charge["captured"]:
+        intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
+        return _saved(till, intent, "payment_intent.amount_capturable_updated")
+    intent |= {"status": "succeeded", "amount_received": intent["amount"]}
+    return _saved(till, intent, "payment_intent.succeeded")
+
+
+def _ask_for_authentication(till: Till, intent: Doc, return_url: str | None) -> Doc:
+    url = f"{till.url}/sandbox/payment_intents/{intent['id']}/authenticate"
+    intent["status"] = "requires_action"
+    intent["next_action"] = (
+        {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
+        if return_url is None
+        else {"type": "redirect_to_url", "redirect_to_url": {"return_url": return_url, "url": url}}
+    )
+    return _saved(till, intent, "payment_intent.requires_action")
+
+
+def _declined(till: Till, intent: Doc, card: Card, decline: str) -> Refused:
+    error = decline_error(decline)
+    charge = add_charge(till, intent, card, error)
+    intent["latest_charge"] = charge["id"]
+    error["charge"] = charge["id"]
+    _fail(till, intent, card, error)
+    return card_error(intent["last_payment_error"], intent)
+
+
+def _fail(till: Till, intent: Doc, card: Card, error: Doc) -> None:
+    """Back to `requires_payment_method`: the failed card is let go, the error says why."""
+    error["payment_method"] = card.shown(till.now)
+    intent |= {
+        "status": "requires_payment_method",
+        "payment_method": None,
+        "next_action": None,
+        "last_payment_error": error,
+    }
+    _saved(till, intent, "payment_intent.payment_failed")
+
+
+def _saved(till: Till, intent: Doc, event: str) -> Doc:
+    till.ledger.save("payment_intent", intent)
+    till.tell(event, intent)
+    return intent
+
+
+def _check_amount(amount: int, currency: str) -> None:
+    if amount < 1:
+        message = "This value must be greater than or equal to 1."
+        raise invalid(message, code="parameter_invalid_integer", param="amount")
+    if len(currency) != 3 or not currency.isalpha():
+        raise invalid(f"Invalid currency: {currency}.", param="currency")
+    if amount < _MINIMUM.get(currency, 1):
+        message = f"Amount must be at least {_MINIMUM[currency]} in {currency}."
+        raise invalid(message, code="amount_too_small", param="amount")
+    if amount > 99_999_999:
+        message = "Amount must be no more than 99999999."
+        raise invalid(message, code="amount_too_large", param="amount")
+
+
+def _check_confirmable(intent: Doc, params: Doc) -> None:
+    status = intent["status"]
+    if status == "succeeded":
+        raise unexpected_state(
+            "You cannot confirm this PaymentIntent because it has already succeeded after being "
+            "previously confirmed.",
+            intent,
+        )
+    if status in {"canceled", "requires_capture"}:
+        raise unexpected_state(
+            f"You cannot confirm this PaymentIntent because it has a status of {status}. Only a "
+            "PaymentIntent with one of the following statuses may be confirmed: "
+            "requires_confirmation, requires_action.",
+            intent,
+        )
+    if intent["payment_method"] is None and "payment_method" not in params:
+        raise unexpected_state(
+            "You cannot confirm this PaymentIntent because it's missing a payment method. You can "
+            "either update the PaymentIntent with a payment method and then confirm it again, or "
+            "confirm it again directly with a payment method or ConfirmationToken.",
+            intent,
+        )
+    automatic = intent["automatic_payment_methods"] or {}
+    redirects = automatic.get("enabled") and automatic.get("allow_redirects", "always") == "always"
+    if redirects and "return_url" not in params:
+        raise invalid(
+            "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. "
+            "Because some of these payment methods might redirect your customer off of your page, "
+            "you must provide a `return_url`. If you don't want to accept redirect-based payment "
+            "methods, set `automatic_payment_methods[enabled]` to `true` and "
+            "`automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents "
+            "and Payment Intents.",
+            param="return_url",
+        )

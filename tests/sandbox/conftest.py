@@ -1,0 +1,35 @@
+"""A world of its own for every test module, spoken to through the official SDKs."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import stripe
+
+from sandbox.world import World
+
+
+@pytest.fixture(scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    state: Path = tmp_path_factory.mktemp("world")
+    async with World(state) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def shop(world: World) -> AsyncIterator[stripe.StripeClient]:
+    http = stripe.HTTPXClient(timeout=20)
+    yield stripe.StripeClient(
+        "sk_test_sandbox",
+        base_addresses={"api": world.url},
+        http_client=http,
+        max_network_retries=0,
+    )
+    await http.close_async()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+async def http(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=world.url, timeout=20) as client:
+        yield client
