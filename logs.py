@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
+from temporalio.exceptions import ApplicationError
+
 from activities.interceptor import current_order
 from orders.ids import order_id_of
 
@@ -16,6 +18,7 @@ def set_up(level: str, format: Literal["console", "json"]) -> None:
     """Send all logs to standard error, each line with its order's id ("-" when there is none)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_add_order)
+    handler.addFilter(_shorten)
     handler.setFormatter(_Json() if format == "json" else _Console())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "stripe", "asyncio", "temporalio.contrib"):
@@ -33,6 +36,16 @@ def _add_order(record: logging.LogRecord) -> bool:
     )
     workflow_id = context.get("workflow_id", "") if isinstance(context, dict) else ""
     record.order_id = order_id_of(workflow_id) or current_order.get() or "-"
+    return True
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """Say a failed activity in a line: where its error was raised tells nothing."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, ApplicationError):
+        activity_type = getattr(record, "temporal_activity", {}).get("activity_type", "")
+        record.msg, record.args = f"{activity_type} failed: {error}", ()
+        record.exc_info = None
     return True
 
 

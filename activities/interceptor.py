@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from datetime import timedelta
@@ -20,8 +21,10 @@ from orders.ports import (
     LockedOutError,
     NoAnswerError,
     NoSuchOrderError,
-    RefusedError,
+    ProviderError,
 )
+
+log = logging.getLogger(__name__)
 
 #: The order that the current task works for, for the log.
 current_order: ContextVar[str | None] = ContextVar("current_order", default=None)
@@ -44,19 +47,31 @@ class _Inbound(ActivityInboundInterceptor):
         try:
             async with _heartbeats():
                 return await super().execute_activity(input)
-        except LockedOutError as error:
-            delay = error.retry_after or _LOCKED_OUT_DELAY
-            raise ApplicationError(str(error), type=LOCKED_OUT, next_retry_delay=delay) from error
-        except NoAnswerError as error:
-            raise ApplicationError(
-                str(error), type=NO_ANSWER, next_retry_delay=error.retry_after
-            ) from error
+        except ProviderError as error:
+            raise _failure(error) from None
         except NoSuchOrderError as error:
-            raise ApplicationError(str(error), type=NO_SUCH_ORDER, non_retryable=True) from error
-        except (RefusedError, IllegalStatusError) as error:
-            raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from error
+            raise ApplicationError(str(error), type=NO_SUCH_ORDER, non_retryable=True) from None
+        except IllegalStatusError as error:
+            raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from None
         finally:
             current_order.reset(token)
+
+
+def _failure(error: ProviderError) -> ApplicationError:
+    """What a neighbour's silence or refusal means to Temporal: try again, later, or never.
+
+    Raised without its cause: what other libraries put into their errors (whole rows, addresses)
+    would be kept in workflow history. The log has it.
+    """
+    log.debug("the cause of the failure below", exc_info=error)
+    match error:
+        case LockedOutError():
+            delay = error.retry_after or _LOCKED_OUT_DELAY
+            return ApplicationError(str(error), type=LOCKED_OUT, next_retry_delay=delay)
+        case NoAnswerError():
+            return ApplicationError(str(error), type=NO_ANSWER, next_retry_delay=error.retry_after)
+        case _:
+            return ApplicationError(str(error), type=REFUSED, non_retryable=True)
 
 
 @contextlib.asynccontextmanager

@@ -199,6 +199,8 @@ class OrderWorkflow:
         except ActivityError as error:
             workflow.logger.warning("no mail was sent: %s", problem_of(error))
             return False
+        finally:
+            self._steps.doing = "nothing more to do"
         return isinstance(answer, m.MailSent)
 
     # -- being asked to stop: signal, Update and cancellation do the same ----------------------

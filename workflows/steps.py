@@ -6,7 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    is_cancelled_exception,
+)
 from temporalio.types import MethodAsyncSingleParam
 from temporalio.workflow import ActivityConfig, LocalActivityConfig
 
@@ -126,10 +131,11 @@ class Steps:
 
 
 def problem_of(error: BaseException) -> str:
-    """The message at the bottom of a failure: what the neighbour, or the timeout, said."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
+    """What went wrong, in the words of the neighbour or the timeout rather than Temporal's."""
+    cause = error.__cause__
+    if isinstance(error, ActivityError) and cause is not None:
+        return problem_of(cause)
+    return error.message if isinstance(error, FailureError) else str(error)
 
 
 def _worth_patience(error: ActivityError, policy: Policy) -> bool:
