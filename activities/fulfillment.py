@@ -29,7 +29,7 @@ class FulfillmentActivities:
         )
         answer = await self.warehouse.fulfill(request, key=fulfillment_key(found.id))
         if isinstance(answer, Fulfilled):
-            await self.orders.record_parcels(found.id, answer.parcel_ids)
+            await self.orders.record_parcels(found.id, answer.fulfillment_id, answer.parcel_ids)
         return answer
 
     @activity.defn
@@ -40,5 +40,6 @@ class FulfillmentActivities:
         """
         answer = await self.warehouse.cancel(order.order_id)
         if isinstance(answer, AlreadyLeft):
-            await self.orders.record_parcels(order.order_id, answer.parcel_ids)
+            known = answer.fulfillment_id, answer.parcel_ids
+            await self.orders.record_parcels(order.order_id, *known)
         return answer

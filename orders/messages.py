@@ -158,6 +158,7 @@ class Recalled:
 class AlreadyLeft:
     """Too late to recall: these parcels are on their way."""
 
+    fulfillment_id: str
     parcel_ids: tuple[str, ...]
     kind: Literal["already_left"] = "already_left"
 

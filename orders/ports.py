@@ -264,7 +264,9 @@ class OrderBook(Protocol):
         Raises ``NoSuchOrderError`` or ``IllegalStatusError``.
         """
 
-    async def record_parcels(self, order_id: str, parcel_ids: tuple[str, ...]) -> None:
+    async def record_parcels(
+        self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
+    ) -> None:
         """Note the parcels the warehouse named, once."""
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:

@@ -36,6 +36,7 @@ class _Accepted(BaseModel):
 
 
 class _Cancelled(BaseModel):
+    id: str | None = None
     order_id: str
     outcome: Literal["recalled", "never_accepted", "already_left"]
     parcels: list[_Parcel] = []
@@ -116,7 +117,8 @@ class HttpWarehouse:
         _raise_for(reply, "cancel", without_private(_problem(reply).message))
         cancelled = _read(_Cancelled, reply, order_id)
         if cancelled.outcome == "already_left":
-            return AlreadyLeft(tuple(parcel.id for parcel in cancelled.parcels))
+            parcels = tuple(parcel.id for parcel in cancelled.parcels)
+            return AlreadyLeft(cancelled.id or "", parcels)
         return Recalled()
 
     @asynccontextmanager

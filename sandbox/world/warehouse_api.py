@@ -177,7 +177,8 @@ def _cancel(ledger: Ledger, order_id: str, dial: Dial | None, now: int) -> Answe
         recalled = [{**parcel, "status": "recalled"} for parcel in known["parcels"]]
         known |= {"status": "recalled", "parcels": recalled}
         ledger.save("fulfillment", known, thing_id=order_id)
-    return Answer(200, {"order_id": order_id, "outcome": outcome, "parcels": parcels})
+    answer = {"id": known["id"], "order_id": order_id, "outcome": outcome, "parcels": parcels}
+    return Answer(200, answer)
 
 
 def _packed(lines: list[Doc], parcels: int) -> list[list[Doc]]:

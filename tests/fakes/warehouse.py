@@ -30,7 +30,7 @@ class InMemoryWarehouse(Scripted):
         self.cancelled: set[str] = set()
         self.left: set[str] = set()
         self._refusals: dict[str, str] = {}
-        self._request_of_key: dict[str, ShippingRequest] = {}
+        self._first: dict[str, tuple[ShippingRequest, FulfillAnswer]] = {}
         self._numbers = count(1)
 
     # -- what a test asks and does -----------------------------------------------------------------
@@ -65,9 +65,16 @@ class InMemoryWarehouse(Scripted):
     # -- the work ----------------------------------------------------------------------------------
 
     def _fulfill(self, request: ShippingRequest, key: str) -> FulfillAnswer:
-        order_id = request.order_id
-        if self._request_of_key.setdefault(key, request) != request:
+        asked, answer = self._first.get(key, (request, None))
+        if asked != request:
             raise RefusedError(f"key {key} was used before, for another request")
+        if answer is None:
+            answer = self._decide(request)
+            self._first[key] = (request, answer)
+        return answer
+
+    def _decide(self, request: ShippingRequest) -> FulfillAnswer:
+        order_id = request.order_id
         if order_id in self.cancelled:
             return CannotFulfill(f"order {order_id} was cancelled before")
         if order_id in self._refusals:
@@ -80,6 +87,10 @@ class InMemoryWarehouse(Scripted):
 
     def _cancel(self, order_id: str) -> RecallAnswer:
         if order_id in self.left:
-            return AlreadyLeft(self.accepted[order_id].parcel_ids)
+            return AlreadyLeft(*self._known(order_id))
         self.cancelled.add(order_id)
         return Recalled()
+
+    def _known(self, order_id: str) -> tuple[str, tuple[str, ...]]:
+        accepted = self.accepted[order_id]
+        return accepted.fulfillment_id, accepted.parcel_ids
