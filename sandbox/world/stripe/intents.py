@@ -34,6 +34,7 @@ CONFIRM: Final[Shape] = {
 }
 CREATE: Final[Shape] = {
     **CONFIRM,
+    "allowed_payment_method_types": "list",
     "amount!": "integer",
     "currency!": "text",
     "automatic_payment_methods": {"enabled!": "truth", "allow_redirects": ("always", "never")},
@@ -83,7 +84,11 @@ def create_intent(till: Till, params: Doc) -> Doc:
         raise invalid(f"No such customer: '{customer}'", code="resource_missing", param="customer")
     card = till.card(params["payment_method"]) if "payment_method" in params else None
     intent_id = new_id("pi")
-    types = params.get("payment_method_types")
+    if "payment_method_types" in params:  # removed in API version 2026-09-30.endive
+        message = "payment_method_types is no longer supported: use allowed_payment_method_types."
+        code = "payment_method_types_no_longer_supported"
+        raise invalid(message, code=code, param="payment_method_types")
+    types = params.get("allowed_payment_method_types")
     # Since API version 2023-08-16 the methods of the dashboard are on unless types are named.
     automatic = params.get("automatic_payment_methods", None if types else {"enabled": True})
     intent: Doc = {

@@ -1,0 +1,73 @@
+"""The outside world on this machine, and a desk from which to break it and read its books."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from sandbox.world import World
+
+Page = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where the sandbox is told what goes wrong, and asked what it did."""
+
+    url: str
+    http: httpx.AsyncClient
+
+    async def turn(self, endpoint: str, mode: str, order_id: str, **more: object) -> str:
+        """Set a dial for one order, for one request unless said otherwise; returns its id."""
+        wish = {"endpoint": endpoint, "mode": mode, "order_id": order_id, "times": 1, **more}
+        return str((await self._post("/sandbox/dials", wish))["id"])
+
+    async def wait_for_hit(self, dial_id: str) -> None:
+        """Until a request runs into the dial."""
+        (await self.http.get(f"/sandbox/dials/{dial_id}/hit")).raise_for_status()
+
+    async def remove(self, dial_id: str) -> None:
+        (await self.http.delete(f"/sandbox/dials/{dial_id}")).raise_for_status()
+
+    async def authenticate(self, payment_id: str, outcome: str) -> None:
+        """The customer passes 3-D Secure (``succeed``) or does not (``fail``)."""
+        path = f"/sandbox/payment_intents/{payment_id}/authenticate"
+        await self._post(path, {"outcome": outcome})
+
+    async def settle_refund(self, refund_id: str) -> None:
+        """Let the bank's answer to a refund arrive."""
+        await self._post(f"/sandbox/refunds/{refund_id}/settle", {})
+
+    async def dispatch(self, order_id: str) -> None:
+        await self._post(f"/sandbox/warehouse/{order_id}/dispatch", {})
+
+    async def page(self, order_id: str) -> Page:
+        """The books' page of one order."""
+        reply = await self.http.get(f"/books/{order_id}")
+        return dict(reply.raise_for_status().json())
+
+    async def _post(self, path: str, body: Page) -> Page:
+        reply = await self.http.post(path, json=body)
+        return dict(reply.raise_for_status().json())
+
+
+@pytest_asyncio.fixture(scope="session")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    """The sandbox, running, and its desk."""
+    async with (
+        World(tmp_path_factory.mktemp("world")) as world,
+        httpx.AsyncClient(base_url=world.url) as http,
+    ):
+        yield Desk(world.url, http)
+
+
+@pytest.fixture
+def order_id() -> str:
+    """An order that no other test, and no earlier run of this one, has used."""
+    return f"t-{uuid4().hex[:12]}"

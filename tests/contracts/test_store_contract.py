@@ -1,0 +1,481 @@
+"""What every store keeps to: PostgreSQL, and the one in memory that other tests run on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+
+from orders.lifecycle import Reason, Status, Stop
+from orders.messages import OrderSummary, OutOfStock, ReservationClosed, Reserved
+from orders.money import Money
+from orders.order import Basket, InvalidOrderError, Line, Order, Recipient
+from orders.ports import (
+    CardCharge,
+    CardRefund,
+    ChargeEntry,
+    ChargeState,
+    IllegalStatusError,
+    Inventory,
+    NoSuchOrderError,
+    OrderBook,
+    OrderExistsError,
+    PaymentLedger,
+    RefusedError,
+)
+from orders.views import PaymentView
+from store.database import Database
+from store.inventory import PostgresInventory
+from store.orders import PostgresOrderBook
+from store.payments import PostgresPaymentLedger
+from store.seed import Product, add_products
+from tests.fakes.database import (
+    InMemoryDatabase,
+    InMemoryInventory,
+    InMemoryOrderBook,
+    InMemoryPaymentLedger,
+)
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+RECIPIENT = Recipient("Ada Example", "ada@example.org", "1 Sample Street, Berlin")
+NOTHING = Money(0, "EUR")
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store under test; ``stocked`` adds a product of its own to the catalogue."""
+
+    orders: OrderBook
+    inventory: Inventory
+    ledger: PaymentLedger
+    add: Callable[[Product], Awaitable[None]]
+
+    async def stocked(self, on_hand: int = 10, price: Money = Money(5_00, "EUR")) -> str:
+        sku = f"SKU-{next(_numbers)}"
+        await self.add(Product(sku, f"Product {sku}", price, on_hand))
+        return sku
+
+    async def placed(self, *quantities: tuple[str, int]) -> Order:
+        return await self.orders.place(basket(*quantities or ((await self.stocked(), 1),)), NOW)
+
+    async def charged(self) -> tuple[Order, CardCharge]:
+        """An order whose first charge was opened and captured."""
+        order = await self.placed()
+        charge = captured(order)
+        await self.ledger.open(order.id, 1, charge.payment_id, charge.amount)
+        await self.ledger.record(order.id, 1, charge)
+        return order, charge
+
+    async def payments_of(self, order: Order) -> tuple[PaymentView, ...]:
+        return (await self.orders.view(order.id)).payments
+
+    async def events_of(self, order: Order) -> list[str]:
+        return [line.event for line in (await self.orders.view(order.id)).history]
+
+
+@pytest.fixture(params=["in memory", "postgres"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    if request.param == "in memory":
+        memory = InMemoryDatabase()
+
+        async def put(product: Product) -> None:
+            memory.add_product(product.sku, product.name, product.price, product.on_hand)
+
+        yield Store(
+            InMemoryOrderBook(memory), InMemoryInventory(memory), InMemoryPaymentLedger(memory), put
+        )
+        return
+    database: Database = request.getfixturevalue("database")
+
+    async def add(product: Product) -> None:
+        await add_products(database, [product])
+
+    yield Store(
+        PostgresOrderBook(database),
+        PostgresInventory(database),
+        PostgresPaymentLedger(database),
+        add,
+    )
+
+
+def basket(*quantities: tuple[str, int]) -> Basket:
+    return Basket(f"o-{next(_numbers)}", "customer-1", RECIPIENT, quantities, "pm_card_visa")
+
+
+def captured(order: Order, **changes: object) -> CardCharge:
+    charge = CardCharge(f"pi_{order.id}", ChargeState.CAPTURED, order.total, order.total, NOTHING)
+    return replace(charge, **changes)  # type: ignore[arg-type]  # the changes are CardCharge's
+
+
+def declined(order: Order) -> CardCharge:
+    return captured(
+        order, state=ChargeState.DECLINED, captured=NOTHING, decline_code="insufficient_funds"
+    )
+
+
+# -- orders ----------------------------------------------------------------------------------------
+
+
+async def test_an_order_is_placed_at_the_prices_of_the_catalogue(store: Store) -> None:
+    tee, mug = await store.stocked(price=Money(29_00, "EUR")), await store.stocked()
+    order = await store.placed((tee, 2), (mug, 1))
+    assert order.lines == (
+        Line(tee, f"Product {tee}", 2, Money(29_00, "EUR")),
+        Line(mug, f"Product {mug}", 1, Money(5_00, "EUR")),
+    )
+    assert order.total == Money(63_00, "EUR")
+    assert order.status is Status.PLACED
+    assert await store.orders.get(order.id) == order
+    assert await store.orders.summary(order.id) == OrderSummary(
+        order.id, "customer-1", Money(63_00, "EUR"), Status.PLACED
+    )
+
+
+async def test_placing_the_same_basket_again_returns_the_order_that_exists(store: Store) -> None:
+    wanted = basket((await store.stocked(), 2), (await store.stocked(), 1))
+    first = await store.orders.place(wanted, NOW)
+    await store.orders.move(first.id, Status.PAID, None, NOW)
+    again = replace(wanted, quantities=wanted.quantities[::-1])
+    assert await store.orders.place(again, NOW) == replace(first, status=Status.PAID)
+    assert await store.events_of(first) == ["order_placed", "order_paid"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"customer_id": "customer-2"},
+        {"payment_method": "pm_other"},
+        {"recipient": replace(RECIPIENT, address="2 Sample Street")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+async def test_another_basket_under_the_same_id_is_refused(
+    store: Store, change: dict[str, object]
+) -> None:
+    wanted = basket((await store.stocked(), 2))
+    placed = await store.orders.place(wanted, NOW)
+    with pytest.raises(OrderExistsError):
+        await store.orders.place(replace(wanted, **change), NOW)  # type: ignore[arg-type]  # above
+    with pytest.raises(OrderExistsError):
+        await store.orders.place(replace(wanted, quantities=((placed.lines[0].sku, 3),)), NOW)
+    assert await store.orders.get(wanted.order_id) == placed
+
+
+async def test_a_product_that_is_not_sold_cannot_be_ordered(store: Store) -> None:
+    unknown = basket(("UNKNOWN", 1))
+    with pytest.raises(InvalidOrderError, match="UNKNOWN is not in the catalogue"):
+        await store.orders.place(unknown, NOW)
+    with pytest.raises(NoSuchOrderError):
+        await store.orders.get(unknown.order_id)
+
+
+async def test_an_order_has_one_currency(store: Store) -> None:
+    tenugui = await store.stocked(price=Money(1_800, "JPY"))
+    with pytest.raises(InvalidOrderError, match="EUR and JPY"):
+        await store.placed((tenugui, 1), (await store.stocked(), 1))
+    assert (await store.placed((tenugui, 2))).total == Money(3_600, "JPY")
+
+
+async def test_an_order_moves_along_the_lifecycle_and_says_so_once(store: Store) -> None:
+    order = await store.placed()
+    for status in (Status.PAID, Status.PAID, Status.FULFILLED, Status.COMPLETED):
+        await store.orders.move(order.id, status, None, NOW + timedelta(minutes=1))
+        assert (await store.orders.summary(order.id)).status is status
+    assert await store.events_of(order) == [
+        "order_placed",
+        "order_paid",
+        "order_fulfilled",
+        "order_completed",
+    ]
+
+
+async def test_a_step_the_lifecycle_does_not_know_changes_nothing(store: Store) -> None:
+    order = await store.placed()
+    await store.orders.move(order.id, Status.CANCELLED, None, NOW)
+    with pytest.raises(IllegalStatusError):
+        await store.orders.move(order.id, Status.PAID, None, NOW)
+    assert (await store.orders.get(order.id)).status is Status.CANCELLED
+
+
+async def test_why_an_order_ended_is_kept(store: Store) -> None:
+    order = await store.placed()
+    stop = Stop(Reason.CARD_DECLINED, "the bank said no")
+    await store.orders.move(order.id, Status.REJECTED, stop, NOW)
+    view = await store.orders.view(order.id)
+    assert view.order.reason == "card_declined"
+    assert view.history[-1].detail == {"reason": "card_declined", "message": "the bank said no"}
+    assert view.history[-1].at == NOW
+
+
+async def test_a_note_is_kept_once_per_event_and_detail(store: Store) -> None:
+    order = await store.placed()
+    for mail_id in ("m-1", "m-1", "m-2"):
+        await store.orders.note(order.id, "mail_sent", NOW, mail_id=mail_id)
+    notes = [line for line in (await store.orders.view(order.id)).history][1:]
+    assert [note.detail for note in notes] == [{"mail_id": "m-1"}, {"mail_id": "m-2"}]
+
+
+async def test_parcels_are_noted_once(store: Store) -> None:
+    order = await store.placed()
+    parcels = (f"{order.id}-a", f"{order.id}-b")
+    await store.orders.record_parcels(order.id, "f-1", parcels)
+    await store.orders.record_parcels(order.id, "f-1", parcels)
+    view = await store.orders.view(order.id)
+    assert tuple(parcel.parcel_id for parcel in view.parcels) == parcels
+    assert [line.event for line in view.history] == ["order_placed", "parcels_named"]
+
+
+async def test_an_order_is_not_fulfilled_in_two_ways(store: Store) -> None:
+    order, other = await store.placed(), await store.placed()
+    await store.orders.record_parcels(order.id, "f-1", (f"{order.id}-a",))
+    for fulfillment, parcel in (("f-2", f"{order.id}-a"), ("f-1", f"{order.id}-b")):
+        with pytest.raises(RefusedError):
+            await store.orders.record_parcels(order.id, fulfillment, (parcel,))
+    with pytest.raises(RefusedError):
+        await store.orders.record_parcels(other.id, "f-3", (f"{order.id}-a",))
+    assert (await store.orders.view(other.id)).parcels == ()
+
+
+async def test_an_order_nobody_placed_is_not_there(store: Store) -> None:
+    calls: list[Awaitable[object]] = [
+        store.orders.get("nobody"),
+        store.orders.summary("nobody"),
+        store.orders.view("nobody"),
+        store.orders.move("nobody", Status.PAID, None, NOW),
+        store.orders.note("nobody", "mail_sent", NOW),
+        store.orders.record_parcels("nobody", "f-1", ("p-1",)),
+        store.inventory.reserve("nobody"),
+        store.inventory.release("nobody"),
+        store.inventory.commit("nobody"),
+        store.ledger.open("nobody", 1, "pi_nobody", Money(1, "EUR")),
+        store.ledger.close("nobody"),
+    ]
+    for call in calls:
+        with pytest.raises(NoSuchOrderError):
+            await call
+    assert await store.ledger.find("nobody", 1) is None
+
+
+# -- stock -----------------------------------------------------------------------------------------
+
+
+async def left(store: Store, sku: str) -> int:
+    """What of a product is not set aside, as the store itself says when asked for too much."""
+    order = await store.placed((sku, 9_999))
+    answer = await store.inventory.reserve(order.id)
+    assert isinstance(answer, OutOfStock)
+    return answer.available
+
+
+async def test_reserving_sets_all_lines_aside_once(store: Store) -> None:
+    mug, tee = await store.stocked(10), await store.stocked(3)
+    order = await store.placed((mug, 4), (tee, 3))
+    assert await store.inventory.reserve(order.id) == Reserved()
+    assert await store.inventory.reserve(order.id) == Reserved()
+    assert (await left(store, mug), await left(store, tee)) == (6, 0)
+    assert (await store.orders.view(order.id)).stock == "reserved"
+
+
+async def test_a_shortage_of_one_line_sets_nothing_aside(store: Store) -> None:
+    mug, tee = await store.stocked(10), await store.stocked(2)
+    order = await store.placed((mug, 4), (tee, 3))
+    assert await store.inventory.reserve(order.id) == OutOfStock(tee, wanted=3, available=2)
+    assert (await left(store, mug), await left(store, tee)) == (10, 2)
+    assert (await store.orders.view(order.id)).stock == "none"
+
+
+async def test_released_stock_can_be_had_by_others(store: Store) -> None:
+    mug = await store.stocked(1)
+    first, second = await store.placed((mug, 1)), await store.placed((mug, 1))
+    await store.inventory.reserve(first.id)
+    assert await store.inventory.reserve(second.id) == OutOfStock(mug, wanted=1, available=0)
+    await store.inventory.release(first.id)
+    await store.inventory.release(first.id)
+    assert await store.inventory.reserve(second.id) == Reserved()
+    assert await store.inventory.reserve(first.id) == ReservationClosed("released")
+
+
+async def test_releasing_before_reserving_keeps_a_late_reservation_out(store: Store) -> None:
+    mug = await store.stocked(5)
+    order = await store.placed((mug, 1))
+    await store.inventory.release(order.id)
+    assert await store.inventory.reserve(order.id) == ReservationClosed("released")
+    assert await left(store, mug) == 5
+
+
+async def test_committed_stock_is_gone_for_good(store: Store) -> None:
+    mug = await store.stocked(5)
+    order = await store.placed((mug, 2))
+    await store.inventory.reserve(order.id)
+    for _ in range(2):
+        await store.inventory.commit(order.id)
+    await store.inventory.release(order.id)
+    assert await left(store, mug) == 3
+    assert await store.inventory.reserve(order.id) == ReservationClosed("committed")
+    assert (await store.orders.view(order.id)).stock == "committed"
+    assert await store.events_of(order) == ["order_placed", "stock_reserved", "stock_committed"]
+
+
+async def test_only_what_is_set_aside_can_be_committed(store: Store) -> None:
+    order = await store.placed()
+    with pytest.raises(IllegalStatusError):
+        await store.inventory.commit(order.id)
+    await store.inventory.release(order.id)
+    with pytest.raises(IllegalStatusError):
+        await store.inventory.commit(order.id)
+
+
+# -- charges ---------------------------------------------------------------------------------------
+
+
+async def test_a_charge_is_stored_before_it_is_confirmed(store: Store) -> None:
+    order = await store.placed()
+    assert await store.ledger.find(order.id, 1) is None
+    for _ in range(2):
+        assert await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    entry = ChargeEntry(order.id, 1, f"pi_{order.id}", order.total, ChargeState.OPEN)
+    assert await store.ledger.find(order.id, 1) == entry
+    assert await store.ledger.close(order.id) == [entry]
+
+
+async def test_one_attempt_is_one_charge(store: Store) -> None:
+    order, other = await store.placed(), await store.placed()
+    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    with pytest.raises(RefusedError):
+        await store.ledger.open(order.id, 1, "pi_another", order.total)
+    with pytest.raises(RefusedError):
+        await store.ledger.open(other.id, 1, f"pi_{order.id}", other.total)
+
+
+async def test_an_order_is_charged_its_total_and_nothing_else(store: Store) -> None:
+    order = await store.placed()
+    for amount in (order.total + Money(1, "EUR"), Money(order.total.amount, "USD")):
+        with pytest.raises(RefusedError):
+            await store.ledger.open(order.id, 1, f"pi_{order.id}", amount)
+    assert await store.ledger.find(order.id, 1) is None
+
+
+async def test_a_second_card_is_tried_only_when_the_first_was_declined(store: Store) -> None:
+    order = await store.placed()
+    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    with pytest.raises(RefusedError):
+        await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
+    await store.ledger.record(order.id, 1, declined(order))
+    assert await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
+    with pytest.raises(RefusedError):
+        await store.ledger.record(order.id, 1, captured(order))
+    assert [(e.attempt, e.state) for e in await store.ledger.close(order.id)] == [
+        (1, ChargeState.DECLINED),
+        (2, ChargeState.OPEN),
+    ]
+
+
+async def test_no_charge_begins_after_closing(store: Store) -> None:
+    order, never = await store.placed(), await store.placed()
+    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    for _ in range(2):
+        assert len(await store.ledger.close(order.id)) == 1
+        assert await store.ledger.close(never.id) == []
+    assert not await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    assert not await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
+    assert not await store.ledger.open(never.id, 1, f"pi_{never.id}", never.total)
+    assert await store.ledger.close(never.id) == []
+
+
+async def test_what_the_provider_says_is_recorded_once(store: Store) -> None:
+    order, charge = await store.charged()
+    await store.ledger.record(order.id, 1, charge)
+    assert await store.payments_of(order) == (
+        PaymentView(charge.payment_id, 1, "captured", order.total, order.total, NOTHING),
+    )
+    assert await store.events_of(order) == ["order_placed", "payment_open", "payment_captured"]
+
+
+async def test_old_news_of_a_charge_changes_nothing(store: Store) -> None:
+    order, charge = await store.charged()
+    refunded = replace(charge, refunded=order.total)
+    await store.ledger.record(order.id, 1, refunded)
+    for old in (captured(order, state=ChargeState.OPEN, captured=NOTHING), declined(order), charge):
+        await store.ledger.record(order.id, 1, old)
+    [payment] = await store.payments_of(order)
+    assert (payment.state, payment.captured, payment.refunded) == (
+        "captured",
+        order.total,
+        order.total,
+    )
+
+
+async def test_a_charge_nobody_opened_cannot_be_recorded(store: Store) -> None:
+    order = await store.placed()
+    with pytest.raises(RefusedError):
+        await store.ledger.record(order.id, 1, captured(order))
+    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    with pytest.raises(RefusedError):
+        await store.ledger.record(order.id, 1, captured(order, payment_id="pi_another"))
+
+
+async def test_a_charge_cannot_have_taken_more_than_its_amount(store: Store) -> None:
+    order, charge = await store.charged()
+    for wrong in (
+        replace(charge, captured=order.total + Money(1, "EUR")),
+        replace(charge, refunded=order.total + Money(1, "EUR")),
+    ):
+        with pytest.raises(RefusedError):
+            await store.ledger.record(order.id, 1, wrong)
+    [payment] = await store.payments_of(order)
+    assert (payment.captured, payment.refunded) == (order.total, NOTHING)
+
+
+async def test_refunds_add_up_and_each_counts_once(store: Store) -> None:
+    order, _ = await store.charged()
+    for number in (1, 2, 2):
+        refund = CardRefund(f"re_{order.id}_{number}", Money(1_00, "EUR"))
+        await store.ledger.record_refund(order.id, 1, refund)
+    [payment] = await store.payments_of(order)
+    assert payment.refunded == Money(2_00, "EUR")
+    assert (await store.events_of(order)).count("payment_refunded") == 2
+
+
+async def test_a_refund_the_provider_told_of_already_is_not_counted_again(store: Store) -> None:
+    order, charge = await store.charged()
+    await store.ledger.record(order.id, 1, replace(charge, refunded=order.total))
+    await store.ledger.record_refund(order.id, 1, CardRefund(f"re_{order.id}", order.total))
+    [payment] = await store.payments_of(order)
+    assert payment.refunded == order.total
+
+
+async def test_more_than_was_captured_cannot_be_given_back(store: Store) -> None:
+    order, _ = await store.charged()
+    await store.ledger.record_refund(order.id, 1, CardRefund(f"re_{order.id}", Money(3_00, "EUR")))
+    for number, amount in (
+        (2, Money(3_00, "EUR")),
+        (3, NOTHING),
+        (4, Money(-1, "EUR")),
+        (5, Money(1, "USD")),
+    ):
+        with pytest.raises(RefusedError):
+            await store.ledger.record_refund(
+                order.id, 1, CardRefund(f"re_{order.id}_{number}", amount)
+            )
+    with pytest.raises(RefusedError):
+        await store.ledger.record_refund(order.id, 2, CardRefund("re_x", Money(1, "EUR")))
+    [payment] = await store.payments_of(order)
+    assert payment.refunded == Money(3_00, "EUR")
+
+
+async def test_a_refund_id_means_one_refund(store: Store) -> None:
+    order, _ = await store.charged()
+    other, _ = await store.charged()
+    await store.ledger.record_refund(order.id, 1, CardRefund(f"re_{order.id}", Money(1_00, "EUR")))
+    with pytest.raises(RefusedError):
+        await store.ledger.record_refund(
+            order.id, 1, CardRefund(f"re_{order.id}", Money(2_00, "EUR"))
+        )
+    with pytest.raises(RefusedError):
+        await store.ledger.record_refund(
+            other.id, 1, CardRefund(f"re_{order.id}", Money(1_00, "EUR"))
+        )
