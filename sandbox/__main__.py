@@ -107,7 +107,7 @@ def _announce(sandbox: Sandbox, env_file: Path, seconds: float) -> None:
         ("Temporal Web UI", sandbox.ui_url),
         ("Inbox", f"{sandbox.world_url}/inbox"),
         ("Books", f"{sandbox.world_url}/books"),
-        ("Dials", f"{sandbox.world_url}/dials"),
+        ("Dials", f"{sandbox.world_url}/sandbox/dials"),
         ("PostgreSQL", sandbox.database_url),
         ("State and logs", _shown(sandbox.state)),
     ):

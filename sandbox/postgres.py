@@ -49,16 +49,16 @@ class PostgresServer:
     """
 
     def __init__(self, state: Path, *, durable: bool = True) -> None:
-        self._state = state.absolute()
-        self._data = self._state / "data"
+        self.state = state.absolute()
+        self._data = self.state / "data"
         self._durable = durable
-        self._lock = StateLock(self._state)
+        self._lock = StateLock(self.state)
         self._programs = postgres_programs()
         # PostgreSQL refuses to run as root: there, it runs as the user who owns nothing.
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-        self._socket_directory = _socket_directory(self._state)
+        self._socket_directory = _socket_directory(self.state)
         # SIGINT is PostgreSQL's "fast" shutdown: clients are disconnected, nothing is lost.
-        self.child = Child("PostgreSQL", self._state, stop_signal=signal.SIGINT)
+        self.child = Child("PostgreSQL", self.state, stop_signal=signal.SIGINT)
 
     @property
     def url(self) -> str:
@@ -111,7 +111,7 @@ class PostgresServer:
 
     async def stop(self) -> None:
         await self.child.stop()
-        if self._socket_directory != self._state:
+        if self._socket_directory != self.state:
             shutil.rmtree(self._socket_directory, ignore_errors=True)
         self._lock.release()
 
@@ -161,14 +161,14 @@ class PostgresServer:
     async def _create_cluster(self) -> None:
         """Make the cluster beside its place and move it there whole, so that a half-made one is
         never mistaken for one."""
-        unfinished = self._state / "unfinished"
+        unfinished = self.state / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         self._give_away(unfinished)
         initdb = [str(self._programs / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER]
         initdb += ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C"]
         initdb += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        creation = Child("initdb", self._state)
+        creation = Child("initdb", self.state)
         try:
             await creation.start(initdb, user=self._user, env=os.environ | {"LC_ALL": "C"})
             await creation.ended()

@@ -1,0 +1,130 @@
+"""Real sandboxes, each a process with a state of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from dotenv import dotenv_values
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PATIENCE = 40.0
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Return once the condition holds; fail saying what did not come."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+class SandboxProcess:
+    """`python -m sandbox`, run in a working directory as a user would, on free ports."""
+
+    def __init__(
+        self, directory: Path, state: Path, *options: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.directory = directory
+        self.state = state
+        self.output_file = directory / f"output-{time.monotonic_ns()}"
+        command = [sys.executable, "-m", "sandbox", "--state", str(state)]
+        for port in ("--temporal-port", "--ui-port", "--world-port"):
+            if port not in options:
+                command += [port, "0"]
+        path = f"{CHECKOUT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+        with self.output_file.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, *options],
+                cwd=directory,
+                env=os.environ | {"PYTHONPATH": path} | dict(env or {}),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._seen: set[psutil.Process] = set()
+
+    @property
+    def output(self) -> str:
+        return self.output_file.read_text()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the processes of the production code would read."""
+        values = dotenv_values(self.state / "env", interpolate=False)
+        return {name: value or "" for name, value in values.items()}
+
+    def address(self, what: str) -> str:
+        """What the table says beside a name."""
+        found = re.search(rf"^│ {what} +│ (\S+) +│$", self.output, re.MULTILINE)
+        assert found, f"no {what} in\n{self.output}"
+        return found[1]
+
+    def children(self) -> set[psutil.Process]:
+        """Every process below the sandbox, now."""
+        with suppress(psutil.NoSuchProcess):
+            self._seen.update(psutil.Process(self.process.pid).children(recursive=True))
+        return {child for child in self._seen if child.is_running()}
+
+    def child(self, name: str) -> psutil.Process:
+        return next(c for c in self.children() if c.name() == name and c.ppid() == self.process.pid)
+
+    def up(self) -> Self:
+        """Return when it says that it is up."""
+        wait_until(
+            lambda: "Ctrl-C stops" in self.output or self.process.poll() is not None, "the table"
+        )
+        assert self.process.poll() is None, self.output
+        self.children()
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        self.children()
+        self.process.send_signal(number)
+
+    def ends(self) -> int:
+        """Its exit code, once it has ended."""
+        return self.process.wait(PATIENCE)
+
+    def left_behind(self) -> set[psutil.Process]:
+        """The processes seen below it that still run."""
+        return {
+            child
+            for child in self._seen
+            if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+        }
+
+
+@pytest.fixture(scope="session")
+def used_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state that one sandbox after the other uses: only the first has to create everything."""
+    return tmp_path_factory.mktemp("used")
+
+
+@pytest.fixture
+def sandbox(used_state: Path, tmp_path: Path) -> Iterator[Callable[..., SandboxProcess]]:
+    """Starts sandboxes in the test's own directory; whatever still runs afterwards is ended."""
+    started: list[SandboxProcess] = []
+
+    def start(
+        *options: str, state: Path = used_state, env: Mapping[str, str] | None = None
+    ) -> SandboxProcess:
+        started.append(SandboxProcess(tmp_path, state, *options, env=env))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.process.poll() is None:
+            process.signal(signal.SIGTERM)
+            process.ends()
+        for child in process.left_behind():
+            with suppress(psutil.NoSuchProcess):
+                child.kill()

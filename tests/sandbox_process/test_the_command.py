@@ -1,0 +1,224 @@
+"""`python -m sandbox`, from its start to the last of its processes."""
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]
+import httpx
+import pytest
+
+from sandbox.environment import MARK
+from sandbox.temporal_server import temporal_binary
+from tests.sandbox_process.conftest import SandboxProcess, wait_until
+
+Start = Callable[..., SandboxProcess]
+
+
+def temporal(sandbox: SandboxProcess, *command: str) -> str:
+    return subprocess.run(
+        [temporal_binary(), *command, "--address", sandbox.settings["TEMPORAL_ADDRESS"]],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+async def sql(sandbox: SandboxProcess, statement: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(sandbox.settings["DATABASE_URL"].replace("+asyncpg", ""))
+    try:
+        return list(await connection.fetch(statement))
+    finally:
+        await connection.close()
+
+
+async def test_it_comes_up_and_every_address_it_prints_answers(sandbox: Start) -> None:
+    running = sandbox().up()
+
+    async with httpx.AsyncClient(follow_redirects=True) as client:
+        for page in ("Temporal Web UI", "Inbox", "Books", "Dials"):
+            answer = await client.get(running.address(page))
+            assert answer.status_code == 200, page
+    assert running.address("Temporal gRPC") == running.settings["TEMPORAL_ADDRESS"]
+    assert running.address("PostgreSQL") == running.settings["DATABASE_URL"]
+    assert await sql(running, "SELECT current_database()") == [("orders",)]
+    assert "worker.py" in running.output
+    assert "client.py place" in running.output
+
+
+def test_temporal_knows_the_search_attributes_from_the_start(sandbox: Start) -> None:
+    known = temporal(sandbox().up(), "operator", "search-attribute", "list")
+
+    kinds = dict(line.split() for line in known.splitlines()[1:])
+    assert {name: kinds[name] for name in ("OrderStatus", "CustomerId")} == {
+        "OrderStatus": "Keyword",
+        "CustomerId": "Keyword",
+    }
+    assert (kinds["OrderTotal"], kinds["NeedsAttention"]) == ("Int", "Bool")
+
+
+def test_it_writes_the_settings_into_the_working_directory(sandbox: Start, tmp_path: Path) -> None:
+    running = sandbox().up()
+
+    written = (tmp_path / ".env").read_text()
+    assert written.startswith(MARK)
+    assert written == (running.state / "env").read_text()
+    assert running.settings["MAIL_FROM"] == "Durable Orders <orders@shop.example>"
+    assert running.settings["FULFILLMENT_URL"] == running.settings["STRIPE_API_BASE"] + "/warehouse"
+
+
+def test_its_own_settings_of_an_earlier_run_are_replaced(sandbox: Start, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"{MARK}\nTEMPORAL_ADDRESS=elsewhere:1\n")
+
+    sandbox().up()
+
+    assert "elsewhere" not in (tmp_path / ".env").read_text()
+
+
+def test_the_users_own_env_file_is_left_alone_and_a_way_around_it_is_shown(
+    sandbox: Start, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("STRIPE_API_KEY=sk_test_mine\n")
+
+    running = sandbox().up()
+
+    assert (tmp_path / ".env").read_text() == "STRIPE_API_KEY=sk_test_mine\n"
+    assert ".env is yours and was left alone" in running.output
+    shown = next(line for line in running.output.splitlines() if line.startswith("  set -a"))
+    loaded = subprocess.run(
+        ["sh", "-c", f'{shown}; printf "%s|%s" "$MAIL_FROM" "$TEMPORAL_ADDRESS"'],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert loaded == f"Durable Orders <orders@shop.example>|{running.address('Temporal gRPC')}"
+
+
+def test_it_warns_of_variables_that_would_win_over_its_settings(sandbox: Start) -> None:
+    running = sandbox(env={"STRIPE_API_KEY": "sk_test_mine"}).up()
+
+    assert "STRIPE_API_KEY in your environment will win over .env" in running.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_request_to_stop_leaves_no_process_behind(sandbox: Start, number: signal.Signals) -> None:
+    running = sandbox().up()
+    assert {"temporal", "postgres"} <= {child.name() for child in running.children()}
+
+    running.signal(number)
+
+    assert running.ends() == 0, running.output
+    assert not running.left_behind()
+    assert "Traceback" not in running.output
+
+
+def test_a_second_ctrl_c_while_stopping_leaves_no_process_behind(sandbox: Start) -> None:
+    running = sandbox().up()
+
+    running.signal(signal.SIGINT)
+    wait_until(lambda: "Stopping" in running.output, "the first Ctrl-C to be noticed")
+    running.signal(signal.SIGINT)
+
+    assert running.ends() == 0, running.output
+    assert not running.left_behind()
+    assert "Traceback" not in running.output
+
+
+def test_a_stop_in_the_middle_of_the_start_leaves_no_process_behind(
+    sandbox: Start, tmp_path: Path
+) -> None:
+    starting = sandbox(state=tmp_path / "new")
+    wait_until(lambda: bool(starting.children()), "the first child")
+
+    starting.signal(signal.SIGTERM)
+
+    assert starting.ends() == 0, starting.output
+    assert not starting.left_behind()
+    assert "The sandbox is up" not in starting.output
+    assert "Traceback" not in starting.output
+
+
+@pytest.mark.parametrize("option", ["--temporal-port", "--ui-port", "--world-port"])
+def test_a_busy_port_is_one_sentence_that_names_the_setting(sandbox: Start, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        refused = sandbox(option, str(port))
+        wait_until(lambda: not refused.children() and refused.process.poll() is not None, "the end")
+
+    assert refused.ends() == 1
+    assert refused.output.count("\n") == 1
+    assert f"Port {port}" in refused.output
+    assert option in refused.output
+    assert not refused.left_behind()
+
+
+def test_a_second_sandbox_on_the_same_state_says_so_and_harms_nothing(sandbox: Start) -> None:
+    first = sandbox().up()
+
+    second = sandbox()
+
+    assert second.ends() == 1
+    assert second.output.count("\n") == 1
+    assert f"A sandbox (process {first.process.pid}) is already running" in second.output
+    assert first.process.poll() is None
+    assert temporal(first, "operator", "cluster", "health").strip() == "SERVING"
+
+
+async def test_what_was_known_outlives_a_kill_of_the_sandbox(sandbox: Start) -> None:
+    killed = sandbox().up()
+    await sql(killed, "CREATE TABLE remembered AS SELECT 42 AS answer")
+    start = ("workflow", "start", "--type", "Any", "--task-queue", "nobody", "-w", "remembered")
+    temporal(killed, *start)
+
+    killed.signal(signal.SIGKILL)
+    killed.ends()
+    restarted = sandbox().up()
+
+    wait_until(lambda: not killed.left_behind(), "the killed sandbox's processes to be gone")
+    assert await sql(restarted, "SELECT answer FROM remembered") == [(42,)]
+    assert "remembered" in temporal(restarted, "workflow", "describe", "-w", "remembered")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("temporal", "The Temporal server ended by itself (signal 9)"),
+        ("postgres", "PostgreSQL ended by itself (signal 9)"),
+    ],
+)
+def test_when_a_part_dies_it_says_which_and_stops_the_others(
+    sandbox: Start, name: str, sentence: str
+) -> None:
+    running = sandbox().up()
+
+    running.child(name).kill()
+
+    assert running.ends() == 1
+    assert sentence in running.output
+    assert "Its last lines" in running.output
+    assert "Traceback" not in running.output
+    wait_until(lambda: not running.left_behind(), "the last process to be gone")
+
+
+async def test_reset_forgets_everything(sandbox: Start, tmp_path: Path) -> None:
+    first = sandbox(state=tmp_path / "new").up()
+    await sql(first, "CREATE TABLE remembered AS SELECT 42 AS answer")
+    first.signal(signal.SIGKILL)  # so that there are processes to be dealt with, too
+    first.ends()
+
+    again = sandbox("--reset", state=first.state).up()
+
+    assert await sql(again, "SELECT to_regclass('remembered')") == [(None,)]
+
+
+def test_help_names_every_setting(sandbox: Start) -> None:
+    asked = sandbox("--help", env={"COLUMNS": "200", "TERM": "dumb"})
+
+    assert asked.ends() == 0
+    for option in ("--state", "--temporal-port", "--ui-port", "--world-port", "--env-file"):
+        assert option in asked.output
+    assert "SANDBOX_UI_PORT" in asked.output
