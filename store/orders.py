@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.lifecycle import FOLLOWS, Status, Stop
@@ -83,16 +84,10 @@ class PostgresOrderBook:
         Raises ``NoSuchOrderError`` or ``IllegalStatusError``.
         """
         async with self._database.transaction() as connection:
-            known = await connection.scalar(
-                select(orders.c.status)
-                .where(orders.c.id == order_id)
-                .with_for_update(key_share=True)
-            )
-            if known is None:
-                raise NoSuchOrderError(order_id)
+            known = await _lock(connection, order_id)
             if known == status:
                 return
-            if status not in FOLLOWS[Status(known)]:
+            if status not in FOLLOWS[known]:
                 raise IllegalStatusError(f"order {order_id} is {known}: it cannot become {status}")
             detail = {"reason": str(stop.reason), "message": stop.message} if stop else {}
             changes: dict[str, Any] = {"status": status, "updated_at": now}
@@ -106,36 +101,31 @@ class PostgresOrderBook:
     async def record_parcels(
         self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
     ) -> None:
-        """Note the parcels the warehouse named, once.
+        """Note the parcels the warehouse named, each once.
 
-        Raises ``NoSuchOrderError``, and ``RefusedError`` when other parcels were named before, or
-        one of these belongs to another order.
+        Raises ``NoSuchOrderError``, and ``RefusedError`` for a second fulfilment of the order or a
+        parcel of another one.
         """
         async with self._database.transaction() as connection:
-            row = (
-                await connection.execute(
-                    select(orders.c.fulfillment_id)
-                    .where(orders.c.id == order_id)
-                    .with_for_update(key_share=True)
-                )
-            ).one_or_none()
-            if row is None:
-                raise NoSuchOrderError(order_id)
-            if row.fulfillment_id is not None:
-                known = await connection.scalars(
-                    select(parcels.c.parcel_id).where(parcels.c.order_id == order_id)
-                )
-                if row.fulfillment_id != fulfillment_id or set(known) != set(parcel_ids):
-                    raise RefusedError(f"order {order_id} was fulfilled as {row.fulfillment_id}")
-                return
-            await connection.execute(
-                update(orders).where(orders.c.id == order_id).values(fulfillment_id=fulfillment_id)
+            known = await connection.scalar(
+                update(orders)
+                .where(orders.c.id == order_id)
+                .values(fulfillment_id=func.coalesce(orders.c.fulfillment_id, fulfillment_id))
+                .returning(orders.c.fulfillment_id)
             )
-            if parcel_ids:
-                rows = [{"parcel_id": parcel, "order_id": order_id} for parcel in parcel_ids]
-                await connection.execute(insert(parcels).values(rows))
-            detail = {"fulfillment_id": fulfillment_id, "parcels": ", ".join(parcel_ids)}
-            await connection.execute(history_line(order_id, "parcels_named", detail))
+            if known is None:
+                raise NoSuchOrderError(order_id)
+            if known != fulfillment_id:
+                raise RefusedError(f"order {order_id} is fulfilled as {known}")
+            for parcel_id in parcel_ids:
+                detail = {"fulfillment_id": fulfillment_id, "parcel_id": parcel_id}
+                line = history_line(order_id, "parcel_named", detail).cte("line")
+                await connection.execute(
+                    postgresql.insert(parcels)
+                    .values(order_id=order_id, parcel_id=parcel_id)
+                    .on_conflict_do_nothing(index_elements=["order_id", "parcel_id"])
+                    .add_cte(line)
+                )
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
         """Add a line to the order's history, once per event and detail.
@@ -155,6 +145,16 @@ class PostgresOrderBook:
         if view is None:
             raise NoSuchOrderError(order_id)
         return view
+
+
+async def _lock(connection: AsyncConnection, order_id: str) -> Status:
+    """Lock the order; its status."""
+    status = await connection.scalar(
+        select(orders.c.status).where(orders.c.id == order_id).with_for_update(key_share=True)
+    )
+    if status is None:
+        raise NoSuchOrderError(order_id)
+    return Status(status)
 
 
 async def _catalogue(connection: AsyncConnection, basket: Basket) -> dict[str, tuple[str, Money]]:

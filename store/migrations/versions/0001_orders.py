@@ -45,9 +45,6 @@ CREATE TABLE orders (
     CONSTRAINT orders_currency_iso CHECK (currency ~ '^[A-Z]{3}$'),
     CONSTRAINT orders_status_known CHECK (status IN (
         'placed', 'paid', 'fulfilled', 'completed', 'rejected', 'cancelled', 'refunded')),
-    CONSTRAINT orders_reason_known CHECK (reason IN (
-        'out_of_stock', 'card_declined', 'authentication_required', 'cannot_fulfill',
-        'cancelled', 'no_answer')),
     CONSTRAINT orders_stock_known CHECK (stock IN ('none', 'reserved', 'committed', 'released'))
 );
 
@@ -101,11 +98,11 @@ CREATE TABLE refunds (
 CREATE INDEX refunds_order_id_idx ON refunds (order_id);
 
 CREATE TABLE parcels (
-    parcel_id text CONSTRAINT parcels_pkey PRIMARY KEY,
     order_id text NOT NULL CONSTRAINT parcels_order_id_fkey REFERENCES orders (id),
-    status text NOT NULL DEFAULT 'accepted'
+    parcel_id text NOT NULL CONSTRAINT parcels_parcel_id_key UNIQUE,
+    status text NOT NULL DEFAULT 'accepted',
+    CONSTRAINT parcels_pkey PRIMARY KEY (order_id, parcel_id)
 );
-CREATE INDEX parcels_order_id_idx ON parcels (order_id);
 
 CREATE TABLE order_history (
     id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT order_history_pkey PRIMARY KEY,

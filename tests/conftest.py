@@ -1,0 +1,67 @@
+"""A real PostgreSQL for the tests that ask for it: one server a session, one database a module."""
+
+from collections.abc import AsyncIterator
+from itertools import count
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from sandbox.postgres import PostgresServer
+from store.database import Database, connect
+from store.migrations import migrate
+
+_TEMPLATE = "migrated"
+_numbers = count(1)
+
+
+class Postgres:
+    """A running server that hands out databases, empty or migrated."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+
+    async def empty(self) -> str:
+        """The address of a new, empty database."""
+        return await self._server.create_database(f"empty_{next(_numbers)}")
+
+    async def migrated(self) -> str:
+        """The address of a new database with our tables: a copy, so that it takes no migration."""
+        name = f"test_{next(_numbers)}"
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+        return self._server.url_of(name)
+
+    async def make_template(self) -> None:
+        database = connect(await self._server.create_database(_TEMPLATE))
+        await migrate(database)
+        await database.close()
+
+    async def _execute(self, statement: str) -> None:
+        url = self._server.url_of("postgres").replace("+asyncpg", "")
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+    """The server; every xdist worker has its own."""
+    async with PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        running = Postgres(server)
+        await running.make_template()
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def database_url(postgres: Postgres) -> str:
+    """The address of a migrated database that this module has for itself."""
+    return await postgres.migrated()
+
+
+@pytest.fixture(scope="module")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The module's database, with enough connections to quarrel over a row."""
+    opened = connect(database_url, pool_size=20)
+    yield opened
+    await opened.close()
