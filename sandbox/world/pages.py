@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.world.dialboard import DialBoard
+from sandbox.world.dialboard import MODES, DialBoard
 from sandbox.world.ledger import Doc, Ledger
 
 _PAGE: Final = Template("""<!doctype html><html lang="en"><head><meta charset="utf-8">
@@ -27,7 +27,12 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}dd{margin:0
 button{font:inherit;padding:.6rem 1.4rem;border-radius:.6rem;border:1px solid var(--line);
 cursor:pointer}button.yes{background:var(--accent);color:#fff;border-color:transparent}
 </style></head><body><nav><a href="/">The sandbox</a><a href="/inbox">Inbox</a>
-<a href="/books">Books</a><a href="/sandbox/dials">Dials</a></nav>$body</body></html>""")
+<a href="/books">Books</a><a href="/dials">Dials</a></nav>$body</body></html>""")
+
+_NO_DIALS: Final = (
+    "<p>All dials are off. Turn one with <code>POST /sandbox/dials</code> and "
+    '<code>{"endpoint": "stripe.*", "mode": "rate_limit", "times": 3}</code>.</p>'
+)
 
 
 def page_routes(ledger: Ledger, board: DialBoard) -> list[Route]:
@@ -69,6 +74,10 @@ def page_routes(ledger: Ledger, board: DialBoard) -> list[Route]:
             return _page("No such payment", "<h1>There is no such payment.</h1>", 404)
         return _page("3-D Secure", _bank(intent))
 
+    async def dials(_: Request) -> Response:
+        rows = "".join(_dial(dial.shown()) for dial in board.all())
+        return _page("Dials", f"<h1>Dials</h1>{rows or _NO_DIALS}<h2>Modes</h2>{_modes()}")
+
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -77,6 +86,7 @@ def page_routes(ledger: Ledger, board: DialBoard) -> list[Route]:
         Route("/inbox", inbox),
         Route("/inbox/{id}", mail),
         Route("/sandbox/payment_intents/{id}/authenticate", authenticate),
+        Route("/dials", dials),
         Route("/healthz", healthz),
     ]
 
@@ -112,6 +122,21 @@ def _mail(mail: Doc) -> str:
     if mail["text"]:
         body += f"<h2>As text</h2><pre>{escape(mail['text'])}</pre>"
     return body
+
+
+def _dial(dial: Doc) -> str:
+    whom = f"order {dial['order_id']}" if dial["order_id"] else "every order"
+    until = f"{dial['times']} times" if dial["times"] is not None else "until turned off"
+    return (
+        f'<div class="mail"><b>{escape(dial["endpoint"])}</b>'
+        f'<span class="tag">{escape(dial["mode"])}</span>'
+        f"<small>{escape(whom)}, {until}</small><small>hit {dial['hits']} times</small></div>"
+    )
+
+
+def _modes() -> str:
+    rows = (f"<dt>{name}</dt><dd>{escape(what)}</dd>" for name, what in MODES.items())
+    return f"<dl>{''.join(rows)}</dl>"
 
 
 def _bank(intent: Doc) -> str:

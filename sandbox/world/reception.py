@@ -10,6 +10,7 @@ work are met. What an idempotency key means is told apart by each neighbour's ow
 * the warehouse: `docs/warehouse-api.md`.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -185,6 +186,11 @@ class Reception:
 
     def _spoken(self, neighbour: Neighbour, call: Call, answer: Answer) -> Response:
         return answered(answer, neighbour.headers(call))
+
+
+def fingerprint(params: Doc) -> str:
+    """Tells one request's parameters from another's, in whatever order they were sent."""
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
 
 
 def answered(answer: Answer, headers: Mapping[str, str]) -> Response:

@@ -4,7 +4,6 @@ Sources on resend.com/docs: "Send Email", "Errors", "Idempotency Keys". The rate
 service is not imitated: 429 comes from a dial only.
 """
 
-import hashlib
 import json
 import re
 import uuid
@@ -19,7 +18,7 @@ from starlette.routing import Route
 from sandbox.world.dialboard import Dial
 from sandbox.world.ledger import Doc, Remembered
 from sandbox.world.orders import order_id_of_key, purpose_of_key
-from sandbox.world.reception import Answer, Call, Reception, Refused, answered
+from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
 
 _ADDRESS = re.compile(r"^(?:[^<>]*<)?[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+?>?$")
 _TAG = re.compile(r"^[A-Za-z0-9_-]{1,256}$")
@@ -80,7 +79,7 @@ def resend_routes(reception: Reception) -> list[Route]:
                 call.request_id,
                 order_id=tags.get("order_id") or order_id_of_key(key),
                 key=_checked_key(key),
-                fingerprint=hashlib.sha256(json.dumps(mail, sort_keys=True).encode()).hexdigest(),
+                fingerprint=fingerprint(mail),
             )
             _check(mail)
         except Refused as refused:

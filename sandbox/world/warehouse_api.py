@@ -1,6 +1,5 @@
 """The warehouse, speaking `docs/warehouse-api.md` under `/warehouse`."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from starlette.routing import Route
 
 from sandbox.world.dialboard import Dial
 from sandbox.world.ledger import Doc, Ledger, Remembered, new_id
-from sandbox.world.reception import Answer, Call, Reception, Refused, answered
+from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
 
 
 def _error(status: int, code: str, message: str, *, began: bool = False) -> Answer:
@@ -67,7 +66,7 @@ def warehouse_routes(reception: Reception) -> list[Route]:
                 call.request_id,
                 order_id=wish["order_id"],
                 key=key,
-                fingerprint=hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest(),
+                fingerprint=fingerprint(wish),
                 skus=tuple(line["sku"] for line in wish["lines"]),
             )
         except Refused as refused:

@@ -1,12 +1,15 @@
 """A world of its own for every test module, spoken to through the official SDKs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import resend
 import stripe
 
+from sandbox.books import Books
+from sandbox.dials import Dials
 from sandbox.world import World
 
 
@@ -33,3 +36,23 @@ async def shop(world: World) -> AsyncIterator[stripe.StripeClient]:
 async def http(world: World) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=world.url, timeout=20) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+async def dials(world: World) -> AsyncIterator[Dials]:
+    async with Dials(world.url) as turned:
+        yield turned
+
+
+@pytest.fixture(scope="module")
+def books(world: World) -> Books:
+    return Books(world.url)
+
+
+@pytest.fixture(scope="module")
+def mailer(world: World) -> Iterator[type[resend.Emails]]:
+    """The Resend SDK keeps its address and key in its module."""
+    before = (resend.api_url, resend.api_key)
+    resend.api_url, resend.api_key = world.url, "re_sandbox"
+    yield resend.Emails
+    resend.api_url, resend.api_key = before

@@ -4,7 +4,6 @@ Sources: the API reference of docs.stripe.com ("Authentication", "Errors", "Expa
 "Idempotent requests", "Pagination" and the pages of the resources).
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +15,7 @@ from starlette.routing import Route
 from sandbox.world.dialboard import Dial
 from sandbox.world.ledger import Doc, Remembered, new_id
 from sandbox.world.orders import order_id_of_key
-from sandbox.world.reception import Answer, Call, Reception, Refused, answered
+from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
 from sandbox.world.stripe import intents, refunds
 from sandbox.world.stripe.errors import envelope, invalid, unauthorized
 from sandbox.world.stripe.parameters import EXPAND, PAGE, Shape, checked, parse
@@ -192,7 +191,7 @@ def _handler(
                 request_id,
                 order_id=_order_id(reception, thing_id, given, key),
                 key=key,
-                fingerprint=hashlib.sha256(repr(sorted(given.items())).encode()).hexdigest(),
+                fingerprint=fingerprint(given),
             )
             params = checked(given, endpoint.shape)
         except Refused as refused:

@@ -1,0 +1,102 @@
+"""The world keeps what it acknowledged, through its own death; and it ends and starts politely."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import stripe
+
+from sandbox.books import Books
+from sandbox.dials import Dials
+from sandbox.world import World, WorldPortBusyError
+from tests.sandbox.buying import a_wish, keyed, paid
+
+ROOT = Path(__file__).parents[2]
+
+
+@asynccontextmanager
+async def a_shop(url: str) -> AsyncIterator[stripe.StripeClient]:
+    http = stripe.HTTPXClient(timeout=20)
+    yield stripe.StripeClient(
+        "sk_test_sandbox", base_addresses={"api": url}, http_client=http, max_network_retries=0
+    )
+    await http.close_async()  # type: ignore[no-untyped-call]
+
+
+@asynccontextmanager
+async def a_process(state: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The world as a process of its own, to be killed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sandbox.world", str(state), "--port", "0",
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        line = (await process.stdout.readline()).decode()
+        yield process, line.split()[-1]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_what_was_answered_is_still_there_after_kill_9(tmp_path: Path) -> None:
+    wish = a_wish("kill", payment_method="pm_card_visa", confirm=True)
+    async with a_process(tmp_path) as (process, url), a_shop(url) as shop:
+        first = await shop.v1.payment_intents.create_async(wish, keyed("kill"))
+        os.kill(process.pid, signal.SIGKILL)
+        await process.wait()
+
+    async with World(tmp_path) as world, a_shop(world.url) as shop:
+        again = await shop.v1.payment_intents.create_async(wish, keyed("kill"))
+        assert again.id == first.id
+        assert (await Books(world.url).order("kill")).captured == 2000
+
+
+async def test_a_request_killed_in_its_delay_did_nothing(tmp_path: Path) -> None:
+    async with a_process(tmp_path) as (process, url), a_shop(url) as shop, Dials(url) as dials:
+        slow = await dials.turn("stripe.payment_intents.create", "delay")
+        asked = asyncio.create_task(paid(shop, "cut"))
+        await dials.wait_hit(slow)
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(stripe.APIConnectionError):
+            await asked
+
+    async with World(tmp_path) as world:
+        assert (await Books(world.url).order("cut")).payments == ()
+
+
+async def test_a_busy_port_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(WorldPortBusyError, match=f"127.0.0.1:{port}: another program"):
+            async with World(tmp_path, port=port):
+                pass
+
+
+async def test_the_world_ends_while_a_request_waits_in_a_delay(tmp_path: Path) -> None:
+    async with World(tmp_path) as world, a_shop(world.url) as shop, Dials(world.url) as dials:
+        slow = await dials.turn("stripe.payment_intents.create", "delay")
+        asked = asyncio.create_task(paid(shop, "end"))
+        await dials.wait_hit(slow)
+    await asyncio.wait({asked})
+    assert asked.exception() is None or isinstance(asked.exception(), stripe.APIConnectionError)
+
+
+async def test_starting_afresh_forgets_everything(tmp_path: Path) -> None:
+    async with World(tmp_path) as world, a_shop(world.url) as shop, Dials(world.url) as dials:
+        await paid(shop, "gone")
+        await dials.turn("stripe.*", "error")
+        async with httpx.AsyncClient(base_url=world.url) as http:
+            assert (await http.delete("/sandbox/state")).status_code == 204
+        assert await Books(world.url).all() == {}
+        assert (await paid(shop, "anew")).status == "succeeded"

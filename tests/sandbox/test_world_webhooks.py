@@ -1,0 +1,106 @@
+"""Webhooks out of the world: signed as the SDK verifies them, and tried again."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import stripe
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tests.sandbox.buying import paid
+
+
+class Server(uvicorn.Server):
+    """Says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+class Listener:
+    """A webhook endpoint that refuses the first delivery and keeps the rest."""
+
+    def __init__(self) -> None:
+        self.refusals = 1
+        self.heard: asyncio.Queue[tuple[dict[str, str], bytes]] = asyncio.Queue()
+
+    async def hear(self, request: Request) -> Response:
+        if self.refusals:
+            self.refusals -= 1
+            return Response(status_code=500)
+        await self.heard.put((dict(request.headers), await request.body()))
+        return Response(status_code=204)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        app = Starlette(routes=[Route("/hook", self.hear, methods=["POST"])])
+        server = Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
+        running = asyncio.create_task(server._serve())
+        await server.listening.wait()
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/hook"
+        server.should_exit = True
+        await running
+
+
+async def test_events_arrive_signed_in_spite_of_a_refusal(
+    shop: stripe.StripeClient, http: httpx.AsyncClient
+) -> None:
+    listener = Listener()
+    async with listener.listening() as url:
+        await http.post("/sandbox/webhooks", json={"stripe": url, "stripe_secret": "whsec_test"})
+        intent = await paid(shop, "hooked")
+        kinds = set()
+        async with asyncio.timeout(10):
+            while "payment_intent.succeeded" not in kinds:
+                headers, body = await listener.heard.get()
+                event = shop.construct_event(body, headers["stripe-signature"], "whsec_test")
+                assert event.data.object["id"] == intent.id
+                kinds.add(event.type)
+        await http.post("/sandbox/webhooks", json={})
+
+
+async def test_the_warehouse_tells_that_a_parcel_left(http: httpx.AsyncClient) -> None:
+    listener = Listener()
+    async with listener.listening() as url:
+        wish: Any = {"warehouse": url, "warehouse_secret": "s3cret"}
+        await http.post("/sandbox/webhooks", json=wish)
+        await http.post(
+            "/warehouse/fulfillments",
+            json={
+                "order_id": "leaves",
+                "ship_to": {"name": "Ada", "address": "London"},
+                "lines": [{"sku": "MUG", "quantity": 1}],
+            },
+            headers={"Authorization": "Bearer key", "Idempotency-Key": "leaves"},
+        )
+        await http.post("/sandbox/warehouse/leaves/dispatch")
+        async with asyncio.timeout(10):
+            headers, body = await listener.heard.get()
+        await http.post("/sandbox/webhooks", json={})
+    event = json.loads(body)
+    assert (event["type"], event["order_id"]) == ("parcel.left", "leaves")
+    moment, _, given = headers["warehouse-signature"].removeprefix("t=").partition(",v1=")
+    signed = hmac.new(b"s3cret", moment.encode() + b"." + body, hashlib.sha256).hexdigest()
+    assert given == signed
+
+
+async def test_a_webhook_needs_a_secret(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/sandbox/webhooks", json={"stripe": "http://127.0.0.1:9/"})
+    assert answer.status_code == 400
+    assert "stripe_secret" in answer.json()["error"]["message"]
