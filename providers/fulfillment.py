@@ -117,8 +117,9 @@ class HttpWarehouse:
         _raise_for(reply, "cancel", without_private(_problem(reply).message))
         cancelled = _read(_Cancelled, reply, order_id)
         if cancelled.outcome == "already_left":
-            parcels = tuple(parcel.id for parcel in cancelled.parcels)
-            return AlreadyLeft(cancelled.id or "", parcels)
+            if not cancelled.id or not cancelled.parcels:
+                raise NoAnswerError(f"the warehouse does not say what left for order {order_id}")
+            return AlreadyLeft(cancelled.id, tuple(parcel.id for parcel in cancelled.parcels))
         return Recalled()
 
     @asynccontextmanager

@@ -1,0 +1,190 @@
+"""What `orders.ports.Mailer` promises, asked of every mail service there is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Protocol
+
+import pytest
+import pytest_asyncio
+
+from orders.ids import mail_key
+from orders.messages import MailRefused, MailSent
+from orders.ports import LockedOutError, Mail, Mailer, NoAnswerError, RefusedError
+from providers.resend import ResendMailer
+from tests.contracts.conftest import Desk
+from tests.fakes.mailer import InMemoryMailer
+
+SENDER = "Shop <shop@example.com>"
+NOWHERE = "ada-at-nowhere"
+
+
+@dataclass(frozen=True)
+class Booked:
+    """A mail that went out, by the service's own books."""
+
+    mail_id: str
+    to: str
+    subject: str
+
+
+class MailerOnTrial(Protocol):
+    """A mail service, and its back door. It refuses mail to ``NOWHERE``."""
+
+    @property
+    def mailer(self) -> Mailer: ...
+    async def break_next(self, failure: str, order_id: str) -> None: ...
+    async def sent(self, order_id: str) -> list[Booked]: ...
+
+
+class FakeOnTrial:
+    def __init__(self) -> None:
+        self.mailer = InMemoryMailer()
+        self.mailer.refuse(NOWHERE)
+
+    async def break_next(self, failure: str, order_id: str) -> None:
+        if failure == "hang_up_after":
+            self.mailer.lose_answer_next("send")
+        else:
+            wait = timedelta(seconds=7) if failure == "rate_limit" else None
+            self.mailer.fail_next("send", NoAnswerError(failure, retry_after=wait))
+
+    async def sent(self, order_id: str) -> list[Booked]:
+        return [
+            Booked(sent.mail_id, sent.mail.to, sent.mail.subject)
+            for sent in self.mailer.sent
+            if ("order_id", order_id) in sent.mail.tags
+        ]
+
+
+class SandboxOnTrial:
+    def __init__(self, mailer: Mailer, desk: Desk) -> None:
+        self.mailer = mailer
+        self._desk = desk
+
+    async def break_next(self, failure: str, order_id: str) -> None:
+        await self._desk.turn("resend.emails.send", failure, order_id, seconds=7)
+
+    async def sent(self, order_id: str) -> list[Booked]:
+        mails = (await self._desk.page(order_id))["mails"]
+        return [Booked(mail["id"], _only(mail["to"]), mail["subject"]) for mail in mails]
+
+
+def _only(addresses: list[str]) -> str:
+    (address,) = addresses
+    return address
+
+
+@pytest_asyncio.fixture(params=["in memory", "Resend's SDK on the sandbox"])
+async def trial(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[MailerOnTrial]:
+    if request.param == "in memory":
+        yield FakeOnTrial()
+    else:
+        async with ResendMailer("re_sandbox", sender=SENDER, api_url=desk.url) as mailer:
+            yield SandboxOnTrial(mailer, desk)
+
+
+def confirmation(order_id: str) -> Mail:
+    return Mail(
+        to="ada@example.com",
+        subject="Your order",
+        html="<p>On its way</p>",
+        text="On its way",
+        tags=(("order_id", order_id), ("kind", "confirmation")),
+    )
+
+
+async def test_the_same_key_sends_one_mail(trial: MailerOnTrial, order_id: str) -> None:
+    key = mail_key(order_id, "confirmation")
+    first = await trial.mailer.send(confirmation(order_id), key=key)
+    again = await trial.mailer.send(confirmation(order_id), key=key)
+    assert isinstance(first, MailSent)
+    assert first == again
+    expected = [Booked(first.mail_id, "ada@example.com", "Your order")]
+    assert await trial.sent(order_id) == expected
+
+
+async def test_another_key_sends_another_mail(trial: MailerOnTrial, order_id: str) -> None:
+    for kind in ("confirmation", "closing"):
+        await trial.mailer.send(confirmation(order_id), key=mail_key(order_id, kind))
+    assert len(await trial.sent(order_id)) == 2
+
+
+async def test_a_key_is_refused_for_another_mail(trial: MailerOnTrial, order_id: str) -> None:
+    key = mail_key(order_id, "confirmation")
+    await trial.mailer.send(confirmation(order_id), key=key)
+    with pytest.raises(RefusedError):
+        await trial.mailer.send(replace(confirmation(order_id), subject="Other"), key=key)
+    assert len(await trial.sent(order_id)) == 1
+
+
+async def test_a_wrong_address_is_an_answer_that_does_not_repeat_it(
+    trial: MailerOnTrial, order_id: str
+) -> None:
+    mail = replace(confirmation(order_id), to=NOWHERE)
+    answer = await trial.mailer.send(mail, key=mail_key(order_id, "confirmation"))
+    assert isinstance(answer, MailRefused)
+    assert answer.message
+    assert NOWHERE not in answer.message
+    assert await trial.sent(order_id) == []
+
+
+@pytest.mark.parametrize("failure", ["hang_up", "hang_up_after", "error", "rate_limit"])
+async def test_sending_again_after_no_answer_sends_one_mail(
+    trial: MailerOnTrial, order_id: str, failure: str
+) -> None:
+    key = mail_key(order_id, "confirmation")
+    await trial.break_next(failure, order_id)
+    with pytest.raises(NoAnswerError) as caught:
+        await trial.mailer.send(confirmation(order_id), key=key)
+    assert caught.value.retry_after == (timedelta(seconds=7) if failure == "rate_limit" else None)
+    first = await trial.mailer.send(confirmation(order_id), key=key)
+    assert first == await trial.mailer.send(confirmation(order_id), key=key)
+    assert len(await trial.sent(order_id)) == 1
+
+
+# -- only over HTTP --------------------------------------------------------------------------------
+
+
+async def test_a_key_in_use_is_no_answer(desk: Desk, order_id: str) -> None:
+    key = mail_key(order_id, "confirmation")
+    dial = await desk.turn("resend.emails.send", "delay", order_id)
+    async with ResendMailer("re_sandbox", sender=SENDER, api_url=desk.url) as mailer:
+        first = asyncio.create_task(mailer.send(confirmation(order_id), key=key))
+        await desk.wait_for_hit(dial)
+        with pytest.raises(NoAnswerError, match="concurrent_idempotent_requests"):
+            await mailer.send(confirmation(order_id), key=key)
+        await desk.remove(dial)
+        assert isinstance(await first, MailSent)
+
+
+async def test_a_key_that_resend_refuses_locks_us_out_and_is_not_shown(
+    desk: Desk, order_id: str
+) -> None:
+    async with ResendMailer("not_a_key_of_resend", sender=SENDER, api_url=desk.url) as mailer:
+        with pytest.raises(LockedOutError, match="RESEND_API_KEY") as caught:
+            await mailer.send(confirmation(order_id), key=mail_key(order_id, "confirmation"))
+    assert "not_a_key" not in str(caught.value)
+
+
+async def test_two_mailers_in_one_process_keep_to_their_own_keys(desk: Desk, order_id: str) -> None:
+    async with (
+        ResendMailer("re_sandbox", sender=SENDER, api_url=desk.url) as right,
+        ResendMailer("wrong", sender=SENDER, api_url=desk.url) as wrong,
+    ):
+        answers = await asyncio.gather(
+            right.send(confirmation(order_id), key=f"{order_id}:1"),
+            wrong.send(confirmation(order_id), key=f"{order_id}:2"),
+            right.send(confirmation(order_id), key=f"{order_id}:3"),
+            return_exceptions=True,
+        )
+    assert [type(answer) for answer in answers] == [MailSent, LockedOutError, MailSent]
+
+
+async def test_tags_that_resend_would_refuse_are_made_fit(desk: Desk, order_id: str) -> None:
+    mail = replace(confirmation(order_id), tags=(("order_id", order_id), ("who?", "Ünder way")))
+    async with ResendMailer("re_sandbox", sender=SENDER, api_url=desk.url) as mailer:
+        assert isinstance(await mailer.send(mail, key=f"{order_id}:tags"), MailSent)

@@ -1,0 +1,42 @@
+"""A server that says what it was told to say, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+def http(status: int, body: object, **headers: str) -> bytes:
+    """An HTTP answer: JSON, or HTML when the body is a text."""
+    html = isinstance(body, str)
+    content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    fields = {
+        "Content-Type": "text/html" if html else "application/json",
+        "Content-Length": str(len(content)),
+        "Connection": "close",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {status} Whatever\r\n{head}\r\n".encode() + content
+
+
+@asynccontextmanager
+async def answering(*replies: bytes) -> AsyncIterator[str]:
+    """The URL of a server that answers each request with the next reply, and hangs up.
+
+    The last reply is given again and again.
+    """
+    left = list(replies)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(left.pop(0) if len(left) > 1 else left[0])
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        yield f"http://{host}:{port}"

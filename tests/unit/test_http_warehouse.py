@@ -1,0 +1,153 @@
+"""What a warehouse, or a proxy before it, may answer, and what it means."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from orders.messages import CannotFulfill
+from orders.order import Recipient
+from orders.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
+from providers.fulfillment import HttpWarehouse
+
+ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square\nLondon")
+REQUEST = ShippingRequest("t-1", ADA, (("MUG", 2),))
+ACCEPTED = {"id": "ful_1", "order_id": "t-1", "status": "accepted", "parcels": [{"id": "par_1"}]}
+
+
+def answering(status: int, body: object, **headers: str) -> HttpWarehouse:
+    def answer(_: httpx.Request) -> httpx.Response:
+        if isinstance(body, str):
+            return httpx.Response(status, html=body, headers=headers)
+        return httpx.Response(status, json=body, headers=headers)
+
+    return HttpWarehouse("http://warehouse", "key", transport=httpx.MockTransport(answer))
+
+
+def refusing(status: int, code: str, message: str = "no", **headers: str) -> HttpWarehouse:
+    return answering(status, {"error": {"code": code, "message": message}}, **headers)
+
+
+async def test_an_order_is_asked_for_in_the_words_of_the_contract() -> None:
+    seen: list[httpx.Request] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(201, json=ACCEPTED)
+
+    transport = httpx.MockTransport(take)
+    async with HttpWarehouse("http://warehouse/v1/", "key", transport=transport) as warehouse:
+        await warehouse.fulfill(REQUEST, key="order-t-1:fulfillment")
+    (request,) = seen
+    assert str(request.url) == "http://warehouse/v1/fulfillments"
+    assert request.headers["authorization"] == "Bearer key"
+    assert request.headers["idempotency-key"] == "order-t-1:fulfillment"
+    assert b"ada@example.com" not in request.content
+
+
+async def test_an_order_id_cannot_lead_to_another_path() -> None:
+    seen: list[bytes] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.raw_path)
+        return httpx.Response(404, json={"error": {"code": "not_found", "message": "no"}})
+
+    async with HttpWarehouse("http://w", "key", transport=httpx.MockTransport(take)) as warehouse:
+        with pytest.raises(RefusedError):
+            await warehouse.cancel("../admin?x=1")
+    assert seen == [b"/fulfillments/..%2Fadmin%3Fx%3D1/cancel"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>Welcome</html>",
+        [],
+        {},
+        {**ACCEPTED, "id": ""},
+        {**ACCEPTED, "parcels": []},
+        {**ACCEPTED, "parcels": [{"id": 7}]},
+        {**ACCEPTED, "order_id": "t-2"},
+    ],
+)
+async def test_a_yes_that_makes_no_sense_is_no_answer(body: object) -> None:
+    async with answering(201, body) as warehouse:
+        with pytest.raises(NoAnswerError):
+            await warehouse.fulfill(REQUEST, key="k")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"order_id": "t-1", "outcome": "perhaps"},
+        {"order_id": "t-2", "outcome": "recalled"},
+        {"order_id": "t-1", "outcome": "already_left", "parcels": []},
+        {"order_id": "t-1", "outcome": "already_left", "parcels": [{"id": "par_1"}]},
+    ],
+)
+async def test_a_cancellation_that_makes_no_sense_is_no_answer(body: object) -> None:
+    async with answering(200, body) as warehouse:
+        with pytest.raises(NoAnswerError):
+            await warehouse.cancel("t-1")
+
+
+@pytest.mark.parametrize(
+    "warehouse",
+    [
+        refusing(409, "idempotency_key_in_use"),
+        refusing(429, "too_many_requests"),
+        refusing(500, "internal_error"),
+        answering(502, "<html>Bad Gateway</html>"),
+        answering(404, "<html>a proxy's own page</html>"),
+        answering(302, ""),
+    ],
+)
+async def test_no_answer_is_never_a_refusal(warehouse: HttpWarehouse) -> None:
+    async with warehouse:
+        with pytest.raises(NoAnswerError) as caught:
+            await warehouse.fulfill(REQUEST, key="k")
+    assert type(caught.value) is NoAnswerError
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ReadTimeout, httpx.ReadError])
+async def test_a_broken_line_is_no_answer(error: type[httpx.RequestError]) -> None:
+    def break_off(request: httpx.Request) -> httpx.Response:
+        raise error("broken", request=request)
+
+    transport = httpx.MockTransport(break_off)
+    async with HttpWarehouse("http://warehouse", "key", transport=transport) as warehouse:
+        with pytest.raises(NoAnswerError):
+            await warehouse.fulfill(REQUEST, key="k")
+
+
+async def test_the_warehouse_may_say_how_long_to_wait() -> None:
+    async with refusing(429, "too_many_requests", **{"Retry-After": "9"}) as warehouse:
+        with pytest.raises(NoAnswerError) as caught:
+            await warehouse.cancel("t-1")
+    assert caught.value.retry_after == timedelta(seconds=9)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_key_names_the_setting(status: int) -> None:
+    async with answering(status, "<html>Who are you?</html>") as warehouse:
+        with pytest.raises(LockedOutError, match="FULFILLMENT_API_KEY"):
+            await warehouse.cancel("t-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "invalid_request"), (409, "idempotency_mismatch"), (422, "something_else")],
+)
+async def test_our_own_mistakes_are_refused_for_good(status: int, code: str) -> None:
+    async with refusing(status, code) as warehouse:
+        with pytest.raises(RefusedError):
+            await warehouse.fulfill(REQUEST, key="k")
+
+
+async def test_a_refusal_does_not_repeat_who_the_customer_is() -> None:
+    message = "No courier to Ada Lovelace, 12 ST JAMES'S SQUARE, London"
+    async with refusing(422, "cannot_fulfill", message) as warehouse:
+        answer = await warehouse.fulfill(REQUEST, key="k")
+    assert answer == CannotFulfill("No courier to …, …, …")

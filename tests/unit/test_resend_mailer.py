@@ -1,0 +1,138 @@
+"""What Resend may answer, and what it means (https://resend.com/docs/api-reference/errors)."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from orders.messages import MailAnswer, MailRefused
+from orders.ports import LockedOutError, Mail, NoAnswerError, ProviderError, RefusedError
+from providers.resend import ResendMailer
+
+MAIL = Mail(
+    to="ada@example.com",
+    subject="Your order",
+    html="<p>Hi</p>",
+    text="Hi",
+    tags=(("order id", "t-1"), ("kind", "Bestätigung!")),
+)
+
+
+async def send(transport: httpx.AsyncBaseTransport) -> MailAnswer:
+    async with ResendMailer(
+        "re_secret", sender="shop@example.com", api_url="http://resend", transport=transport
+    ) as mailer:
+        return await mailer.send(MAIL, key="order-1:mail:confirmation")
+
+
+def answering(status: int, body: object, **headers: str) -> httpx.MockTransport:
+    if isinstance(body, str):
+        return httpx.MockTransport(lambda _: httpx.Response(status, html=body, headers=headers))
+    return httpx.MockTransport(lambda _: httpx.Response(status, json=body, headers=headers))
+
+
+def refusing(status: int, name: str, message: str = "no", **headers: str) -> httpx.MockTransport:
+    body = {"statusCode": status, "name": name, "message": message}
+    return answering(status, body, **headers)
+
+
+async def test_a_mail_goes_out_whole_with_its_key_and_fit_tags() -> None:
+    seen: list[httpx.Request] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"id": "m-1"})
+
+    await send(httpx.MockTransport(take))
+    (request,) = seen
+    assert request.headers["idempotency-key"] == "order-1:mail:confirmation"
+    assert request.headers["authorization"] == "Bearer re_secret"
+    assert json.loads(request.content) == {
+        "from": "shop@example.com",
+        "to": ["ada@example.com"],
+        "subject": "Your order",
+        "html": "<p>Hi</p>",
+        "text": "Hi",
+        "tags": [
+            {"name": "order_id", "value": "t-1"},
+            {"name": "kind", "value": "Best_tigung_"},
+        ],
+    }
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_mail_that_cannot_be_sent_is_an_answer_without_the_address(status: int) -> None:
+    message = "Invalid `to` field: Ada@example.com is blocked."
+    answer = await send(refusing(status, "validation_error", message))
+    assert answer == MailRefused("Invalid `to` field: … is blocked.")
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        answering(502, "<html>Bad Gateway</html>"),
+        answering(404, "<html>a proxy's own page</html>"),
+        answering(200, "<html>Welcome</html>"),
+        answering(200, {}),
+        answering(200, {"id": None}),
+        answering(200, []),
+        refusing(500, "application_error"),
+        refusing(503, "service_unavailable"),
+        refusing(409, "concurrent_idempotent_requests"),
+        refusing(429, "rate_limit_exceeded"),
+        refusing(429, "daily_quota_exceeded"),
+    ],
+)
+async def test_no_answer_is_never_a_refusal(transport: httpx.MockTransport) -> None:
+    with pytest.raises(NoAnswerError) as caught:
+        await send(transport)
+    assert type(caught.value) is NoAnswerError
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ReadTimeout, httpx.ReadError])
+async def test_a_broken_line_is_no_answer(error: type[httpx.RequestError]) -> None:
+    def break_off(request: httpx.Request) -> httpx.Response:
+        raise error("broken", request=request)
+
+    with pytest.raises(NoAnswerError):
+        await send(httpx.MockTransport(break_off))
+
+
+async def test_resend_may_say_how_long_to_wait() -> None:
+    with pytest.raises(NoAnswerError) as caught:
+        await send(refusing(429, "rate_limit_exceeded", **{"retry-after": "9"}))
+    assert caught.value.retry_after == timedelta(seconds=9)
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        refusing(401, "missing_api_key"),
+        refusing(401, "restricted_api_key"),
+        refusing(403, "invalid_api_key"),
+        refusing(403, "validation_error", "You can only send to your own (me@example.com)"),
+    ],
+)
+async def test_what_only_a_person_can_repair_is_locked_out(transport: httpx.MockTransport) -> None:
+    with pytest.raises(LockedOutError, match="RESEND_API_KEY") as caught:
+        await send(transport)
+    assert "@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        refusing(409, "invalid_idempotent_request"),
+        refusing(400, "invalid_idempotency_key"),
+        refusing(404, "not_found"),
+        refusing(405, "method_not_allowed"),
+        refusing(422, "invalid_from_address"),
+    ],
+)
+async def test_our_own_mistakes_are_refused_for_good(transport: httpx.MockTransport) -> None:
+    with pytest.raises(ProviderError) as caught:
+        await send(transport)
+    assert isinstance(caught.value, RefusedError)
