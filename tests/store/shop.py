@@ -1,0 +1,86 @@
+"""A shop on a real PostgreSQL, with short words for placing orders and reading rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from sqlalchemy import text
+
+from orders.money import Money
+from orders.order import Basket, Order, Recipient
+from orders.ports import CardCharge, ChargeState
+from store.database import Database
+from store.inventory import PostgresInventory
+from store.orders import PostgresOrderBook
+from store.payments import PostgresPaymentLedger
+from store.seed import Product, add_products
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+RECIPIENT = Recipient("Ada Example", "ada@example.org", "1 Sample Street, Berlin")
+PRICE = Money(5_00, "EUR")
+NOTHING = Money(0, "EUR")
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Stock:
+    """One product's numbers, as the table has them."""
+
+    on_hand: int
+    reserved: int
+
+
+class Shop:
+    """The three ports over one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.orders = PostgresOrderBook(database)
+        self.inventory = PostgresInventory(database)
+        self.ledger = PostgresPaymentLedger(database)
+
+    async def stocked(self, on_hand: int) -> str:
+        """A new product."""
+        sku = f"SKU-{next(_numbers):04}"
+        await add_products(self.database, [Product(sku, f"Product {sku}", PRICE, on_hand)])
+        return sku
+
+    async def placed(self, *quantities: tuple[str, int]) -> Order:
+        return await self.orders.place(basket(*quantities or ((await self.stocked(10), 1),)), NOW)
+
+    async def opened(self) -> Order:
+        """An order whose first charge was announced."""
+        order = await self.placed()
+        assert await self.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+        return order
+
+    async def charged(self) -> Order:
+        """An order whose first charge was captured."""
+        order = await self.opened()
+        await self.ledger.record(order.id, 1, captured(order))
+        return order
+
+    async def stock_of(self, sku: str) -> Stock:
+        [row] = await self.sql("SELECT on_hand, reserved FROM products WHERE sku = :sku", sku=sku)
+        return Stock(row["on_hand"], row["reserved"])
+
+    async def events_of(self, order: Order) -> list[str]:
+        return [line.event for line in (await self.orders.view(order.id)).history]
+
+    async def sql(self, statement: str, **parameters: object) -> list[Mapping[str, Any]]:
+        """Run a statement as it is, past all of our code; errors are SQLAlchemy's."""
+        async with self.database.engine.begin() as connection:
+            result = await connection.execute(text(statement), parameters)
+            return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+
+def basket(*quantities: tuple[str, int]) -> Basket:
+    return Basket(f"o-{next(_numbers)}", "customer-1", RECIPIENT, quantities, "pm_card_visa")
+
+
+def captured(order: Order) -> CardCharge:
+    return CardCharge(f"pi_{order.id}", ChargeState.CAPTURED, order.total, order.total, NOTHING)

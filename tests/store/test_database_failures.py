@@ -1,0 +1,154 @@
+"""What the database's failures mean to the domain, and what they never tell."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from orders.lifecycle import Status
+from orders.ports import LockedOutError, NoAnswerError, RefusedError
+from store.database import Database, InvalidDatabaseUrlError, asyncpg_url, connect
+from store.orders import PostgresOrderBook
+from tests.conftest import Postgres
+from tests.store.shop import NOW, RECIPIENT, Shop
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://nobody@127.0.0.1:1/orders", "postgresql://nobody@/orders?host=/nowhere"],
+    ids=["tcp", "socket"],
+)
+async def test_a_database_that_is_not_there_gives_no_answer(url: str) -> None:
+    database = connect(url)
+    with pytest.raises(NoAnswerError):
+        await PostgresOrderBook(database).get("o-1")
+    assert not await database.healthy()
+    await database.close()
+
+
+async def test_a_database_that_is_there_is_healthy(database: Database) -> None:
+    assert await database.healthy()
+
+
+async def test_connections_lost_between_two_calls_go_unnoticed(
+    shop: Shop, database_url: str
+) -> None:
+    order = await shop.placed()
+    await asyncio.gather(*(shop.orders.get(order.id) for _ in range(10)))
+    await _cut_all_connections(database_url)
+    assert await shop.orders.get(order.id) == order
+
+
+async def test_a_connection_lost_in_the_middle_gives_no_answer_and_changes_nothing(
+    shop: Shop, database_url: str
+) -> None:
+    order = await shop.placed()
+    async with shop.database.transaction() as blocker:
+        await blocker.exec_driver_sql("LOCK TABLE order_history")
+        moving = asyncio.create_task(shop.orders.move(order.id, Status.PAID, None, NOW))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        async with asyncio.timeout(10):
+            while not await shop.sql(waiting):
+                pass
+        await shop.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        )
+        with pytest.raises(NoAnswerError):
+            await moving
+    assert (await shop.orders.get(order.id)).status is Status.PLACED
+    await shop.orders.move(order.id, Status.PAID, None, NOW)
+    assert (await shop.orders.get(order.id)).status is Status.PAID
+
+
+async def test_a_statement_that_takes_too_long_gives_no_answer(
+    shop: Shop, database_url: str
+) -> None:
+    order = await shop.placed()
+    impatient = connect(database_url, statement_timeout=0.2)
+    async with shop.database.transaction() as blocker:
+        await blocker.exec_driver_sql("LOCK TABLE order_history")
+        with pytest.raises(NoAnswerError):
+            await PostgresOrderBook(impatient).move(order.id, Status.PAID, None, NOW)
+    await impatient.close()
+
+
+async def test_a_database_without_our_tables_says_what_to_do(postgres: Postgres) -> None:
+    database = connect(await postgres.empty())
+    with pytest.raises(NoAnswerError, match="python -m store migrate"):
+        await PostgresOrderBook(database).get("o-1")
+    await database.close()
+
+
+async def test_a_user_the_database_does_not_let_in_is_told_so(database_url: str) -> None:
+    stranger = connect(database_url.replace("postgres@", "stranger@"))
+    with pytest.raises(LockedOutError):
+        await PostgresOrderBook(stranger).get("o-1")
+    await stranger.close()
+
+
+async def test_a_refusal_names_the_constraint_and_no_personal_data(shop: Shop) -> None:
+    order = await shop.opened()
+    with pytest.raises(RefusedError, match="payments_one_live_charge") as refused:
+        await shop.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
+    assert refused.value.__cause__ is None
+
+    with pytest.raises(RefusedError, match="orders_something_to_pay") as refused:
+        async with shop.database.transaction() as connection:
+            await connection.exec_driver_sql(f"UPDATE orders SET total = 0 WHERE id = '{order.id}'")  # noqa: S608 - ours
+    assert RECIPIENT.email not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+async def test_a_text_the_database_cannot_hold_is_refused(shop: Shop) -> None:
+    order = await shop.placed()
+    with pytest.raises(RefusedError):
+        await shop.orders.note(order.id, "zero\0byte", NOW)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://u:p@db:5433/orders", "postgresql+asyncpg://u:p@db:5433/orders"),
+        ("postgres://u@db/orders", "postgresql+asyncpg://u@db/orders"),
+        ("postgresql+psycopg://u@db/orders", "postgresql+asyncpg://u@db/orders"),
+        (
+            "postgresql://u@/orders?host=/run/postgresql",
+            "postgresql+asyncpg://u@/orders?host=/run/postgresql",
+        ),
+        (
+            "postgresql://u@db/orders?sslmode=require",
+            "postgresql+asyncpg://u@db/orders?ssl=require",
+        ),
+    ],
+)
+def test_every_usual_address_works(url: str, expected: str) -> None:
+    normal = asyncpg_url(url)
+    assert normal.render_as_string(hide_password=False).replace("%2F", "/") == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "secret-without-scheme",
+        "mysql://u:secret@db/orders",
+        "postgresql://u:secret@db:port/orders",
+        "postgresql://u:secret@db/orders?channel_binding=require",
+    ],
+)
+def test_an_address_that_cannot_work_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(InvalidDatabaseUrlError) as refused:
+        asyncpg_url(url)
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+async def _cut_all_connections(url: str) -> None:
+    other = connect(url, pool_size=1)
+    async with other.transaction() as connection:
+        await connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    await other.close()

@@ -1,0 +1,195 @@
+"""Many at once, on a real PostgreSQL: what a single caller cannot show."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from orders.lifecycle import Status
+from orders.messages import OutOfStock, ReservationClosed, Reserved
+from orders.money import Money
+from orders.ports import CardRefund, OrderExistsError
+from tests.store.shop import NOW, Shop, Stock, basket, captured
+
+MANY = 50
+
+
+async def test_the_last_unit_goes_to_one_of_many_buyers(shop: Shop) -> None:
+    last = await shop.stocked(1)
+    orders = [await shop.placed((last, 1)) for _ in range(MANY)]
+    answers = await asyncio.gather(*(shop.inventory.reserve(order.id) for order in orders))
+    assert answers.count(Reserved()) == 1
+    assert answers.count(OutOfStock(last, wanted=1, available=0)) == MANY - 1
+    assert await shop.stock_of(last) == Stock(on_hand=1, reserved=1)
+
+
+async def test_a_small_stock_is_sold_to_the_last_piece_and_never_beyond(shop: Shop) -> None:
+    mug = await shop.stocked(20)
+    orders = [await shop.placed((mug, 3)) for _ in range(MANY)]
+    answers = await asyncio.gather(*(shop.inventory.reserve(order.id) for order in orders))
+    assert answers.count(Reserved()) == 6
+    assert await shop.stock_of(mug) == Stock(on_hand=20, reserved=18)
+
+
+async def test_orders_over_the_same_products_in_opposite_order_do_not_deadlock(
+    shop: Shop,
+) -> None:
+    skus = [await shop.stocked(1_000) for _ in range(4)]
+    lines = tuple((sku, 1) for sku in skus)
+    orders = [await shop.placed(*(lines if n % 2 else lines[::-1])) for n in range(MANY)]
+
+    async def carry(number: int, order_id: str) -> None:
+        await shop.inventory.reserve(order_id)
+        end = shop.inventory.commit if number % 3 else shop.inventory.release
+        await end(order_id)
+
+    await asyncio.gather(*(carry(n, order.id) for n, order in enumerate(orders)))
+    committed = sum(1 for n in range(MANY) if n % 3)
+    for sku in skus:
+        assert await shop.stock_of(sku) == Stock(on_hand=1_000 - committed, reserved=0)
+
+
+async def test_repeating_a_stock_step_at_once_does_it_once(shop: Shop) -> None:
+    mug = await shop.stocked(10)
+    order = await shop.placed((mug, 2))
+    answers = await asyncio.gather(*(shop.inventory.reserve(order.id) for _ in range(10)))
+    assert set(answers) == {Reserved()}
+    assert await shop.stock_of(mug) == Stock(on_hand=10, reserved=2)
+    await asyncio.gather(*(shop.inventory.commit(order.id) for _ in range(10)))
+    assert await shop.stock_of(mug) == Stock(on_hand=8, reserved=0)
+    assert await shop.events_of(order) == ["order_placed", "stock_reserved", "stock_committed"]
+
+
+async def test_a_release_racing_a_reservation_leaves_nothing_set_aside(shop: Shop) -> None:
+    mug = await shop.stocked(MANY)
+    orders = [await shop.placed((mug, 1)) for _ in range(MANY)]
+
+    async def race(order_id: str) -> None:
+        answer, _ = await asyncio.gather(
+            shop.inventory.reserve(order_id), shop.inventory.release(order_id)
+        )
+        assert answer in {Reserved(), ReservationClosed("released")}
+
+    await asyncio.gather(*(race(order.id) for order in orders))
+    assert await shop.stock_of(mug) == Stock(on_hand=MANY, reserved=0)
+
+
+async def test_placing_one_order_many_times_at_once_places_it_once(shop: Shop) -> None:
+    wanted = basket((await shop.stocked(5), 1), (await shop.stocked(5), 2))
+    placed = await asyncio.gather(*(shop.orders.place(wanted, NOW) for _ in range(20)))
+    assert len(set(placed)) == 1
+    assert await shop.events_of(placed[0]) == ["order_placed"]
+
+
+async def test_of_two_baskets_racing_for_one_id_one_is_placed(shop: Shop) -> None:
+    wanted = basket((await shop.stocked(5), 1))
+    others = [replace(wanted, customer_id=f"customer-{n}") for n in range(10)]
+    answers = await asyncio.gather(
+        *(shop.orders.place(other, NOW) for other in others), return_exceptions=True
+    )
+    refused = [answer for answer in answers if isinstance(answer, OrderExistsError)]
+    assert len(refused) == len(others) - 1
+
+
+async def test_placing_an_order_does_not_wait_for_a_reservation_of_the_same_product(
+    shop: Shop,
+) -> None:
+    mug = await shop.stocked(5)
+    async with shop.database.transaction() as reserving:
+        lock = text("SELECT 1 FROM products WHERE sku = :sku FOR NO KEY UPDATE")
+        await reserving.execute(lock, {"sku": mug})
+        async with asyncio.timeout(10):
+            assert (await shop.placed((mug, 1))).status is Status.PLACED
+
+
+async def test_no_charge_slips_through_between_opening_and_closing(shop: Shop) -> None:
+    async def race() -> None:
+        order = await shop.placed()
+        allowed, entries = await asyncio.gather(
+            shop.ledger.open(order.id, 1, f"pi_{order.id}", order.total),
+            shop.ledger.close(order.id),
+        )
+        assert [entry.payment_id for entry in entries] == [f"pi_{order.id}"] * allowed
+        assert await shop.ledger.close(order.id) == entries
+
+    await asyncio.gather(*(race() for _ in range(MANY)))
+
+
+async def test_closing_sees_the_charge_it_had_to_wait_for(shop: Shop) -> None:
+    order = await shop.placed()
+    async with shop.database.transaction() as opening:
+        lock = text("SELECT 1 FROM orders WHERE id = :id FOR NO KEY UPDATE")
+        await opening.execute(lock, {"id": order.id})
+        closing = asyncio.create_task(shop.ledger.close(order.id))
+        await _until_somebody_waits(shop)
+        store = text(
+            "INSERT INTO payments (order_id, attempt, payment_id, amount, currency, state)"
+            " VALUES (:id, 1, 'pi_waited_for', 500, 'EUR', 'open')"
+        )
+        await opening.execute(store, {"id": order.id})
+    assert [entry.payment_id for entry in await closing] == ["pi_waited_for"]
+
+
+async def test_opening_one_charge_many_times_at_once_stores_it_once(shop: Shop) -> None:
+    order = await shop.placed()
+    payment_id = f"pi_{order.id}"
+    answers = await asyncio.gather(
+        *(shop.ledger.open(order.id, 1, payment_id, order.total) for _ in range(10))
+    )
+    assert set(answers) == {True}
+    assert await shop.events_of(order) == ["order_placed", "payment_open"]
+
+
+async def test_of_many_cards_at_once_one_is_charged(shop: Shop) -> None:
+    order = await shop.placed()
+    answers = await asyncio.gather(
+        *(shop.ledger.open(order.id, n, f"pi_{order.id}-{n}", order.total) for n in range(1, 11)),
+        return_exceptions=True,
+    )
+    assert answers.count(True) == 1
+    assert len(await shop.ledger.close(order.id)) == 1
+
+
+async def test_recording_and_refunding_at_once_counts_each_refund_once(shop: Shop) -> None:
+    order = await shop.charged()
+    refunds = [CardRefund(f"re_{order.id}_{n % 5}", Money(1_00, "EUR")) for n in range(20)]
+    await asyncio.gather(
+        *(shop.ledger.record_refund(order.id, 1, refund) for refund in refunds),
+        *(shop.ledger.record(order.id, 1, captured(order)) for _ in range(5)),
+    )
+    [payment] = (await shop.orders.view(order.id)).payments
+    assert payment.refunded == Money(5_00, "EUR")
+
+
+async def test_an_order_ends_in_one_way(shop: Shop) -> None:
+    order = await shop.placed()
+    ends = [Status.CANCELLED, Status.REJECTED, Status.REFUNDED] * 5
+    await asyncio.gather(
+        *(shop.orders.move(order.id, end, None, NOW) for end in ends), return_exceptions=True
+    )
+    status = (await shop.orders.summary(order.id)).status
+    assert await shop.events_of(order) == ["order_placed", f"order_{status}"]
+
+
+@pytest.mark.parametrize("parcels", [("a",), ("a", "b", "c")])
+async def test_naming_parcels_many_times_at_once_notes_them_once(
+    shop: Shop, parcels: tuple[str, ...]
+) -> None:
+    order = await shop.placed()
+    named = tuple(f"{order.id}-{parcel}" for parcel in parcels)
+    await asyncio.gather(*(shop.orders.record_parcels(order.id, "f-1", named) for _ in range(10)))
+    assert tuple(p.parcel_id for p in (await shop.orders.view(order.id)).parcels) == named
+
+
+async def _until_somebody_waits(shop: Shop) -> None:
+    """Return once a transaction in this database stands in line for a lock."""
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(10):
+        while not await shop.sql(waiting):
+            pass
