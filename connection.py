@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
+from orders.ports import NoAnswerError
 from workflows.runner import DATA_CONVERTER
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _LONGEST_PAUSE: Final = 5.0
+
+_AWAY: Final = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,  # the SDK's own timeout
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+_REFUSED: Final = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 
 
 class UnreachableError(Exception):
@@ -49,8 +64,51 @@ async def connect(
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
+@contextlib.contextmanager
+def answered(client: Client) -> Iterator[None]:
+    """Around calls of ``client``: raises ``UnreachableError`` when the server gives no answer or
+    refuses us. What it answers, "no such workflow" say, passes through as ``RPCError``.
+    """
+    address = client.service_client.config.target_host
+    try:
+        yield
+    except RuntimeError as error:
+        # A lazy client connects with its first call.
+        if not str(error).startswith("Failed client connect"):
+            raise
+        raise UnreachableError(_unreachable(address, error)) from None
+    except RPCError as error:
+        if error.status in _AWAY:
+            raise UnreachableError(_unreachable(address, error)) from None
+        if error.status in _REFUSED or error.message.startswith("Namespace "):
+            raise UnreachableError(f"Temporal at {address} refuses us: {error.message}") from None
+        raise
+
+
+async def steadily(client: Client, ask: Callable[[], Awaitable[T]], patience: timedelta) -> T:
+    """The answer of Temporal or the database, asked again while one of them is away.
+
+    Raises ``UnreachableError`` or ``NoAnswerError`` once that has lasted for ``patience``.
+    """
+    now = asyncio.get_running_loop().time
+    away_since: float | None = None
+    while True:
+        asked = now()
+        try:
+            with answered(client):
+                return await ask()
+        except (UnreachableError, NoAnswerError):
+            # A call that had lasted for longer was being answered until a moment ago.
+            if away_since is None or now() - asked > patience.total_seconds():
+                away_since = now()
+            if now() - away_since >= patience.total_seconds():
+                raise
+        await asyncio.sleep(0.5)
+
+
 def _unreachable(address: str, error: Exception) -> str:
+    why = "connection refused" if "ConnectionRefused" in str(error) else str(error)
     return (
-        f"Temporal does not answer at {address} ({error}). "
+        f"Temporal does not answer at {address} ({why}). "
         "Start it (`make sandbox` runs one here), or set TEMPORAL_ADDRESS to where it is."
     )

@@ -229,6 +229,13 @@ class EndedOtherwise:
 CancelAnswer = Cancelled | EndedOtherwise
 
 
+@dataclass(frozen=True)
+class CancelUnderWay:
+    """The cancellation is accepted and survives any crash; undoing takes longer than was waited."""
+
+    kind: Literal["under_way"] = "under_way"
+
+
 # -- status (query) and the run's result -----------------------------------------------------------
 
 

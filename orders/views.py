@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from orders.lifecycle import Status
 from orders.money import Money
 from orders.order import Order
 
@@ -43,3 +44,28 @@ class OrderView:
     payments: tuple[PaymentView, ...] = ()
     parcels: tuple[ParcelView, ...] = ()
     history: tuple[HistoryLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """An order at a moment, and the step that its run was last seen to begin."""
+
+    view: OrderView
+    doing: str
+
+
+@dataclass(frozen=True)
+class ListedOrder:
+    """A started order as Temporal lists it, up to a second behind.
+
+    ``run`` is Temporal's word for the state of its run: running, completed, failed (an outage; the
+    order is undone), terminated.
+    """
+
+    order_id: str
+    status: Status
+    customer_id: str | None
+    needs_attention: bool
+    run: str
+    started_at: datetime
+    ended_at: datetime | None

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests that ask for it: one server a session, one database a module."""
+"""Real servers for the tests that ask for them: one of each a session, one database a module."""
 
 from collections.abc import AsyncIterator
 from itertools import count
@@ -7,6 +7,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from sandbox.postgres import PostgresServer
+from sandbox.temporal_server import TemporalServer
 from store.database import Database, connect
 from store.migrations import migrate
 
@@ -65,3 +66,12 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     opened = connect(database_url, pool_size=20)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+async def temporal_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[TemporalServer]:
+    """The real Temporal server, with the real clock; every xdist worker has its own."""
+    async with TemporalServer(tmp_path_factory.mktemp("temporal")) as server:
+        yield server

@@ -1,0 +1,336 @@
+"""The typed door to running orders: place, start, follow, cancel and list them.
+
+    client = OrderClient(await connection.connect(profile), book)
+    await client.place(basket)
+    await client.start("1001")
+    outcome = await client.result("1001")
+
+Requests that make no sense are refused with an ``OrderClientError``, drawn in ``orders.refusals``.
+Beside those it raises what the book raises, ``orders.ports.NoSuchOrderError`` and ``NoAnswerError``
+(the database is away), ``orders.ids.InvalidOrderIdError``, and ``connection.UnreachableError`` when
+Temporal is away.
+
+Run as a program, this is the command line: ``python client.py --help``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+from pydantic import TypeAdapter
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+    WorkflowUpdateStage,
+)
+from temporalio.common import (
+    QueryRejectCondition,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from connection import answered, steadily
+from orders.ids import TASK_QUEUE, order_id_of, workflow_id
+from orders.lifecycle import Reason, Status, Stop
+from orders.messages import (
+    CancelAnswer,
+    CancelRequest,
+    CancelUnderWay,
+    OrderRef,
+    Outcome,
+    Progress,
+)
+from orders.order import Basket, Order
+from orders.ports import OrderBook
+from orders.refusals import (
+    NotStartedError,
+    NoWorkerError,
+    OrderClientError,
+    OrderEndedError,
+    StrandedError,
+    TooLateError,
+)
+from orders.views import ListedOrder, OrderView, Sighting
+from workflows import policies, visibility
+from workflows.history import steps_begun
+from workflows.order import ORDER_FAILED, TOO_LATE, OrderWorkflow
+
+T = TypeVar("T")
+
+#: One call of Temporal. A worker that is alive answers a query in milliseconds.
+_CALL: Final = timedelta(seconds=10)
+_QUERY: Final = timedelta(seconds=2)
+_NO_RUN: Final = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.ABORTED})
+_NO_WORKER: Final = frozenset(
+    {RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION}
+)
+#: Every cancellation of one order is the same one: asked again, it gives the same answer.
+_CANCEL_ID: Final = "cancel"
+_OUTCOME: Final = TypeAdapter(Outcome)
+
+
+@dataclass(frozen=True)
+class StartedOrder:
+    """The run that carries an order; ``already_started`` when an earlier call started it."""
+
+    workflow_id: str
+    run_id: str
+    already_started: bool
+
+
+class OrderClient:
+    """Talks to the runs in Temporal, and to the book for what Temporal does not (or no more) know.
+
+    ``patience``: how long ``result`` and ``watch`` wait for a Temporal that went away meanwhile.
+    """
+
+    def __init__(
+        self, temporal: Client, book: OrderBook, *, patience: timedelta = timedelta(minutes=1)
+    ) -> None:
+        self._temporal = temporal
+        self._book = book
+        self._patience = patience
+
+    async def place(self, basket: Basket) -> Order:
+        """Keep the basket as an order, at the catalogue's prices. The same basket again: as placed.
+
+        Nothing happens to the order before ``start``. Raises ``orders.order.InvalidOrderError`` or
+        ``orders.ports.OrderExistsError``.
+        """
+        return await self._book.place(basket, datetime.now(UTC))
+
+    async def start(self, order_id: str) -> StartedOrder:
+        """Have the order carried to its end. One order, one run: twice, side by side, or after the
+        end, the answer is the same run.
+
+        Raises ``NoSuchOrderError``; and when the order was carried but Temporal has forgotten its
+        run, ``OrderEndedError`` or ``StrandedError``.
+        """
+        id_ = workflow_id(order_id)
+        order = await self._book.summary(order_id)
+        if order.status is not Status.PLACED:
+            async with self._open(order_id) as carried:
+                known = await carried.describe(rpc_timeout=_CALL)
+            return StartedOrder(id_, known.run_id, already_started=True)
+        placed = SearchAttributePair(visibility.ORDER_STATUS, str(Status.PLACED))
+        try:
+            with answered(self._temporal):
+                run = await self._temporal.start_workflow(
+                    OrderWorkflow.run,
+                    OrderRef(order_id),
+                    id=id_,
+                    task_queue=TASK_QUEUE,
+                    # FAIL instead of USE_EXISTING only to be told which it was.
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    # No run timeout: an order waits for as long as it takes.
+                    task_timeout=policies.WORKFLOW_TASK,
+                    static_summary=f"Order {order_id}",
+                    static_details=f"{order.total}, customer {order.customer_id}",
+                    search_attributes=TypedSearchAttributes([placed]),
+                    rpc_timeout=_CALL,
+                )
+        except WorkflowAlreadyStartedError as error:
+            return StartedOrder(id_, error.run_id or "", already_started=True)
+        return StartedOrder(id_, run.result_run_id or "", already_started=False)
+
+    async def status(self, order_id: str) -> Progress:
+        """Where the order stands: asked of its run, or read from the book when no worker answers,
+        which may be a step behind; ``doing`` says so. Raises ``NoSuchOrderError``.
+        """
+        try:
+            with answered(self._temporal):
+                try:
+                    return await self._run(order_id).query(
+                        OrderWorkflow.status,
+                        # Who has ended is told by the book: no worker need replay it for that.
+                        reject_condition=QueryRejectCondition.NOT_OPEN,
+                        rpc_timeout=_QUERY,
+                    )
+                except RPCError as error:
+                    if error.status not in _NO_WORKER:
+                        raise
+                    doing = "unknown: no worker answers"
+        except WorkflowQueryFailedError:
+            doing = "unknown: the worker could not tell, see its log"
+        except WorkflowQueryRejectedError:
+            doing = "nothing: its run is over"
+        except RPCError as error:
+            if error.status not in _NO_RUN:
+                raise
+            doing = "not started yet"
+        view = await self._book.view(order_id)
+        if view.order.status.is_end:
+            doing = "ended"
+        return Progress(order_id, view.order.status, doing, stop=_stop_in(view))
+
+    async def cancel(
+        self, order_id: str, by: str = "customer", wait: timedelta = timedelta(seconds=10)
+    ) -> CancelAnswer | CancelUnderWay:
+        """Stop the order and undo what was done; the answer is what really became of it.
+
+        ``CancelUnderWay`` when that takes longer than ``wait``. Raises ``NotStartedError``,
+        ``TooLateError``, ``OrderEndedError``, ``StrandedError``, ``NoWorkerError`` or
+        ``NoSuchOrderError``. ``by`` is a role or an account id, never a person's name.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait.total_seconds()
+        accepted = False
+        try:
+            async with self._open(order_id) as run:
+                update = await run.start_update(
+                    OrderWorkflow.cancel,
+                    CancelRequest(by),
+                    id=_CANCEL_ID,
+                    wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                    rpc_timeout=wait,
+                )
+                accepted = True
+                left = max(until - loop.time(), 0.001)
+                return await update.result(rpc_timeout=timedelta(seconds=left))
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            if isinstance(error.__cause__, asyncio.CancelledError):
+                raise error.__cause__ from None  # the SDK hides that our own task is cancelled
+            if accepted:
+                return CancelUnderWay()
+            raise NoWorkerError(order_id, wait) from None
+        except WorkflowUpdateFailedError as error:
+            cause = error.cause
+            if isinstance(cause, ApplicationError) and cause.type == TOO_LATE:
+                raise TooLateError(cause.message) from None
+        raise await self._why_not(order_id)
+
+    async def request_cancel(self, order_id: str, by: str = "customer") -> None:
+        """Leave word that the order should stop, kept by Temporal until a worker sees it.
+
+        What becomes of it shows in ``status``; too late, it changes nothing. Raises as ``cancel``.
+        """
+        async with self._open(order_id) as run:
+            await run.signal(OrderWorkflow.cancel_order, CancelRequest(by), rpc_timeout=_CALL)
+
+    async def result(self, order_id: str) -> Outcome:
+        """How the order ended, once it has; also when it failed and was undone (``outcome.stop``).
+
+        Raises ``NotStartedError``, ``NoSuchOrderError``, ``StrandedError`` when the run ended
+        before the order did, or ``OrderEndedError`` when Temporal has forgotten the details.
+        """
+        try:
+            async with self._open(order_id) as run:
+                return await self._persist(run.result)
+        except WorkflowFailureError as error:
+            cause = error.cause
+            if isinstance(cause, ApplicationError) and cause.type == ORDER_FAILED:
+                return _OUTCOME.validate_python(cause.details[0])
+        raise await self._why_not(order_id)
+
+    async def list(
+        self, status: Status | None = None, *, needs_attention: bool = False, limit: int = 100
+    ) -> AsyncIterator[ListedOrder]:
+        """Started orders, newest first: all, those of one status, those that need a person."""
+        filters = ["WorkflowType = 'Order'"]
+        if status is not None:
+            filters.append(f"{visibility.ORDER_STATUS.name} = '{Status(status).value}'")
+        if needs_attention:
+            filters += [f"{visibility.NEEDS_ATTENTION.name} = true", "ExecutionStatus = 'Running'"]
+        with answered(self._temporal):
+            runs = self._temporal.list_workflows(" AND ".join(filters), limit=limit)
+            async for run in runs:
+                known = run.typed_search_attributes
+                yield ListedOrder(
+                    order_id=order_id_of(run.id) or run.id,
+                    status=Status(known.get(visibility.ORDER_STATUS, Status.PLACED)),
+                    customer_id=known.get(visibility.CUSTOMER_ID),
+                    needs_attention=known.get(visibility.NEEDS_ATTENTION, False),
+                    run=_word(run.status),
+                    started_at=run.start_time,
+                    ended_at=run.close_time,
+                )
+
+    async def watch(self, order_id: str) -> AsyncIterator[Sighting]:
+        """The order as it is, then each change as it happens, until its run ends.
+
+        Temporal's history pushes, the book tells: this needs no worker and no polling. Raises
+        ``NoSuchOrderError``, ``NotStartedError`` or ``StrandedError``.
+        """
+        seen: Sighting | None = None
+        # The run may be long forgotten by Temporal; its order is not.
+        with contextlib.suppress(OrderEndedError):
+            async with self._open(order_id) as run:
+                async for doing in steps_begun(self._temporal, run, self._persist):
+                    view = await self._persist(lambda: self._book.view(order_id))
+                    if (sighting := Sighting(view, doing)) != seen:
+                        seen = sighting
+                        yield sighting
+        view = await self._book.view(order_id)
+        if not view.order.status.is_end:
+            raise await self._why_not(order_id)
+        yield Sighting(view, "ended")
+
+    # -- Temporal, in few words --------------------------------------------------------------------
+
+    def _run(self, order_id: str) -> WorkflowHandle[OrderWorkflow, Outcome]:
+        return self._temporal.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
+
+    @contextlib.asynccontextmanager
+    async def _open(self, order_id: str) -> AsyncIterator[WorkflowHandle[OrderWorkflow, Outcome]]:
+        """The order's run, for a call of it; raises why when there is none to take that call."""
+        try:
+            with answered(self._temporal):
+                yield self._run(order_id)
+        except RPCError as error:
+            if error.status not in _NO_RUN:
+                raise
+            raise await self._why_not(order_id) from None
+
+    async def _why_not(self, order_id: str) -> OrderClientError:
+        """Why no open run carries this order. Raises ``NoSuchOrderError``."""
+        status = (await self._book.summary(order_id)).status
+        if status.is_end:
+            return OrderEndedError(order_id, status)
+        try:
+            with answered(self._temporal):
+                run = await self._run(order_id).describe(rpc_timeout=_CALL)
+        except RPCError as error:
+            if error.status not in _NO_RUN:
+                raise
+            if status is Status.PLACED:
+                return NotStartedError(order_id)
+            return StrandedError(order_id, status, "Temporal does not know its run")
+        return StrandedError(order_id, status, f"its run is {_word(run.status)}")
+
+    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        return await steadily(self._temporal, ask, self._patience)
+
+
+def _word(status: WorkflowExecutionStatus | None) -> str:
+    return status.name.lower() if status else "unknown"
+
+
+def _stop_in(view: OrderView) -> Stop | None:
+    for line in reversed(view.history):
+        if "reason" in line.detail:
+            return Stop(Reason(line.detail["reason"]), line.detail.get("message", ""))
+    return None
+
+
+if __name__ == "__main__":
+    # The command line is a process of its own: it reads the settings and knows the database, which
+    # the client must not.
+    from cli import main
+
+    raise SystemExit(main())

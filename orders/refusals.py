@@ -1,0 +1,59 @@
+"""Why a request about an order is refused. Each message is a sentence that says what to do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from orders.lifecycle import Status
+
+
+class OrderClientError(Exception):
+    """The request was refused and changed nothing, unless it says otherwise.
+
+    OrderClientError
+    ├── NotStartedError   no run carries the order yet
+    ├── TooLateError      the warehouse has it: it can no longer be cancelled
+    ├── OrderEndedError   it has ended; ``status`` says how
+    ├── StrandedError     it has not ended, but its run is gone: a person has to act
+    └── NoWorkerError     nobody works; the request may still be carried out
+    """
+
+
+class NotStartedError(OrderClientError):
+    """No run carries the order yet."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"order {order_id} is placed but not started: start it first")
+
+
+class TooLateError(OrderClientError):
+    """The order is past the point of no return."""
+
+
+class OrderEndedError(OrderClientError):
+    """The order has ended as ``status``."""
+
+    def __init__(self, order_id: str, status: Status) -> None:
+        super().__init__(f"order {order_id} has ended, it is {status}: nothing can be changed")
+        self.status = status
+
+
+class StrandedError(OrderClientError):
+    """The order has not ended, but its run is over or gone."""
+
+    def __init__(self, order_id: str, status: Status, why: str) -> None:
+        super().__init__(
+            f"order {order_id} is {status} and nothing carries it on, {why}: "
+            "look at its history in the Temporal Web UI and settle it by hand"
+        )
+
+
+class NoWorkerError(OrderClientError):
+    """The request reached Temporal, but no worker took it in time."""
+
+    def __init__(self, order_id: str, waited: timedelta) -> None:
+        super().__init__(
+            f"no worker answered for order {order_id} within {waited.total_seconds():g} s: the "
+            "cancellation may still take hold when one is back. Start a worker and ask again, or "
+            "leave the request for it (a cancellation without waiting is kept until then)"
+        )

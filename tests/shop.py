@@ -1,0 +1,99 @@
+"""A shop whose neighbours are in memory, on a real Temporal server."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from client import OrderClient
+from orders.ids import workflow_id
+from orders.messages import Progress
+from orders.money import Money
+from orders.order import Basket, Recipient
+from tests.eventually import eventually
+from tests.fakes.cards import InMemoryCards
+from tests.fakes.database import (
+    InMemoryDatabase,
+    InMemoryInventory,
+    InMemoryOrderBook,
+    InMemoryPaymentLedger,
+)
+from tests.fakes.mailer import InMemoryMailer
+from tests.fakes.warehouse import InMemoryWarehouse
+from worker import order_worker
+
+_numbers = count(1)
+
+
+def basket(order_id: str, *, sku: str = "MUG", card: str = "pm_card_visa") -> Basket:
+    """Two of something for Ada."""
+    recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
+    return Basket(order_id, "cus_1", recipient, ((sku, 2),), card)
+
+
+@dataclass
+class Shop:
+    """One shop; its neighbours can be told to misbehave. ``worker()`` opens it for work."""
+
+    temporal: Client
+    database: InMemoryDatabase = field(default_factory=InMemoryDatabase)
+    cards: InMemoryCards = field(default_factory=InMemoryCards)
+    warehouse: InMemoryWarehouse = field(default_factory=InMemoryWarehouse)
+    mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
+
+    def __post_init__(self) -> None:
+        self.database.add_product("MUG", "Mug", Money(14_50, "EUR"), 1_000)
+        self.database.add_product("CALENDAR", "Last year's calendar", Money(12_00, "EUR"), 0)
+        self.book = InMemoryOrderBook(self.database)
+        self.orders = OrderClient(self.temporal, self.book)
+
+    async def abandon(self) -> None:
+        """End the runs that nobody carried to their end: the next test's worker would try."""
+        for order_id in self.database.rows:
+            with contextlib.suppress(RPCError):
+                await self.temporal.get_workflow_handle(workflow_id(order_id)).terminate()
+
+    def worker(self) -> Worker:
+        """``async with shop.worker():`` orders are carried."""
+        return order_worker(
+            self.temporal,
+            cards=self.cards,
+            ledger=InMemoryPaymentLedger(self.database),
+            warehouse=self.warehouse,
+            mailer=self.mailer,
+            inventory=InMemoryInventory(self.database),
+            orders=self.book,
+        )
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def place(self, *, sku: str = "MUG", card: str = "pm_card_visa") -> str:
+        """A new order, not started yet; its id."""
+        order_id = f"c{next(_numbers)}"
+        await self.orders.place(basket(order_id, sku=sku, card=card))
+        return order_id
+
+    async def start(self, *, sku: str = "MUG", card: str = "pm_card_visa") -> str:
+        """A new order, started; its id."""
+        order_id = await self.place(sku=sku, card=card)
+        await self.orders.start(order_id)
+        return order_id
+
+    async def reaches(self, order_id: str, doing: str) -> Progress:
+        """Where the order stands, once it is ``doing`` this."""
+        progress = await self.orders.status(order_id)
+
+        async def there() -> bool:
+            nonlocal progress
+            progress = await self.orders.status(order_id)
+            return progress.doing.startswith(doing)
+
+        await eventually(there)
+        return progress

@@ -1,0 +1,31 @@
+"""Following a run by its history: the server pushes, whether a worker is alive or not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle
+
+
+async def steps_begun(
+    client: Client,
+    run: WorkflowHandle[Any, Any],
+    call: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """The step last begun, in the run's own words: now, and whenever its history grows.
+
+    Ends with the run. ``call`` makes each call of the server, and may repeat it.
+    """
+    doing = "starting"
+    events = run.fetch_history_events(wait_new_event=True)
+    while True:
+        await call(events.fetch_next_page)
+        for event in events.current_page or ():
+            summary = event.user_metadata.summary
+            if summary.data and event.HasField("activity_task_scheduled_event_attributes"):
+                [doing] = await client.data_converter.decode([summary], [str])
+        # A page without a token is the last one there will ever be.
+        if events.next_page_token is None:
+            return
+        yield doing
