@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sandbox import environment
-from sandbox.child import SandboxError
+from sandbox import SandboxError, environment
 from sandbox.stack import Sandbox
 
 cli = typer.Typer(add_completion=False, rich_markup_mode="rich")

@@ -7,11 +7,9 @@ killed, so that the next one can end the process left behind and no other.
 
 import asyncio
 import ctypes
-import fcntl
 import json
 import os
 import pwd
-import shutil
 import signal
 import sys
 from collections import deque
@@ -19,26 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+from sandbox import SandboxError
+from sandbox.leftovers import end_process, same_process, started_at
 
 _PR_SET_PDEATHSIG = 1
 # Loaded here and not in the forked child, where taking the import lock could hang.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-class SandboxError(Exception):
-    """The sandbox cannot go on. The message is one sentence for the person who started it.
-
-    SandboxError
-    ├── StateInUseError  another sandbox runs on the same state
-    ├── PortBusyError    a port is taken; says which setting changes it   (sandbox.ports)
-    ├── StartError       a part did not come up; with its last log lines
-    └── PartDiedError    a part ended while it should be running; with its last log lines
-    """
-
-
-class StateInUseError(SandboxError):
-    """Another process holds the lock of this state directory."""
 
 
 class StartError(SandboxError):
@@ -47,45 +31,6 @@ class StartError(SandboxError):
 
 class PartDiedError(SandboxError):
     """A part ended by itself."""
-
-
-class StateLock:
-    """An exclusive hold on a directory, given up by the kernel when this process ends."""
-
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / "lock"
-        self._fd: int | None = None
-
-    def take(self) -> None:
-        """Hold the directory, or raise `StateInUseError`."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(fd)
-            raise StateInUseError(
-                f"A sandbox (process {holder}) is already running on {self._path.parent}: stop it, "
-                "or give this one a directory of its own with --state."
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
-        self._fd = fd
-
-    def clear(self) -> None:
-        """Remove everything in the directory but the lock, which must be held."""
-        for entry in self._path.parent.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry != self._path:
-                entry.unlink()
-
-    def release(self) -> None:
-        # The file stays: removing it would let two processes hold "the same" lock.
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
 
 
 class Child:
@@ -128,6 +73,7 @@ class Child:
         cwd: Path | None = None,
     ) -> None:
         """Start the process; its output goes to `log`, which begins anew."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -144,7 +90,7 @@ class Child:
                 preexec_fn=_end_with_parent(self._stop_signal),
             )
         self._record.write_text(
-            json.dumps({"pid": self.pid, "started": _started(self.pid), "command": list(command)})
+            json.dumps({"pid": self.pid, "started": started_at(self.pid), "command": list(command)})
         )
 
     async def ended(self) -> None:
@@ -193,7 +139,7 @@ class Child:
             pid, started, command = record["pid"], record["started"], record["command"]
         except (OSError, ValueError, KeyError):
             return False
-        leftover = _same_process(pid, started, command)
+        leftover = same_process(pid, started, command)
         if leftover is not None:
             await end_process(leftover, self._stop_signal, self._patience)
         self._record.unlink(missing_ok=True)
@@ -209,42 +155,6 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
-
-
-async def end_process(process: psutil.Process, how: signal.Signals, patience: float) -> None:
-    """End a process that is not our child, and return when it is gone."""
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(how)
-        if not await _gone(process, patience):
-            process.kill()
-            await _gone(process, patience)
-
-
-async def _gone(process: psutil.Process, patience: float) -> bool:
-    deadline = asyncio.get_running_loop().time() + patience
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        if asyncio.get_running_loop().time() > deadline:
-            return False
-        await asyncio.sleep(0.02)
-    return True
-
-
-def _same_process(pid: int, started: float, command: list[str]) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        # Two seconds of slack: the start time is computed from the clock, which may be corrected.
-        if abs(process.create_time() - started) < 2 and process.cmdline() == command:
-            return process
-    except psutil.Error:
-        pass
-    return None
-
-
-def _started(pid: int) -> float:
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.NoSuchProcess:
-        return 0.0
 
 
 def _end_with_parent(how: signal.Signals) -> Callable[[], None] | None:

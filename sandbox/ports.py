@@ -2,7 +2,7 @@
 
 import socket
 
-from sandbox.child import SandboxError
+from sandbox import SandboxError
 
 HOST = "127.0.0.1"
 

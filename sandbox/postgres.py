@@ -22,7 +22,9 @@ from urllib.parse import quote
 import asyncpg  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
-from sandbox.child import Child, StartError, StateLock, end_process
+from sandbox.child import Child, StartError
+from sandbox.leftovers import end_process
+from sandbox.state import StateLock
 
 DATABASE = "orders"
 _SUPERUSER = "postgres"
@@ -110,10 +112,12 @@ class PostgresServer:
             self._lock.release()
 
     async def stop(self) -> None:
-        await self.child.stop()
-        if self._socket_directory != self.state:
-            shutil.rmtree(self._socket_directory, ignore_errors=True)
-        self._lock.release()
+        try:
+            await self.child.stop()
+            if self._socket_directory != self.state:
+                shutil.rmtree(self._socket_directory, ignore_errors=True)
+        finally:
+            self._lock.release()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -4,37 +4,21 @@ The class installs no signal handlers and prints nothing; `python -m sandbox` do
 """
 
 import asyncio
-import hashlib
-import os
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sandbox import environment
-from sandbox.child import Child, PartDiedError, StartError, StateLock
+from sandbox.child import PartDiedError
+from sandbox.migration import migrate_and_seed
 from sandbox.ports import HOST, require_free
 from sandbox.postgres import PostgresServer
+from sandbox.state import StateLock
 from sandbox.temporal_server import NAMESPACE, TemporalServer
 
 if TYPE_CHECKING:
     from sandbox.world import World
-
-_PROJECT = Path(__file__).resolve().parent.parent
-
-# `python -m store migrate` and `python -m store seed` in one process, for the imports take far
-# longer than the work; in a process of its own, for this package imports no production code.
-_MIGRATE_AND_SEED = """
-import runpy, sys
-for command in ("migrate", "seed"):
-    sys.argv = ["store", command]
-    try:
-        runpy.run_module("store", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        if end.code:
-            raise
-"""
 
 
 class Sandbox:
@@ -175,33 +159,9 @@ class Sandbox:
 
     async def _start_database(self) -> None:
         await self.postgres.start()
-        await self._prepare_database()
-
-    async def _prepare_database(self) -> None:
-        """Run the project's own migrations and put the demo's products in."""
-        if not (_PROJECT / "store" / "__main__.py").exists():
-            return
-        # Starting Python for it takes seconds; nothing to do when this very code already did it.
-        # The note lies beside the cluster and is wiped with it.
-        note = self.postgres.state / "prepared"
-        if note.exists() and note.read_text() == _fingerprint(_PROJECT / "store"):
-            return
-        directory = self.state / "store"
-        directory.mkdir(exist_ok=True)
-        child = Child("`python -m store migrate` or `seed`", directory)
-        try:
-            await child.end_leftover()
-            await child.start(
-                [sys.executable, "-c", _MIGRATE_AND_SEED],
-                env=os.environ | {"DATABASE_URL": self.database_url},
-                cwd=_PROJECT,
-            )
-            await child.ended()
-            if child.exit_code != 0:
-                raise StartError(f"{child.name} failed.{child.last_words(20)}")
-        finally:
-            await child.stop()
-        note.write_text(_fingerprint(_PROJECT / "store"))
+        await migrate_and_seed(
+            self.database_url, self.state / "store", note=self.postgres.state / "prepared"
+        )
 
     async def _start_world(self) -> None:
         if self._world_port:
@@ -233,10 +193,3 @@ async def _all_or_none(*starts: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _fingerprint(package: Path) -> str:
-    digest = hashlib.sha256()
-    for source in sorted(package.rglob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sandbox.child import Child, StartError, StateLock
+from sandbox.child import Child, StartError
 from sandbox.ports import HOST, PortBusyError, free_port, require_free
+from sandbox.state import StateLock
 
 NAMESPACE = "default"
 
@@ -26,6 +27,8 @@ _DYNAMIC_CONFIG = {
     # database that a server for one developer does not need to spare.
     "history.transferProcessorMaxPollRPS": "1000",
     "history.timerProcessorMaxTimeShift": '"10ms"',
+    # Nothing here asks the internet for anything.
+    "frontend.enableServerVersionCheck": "false",
 }
 _TIME_SKIPPING = {
     # The name depends on the server's version; an unknown one is ignored.
@@ -111,8 +114,10 @@ class TemporalServer:
             self._lock.release()
 
     async def stop(self) -> None:
-        await self.child.stop()
-        self._lock.release()
+        try:
+            await self.child.stop()
+        finally:
+            self._lock.release()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -177,5 +182,10 @@ class TemporalServer:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
             )
-            if await answer.wait() == 0:
-                return
+            try:
+                if await answer.wait() == 0:
+                    return
+            finally:
+                if answer.returncode is None:  # this task is being cancelled
+                    answer.kill()
+                    await answer.wait()
