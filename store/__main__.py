@@ -1,4 +1,4 @@
-"""The database's own commands: ``python -m store migrate`` and ``python -m store seed``."""
+"""The database's own commands: ``python -m store migrate``, ``seed`` and ``check``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orders.ports import ProviderError
+from settings import DatabaseSettings, SettingsError
+from store.check import faults
 from store.database import Database, InvalidDatabaseUrlError, connect
 from store.migrations import migrate as bring_up_to_date
 from store.seed import DEMO, add_products
@@ -17,7 +18,7 @@ from store.seed import DEMO, add_products
 T = TypeVar("T")
 
 app = typer.Typer(
-    help="The database: migrate it, put the demo's catalogue in.",
+    help="The database: migrate it, fill the catalogue, add everything up.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,12 +27,6 @@ DatabaseUrl = Annotated[
     str | None,
     typer.Option(help="postgresql://…; else DATABASE_URL from the environment or .env"),
 ]
-
-
-class _Environment(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
-
-    database_url: str | None = None
 
 
 @app.command()
@@ -48,6 +43,17 @@ def seed(database_url: DatabaseUrl = None) -> None:
     typer.echo(f"Added {added} of {len(DEMO)} products.")
 
 
+@app.command()
+def check(database_url: DatabaseUrl = None) -> None:
+    """Add everything up: stock against orders, money against ends. Exit 1 when something is off."""
+    found = _with_database(database_url, faults)
+    for sentence in found:
+        typer.echo(sentence)
+    if found:
+        raise typer.Exit(1)
+    typer.echo("Everything adds up.")
+
+
 def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> T:
     async def run(url: str) -> T:
         database = connect(url, pool_size=1, statement_timeout=600)
@@ -56,18 +62,12 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
         finally:
             await database.close()
 
-    url = url or _Environment().database_url
-    if not url:
-        raise _stop("DATABASE_URL is not set: postgresql://user:password@host:5432/name")
     try:
+        url = url or DatabaseSettings.load().database_url.get_secret_value()
         return asyncio.run(run(url))
-    except (ProviderError, InvalidDatabaseUrlError) as error:
-        raise _stop(str(error)) from None
-
-
-def _stop(sentence: str) -> typer.Exit:
-    typer.echo(sentence, err=True)
-    return typer.Exit(1)
+    except (ProviderError, InvalidDatabaseUrlError, SettingsError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""Invariants across tables: what no single constraint can hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import text
+
+from store.database import Database
+
+# Each statement answers one sentence a fault. Only ended orders are asked about stock and money:
+# in between, the two may differ.
+_FAULTS: Final = (
+    """
+    SELECT format('%s has %s reserved, its orders say %s', p.sku, p.reserved, coalesce(o.held, 0))
+    FROM products p LEFT JOIN (
+        SELECT l.sku, sum(l.quantity) AS held
+        FROM order_lines l JOIN orders ON orders.id = l.order_id AND orders.stock = 'reserved'
+        GROUP BY l.sku
+    ) o USING (sku)
+    WHERE p.reserved <> coalesce(o.held, 0) ORDER BY p.sku
+    """,
+    """
+    SELECT format('order %s costs %s, its lines say %s', o.id, o.total, l.sum)
+    FROM orders o JOIN (
+        SELECT order_id, sum(quantity * unit_price) FROM order_lines GROUP BY order_id
+    ) l ON l.order_id = o.id
+    WHERE o.total <> l.sum ORDER BY o.id
+    """,
+    """
+    SELECT format('order %s is %s, but its stock is %s', id, status, stock)
+    FROM orders
+    WHERE (status = 'completed' AND stock <> 'committed')
+       OR (status IN ('rejected', 'cancelled', 'refunded') AND stock NOT IN ('none', 'released'))
+    ORDER BY id
+    """,
+    """
+    SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, coalesce(p.kept, 0))
+    FROM orders o LEFT JOIN (
+        SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
+    ) p ON p.order_id = o.id
+    WHERE (o.status IN ('rejected', 'cancelled', 'refunded') AND p.kept > 0)
+       OR (o.status = 'completed' AND coalesce(p.kept, 0) <= 0)
+    ORDER BY o.id
+    """,
+    """
+    SELECT format('order %s is %s, but has %s parcels', o.id, o.status, count(p.parcel_id))
+    FROM orders o LEFT JOIN parcels p ON p.order_id = o.id
+    GROUP BY o.id
+    HAVING o.status = 'completed' AND count(p.parcel_id) = 0
+    ORDER BY o.id
+    """,
+    """
+    SELECT format('%s gave back %s, its refunds say %s', p.payment_id, p.refunded, r.sum)
+    FROM payments p JOIN (
+        SELECT order_id, attempt, sum(amount) FROM refunds GROUP BY order_id, attempt
+    ) r USING (order_id, attempt)
+    WHERE r.sum > p.refunded ORDER BY p.payment_id
+    """,
+)
+
+
+async def faults(database: Database) -> list[str]:
+    """What does not add up, a sentence each; empty when all is well.
+
+    Orders under way may be seen between two steps only where the sentences allow for it: this can
+    run against a busy database.
+    """
+    async with database.snapshot() as connection:
+        return [sentence for query in _FAULTS for sentence in await connection.scalars(text(query))]
