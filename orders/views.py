@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -69,3 +69,21 @@ class ListedOrder:
     run: str
     started_at: datetime
     ended_at: datetime | None
+
+
+def without_personal_data(view: OrderView) -> dict[str, object]:
+    """What may leave the shop: who gets the order and how it is paid stay in the database."""
+    order = view.order
+    return {
+        "order_id": order.id,
+        "customer_id": order.customer_id,
+        "status": order.status,
+        "reason": order.reason,
+        "total": asdict(order.total),
+        "placed_at": view.placed_at,
+        "lines": [asdict(line) for line in order.lines],
+        "stock": view.stock,
+        "payments": [asdict(payment) for payment in view.payments],
+        "parcels": [asdict(parcel) for parcel in view.parcels],
+        "history": [asdict(line) for line in view.history],
+    }

@@ -1,0 +1,70 @@
+"""An order on the screen as it moves: redrawn on a terminal, line by line anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from orders.lifecycle import Status
+from orders.views import HistoryLine, Sighting
+
+_STYLES = {
+    Status.COMPLETED: "bold green",
+    Status.REJECTED: "bold red",
+    Status.CANCELLED: "bold yellow",
+    Status.REFUNDED: "bold yellow",
+}
+
+
+async def follow(sightings: AsyncIterator[Sighting], console: Console) -> None:
+    """Show every sighting of an order until there are no more."""
+    if not console.is_terminal:
+        await _line_by_line(sightings, console)
+        return
+    with Live(console=console, refresh_per_second=10) as live:
+        async for seen in sightings:
+            live.update(_picture(seen))
+
+
+async def _line_by_line(sightings: AsyncIterator[Sighting], console: Console) -> None:
+    told, doing = 0, ""
+    async for seen in sightings:
+        for line in seen.view.history[told:]:
+            console.print(Text(f"{_time(line)}  {_words(line)}"))
+        told = len(seen.view.history)
+        if seen.doing not in {doing, "ended"}:
+            console.print(Text(f"          {seen.doing} …"))
+        doing = seen.doing
+        if seen.doing == "ended":
+            console.print(_headline(seen))
+
+
+def _picture(seen: Sighting) -> RenderableType:
+    lines = Table.grid(padding=(0, 2))
+    for line in seen.view.history:
+        lines.add_row(Text(_time(line), style="dim"), Text(_words(line)))
+    parts: list[RenderableType] = [_headline(seen), lines]
+    if seen.doing != "ended":
+        parts.append(Spinner("dots", text=Text(f"{seen.doing} …")))
+    return Group(*parts)
+
+
+def _headline(seen: Sighting) -> Text:
+    order = seen.view.order
+    style = _STYLES.get(order.status, "bold cyan")
+    return Text.assemble(f"Order {order.id} is ", (str(order.status), style), f", {order.total}")
+
+
+def _time(line: HistoryLine) -> str:
+    return f"{line.at.astimezone():%H:%M:%S}"
+
+
+def _words(line: HistoryLine) -> str:
+    detail = ", ".join(f"{name} {value}" for name, value in line.detail.items())
+    event = line.event.replace("_", " ")
+    return f"{event} ({detail})" if detail else event
