@@ -97,12 +97,16 @@ async def test_of_two_baskets_racing_for_one_id_one_is_placed(shop: Shop) -> Non
 async def test_placing_an_order_does_not_wait_for_a_reservation_of_the_same_product(
     shop: Shop,
 ) -> None:
-    mug = await shop.stocked(5)
-    async with shop.database.transaction() as reserving:
+    mug, tee = await shop.stocked(5), await shop.stocked(5)
+    order = await shop.placed((mug, 1), (tee, 1))
+    async with shop.database.transaction() as blocker:
         lock = text("SELECT 1 FROM products WHERE sku = :sku FOR NO KEY UPDATE")
-        await reserving.execute(lock, {"sku": mug})
+        await blocker.execute(lock, {"sku": tee})
+        reserving = asyncio.create_task(shop.inventory.reserve(order.id))
+        await _until_somebody_waits(shop)  # the mug is locked, the shirt waited for
         async with asyncio.timeout(10):
             assert (await shop.placed((mug, 1))).status is Status.PLACED
+    assert await reserving == Reserved()
 
 
 async def test_no_charge_slips_through_between_opening_and_closing(shop: Shop) -> None:
@@ -116,6 +120,15 @@ async def test_no_charge_slips_through_between_opening_and_closing(shop: Shop) -
         assert await shop.ledger.close(order.id) == entries
 
     await asyncio.gather(*(race() for _ in range(MANY)))
+
+
+async def test_closing_again_keeps_the_time_of_the_first(shop: Shop) -> None:
+    order = await shop.placed()
+    closed_at = "SELECT charging_closed_at FROM orders WHERE id = :id"
+    await shop.ledger.close(order.id)
+    first = await shop.sql(closed_at, id=order.id)
+    await shop.ledger.close(order.id)
+    assert await shop.sql(closed_at, id=order.id) == first
 
 
 async def test_closing_sees_the_charge_it_had_to_wait_for(shop: Shop) -> None:

@@ -1,0 +1,75 @@
+"""Our books of a charge, told the truth in any order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders.charging import LIVE, BookedCharge
+from orders.money import Money
+from orders.ports import CardCharge, ChargeState
+
+TOTAL = Money(10_00, "EUR")
+NOTHING = Money(0, "EUR")
+OPENED = BookedCharge(ChargeState.OPEN, NOTHING, NOTHING)
+
+AMOUNTS = st.integers(0, 10_00).map(lambda cents: Money(cents, "EUR"))
+WORDS = st.builds(
+    CardCharge,
+    payment_id=st.just("pi_1"),
+    state=st.sampled_from(ChargeState),
+    amount=st.just(TOTAL),
+    captured=AMOUNTS,
+    refunded=AMOUNTS,
+)
+
+
+def word(state: ChargeState, captured: Money = NOTHING, refunded: Money = NOTHING) -> CardCharge:
+    return CardCharge("pi_1", state, TOTAL, captured, refunded, decline_code=f"{state}-code")
+
+
+@given(
+    st.lists(WORDS, max_size=6).flatmap(
+        lambda words: st.tuples(st.just(words), st.permutations(words))
+    )
+)
+def test_the_books_end_alike_in_whatever_order_the_words_arrive(
+    words: tuple[list[CardCharge], list[CardCharge]],
+) -> None:
+    def told(arrived: list[CardCharge]) -> BookedCharge:
+        booked = OPENED
+        for charge in arrived:
+            booked = booked.told(charge)
+        return booked
+
+    assert told(words[0]) == told(words[1])
+
+
+@given(WORDS, WORDS)
+def test_money_that_moved_is_never_forgotten(first: CardCharge, second: CardCharge) -> None:
+    before = OPENED.told(first)
+    after = before.told(second)
+    assert before.captured <= after.captured
+    assert before.refunded <= after.refunded
+
+
+@given(WORDS)
+def test_the_same_word_again_changes_nothing(charge: CardCharge) -> None:
+    booked = OPENED.told(charge)
+    assert booked.told(charge) == booked
+
+
+def test_a_captured_charge_stays_captured() -> None:
+    booked = OPENED.told(word(ChargeState.CAPTURED, TOTAL))
+    for state in ChargeState:
+        assert booked.told(word(state)).state is ChargeState.CAPTURED
+
+
+def test_why_a_charge_was_declined_belongs_to_the_decline() -> None:
+    booked = OPENED.told(word(ChargeState.DECLINED))
+    assert booked.decline_code == "declined-code"
+    assert booked.told(word(ChargeState.OPEN)).decline_code == "declined-code"
+
+
+def test_charges_that_are_over_are_not_live() -> None:
+    assert set(ChargeState) - LIVE == {ChargeState.DECLINED, ChargeState.CANCELLED}
