@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import secrets
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -23,7 +22,7 @@ from rich.table import Table
 from temporalio.service import RetryConfig
 
 from client import OrderClient, StartedOrder
-from connection import UnreachableError, connect
+from connection import UnreachableError, connect, leave
 from live import follow
 from orders.ids import InvalidOrderIdError
 from orders.lifecycle import Status
@@ -116,7 +115,8 @@ def status(order_id: OrderId, *, as_json: AsJson = False) -> None:
         if as_json:
             _print_json(asdict(progress))
             return
-        _say(f"Order {order_id} is {progress.status}: {progress.doing}.")
+        doing = "" if progress.doing == "ended" else f": {progress.doing}"
+        _say(f"Order {order_id} is {progress.status}{doing}.")
         if progress.stop:
             _say(f"It does not go ahead: {progress.stop.message}.")
         elif progress.cancel_requested:
@@ -296,14 +296,15 @@ def _print_json(value: object, *, indent: int | None = 2) -> None:
     typer.echo(json.dumps(value, default=datetime.isoformat, ensure_ascii=False, indent=indent))
 
 
-def main() -> int:
-    """Run the command that the arguments name; its exit code."""
+def main() -> NoReturn:
+    """Run the command that the arguments name, and end the process with its exit code."""
+    code: object = 0
     try:
         app(prog_name=_PROGRAM)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else REFUSED
-    return 0
+        code = end.code
+    leave(code if isinstance(code, int) else REFUSED)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -333,4 +333,4 @@ if __name__ == "__main__":
     # the client must not.
     from cli import main
 
-    raise SystemExit(main())
+    main()
