@@ -20,7 +20,7 @@ from sandbox.world.webhooks import Postman
 
 
 def create_app(state: Path, *, clock: Clock = time.time) -> Starlette:
-    """Build the world on `state` (a directory, or a file). `clock` lets a test pass the days."""
+    """Build the world on `state` (a directory, or a file `….sqlite`); a test may bring a clock."""
     ledger = Ledger(state)
     board = DialBoard()
     reception = Reception(ledger, board, clock)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.world.app import create_app
+from sandbox.world.reception import Clock
 
 
 class WorldPortBusyError(OSError):
@@ -65,11 +67,19 @@ class _Server(uvicorn.Server):
 class World:
     """The outside world, running: `async with World(state) as world: … world.url`.
 
-    `state` is a directory, or a file (a path with a suffix). Port 0 takes a free one.
+    `state` is a directory, or a file named `….sqlite`. Port 0 takes a free one.
+    `clock` lets a test pass the days.
     """
 
-    def __init__(self, state: Path, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._state, self._host, self._port = state, host, port
+    def __init__(
+        self,
+        state: Path,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        clock: Clock = time.time,
+    ) -> None:
+        self._state, self._host, self._port, self._clock = state, host, port, clock
         self._server: _Server | None = None
         self._running: asyncio.Task[None] | None = None
         self.url = ""
@@ -78,7 +88,7 @@ class World:
         listener = _listen(self._host, self._port)
         host = "127.0.0.1" if self._host in {"0.0.0.0", ""} else self._host  # noqa: S104  compared
         self.url = f"http://{host}:{listener.getsockname()[1]}"
-        self._app = create_app(self._state)
+        self._app = create_app(self._state, clock=self._clock)
         self._server = _Server(self._app)
         self._running = asyncio.create_task(self._server.serve([listener]), name="world")
         listening = asyncio.create_task(self._server.listening.wait())

@@ -1,10 +1,22 @@
 """Payments as the tests make them."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import stripe
 
 NO_REDIRECTS = {"enabled": True, "allow_redirects": "never"}
+
+
+@asynccontextmanager
+async def a_shop(url: str) -> AsyncIterator[stripe.StripeClient]:
+    """The official SDK, speaking to the world at `url`, without retries of its own."""
+    http = stripe.HTTPXClient(timeout=20)
+    yield stripe.StripeClient(
+        "sk_test_sandbox", base_addresses={"api": url}, http_client=http, max_network_retries=0
+    )
+    await http.close_async()  # type: ignore[no-untyped-call]
 
 
 def keyed(key: str) -> Any:

@@ -11,6 +11,7 @@ import stripe
 from sandbox.books import Books
 from sandbox.dials import Dials
 from sandbox.world import World
+from tests.sandbox.buying import a_shop
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +23,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 @pytest.fixture(scope="module")
 async def shop(world: World) -> AsyncIterator[stripe.StripeClient]:
-    http = stripe.HTTPXClient(timeout=20)
-    yield stripe.StripeClient(
-        "sk_test_sandbox",
-        base_addresses={"api": world.url},
-        http_client=http,
-        max_network_retries=0,
-    )
-    await http.close_async()  # type: ignore[no-untyped-call]
+    async with a_shop(world.url) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

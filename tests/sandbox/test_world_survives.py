@@ -16,18 +16,9 @@ import stripe
 from sandbox.books import Books
 from sandbox.dials import Dials
 from sandbox.world import World, WorldPortBusyError
-from tests.sandbox.buying import a_wish, keyed, paid
+from tests.sandbox.buying import a_shop, a_wish, keyed, paid
 
 ROOT = Path(__file__).parents[2]
-
-
-@asynccontextmanager
-async def a_shop(url: str) -> AsyncIterator[stripe.StripeClient]:
-    http = stripe.HTTPXClient(timeout=20)
-    yield stripe.StripeClient(
-        "sk_test_sandbox", base_addresses={"api": url}, http_client=http, max_network_retries=0
-    )
-    await http.close_async()  # type: ignore[no-untyped-call]
 
 
 @asynccontextmanager
@@ -100,3 +91,22 @@ async def test_starting_afresh_forgets_everything(tmp_path: Path) -> None:
             assert (await http.delete("/sandbox/state")).status_code == 204
         assert await Books(world.url).all() == {}
         assert (await paid(shop, "anew")).status == "succeeded"
+
+
+async def test_a_day_later_a_key_is_forgotten_and_a_week_later_a_hold_has_lapsed(
+    tmp_path: Path,
+) -> None:
+    day = 24 * 3600
+    now = 1_800_000_000.0
+
+    async with World(tmp_path, clock=lambda: now) as world, a_shop(world.url) as shop:
+        wish = a_wish("days", payment_method="pm_card_visa", confirm=True, capture_method="manual")
+        held = await shop.v1.payment_intents.create_async(wish, keyed("days"))
+        now += day - 1
+        assert (await shop.v1.payment_intents.create_async(wish, keyed("days"))).id == held.id
+        now += 2
+        assert (await shop.v1.payment_intents.create_async(wish, keyed("days"))).id != held.id
+        now += 6 * day
+        lapsed = await shop.v1.payment_intents.retrieve_async(held.id)
+        assert (lapsed.status, lapsed.cancellation_reason) == ("canceled", "automatic")
+        assert lapsed.amount_capturable == 0

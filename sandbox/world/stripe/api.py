@@ -4,7 +4,7 @@ Sources: the API reference of docs.stripe.com ("Authentication", "Errors", "Expa
 "Idempotent requests", "Pagination" and the pages of the resources).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,55 +13,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, Remembered, new_id
+from sandbox.world.ledger import Doc, new_id
 from sandbox.world.orders import order_id_of_key
 from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
-from sandbox.world.stripe import intents, refunds
+from sandbox.world.stripe import intents, refunds, rules
 from sandbox.world.stripe.errors import envelope, invalid, unauthorized
 from sandbox.world.stripe.parameters import EXPAND, PAGE, Shape, checked, parse
-from sandbox.world.stripe.till import API_VERSION, KINDS, Till
+from sandbox.world.stripe.till import KINDS, Till
+from sandbox.world.stripe.wording import Stripe
 
 _PARENT: Final = {"payment_intent": "text"}
-
-
-class Stripe:
-    """How Stripe words what is not about payments."""
-
-    name = "stripe"
-    key_lifetime = 24 * 3600.0  # "Keys are eligible to be removed after they're at least 24 hours"
-    keeps_refusals = True
-
-    def headers(self, call: Call) -> Mapping[str, str]:
-        named = {} if call.key is None else {"Idempotency-Key": call.key}
-        return {"Request-Id": call.request_id, "Stripe-Version": API_VERSION, **named}
-
-    def replayed(self, call: Call, first: Remembered) -> Mapping[str, str]:  # noqa: ARG002
-        return {"Idempotent-Replayed": "true", "Original-Request": first.request_id}
-
-    def in_use(self, call: Call) -> Answer:
-        message = (
-            "There is currently another in-progress request using this Idempotent Key "
-            f"({call.key}). Please retry your request later."
-        )
-        return Answer(409, envelope("idempotency_error", message, code="idempotency_key_in_use"))
-
-    def mismatch(self, call: Call, first: Remembered) -> Answer:
-        where = f"for the same endpoint they were first used for ('{call.path}' vs '{first.path}')"
-        what = "with the same parameters they were first used with"
-        message = (
-            f"Keys for idempotent requests can only be used "
-            f"{what if first.path == call.path else where}. Try using a key other than "
-            f"'{call.key}' if you meant to execute a different request."
-        )
-        return Answer(400, envelope("idempotency_error", message))
-
-    def rate_limited(self, call: Call, seconds: float) -> Answer:  # noqa: ARG002
-        message = "Request rate limit exceeded. Learn more about rate limits in the docs."
-        body = envelope("invalid_request_error", message, code="rate_limit")
-        return Answer(429, body, {"Retry-After": str(max(1, round(seconds)))})
-
-    def broken(self, call: Call) -> Answer:  # noqa: ARG002
-        return Answer(500, envelope("api_error", "An unknown error occurred."))
 
 
 @dataclass(frozen=True)
@@ -104,7 +65,7 @@ def _lister(kind: str, path: str) -> Callable[[Till, str, Doc], Doc]:
 
 _ENDPOINTS: Final = (
     _Endpoint(
-        "stripe.payment_intents.create", "POST", "/v1/payment_intents", intents.CREATE,
+        "stripe.payment_intents.create", "POST", "/v1/payment_intents", rules.CREATE,
         lambda till, _, params: intents.create_intent(till, params),
     ),
     _Endpoint(
@@ -118,21 +79,21 @@ _ENDPOINTS: Final = (
     ),
     _Endpoint(
         "stripe.payment_intents.confirm", "POST", "/v1/payment_intents/{id}/confirm",
-        intents.CONFIRM,
+        rules.CONFIRM,
         lambda till, id_, params: intents.confirm_intent(
             till, intents.load_intent(till, id_), params
         ),
     ),
     _Endpoint(
         "stripe.payment_intents.capture", "POST", "/v1/payment_intents/{id}/capture",
-        intents.CAPTURE,
+        rules.CAPTURE,
         lambda till, id_, params: intents.capture_intent(
             till, intents.load_intent(till, id_), params
         ),
     ),
     _Endpoint(
         "stripe.payment_intents.cancel", "POST", "/v1/payment_intents/{id}/cancel",
-        intents.CANCEL,
+        rules.CANCEL,
         lambda till, id_, params: intents.cancel_intent(
             till, intents.load_intent(till, id_), params
         ),

@@ -14,54 +14,9 @@ from sandbox.world.reception import Refused
 from sandbox.world.stripe.cards import Card, decline_error
 from sandbox.world.stripe.charges import add_charge, capture_charge, release_charge
 from sandbox.world.stripe.errors import card_error, invalid, not_possible, unexpected_state
-from sandbox.world.stripe.parameters import EXPAND, Shape
+from sandbox.world.stripe.rules import ONLY_WITH_CONFIRM, check_amount, check_confirmable
 from sandbox.world.stripe.till import Till
 
-_CAPTURE_METHODS: Final = ("automatic", "automatic_async", "manual")
-
-CONFIRM: Final[Shape] = {
-    **EXPAND,
-    "payment_method": "text",
-    "return_url": "text",
-    "off_session": "truth",
-    "error_on_requires_action": "truth",
-    "capture_method": _CAPTURE_METHODS,
-    "payment_method_options": "map",
-    "receipt_email": "text",
-    "setup_future_usage": ("off_session", "on_session"),
-    "shipping": "map",
-    "use_stripe_sdk": "truth",
-}
-CREATE: Final[Shape] = {
-    **CONFIRM,
-    "allowed_payment_method_types": "list",
-    "amount!": "integer",
-    "currency!": "text",
-    "automatic_payment_methods": {"enabled!": "truth", "allow_redirects": ("always", "never")},
-    "confirm": "truth",
-    "confirmation_method": ("automatic", "manual"),
-    "customer": "text",
-    "description": "text",
-    "metadata": "map",
-    "payment_method_types": "list",
-    "statement_descriptor": "text",
-    "statement_descriptor_suffix": "text",
-}
-CAPTURE: Final[Shape] = {
-    **EXPAND,
-    "amount_to_capture": "integer",
-    "final_capture": "truth",
-    "metadata": "map",
-    "statement_descriptor": "text",
-    "statement_descriptor_suffix": "text",
-}
-CANCEL: Final[Shape] = {
-    **EXPAND,
-    "cancellation_reason": ("duplicate", "fraudulent", "requested_by_customer", "abandoned"),
-}
-
-_ONLY_WITH_CONFIRM: Final = ("return_url", "off_session", "error_on_requires_action")
-_MINIMUM: Final = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50, "chf": 50, "cad": 50, "aud": 50}
 _CANCELABLE: Final = (
     "requires_payment_method",
     "requires_capture",
@@ -73,12 +28,12 @@ _CANCELABLE: Final = (
 
 def create_intent(till: Till, params: Doc) -> Doc:
     confirm = params.get("confirm", False)
-    for name in _ONLY_WITH_CONFIRM:
+    for name in ONLY_WITH_CONFIRM:
         if name in params and not confirm:
             raise invalid(f"`{name}` can only be used with `confirm=true`.", param=name)
     if till.refusal is not None and not confirm:
         raise not_possible("The payment was refused.", code=till.refusal or "amount_too_small")
-    _check_amount(params["amount"], params["currency"].lower())
+    check_amount(params["amount"], params["currency"].lower())
     customer = params.get("customer")
     if customer is not None and not customer.startswith("cus_"):
         raise invalid(f"No such customer: '{customer}'", code="resource_missing", param="customer")
@@ -132,7 +87,7 @@ def create_intent(till: Till, params: Doc) -> Doc:
 
 def confirm_intent(till: Till, intent: Doc, params: Doc) -> Doc:
     """Charge the card, ask the customer to authenticate, or be declined (402)."""
-    _check_confirmable(intent, params)
+    check_confirmable(intent, params)
     card = till.card(params.get("payment_method") or intent["payment_method"])
     intent |= {name: params[name] for name in ("capture_method", "receipt_email") if name in params}
     intent |= {"payment_method": card.id, "last_payment_error": None, "next_action": None}
@@ -282,53 +237,3 @@ def _saved(till: Till, intent: Doc, event: str) -> Doc:
     till.ledger.save("payment_intent", intent)
     till.tell(event, intent)
     return intent
-
-
-def _check_amount(amount: int, currency: str) -> None:
-    if amount < 1:
-        message = "This value must be greater than or equal to 1."
-        raise invalid(message, code="parameter_invalid_integer", param="amount")
-    if len(currency) != 3 or not currency.isalpha():
-        raise invalid(f"Invalid currency: {currency}.", param="currency")
-    if amount < _MINIMUM.get(currency, 1):
-        message = f"Amount must be at least {_MINIMUM[currency]} in {currency}."
-        raise invalid(message, code="amount_too_small", param="amount")
-    if amount > 99_999_999:
-        message = "Amount must be no more than 99999999."
-        raise invalid(message, code="amount_too_large", param="amount")
-
-
-def _check_confirmable(intent: Doc, params: Doc) -> None:
-    status = intent["status"]
-    if status == "succeeded":
-        raise unexpected_state(
-            "You cannot confirm this PaymentIntent because it has already succeeded after being "
-            "previously confirmed.",
-            intent,
-        )
-    if status in {"canceled", "requires_capture"}:
-        raise unexpected_state(
-            f"You cannot confirm this PaymentIntent because it has a status of {status}. Only a "
-            "PaymentIntent with one of the following statuses may be confirmed: "
-            "requires_confirmation, requires_action.",
-            intent,
-        )
-    if intent["payment_method"] is None and "payment_method" not in params:
-        raise unexpected_state(
-            "You cannot confirm this PaymentIntent because it's missing a payment method. You can "
-            "either update the PaymentIntent with a payment method and then confirm it again, or "
-            "confirm it again directly with a payment method or ConfirmationToken.",
-            intent,
-        )
-    automatic = intent["automatic_payment_methods"] or {}
-    redirects = automatic.get("enabled") and automatic.get("allow_redirects", "always") == "always"
-    if redirects and "return_url" not in params:
-        raise invalid(
-            "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. "
-            "Because some of these payment methods might redirect your customer off of your page, "
-            "you must provide a `return_url`. If you don't want to accept redirect-based payment "
-            "methods, set `automatic_payment_methods[enabled]` to `true` and "
-            "`automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents "
-            "and Payment Intents.",
-            param="return_url",
-        )
