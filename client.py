@@ -45,7 +45,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from connection import answered, steadily
-from orders.ids import TASK_QUEUE, order_id_of, workflow_id
+from orders.ids import TASK_QUEUE, checked_order_id, order_id_of, workflow_id
 from orders.lifecycle import Reason, Status, Stop
 from orders.messages import (
     CancelAnswer,
@@ -178,6 +178,13 @@ class OrderClient:
         if view.order.status.is_end:
             doing = "ended"
         return Progress(order_id, view.order.status, doing, stop=_stop_in(view))
+
+    async def view(self, order_id: str) -> OrderView:
+        """Everything the book knows of an order, personal data included; this needs no Temporal.
+
+        Raises ``NoSuchOrderError``.
+        """
+        return await self._book.view(checked_order_id(order_id))
 
     async def cancel(
         self, order_id: str, by: str = "customer", wait: timedelta = timedelta(seconds=10)
