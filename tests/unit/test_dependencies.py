@@ -1,0 +1,66 @@
+"""What the linter cannot see: the modules at the top level, and what each of them may import.
+
+The packages' own rules are in pyproject.toml, ``[tool.importlinter]``.
+"""
+
+import ast
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PACKAGES: Final = frozenset({"orders", "activities", "workflows", "providers", "store", "sandbox"})
+MODULES: Final = frozenset(path.stem for path in ROOT.glob("*.py"))
+
+#: Processes put the parts together: they alone read settings, know the store and concrete providers.
+ALLOWED: Final = {
+    "settings": set[str](),
+    "live": {"orders"},
+    "logs": {"orders", "activities"},
+    "connection": {"orders", "workflows"},
+    # client.py run as a program is the command line.
+    "client": {"orders", "workflows", "connection", "cli"},
+    "cli": {"orders", "client", "connection", "live", "settings", "store"},
+    "api": {"orders", "client", "connection", "logs", "settings", "store"},
+    "worker": {
+        *("orders", "activities", "workflows", "providers", "store"),
+        *("connection", "logs", "settings"),
+    },
+}
+
+
+def imported_by(path: Path) -> set[str]:
+    """The top-level names of what a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_every_module_at_the_top_level_has_a_rule() -> None:
+    assert set(ALLOWED) == MODULES
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_at_the_top_level_imports_only_what_it_may(module: str) -> None:
+    ours = imported_by(ROOT / f"{module}.py") & (PACKAGES | MODULES)
+    assert ours <= ALLOWED[module]
+
+
+def test_the_client_imports_its_command_line_only_when_it_is_run() -> None:
+    body = ast.parse((ROOT / "client.py").read_text()).body
+    main = body.pop()
+    assert isinstance(main, ast.If)
+    assert ast.unparse(main.test) == "__name__ == '__main__'"
+    assert "from cli" not in "\n".join(map(ast.unparse, body))
+
+
+def test_no_message_or_workflow_is_defined_in_a_module_that_is_run() -> None:
+    for module in ("worker", "api", "cli", "client"):
+        text = (ROOT / f"{module}.py").read_text()
+        assert "@workflow.defn" not in text
+        assert "@activity.defn" not in text
