@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 
+import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
@@ -16,6 +18,7 @@ from orders.ids import workflow_id
 from orders.messages import Progress
 from orders.money import Money
 from orders.order import Basket, Recipient
+from sandbox.temporal_server import TemporalServer
 from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import (
@@ -27,6 +30,7 @@ from tests.fakes.database import (
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
 from worker import order_worker
+from workflows.runner import DATA_CONVERTER
 
 _numbers = count(1)
 
@@ -97,3 +101,18 @@ class Shop:
 
         await eventually(there)
         return progress
+
+
+@pytest.fixture
+async def closed_shop(temporal_server: TemporalServer) -> AsyncIterator[Shop]:
+    """A shop where nobody works."""
+    shop = Shop(await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER))
+    yield shop
+    await shop.abandon()
+
+
+@pytest.fixture
+async def shop(closed_shop: Shop) -> AsyncIterator[Shop]:
+    """The shop with a worker."""
+    async with closed_shop.worker():
+        yield closed_shop

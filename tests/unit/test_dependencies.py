@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = frozenset({"orders", "activities", "workflows", "providers", "store", "sandbox"})
 MODULES: Final = frozenset(path.stem for path in ROOT.glob("*.py"))
 
-#: Processes put the parts together: they alone read settings, know the store and concrete providers.
+#: Processes put the parts together: only they read settings and know the store and providers.
 ALLOWED: Final = {
     "settings": set[str](),
     "live": {"orders"},

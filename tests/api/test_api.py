@@ -1,0 +1,217 @@
+"""The HTTP edge: it translates what the client says, and says when it cannot."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from temporalio.client import Client
+
+from api import create_app
+from client import OrderClient
+from orders.ids import workflow_id
+from orders.lifecycle import Status
+from orders.messages import CancelUnderWay
+from orders.ports import NoAnswerError
+from tests.eventually import eventually
+from tests.shop import Shop
+
+
+def asking(orders: OrderClient) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_app(orders), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://shop.example")
+
+
+def is_problem(answer: httpx.Response, status: int, sentence: str) -> None:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert sentence in answer.json()["detail"]
+    assert ("retry-after" in answer.headers) == (status == 503)
+
+
+@pytest.fixture
+async def http(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    """The edge of a shop with a worker."""
+    async with asking(shop.orders) as client:
+        yield client
+
+
+@pytest.fixture
+async def closed(closed_shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    """The edge of a shop where nobody works."""
+    async with asking(closed_shop.orders) as client:
+        yield client
+
+
+async def test_checking_out_twenty_times_at_once_is_one_run(
+    shop: Shop, http: httpx.AsyncClient
+) -> None:
+    order_id = await shop.place()
+
+    asked = (http.post("/checkout", json={"order_id": order_id}) for _ in range(20))
+    answers = await asyncio.gather(*asked)
+
+    expected = {"workflow_id": f"order-{order_id}", "status_url": f"/orders/{order_id}"}
+    assert {answer.status_code for answer in answers} == {202}
+    assert all(answer.json() == expected for answer in answers)
+    assert (await shop.orders.result(order_id)).status is Status.COMPLETED
+    assert len(shop.cards.charges_of(order_id)) == 1
+
+
+async def test_an_order_is_told_with_its_money_parcels_and_history(
+    shop: Shop, http: httpx.AsyncClient
+) -> None:
+    order_id = await shop.start()
+    await shop.orders.result(order_id)
+
+    answer = await http.get(f"/orders/{order_id}")
+
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told["status"] == "completed"
+    assert told["total"] == {"amount": 2900, "currency": "EUR"}
+    assert [payment["captured"]["amount"] for payment in told["payments"]] == [2900]
+    assert len(told["parcels"]) == 1
+    assert told["history"][0]["event"] == "order_placed"
+
+
+async def test_an_order_is_told_without_personal_data(
+    closed_shop: Shop, closed: httpx.AsyncClient
+) -> None:
+    text = (await closed.get(f"/orders/{await closed_shop.place()}")).text
+
+    assert not any(secret in text for secret in ("Ada", "ada@", "Square", "pm_card"))
+
+
+async def test_cancelling_tells_what_became_of_the_order(
+    shop: Shop, http: httpx.AsyncClient
+) -> None:
+    gate = shop.warehouse.hold("fulfill")
+    order_id = await shop.start()
+    await gate.entered()
+    cancelling = asyncio.create_task(http.post(f"/orders/{order_id}/cancel"))
+
+    async def asked() -> bool:
+        return (await shop.orders.status(order_id)).cancel_requested
+
+    await eventually(asked)
+    gate.release()
+    answer = await cancelling
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "kind": "cancelled",
+        "status": "refunded",
+        "given_back": {"amount": 2900, "currency": "EUR"},
+    }
+
+
+async def test_a_cancellation_that_takes_long_is_accepted(shop: Shop) -> None:
+    class Slow(OrderClient):
+        async def cancel(self, *_: object, **__: object) -> CancelUnderWay:
+            return CancelUnderWay()
+
+    async with asking(Slow(shop.temporal, shop.book)) as http:
+        answer = await http.post("/orders/1001/cancel")
+
+    assert (answer.status_code, answer.json()) == (202, {"kind": "under_way"})
+
+
+async def test_cancelling_too_late_is_a_conflict(shop: Shop, http: httpx.AsyncClient) -> None:
+    gate = shop.mailer.hold("send")
+    order_id = await shop.start()
+    await gate.entered()
+
+    is_problem(await http.post(f"/orders/{order_id}/cancel"), 409, "too late to cancel")
+
+    gate.release()
+    await shop.orders.result(order_id)
+    is_problem(await http.post(f"/orders/{order_id}/cancel"), 409, "it is completed")
+
+
+async def test_cancelling_what_was_not_started_is_a_conflict(
+    closed_shop: Shop, closed: httpx.AsyncClient
+) -> None:
+    order_id = await closed_shop.place()
+    is_problem(await closed.post(f"/orders/{order_id}/cancel"), 409, "start it first")
+
+
+async def test_an_unknown_order_is_not_found(closed: httpx.AsyncClient) -> None:
+    is_problem(await closed.get("/orders/nobody"), 404, "there is no order nobody")
+    is_problem(await closed.post("/orders/nobody/cancel"), 404, "there is no order nobody")
+    is_problem(await closed.post("/checkout", json={"order_id": "nobody"}), 404, "no order nobody")
+
+
+@pytest.mark.parametrize("order_id", ["a b", "-1", "x" * 65, "1' OR '1'='1"])
+async def test_what_cannot_be_an_order_id_is_refused(
+    closed: httpx.AsyncClient, order_id: str
+) -> None:
+    is_problem(await closed.get(f"/orders/{order_id}"), 422, "is not an order id")
+    is_problem(await closed.post(f"/orders/{order_id}/cancel"), 422, "is not an order id")
+    is_problem(await closed.post("/checkout", json={"order_id": order_id}), 422, "not an order id")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"order_id": 7}', b'{"id": "1001"}'])
+async def test_a_checkout_that_names_no_order_is_refused(
+    closed: httpx.AsyncClient, body: bytes
+) -> None:
+    headers = {"content-type": "application/json"}
+    is_problem(await closed.post("/checkout", content=body, headers=headers), 422, "body")
+
+
+async def test_a_page_that_is_not_there_is_a_problem_too(closed: httpx.AsyncClient) -> None:
+    is_problem(await closed.get("/nowhere"), 404, "Not Found")
+
+
+async def test_while_temporal_is_away_the_caller_is_asked_to_come_back(closed_shop: Shop) -> None:
+    order_id = await closed_shop.place()
+    nowhere = await Client.connect("127.0.0.1:1", lazy=True)
+
+    async with asking(OrderClient(nowhere, closed_shop.book)) as http:
+        is_problem(await http.post("/checkout", json={"order_id": order_id}), 503, "ask again")
+        is_problem(await http.post(f"/orders/{order_id}/cancel"), 503, "ask again")
+        # What the book knows can still be told.
+        assert (await http.get(f"/orders/{order_id}")).status_code == 200
+        assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_while_the_database_is_away_the_caller_is_asked_to_come_back(
+    closed_shop: Shop, closed: httpx.AsyncClient
+) -> None:
+    order_id = await closed_shop.place()
+    for method in ("view", "summary"):
+        closed_shop.book.fail_until_healed(method, NoAnswerError("postgres-7.internal is away"))
+
+    for answer in (
+        await closed.get(f"/orders/{order_id}"),
+        await closed.post("/checkout", json={"order_id": order_id}),
+    ):
+        is_problem(answer, 503, "ask again")
+        assert "postgres-7" not in answer.text
+
+    runs = closed_shop.temporal.list_workflows(f"WorkflowId = '{workflow_id(order_id)}'")
+    assert [run async for run in runs] == []
+
+
+async def test_a_fault_of_ours_is_a_problem_without_details(
+    closed_shop: Shop, closed: httpx.AsyncClient
+) -> None:
+    order_id = await closed_shop.place()
+    closed_shop.book.fail_next("view", KeyError("secret"))
+
+    answer = await closed.get(f"/orders/{order_id}")
+
+    is_problem(answer, 500, "a fault of ours")
+    assert "secret" not in answer.text
+
+
+async def test_the_edge_documents_itself(closed_shop: Shop) -> None:
+    app: FastAPI = create_app(closed_shop.orders)
+    assert set(app.openapi()["paths"]) == {
+        "/checkout",
+        "/orders/{order_id}",
+        "/orders/{order_id}/cancel",
+        "/healthz",
+    }
