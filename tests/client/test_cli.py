@@ -1,0 +1,264 @@
+"""The command line on the real database and Temporal: one sentence and an exit code."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError
+from typer.testing import CliRunner, Result
+
+import cli
+from sandbox.temporal_server import TemporalServer
+from store.database import Database
+from store.inventory import PostgresInventory
+from store.orders import PostgresOrderBook
+from store.payments import PostgresPaymentLedger
+from store.seed import DEMO, add_products
+from tests.fakes.cards import InMemoryCards
+from tests.fakes.mailer import InMemoryMailer
+from tests.fakes.warehouse import InMemoryWarehouse
+from worker import order_worker
+from workflows.runner import DATA_CONVERTER
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+Run = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+async def run(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    temporal_server: TemporalServer,
+    database: Database,
+    database_url: str,
+) -> AsyncIterator[Run]:
+    """Runs a command as in a shell whose settings name the servers."""
+    await add_products(database, DEMO)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.address)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    async def invoke(*arguments: str) -> Result:
+        # In a thread: the command has an event loop of its own.
+        return await asyncio.to_thread(CliRunner().invoke, cli.app, arguments)
+
+    yield invoke
+    # What nobody worked for is no business of the next test's worker.
+    temporal = await Client.connect(temporal_server.address)
+    async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
+        with contextlib.suppress(RPCError):
+            await temporal.get_workflow_handle(left.id).terminate()
+
+
+@pytest.fixture(scope="module")
+def cards() -> InMemoryCards:
+    """As long-lived as the database: payment ids never come twice."""
+    return InMemoryCards()
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> InMemoryWarehouse:
+    """The same for parcel ids."""
+    return InMemoryWarehouse()
+
+
+@pytest.fixture
+async def working(
+    temporal_server: TemporalServer,
+    database: Database,
+    cards: InMemoryCards,
+    warehouse: InMemoryWarehouse,
+) -> AsyncIterator[None]:
+    """A worker on the database, with the other neighbours in memory."""
+    worker = order_worker(
+        await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER),
+        cards=cards,
+        ledger=PostgresPaymentLedger(database),
+        warehouse=warehouse,
+        mailer=InMemoryMailer(),
+        inventory=PostgresInventory(database),
+        orders=PostgresOrderBook(database),
+    )
+    async with worker:
+        yield
+
+
+def refused(result: Result, sentence: str, code: int) -> None:
+    """One line on standard error, nothing on standard output, and this exit code."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith((".\n", "?\n"))
+
+
+def read(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+@pytest.mark.usefixtures("working")
+async def test_an_order_is_placed_and_followed_to_its_end(run: Run) -> None:
+    placed = await run("place", "--line", "MUG=2", "--line", "TEE=1", "--order-id", "cli-1")
+    watched = await run("watch", "cli-1")
+    ended = read(await run("result", "cli-1", "--json"))
+
+    assert "58.00 EUR" in placed.stdout
+    assert "python client.py watch cli-1" in placed.stdout
+    assert "order paid" in watched.stdout
+    assert watched.stdout.endswith("Order cli-1 is completed, 58.00 EUR\n")
+    assert ended["taken"] == {"amount": 5800, "currency": "EUR"}
+    assert (await run("status", "cli-1")).stdout == "Order cli-1 is completed.\n"
+    again = read(await run("start", "cli-1", "--json"))
+    assert (again["workflow_id"], again["already_started"]) == ("order-cli-1", True)
+    refused(await run("cancel", "cli-1"), "has ended, it is completed", cli.REFUSED)
+
+
+@pytest.mark.usefixtures("working")
+async def test_watching_as_json_is_a_line_per_change_without_personal_data(run: Run) -> None:
+    card = "pm_card_visa_chargeDeclined"
+    await run("place", "--order-id", "cli-2", "--card", card)
+    watched = await run("watch", "cli-2", "--json")
+
+    last = json.loads(watched.stdout.splitlines()[-1])
+    assert (last["status"], last["reason"], last["doing"]) == ("rejected", "card_declined", "ended")
+    assert "Ada" not in watched.stdout
+
+
+async def test_without_options_a_mug_is_ordered(run: Run) -> None:
+    placed = read(await run("place", "--json"))
+    assert placed["total"] == {"amount": 2900, "currency": "EUR"}
+    assert placed["run"]["workflow_id"] == f"order-{placed['order_id']}"
+
+
+async def test_an_order_that_is_not_started_says_how_to_start_it(run: Run) -> None:
+    placed = await run("place", "--no-start", "--order-id", "cli-3")
+
+    assert "python client.py start cli-3" in placed.stdout
+    assert read(await run("status", "cli-3", "--json"))["doing"] == "not started yet"
+    refused(await run("cancel", "cli-3"), "not started: start it first", cli.REFUSED)
+    refused(await run("result", "cli-3"), "not started: start it first", cli.REFUSED)
+
+
+async def test_without_a_worker_cancelling_says_that_nobody_answered(run: Run) -> None:
+    await run("place", "--order-id", "cli-4")
+
+    refused(await run("cancel", "cli-4", "--wait", "0.3"), "No worker answered", cli.REFUSED)
+    left = await run("cancel", "cli-4", "--wait", "0")
+    assert "python client.py watch cli-4" in left.stdout
+
+
+async def test_started_orders_are_listed(run: Run) -> None:
+    await run("place", "--order-id", "cli-5")
+
+    async with asyncio.timeout(10):
+        while True:
+            rows = read(await run("list", "--status", "placed", "--json"))
+            if "cli-5" in {row["order_id"] for row in rows}:
+                break
+    assert "cli-5" in (await run("list")).stdout
+
+
+@pytest.mark.parametrize("command", ["start", "status", "watch", "cancel", "result"])
+async def test_an_unknown_order_is_refused(run: Run, command: str) -> None:
+    refused(await run(command, "nobody"), "There is no order nobody.", cli.REFUSED)
+
+
+async def test_what_the_catalogue_cannot_sell_is_refused(run: Run) -> None:
+    refused(await run("place", "--line", "MUG=0"), "it must be from 1 to 10000", cli.REFUSED)
+    refused(await run("place", "--line", "MUG=-3"), "it must be from 1 to 10000", cli.REFUSED)
+    refused(await run("place", "--line", "CAR=1"), "CAR is not in the catalogue", cli.REFUSED)
+
+
+async def test_another_basket_under_the_same_id_is_refused(run: Run) -> None:
+    await run("place", "--no-start", "--order-id", "cli-6")
+    again = await run("place", "--no-start", "--order-id", "cli-6", "--line", "TEE=1")
+    refused(again, "exists already, with other contents", cli.REFUSED)
+
+
+async def test_a_line_that_cannot_be_read_is_used_wrongly(run: Run) -> None:
+    result = await run("place", "--line", "two mugs")
+    assert result.exit_code == cli.USED_WRONGLY
+    assert "MUG=2 for example" in result.stderr
+    refused(await run("start", "a b"), "is not an order id", cli.USED_WRONGLY)
+
+
+async def test_without_temporal_nothing_is_placed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    sentence = "Temporal does not answer at 127.0.0.1:1 (connection refused)"
+    refused(await run("place", "--order-id", "cli-7"), sentence, cli.UNREACHABLE)
+
+    monkeypatch.undo()
+    with pytest.raises(LookupError):
+        await PostgresOrderBook(database).get("cli-7")
+
+
+async def test_without_the_database_it_says_where_to_look(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/orders")
+    result = await run("place")
+    refused(result, "running where DATABASE_URL points?", cli.UNREACHABLE)
+    assert "secret" not in result.stderr
+
+
+async def test_missing_settings_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    refused(await run("status", "cli-1"), "DATABASE_URL is not set", cli.USED_WRONGLY)
+
+
+async def test_every_command_explains_itself_with_an_example(run: Run) -> None:
+    assert "Exit codes" in (await run("--help")).stdout
+    for command in ("place", "start", "status", "watch", "cancel", "list", "result"):
+        assert "Example: python client.py" in (await run(command, "--help")).stdout
+
+
+# -- as a process ----------------------------------------------------------------------------------
+
+
+async def _process(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(CHECKOUT / "client.py"),
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+
+
+@pytest.mark.usefixtures("run")
+async def test_the_program_is_the_command_line() -> None:
+    placing = await _process("place", "--order-id", "cli-8", "--json")
+    asking = await _process("status", "nobody")
+    placed, _ = await placing.communicate()
+    nothing, sentence = await asking.communicate()
+
+    assert placing.returncode == 0
+    assert json.loads(placed)["order_id"] == "cli-8"
+    assert (asking.returncode, nothing) == (cli.REFUSED, b"")
+    assert sentence == b"There is no order nobody.\n"
+
+
+async def test_the_program_ends_quietly_when_it_is_interrupted(run: Run) -> None:
+    await run("place", "--order-id", "cli-9")
+    watching = await _process("watch", "cli-9")
+    assert watching.stdout
+    await watching.stdout.readline()
+
+    watching.send_signal(signal.SIGINT)
+
+    _, said = await watching.communicate()
+    assert (watching.returncode, said) == (130, b"")
