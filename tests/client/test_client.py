@@ -1,7 +1,9 @@
 """The client against the real Temporal server: it tells the truth and starts nothing twice."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from temporalio.client import Client
@@ -21,8 +23,11 @@ from orders.refusals import (
     TooLateError,
 )
 from orders.views import ListedOrder, Sighting
+from sandbox.ports import free_port
+from sandbox.temporal_server import TemporalServer
 from tests.eventually import eventually
 from tests.shop import Shop, basket
+from workflows.runner import DATA_CONVERTER
 
 TOTAL = Money(29_00, "EUR")
 
@@ -365,6 +370,29 @@ class TestOutages:
 
         with pytest.raises(UnreachableError, match="elsewhere is not found"):
             await OrderClient(elsewhere, closed_shop.book).start(order_id)
+
+    async def test_watching_and_waiting_survive_a_restart_of_temporal(self, tmp_path: Path) -> None:
+        # A port of its own: the server must come back where it was.
+        server = TemporalServer(tmp_path, port=free_port(), ui_port=free_port())
+        async with server:
+            shop = Shop(await Client.connect(server.address, data_converter=DATA_CONVERTER))
+            order_id = await shop.start()
+            watching = shop.orders.watch(order_id)
+            await anext(watching)
+            ended = asyncio.create_task(shop.orders.result(order_id))
+            rest = asyncio.create_task(_all(watching))
+            await asyncio.wait([ended, rest], timeout=0.5)
+
+            await server.stop()
+            await server.start()
+
+            async with shop.worker():
+                assert (await ended).status is Status.COMPLETED
+                assert (await rest)[-1].view.order.status is Status.COMPLETED
+
+
+async def _all(sightings: AsyncIterator[Sighting]) -> list[Sighting]:
+    return [sighting async for sighting in sightings]
 
 
 async def _cancel_requested(shop: Shop, order_id: str) -> bool:
