@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
@@ -196,7 +196,7 @@ class OrderWorkflow:
         """Send a mail; False when it could not be sent, which changes nothing for the order."""
         try:
             answer = await self._steps.finish(doing, step, self._ref, policies.MAIL)
-        except ActivityError as error:
+        except FailureError as error:
             workflow.logger.warning("no mail was sent: %s", problem_of(error))
             return False
         finally:

@@ -50,15 +50,15 @@ class Policy:
 
 
 def _patient(*, give_up_after: timedelta | None) -> ActivityConfig:
-    """Slower and slower up to a minute, until ``give_up_after`` (None: never)."""
+    """Slower and slower up to ten minutes, until ``give_up_after`` (None: never)."""
     return ActivityConfig(
         start_to_close_timeout=timedelta(seconds=30),
         schedule_to_close_timeout=give_up_after,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=RetryPolicy(
-            initial_interval=timedelta(seconds=5),
+            initial_interval=timedelta(seconds=2),
             backoff_coefficient=2,
-            maximum_interval=timedelta(minutes=1),
+            maximum_interval=timedelta(minutes=10),
         ),
         # The default lets the workflow go on while the activity still runs: an undo would race it.
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -77,14 +77,12 @@ def _quick(*, attempts: int) -> ActivityConfig:
     )
 
 
-#: Ten tries within five seconds: a database that restarts is back by then.
+#: Five tries in a second and a half: a lost connection is back by then, an outage is not.
 _LOCAL: Final = LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=5),
     schedule_to_close_timeout=timedelta(seconds=8),
     retry_policy=RetryPolicy(
-        initial_interval=timedelta(milliseconds=100),
-        backoff_coefficient=2,
-        maximum_interval=timedelta(seconds=1),
+        initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_attempts=5
     ),
 )
 
@@ -105,7 +103,7 @@ CHARGE: Final = Policy(
 
 #: Money is taken: worth hours of waiting for the warehouse before it is given back.
 FULFILL: Final = Policy(
-    quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=6))
+    quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=4))
 )
 
 #: Undoing never gives up; after six tries in half a minute a person is told.
@@ -125,7 +123,7 @@ MAIL: Final = Policy(
         retry_policy=RetryPolicy(
             initial_interval=timedelta(seconds=1),
             backoff_coefficient=2,
-            maximum_interval=timedelta(minutes=10),
+            maximum_interval=timedelta(minutes=30),
         ),
     )
 )

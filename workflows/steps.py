@@ -46,12 +46,12 @@ class Steps:
 
         Raises ``StoppedError`` when one was asked for, before the step or while it ran: the step
         may have happened. Looked at again after the step, because an activity that finishes in
-        spite of being cancelled returns normally. Raises ``ActivityError`` when it had no answer.
+        spite of being cancelled returns normally. Raises ``FailureError`` when it had no answer.
         """
         self._stop_if_cancelled()
         try:
             answer = await self._persist(doing, step, argument, policy, stoppable=True)
-        except ActivityError as error:
+        except FailureError as error:
             if self.cancel is not None and is_cancelled_exception(error):
                 self._stop_if_cancelled()
             raise
@@ -72,7 +72,7 @@ class Steps:
         while True:
             try:
                 answer = await self.finish(doing, step, argument, policy)
-            except ActivityError as error:
+            except FailureError as error:
                 self._flag(step, error)
                 await workflow.sleep(pause)
                 pause = min(pause * 2, UNDO_AGAIN_LONGEST)
@@ -88,7 +88,7 @@ class Steps:
         self._changed()
         try:
             return await self._try(doing, step, argument, policy, stoppable=stoppable)
-        except ActivityError as error:
+        except FailureError as error:
             if not _worth_patience(error, policy):
                 raise
             self._flag(step, error)
@@ -117,7 +117,7 @@ class Steps:
         if self.cancel is not None:
             raise StoppedError(Stop(Reason.CANCELLED, f"cancelled by {self.cancel.by}"))
 
-    def _flag(self, step: Step[In, Out], error: ActivityError) -> None:
+    def _flag(self, step: Step[In, Out], error: FailureError) -> None:
         since = self.attention.since if self.attention else workflow.now().isoformat("T", "seconds")
         name = getattr(step, "__name__", str(step))
         self.attention = Attention(step=name, since=since, problem=problem_of(error))
@@ -138,10 +138,11 @@ def problem_of(error: BaseException) -> str:
     return error.message if isinstance(error, FailureError) else str(error)
 
 
-def _worth_patience(error: ActivityError, policy: Policy) -> bool:
+def _worth_patience(error: FailureError, policy: Policy) -> bool:
     if policy.patient is None or is_cancelled_exception(error):
         return False
-    cause = error.cause
+    # A normal activity's failure comes wrapped, a local one's does not.
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError):
         if cause.non_retryable:
             return False

@@ -1,0 +1,152 @@
+"""A shop in memory, and the real Temporal server with time skipping: no test waits for a timer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+
+from orders.ids import TASK_QUEUE, workflow_id
+from orders.lifecycle import Status
+from orders.messages import OrderRef, Outcome
+from orders.money import Money
+from orders.order import Basket, Recipient
+from sandbox.temporal_server import temporal_binary, time_skipping_arguments
+from tests.fakes.cards import InMemoryCards
+from tests.fakes.database import (
+    InMemoryDatabase,
+    InMemoryInventory,
+    InMemoryOrderBook,
+    InMemoryPaymentLedger,
+)
+from tests.fakes.mailer import InMemoryMailer
+from tests.fakes.warehouse import InMemoryWarehouse
+from worker import order_worker
+from workflows import visibility
+from workflows.order import ORDER_FAILED, OrderWorkflow
+from workflows.runner import DATA_CONVERTER
+
+_numbers = count(1)
+
+PRICE = Money(14_50, "EUR")
+ON_HAND = 10
+#: Every order buys two mugs.
+QUANTITY = 2
+TOTAL = PRICE * QUANTITY
+
+
+@dataclass
+class Shop:
+    """One shop with its neighbours, all in memory, all scriptable."""
+
+    client: Client
+    database: InMemoryDatabase = field(default_factory=InMemoryDatabase)
+    cards: InMemoryCards = field(default_factory=InMemoryCards)
+    warehouse: InMemoryWarehouse = field(default_factory=InMemoryWarehouse)
+    mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
+
+    def __post_init__(self) -> None:
+        self.inventory = InMemoryInventory(self.database)
+        self.ledger = InMemoryPaymentLedger(self.database)
+        self.book = InMemoryOrderBook(self.database)
+        self.database.add_product("MUG", "Mug", PRICE, ON_HAND)
+
+    async def place(self, card: str = "pm_card_visa") -> str:
+        order_id = f"w{next(_numbers)}"
+        recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
+        basket = Basket(order_id, "cus_1", recipient, (("MUG", QUANTITY),), card)
+        await self.book.place(basket, datetime.now(UTC))
+        return order_id
+
+    async def start(self, order_id: str) -> WorkflowHandle[OrderWorkflow, Outcome]:
+        return await self.client.start_workflow(
+            OrderWorkflow.run, OrderRef(order_id), id=workflow_id(order_id), task_queue=TASK_QUEUE
+        )
+
+    async def order(self, card: str = "pm_card_visa") -> WorkflowHandle[OrderWorkflow, Outcome]:
+        """Place an order and start it."""
+        return await self.start(await self.place(card))
+
+    async def check(self, outcome: Outcome) -> Outcome:
+        """The invariants: row, run, provider, stock, parcels and mails tell the same story."""
+        order_id = outcome.order_id
+        view = await self.book.view(order_id)
+        assert view.order.status is outcome.status
+        assert view.order.reason == (outcome.stop.reason if outcome.stop else None)
+
+        taken, given_back = self.cards.taken(order_id), self.cards.given_back(order_id)
+        assert (outcome.taken.amount, outcome.given_back.amount) == (taken, given_back)
+        assert sum(p.captured.amount for p in view.payments) == taken
+        assert sum(p.refunded.amount for p in view.payments) == given_back
+
+        completed = outcome.status is Status.COMPLETED
+        product = self.database.products["MUG"]
+        assert taken - given_back == (TOTAL.amount if completed else 0)
+        assert view.stock in ({"committed"} if completed else {"released"})
+        assert product.reserved == 0
+        assert product.on_hand == ON_HAND - (QUANTITY if completed else 0)
+        assert len(self.warehouse.parcels.get(order_id, ())) == (1 if completed else 0)
+        kind = "confirmation" if completed else "closing"
+        mails = [mail.key for mail in self.mailer.sent if f"order-{order_id}:" in mail.key]
+        assert mails == ([f"order-{order_id}:mail:{kind}"] if outcome.confirmed else [])
+        return outcome
+
+
+async def ended(handle: WorkflowHandle[OrderWorkflow, Outcome]) -> Outcome:
+    """How the order ended, whether its run completed or failed for want of an answer."""
+    try:
+        return await handle.result()
+    except WorkflowFailureError as failure:
+        cause = failure.cause
+        assert isinstance(cause, ApplicationError)
+        assert cause.type == ORDER_FAILED
+        [outcome] = await decoded(cause)
+        return outcome
+
+
+async def decoded(error: ApplicationError) -> list[Outcome]:
+    """The outcome in a failed run's details, with its type."""
+    payloads = DATA_CONVERTER.payload_converter.to_payloads(list(error.details))
+    return DATA_CONVERTER.payload_converter.from_payloads(payloads, [Outcome])
+
+
+def events(history: WorkflowHistory) -> list[str]:
+    """The names of a run's events, in order."""
+    prefix = len("EVENT_TYPE_")
+    return [EventType.Name(event.event_type)[prefix:] for event in history.events]
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[WorkflowEnvironment]:
+    """The real server; each run has a clock of its own that skips what nobody waits for."""
+    environment = await WorkflowEnvironment.start_time_skipping_v2(
+        dev_server_existing_path=temporal_binary(),
+        dev_server_extra_args=time_skipping_arguments(),
+        search_attributes=list(visibility.SEARCH_ATTRIBUTES),
+        data_converter=DATA_CONVERTER,
+    )
+    async with environment:
+        yield environment
+
+
+@pytest.fixture
+async def shop(temporal: WorkflowEnvironment) -> AsyncIterator[Shop]:
+    """An open shop: its worker is at work."""
+    shop = Shop(temporal.client)
+    async with order_worker(
+        temporal.client,
+        cards=shop.cards,
+        ledger=shop.ledger,
+        warehouse=shop.warehouse,
+        mailer=shop.mailer,
+        inventory=shop.inventory,
+        orders=shop.book,
+    ):
+        yield shop
