@@ -75,3 +75,11 @@ async def temporal_server(
     """The real Temporal server, with the real clock; every xdist worker has its own."""
     async with TemporalServer(tmp_path_factory.mktemp("temporal")) as server:
         yield server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-histories",
+        action="store_true",
+        help="write the histories that test_replay.py compares with anew",
+    )

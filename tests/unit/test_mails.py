@@ -1,0 +1,55 @@
+"""The mails an order causes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orders import mails
+from orders.lifecycle import Reason, Status
+from orders.money import Money
+from orders.order import Line, Order, Recipient
+
+ORDER = Order(
+    id="1001",
+    customer_id="cus_1",
+    recipient=Recipient("Ada <b>", "ada@example.com", "London"),
+    lines=(Line("MUG", "Mug & saucer", 2, Money(1450, "EUR")),),
+    total=Money(2900, "EUR"),
+    payment_method="pm_card_visa",
+)
+
+
+def test_what_a_customer_typed_is_escaped_in_html_and_left_alone_in_text() -> None:
+    mail = mails.confirmation(ORDER)
+    assert "Ada &lt;b&gt;" in mail.html
+    assert "Mug &amp; saucer" in mail.html
+    assert "<b>," not in mail.html
+    assert "Ada <b>" in mail.text
+
+
+def test_a_confirmation_names_every_line_and_the_total() -> None:
+    mail = mails.confirmation(ORDER)
+    for part in (mail.text, mail.html):
+        assert "29.00 EUR" in part
+        assert "2" in part
+    assert mail.to == "ada@example.com"
+    assert mail == mails.confirmation(ORDER)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_closing_mail_gives_every_reason_a_sentence(reason: Reason) -> None:
+    mail = mails.closing(replace(ORDER, status=Status.REJECTED, reason=reason))
+    assert "Nothing was taken from your card." in mail.text
+    assert str(reason) not in mail.text or reason is Reason.CANCELLED
+
+
+def test_a_refunded_customer_reads_how_much_comes_back() -> None:
+    mail = mails.closing(replace(ORDER, status=Status.REFUNDED, reason=Reason.CANNOT_FULFILL))
+    assert "We have given 29.00 EUR back" in mail.text
+
+
+def test_a_cancelled_order_is_called_cancelled() -> None:
+    mail = mails.closing(replace(ORDER, status=Status.CANCELLED, reason=Reason.CANCELLED))
+    assert mail.subject == "Order 1001 is cancelled"

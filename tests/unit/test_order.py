@@ -1,0 +1,81 @@
+"""Baskets, prices and ids."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders.ids import InvalidOrderIdError, checked_order_id, order_id_of, workflow_id
+from orders.money import Money
+from orders.order import Basket, InvalidOrderError, Recipient, priced
+
+ADA = Recipient("Ada", "ada@example.com", "London")
+CATALOGUE = {
+    "MUG": ("Mug", Money(1450, "EUR")),
+    "TEE": ("T-shirt", Money(2900, "EUR")),
+    "TENUGUI": ("Tenugui", Money(1800, "JPY")),
+    "GIFT": ("Gift", Money(0, "EUR")),
+}
+
+
+def basket(*quantities: tuple[str, int], order_id: str = "1001") -> Basket:
+    return Basket(order_id, "cus_1", ADA, quantities, "pm_card_visa")
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_the_total_is_the_sum_over_all_lines(mugs: int, tees: int) -> None:
+    order = priced(basket(("MUG", mugs), ("TEE", tees)), CATALOGUE)
+    assert order.total == Money(mugs * 1450 + tees * 2900, "EUR")
+
+
+@pytest.mark.parametrize(
+    ("quantities", "complaint"),
+    [
+        ((), "at least one line"),
+        ((("MUG", 0),), "must be from 1"),
+        ((("MUG", -1),), "must be from 1"),
+        ((("MUG", 10_001),), "must be from 1 to 10000"),
+        ((("MUG", 1), ("MUG", 2)), "MUG is there twice"),
+    ],
+)
+def test_a_basket_nobody_could_sell_says_what_to_change(
+    quantities: tuple[tuple[str, int], ...], complaint: str
+) -> None:
+    with pytest.raises(InvalidOrderError, match=complaint):
+        basket(*quantities)
+
+
+@pytest.mark.parametrize(
+    ("quantities", "complaint"),
+    [
+        ((("UNICORN", 1),), "UNICORN is not in the catalogue"),
+        ((("MUG", 1), ("TENUGUI", 1)), "one currency, not EUR and JPY"),
+        ((("GIFT", 1),), "nothing to charge"),
+    ],
+)
+def test_a_basket_the_catalogue_cannot_price_says_why(
+    quantities: tuple[tuple[str, int], ...], complaint: str
+) -> None:
+    with pytest.raises(InvalidOrderError, match=complaint):
+        priced(basket(*quantities), CATALOGUE)
+
+
+@given(st.text())
+def test_an_order_id_makes_a_workflow_id_and_back_or_is_refused(text: str) -> None:
+    try:
+        checked_order_id(text)
+    except InvalidOrderIdError:
+        return
+    assert order_id_of(workflow_id(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", " 1", "-1", "a b", "x" * 65, "ä", "1\n", "../1", "1/2"])
+def test_a_strange_order_id_is_refused(text: str) -> None:
+    with pytest.raises(InvalidOrderIdError, match="is not an order id"):
+        basket(("MUG", 1), order_id=text)
+
+
+def test_other_workflows_belong_to_no_order() -> None:
+    assert order_id_of("refund-1") is None
+    assert order_id_of("order-") is None

@@ -1,0 +1,96 @@
+"""Settings are refused with a sentence per mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from settings import SettingsError, WorkerSettings, temporal_profile
+
+GOOD = {
+    "DATABASE_URL": "postgresql://orders:secret@localhost/orders",
+    "STRIPE_API_KEY": "sk_test_123",
+    "RESEND_API_KEY": "re_123",
+    "MAIL_FROM": "Shop <orders@example.com>",
+    "FULFILLMENT_URL": "https://warehouse.example.com/api/",
+    "FULFILLMENT_API_KEY": "key",
+}
+
+
+@pytest.fixture(autouse=True)
+def _only_these(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No .env of this checkout, no variable of this machine."""
+    monkeypatch.chdir(tmp_path)
+    for name in WorkerSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+
+
+def mistakes() -> list[str]:
+    with pytest.raises(SettingsError) as refused:
+        WorkerSettings.load()
+    return str(refused.value).splitlines()
+
+
+def test_good_settings_are_read_with_stripe_and_resend_themselves_as_defaults() -> None:
+    settings = WorkerSettings.load()
+    assert settings.stripe_api_base == "https://api.stripe.com"
+    assert settings.resend_api_url == "https://api.resend.com"
+    assert settings.fulfillment_url == "https://warehouse.example.com/api"
+
+
+def test_secrets_hide_themselves() -> None:
+    shown = repr(WorkerSettings.load())
+    assert "sk_test_123" not in shown
+    assert "secret@" not in shown
+
+
+def test_every_missing_setting_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in GOOD:
+        monkeypatch.delenv(name)
+    sentences = mistakes()
+    assert len(sentences) == len(GOOD)
+    for name, sentence in zip(sorted(GOOD), sorted(sentences), strict=True):
+        assert sentence.startswith(f"{name} is not set")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("STRIPE_API_KEY", "", "STRIPE_API_KEY must not be empty."),
+        ("STRIPE_API_KEY", "pk_test_1", "STRIPE_API_KEY must be a secret or restricted key"),
+        ("RESEND_API_KEY", "123", "RESEND_API_KEY must start with re_"),
+        ("DATABASE_URL", "mysql://x", "DATABASE_URL must be postgresql://"),
+        ("FULFILLMENT_URL", "warehouse", "FULFILLMENT_URL must be an http:// or https:// address"),
+        ("MAIL_FROM", "Shop", "MAIL_FROM must hold an address"),
+        ("DATABASE_POOL_SIZE", "0", "DATABASE_POOL_SIZE"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    [sentence] = mistakes()
+    assert sentence.startswith(complaint)
+
+
+def test_a_live_key_is_only_ever_sent_to_stripe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_live_123")
+    assert WorkerSettings.load().stripe_api_base == "https://api.stripe.com"
+    monkeypatch.setenv("STRIPE_API_BASE", "http://localhost:8300")
+    [sentence] = mistakes()
+    assert "a live key is only ever sent to Stripe" in sentence
+    assert "sk_live_123" not in sentence
+
+
+def test_temporal_is_found_through_the_env_file_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TEMPORAL_ADDRESS", raising=False)
+    (tmp_path / ".env").write_text("TEMPORAL_ADDRESS=temporal.example.com:7233\n")
+    assert temporal_profile().address == "temporal.example.com:7233"
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "elsewhere:7233")
+    assert temporal_profile().address == "elsewhere:7233"
