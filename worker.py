@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -20,7 +21,7 @@ from activities.inventory import InventoryActivities
 from activities.notifications import NotificationActivities
 from activities.order_book import OrderBookActivities
 from activities.payments import PaymentActivities
-from connection import UnreachableError, connect
+from connection import UnreachableError, answered, connect, leave
 from orders.ids import TASK_QUEUE
 from orders.ports import Cards, Inventory, Mailer, OrderBook, PaymentLedger, Warehouse
 from providers.fulfillment import HttpWarehouse
@@ -122,14 +123,30 @@ async def run(settings: WorkerSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    client = await _unless(stop, connect(temporal_profile(), patience=None))
+    client = await _unless(stop, _connected())
     if client is None:
         return
-    async with composed(settings, client) as worker, worker:
+    async with composed(settings, client) as worker:
+        working = asyncio.create_task(worker.run())
+        stopping = asyncio.create_task(stop.wait())
         log.info("ready: working on the queue %r", TASK_QUEUE)
-        await stop.wait()
-        log.info("stopping: letting activities in flight finish")
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not working.done():
+            log.info("stopping: letting activities in flight finish")
+            await asyncio.wait([working, asyncio.create_task(worker.shutdown())])
+        await working
     log.info("stopped")
+
+
+async def _connected() -> Client:
+    """A client of a server that is there and has our namespace; waits for the server."""
+    client = await connect(temporal_profile(), patience=None)
+    with answered(client):
+        await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=client.namespace)
+        )
+    return client
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
@@ -146,6 +163,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
 
 
 def main() -> int:
+    """Run the process; its exit code."""
     try:
         settings = WorkerSettings.load()
     except SettingsError as error:
@@ -154,11 +172,12 @@ def main() -> int:
     logs.set_up(settings.log_level, settings.log_format)
     try:
         asyncio.run(run(settings))
-    except UnreachableError as error:
+    except (UnreachableError, RuntimeError) as error:
+        # RuntimeError is the SDK's word for a server that will not have this worker.
         log.critical("%s", error)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

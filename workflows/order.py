@@ -60,6 +60,12 @@ class OrderWorkflow:
         return await to_the_end(self._life(), on_cancel=self._cancelled_from_outside)
 
     async def _life(self) -> m.Outcome:
+        try:
+            return await self._live()
+        finally:
+            self._settled = True  # whatever became of it: whoever waits to hear of it may go
+
+    async def _live(self) -> m.Outcome:
         await self._read()
         async with UndoneUnlessKept() as undo:
             await self._reserve(undo)

@@ -77,9 +77,9 @@ def _quick(*, attempts: int) -> ActivityConfig:
     )
 
 
-#: Five tries in a second and a half: a lost connection is back by then, an outage is not.
+#: Five tries in a second and a half: a lost connection is back by then, an outage is not. One
+#: limit for all of them: the SDK leaves the clock of each failed try running.
 _LOCAL: Final = LocalActivityConfig(
-    start_to_close_timeout=timedelta(seconds=5),
     schedule_to_close_timeout=timedelta(seconds=8),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_attempts=5
