@@ -1,0 +1,33 @@
+"""A quick order that was charged twice is no result: what became of every order is added up."""
+
+from __future__ import annotations
+
+from bench.stage import Stage
+from sandbox.books import Books, Page
+from store.check import faults
+
+
+async def wrongs(stage: Stage) -> list[str]:
+    """A sentence for everything that is not as it should be; empty when all is well."""
+    found = await faults(stage.database)
+    pages = await Books(stage.world_url).all()
+    for order_id in stage.started:
+        status = (await stage.orders.status(order_id)).status
+        if status != "completed":
+            found.append(f"order {order_id} is {status}, not completed")
+        page = pages.get(order_id)
+        found += _wrongs_of(page) if page else [f"nothing was done for order {order_id}"]
+    return found
+
+
+def _wrongs_of(page: Page) -> list[str]:
+    counted = {
+        "live charges": len(page.live_payments),
+        "parcels": len(page.parcels),
+        "confirmations": len(page.mails_of("confirmation")),
+    }
+    return [
+        f"order {page.order_id} has {number} {what}, not 1"
+        for what, number in counted.items()
+        if number != 1
+    ]

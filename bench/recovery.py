@@ -1,0 +1,182 @@
+"""How long an order stands still when its worker is killed, with another worker alive.
+
+The worker that works on the order gets SIGKILL at a random moment of a step. The order *moves on*
+when the other worker takes up that order; both moments are on this machine's one clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import count, cycle, islice
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import select
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHandle
+
+from bench import yardstick
+from bench.stage import ORDERS, YARDSTICK, Stage
+from bench.yardstick import Hold, Yardstick
+from orders.ids import workflow_id
+from sandbox.dials import Dials
+from store.tables import orders
+
+#: Where a worker is killed, beside the same place of the yardstick.
+STEPS: Final = {
+    "in a workflow task": yardstick.IN_A_WORKFLOW_TASK,
+    "charge in flight": yardstick.FIRST,
+    "warehouse in flight": yardstick.SECOND,
+}
+_ENDPOINTS: Final = {
+    "charge in flight": "stripe.payment_intents.confirm",
+    "warehouse in flight": "warehouse.fulfillments.create",
+}
+#: A heartbeat interval and more, so that kills fall anywhere between two beats.
+_LONGEST_PAUSE: Final = 2.5
+
+_runs = count(1)
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Seconds from SIGKILL until the run moved on, and until it was over."""
+
+    at: str
+    moved_on: float
+    ended: float
+
+
+@dataclass
+class Recovery:
+    """The kills so far."""
+
+    orders: list[Kill] = field(default_factory=list)
+    yardstick: list[Kill] = field(default_factory=list)
+
+
+async def recover(stage: Stage, kills: int, kept: Recovery) -> None:
+    """Kill workers of orders one after another, and meanwhile one of the yardstick.
+
+    The yardstick's kill hits a run at every step that orders are killed at: most of its time is
+    waiting, so the two do not disturb each other.
+    """
+    steps = list(islice(cycle(STEPS), kills))
+    await stage.add_worker(ORDERS)
+    async with asyncio.TaskGroup() as both:
+        both.create_task(_kill_yardstick(stage, sorted(set(steps), key=steps.index), kept))
+        for step in steps:
+            kept.orders.append(await _kill_order(stage, step))
+            await stage.add_worker(ORDERS)
+
+
+async def _kill_order(stage: Stage, step: str) -> Kill:
+    [order_id] = await stage.place(1)
+    run = stage.temporal.get_workflow_handle(workflow_id(order_id))
+    async with _held(stage, order_id, step, run) as holder:
+        await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311  not a secret
+        killed = time.time()
+        await stage.kill(holder)
+    await stage.orders.result(order_id)
+    return await _seen(run, step, holder, killed)
+
+
+@contextlib.asynccontextmanager
+async def _held(
+    stage: Stage, order_id: str, step: str, run: WorkflowHandle[Any, Any]
+) -> AsyncIterator[str]:
+    """Start the order and hold it in the step; yields who holds it. Leaving lets go.
+
+    The request of a killed worker is carried out when the step is let go: the next worker finds
+    that the card is charged, or the parcel packed, already.
+    """
+    if endpoint := _ENDPOINTS.get(step):
+        async with Dials(stage.world_url) as dials:
+            dial = await dials.turn(endpoint, "delay", order_id=order_id, times=1, seconds=60)
+            await stage.start(order_id)
+            await dials.wait_hit(dial, timeout=30)
+            yield await _asked(lambda: _worker_of_activity(run))
+            await dials.off(dial)
+    else:
+        # Reserving stock is a local activity, part of a workflow task, and needs the order's row.
+        async with stage.database.transaction() as connection:
+            row = select(orders.c.id).where(orders.c.id == order_id).with_for_update()
+            await connection.execute(row)
+            await stage.start(order_id)
+            yield await _asked(lambda: _worker_of_task(run))
+
+
+async def _kill_yardstick(stage: Stage, steps: list[str], kept: Recovery) -> None:
+    gates = {step: stage.directory / f"gate-{next(_runs)}" for step in steps}
+    runs = {step: await _start_held(stage, STEPS[step], gate) for step, gate in gates.items()}
+    await _asked(lambda: _all_reached(gates.values()))
+    holder = await _asked(lambda: _worker_of_task(runs[steps[0]]))
+    await stage.add_worker(YARDSTICK)
+    killed = time.time()
+    await stage.kill(holder)
+    for gate in gates.values():
+        gate.unlink()
+    for step, run in runs.items():
+        await run.result()
+        kept.yardstick.append(await _seen(run, step, holder, killed))
+
+
+async def _start_held(stage: Stage, at: str, gate: Path) -> WorkflowHandle[Any, Any]:
+    await asyncio.to_thread(gate.touch)
+    return await stage.temporal.start_workflow(
+        Yardstick.run,
+        Hold(at, str(gate)),
+        id=f"held-{next(_runs)}",
+        task_queue=yardstick.TASK_QUEUE,
+    )
+
+
+async def _seen(run: WorkflowHandle[Any, Any], step: str, killed: str, at: float) -> Kill:
+    """What the history of an ended run tells of the kill."""
+    events = [event async for event in run.fetch_history_events()]
+    later = [event for event in events if _time(event) > at]
+    moved_on = next(event for event in later if _worker(event) not in {"", killed})
+    return Kill(step, _time(moved_on) - at, _time(events[-1]) - at)
+
+
+def _time(event: HistoryEvent) -> float:
+    return event.event_time.seconds + event.event_time.nanos / 1e9
+
+
+def _worker(event: HistoryEvent) -> str:
+    """The worker that took a task up, or nothing when the event tells of something else."""
+    if event.HasField("activity_task_started_event_attributes"):
+        return event.activity_task_started_event_attributes.identity
+    return event.workflow_task_started_event_attributes.identity
+
+
+async def _worker_of_activity(run: WorkflowHandle[Any, Any]) -> str:
+    description = (await run.describe()).raw_description
+    started = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    for pending in description.pending_activities:
+        if pending.state == started:
+            return pending.last_worker_identity
+    return ""
+
+
+async def _worker_of_task(run: WorkflowHandle[Any, Any]) -> str:
+    workers = [_worker(event) async for event in run.fetch_history_events()]
+    return next(filter(None, reversed(workers)), "")
+
+
+async def _all_reached(gates: Iterable[Path]) -> str:
+    return "yes" if all(yardstick.reached(gate).exists() for gate in gates) else ""
+
+
+async def _asked(question: Callable[[], Awaitable[str]]) -> str:
+    """The answer, once there is one."""
+    async with asyncio.timeout(30):
+        while not (answer := await question()):  # noqa: ASYNC110  Temporal tells no event of it
+            await asyncio.sleep(0.02)
+    return answer

@@ -1,0 +1,148 @@
+"""What was measured, as one table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from rich.table import Table
+
+from bench.cost import Alone, Load, Pass
+from bench.recovery import STEPS, Kill, Recovery
+
+#: What we aim at: half of all killed orders stand still for no longer than that.
+RECOVERY_TARGET: Final = 5.0
+
+
+@dataclass
+class Measured:
+    """Everything measured so far; a run that is stopped early reports what there is."""
+
+    alone: Alone = field(default_factory=Alone)
+    loads: list[Load] = field(default_factory=list)
+    events: tuple[int, int] | None = None
+    recovery: Recovery = field(default_factory=Recovery)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def table(measured: Measured) -> Table:
+    """Ours, the yardstick's, and the one divided by the other."""
+    shown = Table(
+        title="Durable Orders, beside four empty activities on the SDK's defaults",
+        title_justify="left",
+    )
+    shown.add_column("What", no_wrap=True)
+    for column in ("Orders", "Yardstick", "Ratio"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for title, rows in _sections(measured):
+        shown.add_row(f"[bold]{title}[/]")
+        for row in rows:
+            shown.add_row(*row)
+        shown.add_section()
+    return shown
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that so large a share of all values does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-int(share * 100) * len(ordered) // 100) - 1)]
+
+
+Row = tuple[str, str, str, str]
+
+
+def _sections(measured: Measured) -> Iterable[tuple[str, list[Row]]]:
+    if measured.recovery.orders:
+        yield "Recovery after kill -9 of the worker, another one alive", _recovery(measured)
+    if measured.alone.yardstick:
+        runs = len(measured.alone.yardstick)
+        yield f"One at a time, {runs} of each, in turn", _alone(measured.alone)
+    for load in measured.loads:
+        yield f"{load.in_flight} in flight", _load(load)
+    if measured.events:
+        ours, theirs = measured.events
+        rows = [("history events", str(ours), str(theirs), _ratio(ours, theirs))]
+        yield "History of one run", rows
+
+
+def _recovery(measured: Measured) -> list[Row]:
+    ours, theirs = measured.recovery.orders, measured.recovery.yardstick
+    rows = [("kills", str(len(ours)), str(len(theirs)), "")]
+    rows += _spread("until it moves on", [k.moved_on for k in ours], [k.moved_on for k in theirs])
+    rows += _spread("until it is over", [k.ended for k in ours], [k.ended for k in theirs])
+    for step in STEPS:
+        here, there = _medians_at(step, ours), _medians_at(step, theirs)
+        if here:
+            rows.append(_row(f"moves on, killed {step}", here, there, "s"))
+    return rows
+
+
+def _medians_at(step: str, kills: list[Kill]) -> float | None:
+    moved_on = [kill.moved_on for kill in kills if kill.at == step]
+    return statistics.median(moved_on) if moved_on else None
+
+
+def _spread(what: str, ours: list[float], theirs: list[float]) -> list[Row]:
+    ways: dict[str, Callable[[list[float]], float]]
+    ways = {"min": min, "median": statistics.median, "max": max}
+    return [
+        _row(f"{what}, {name}", way(ours), way(theirs) if theirs else None, "s")
+        for name, way in ways.items()
+    ]
+
+
+def _alone(alone: Alone) -> list[Row]:
+    return [
+        _row(
+            f"from start to end, {name}",
+            percentile(alone.orders, share) * 1000,
+            percentile(alone.yardstick, share) * 1000,
+            "ms",
+        )
+        for name, share in (("p50", 0.5), ("p99", 0.99))
+    ]
+
+
+def _load(load: Load) -> list[Row]:
+    ours, theirs = load.orders, load.yardstick
+    counted: Row = ("runs", str(ours.done), str(theirs.done), "")
+    return [
+        counted,
+        _row("per second", ours.rate, theirs.rate, "/s"),
+        _row("from start to end, p50", _p50(ours), _p50(theirs), "ms"),
+        *(
+            _row(f"CPU per run: {who}", of_ours * 1000, of_theirs * 1000, "ms")
+            for who, of_ours, of_theirs in _cpu(ours, theirs)
+        ),
+    ]
+
+
+def _p50(one: Pass) -> float:
+    return percentile(one.took, 0.5) * 1000
+
+
+def _cpu(ours: Pass, theirs: Pass) -> Iterable[tuple[str, float, float]]:
+    here, there = ours.cpu.per(ours.done), theirs.cpu.per(theirs.done)
+    yield "worker", here.worker, there.worker
+    yield "Temporal", here.temporal, there.temporal
+    yield "PostgreSQL", here.postgres, there.postgres
+    yield "stand-ins", here.stand_in, there.stand_in
+    yield "load generator", here.load, there.load
+
+
+def _row(what: str, ours: float, theirs: float | None, unit: str) -> Row:
+    there = "" if theirs is None else _number(theirs, unit)
+    return f"  {what}", _number(ours, unit), there, _ratio(ours, theirs)
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.2f} {unit}" if value < 100 else f"{value:.0f} {unit}"
+
+
+def _ratio(ours: float, theirs: float | None) -> str:
+    # Of nothing there is no multiple: the yardstick uses neither PostgreSQL nor the stand-ins.
+    return f"{ours / theirs:.2f}" if theirs and theirs > ours / 100 else ""
