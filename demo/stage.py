@@ -1,0 +1,134 @@
+"""Everything on one machine: the sandbox, a client, and workers that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import text
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.envconfig import ClientConfigProfile
+
+from client import OrderClient
+from connection import connect
+from demo.invariants import Account, Finding, Stock, examine
+from demo.worker_process import WorkerProcess
+from orders.ids import workflow_id
+from orders.order import Basket, Recipient
+from orders.refusals import StrandedError
+from sandbox.books import Books
+from sandbox.dials import Dials
+from sandbox.stack import Sandbox
+from store import database as store
+from store.check import faults
+from store.database import Database
+from store.orders import PostgresOrderBook
+from store.seed import Product, add_products
+from workflows.visibility import ORDER_STATUS
+
+ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
+
+_STOCK: Final = text(
+    """
+    SELECT p.sku, p.on_hand, p.reserved,
+           coalesce(sum(l.quantity) FILTER (WHERE o.stock = 'committed'), 0)::bigint AS sold,
+           coalesce(sum(l.quantity) FILTER (WHERE o.stock = 'reserved'), 0)::bigint AS held
+    FROM products p
+    LEFT JOIN order_lines l USING (sku) LEFT JOIN orders o ON o.id = l.order_id
+    GROUP BY p.sku ORDER BY p.sku
+    """
+)
+
+
+@dataclass
+class Stage:
+    """A running sandbox with all doors open; ``open_stage`` makes it.
+
+    ``initial`` is how many pieces of each product there were before the first order.
+    """
+
+    sandbox: Sandbox
+    temporal: Client
+    orders: OrderClient
+    database: Database
+    dials: Dials
+    books: Books
+    initial: dict[str, int] = field(default_factory=dict)
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    async def start_worker(self, **settings: str) -> WorkerProcess:
+        """One more worker; it has begun to start. ``settings`` override the sandbox's."""
+        number = len(self.workers) + 1
+        directory = self.sandbox.state / "workers" / str(number)
+        worker = WorkerProcess(directory, self.sandbox.environment | settings)
+        self.workers.append(worker)
+        await worker.start()
+        return worker
+
+    @property
+    def at_work(self) -> list[WorkerProcess]:
+        return [worker for worker in self.workers if worker.running]
+
+    async def place(
+        self, order_id: str, *, sku: str = "MUG", quantity: int = 1, card: str = "pm_card_visa"
+    ) -> None:
+        """Ada orders something; nothing happens yet."""
+        await self.orders.place(Basket(order_id, "customer-1", ADA, ((sku, quantity),), card))
+
+    async def add_product(self, product: Product) -> None:
+        """Put something else on the shelves."""
+        await add_products(self.database, [product])
+        self.initial.setdefault(product.sku, product.on_hand)
+
+    async def account(self, order_id: str) -> Account:
+        """The order as everybody tells it."""
+        view, page = await asyncio.gather(self.orders.view(order_id), self.books.order(order_id))
+        run = await self.temporal.get_workflow_handle(workflow_id(order_id)).describe()
+        outcome = None
+        if run.status is not WorkflowExecutionStatus.RUNNING:
+            with contextlib.suppress(StrandedError):
+                outcome = await self.orders.result(order_id)
+        return Account(view, page, outcome, run.typed_search_attributes.get(ORDER_STATUS))
+
+    async def stock(self) -> list[Stock]:
+        """Every product, at one moment."""
+        async with self.database.statement() as connection:
+            rows = (await connection.execute(_STOCK)).all()
+        return [
+            Stock(row.sku, self.initial[row.sku], row.on_hand, row.reserved, row.sold, row.held)
+            for row in rows
+        ]
+
+    async def examine(self, order_ids: Iterable[str]) -> list[Finding]:
+        """Whether the promises hold for these orders, which should have ended."""
+        accounts = [await self.account(order_id) for order_id in order_ids]
+        return examine(accounts, await self.stock(), await faults(self.database))
+
+
+@contextlib.asynccontextmanager
+async def open_stage(sandbox: Sandbox) -> AsyncIterator[Stage]:
+    """A stage on a sandbox that is up; every worker is stopped at the end."""
+    shutil.rmtree(sandbox.state / "workers", ignore_errors=True)
+    profile = ClientConfigProfile(
+        address=sandbox.temporal_address, namespace=sandbox.environment["TEMPORAL_NAMESPACE"]
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        database = store.connect(sandbox.database_url, pool_size=20)
+        stack.push_async_callback(database.close)
+        temporal = await connect(profile)
+        orders = OrderClient(temporal, PostgresOrderBook(database))
+        dials = await stack.enter_async_context(Dials(sandbox.world_url))
+        stage = Stage(sandbox, temporal, orders, database, dials, Books(sandbox.world_url))
+        async with database.statement() as connection:
+            rows = (await connection.execute(_STOCK)).all()
+        stage.initial = {row.sku: row.on_hand + row.sold for row in rows}
+        try:
+            yield stage
+        finally:
+            # Nobody waits in a delay while a worker wants to finish what it does.
+            await dials.clear()
+            await asyncio.gather(*(worker.stop() for worker in stage.workers))

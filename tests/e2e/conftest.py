@@ -1,0 +1,53 @@
+"""Real processes on a real sandbox; one of each xdist worker's own."""
+
+from collections.abc import AsyncIterator
+from itertools import count
+
+import pytest
+
+from demo.stage import Stage, open_stage
+from demo.worker_process import WorkerProcess
+from sandbox.ports import free_port
+from sandbox.stack import Sandbox
+from tests.e2e.trials import Trials
+
+_trials = count(1)
+
+
+@pytest.fixture(scope="session")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """The sandbox and everything needed to use it."""
+    # Temporal's port is a fixed one, so that it can be restarted behind its clients' backs.
+    ports = {"temporal_port": free_port(), "ui_port": free_port()}
+    async with (
+        Sandbox(tmp_path_factory.mktemp("e2e"), **ports, durable=False) as sandbox,
+        open_stage(sandbox) as opened,
+    ):
+        await commits_survive_a_kill(opened)
+        yield opened
+
+
+async def commits_survive_a_kill(stage: Stage) -> None:
+    """What PostgreSQL has acknowledged is with the kernel, whose death nobody tests here."""
+    async with stage.database.statement() as connection:
+        await connection.exec_driver_sql("ALTER DATABASE orders SET synchronous_commit = on")
+    await stage.database.close()  # a pool's connections keep what they began with
+
+
+@pytest.fixture
+async def worker(stage: Stage) -> WorkerProcess:
+    """The one worker there is."""
+    for extra in stage.at_work[1:]:
+        await extra.kill()
+    only = stage.at_work[0] if stage.at_work else await stage.start_worker()
+    await only.ready()
+    return only
+
+
+@pytest.fixture
+async def trials(stage: Stage) -> AsyncIterator[Trials]:
+    """The orders of one test; the promises are checked for them when the test has passed."""
+    made = Trials(stage, f"t{next(_trials)}")
+    yield made
+    await stage.dials.clear()
+    await made.let_go()

@@ -1,0 +1,101 @@
+"""Points of an order's life at which a test can hold it, in order to kill something there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from demo.stage import Stage
+from sandbox.dials import Dial, Dials, Mode
+from store.history import history_line
+from tests.eventually import eventually
+
+
+class Hold(Protocol):
+    """Somebody waits, or has just been left without an answer."""
+
+    async def reached(self) -> None:
+        """Return once the order is there."""
+
+    async def let_go(self) -> None:
+        """Let whatever waits go on, even if nobody is interested any more."""
+
+
+class Moment(Protocol):
+    async def hold(self, stage: Stage, order_id: str) -> Hold:
+        """Hold this order when it comes there; it must have been placed, and not be started."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """While a neighbour is asked, the first time: ``delay`` before it does it, ``delay_after``
+    when it has done it, ``hang_up_after`` when it has done it and will never tell.
+    """
+
+    endpoint: str
+    mode: Mode
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.mode}"
+
+    async def hold(self, stage: Stage, order_id: str) -> Hold:
+        dial = await stage.dials.turn(self.endpoint, self.mode, order_id=order_id, times=1)
+        return _Asked(stage.dials, dial)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """While a step of the database writes its line into the order's history, before its commit.
+
+    Every such step writes a line that can be there only once, so it waits for whoever is writing
+    the same line.
+    """
+
+    event: str
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.event
+
+    async def hold(self, stage: Stage, order_id: str) -> Hold:
+        connection = await stage.database.engine.connect()
+        await connection.execute(history_line(order_id, self.event, self.detail))
+        pid = await connection.scalar(select(text("pg_backend_pid()")))
+        return _Written(stage, connection, int(pid))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    dials: Dials
+    dial: Dial
+
+    async def reached(self) -> None:
+        await self.dials.wait_hit(self.dial, timeout=30)
+
+    async def let_go(self) -> None:
+        await self.dials.off(self.dial)
+
+
+@dataclass(frozen=True)
+class _Written:
+    stage: Stage
+    connection: AsyncConnection
+    pid: int
+
+    async def reached(self) -> None:
+        waits = text("SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))")
+
+        async def somebody_waits() -> bool:
+            async with self.stage.database.statement() as asking:
+                return bool(await asking.scalar(waits, {"pid": self.pid}))
+
+        await eventually(somebody_waits, within=30)
+
+    async def let_go(self) -> None:
+        if not self.connection.closed:
+            await self.connection.rollback()
+            await self.connection.close()

@@ -1,0 +1,139 @@
+"""kill -9 of the worker: in the middle of every activity, and between any two."""
+
+from demo.stage import Stage
+from demo.worker_process import WorkerProcess
+from orders.lifecycle import Reason, Status
+from tests.e2e.moments import Asking, Moment, Writing
+from tests.e2e.trials import Trials
+
+CREATE, CONFIRM = "stripe.payment_intents.create", "stripe.payment_intents.confirm"
+SHIP, MAIL = "warehouse.fulfillments.create", "resend.emails.send"
+RECALL, REFUND = "warehouse.fulfillments.cancel", "stripe.refunds.create"
+READ = "stripe.payment_intents.retrieve"
+
+NO_SHELF = "no such shelf"
+
+#: Asked, but not done yet: the step before is complete. The request still arrives, later.
+BEFORE_IT_IS_DONE = [Asking(endpoint, "delay") for endpoint in (CREATE, CONFIRM, SHIP, MAIL)]
+
+#: Done, but nobody here knows.
+DONE_AND_UNTOLD = [
+    *(Asking(endpoint, "delay_after") for endpoint in (CREATE, CONFIRM, SHIP, MAIL)),
+    *(Asking(endpoint, "hang_up_after") for endpoint in (CREATE, CONFIRM, SHIP, MAIL)),
+]
+
+#: Each step of the database; each with a product of its own, which it keeps locked.
+WRITTEN_BUT_NOT_COMMITTED = [
+    (Writing("stock_reserved"), "MUG"),
+    (Writing("order_paid"), "MUG"),
+    (Writing("order_fulfilled"), "MUG"),
+    (Writing("stock_committed"), "TEE"),
+    (Writing("order_completed"), "POSTER"),
+]
+
+UNDOING: list[tuple[Moment, str]] = [
+    (Asking(RECALL, "delay"), "MUG"),
+    (Asking(RECALL, "delay_after"), "MUG"),
+    (Writing("charging_closed"), "MUG"),
+    (Asking(READ, "delay"), "MUG"),
+    (Asking(REFUND, "delay"), "MUG"),
+    (Asking(REFUND, "delay_after"), "MUG"),
+    (Asking(REFUND, "hang_up_after"), "MUG"),
+    (Writing("stock_released"), "STICKER"),
+    (Writing("order_refunded", {"reason": "cannot_fulfill", "message": NO_SHELF}), "MUG"),
+    (Asking(MAIL, "delay"), "MUG"),
+    (Asking(MAIL, "delay_after"), "MUG"),
+]
+
+
+async def test_killed_while_a_neighbour_is_asked_and_the_request_arrives_later(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    for moment in BEFORE_IT_IS_DONE:
+        await trials.start_and_hold(moment)
+    await trials.reached()
+
+    await worker.kill()
+    await stage.start_worker()
+    await trials.let_go()
+
+    assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
+
+
+async def test_killed_when_a_neighbour_has_done_it_and_nobody_was_told(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    for moment in DONE_AND_UNTOLD:
+        await trials.start_and_hold(moment)
+    await trials.reached()
+
+    await worker.kill()
+    await trials.let_go()
+    await stage.start_worker()
+
+    assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
+
+
+async def test_killed_before_the_database_commits(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    for moment, sku in WRITTEN_BUT_NOT_COMMITTED:
+        await trials.start_and_hold(moment, sku=sku)
+    await trials.reached()
+
+    await worker.kill()
+    await trials.let_go()
+    await stage.start_worker()
+
+    assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
+
+
+async def test_killed_while_undoing(stage: Stage, worker: WorkerProcess, trials: Trials) -> None:
+    for moment, sku in UNDOING:
+        order_id = await trials.place(sku=sku)
+        await stage.dials.turn(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
+        await trials.hold_at(moment, order_id)
+    await trials.reached()
+
+    await worker.kill()
+    await trials.let_go()
+    await stage.start_worker()
+
+    for outcome in await trials.outcomes():
+        assert outcome.status is Status.REFUNDED
+        assert outcome.stop
+        assert outcome.stop.reason is Reason.CANNOT_FULFILL
+        assert outcome.given_back == outcome.taken
+
+
+async def test_a_worker_that_is_there_already_takes_over(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    moments = [Asking(CONFIRM, "delay_after"), Asking(SHIP, "delay"), Writing("order_paid")]
+    for moment in moments:
+        await trials.start_and_hold(moment)
+    await trials.reached()
+    survivor = await stage.start_worker()
+    await survivor.ready()
+
+    await worker.kill()
+    await trials.let_go()
+
+    assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
+
+
+async def test_killed_again_and_again(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    order_id = await trials.place()
+    for endpoint in (CONFIRM, SHIP):
+        held = await Asking(endpoint, "delay_after").hold(stage, order_id)
+        await stage.orders.start(order_id)
+        await held.reached()
+        await stage.at_work[0].kill()
+        await held.let_go()
+        await stage.start_worker()
+
+    (outcome,) = await trials.outcomes()
+
+    assert outcome.status is Status.COMPLETED

@@ -1,0 +1,73 @@
+"""The orders of one test: placed, held at a moment, let go, followed to their end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from itertools import count
+
+from demo.invariants import faults_of
+from demo.stage import Stage
+from orders.messages import Outcome
+from tests.e2e.moments import Hold, Moment
+
+
+@dataclass
+class Trials:
+    """Orders of one test; ``name`` begins their ids."""
+
+    stage: Stage
+    name: str
+    order_ids: list[str] = field(default_factory=list)
+    _holds: list[Hold] = field(default_factory=list)
+    _numbers: count[int] = field(default_factory=lambda: count(1))
+
+    async def place(
+        self, *, sku: str = "MUG", quantity: int = 1, card: str = "pm_card_visa"
+    ) -> str:
+        """A new order, not started; its id."""
+        order_id = f"{self.name}-{next(self._numbers)}"
+        await self.stage.place(order_id, sku=sku, quantity=quantity, card=card)
+        self.order_ids.append(order_id)
+        return order_id
+
+    async def start(
+        self, *, sku: str = "MUG", quantity: int = 1, card: str = "pm_card_visa"
+    ) -> str:
+        """A new order, started; its id."""
+        order_id = await self.place(sku=sku, quantity=quantity, card=card)
+        await self.stage.orders.start(order_id)
+        return order_id
+
+    async def hold_at(self, moment: Moment, order_id: str) -> None:
+        """Start an order that was placed; it will be held there, see ``reached``."""
+        self._holds.append(await moment.hold(self.stage, order_id))
+        await self.stage.orders.start(order_id)
+
+    async def start_and_hold(
+        self, moment: Moment, *, sku: str = "MUG", card: str = "pm_card_visa"
+    ) -> str:
+        """A new order, started, to be held at ``moment``; its id."""
+        order_id = await self.place(sku=sku, card=card)
+        await self.hold_at(moment, order_id)
+        return order_id
+
+    async def reached(self) -> None:
+        """Return once every held order is where it is held."""
+        await asyncio.gather(*(hold.reached() for hold in self._holds))
+
+    async def let_go(self) -> None:
+        """Let every held order go on."""
+        holds, self._holds = self._holds, []
+        await asyncio.gather(*(hold.let_go() for hold in holds))
+
+    async def outcome(self, order_id: str) -> Outcome:
+        """How the order ended, once it has."""
+        async with asyncio.timeout(45):
+            return await self.stage.orders.result(order_id)
+
+    async def outcomes(self) -> list[Outcome]:
+        """How each order ended, in the order they were placed; every promise must hold."""
+        ended = await asyncio.gather(*(self.outcome(order_id) for order_id in self.order_ids))
+        assert faults_of(await self.stage.examine(self.order_ids)) == []
+        return ended
