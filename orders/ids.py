@@ -49,6 +49,11 @@ def charge_key(order_id: str, attempt: int) -> str:
     return f"order-{order_id}:charge:{attempt}"
 
 
+def capture_key(order_id: str, attempt: int) -> str:
+    """Idempotency key of taking what charge ``attempt`` holds."""
+    return f"order-{order_id}:charge:{attempt}:capture"
+
+
 def undo_refund_key(order_id: str, attempt: int) -> str:
     """Idempotency key of giving back all that charge ``attempt`` took."""
     return f"order-{order_id}:charge:{attempt}:undo"

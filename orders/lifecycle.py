@@ -13,8 +13,12 @@ class Status(StrEnum):
     """Where an order stands. The last four are ends."""
 
     PLACED = "placed"
+    AWAITING_APPROVAL = "awaiting_approval"  # a person has to let it pass
+    AWAITING_PAYMENT = "awaiting_payment"  # the customer or the bank has to act
+    HELD = "held"  # the money is set aside on the card, not taken
     PAID = "paid"
     FULFILLED = "fulfilled"  # the warehouse has it: the point of no return
+    SHIPPED = "shipped"  # every parcel has left
     COMPLETED = "completed"
     REJECTED = "rejected"  # the shop said no; nothing taken
     CANCELLED = "cancelled"  # the customer said no; nothing taken
@@ -25,14 +29,23 @@ class Status(StrEnum):
         return not FOLLOWS[self]
 
 
-#: Which status may follow which. PLACED → REFUNDED exists because a charge whose answer was lost
-#: may have happened: the order learns of it only while undoing.
+_CLOSED_EARLY: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.REFUNDED})
+
+#: Which status may follow which. An unpaid order may become REFUNDED because a charge whose answer
+#: was lost may have happened: the order learns of it only while undoing.
 FOLLOWS: Final[dict[Status, frozenset[Status]]] = {
     Status.PLACED: frozenset(
-        {Status.PAID, Status.REJECTED, Status.CANCELLED, Status.REFUNDED},
+        {Status.AWAITING_APPROVAL, Status.AWAITING_PAYMENT, Status.HELD, Status.PAID}
+        | _CLOSED_EARLY
     ),
+    Status.AWAITING_APPROVAL: frozenset(
+        {Status.AWAITING_PAYMENT, Status.HELD, Status.PAID} | _CLOSED_EARLY
+    ),
+    Status.AWAITING_PAYMENT: frozenset({Status.HELD, Status.PAID} | _CLOSED_EARLY),
+    Status.HELD: frozenset({Status.PAID} | _CLOSED_EARLY),
     Status.PAID: frozenset({Status.FULFILLED, Status.REFUNDED}),
-    Status.FULFILLED: frozenset({Status.COMPLETED}),
+    Status.FULFILLED: frozenset({Status.SHIPPED, Status.COMPLETED}),
+    Status.SHIPPED: frozenset({Status.COMPLETED}),
     Status.COMPLETED: frozenset(),
     Status.REJECTED: frozenset(),
     Status.CANCELLED: frozenset(),
@@ -45,7 +58,10 @@ class Reason(StrEnum):
 
     OUT_OF_STOCK = "out_of_stock"
     CARD_DECLINED = "card_declined"
-    AUTHENTICATION_REQUIRED = "authentication_required"  # the bank asks for 3-D Secure
+    NOT_APPROVED = "not_approved"  # a person rejected it
+    APPROVAL_TIMED_OUT = "approval_timed_out"  # nobody let it pass in time
+    PAYMENT_TIMED_OUT = "payment_timed_out"  # the customer or the bank did not act in time
+    HOLD_LAPSED = "hold_lapsed"  # the money was set aside, and was gone when it was to be taken
     CANNOT_FULFILL = "cannot_fulfill"  # the warehouse refused
     CANCELLED = "cancelled"  # somebody asked for it
     CLOSED_BEFORE = "closed_before"  # its stock was released by an earlier run

@@ -15,7 +15,10 @@ from orders.ports import Mail
 _WHY = {
     Reason.OUT_OF_STOCK: "something you ordered is no longer in stock",
     Reason.CARD_DECLINED: "your bank declined the payment",
-    Reason.AUTHENTICATION_REQUIRED: "your bank asked for a confirmation that was not given",
+    Reason.NOT_APPROVED: "it did not pass our checks",
+    Reason.APPROVAL_TIMED_OUT: "we could not check it in time",
+    Reason.PAYMENT_TIMED_OUT: "the payment was not completed in time",
+    Reason.HOLD_LAPSED: "your bank no longer holds the money for it",
     Reason.CANNOT_FULFILL: "our warehouse cannot ship it",
     Reason.CANCELLED: "it was cancelled, as requested",
     Reason.CLOSED_BEFORE: "it was closed before",

@@ -8,10 +8,12 @@ may look into Temporal: ids, amounts and decisions only, no names, addresses or 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from orders.lifecycle import Reason, Status, Stop
 from orders.money import Money
+from orders.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ class OrderSummary:
     customer_id: str
     total: Money
     status: Status
+    flagged: bool = False
+
+
+@dataclass(frozen=True)
+class OrderToCarry:
+    """An order and the terms it is carried under."""
+
+    order: OrderSummary
+    terms: Terms
 
 
 # -- reserve_inventory, release_inventory, update_inventory ----------------------------------------
@@ -70,10 +81,17 @@ ReserveAnswer = Reserved | OutOfStock | ReservationClosed
 
 @dataclass(frozen=True)
 class Charge:
-    """Take the order's total. ``attempt`` counts cards tried, from 1, not retries."""
+    """Take the order's total. ``attempt`` counts business attempts from 1 (another card, or the
+    same card after a soft decline), not retries.
+
+    ``payment_method`` is the provider's token of another card than the order's own. With ``hold``
+    the money is only set aside.
+    """
 
     order_id: str
     attempt: int = 1
+    payment_method: str | None = None
+    hold: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +101,16 @@ class Paid:
     payment_id: str
     amount: Money
     kind: Literal["paid"] = "paid"
+
+
+@dataclass(frozen=True)
+class Held:
+    """The money is set aside until ``capture_before``, if the provider said when that is."""
+
+    payment_id: str
+    amount: Money
+    capture_before: datetime | None = None
+    kind: Literal["held"] = "held"
 
 
 @dataclass(frozen=True)
@@ -103,13 +131,32 @@ class AuthenticationRequired:
 
 
 @dataclass(frozen=True)
+class Processing:
+    """The bank has not decided yet."""
+
+    payment_id: str
+    kind: Literal["processing"] = "processing"
+
+
+@dataclass(frozen=True)
 class ChargingClosed:
     """The order was closed for charging before this charge could begin: nothing was taken."""
 
     kind: Literal["charging_closed"] = "charging_closed"
 
 
-ChargeAnswer = Paid | Declined | AuthenticationRequired | ChargingClosed
+ChargeAnswer = Paid | Held | Declined | AuthenticationRequired | Processing | ChargingClosed
+
+
+@dataclass(frozen=True)
+class HoldLapsed:
+    """What was set aside is no longer there to be taken."""
+
+    payment_id: str
+    kind: Literal["hold_lapsed"] = "hold_lapsed"
+
+
+CaptureAnswer = Paid | HoldLapsed
 
 
 @dataclass(frozen=True)
@@ -196,6 +243,15 @@ class StatusChange:
     order_id: str
     status: Status
     stop: Stop | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line for the order's history. Its detail holds no personal data."""
+
+    order_id: str
+    event: str
+    detail: dict[str, str]
 
 
 # -- cancel (update) and cancel_order (signal) -----------------------------------------------------

@@ -86,6 +86,8 @@ class CardCharge:
     refunded: Money
     decline_code: str = ""
     message: str = ""
+    #: Until when a hold can be captured, if the provider said so.
+    capture_before: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,19 @@ class Cards(Protocol):
     """The card provider."""
 
     async def create(
-        self, *, order_id: str, attempt: int, amount: Money, payment_method: str, key: str
+        self,
+        *,
+        order_id: str,
+        attempt: int,
+        amount: Money,
+        payment_method: str,
+        key: str,
+        hold: bool = False,
     ) -> CardCharge:
-        """Announce a charge. Moves no money. Same ``key``, same charge."""
+        """Announce a charge. Moves no money. Same ``key``, same charge.
+
+        With ``hold``, confirming it sets the money aside instead of taking it.
+        """
 
     async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
         """Take (or try to take) the money. A declined card is a state, not an error.
@@ -118,6 +130,14 @@ class Cards(Protocol):
 
         Returns the charge as it is afterwards: CANCELLED, or CAPTURED when it was too late.
         """
+
+    async def capture(self, payment_id: str, *, key: str) -> CardCharge:
+        """Take what is held. Returns the charge as it is afterwards: CAPTURED, or CANCELLED when
+        the hold had lapsed. Safe to repeat: what is captured stays captured once.
+        """
+
+    async def client_secret(self, payment_id: str) -> str:
+        """What the customer's browser needs to finish the payment. Never stored, never logged."""
 
     async def refund(
         self, payment_id: str, amount: Money, *, order_id: str, key: str

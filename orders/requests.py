@@ -1,0 +1,66 @@
+"""What people ask of a running order beside cancelling it: Updates, each with a validator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Approve:
+    """A person lets the order pass. ``by`` is an account id or a role."""
+
+    by: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A person stops the order. ``reason`` holds no personal data."""
+
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class NewCard:
+    """Another card for an order whose card was declined: the provider's token (``pm_…``)."""
+
+    payment_method: str
+
+
+@dataclass(frozen=True)
+class CardAccepted:
+    """The card will be tried as business attempt ``attempt``."""
+
+    attempt: int
+    kind: Literal["card_accepted"] = "card_accepted"
+
+
+@dataclass(frozen=True)
+class RetryNow:
+    """Try what keeps failing again at once."""
+
+    by: str = "operator"
+    kind: Literal["retry_now"] = "retry_now"
+
+
+@dataclass(frozen=True)
+class SkipStep:
+    """Give up what keeps failing: the order goes on as after a failure of that step."""
+
+    reason: str
+    by: str = "operator"
+    kind: Literal["skip_step"] = "skip_step"
+
+
+@dataclass(frozen=True)
+class Resolve:
+    """What keeps failing was settled by hand; ``note`` says how."""
+
+    note: str
+    by: str = "operator"
+    kind: Literal["resolve"] = "resolve"
+
+
+OperatorWord = RetryNow | SkipStep | Resolve
