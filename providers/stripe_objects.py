@@ -6,6 +6,7 @@ Stripe's answer is not of the documented shape: an answer that makes no sense is
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import stripe
@@ -13,6 +14,7 @@ import stripe
 from orders.money import Money
 from orders.ports import CardCharge, CardRefund, ChargeState, RefusedError
 from providers.replies import without_private
+from providers.stripe_errors import was_repeated
 from providers.stripe_money import from_stripe
 
 #: https://docs.stripe.com/payments/paymentintents/lifecycle
@@ -56,6 +58,14 @@ def charge_of(intent: stripe.PaymentIntent) -> CardCharge:
     )
 
 
+def hold_of(intent: stripe.PaymentIntent) -> datetime | None:
+    """Until when the hold can be captured, if Stripe says; its charge must have been expanded."""
+    charge = getattr(intent, "latest_charge", None)
+    card = getattr(getattr(charge, "payment_method_details", None), "card", None)
+    seconds = getattr(card, "capture_before", None)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
 def refund_of(refund: stripe.Refund) -> CardRefund:
     """The refund, on its way or arrived. Raises ``RefusedError`` for one that failed."""
     if refund.status in _FAILED:
@@ -82,4 +92,4 @@ def has_key(refund: stripe.Refund, key: str) -> bool:
 def was_replayed(answer: stripe.PaymentIntent) -> bool:
     """Whether Stripe repeated what it had answered to the same key before."""
     response = answer.last_response
-    return response is not None and response.headers.get("idempotent-replayed") == "true"
+    return response is not None and was_repeated(response.headers)
