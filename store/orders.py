@@ -65,9 +65,10 @@ class PostgresOrderBook:
 
     async def summary(self, order_id: str) -> OrderSummary:
         """The order without personal data. Raises ``NoSuchOrderError``."""
-        columns = (orders.c.customer_id, orders.c.total, orders.c.currency, orders.c.status)
+        columns = ("customer_id", "total", "currency", "status", "flagged")
+        wanted = select(*(orders.c[name] for name in columns)).where(orders.c.id == order_id)
         async with self._database.statement() as connection:
-            found = await connection.execute(select(*columns).where(orders.c.id == order_id))
+            found = await connection.execute(wanted)
         row = found.one_or_none()
         if row is None:
             raise NoSuchOrderError(order_id)
@@ -76,6 +77,7 @@ class PostgresOrderBook:
             customer_id=row.customer_id,
             total=Money(row.total, row.currency),
             status=Status(row.status),
+            flagged=row.flagged,
         )
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:

@@ -33,6 +33,7 @@ def new_order(order: Order, now: datetime) -> Insert:
             recipient_email=order.recipient.email,
             recipient_address=order.recipient.address,
             payment_method=order.payment_method,
+            flagged=order.flagged,
             total=order.total.amount,
             currency=order.total.currency,
             status=order.status,
@@ -95,6 +96,7 @@ async def read_order(connection: AsyncConnection, order_id: str) -> Order | None
         payment_method=first.payment_method,
         status=Status(first.status),
         reason=first.reason,
+        flagged=first.flagged,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -81,6 +82,7 @@ orders = Table(
     _required("recipient_email", Text),
     _required("recipient_address", Text),
     _required("payment_method", Text),
+    _required("flagged", Boolean, server_default=text("false")),
     _required("total", BigInteger),
     _required("currency", Text),
     _required("status", Text),
@@ -123,6 +125,7 @@ payments = Table(
     _required("captured", BigInteger, server_default=text("0")),
     _required("refunded", BigInteger, server_default=text("0")),
     _required("decline_code", Text, server_default=text("''")),
+    Column("capture_before", DateTime(timezone=True)),  # of a hold, if the provider said
     _required("opened_at", DateTime(timezone=True), server_default=_NOW),
     _required("updated_at", DateTime(timezone=True), server_default=_NOW),
     PrimaryKeyConstraint("order_id", "attempt"),

@@ -298,7 +298,9 @@ class InMemoryOrderBook(Scripted):
 
     def _summary(self, order_id: str) -> OrderSummary:
         order = self._database.row(order_id).order
-        return OrderSummary(order.id, order.customer_id, order.total, order.status)
+        return OrderSummary(
+            order.id, order.customer_id, order.total, order.status, flagged=order.flagged
+        )
 
     def _move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
         row = self._database.row(order_id)
