@@ -24,6 +24,7 @@ from activities.payments import PaymentActivities
 from connection import UnreachableError, answered, connect, leave
 from orders.ids import TASK_QUEUE
 from orders.ports import Cards, Inventory, Mailer, OrderBook, PaymentLedger, Warehouse
+from orders.terms import ShopTerms
 from providers.fulfillment import HttpWarehouse
 from providers.resend import ResendMailer
 from providers.stripe import StripeCards
@@ -50,14 +51,16 @@ def order_worker(
     mailer: Mailer,
     inventory: Inventory,
     orders: OrderBook,
+    shop: ShopTerms = ShopTerms(),  # noqa: B008 - frozen
+    approver: str | None = None,
     max_concurrent_activities: int = 100,
 ) -> Worker:
-    """A worker for the "orders" queue that talks to these neighbours."""
+    """A worker for the "orders" queue that talks to these neighbours, under the shop's terms."""
     payments = PaymentActivities(cards, ledger, orders)
     fulfillment = FulfillmentActivities(warehouse, orders)
-    notifications = NotificationActivities(mailer, orders)
+    notifications = NotificationActivities(mailer, orders, approver)
     stock = InventoryActivities(inventory)
-    book = OrderBookActivities(orders)
+    book = OrderBookActivities(orders, shop)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -66,15 +69,19 @@ def order_worker(
         activities=[
             book.read_order,
             book.record_status,
+            book.record_note,
             stock.reserve_inventory,
             stock.release_inventory,
             stock.update_inventory,
             payments.charge_card,
+            payments.check_payment,
+            payments.capture_payment,
             payments.refund_card,
             fulfillment.fulfill_order,
             fulfillment.cancel_fulfillment,
             notifications.send_confirmation_email,
             notifications.send_closing_email,
+            notifications.send_approval_reminder,
         ],
         interceptors=[ActivityInterceptor()],
         max_concurrent_activities=max_concurrent_activities,

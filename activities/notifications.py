@@ -9,7 +9,7 @@ from temporalio import activity
 
 from orders import mails
 from orders.ids import mail_key
-from orders.messages import MailAnswer, MailSent, OrderRef
+from orders.messages import MailAnswer, MailRefused, MailSent, OrderRef
 from orders.ports import Mail, Mailer, OrderBook
 
 
@@ -19,6 +19,8 @@ class NotificationActivities:
 
     mailer: Mailer
     orders: OrderBook
+    #: Who is reminded of orders that wait for a person; None reminds nobody.
+    approver: str | None = None
 
     @activity.defn
     async def send_confirmation_email(self, order: OrderRef) -> MailAnswer:
@@ -31,6 +33,15 @@ class NotificationActivities:
         """Tell the customer that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
         return await self._send(found.id, "closing", mails.closing(found))
+
+    @activity.defn
+    async def send_approval_reminder(self, order: OrderRef) -> MailAnswer:
+        """Remind the approver that an order waits."""
+        if self.approver is None:
+            return MailRefused("APPROVER_EMAIL is not set: nobody is reminded")
+        summary = await self.orders.summary(order.order_id)
+        mail = mails.approval_reminder(summary, to=self.approver)
+        return await self._send(order.order_id, "approval_reminder", mail)
 
     async def _send(self, order_id: str, kind: str, mail: Mail) -> MailAnswer:
         answer = await self.mailer.send(mail, key=mail_key(order_id, kind))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from html import escape
 
 from orders.lifecycle import Reason, Status
+from orders.messages import OrderSummary
 from orders.order import Order
 from orders.ports import Mail
 
@@ -43,6 +44,19 @@ def closing(order: Order) -> Mail:
     )
     opening = f"Order {order.id} is {word}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {word}", opening)
+
+
+def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
+    """To the approver: an order still waits."""
+    text = (
+        f"Order {order.order_id} over {order.total} still waits for an approval.\n\n"
+        f"  python client.py approve {order.order_id} --by you\n"
+        f"  python client.py reject {order.order_id} --by you --reason ...\n"
+    )
+    html = f'<!doctype html><html lang="en"><body><pre>{escape(text)}</pre></body></html>'
+    tags = (("order", order.order_id), ("kind", "approval_reminder"))
+    subject = f"Order {order.order_id} waits for your approval"
+    return Mail(to=to, subject=subject, html=html, text=text, tags=tags)
 
 
 def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:

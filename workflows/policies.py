@@ -12,7 +12,7 @@ so that the waiting is done by the server and not inside a worker.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -47,6 +47,14 @@ class Policy:
     local: LocalActivityConfig | None = None
     patient: ActivityConfig | None = None
     patient_only_when_locked_out: bool = False
+
+    def within(self, limit: timedelta | None) -> Policy:
+        """The same, but given up after ``limit`` at the latest."""
+        if limit is None or self.patient is None:
+            return self
+        known = self.patient.get("schedule_to_close_timeout")
+        shorter = limit if known is None else min(limit, known)
+        return replace(self, patient={**self.patient, "schedule_to_close_timeout": shorter})
 
 
 def _patient(*, give_up_after: timedelta | None) -> ActivityConfig:
@@ -100,6 +108,23 @@ CHARGE: Final = Policy(
     patient=_patient(give_up_after=timedelta(hours=24)),
     patient_only_when_locked_out=True,
 )
+
+#: Reading a payment whose customer or bank is at work: only to know, so it may take its time.
+LOOK: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=24)))
+
+#: When no webhook says that a payment changed, it is read after this long, then twice as long, …
+LOOK_AGAIN_FIRST: Final = timedelta(minutes=5)
+
+#: Between tries of the same card after soft declines ("try again later").
+SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
+
+#: The warehouse has accepted: worth a day of trying, or as long as the bank holds the money.
+CAPTURE: Final = Policy(
+    quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=24))
+)
+
+#: A hold is taken for lapsed this long before it lapses.
+HOLD_MARGIN: Final = timedelta(hours=1)
 
 #: Money is taken: worth hours of waiting for the warehouse before it is given back.
 FULFILL: Final = Policy(

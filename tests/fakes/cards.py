@@ -94,6 +94,11 @@ class InMemoryCards(Scripted):
             else _declined(charge, "payment_intent_authentication_failure")
         )
 
+    def pay_in_browser(self, payment_id: str) -> None:
+        """The customer pays a declined charge after all, with another card, without us."""
+        charge = self._waiting(payment_id, ChargeState.DECLINED)
+        self.charges[payment_id] = self._granted(charge)
+
     def finish_processing(self, payment_id: str, *, captured: bool) -> None:
         """The bank has decided on a ``PROCESSING`` charge (a hold is held if it grants it)."""
         charge = self._waiting(payment_id, ChargeState.PROCESSING)

@@ -18,6 +18,7 @@ from orders.lifecycle import Status
 from orders.messages import OrderRef, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
+from orders.terms import ShopTerms
 from sandbox.temporal_server import temporal_binary, time_skipping_arguments
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import (
@@ -47,10 +48,13 @@ class Shop:
     """One shop with its neighbours, all in memory, all scriptable."""
 
     client: Client
+    #: Starts runs that keep to the clock, for tests that meet an order while it waits.
+    patient_client: Client
     database: InMemoryDatabase = field(default_factory=InMemoryDatabase)
     cards: InMemoryCards = field(default_factory=InMemoryCards)
     warehouse: InMemoryWarehouse = field(default_factory=InMemoryWarehouse)
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
+    terms: ShopTerms = field(default_factory=ShopTerms)
 
     def __post_init__(self) -> None:
         self.inventory = InMemoryInventory(self.database)
@@ -58,21 +62,27 @@ class Shop:
         self.book = InMemoryOrderBook(self.database)
         self.database.add_product("MUG", "Mug", PRICE, ON_HAND)
 
-    async def place(self, card: str = "pm_card_visa") -> str:
+    async def place(self, card: str = "pm_card_visa", *, flagged: bool = False) -> str:
         order_id = f"w{next(_numbers)}"
         recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
-        basket = Basket(order_id, "cus_1", recipient, (("MUG", QUANTITY),), card)
+        basket = Basket(order_id, "cus_1", recipient, (("MUG", QUANTITY),), card, flagged)
         await self.book.place(basket, datetime.now(UTC))
         return order_id
 
-    async def start(self, order_id: str) -> WorkflowHandle[OrderWorkflow, Outcome]:
-        return await self.client.start_workflow(
+    async def start(
+        self, order_id: str, *, waits: bool = False
+    ) -> WorkflowHandle[OrderWorkflow, Outcome]:
+        """Start an order; time is skipped whenever it waits, or with ``waits`` is not."""
+        client = self.patient_client if waits else self.client
+        return await client.start_workflow(
             OrderWorkflow.run, OrderRef(order_id), id=workflow_id(order_id), task_queue=TASK_QUEUE
         )
 
-    async def order(self, card: str = "pm_card_visa") -> WorkflowHandle[OrderWorkflow, Outcome]:
+    async def order(
+        self, card: str = "pm_card_visa", *, waits: bool = False
+    ) -> WorkflowHandle[OrderWorkflow, Outcome]:
         """Place an order and start it."""
-        return await self.start(await self.place(card))
+        return await self.start(await self.place(card), waits=waits)
 
     async def check(self, outcome: Outcome) -> Outcome:
         """The invariants: row, run, provider, stock, parcels and mails tell the same story."""
@@ -94,7 +104,11 @@ class Shop:
         assert product.on_hand == ON_HAND - (QUANTITY if completed else 0)
         assert len(self.warehouse.parcels.get(order_id, ())) == (1 if completed else 0)
         kind = "confirmation" if completed else "closing"
-        mails = [mail.key for mail in self.mailer.sent if f"order-{order_id}:" in mail.key]
+        mails = [
+            mail.key
+            for mail in self.mailer.sent
+            if f"order-{order_id}:" in mail.key and "reminder" not in mail.key
+        ]
         assert mails == ([f"order-{order_id}:mail:{kind}"] if outcome.confirmed else [])
         return outcome
 
@@ -137,9 +151,17 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
 
 
 @pytest.fixture
-async def shop(temporal: WorkflowEnvironment) -> AsyncIterator[Shop]:
+def terms() -> ShopTerms:
+    """The shop's rules; a module or class of tests may have others."""
+    return ShopTerms()
+
+
+@pytest.fixture
+async def shop(temporal: WorkflowEnvironment, terms: ShopTerms) -> AsyncIterator[Shop]:
     """An open shop: its worker is at work."""
-    shop = Shop(temporal.client)
+    address = temporal.client.service_client.config.target_host
+    patient_client = await Client.connect(address, data_converter=DATA_CONVERTER)
+    shop = Shop(temporal.client, patient_client, terms=terms)
     async with order_worker(
         temporal.client,
         cards=shop.cards,
@@ -148,5 +170,7 @@ async def shop(temporal: WorkflowEnvironment) -> AsyncIterator[Shop]:
         mailer=shop.mailer,
         inventory=shop.inventory,
         orders=shop.book,
+        shop=shop.terms,
+        approver="approver@example.com",
     ):
         yield shop

@@ -62,15 +62,6 @@ async def test_a_declined_charge_cannot_be_confirmed_later_from_a_browser(shop: 
     assert charge.state is ChargeState.CANCELLED
 
 
-async def test_a_card_that_needs_the_customer_rejects_the_order_and_cancels_the_charge(
-    shop: Shop,
-) -> None:
-    outcome = await shop.check(await (await shop.order("pm_card_authenticationRequired")).result())
-    assert outcome.status is Status.REJECTED
-    [charge] = shop.cards.charges_of(outcome.order_id)
-    assert charge.state is ChargeState.CANCELLED
-
-
 async def test_a_warehouse_that_refuses_gets_the_customer_the_money_back(shop: Shop) -> None:
     order_id = await shop.place()
     shop.warehouse.refuse(order_id, "the roof leaks")
