@@ -22,6 +22,22 @@ SOFT_DECLINES = frozenset(
 )
 
 
+def approval_limits(text: str) -> dict[str, int]:
+    """``ShopTerms.approval_above`` as a person writes it: EUR=500.00,JPY=60000.
+
+    Raises ``ValueError`` with a sentence that says which part is wrong.
+    """
+    limits: dict[str, int] = {}
+    for part in text.split(",") if text.strip() else ():
+        currency, is_pair, amount = (piece.strip() for piece in part.partition("="))
+        if not is_pair:
+            raise ValueError(f"{part.strip()!r} is not a currency and an amount, like EUR=500.00")
+        if currency in limits:
+            raise ValueError(f"{currency} is there twice")
+        limits[currency] = Money.parse(amount, currency).amount
+    return limits
+
+
 class Capture(StrEnum):
     """When the money is taken."""
 

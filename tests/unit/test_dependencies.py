@@ -15,7 +15,7 @@ MODULES: Final = frozenset(path.stem for path in ROOT.glob("*.py"))
 
 #: Processes put the parts together: only they read settings and know the store and providers.
 ALLOWED: Final = {
-    "settings": set[str](),
+    "settings": {"orders"},
     "live": {"orders"},
     "logs": {"orders", "activities"},
     "connection": {"orders", "workflows"},
