@@ -44,6 +44,10 @@ class RetryNow:
     by: str = "operator"
     kind: Literal["retry_now"] = "retry_now"
 
+    @property
+    def why(self) -> str:
+        return ""
+
 
 @dataclass(frozen=True)
 class SkipStep:
@@ -53,6 +57,10 @@ class SkipStep:
     by: str = "operator"
     kind: Literal["skip_step"] = "skip_step"
 
+    @property
+    def why(self) -> str:
+        return self.reason
+
 
 @dataclass(frozen=True)
 class Resolve:
@@ -61,6 +69,10 @@ class Resolve:
     note: str
     by: str = "operator"
     kind: Literal["resolve"] = "resolve"
+
+    @property
+    def why(self) -> str:
+        return self.note
 
 
 OperatorWord = RetryNow | SkipStep | Resolve

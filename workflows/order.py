@@ -199,14 +199,7 @@ class OrderWorkflow:
         attention = self._life.steps.attention
         self._life.steps.operate(word)
         step = attention.step if attention else ""
-        why = (
-            ""
-            if isinstance(word, r.RetryNow)
-            else word.reason
-            if isinstance(word, r.SkipStep)
-            else word.note
-        )
-        await self._life.note(f"operator_{word.kind}", by=word.by, step=step, why=why)
+        await self._life.note(f"operator_{word.kind}", by=word.by, step=step, why=word.why)
 
     @operate.validator
     def _validate_operate(self, word: r.OperatorWord) -> None:
