@@ -297,11 +297,15 @@ class CancelUnderWay:
 
 @dataclass(frozen=True)
 class Attention:
-    """Something keeps failing: ``step`` since ``since`` (ISO 8601, UTC), for the reason given."""
+    """Something keeps failing: ``step`` since ``since`` (ISO 8601, UTC), for the reason given.
+
+    ``can`` names the words (``orders.requests.OperatorWord.kind``) that an operator may say of it.
+    """
 
     step: str
     since: str
     problem: str
+    can: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

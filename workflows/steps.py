@@ -55,7 +55,6 @@ class Steps:
         self.attention: Attention | None = None
         self.cancel: CancelRequest | None = None
         self._changed = changed
-        self._allowed: _Words = ()
         self._word: OperatorWord | None = None
 
     def now(self, doing: str) -> None:
@@ -105,7 +104,9 @@ class Steps:
                     answer = await self._persist(doing, step, argument, policy, _OF_AN_UNDO)
                     break
                 except FailureError as error:
-                    self._flag(step, error, _OF_AN_UNDO)
+                    # A try that an operator ended tells nothing new: the first problem stays.
+                    if not was_cancelled(error):
+                        self._flag(step, error, _OF_AN_UNDO)
                     await self._pause(pause)
                 pause = min(pause * 2, UNDO_AGAIN_LONGEST)
         except _SettledByHand:
@@ -129,13 +130,15 @@ class Steps:
 
     def check_operable(self, word: OperatorWord) -> None:
         """Refuse a word that does not fit what keeps failing."""
-        if self.attention is None:
-            message = f"nothing keeps failing: the order is {self.doing}"
-        elif isinstance(word, self._allowed):
-            return
-        else:
-            can = " or ".join(allowed.kind for allowed in self._allowed)
-            message = f"{self.attention.step} takes no {word.kind}, only {can}"
+        match self.attention:
+            case None:
+                message = f"nothing keeps failing, at the moment it is: {self.doing}"
+            case attention if word.kind in attention.can:
+                return
+            case attention if attention.can:
+                message = f"{attention.step} takes no {word.kind}, only {' or '.join(attention.can)}"
+            case attention:
+                message = f"{attention.step} is not a step to try again: {attention.problem}"
         raise ApplicationError(message, type=NOT_OPERABLE)
 
     # -- trying --------------------------------------------------------------------------------
@@ -219,8 +222,8 @@ class Steps:
     def _flag(self, step: Step[In, Out], error: FailureError, allowed: _Words) -> None:
         since = self.attention.since if self.attention else workflow.now().isoformat("T", "seconds")
         name = getattr(step, "__name__", str(step))
-        self.attention = Attention(step=name, since=since, problem=problem_of(error))
-        self._allowed = allowed
+        can = tuple(word.kind for word in allowed)
+        self.attention = Attention(step=name, since=since, problem=problem_of(error), can=can)
         workflow.logger.warning("%s keeps failing: %s", name, self.attention.problem)
         self._changed()
 
