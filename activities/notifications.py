@@ -9,7 +9,7 @@ from temporalio import activity
 
 from orders import mails
 from orders.ids import mail_key
-from orders.messages import MailAnswer, MailRefused, MailSent, OrderRef
+from orders.messages import MailAnswer, MailRefused, MailSent, OrderRef, ParcelNews
 from orders.ports import Mail, Mailer, OrderBook
 
 
@@ -33,6 +33,13 @@ class NotificationActivities:
         """Tell the customer that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
         return await self._send(found.id, "closing", mails.closing(found))
+
+    @activity.defn
+    async def send_shipped_email(self, news: ParcelNews) -> MailAnswer:
+        """Tell the customer that a parcel has left, and how to track it."""
+        found = await self.orders.get(news.order_id)
+        kind = f"shipped-{news.parcel.parcel_id}"
+        return await self._send(found.id, kind, mails.shipped(found, news.parcel))
 
     @activity.defn
     async def send_approval_reminder(self, order: OrderRef) -> MailAnswer:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from orders.messages import Note, OrderRef, OrderToCarry, StatusChange
+from orders.messages import Note, OrderRef, OrderToCarry, ParcelNews, StatusChange
 from orders.ports import OrderBook
 from orders.terms import ShopTerms
 
@@ -29,6 +29,11 @@ class OrderBookActivities:
     async def record_status(self, change: StatusChange) -> None:
         """Bring the order's row to this status; again is a no-op."""
         await self.orders.move(change.order_id, change.status, change.stop, datetime.now(UTC))
+
+    @activity.defn
+    async def record_parcel(self, news: ParcelNews) -> None:
+        """Note where a parcel is; old news is a no-op."""
+        await self.orders.move_parcel(news.order_id, news.parcel, datetime.now(UTC))
 
     @activity.defn
     async def record_note(self, note: Note) -> None:

@@ -11,6 +11,7 @@ from html import escape
 from orders.lifecycle import Reason, Status
 from orders.messages import OrderSummary
 from orders.order import Order
+from orders.parcels import Parcel
 from orders.ports import Mail
 
 _WHY = {
@@ -44,6 +45,13 @@ def closing(order: Order) -> Mail:
     )
     opening = f"Order {order.id} is {word}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {word}", opening)
+
+
+def shipped(order: Order, parcel: Parcel) -> Mail:
+    """One parcel of the order has left."""
+    tracking = f" Track it as {parcel.tracking}." if parcel.tracking else ""
+    opening = f"Parcel {parcel.parcel_id} of your order {order.id} is on its way.{tracking}"
+    return _mail(order, "shipped", f"A parcel of order {order.id} is on its way", opening)
 
 
 def approval_reminder(order: OrderSummary, *, to: str) -> Mail:

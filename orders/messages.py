@@ -13,6 +13,7 @@ from typing import Literal
 
 from orders.lifecycle import Reason, Status, Stop
 from orders.money import Money
+from orders.parcels import Parcel
 from orders.terms import Terms
 
 
@@ -211,6 +212,17 @@ class AlreadyLeft:
 
 
 RecallAnswer = Recalled | AlreadyLeft
+
+
+# -- move_parcel, send_shipped_email ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ParcelNews:
+    """What is known of one parcel of an order."""
+
+    order_id: str
+    parcel: Parcel
 
 
 # -- send_confirmation_email, send_closing_email ---------------------------------------------------

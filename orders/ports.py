@@ -30,6 +30,7 @@ from orders.messages import (
 )
 from orders.money import Money
 from orders.order import Basket, Order, Recipient
+from orders.parcels import Parcel
 from orders.views import OrderView
 
 
@@ -90,12 +91,22 @@ class CardCharge:
     capture_before: datetime | None = None
 
 
+class CardRefundState(StrEnum):
+    """What the card provider says of one refund."""
+
+    PENDING = "pending"  # accepted; the bank has not decided
+    SUCCEEDED = "succeeded"  # and can still fail
+    FAILED = "failed"  # the money is with us again
+
+
 @dataclass(frozen=True)
 class CardRefund:
-    """Money on its way back."""
+    """Money on its way back. ``problem`` says why one failed."""
 
     refund_id: str
     amount: Money
+    state: CardRefundState = CardRefundState.SUCCEEDED
+    problem: str = ""
 
 
 class Cards(Protocol):
@@ -142,7 +153,13 @@ class Cards(Protocol):
     async def refund(
         self, payment_id: str, amount: Money, *, order_id: str, key: str
     ) -> CardRefund:
-        """Give ``amount`` back. Same ``key``, same refund. ``RefusedError`` above what is left."""
+        """Give ``amount`` back. Same ``key``, same refund.
+
+        ``RefusedError`` above what is left, and when the refund of this key has failed.
+        """
+
+    async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
+        """The refund that was made under ``key``, as it is now, failed ones too; or None."""
 
 
 # -- warehouse and mail ----------------------------------------------------------------------------
@@ -288,6 +305,12 @@ class OrderBook(Protocol):
         self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
     ) -> None:
         """Note the parcels the warehouse named, once."""
+
+    async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
+        """Note where a parcel is, forwards only, and write it into the history, once.
+
+        Raises ``RefusedError`` for a parcel that the order does not have.
+        """
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
         """Add a line to the order's history, once per event and detail."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from orders.parcels import ParcelStatus
+
 
 @dataclass(frozen=True)
 class Approve:
@@ -35,6 +37,27 @@ class CardAccepted:
 
     attempt: int
     kind: Literal["card_accepted"] = "card_accepted"
+
+
+@dataclass(frozen=True)
+class ParcelUpdate:
+    """The warehouse says where a parcel is: ``parcel_updated`` signal, in any order, repeated."""
+
+    parcel_id: str
+    status: ParcelStatus
+    tracking: str = ""
+
+
+@dataclass(frozen=True)
+class SettleParcel:
+    """An operator's decision on a parcel that is lost or late: nothing more is waited for.
+
+    ``outcome`` says what was agreed with the customer ("resent as par_7", "refunded as r1").
+    """
+
+    parcel_id: str
+    outcome: str
+    by: str = "operator"
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from orders.lifecycle import Status
+from orders.messages import Attention
 from orders.money import Money
 from orders.order import Order
 
@@ -32,6 +33,7 @@ class PaymentView:
 class ParcelView:
     parcel_id: str
     status: str
+    tracking: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,29 @@ class ListedOrder:
     run: str
     started_at: datetime
     ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class TroubledOrder:
+    """A running order with a step that keeps failing. ``attention`` is None when no worker could
+    tell which; ``doing`` says so.
+    """
+
+    order_id: str
+    status: Status
+    doing: str
+    attention: Attention | None
+
+
+@dataclass(frozen=True)
+class PaymentToFinish:
+    """What the customer's browser needs to finish a payment (3-D Secure).
+
+    The secret opens this one payment to whoever has it: hand it on, never keep or log it.
+    """
+
+    payment_id: str
+    client_secret: str = field(repr=False)
 
 
 def without_personal_data(view: OrderView) -> dict[str, object]:

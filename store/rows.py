@@ -136,7 +136,7 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
             )
             for charge in charges
         ),
-        parcels=tuple(ParcelView(parcel_id=p.parcel_id, status=p.status) for p in sent),
+        parcels=tuple(ParcelView(p.parcel_id, p.status, p.tracking) for p in sent),
         history=tuple(
             HistoryLine(at=line.at, event=line.event, detail=line.detail) for line in lines
         ),

@@ -33,6 +33,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.charging import LIVE
 from orders.lifecycle import Status
+from orders.parcels import ParcelStatus
 from orders.ports import ChargeState
 
 metadata = MetaData(
@@ -163,7 +164,9 @@ parcels = Table(
     _required("order_id", Text, ForeignKey("orders.id")),
     _required("parcel_id", Text, unique=True),
     _required("status", Text, server_default=text("'accepted'")),
+    _required("tracking", Text, server_default=text("''")),
     PrimaryKeyConstraint("order_id", "parcel_id"),
+    _one_of("status", ParcelStatus),
 )
 
 order_history = Table(

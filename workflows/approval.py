@@ -69,7 +69,9 @@ class Approval:
         if await self._life.wait(doing, lambda: self._decision is not None, half):
             return
         remind = NotificationActivities.send_approval_reminder
-        reminder = asyncio.create_task(self._life.mail("reminding the approver", remind))
+        reminder = asyncio.create_task(
+            self._life.mail("reminding the approver", remind, self._life.ref)
+        )
         try:
             await self._life.wait(doing, lambda: self._decision is not None, half)
         finally:

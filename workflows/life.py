@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.money import Money
     from orders.terms import Terms
     from workflows import policies, visibility
-    from workflows.steps import Step, Steps, problem_of
+    from workflows.steps import In, Step, Steps, problem_of
 
 
 class Life:
@@ -46,14 +46,17 @@ class Life:
 
         Raises ``StoppedError`` when the order is cancelled meanwhile.
         """
+        came = await self.watch(doing, lambda: until() or self.steps.cancel is not None, limit)
+        self.steps.stop_if_cancelled()
+        return came
+
+    async def watch(self, doing: str, until: Callable[[], bool], limit: timedelta | None) -> bool:
+        """Wait as ``wait`` does, past the point where anybody could cancel; None: for ever."""
         self.steps.now(doing)
         try:
-            await workflow.wait_condition(
-                lambda: until() or self.steps.cancel is not None, timeout=limit
-            )
+            await workflow.wait_condition(until, timeout=limit)
         except TimeoutError:
             return False
-        self.steps.stop_if_cancelled()
         return True
 
     async def move_to(self, status: Status) -> None:
@@ -79,10 +82,10 @@ class Life:
         step = OrderBookActivities.record_note
         await self.steps.aside("writing it down", step, note, policies.RECORD)
 
-    async def mail(self, doing: str, step: Step[m.OrderRef, m.MailAnswer]) -> bool:
+    async def mail(self, doing: str, step: Step[In, m.MailAnswer], about: In) -> bool:
         """Send a mail; False when it could not be sent, which changes nothing for the order."""
         try:
-            answer = await self.steps.aside(doing, step, self.ref, policies.MAIL)
+            answer = await self.steps.aside(doing, step, about, policies.MAIL)
         except FailureError as error:
             workflow.logger.warning("no mail was sent: %s", problem_of(error))
             return False

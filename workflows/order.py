@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.money import Money
     from workflows import policies, stock, visibility
     from workflows.approval import Approval
+    from workflows.delivery import Delivery
     from workflows.handover import hand_over
     from workflows.life import Life
     from workflows.payment import Payment
@@ -44,6 +45,7 @@ class OrderWorkflow:
         self._life = Life(order)
         self._approval = Approval(self._life)
         self._payment = Payment(self._life)
+        self._delivery = Delivery(self._life)
         self._confirmed = True
 
     @workflow.run
@@ -78,7 +80,7 @@ class OrderWorkflow:
     async def _read(self) -> None:
         life = self._life
         step = OrderBookActivities.read_order
-        found = await life.steps.finish("reading the order", step, life.ref, policies.DATABASE)
+        found = await life.steps.read("reading the order", step, life.ref, policies.DATABASE)
         order = found.order
         if order.status is not Status.PLACED:
             message = f"order {order.order_id} is {order.status}: another run has carried it"
@@ -97,8 +99,9 @@ class OrderWorkflow:
         life = self._life
         await life.move_to(Status.FULFILLED)
         confirm = NotificationActivities.send_confirmation_email
-        mail = asyncio.create_task(life.mail("mailing the confirmation", confirm))
+        mail = asyncio.create_task(life.mail("mailing the confirmation", confirm, life.ref))
         await stock.take(life)
+        await self._delivery.follow()
         await life.end(shipped=True)
         if not mail.done():
             life.steps.now("mailing the confirmation")
@@ -116,7 +119,7 @@ class OrderWorkflow:
         await life.end(shipped=False)
         life.steps.now("telling the customer why")
         say_why = NotificationActivities.send_closing_email
-        self._confirmed = await life.mail("telling the customer why", say_why)
+        self._confirmed = await life.mail("telling the customer why", say_why, life.ref)
         life.steps.now("nothing more to do")
         if undo.failure is not None:
             message = f"order {life.order_id} is {life.status}: {problem_of(undo.failure)}"
@@ -189,6 +192,20 @@ class OrderWorkflow:
     @submit_payment_method.validator
     def _validate_card(self, card: r.NewCard) -> None:  # noqa: ARG002 - the SDK's shape
         self._payment.check_wants_card()
+
+    @workflow.signal
+    def parcel_updated(self, news: r.ParcelUpdate) -> None:
+        """The warehouse says where a parcel is; in any order, any number of times."""
+        self._delivery.told(news)
+
+    @workflow.update
+    async def settle_parcel(self, decision: r.SettleParcel) -> None:
+        """Wait no more for a parcel that is lost or late. Refused (``NOT_WAITING``) otherwise."""
+        await self._delivery.settle(decision)
+
+    @settle_parcel.validator
+    def _validate_settle(self, decision: r.SettleParcel) -> None:
+        self._delivery.check_settle(decision)
 
     @workflow.update
     async def operate(self, word: r.OperatorWord) -> None:

@@ -135,9 +135,9 @@ FULFILL: Final = Policy(
 UNDO: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
 UNDO_LOCAL: Final = RECORD
 
-#: Between two rounds of an undo that is refused outright, from the first wait to the longest.
-UNDO_AGAIN_FIRST: Final = timedelta(minutes=1)
-UNDO_AGAIN_LONGEST: Final = timedelta(hours=1)
+#: Between two rounds of an undo, or of writing something down, that is refused outright, from the first wait to the longest.
+AGAIN_FIRST: Final = timedelta(minutes=1)
+AGAIN_LONGEST: Final = timedelta(hours=1)
 
 #: The mail service forgets an idempotency key after 24 h: a later try could be a second mail.
 MAIL: Final = Policy(

@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.lifecycle import Reason, Stop
     from orders.messages import Attention, CancelRequest
     from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
-    from workflows.policies import UNDO_AGAIN_FIRST, UNDO_AGAIN_LONGEST, Policy
+    from workflows.policies import AGAIN_FIRST, AGAIN_LONGEST, Policy
     from workflows.undo import StoppedError
 
 In = TypeVar("In")
@@ -85,7 +85,13 @@ class Steps:
         return answer
 
     async def finish(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
-        """Carry out a step that must not be stopped any more."""
+        """Carry out a step that must not be stopped any more, nor given up: it happened, and has to
+        be written down, or it must happen because of what happened.
+        """
+        return await self._insist(doing, step, argument, policy, _OF_A_RECORD)
+
+    async def read(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+        """Carry out a step before anything has happened: its failure fails the run."""
         return await self._persist(doing, step, argument, policy, _OF_A_RECORD)
 
     async def undo(
@@ -96,23 +102,29 @@ class Steps:
         Failures that Temporal does not retry (our bug, a request the provider refuses) are tried
         again too, ever more slowly: money must not stay where it is because of a typo of ours.
         """
-        pause = UNDO_AGAIN_FIRST
-        answer: Out | None = None
         try:
-            while True:
-                try:
-                    answer = await self._persist(doing, step, argument, policy, _OF_AN_UNDO)
-                    break
-                except FailureError as error:
-                    # A try that an operator ended tells nothing new: the first problem stays.
-                    if not was_cancelled(error):
-                        self._flag(step, error, _OF_AN_UNDO)
-                    await self._pause(pause)
-                pause = min(pause * 2, UNDO_AGAIN_LONGEST)
+            return await self._insist(doing, step, argument, policy, _OF_AN_UNDO)
         except _SettledByHand:
-            pass
-        self._unflag()
-        return answer
+            self._unflag()
+            return None
+
+    async def _insist(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: _Words
+    ) -> Out:
+        """Try until it is done, ever more slowly."""
+        pause = AGAIN_FIRST
+        while True:
+            try:
+                answer = await self._persist(doing, step, argument, policy, allowed)
+            except FailureError as error:
+                # A try that an operator ended tells nothing new: the first problem stays.
+                if not was_cancelled(error):
+                    self._flag(step, error, allowed)
+                await self._pause(pause)
+                pause = min(pause * 2, AGAIN_LONGEST)
+            else:
+                self._unflag()
+                return answer
 
     async def aside(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
         """Carry out something beside the order's own steps: it flags nothing, shows nowhere."""
@@ -136,7 +148,9 @@ class Steps:
             case attention if word.kind in attention.can:
                 return
             case attention if attention.can:
-                message = f"{attention.step} takes no {word.kind}, only {' or '.join(attention.can)}"
+                message = (
+                    f"{attention.step} takes no {word.kind}, only {' or '.join(attention.can)}"
+                )
             case attention:
                 message = f"{attention.step} is not a step to try again: {attention.problem}"
         raise ApplicationError(message, type=NOT_OPERABLE)
@@ -158,7 +172,7 @@ class Steps:
         try:
             answer = await self._patiently(doing, step, argument, policy, stoppable=stoppable)
         except FailureError:
-            if allowed is not _OF_AN_UNDO:
+            if stoppable:
                 self._unflag()
             raise
         self._unflag()
@@ -226,6 +240,20 @@ class Steps:
         self.attention = Attention(step=name, since=since, problem=problem_of(error), can=can)
         workflow.logger.warning("%s keeps failing: %s", name, self.attention.problem)
         self._changed()
+
+    def flag(self, step: str, problem: str) -> None:
+        """Ask a person to look at something that is not a failing step."""
+        since = workflow.now().isoformat("T", "seconds")
+        if self.attention is None or (self.attention.step, self.attention.problem) != (
+            step,
+            problem,
+        ):
+            self.attention = Attention(step=step, since=since, problem=problem)
+            self._changed()
+
+    def unflag(self) -> None:
+        """Nobody need look any more."""
+        self._unflag()
 
     def _unflag(self) -> None:
         self._word = None

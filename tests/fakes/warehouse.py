@@ -29,6 +29,7 @@ class InMemoryWarehouse(Scripted):
         self.requests: dict[str, ShippingRequest] = {}
         self.cancelled: set[str] = set()
         self.left: set[str] = set()
+        self._packing: dict[str, tuple[str, ...]] = {}
         self._refusals: dict[str, str] = {}
         self._first: dict[str, tuple[ShippingRequest, FulfillAnswer]] = {}
         self._numbers = count(1)
@@ -47,6 +48,10 @@ class InMemoryWarehouse(Scripted):
     def refuse(self, order_id: str, message: str) -> None:
         """The warehouse will not ship this order."""
         self._refusals[order_id] = message
+
+    def pack(self, order_id: str, *parcel_ids: str) -> None:
+        """The warehouse will send the order as these parcels."""
+        self._packing[order_id] = parcel_ids
 
     def dispatch(self, order_id: str) -> None:
         """The order's parcels leave: too late for a recall."""
@@ -81,7 +86,8 @@ class InMemoryWarehouse(Scripted):
             return CannotFulfill(self._refusals[order_id])
         if order_id not in self.accepted:
             number = next(self._numbers)
-            self.accepted[order_id] = Fulfilled(f"ful_{number}", (f"par_{number}",))
+            parcels = self._packing.get(order_id, (f"par_{number}",))
+            self.accepted[order_id] = Fulfilled(f"ful_{number}", parcels)
             self.requests[order_id] = request
         return self.accepted[order_id]
 

@@ -22,6 +22,11 @@ ALTER TABLE orders
         'completed', 'rejected', 'cancelled', 'refunded'));
 
 ALTER TABLE payments ADD COLUMN capture_before timestamptz;
+
+ALTER TABLE parcels
+    ADD COLUMN tracking text NOT NULL DEFAULT '',
+    ADD CONSTRAINT parcels_status_known CHECK (status IN (
+        'accepted', 'shipped', 'lost', 'delivered'));
 """
 
 
