@@ -33,7 +33,6 @@ class PaymentView:
 class ParcelView:
     parcel_id: str
     status: str
-    tracking: str = ""
 
 
 @dataclass(frozen=True)

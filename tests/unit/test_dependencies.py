@@ -19,8 +19,10 @@ ALLOWED: Final = {
     "live": {"orders"},
     "logs": {"orders", "activities"},
     "connection": {"orders", "workflows"},
+    "runs": {"orders", "workflows", "connection"},
+    "desk": {"orders", "workflows", "runs"},
     # client.py run as a program is the command line.
-    "client": {"orders", "workflows", "connection", "cli"},
+    "client": {"orders", "workflows", "connection", "desk", "runs", "cli"},
     "cli": {"orders", "client", "connection", "live", "settings", "store"},
     "api": {"orders", "client", "connection", "logs", "settings", "store"},
     "worker": {

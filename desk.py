@@ -1,0 +1,97 @@
+"""What people and neighbours tell a running order: decisions, cards, an operator's words."""
+
+from __future__ import annotations
+
+from orders.ids import checked_order_id
+from orders.ports import ChargeState
+from orders.refusals import NoCardsError, NotWaitingError, NoWorkerError
+from orders.requests import (
+    Approve,
+    CardAccepted,
+    NewCard,
+    OperatorWord,
+    Reject,
+    Resolve,
+    RetryNow,
+    SkipStep,
+)
+from orders.views import PaymentToFinish
+from runs import CALL, Runs
+from workflows.order import OrderWorkflow
+
+
+class Desk(Runs):
+    """Requests of an order under way. Once one of them returns it is kept, whatever crashes.
+
+    All of them raise ``NotStartedError``, ``OrderEndedError``, ``StrandedError``, ``NoWorkerError``
+    or ``NoSuchOrderError``; and ``NotWaitingError`` or ``NotOperableError`` when the order does not
+    wait for what is asked, as a sentence that says why. ``by`` is a role or an account id, never a
+    person's name; reasons and notes hold no personal data.
+    """
+
+    # -- a person decides --------------------------------------------------------------------------
+
+    async def approve(self, order_id: str, by: str, note: str = "") -> None:
+        """Let an order pass that waits for approval."""
+        decision = Approve(by, note)
+        await self._ask(order_id, OrderWorkflow.approve, decision, asked="approval")
+
+    async def reject(self, order_id: str, by: str, reason: str = "") -> None:
+        """Stop an order that waits for approval; it is undone."""
+        decision = Reject(by, reason)
+        await self._ask(order_id, OrderWorkflow.reject, decision, asked="rejection")
+
+    # -- the customer pays -------------------------------------------------------------------------
+
+    async def submit_payment_method(self, order_id: str, payment_method: str) -> CardAccepted:
+        """Offer another card after a decline, by the provider's token (``pm_…``)."""
+        asked = "other card"
+        card = NewCard(payment_method)
+        answer = await self._ask(order_id, OrderWorkflow.submit_payment_method, card, asked=asked)
+        if answer is None:  # accepted, and then its worker died
+            raise NoWorkerError(order_id, asked, CALL)
+        return answer
+
+    async def payment_updated(self, order_id: str) -> None:
+        """Something happened to the payment at the provider: have the order look again.
+
+        Kept by Temporal until a worker sees it; harmless when there is nothing to see.
+        """
+        async with self._open(order_id) as run:
+            await run.signal(OrderWorkflow.payment_updated, rpc_timeout=CALL)
+
+    async def payment_to_finish(self, order_id: str) -> PaymentToFinish:
+        """What the customer's browser needs to confirm the payment, read from the provider now.
+
+        Raises ``NotWaitingError`` when no payment waits for the customer, ``NoCardsError``,
+        ``orders.ports.ProviderError`` when the provider does not tell, or ``NoSuchOrderError``.
+        """
+        view = await self._book.view(checked_order_id(order_id))
+        waiting = [p for p in view.payments if p.state == ChargeState.NEEDS_CUSTOMER]
+        if not waiting or view.order.status.is_end:
+            raise NotWaitingError(
+                f"order {order_id} has no payment for the customer to finish: "
+                f"it is {view.order.status}"
+            )
+        if self._cards is None:
+            raise NoCardsError
+        payment_id = waiting[-1].payment_id
+        return PaymentToFinish(payment_id, await self._cards.client_secret(payment_id))
+
+    # -- an operator's way out of what keeps failing -----------------------------------------------
+
+    async def retry_now(self, order_id: str, by: str = "operator") -> None:
+        """Try what keeps failing again at once."""
+        await self._operate(order_id, RetryNow(by))
+
+    async def skip_step(self, order_id: str, reason: str, by: str = "operator") -> None:
+        """Give up the step that keeps failing: everything done so far is undone."""
+        await self._operate(order_id, SkipStep(reason, by))
+
+    async def resolve(self, order_id: str, note: str, by: str = "operator") -> None:
+        """Say that the undo that keeps failing was done by hand, and how."""
+        await self._operate(order_id, Resolve(note, by))
+
+    async def _operate(self, order_id: str, word: OperatorWord) -> None:
+        # Accepted is enough: the note of it in the order's history may wait for the database.
+        await self._ask(order_id, OrderWorkflow.operate, word, asked="operator's word")
