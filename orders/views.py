@@ -33,6 +33,7 @@ class PaymentView:
 class ParcelView:
     parcel_id: str
     status: str
+    tracking: str = ""
 
 
 @dataclass(frozen=True)
