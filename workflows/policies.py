@@ -135,7 +135,8 @@ FULFILL: Final = Policy(
 UNDO: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
 UNDO_LOCAL: Final = RECORD
 
-#: Between two rounds of an undo, or of writing something down, that is refused outright, from the first wait to the longest.
+#: Between two rounds of what is refused outright and must happen, from the first wait to the
+#: longest.
 AGAIN_FIRST: Final = timedelta(minutes=1)
 AGAIN_LONGEST: Final = timedelta(hours=1)
 
