@@ -18,9 +18,9 @@ _trials = count(1)
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """The sandbox and everything needed to use it."""
     # Temporal's port is a fixed one, so that it can be restarted behind its clients' backs.
-    ports = {"temporal_port": free_port(), "ui_port": free_port()}
+    port = free_port()
     async with (
-        Sandbox(tmp_path_factory.mktemp("e2e"), **ports, durable=False) as sandbox,
+        Sandbox(tmp_path_factory.mktemp("e2e"), temporal_port=port, durable=False) as sandbox,
         open_stage(sandbox) as opened,
     ):
         await commits_survive_a_kill(opened)

@@ -87,7 +87,9 @@ class _Written:
     pid: int
 
     async def reached(self) -> None:
-        waits = text("SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))")
+        waits = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))"
+        )
 
         async def somebody_waits() -> bool:
             async with self.stage.database.statement() as asking:

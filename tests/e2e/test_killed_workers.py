@@ -109,7 +109,11 @@ async def test_killed_while_undoing(stage: Stage, worker: WorkerProcess, trials:
 async def test_a_worker_that_is_there_already_takes_over(
     stage: Stage, worker: WorkerProcess, trials: Trials
 ) -> None:
-    moments = [Asking(CONFIRM, "delay_after"), Asking(SHIP, "delay"), Writing("order_paid")]
+    moments: list[Moment] = [
+        Asking(CONFIRM, "delay_after"),
+        Asking(SHIP, "delay"),
+        Writing("order_paid"),
+    ]
     for moment in moments:
         await trials.start_and_hold(moment)
     await trials.reached()
@@ -122,9 +126,7 @@ async def test_a_worker_that_is_there_already_takes_over(
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
 
 
-async def test_killed_again_and_again(
-    stage: Stage, worker: WorkerProcess, trials: Trials
-) -> None:
+async def test_killed_again_and_again(stage: Stage, worker: WorkerProcess, trials: Trials) -> None:
     order_id = await trials.place()
     for endpoint in (CONFIRM, SHIP):
         held = await Asking(endpoint, "delay_after").hold(stage, order_id)
