@@ -97,7 +97,9 @@ class OrderWorkflow:
     async def _reserve(self, undo: UndoneUnlessKept) -> None:
         async def release() -> bool:
             step = InventoryActivities.release_inventory
-            await self._steps.undo("releasing the stock", step, self._ref, policies.UNDO_LOCAL)
+            # Not locally: reading and reserving must be in the run's history first. Repeated after
+            # this they would find the order closed, as if by another run.
+            await self._steps.undo("releasing the stock", step, self._ref, policies.UNDO)
             return True
 
         undo.add(release)

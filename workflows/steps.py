@@ -51,9 +51,10 @@ class Steps:
         self._stop_if_cancelled()
         try:
             answer = await self._persist(doing, step, argument, policy, stoppable=True)
-        except FailureError as error:
-            if self.cancel is not None and is_cancelled_exception(error):
-                self._stop_if_cancelled()
+        except FailureError:
+            # However the step ended: Temporal lets no more tries follow one that failed while
+            # being cancelled, and that is no outage.
+            self._stop_if_cancelled()
             raise
         self._stop_if_cancelled()
         return answer

@@ -193,6 +193,19 @@ async def test_an_order_moves_along_the_lifecycle_and_says_so_once(store: Store)
     ]
 
 
+async def test_a_step_repeated_after_the_next_one_changes_nothing(store: Store) -> None:
+    order = await store.placed()
+    for status in (Status.PAID, Status.FULFILLED, Status.COMPLETED, Status.FULFILLED, Status.PAID):
+        await store.orders.move(order.id, status, None, NOW)
+    assert (await store.orders.summary(order.id)).status is Status.COMPLETED
+    assert await store.events_of(order) == [
+        "order_placed",
+        "order_paid",
+        "order_fulfilled",
+        "order_completed",
+    ]
+
+
 async def test_a_step_the_lifecycle_does_not_know_changes_nothing(store: Store) -> None:
     order = await store.placed()
     await store.orders.move(order.id, Status.CANCELLED, None, NOW)
