@@ -98,7 +98,11 @@ async def _measure(plan: Plan, measured: Measured) -> list[str]:
     """Fill ``measured``; what went wrong, a sentence each."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Once: a second Ctrl-C must not keep the processes from being stopped.
+        asyncio.get_running_loop().add_signal_handler(
+            number, lambda: task.cancelling() or task.cancel()
+        )
     try:
         async with asyncio.timeout(plan.limit):
             return await _in_a_directory(plan, measured)
