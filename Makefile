@@ -7,8 +7,7 @@ READY  := $(VENV)/.ready
 
 help: ## Explain the targets
 	@echo "Durable Orders"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## See the promise kept: an order, a killed worker, a cancellation, a declined card
 	@$(RUN) -m demo
