@@ -22,13 +22,13 @@ DONE_AND_UNTOLD = [
     *(Asking(endpoint, "hang_up_after") for endpoint in (CREATE, CONFIRM, SHIP, MAIL)),
 ]
 
-#: Each step of the database; each with a product of its own, which it keeps locked.
+#: Each step of the database.
 WRITTEN_BUT_NOT_COMMITTED = [
-    (Writing("stock_reserved"), "MUG"),
-    (Writing("order_paid"), "MUG"),
-    (Writing("order_fulfilled"), "MUG"),
-    (Writing("stock_committed"), "TEE"),
-    (Writing("order_completed"), "POSTER"),
+    Writing(event)
+    for event in (
+        *("stock_reserved", "order_paid", "order_fulfilled"),
+        *("stock_committed", "order_completed"),
+    )
 ]
 
 COMMITTED_AND_UNTOLD = [
@@ -79,8 +79,8 @@ async def test_killed_while_a_neighbour_is_asked(
 async def test_killed_before_the_database_commits(
     stage: Stage, worker: WorkerProcess, trials: Trials
 ) -> None:
-    for moment, sku in WRITTEN_BUT_NOT_COMMITTED:
-        await trials.start_and_hold(moment, sku=sku)
+    for at, moment in enumerate(WRITTEN_BUT_NOT_COMMITTED):
+        await trials.start_and_hold(moment, sku=await trials.product(str(at)))
     await trials.reached()
 
     await worker.kill()
