@@ -56,6 +56,12 @@ def sources() -> list[Path]:
     return sorted([*ROOT.glob("*.py"), *inner])
 
 
+@functools.cache
+def constants() -> set[str]:
+    """Every name in capitals with an underscore, anywhere in our code."""
+    return set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", text_of(sources())))
+
+
 def modules() -> set[str]:
     """Every Python file, by its path and by its name."""
     return {str(path.relative_to(ROOT)) for path in sources()} | {path.name for path in sources()}
@@ -139,8 +145,7 @@ def test_the_settings_are_those_that_exist() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
 def test_every_setting_and_constant_named_exists(page: Path) -> None:
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)(?:[=…]\S*)?`", prose(page))) - OTHER_CAPITALS
-    known = set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", text_of(sources())))
-    known |= {name.upper() for name in WorkerSettings.model_fields}
+    known = constants() | {name.upper() for name in WorkerSettings.model_fields}
     assert {name for name in named - known if not OF_TEMPORAL.match(name)} == set()
 
 
