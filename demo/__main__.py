@@ -1,6 +1,6 @@
 """`python -m demo`: the story, then the books. Stays up until Ctrl-C when a person is watching.
 
-Exit codes: 0 every promise holds, 1 one does not or the story stopped, 130 interrupted.
+Exit codes: 0 every promise holds, 1 one does not or the story stopped, 130 interrupted before that.
 """
 
 from __future__ import annotations
@@ -51,12 +51,15 @@ async def perform(console: Console, *, stays: bool) -> int:
         except (StoryError, ProviderError, UnreachableError, SandboxError) as error:
             console.print(f"\n[bold red]The demo stopped.[/] {escape(str(error))}")
             holds = False
+        else:
+            console.print(f"\n{_verdict(holds=holds)} [dim]({time.monotonic() - began:.0f} s)")
         if not holds:
             _show_logs(stage, console)
-        console.print(f"\n{_verdict(holds=holds)} [dim]({time.monotonic() - began:.0f} s)")
         if stays and holds:
             console.print("Everything stays up for you to look around. Ctrl-C stops it.")
-            await sandbox.ended()
+            # Ctrl-C is how a demo that went well ends.
+            with suppress(asyncio.CancelledError):
+                await sandbox.ended()
     return 0 if holds else BROKEN
 
 
