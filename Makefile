@@ -7,11 +7,10 @@ READY  := $(VENV)/.ready
 
 help: ## Explain the targets
 	@echo "Durable Orders"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## See the promise kept: an order, a killed worker, a cancellation, a declined card
-	@$(RUN) -m sandbox.demo
+	@$(RUN) -m demo
 
 sandbox: $(READY) ## Run Temporal, PostgreSQL and stand-ins for Stripe, Resend and the warehouse here
 	@$(RUN) -m sandbox
@@ -51,7 +50,7 @@ $(READY): requirements/dev.txt requirements/uv.txt
 	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(VENV)/bin/uv pip sync --quiet --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
+	@$(VENV)/bin/uv pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
 	@touch $@
 
 .PHONY: help demo sandbox worker api check test bench lock clean

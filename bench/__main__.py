@@ -25,8 +25,9 @@ from connection import leave
 from sandbox import SandboxError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-# Not a terminal: plain text, as wide as it gets.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+# In a file or a pipe: Markdown, as wide as it gets.
+_PLAIN: Final = not sys.stdout.isatty()
+console = Console(highlight=False, width=120 if _PLAIN else None)
 
 _WARM_UP: Final = 5
 
@@ -51,10 +52,10 @@ def main(
         list[int] | None,
         typer.Option(min=1, max=200, help="Runs at a time, may be repeated. [default: 20, 100]"),
     ] = None,
-    load: Annotated[int, typer.Option(min=1, max=2_000, help="Runs per such load.")] = 300,
+    load: Annotated[int, typer.Option(min=1, max=2_000, help="Runs per such load.")] = 200,
     load_seconds: Annotated[
         float, typer.Option(min=1, max=120, help="Start no more runs of a load after that.")
-    ] = 30,
+    ] = 20,
     kills: Annotated[int, typer.Option(min=1, max=50, help="Workers killed.")] = 9,
     limit: Annotated[
         float, typer.Option(min=10, max=1_800, help="Stop after so many seconds.")
@@ -71,7 +72,7 @@ def main(
     """
     plan = Plan(orders, tuple(in_flight or (20, 100)), load, load_seconds, kills, limit)
     if quick:
-        plan = Plan(10, (20,), 60, 15, 3, min(limit, 90))
+        plan = Plan(10, (20,), 50, 10, 3, min(limit, 90))
     measured = Measured()
     found: list[str]
     try:
@@ -81,7 +82,7 @@ def main(
     except (asyncio.CancelledError, KeyboardInterrupt):
         _say("Interrupted.")
         raise typer.Exit(130) from None
-    console.print(table(measured))
+    console.print(table(measured, plain=_PLAIN))
     if json_file:
         json_file.write_text(json.dumps(measured.as_json(), indent=2) + "\n")
     if measured.recovery.orders:
@@ -97,7 +98,11 @@ async def _measure(plan: Plan, measured: Measured) -> list[str]:
     """Fill ``measured``; what went wrong, a sentence each."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Once: a second Ctrl-C must not keep the processes from being stopped.
+        asyncio.get_running_loop().add_signal_handler(
+            number, lambda: task.cancelling() or task.cancel()
+        )
     try:
         async with asyncio.timeout(plan.limit):
             return await _in_a_directory(plan, measured)
@@ -109,14 +114,14 @@ async def _in_a_directory(plan: Plan, measured: Measured) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="durable-orders-bench-") as directory:
         _say("Starting the sandbox and a worker of each kind …")
         async with stage(Path(directory)) as on:
-            workers = await on.add_worker(ORDERS), await on.add_worker(YARDSTICK)
+            first = await asyncio.gather(on.add_worker(ORDERS), on.add_worker(YARDSTICK))
             await cost.alone(on, _WARM_UP, cost.Alone())
             _say(f"One at a time, {plan.orders} of each …")
             await cost.alone(on, plan.orders, measured.alone)
             measured.events = await cost.events(on)
             for in_flight in plan.in_flight:
                 _say(f"{plan.load} of each, {in_flight} in flight …")
-                loaded = await cost.load(on, in_flight, plan.load, plan.load_seconds, workers)
+                loaded = await cost.load(on, in_flight, plan.load, plan.load_seconds, first)
                 measured.loads.append(loaded)
             _say(f"{plan.kills} kills; the yardstick takes half a minute to recover …")
             await recover(on, plan.kills, measured.recovery)

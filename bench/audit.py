@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
+
 from bench.stage import Stage
+from orders.lifecycle import Status
 from sandbox.books import Books, Page
 from store.check import faults
+from store.tables import orders
 
 
 async def wrongs(stage: Stage) -> list[str]:
     """A sentence for everything that is not as it should be; empty when all is well."""
     found = await faults(stage.database)
     pages = await Books(stage.world_url).all()
+    async with stage.database.statement() as connection:
+        rows = (await connection.execute(select(orders.c.id, orders.c.status))).all()
+    status_of = {row.id: Status(row.status) for row in rows}
     for order_id in stage.started:
-        status = (await stage.orders.status(order_id)).status
-        if status != "completed":
+        if (status := status_of[order_id]) is not Status.COMPLETED:
             found.append(f"order {order_id} is {status}, not completed")
         page = pages.get(order_id)
         found += _wrongs_of(page) if page else [f"nothing was done for order {order_id}"]

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import count, cycle, islice
 from pathlib import Path
@@ -62,27 +62,25 @@ class Recovery:
 
 
 async def recover(stage: Stage, kills: int, kept: Recovery) -> None:
-    """Kill workers of orders one after another, and meanwhile one of the yardstick.
+    """Kill workers of orders one after another, and meanwhile of the yardstick, once per step.
 
-    The yardstick's kill hits a run at every step that orders are killed at: most of its time is
-    waiting, so the two do not disturb each other.
+    The yardstick's runs stand still for most of a minute: they do so side by side.
     """
     steps = list(islice(cycle(STEPS), kills))
-    await stage.add_worker(ORDERS)
+    await asyncio.gather(stage.add_worker(ORDERS), stage.add_worker(YARDSTICK))
     async with asyncio.TaskGroup() as both:
-        both.create_task(_kill_yardstick(stage, sorted(set(steps), key=steps.index), kept))
-        for step in steps:
+        both.create_task(_kill_yardsticks(stage, sorted(set(steps), key=steps.index), kept))
+        for number, step in enumerate(steps, start=1):
             kept.orders.append(await _kill_order(stage, step))
-            await stage.add_worker(ORDERS)
+            if number < len(steps):
+                await stage.add_worker(ORDERS)
 
 
 async def _kill_order(stage: Stage, step: str) -> Kill:
     [order_id] = await stage.place(1)
     run = stage.temporal.get_workflow_handle(workflow_id(order_id))
     async with _held(stage, order_id, step, run) as holder:
-        await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311  not a secret
-        killed = time.time()
-        await stage.kill(holder)
+        killed = await _kill(stage, holder)
     await stage.orders.result(order_id)
     return await _seen(run, step, holder, killed)
 
@@ -112,29 +110,46 @@ async def _held(
             yield await _asked(lambda: _worker_of_task(run))
 
 
-async def _kill_yardstick(stage: Stage, steps: list[str], kept: Recovery) -> None:
-    gates = {step: stage.directory / f"gate-{next(_runs)}" for step in steps}
-    runs = {step: await _start_held(stage, STEPS[step], gate) for step, gate in gates.items()}
-    await _asked(lambda: _all_reached(gates.values()))
-    holder = await _asked(lambda: _worker_of_task(runs[steps[0]]))
-    await stage.add_worker(YARDSTICK)
-    killed = time.time()
-    await stage.kill(holder)
-    for gate in gates.values():
-        gate.unlink()
-    for step, run in runs.items():
-        await run.result()
-        kept.yardstick.append(await _seen(run, step, holder, killed))
+async def _kill_yardsticks(stage: Stage, steps: list[str], kept: Recovery) -> None:
+    async with asyncio.TaskGroup() as recovering:
+        for number, step in enumerate(steps, start=1):
+            run, holder, killed = await _kill_yardstick(stage, step)
+            recovering.create_task(_recovered(run, step, holder, killed, kept))
+            if number < len(steps):
+                await stage.add_worker(YARDSTICK)
 
 
-async def _start_held(stage: Stage, at: str, gate: Path) -> WorkflowHandle[Any, Any]:
+async def _kill_yardstick(stage: Stage, step: str) -> tuple[WorkflowHandle[Any, Any], str, float]:
+    """A run whose worker is killed; which worker, and when."""
+    gate, at = stage.directory / f"gate-{next(_runs)}", STEPS[step]
     await asyncio.to_thread(gate.touch)
-    return await stage.temporal.start_workflow(
+    run = await stage.temporal.start_workflow(
         Yardstick.run,
         Hold(at, str(gate)),
         id=f"held-{next(_runs)}",
         task_queue=yardstick.TASK_QUEUE,
     )
+    await _asked(lambda: asyncio.to_thread(_reached, gate))
+    in_task = at == yardstick.IN_A_WORKFLOW_TASK
+    holder = await _asked(lambda: _worker_of_task(run) if in_task else _worker_of_activity(run))
+    killed = await _kill(stage, holder)
+    await asyncio.to_thread(gate.unlink)
+    return run, holder, killed
+
+
+async def _recovered(
+    run: WorkflowHandle[Any, Any], step: str, holder: str, killed: float, kept: Recovery
+) -> None:
+    await run.result()
+    kept.yardstick.append(await _seen(run, step, holder, killed))
+
+
+async def _kill(stage: Stage, worker: str) -> float:
+    """Kill the worker after a while; when that was."""
+    await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311  not a secret
+    killed = time.time()
+    await stage.kill(worker)
+    return killed
 
 
 async def _seen(run: WorkflowHandle[Any, Any], step: str, killed: str, at: float) -> Kill:
@@ -170,8 +185,8 @@ async def _worker_of_task(run: WorkflowHandle[Any, Any]) -> str:
     return next(filter(None, reversed(workers)), "")
 
 
-async def _all_reached(gates: Iterable[Path]) -> str:
-    return "yes" if all(yardstick.reached(gate).exists() for gate in gates) else ""
+def _reached(gate: Path) -> str:
+    return "yes" if yardstick.reached(gate).exists() else ""
 
 
 async def _asked(question: Callable[[], Awaitable[str]]) -> str:

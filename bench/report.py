@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from rich import box
 from rich.table import Table
 
 from bench.cost import Alone, Load, Pass
@@ -29,20 +30,22 @@ class Measured:
         return asdict(self)
 
 
-def table(measured: Measured) -> Table:
-    """Ours, the yardstick's, and the one divided by the other."""
+def table(measured: Measured, *, plain: bool) -> Table:
+    """Ours, the yardstick's, and the one divided by the other; ``plain`` is Markdown."""
     shown = Table(
         title="Durable Orders, beside four empty activities on the SDK's defaults",
         title_justify="left",
+        box=box.MARKDOWN if plain else box.ROUNDED,
     )
     shown.add_column("What", no_wrap=True)
     for column in ("Orders", "Yardstick", "Ratio"):
         shown.add_column(column, justify="right", no_wrap=True)
     for title, rows in _sections(measured):
-        shown.add_row(f"[bold]{title}[/]")
-        for row in rows:
-            shown.add_row(*row)
-        shown.add_section()
+        shown.add_row(f"**{title}**" if plain else f"[bold]{title}[/]")
+        for what, *figures in rows:
+            shown.add_row(what if plain else f"  {what}", *figures)
+        if not plain:
+            shown.add_section()
     return shown
 
 
@@ -136,7 +139,7 @@ def _cpu(ours: Pass, theirs: Pass) -> Iterable[tuple[str, float, float]]:
 
 def _row(what: str, ours: float, theirs: float | None, unit: str) -> Row:
     there = "" if theirs is None else _number(theirs, unit)
-    return f"  {what}", _number(ours, unit), there, _ratio(ours, theirs)
+    return what, _number(ours, unit), there, _ratio(ours, theirs)
 
 
 def _number(value: float, unit: str) -> str:

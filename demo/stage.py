@@ -20,7 +20,7 @@ from demo.worker_process import WorkerProcess
 from orders.ids import workflow_id
 from orders.order import Basket, Recipient
 from orders.refusals import StrandedError
-from sandbox.books import Books
+from sandbox.books import Books, Page
 from sandbox.dials import Dials
 from sandbox.stack import Sandbox
 from store import database as store
@@ -84,14 +84,15 @@ class Stage:
         await add_products(self.database, [product])
         self.initial.setdefault(product.sku, product.on_hand)
 
-    async def account(self, order_id: str) -> Account:
+    async def account(self, order_id: str, page: Page | None = None) -> Account:
         """The order as everybody tells it."""
-        view, page = await asyncio.gather(self.orders.view(order_id), self.books.order(order_id))
+        view = await self.orders.view(order_id)
         run = await self.temporal.get_workflow_handle(workflow_id(order_id)).describe()
         outcome = None
         if run.status is not WorkflowExecutionStatus.RUNNING:
             with contextlib.suppress(StrandedError):
                 outcome = await self.orders.result(order_id)
+        page = page or await self.books.order(order_id)
         return Account(view, page, outcome, run.typed_search_attributes.get(ORDER_STATUS))
 
     async def stock(self) -> list[Stock]:
@@ -105,7 +106,10 @@ class Stage:
 
     async def examine(self, order_ids: Iterable[str]) -> list[Finding]:
         """Whether the promises hold for these orders, which should have ended."""
-        accounts = [await self.account(order_id) for order_id in order_ids]
+        pages = await self.books.all()
+        accounts = await asyncio.gather(
+            *(self.account(order_id, pages.get(order_id)) for order_id in order_ids)
+        )
         return examine(accounts, await self.stock(), await faults(self.database))
 
 

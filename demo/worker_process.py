@@ -52,7 +52,7 @@ class WorkerProcess:
         command = [sys.executable, "-u", str(_WORKER)]
         # A directory of its own: no .env of the person's is found there.
         self._directory.mkdir(parents=True, exist_ok=True)
-        await self._child.start(command, env=inherited | self._settings, cwd=self._directory)
+        await self._child.start(command, env={**inherited, **self._settings}, cwd=self._directory)
 
     async def says(self, words: str, *, within: float = _START_TIMEOUT) -> None:
         """Return once the log holds these words. Raises ``PartDiedError`` or ``TimeoutError``."""

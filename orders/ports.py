@@ -296,7 +296,10 @@ class OrderBook(Protocol):
         """The order without personal data. Raises ``NoSuchOrderError``."""
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
-        """Give the order this status and write it into its history; again is a no-op.
+        """Give the order this status and write it into its history.
+
+        Again is a no-op, also when the order has moved on since: a workflow task that lost its
+        worker repeats all of its local activities.
 
         Raises ``NoSuchOrderError`` or ``IllegalStatusError``.
         """

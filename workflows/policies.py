@@ -7,7 +7,9 @@ puts the order on the list of what needs attention, and the step is tried on wit
 
 Short, database-only steps run as *local* activities: they cost no dispatch of their own and one
 history event. Should the database be away for longer than a moment they go on as normal activities,
-so that the waiting is done by the server and not inside a worker.
+so that the waiting is done by the server and not inside a worker. A workflow task that loses its
+worker runs all of its local activities again, so a step that changes what an earlier one would
+answer then is a normal activity: giving stock back is.
 """
 
 from __future__ import annotations
@@ -97,6 +99,9 @@ _LOCAL: Final = LocalActivityConfig(
 #: Reading the order and reserving stock: nothing has happened yet, but a database outage is ours,
 #: not the customer's, so the order waits it out.
 DATABASE: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
+RESERVE: Final = Policy(
+    quick=_quick(attempts=5), patient=_patient(give_up_after=timedelta(hours=24))
+)
 
 #: Writing down what happened: never given up, because it did happen.
 RECORD: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=None))
@@ -133,7 +138,6 @@ FULFILL: Final = Policy(
 
 #: Undoing never gives up; after six tries in half a minute a person is told.
 UNDO: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
-UNDO_LOCAL: Final = RECORD
 
 #: Between two rounds of what is refused outright and must happen, from the first wait to the
 #: longest.

@@ -77,9 +77,10 @@ class Steps:
         self.stop_if_cancelled()
         try:
             answer = await self._persist(doing, step, argument, policy, _OF_A_STEP)
-        except FailureError as error:
-            if was_cancelled(error):
-                self.stop_if_cancelled()
+        except FailureError:
+            # However the step ended: Temporal lets no more tries follow one that failed while
+            # being cancelled, and that is no outage.
+            self.stop_if_cancelled()
             raise
         self.stop_if_cancelled()
         return answer
@@ -185,9 +186,9 @@ class Steps:
         while True:
             try:
                 return await self._start(doing, step, argument, slowly, stoppable=stoppable)
-            except FailureError as error:
+            except FailureError:
                 # Whoever ended a running try did it for a reason.
-                if not was_cancelled(error) or not self._heard():
+                if not self._heard():
                     raise
 
     async def _start(

@@ -19,12 +19,16 @@ async def reserve(life: Life, undo: UndoneUnlessKept) -> None:
 
     async def release() -> bool:
         step = InventoryActivities.release_inventory
-        await life.steps.undo("releasing the stock", step, life.ref, policies.UNDO_LOCAL)
+        # Not locally: reading and reserving must be in the run's history first. Repeated after this
+        # they would find the order closed, as if by another run.
+        await life.steps.undo("releasing the stock", step, life.ref, policies.UNDO)
         return True
 
     undo.add(release)
     step: Step[m.OrderRef, m.ReserveAnswer] = InventoryActivities.reserve_inventory
-    match await life.steps.do("reserving the stock", step, life.ref, policies.DATABASE):
+    # Nor when the order waits for a person next: that is written down in the same workflow task.
+    policy = policies.RESERVE if life.terms.needs_approval else policies.DATABASE
+    match await life.steps.do("reserving the stock", step, life.ref, policy):
         case m.Reserved():
             pass
         case m.OutOfStock(sku=sku, wanted=wanted, available=available):

@@ -226,6 +226,19 @@ async def test_an_order_may_wait_for_a_person_the_bank_and_its_parcels(store: St
     assert await store.events_of(order) == ["order_placed", *(f"order_{s}" for s in course)]
 
 
+async def test_a_step_repeated_after_the_next_one_changes_nothing(store: Store) -> None:
+    order = await store.placed()
+    for status in (Status.PAID, Status.FULFILLED, Status.COMPLETED, Status.FULFILLED, Status.PAID):
+        await store.orders.move(order.id, status, None, NOW)
+    assert (await store.orders.summary(order.id)).status is Status.COMPLETED
+    assert await store.events_of(order) == [
+        "order_placed",
+        "order_paid",
+        "order_fulfilled",
+        "order_completed",
+    ]
+
+
 async def test_a_step_the_lifecycle_does_not_know_changes_nothing(store: Store) -> None:
     order = await store.placed()
     await store.orders.move(order.id, Status.CANCELLED, None, NOW)

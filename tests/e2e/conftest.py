@@ -9,6 +9,7 @@ from demo.stage import Stage, open_stage
 from demo.worker_process import WorkerProcess
 from sandbox.ports import free_port
 from sandbox.stack import Sandbox
+from tests.e2e.moments import COMMITS_CAN_BE_HELD
 from tests.e2e.trials import Trials
 
 _trials = count(1)
@@ -18,19 +19,22 @@ _trials = count(1)
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """The sandbox and everything needed to use it."""
     # Temporal's port is a fixed one, so that it can be restarted behind its clients' backs.
-    ports = {"temporal_port": free_port(), "ui_port": free_port()}
+    port = free_port()
     async with (
-        Sandbox(tmp_path_factory.mktemp("e2e"), **ports, durable=False) as sandbox,
+        Sandbox(tmp_path_factory.mktemp("e2e"), temporal_port=port, durable=False) as sandbox,
         open_stage(sandbox) as opened,
     ):
-        await commits_survive_a_kill(opened)
+        await prepare(opened)
         yield opened
 
 
-async def commits_survive_a_kill(stage: Stage) -> None:
-    """What PostgreSQL has acknowledged is with the kernel, whose death nobody tests here."""
-    async with stage.database.statement() as connection:
+async def prepare(stage: Stage) -> None:
+    """Make the database one that tests can hold, and kill without a loss."""
+    async with stage.database.transaction() as connection:
+        # What is committed is with the kernel then, whose death nobody tests here.
         await connection.exec_driver_sql("ALTER DATABASE orders SET synchronous_commit = on")
+        for statement in COMMITS_CAN_BE_HELD:
+            await connection.exec_driver_sql(statement)
     await stage.database.close()  # a pool's connections keep what they began with
 
 

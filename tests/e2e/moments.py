@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -68,6 +68,43 @@ class Writing:
         return _Written(stage, connection, int(pid))
 
 
+#: Makes the commit of a line wait for whoever holds the lock of its name, see ``Committing``.
+COMMITS_CAN_BE_HELD: Final = (
+    """
+    CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(hashtext(NEW.order_id), hashtext(NEW.event));
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE CONSTRAINT TRIGGER wait_for_the_test AFTER INSERT ON order_history
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_for_the_test()
+    """,
+)
+
+
+@dataclass(frozen=True)
+class Committing:
+    """While a step of the database commits: a worker killed now has done it, but cannot know.
+
+    Needs ``COMMITS_CAN_BE_HELD``. PostgreSQL carries on for a client that died meanwhile.
+    """
+
+    event: str
+
+    def __str__(self) -> str:
+        return f"{self.event} committed"
+
+    async def hold(self, stage: Stage, order_id: str) -> Hold:
+        connection = await stage.database.engine.connect()
+        lock = text(
+            "SELECT pg_backend_pid() FROM pg_advisory_xact_lock(hashtext(:o), hashtext(:e))"
+        )
+        pid = await connection.scalar(lock, {"o": order_id, "e": self.event})
+        return _Written(stage, connection, int(pid))
+
+
 @dataclass(frozen=True)
 class _Asked:
     dials: Dials
@@ -87,7 +124,9 @@ class _Written:
     pid: int
 
     async def reached(self) -> None:
-        waits = text("SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))")
+        waits = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))"
+        )
 
         async def somebody_waits() -> bool:
             async with self.stage.database.statement() as asking:

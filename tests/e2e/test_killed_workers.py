@@ -3,7 +3,7 @@
 from demo.stage import Stage
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Reason, Status
-from tests.e2e.moments import Asking, Moment, Writing
+from tests.e2e.moments import Asking, Committing, Moment, Writing
 from tests.e2e.trials import Trials
 
 CREATE, CONFIRM = "stripe.payment_intents.create", "stripe.payment_intents.confirm"
@@ -22,13 +22,29 @@ DONE_AND_UNTOLD = [
     *(Asking(endpoint, "hang_up_after") for endpoint in (CREATE, CONFIRM, SHIP, MAIL)),
 ]
 
-#: Each step of the database; each with a product of its own, which it keeps locked.
+#: Each step of the database.
 WRITTEN_BUT_NOT_COMMITTED = [
-    (Writing("stock_reserved"), "MUG"),
-    (Writing("order_paid"), "MUG"),
-    (Writing("order_fulfilled"), "MUG"),
-    (Writing("stock_committed"), "TEE"),
-    (Writing("order_completed"), "POSTER"),
+    Writing(event)
+    for event in (
+        *("stock_reserved", "order_paid", "order_fulfilled"),
+        *("stock_committed", "order_completed"),
+    )
+]
+
+COMMITTED_AND_UNTOLD = [
+    Committing(event)
+    for event in (
+        *("stock_reserved", "payment_open", "payment_captured", "order_paid", "parcel_named"),
+        *("order_fulfilled", "stock_committed", "order_completed", "confirmation_mailed"),
+    )
+]
+
+UNDONE_AND_UNTOLD = [
+    Committing(event)
+    for event in (
+        *("charging_closed", "payment_refunded", "stock_released"),
+        *("order_refunded", "closing_mailed"),
+    )
 ]
 
 UNDOING: list[tuple[Moment, str]] = [
@@ -46,30 +62,16 @@ UNDOING: list[tuple[Moment, str]] = [
 ]
 
 
-async def test_killed_while_a_neighbour_is_asked_and_the_request_arrives_later(
+async def test_killed_while_a_neighbour_is_asked(
     stage: Stage, worker: WorkerProcess, trials: Trials
 ) -> None:
-    for moment in BEFORE_IT_IS_DONE:
+    for moment in [*BEFORE_IT_IS_DONE, *DONE_AND_UNTOLD]:
         await trials.start_and_hold(moment)
     await trials.reached()
 
     await worker.kill()
     await stage.start_worker()
     await trials.let_go()
-
-    assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
-
-
-async def test_killed_when_a_neighbour_has_done_it_and_nobody_was_told(
-    stage: Stage, worker: WorkerProcess, trials: Trials
-) -> None:
-    for moment in DONE_AND_UNTOLD:
-        await trials.start_and_hold(moment)
-    await trials.reached()
-
-    await worker.kill()
-    await trials.let_go()
-    await stage.start_worker()
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
 
@@ -77,8 +79,8 @@ async def test_killed_when_a_neighbour_has_done_it_and_nobody_was_told(
 async def test_killed_before_the_database_commits(
     stage: Stage, worker: WorkerProcess, trials: Trials
 ) -> None:
-    for moment, sku in WRITTEN_BUT_NOT_COMMITTED:
-        await trials.start_and_hold(moment, sku=sku)
+    for at, moment in enumerate(WRITTEN_BUT_NOT_COMMITTED):
+        await trials.start_and_hold(moment, sku=await trials.product(str(at)))
     await trials.reached()
 
     await worker.kill()
@@ -86,6 +88,57 @@ async def test_killed_before_the_database_commits(
     await stage.start_worker()
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
+
+
+async def test_killed_when_the_database_has_done_it_and_nobody_was_told(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    for at, moment in enumerate(COMMITTED_AND_UNTOLD):
+        await trials.start_and_hold(moment, sku=await trials.product(str(at)))
+    await trials.reached()
+
+    await worker.kill()
+    await trials.let_go()
+    await stage.start_worker()
+
+    assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
+
+
+async def test_killed_when_an_undo_is_done_and_nobody_was_told(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    for at, moment in enumerate(UNDONE_AND_UNTOLD):
+        order_id = await trials.place(sku=await trials.product(str(at)))
+        await stage.dials.turn(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
+        await trials.hold_at(moment, order_id)
+    await trials.reached()
+
+    await worker.kill()
+    await trials.let_go()
+    await stage.start_worker()
+
+    for outcome in await trials.outcomes():
+        assert outcome.status is Status.REFUNDED
+        assert outcome.stop
+        assert outcome.stop.reason is Reason.CANNOT_FULFILL
+
+
+async def test_killed_when_an_order_that_is_out_of_stock_has_ended(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    """All of it happens within one task of the workflow, which the next worker begins anew."""
+    for event in ("stock_released", "order_rejected", "closing_mailed"):
+        await trials.start_and_hold(Committing(event), sku="CALENDAR")
+    await trials.reached()
+
+    await worker.kill()
+    await trials.let_go()
+    await stage.start_worker()
+
+    for outcome in await trials.outcomes():
+        assert outcome.status is Status.REJECTED
+        assert outcome.stop
+        assert outcome.stop.reason is Reason.OUT_OF_STOCK
 
 
 async def test_killed_while_undoing(stage: Stage, worker: WorkerProcess, trials: Trials) -> None:
@@ -109,7 +162,11 @@ async def test_killed_while_undoing(stage: Stage, worker: WorkerProcess, trials:
 async def test_a_worker_that_is_there_already_takes_over(
     stage: Stage, worker: WorkerProcess, trials: Trials
 ) -> None:
-    moments = [Asking(CONFIRM, "delay_after"), Asking(SHIP, "delay"), Writing("order_paid")]
+    moments: list[Moment] = [
+        Asking(CONFIRM, "delay_after"),
+        Asking(SHIP, "delay"),
+        Writing("order_paid"),
+    ]
     for moment in moments:
         await trials.start_and_hold(moment)
     await trials.reached()
@@ -122,9 +179,7 @@ async def test_a_worker_that_is_there_already_takes_over(
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
 
 
-async def test_killed_again_and_again(
-    stage: Stage, worker: WorkerProcess, trials: Trials
-) -> None:
+async def test_killed_again_and_again(stage: Stage, worker: WorkerProcess, trials: Trials) -> None:
     order_id = await trials.place()
     for endpoint in (CONFIRM, SHIP):
         held = await Asking(endpoint, "delay_after").hold(stage, order_id)

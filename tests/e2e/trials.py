@@ -9,6 +9,8 @@ from itertools import count
 from demo.invariants import faults_of
 from demo.stage import Stage
 from orders.messages import Outcome
+from orders.money import Money
+from store.seed import Product
 from tests.e2e.moments import Hold, Moment
 
 
@@ -30,6 +32,12 @@ class Trials:
         await self.stage.place(order_id, sku=sku, quantity=quantity, card=card)
         self.order_ids.append(order_id)
         return order_id
+
+    async def product(self, name: str, on_hand: int = 10) -> str:
+        """A new product, for orders that are not to wait for each other; its sku."""
+        sku = f"{self.name}-{name}".upper()
+        await self.stage.add_product(Product(sku, sku, Money(9_00, "EUR"), on_hand))
+        return sku
 
     async def start(
         self, *, sku: str = "MUG", quantity: int = 1, card: str = "pm_card_visa"

@@ -313,6 +313,8 @@ class InMemoryOrderBook(Scripted):
         if known is status:
             return
         if status not in FOLLOWS[known]:
+            if any(line.event == f"order_{status}" for line in row.history):
+                return
             raise IllegalStatusError(f"order {order_id} is {known}: it cannot become {status}")
         reason = str(stop.reason) if stop else row.order.reason
         row.order = replace(row.order, status=status, reason=reason)

@@ -10,7 +10,9 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PACKAGES: Final = frozenset({"orders", "activities", "workflows", "providers", "store", "sandbox"})
+PACKAGES: Final = frozenset(
+    {"orders", "activities", "workflows", "providers", "store", "sandbox", "demo"}
+)
 MODULES: Final = frozenset(path.stem for path in ROOT.glob("*.py"))
 
 #: Processes put the parts together: only they read settings and know the store and providers.

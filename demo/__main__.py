@@ -1,0 +1,138 @@
+"""`python -m demo`: the story, then the books. Stays up until Ctrl-C when a person is watching.
+
+Exit codes: 0 every promise holds, 1 one does not or the story stopped, 130 interrupted before that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from connection import UnreachableError, leave
+from demo.report import show_addresses, show_books, show_findings
+from demo.stage import Stage, open_stage
+from demo.story import Story, StoryError
+from orders.ids import workflow_id
+from orders.ports import ProviderError
+from sandbox import SandboxError
+from sandbox.ports import PortBusyError, require_free
+from sandbox.stack import Sandbox
+
+BROKEN: Final = 1
+INTERRUPTED: Final = 130
+
+_STATE: Final = Path(os.environ.get("DEMO_STATE", ".sandbox/demo"))
+#: As `make sandbox`: Temporal, its Web UI, the stand-in.
+_USUAL_PORTS: Final = (7233, 8233, 8300)
+_LAST_LINES: Final = 15
+
+
+async def perform(console: Console, *, stays: bool) -> int:
+    """Tell the story on a fresh sandbox; the exit code. ``stays`` up afterwards if asked to."""
+    began = time.monotonic()
+    console.print("[bold]Durable Orders[/]: starting Temporal, PostgreSQL and the stand-ins …")
+    temporal, ui, world = map(_usual_or_free, _USUAL_PORTS)
+    sandbox = Sandbox(_STATE, temporal, ui, world)
+    await sandbox.wipe()
+    async with sandbox, open_stage(sandbox) as stage:
+        console.print(f"[dim]({time.monotonic() - began:.1f} s)[/] Watch along: {sandbox.ui_url}")
+        try:
+            holds = await _tell(stage, console)
+        except (StoryError, ProviderError, UnreachableError, SandboxError) as error:
+            console.print(f"\n[bold red]The demo stopped.[/] {escape(str(error))}")
+            holds = False
+        else:
+            console.print(f"\n{_verdict(holds=holds)} [dim]({time.monotonic() - began:.0f} s)")
+        if not holds:
+            _show_logs(stage, console)
+        if stays and holds:
+            console.print("Everything stays up for you to look around. Ctrl-C stops it.")
+            # Ctrl-C is how a demo that went well ends.
+            with suppress(asyncio.CancelledError):
+                await sandbox.ended()
+    return 0 if holds else BROKEN
+
+
+async def _tell(stage: Stage, console: Console) -> bool:
+    story = Story(stage, console)
+    await story.tell()
+    accounts = [await stage.account(order_id) for order_id in story.order_ids]
+    findings = await stage.examine(story.order_ids)
+    console.print()
+    show_books(accounts, console)
+    show_findings(findings, console)
+    runs = {
+        id_: (await stage.temporal.get_workflow_handle(id_).describe()).run_id
+        for id_ in map(workflow_id, story.order_ids)
+    }
+    show_addresses(runs, stage, console)
+    return all(finding.holds for finding in findings)
+
+
+def _verdict(*, holds: bool) -> str:
+    return (
+        "[bold green]Every promise holds.[/]" if holds else "[bold red]Not every promise holds.[/]"
+    )
+
+
+def _show_logs(stage: Stage, console: Console) -> None:
+    for worker in stage.workers:
+        console.print(f"\nThe last lines of {worker.log_file}:")
+        for line in worker.log.splitlines()[-_LAST_LINES:]:
+            console.print(f"  {escape(line)}")
+
+
+def _usual_or_free(port: int) -> int:
+    try:
+        require_free(port, part="the demo", setting="")
+    except PortBusyError:
+        return 0
+    return port
+
+
+async def _unless_interrupted(work: Coroutine[Any, Any, int], console: Console) -> int:
+    """The result of the work, or ``INTERRUPTED`` after it was cancelled and has cleaned up."""
+    working = asyncio.ensure_future(work)
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            with suppress(OSError):  # the terminal may be gone
+                console.print("\nStopping …")
+            working.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt)
+    try:
+        return await working
+    except asyncio.CancelledError:
+        return INTERRUPTED
+
+
+def main() -> None:
+    """Run the demo, and end the process with its exit code."""
+    is_watched = sys.stdout.isatty() and os.environ.get("CI", "").lower() not in {"1", "true"}
+    # A file or a pipe has no width: addresses are not to be folded there.
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+    try:
+        code = asyncio.run(_unless_interrupted(perform(console, stays=is_watched), console))
+    except SandboxError as error:
+        console.print(f"[red]{escape(str(error))}")
+        code = BROKEN
+    leave(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What came of it: the books, the promises, and where to look further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from demo.invariants import Account, Finding
+from demo.stage import Stage
+from orders.money import Money
+
+
+def show_books(accounts: Iterable[Account], console: Console) -> None:
+    """A line per order: what Stripe, the warehouse and the mail service have in their books."""
+    table = Table(title="The books of Stripe, the warehouse and the mailer", title_justify="left")
+    for heading in ("order", "total", "ended as", "taken", "given back", "parcels", "mails"):
+        table.add_column(heading)
+    for account in accounts:
+        order, page = account.view.order, account.page
+        table.add_row(
+            order.id,
+            str(order.total),
+            order.status,
+            *(str(Money(each, order.total.currency)) for each in (page.captured, page.refunded)),
+            str(len(page.parcels)),
+            ", ".join(f"{mail.kind}" for mail in page.mails),
+        )
+    console.print(table)
+
+
+def show_findings(findings: Iterable[Finding], console: Console) -> None:
+    """A line per promise, ✓ or ✗, and each fault below it."""
+    console.print("\n[bold]The promises")
+    for finding in findings:
+        mark = "[green]✓" if finding.holds else "[bold red]✗"
+        console.print(f"  {mark}[/] {finding.promise}")
+        for fault in finding.faults:
+            console.print(f"      [red]{escape(fault)}")
+
+
+def show_addresses(runs: dict[str, str], stage: Stage, console: Console) -> None:
+    """Where a person can look: ``runs`` is the run id of each workflow id."""
+    console.print("\n[bold]Look for yourself")
+    console.print(f"  Inbox       {stage.sandbox.world_url}/inbox")
+    console.print(f"  Books       {stage.sandbox.world_url}/books")
+    console.print(f"  Worker logs {stage.sandbox.state / 'workers'}")
+    ui = f"{stage.sandbox.ui_url}/namespaces/{stage.sandbox.environment['TEMPORAL_NAMESPACE']}"
+    console.print(f"  Workflows   {ui}/workflows")
+    for workflow_id, run_id in runs.items():
+        console.print(f"  {workflow_id:<11} {ui}/workflows/{workflow_id}/{run_id}/history")

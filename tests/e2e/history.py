@@ -1,0 +1,33 @@
+"""What Temporal wrote down about the tries of an activity."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from demo.stage import Stage
+from orders.ids import workflow_id
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An activity that was answered at try ``attempt``, begun ``waited`` after it was wanted."""
+
+    attempt: int
+    waited: timedelta
+
+
+async def tried(stage: Stage, order_id: str, activity: str) -> Tried:
+    """How often, and how long, the order's last activity of this name was tried."""
+    history = await stage.temporal.get_workflow_handle(workflow_id(order_id)).fetch_history()
+    wanted = {
+        event.event_id: event.event_time.ToDatetime()
+        for event in history.events
+        if event.activity_task_scheduled_event_attributes.activity_type.name == activity
+    }
+    found: Tried | None = None
+    for event in history.events:
+        started = event.activity_task_started_event_attributes
+        if started.scheduled_event_id in wanted:
+            waited = event.event_time.ToDatetime() - wanted[started.scheduled_event_id]
+            found = Tried(started.attempt, waited)
+    assert found, f"{activity} was never tried for order {order_id}"
+    return found

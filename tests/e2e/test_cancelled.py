@@ -1,0 +1,66 @@
+"""Being asked to stop while nobody works: the next worker finds it and undoes everything."""
+
+import asyncio
+from datetime import timedelta
+
+from demo.stage import Stage
+from demo.worker_process import WorkerProcess
+from orders.ids import workflow_id
+from orders.lifecycle import Reason, Status
+from orders.messages import Cancelled
+from tests.e2e.moments import Asking, Moment
+from tests.e2e.trials import Trials
+
+SHIP = "warehouse.fulfillments.create"
+
+
+async def test_cancelled_between_two_workers(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    """By signal, by Update and by Temporal's own cancellation; the card was charged before."""
+    moments: list[Moment] = [Asking(SHIP, "delay"), Asking(SHIP, "delay_after")]
+    for moment in moments * 3:
+        await trials.start_and_hold(moment)
+    await trials.reached()
+    await worker.kill()
+
+    by_signal, by_update, from_outside = (trials.order_ids[at : at + 2] for at in (0, 2, 4))
+    for order_id in by_signal:
+        await stage.orders.request_cancel(order_id)
+    patience = timedelta(seconds=40)
+    answers = asyncio.gather(
+        *(stage.orders.cancel(order_id, wait=patience) for order_id in by_update)
+    )
+    for order_id in from_outside:
+        await stage.temporal.get_workflow_handle(workflow_id(order_id)).cancel()
+    await stage.start_worker()
+    told = await answers
+    outcomes = [await trials.outcome(order_id) for order_id in trials.order_ids]
+    # Only now the requests of the dead worker come through: the warehouse has to refuse them.
+    await trials.let_go()
+    await trials.outcomes()
+
+    for outcome in outcomes:
+        assert outcome.status is Status.REFUNDED
+        assert outcome.stop
+        assert outcome.stop.reason is Reason.CANCELLED
+    assert told == [Cancelled(Status.REFUNDED, outcomes[2].taken)] * 2
+
+
+async def test_cancelled_between_two_workers_before_anything_was_taken(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    confirm = "stripe.payment_intents.confirm"
+    order_id = await trials.start_and_hold(Asking(confirm, "delay"))
+    await trials.reached()
+    await worker.kill()
+    await stage.orders.request_cancel(order_id)
+    await stage.start_worker()
+
+    outcome = await trials.outcome(order_id)
+    # The intent is cancelled by now: the late confirmation takes nothing.
+    await trials.let_go()
+    await trials.outcomes()
+
+    assert outcome.status is Status.CANCELLED
+    assert not outcome.taken

@@ -1,0 +1,55 @@
+"""`python -m demo`, as a newcomer runs it."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+async def begin(state: Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "demo"),
+        cwd=CHECKOUT,
+        env={**os.environ, "DEMO_STATE": str(state)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+async def test_the_demo_keeps_the_promises_and_ends_by_itself(tmp_path: Path) -> None:
+    demo = await begin(tmp_path / "demo")
+    async with asyncio.timeout(120):
+        output = (await demo.communicate())[0].decode()
+
+    assert demo.returncode == 0, output
+    assert re.search(r"kill -9 \d+: Stripe has taken 29.00 EUR", output)
+    assert "The books of order 1002: 1 charge, 1 parcel, 1 mail" in output
+    assert "The customer is told: refunded, 54.00 EUR is given back" in output
+    assert "Order 1004 is rejected" in output
+    assert output.count("✓") == 6
+    assert "✗" not in output
+    assert "/workflows/order-1002/" in output
+    assert "Traceback" not in output
+
+
+async def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    demo = await begin(tmp_path / "demo")
+    assert demo.stdout
+    seen: list[psutil.Process] = []
+    async with asyncio.timeout(120):
+        while b"A worker starts" not in await demo.stdout.readline():
+            pass
+        seen = psutil.Process(demo.pid).children(recursive=True)
+        demo.send_signal(signal.SIGINT)
+        rest = (await demo.communicate())[0].decode()
+
+    assert demo.returncode == 130, rest
+    assert "Traceback" not in rest
+    assert len(seen) >= 3
+    assert not [each for each in seen if each.is_running()]

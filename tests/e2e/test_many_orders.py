@@ -1,0 +1,71 @@
+"""Many orders, two workers, one of them killed."""
+
+import asyncio
+from collections import Counter
+
+from demo.stage import Stage
+from demo.worker_process import WorkerProcess
+from orders.lifecycle import Reason, Status
+from orders.money import Money
+from store.seed import Product
+from tests.e2e.trials import Trials
+from tests.eventually import eventually
+
+LEFT = 12
+
+
+async def test_fifty_orders_and_a_murder(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    """A product with fewer pieces than are wanted is sold out exactly."""
+    scarce = f"SCARCE-{trials.name}"
+    await stage.add_product(Product(scarce, "Few of them", Money(9_00, "EUR"), LEFT))
+    second = await stage.start_worker()
+    await second.ready()
+    for _ in range(25):
+        await trials.place(sku=scarce)
+    for _ in range(25):
+        await trials.place(sku="STICKER", quantity=3)
+    slow = await stage.dials.turn("stripe.payment_intents.confirm", "delay", seconds=0.3)
+
+    starts = asyncio.gather(*map(stage.orders.start, trials.order_ids))
+    await stage.dials.wait_hit(slow, times=8, timeout=40)
+    await worker.kill()
+    await starts
+    outcomes = await trials.outcomes()
+
+    assert Counter(outcome.status for outcome in outcomes[:25]) == {
+        Status.COMPLETED: LEFT,
+        Status.REJECTED: 25 - LEFT,
+    }
+    assert {outcome.stop and outcome.stop.reason for outcome in outcomes[:25]} == {
+        None,
+        Reason.OUT_OF_STOCK,
+    }
+    assert {outcome.status for outcome in outcomes[25:]} == {Status.COMPLETED}
+
+
+async def test_two_checkouts_of_one_order_are_one_run(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    order_id = await trials.place()
+
+    runs = await asyncio.gather(*(stage.orders.start(order_id) for _ in range(5)))
+    await trials.outcomes()
+    runs.append(await stage.orders.start(order_id))
+
+    assert len({run.run_id for run in runs}) == 1
+    assert [run.already_started for run in runs].count(False) == 1
+
+
+async def test_the_web_ui_and_the_list_show_where_an_order_stands(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    order_id = await trials.start()
+    await trials.outcomes()
+
+    async def listed() -> bool:
+        rows = stage.orders.list(Status.COMPLETED, limit=500)
+        return order_id in [row.order_id async for row in rows]
+
+    await eventually(listed)

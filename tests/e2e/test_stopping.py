@@ -1,0 +1,109 @@
+"""A worker that is asked to stop, one that comes too early, and one that is set up wrongly."""
+
+import asyncio
+import signal
+
+import pytest
+
+from demo.stage import Stage
+from demo.worker_process import WorkerProcess
+from orders.lifecycle import Status
+from tests.e2e.history import tried
+from tests.e2e.moments import Asking
+from tests.e2e.trials import Trials
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_what_is_in_flight_is_finished_and_another_worker_goes_on(
+    stage: Stage, worker: WorkerProcess, trials: Trials, number: signal.Signals
+) -> None:
+    order_id = await trials.start_and_hold(Asking("stripe.payment_intents.confirm", "delay_after"))
+    await trials.reached()
+
+    await worker.signal(number)
+    await worker.says("stopping: letting activities in flight finish")
+    await trials.let_go()
+    exit_code = await worker.ends()
+    await stage.start_worker()
+    (outcome,) = await trials.outcomes()
+
+    assert (exit_code, "Traceback" in worker.log) == (0, False), worker.log
+    assert outcome.status is Status.COMPLETED
+    assert (await tried(stage, order_id, "charge_card")).attempt == 1
+
+
+async def test_a_worker_waits_for_temporal_and_says_so(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    await worker.kill()
+    await stage.sandbox.temporal.stop()
+    early = await stage.start_worker()
+    try:
+        await early.says("is not there yet, trying again")
+    finally:
+        await stage.sandbox.temporal.start()
+    await early.ready()
+
+    await trials.start()
+    (outcome,) = await trials.outcomes()
+
+    assert outcome.status is Status.COMPLETED
+    assert "Traceback" not in early.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_worker_that_waits_for_temporal_can_be_stopped(
+    stage: Stage, number: signal.Signals
+) -> None:
+    waiting = await stage.start_worker(TEMPORAL_ADDRESS="127.0.0.1:1")
+    await waiting.says("is not there yet")
+
+    await waiting.signal(number)
+
+    assert (await waiting.ends(), "Traceback" in waiting.log) == (0, False), waiting.log
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentences"),
+    [
+        (
+            {"STRIPE_API_KEY": " ", "DATABASE_URL": "mysql://x", "FULFILLMENT_URL": "warehouse"},
+            [
+                "DATABASE_URL must be postgresql://user:password@host:5432/database.",
+                "STRIPE_API_KEY must not be empty.",
+                "FULFILLMENT_URL must be an http:// or https:// address.",
+            ],
+        ),
+        (
+            {"STRIPE_API_KEY": "sk_live_1", "STRIPE_API_BASE": "http://127.0.0.1:1"},
+            [
+                "STRIPE_API_KEY is a live key but STRIPE_API_BASE is http://127.0.0.1:1: a live "
+                "key is only ever sent to Stripe. Use a test key, or unset STRIPE_API_BASE."
+            ],
+        ),
+    ],
+)
+async def test_wrong_settings_are_a_sentence_each(
+    stage: Stage, settings: dict[str, str], sentences: list[str]
+) -> None:
+    wrong = await stage.start_worker(**settings)
+
+    assert await wrong.ends() == 1
+    assert wrong.log.splitlines() == sentences
+
+
+async def test_settings_that_are_missing_are_named(stage: Stage) -> None:
+    bare = WorkerProcess(stage.sandbox.state / "workers" / "bare", {})
+    needed = [name for name in stage.sandbox.environment if not name.startswith("TEMPORAL")]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in needed:
+            patch.delenv(name, raising=False)
+        await bare.start()
+
+    try:
+        assert await bare.ends() == 1
+        named = {line.split(" is not set")[0] for line in bare.log.splitlines()}
+        # Those of the two services' own addresses have a default.
+        assert named == set(needed) - {"STRIPE_API_BASE", "RESEND_API_URL"}
+    finally:
+        await asyncio.shield(bare.stop())

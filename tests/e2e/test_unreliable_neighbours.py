@@ -1,0 +1,76 @@
+"""Answers that are lost, refused for now, or errors: the effect is there once."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from demo.stage import Stage
+from demo.worker_process import WorkerProcess
+from orders.lifecycle import Reason, Status
+from sandbox.dials import Mode
+from tests.e2e.history import tried
+from tests.e2e.trials import Trials
+
+CREATE, CONFIRM = "stripe.payment_intents.create", "stripe.payment_intents.confirm"
+READ, VOID = "stripe.payment_intents.retrieve", "stripe.payment_intents.cancel"
+SHIP, RECALL = "warehouse.fulfillments.create", "warehouse.fulfillments.cancel"
+REFUND, REFUNDS = "stripe.refunds.create", "stripe.refunds.list"
+MAIL = "resend.emails.send"
+
+
+@pytest.mark.parametrize("mode", ["hang_up", "hang_up_after", "error", "error_after"])
+async def test_one_bad_answer_of_any_endpoint_changes_nothing(
+    stage: Stage, worker: WorkerProcess, trials: Trials, mode: Mode
+) -> None:
+    # Stripe keeps an error_after of `create` as the answer: no retry with the key can succeed.
+    forward = [CREATE, CONFIRM, SHIP, MAIL] if mode != "error_after" else [CONFIRM, MAIL]
+    backward = [RECALL, READ, REFUNDS, REFUND, MAIL] if mode != "error_after" else [READ, MAIL]
+    for endpoint in forward:
+        order_id = await trials.place()
+        await stage.dials.turn(endpoint, mode, order_id=order_id, times=1)
+    for endpoint in backward:
+        order_id = await trials.place()
+        await stage.dials.turn(SHIP, "refuse", order_id=order_id)
+        await stage.dials.turn(endpoint, mode, order_id=order_id, times=1)
+    declined = await trials.place(card="pm_card_visa_chargeDeclined")
+    await stage.dials.turn(VOID, mode, order_id=declined, times=1)
+    await asyncio.gather(*map(stage.orders.start, trials.order_ids))
+
+    statuses = [outcome.status for outcome in await trials.outcomes()]
+
+    assert statuses == [
+        *[Status.COMPLETED] * len(forward),
+        *[Status.REFUNDED] * len(backward),
+        Status.REJECTED,
+    ]
+
+
+async def test_waits_for_as_long_as_it_is_asked_to(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    steps = {CONFIRM: "charge_card", SHIP: "fulfill_order", MAIL: "send_confirmation_email"}
+    orders = {}
+    for endpoint, step in steps.items():
+        orders[step] = await trials.place()
+        # Longer than the pause of a second that a failure without such a word is followed by.
+        await stage.dials.turn(endpoint, "rate_limit", order_id=orders[step], times=1, seconds=3)
+    await asyncio.gather(*map(stage.orders.start, trials.order_ids))
+
+    assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
+    for step, order_id in orders.items():
+        assert (await tried(stage, order_id, step)).waited >= timedelta(seconds=3)
+
+
+async def test_three_errors_of_stripe_end_the_order_and_nothing_is_taken(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    for endpoint, mode in ((CREATE, "error_saved"), (CREATE, "error_after"), (CONFIRM, "error")):
+        order_id = await trials.place()
+        await stage.dials.turn(endpoint, mode, order_id=order_id, times=3)  # type: ignore[arg-type]
+    await asyncio.gather(*map(stage.orders.start, trials.order_ids))
+
+    for outcome in await trials.outcomes():
+        assert outcome.status is Status.REJECTED
+        assert outcome.stop
+        assert outcome.stop.reason is Reason.NO_ANSWER

@@ -1,0 +1,177 @@
+"""What the documentation names is there: files, headings, commands, settings, tests, statuses."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from orders.lifecycle import FOLLOWS, Status
+from settings import WorkerSettings
+from workflows.visibility import SEARCH_ATTRIBUTES
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DECISIONS: Final = sorted(
+    set(ROOT.glob("docs/decisions/*.md")) - {ROOT / "docs/decisions/README.md"}
+)
+
+#: Read by Temporal's own configuration, as https://docs.temporal.io says, not by `settings.py`.
+OF_TEMPORAL: Final = re.compile(r"TEMPORAL_(ADDRESS|NAMESPACE|API_KEY|PROFILE|TLS\w*)")
+#: Capitals in the prose that look like a setting and are a word of Temporal's.
+OTHER_CAPITALS: Final = frozenset({"ALLOW_DUPLICATE_FAILED_ONLY"})
+
+_LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_FENCED: Final = re.compile(r"^```.*?^```", re.M | re.S)
+_NAMED_TEST: Final = re.compile(r"\btest_\w+\b(?!\.py)")
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return _FENCED.sub("", page.read_text())
+
+
+def text_of(pages: list[Path]) -> str:
+    return "\n".join(page.read_text() for page in pages)
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def ids(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+@functools.cache
+def sources() -> list[Path]:
+    """Every Python file of ours, without what is hidden."""
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."]
+    inner = [path for folder in folders for path in folder.rglob("*.py")]
+    return sorted([*ROOT.glob("*.py"), *inner])
+
+
+@functools.cache
+def constants() -> set[str]:
+    """Every name in capitals with an underscore, anywhere in our code."""
+    return set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", text_of(sources())))
+
+
+def modules() -> set[str]:
+    """Every Python file, by its path and by its name."""
+    return {str(path.relative_to(ROOT)) for path in sources()} | {path.name for path in sources()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in _LINK.findall(prose(page)):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_every_test_named_is_where_the_page_says(page: Path) -> None:
+    text = prose(page)
+    linked = set(re.findall(r"\[`(test_\w+)`\]\(([^)]+\.py)\)", text))
+    for name, target in linked:
+        assert re.search(rf"def {name}\(", (page.parent / target).read_text()), name
+    tests = "\n".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
+    for name in set(_NAMED_TEST.findall(text)) - {name for name, _ in linked}:
+        assert re.search(rf"def {name}\(", tests), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_every_python_file_named_exists(page: Path) -> None:
+    named = re.findall(r"(?<![\w/.-])((?:[\w-]+/)*\w+\.py)\b", page.read_text())
+    assert set(named) <= modules()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_every_target_of_make_exists(page: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    named = re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.M)
+    assert set(named) <= set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_every_command_of_ours_exists(page: Path) -> None:
+    text = page.read_text()
+    known = re.findall(r'@app\.command\("?(\w+)?', (ROOT / "cli.py").read_text())
+    known += re.findall(r"^def (\w+)\(", (ROOT / "cli.py").read_text(), re.M)
+    assert set(re.findall(r"client\.py ([a-z]+)\b", text)) <= set(known)
+    parts = re.findall(r"^def (\w+)\(", (ROOT / "store/__main__.py").read_text(), re.M)
+    assert set(re.findall(r"-m store ([a-z]+)\b", text)) <= set(parts)
+
+
+def test_the_diagram_is_the_table_of_what_may_follow_which() -> None:
+    [diagram] = re.findall(
+        r"^```mermaid\nstateDiagram-v2\n(.*?)^```", text_of([ROOT / "README.md"]), re.M | re.S
+    )
+    edges = set(re.findall(r"^\s*(\S+) --> (\w+|\[\*\])", diagram, re.M))
+    assert edges == {
+        ("[*]", Status.PLACED),
+        *((before, after) for before, all_after in FOLLOWS.items() for after in all_after),
+        *((status, "[*]") for status in FOLLOWS if status.is_end),
+    }
+
+
+def test_the_settings_are_those_that_exist() -> None:
+    settings = {name.upper() for name in WorkerSettings.model_fields}
+    for_containers = set(re.findall(r"\$\{(\w+)", text_of([ROOT / "docker-compose.yml"])))
+    example = set(re.findall(r"^(?:# )?([A-Z_]+)=", text_of([ROOT / ".env.example"]), re.M))
+    unknown = example - settings - for_containers
+    assert {name for name in unknown if not OF_TEMPORAL.fullmatch(name)} == set()
+
+    needed = {
+        name.upper() for name, field in WorkerSettings.model_fields.items() if field.is_required()
+    }
+    assert needed <= example
+
+    table = text_of([ROOT / "docs/operations.md"]).partition("## Settings")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`([A-Z][A-Z_]+)`", table))
+    assert settings <= told
+    assert {name for name in told - settings if not OF_TEMPORAL.fullmatch(name)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_every_setting_and_constant_named_exists(page: Path) -> None:
+    named = set(re.findall(r"`([A-Z]+_[A-Z_]+)(?:[=…]\S*)?`", prose(page))) - OTHER_CAPITALS
+    known = constants() | {name.upper() for name in WorkerSettings.model_fields}
+    assert {name for name in named - known if not OF_TEMPORAL.match(name)} == set()
+
+
+def test_the_search_attributes_to_register_are_those_in_use() -> None:
+    text = text_of([ROOT / "docs/operations.md"])
+    kinds = {"KEYWORD": "Keyword", "INT": "Int", "BOOL": "Bool"}
+    registered = dict(re.findall(r"--name (\w+) --type (\w+)", text))
+    assert registered == {key.name: kinds[key.indexed_value_type.name] for key in SEARCH_ATTRIBUTES}
+
+
+def test_every_decision_is_in_the_index_under_its_title() -> None:
+    index = {
+        target: title
+        for title, target in re.findall(
+            r"\[([^\]]+)\]\(([\w-]+\.md)\)", text_of([ROOT / "docs/decisions/README.md"])
+        )
+    }
+    titles = {page.name: page.read_text().partition("\n")[0] for page in DECISIONS}
+    assert {f"# {title}" for title in index.values()} == set(titles.values())
+    assert set(index) == set(titles)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_lines_fit_and_no_path_of_somebodys_machine_is_shown(page: Path) -> None:
+    text = page.read_text()
+    assert not re.search(r"(?<![\w.])/(?:work|tmp|root|home)/", text)
+    for line in prose(page).splitlines():
+        if not line.startswith("|") and "](" not in line:
+            assert len(line) <= 100, line

@@ -1,0 +1,119 @@
+"""The promises of ``demo.invariants``: books that are doctored are found out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from demo.invariants import Account, Stock, examine, faults_of
+from orders.lifecycle import Status
+from orders.messages import Outcome
+from orders.money import Money
+from orders.order import Line, Order, Recipient
+from orders.views import OrderView, ParcelView, PaymentView
+from sandbox.books import Charge, Fulfillment, Mail, Page, Parcel, Payment
+
+TOTAL = Money(29_00, "EUR")
+NOTHING = Money(0, "EUR")
+ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
+
+
+def completed() -> Account:
+    """An order of two mugs, as it should be."""
+    lines = (Line("MUG", "Mug", 2, Money(14_50, "EUR")),)
+    order = Order("1", "customer-1", ADA, lines, TOTAL, "pm_card_visa", Status.COMPLETED)
+    return Account(
+        view=OrderView(
+            order,
+            datetime(2026, 1, 1, tzinfo=UTC),
+            stock="committed",
+            payments=(PaymentView("pi_1", 1, "captured", TOTAL, TOTAL, NOTHING),),
+            parcels=(ParcelView("par_1", "accepted"),),
+        ),
+        page=Page(
+            "1",
+            captured=29_00,
+            refunded=0,
+            payments=(payment(),),
+            refunds=(),
+            fulfillments=(fulfillment(),),
+            mails=(mail(),),
+        ),
+        outcome=Outcome("1", Status.COMPLETED, TOTAL, NOTHING, ("par_1",)),
+        shown="completed",
+    )
+
+
+def payment(number: int = 1) -> Payment:
+    charges = (Charge(f"ch_{number}", "succeeded", 29_00, 29_00, None),)
+    return Payment(f"pi_{number}", "succeeded", 29_00, "eur", None, 0, 29_00, 0, charges)
+
+
+def fulfillment(number: int = 1, quantity: int = 2) -> Fulfillment:
+    parcel = Parcel(f"par_{number}", "accepted", (("MUG", quantity),))
+    return Fulfillment(f"ful_{number}", "accepted", (parcel,))
+
+
+def mail(kind: str = "confirmation") -> Mail:
+    return Mail("m", f"order-1:mail:{kind}", kind, ("ada@example.com",), "Thank you")
+
+
+def with_page(**changes: object) -> Callable[[Account], Account]:
+    return lambda account: replace(account, page=replace(account.page, **changes))  # type: ignore[arg-type]
+
+
+def with_order(**changes: object) -> Callable[[Account], Account]:
+    def doctor(account: Account) -> Account:
+        order = replace(account.view.order, **changes)  # type: ignore[arg-type]
+        return replace(account, view=replace(account.view, order=order))
+
+    return doctor
+
+
+DOCTORED: list[tuple[Callable[[Account], Account], str]] = [
+    (with_page(payments=(payment(), payment(2)), captured=58_00), "charged 2 times"),
+    (with_page(payments=(payment(), payment(2)), captured=58_00), "Stripe kept 5800, not 2900"),
+    (with_page(refunded=29_00), "Stripe kept 0, not 2900"),
+    (with_page(payments=(replace(payment(), capturable=5),)), "5 is still held"),
+    (with_page(fulfillments=()), "completed, with 0 fulfilments"),
+    (with_page(fulfillments=(fulfillment(), fulfillment(2))), "completed, with 2 fulfilments"),
+    (with_page(fulfillments=(fulfillment(quantity=3),)), "not what was ordered"),
+    (with_page(fulfillments=(fulfillment(7),)), "the database names other parcels"),
+    (with_page(mails=()), "its mails are {}"),
+    (with_page(mails=(mail(), mail())), "'order-1:mail:confirmation': 2"),
+    (with_page(mails=(mail(), mail("closing"))), "order-1:mail:closing"),
+    (with_order(status=Status.FULFILLED), "it has not ended, it is fulfilled"),
+    (with_order(status=Status.REFUNDED), "refunded in the database, completed in Temporal"),
+    (with_order(status=Status.REJECTED), "it is rejected, but 2900 was taken"),
+    (lambda account: replace(account, outcome=None), "its run has not ended"),
+    (lambda account: replace(account, shown="paid"), "the Web UI shows paid"),
+]
+
+
+def test_nothing_is_found_where_all_is_well() -> None:
+    assert faults_of(examine([completed()], [Stock("MUG", 10, 8, 1, sold=2, held=1)])) == []
+
+
+@pytest.mark.parametrize(("doctor", "fault"), DOCTORED)
+def test_what_was_doctored_is_said(doctor: Callable[[Account], Account], fault: str) -> None:
+    findings = examine([doctor(completed())], [])
+
+    assert fault in "\n".join(faults_of(findings))
+    assert not all(finding.holds for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("stock", "fault"),
+    [
+        (Stock("MUG", 10, on_hand=9, reserved=0, sold=2, held=0), "do not make the 10"),
+        (Stock("MUG", 10, on_hand=8, reserved=1, sold=2, held=0), "1 set aside, for orders of 0"),
+        (Stock("MUG", 1, on_hand=-1, reserved=0, sold=2, held=0), "oversold"),
+    ],
+)
+def test_stock_that_does_not_add_up_is_said(stock: Stock, fault: str) -> None:
+    assert fault in "\n".join(faults_of(examine([], [stock])))
+
+
+def test_what_the_database_finds_is_passed_on() -> None:
+    assert faults_of(examine([], [], ["MUG has 1 reserved"])) == ["MUG has 1 reserved"]
