@@ -1,4 +1,4 @@
-"""Refunds of paid orders: what may be given back, how much of it is left, and where one stands.
+"""Refunds of paid orders: what is asked for, where one stands, and what may follow.
 
 A refund sets its amount aside in our books *before* any money moves, so that two of them racing
 for the last euro never both get it. Whatever may still go out, or has gone out by hand, stays set
@@ -7,17 +7,12 @@ aside; only a refund that never began gives its amount free again.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Literal
 
-from orders.ids import InvalidRefundIdError, checked_refund_id
 from orders.lifecycle import Status
-from orders.money import Money, total
-from orders.order import Order
+from orders.money import Money
 from orders.ports import CardRefund, IllegalStatusError
 
 Quantities = tuple[tuple[str, int], ...]
@@ -172,104 +167,32 @@ class RefundEntry:
             )
         return replace(self, state=state, why=why)
 
+    def back_on_shelf(self) -> RefundEntry:
+        """The refund once its pieces are restocked; unchanged when there is nothing to restock.
 
-def left_of(charge: PaidCharge, earlier: Iterable[RefundEntry]) -> Money:
-    """What of the charge is neither given back nor set aside for that."""
-    set_aside = (e.amount for e in earlier if e.state not in FREED | BOOKED)
-    return charge.captured - charge.refunded - total(set_aside, charge.captured.currency)
-
-
-def left_to_return(order: Order, earlier: Iterable[RefundEntry]) -> dict[str, int]:
-    """How many pieces of each line no refund has taken back, by sku."""
-    left = Counter({line.sku: line.quantity for line in order.lines})
-    for entry in earlier:
-        if entry.state not in FREED:
-            left.subtract(dict(entry.lines))
-    return dict(left)
-
-
-def planned(
-    request: RefundRequest,
-    order: Order,
-    charge: PaidCharge | None,
-    earlier: Sequence[RefundEntry],
-) -> RefundEntry | RefundRefused:
-    """The refund that ``request`` becomes beside the order's ``earlier`` ones, or why it cannot."""
-    try:
-        checked_refund_id(request.refund_id)
-        if order.status not in REFUNDABLE or charge is None:
-            return RefundRefused(
-                f"order {order.id} is {order.status}: only what is paid and handed to the "
-                "warehouse can be refunded, cancel the order instead"
+        Raises ``IllegalStatusError`` unless the refund has begun: until then it may not come.
+        """
+        if self.restocked or not (self.request.restock and self.lines):
+            return self
+        if self.state in UNDECIDED | FREED:
+            raise IllegalStatusError(
+                f"refund {self.request.refund_id} is {self.state}: nothing comes back for it"
             )
-        lines = _returned(request, left_to_return(order, earlier))
-        amount = _amount(request, order, left_of(charge, earlier))
-    except (_RefusalError, InvalidRefundIdError) as refusal:
-        return RefundRefused(str(refusal))
-    return RefundEntry(request, amount, lines, charge.attempt, charge.payment_id)
+        return replace(self, restocked=True)
 
+    @property
+    def event(self) -> str:
+        """What the order's history calls the refund's state."""
+        return f"refund_{self.state}"
 
-class _RefusalError(Exception):
-    """The sentence of a ``RefundRefused``."""
-
-
-def _returned(request: RefundRequest, left: Mapping[str, int]) -> Quantities:
-    """The pieces that the refund takes back."""
-    if not request.lines:
-        if request.amount is None:
-            return tuple(sorted((sku, quantity) for sku, quantity in left.items() if quantity))
-        if request.restock:
-            raise _RefusalError("only pieces can be restocked: name the lines they belong to")
-        return ()
-    if len(dict(request.lines)) < len(request.lines):
-        raise _RefusalError("a line is there twice: add the quantities up")
-    for sku, quantity in request.lines:
-        if sku not in left:
-            raise _RefusalError(f"order {request.order_id} has no {sku}")
-        if not 1 <= quantity <= left[sku]:
-            raise _RefusalError(f"{quantity} of {sku} cannot be returned: {left[sku]} are left")
-    return tuple(sorted(request.lines))
-
-
-def _amount(request: RefundRequest, order: Order, left: Money) -> Money:
-    """What the refund gives back: more than nothing, and no more than is left."""
-    prices = {line.sku: line.unit_price for line in order.lines}
-    cost = total((prices[sku] * n for sku, n in request.lines), left.currency)
-    wanted = request.amount
-    if wanted is None:
-        wanted = cost if request.lines else left
-    if wanted.currency != left.currency:
-        raise _RefusalError(f"order {order.id} was paid in {left.currency}, not in {wanted}")
-    if wanted.amount <= 0:
-        raise _RefusalError(f"there is nothing to give back: {left} of order {order.id} is left")
-    if request.lines and not wanted <= cost:
-        raise _RefusalError(f"{wanted} is more than these lines cost, {cost}")
-    if not wanted <= left:
-        raise _RefusalError(f"{wanted} cannot be given back: {left} of order {order.id} is left")
-    return wanted
-
-
-# -- what the shop decides -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RefundTerms:
-    """What holds for one refund, kept in its run's history."""
-
-    needs_approval: bool = False
-    approval_timeout: timedelta = timedelta(days=3)
-
-
-@dataclass(frozen=True)
-class ShopRefundTerms:
-    """The shop's rules. ``approval_above``: currency to minor units; refunds of more wait for a
-    person, those in a currency that is not named do not.
-    """
-
-    approval_above: Mapping[str, int] = field(default_factory=dict)
-    approval_timeout: timedelta = timedelta(days=3)
-
-    def of(self, amount: Money) -> RefundTerms:
-        """The terms of a refund of ``amount``."""
-        limit = self.approval_above.get(amount.currency)
-        return RefundTerms(limit is not None and amount.amount > limit, self.approval_timeout)
+    def history_detail(self) -> dict[str, str]:
+        """What the order's history says beside it."""
+        detail = {
+            "refund_id": self.request.refund_id,
+            "amount": str(self.amount),
+            "attempt": str(self.attempt),
+            "card_refund_id": self.card_refund_id,
+            "reason": str(self.request.reason),
+            "why": self.why,
+        }
+        return {name: text for name, text in detail.items() if text}
