@@ -32,6 +32,8 @@ from providers.stripe_objects import (
     charge_of,
     has_key,
     hold_of,
+    not_failed,
+    refund_as_it_is,
     refund_of,
     refunded_by,
     was_replayed,
@@ -195,7 +197,7 @@ class StripeCards:
         self, payment_id: str, amount: Money, *, order_id: str, key: str
     ) -> CardRefund:
         # Stripe forgets keys after a day and undoing may take longer, so a look comes first.
-        if known := await self._find_refund(payment_id, amount, key):
+        if known := await self._known_refund(payment_id, amount, key):
             return known
         stripe_amount, _ = to_stripe(amount)
         try:
@@ -211,22 +213,25 @@ class StripeCards:
                 return refund_of(refund)
         except RefusedError:
             # Ours may have been made between the look and the request, and took what was left.
-            if known := await self._find_refund(payment_id, amount, key):
+            if known := await self._known_refund(payment_id, amount, key):
                 return known
             raise
 
-    async def _find_refund(self, payment_id: str, amount: Money, key: str) -> CardRefund | None:
+    async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
         async with self._asking("list refunds"):
             for refund in await self._refunds_of(payment_id):
                 if has_key(refund, key):
-                    known = refund_of(refund)
-                    if known.amount != amount:
-                        raise RefusedError(
-                            f"{known.refund_id} is the refund of this key, and gave {known.amount} "
-                            f"back, not {amount}"
-                        )
-                    return known
+                    return refund_as_it_is(refund)
         return None
+
+    async def _known_refund(self, payment_id: str, amount: Money, key: str) -> CardRefund | None:
+        known = await self.find_refund(payment_id, key=key)
+        if known is not None and not_failed(known).amount != amount:
+            raise RefusedError(
+                f"{known.refund_id} is the refund of this key, and gave {known.amount} back, "
+                f"not {amount}"
+            )
+        return known
 
     async def _refunds_of(self, payment_id: str) -> list[stripe.Refund]:
         """All refunds of a payment, newest first. A list, since Stripe's search lags behind."""

@@ -9,7 +9,14 @@ from itertools import count
 from typing import Final
 
 from orders.money import Money
-from orders.ports import CardCharge, CardRefund, ChargeState, NoAnswerError, RefusedError
+from orders.ports import (
+    CardCharge,
+    CardRefund,
+    CardRefundState,
+    ChargeState,
+    NoAnswerError,
+    RefusedError,
+)
 from tests.fakes.script import Scripted
 
 #: Stripe's test payment methods and how they are declined (docs.stripe.com/testing).
@@ -32,6 +39,9 @@ NEED_CUSTOMER: Final = frozenset(
 )
 #: The sandbox's own: the bank takes its time. Stripe has no test card for that.
 PROCESSING: Final = "pm_sandbox_processing"
+#: Refunds on these take their time (Stripe's test cards): see ``settle_refund``.
+REFUND_PENDING: Final = "pm_card_pendingRefund"
+REFUND_FAILS: Final = "pm_card_refundFail"
 HOLD_LASTS: Final = timedelta(days=7)
 
 
@@ -110,6 +120,26 @@ class InMemoryCards(Scripted):
         charge = self._waiting(payment_id, ChargeState.HELD)
         self.charges[payment_id] = _cancelled(charge)
 
+    def settle_refund(self, key: str) -> None:
+        """The bank decides on a refund: one on ``REFUND_FAILS`` fails, though it had succeeded."""
+        booked = self.refunds[key]
+        refund = booked.refund
+        if self.announced[booked.payment_id].payment_method == REFUND_FAILS:
+            self.fail_refund(key)
+        elif refund.state is CardRefundState.PENDING:
+            settled = replace(refund, state=CardRefundState.SUCCEEDED)
+            self.refunds[key] = replace(booked, refund=settled)
+
+    def fail_refund(self, key: str) -> None:
+        """The bank sends the money of a refund back, whatever the card."""
+        booked = self.refunds[key]
+        charge, refund = self.charges[booked.payment_id], booked.refund
+        if refund.state is CardRefundState.FAILED:
+            return
+        failed = replace(refund, state=CardRefundState.FAILED, problem="expired_or_canceled_card")
+        self.refunds[key] = replace(booked, refund=failed)
+        self.charges[booked.payment_id] = replace(charge, refunded=charge.refunded - refund.amount)
+
     # -- orders.ports.Cards ------------------------------------------------------------------------
 
     async def create(
@@ -146,6 +176,9 @@ class InMemoryCards(Scripted):
         self, payment_id: str, amount: Money, *, order_id: str, key: str
     ) -> CardRefund:
         return await self._play("refund", lambda: self._refund(payment_id, amount, order_id, key))
+
+    async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
+        return await self._play("find_refund", lambda: self._find_refund(payment_id, key))
 
     # -- the work ----------------------------------------------------------------------------------
 
@@ -219,14 +252,22 @@ class InMemoryCards(Scripted):
         if booked := self.refunds.get(key):
             if (booked.payment_id, booked.refund.amount) != (payment_id, amount):
                 raise RefusedError(f"key {key} was used before, for another refund")
+            if booked.refund.state is CardRefundState.FAILED:
+                raise RefusedError(f"refund {booked.refund.refund_id} failed")
             return booked.refund
         left = charge.captured - charge.refunded
         if amount.amount <= 0 or left < amount:
             raise RefusedError(f"{amount} cannot be given back: {left} is left of {payment_id}")
-        refund = CardRefund(f"re_{next(self._numbers)}", amount)
+        pending = self.announced[payment_id].payment_method == REFUND_PENDING
+        state = CardRefundState.PENDING if pending else CardRefundState.SUCCEEDED
+        refund = CardRefund(f"re_{next(self._numbers)}", amount, state)
         self.refunds[key] = BookedRefund(payment_id, order_id, refund)
         self.charges[payment_id] = replace(charge, refunded=charge.refunded + amount)
         return refund
+
+    def _find_refund(self, payment_id: str, key: str) -> CardRefund | None:
+        booked = self.refunds.get(key)
+        return booked.refund if booked and booked.payment_id == payment_id else None
 
 
 def _captured(charge: CardCharge) -> CardCharge:

@@ -26,6 +26,7 @@ from orders.ports import (
     OrderExistsError,
     RefusedError,
 )
+from orders.refunds import RefundEntry
 from orders.stock import StockState, shortage
 from orders.views import HistoryLine, OrderView, ParcelView, PaymentView
 from tests.fakes.script import Scripted
@@ -59,6 +60,7 @@ class _Row:
     parcel_ids: tuple[str, ...] = ()
     parcels: dict[str, Parcel] = field(default_factory=dict)
     payments: dict[int, _Payment] = field(default_factory=dict)
+    refund_requests: dict[str, RefundEntry] = field(default_factory=dict)
     history: list[HistoryLine] = field(default_factory=list)
 
     def say(self, event: str, at: datetime, **detail: str) -> None:
