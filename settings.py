@@ -48,6 +48,10 @@ def _dsn(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _blank_is_none(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
 def _not_blank(value: object) -> object:
     if isinstance(value, str) and not value.strip():
         raise ValueError("must not be empty")
@@ -85,6 +89,20 @@ _HOURS_A_YEAR = 8_760
 _MINUTES_A_WEEK = 10_080
 
 
+def _check_stripe_key(secret: SecretStr, api_base: str) -> None:
+    key = secret.get_secret_value()
+    if not key.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+        raise ValueError(
+            "STRIPE_API_KEY must be a secret or restricted key: sk_test_…, sk_live_… or rk_…"
+        )
+    is_live = key.startswith(("sk_live_", "rk_live_"))
+    if is_live and api_base != STRIPE_API:
+        raise ValueError(
+            f"STRIPE_API_KEY is a live key but STRIPE_API_BASE is {api_base}: "
+            "a live key is only ever sent to Stripe. Use a test key, or unset STRIPE_API_BASE"
+        )
+
+
 class _FromEnvironment(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=".env", extra="ignore", frozen=True, case_sensitive=False
@@ -114,6 +132,19 @@ class EdgeSettings(DatabaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=0, le=65535)
     temporal_ui_url: str = "http://localhost:8233"
+
+
+class CardSettings(_FromEnvironment):
+    """How a process beside the workers asks the card provider, if it may: without a key, never."""
+
+    stripe_api_key: Annotated[Secret | None, BeforeValidator(_blank_is_none)] = None
+    stripe_api_base: Url = STRIPE_API
+
+    @model_validator(mode="after")
+    def _key_fits_address(self) -> Self:
+        if self.stripe_api_key is not None:
+            _check_stripe_key(self.stripe_api_key, self.stripe_api_base)
+        return self
 
 
 class WorkerSettings(EdgeSettings):
@@ -152,17 +183,7 @@ class WorkerSettings(EdgeSettings):
 
     @model_validator(mode="after")
     def _keys_fit_addresses(self) -> Self:
-        key = self.stripe_api_key.get_secret_value()
-        if not key.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
-            raise ValueError(
-                "STRIPE_API_KEY must be a secret or restricted key: sk_test_…, sk_live_… or rk_…"
-            )
-        is_live = key.startswith(("sk_live_", "rk_live_"))
-        if is_live and self.stripe_api_base != STRIPE_API:
-            raise ValueError(
-                f"STRIPE_API_KEY is a live key but STRIPE_API_BASE is {self.stripe_api_base}: "
-                "a live key is only ever sent to Stripe. Use a test key, or unset STRIPE_API_BASE"
-            )
+        _check_stripe_key(self.stripe_api_key, self.stripe_api_base)
         if not self.resend_api_key.get_secret_value().startswith("re_"):
             raise ValueError("RESEND_API_KEY must start with re_")
         if "@" not in self.mail_from:

@@ -1,0 +1,8 @@
+"""The commands of ``python client.py``, by who uses them.
+
+orders      who buys: place, start, status, watch, cancel, result
+payments    who pays: new-card, finish-payment, payment-updated
+desk        who works here: list, attention, approve, reject, retry-now, skip-step, resolve
+
+Each module has a ``typer.Typer`` named ``app``; ``cli.py`` puts them together.
+"""
