@@ -5,7 +5,7 @@ Ids, amounts and decisions only, as in ``orders.messages``: Temporal keeps all o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
@@ -26,6 +26,10 @@ class Scan(StrEnum):
     FINDINGS = "findings"  # of earlier audits: are they settled?
 
 
+#: What became of a discrepancy; ``gone`` when a second look did not find it any more.
+Outcome = Literal["repaired", "flagged", "known", "gone", "failed"]
+
+
 @dataclass(frozen=True)
 class Report:
     """What an audit did. ``found`` counts by kind; each is also counted by what became of it."""
@@ -36,6 +40,23 @@ class Report:
     flagged: int = 0  # for the first time
     known: int = 0  # flagged by an earlier audit, and still so
     failed: int = 0  # a repair that got no answer: the next audit tries again
+
+    def reviewed(self, examined: int) -> Report:
+        return replace(self, examined=self.examined + examined)
+
+    def settled(self, kind: Kind, outcome: Outcome) -> Report:
+        if outcome == "gone":
+            return self
+        found = {**self.found, str(kind): self.found.get(str(kind), 0) + 1}
+        match outcome:
+            case "repaired":
+                return replace(self, found=found, repaired=self.repaired + 1)
+            case "flagged":
+                return replace(self, found=found, flagged=self.flagged + 1)
+            case "known":
+                return replace(self, found=found, known=self.known + 1)
+            case "failed":
+                return replace(self, found=found, failed=self.failed + 1)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.found.items()))
@@ -52,6 +73,14 @@ class Position:
     as_of: datetime
     scan: Scan = Scan.CHARGES
     cursor: str | None = None
+
+    def next(self, cursor: str | None) -> Position | None:
+        """The next page of this scan, the next scan, or None at the end of the last one."""
+        if cursor is not None:
+            return replace(self, cursor=cursor)
+        scans = list(Scan)
+        after = scans.index(self.scan) + 1
+        return Position(self.as_of, scans[after]) if after < len(scans) else None
 
 
 @dataclass(frozen=True)
@@ -93,9 +122,13 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of it; ``gone`` when a second look did not find it any more."""
+    """What became of it."""
 
-    outcome: Literal["repaired", "flagged", "known", "gone"]
+    outcome: Outcome
+
+
+#: By the audit itself, or by somebody else.
+Resolution = Literal["repaired", "settled"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +143,11 @@ class Finding:
     first_seen: datetime
     last_seen: datetime
     resolved_at: datetime | None = None
-    resolution: Literal["repaired", "settled"] | None = None
+    resolution: Resolution | None = None
+
+    @property
+    def discrepancy(self) -> Discrepancy:
+        return Discrepancy(self.kind, self.order_id, self.detail, self.remedy, self.payment_id)
 
 
 def advice(finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""What the audit compares, and what it calls a disagreement. The rules: ``orders.reconciliation``."""
+"""What the audit compares, and its words for what disagrees; rules: ``orders.reconciliation``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 from orders.charging import BookedCharge
 from orders.lifecycle import Status
 from orders.money import Money
-from orders.ports import CardCharge
+from orders.ports import CardCharge, CardRefund
 
 
 class RunState(StrEnum):
@@ -105,6 +105,10 @@ class ListedRefund:
     amount: Money
     created_at: datetime
     failed: bool = False
+
+    @property
+    def refund(self) -> CardRefund:
+        return CardRefund(self.refund_id, self.amount)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,13 @@ def examine(case: Case, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
 
 
 def worth_a_look(case: Case, now: datetime, terms: AuditTerms) -> bool:
-    """Whether anything would disagree if the order had no run: ask Temporal only then."""
+    """Whether anything would disagree if the order had no run: only then is the rest asked for."""
+    if case.order is not None and case.order.status.is_end:
+        # What our books call live may have been charged too long ago to be listed.
+        listed = {one.charge.payment_id for one in case.charges}
+        unlisted = (e.booked.state for e in case.order.entries if e.payment_id not in listed)
+        if any(state not in _OVER for state in unlisted):
+            return True
     states = (RunState.CLOSED, RunState.NONE)
     runs = (replace(case, run=RunSighting(state)) for state in states)
     return any(examine(without, now, terms) for without in runs)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from orders.audits import Finding
+from orders.audits import Finding, Resolution
 from orders.discrepancies import (
     Discrepancy,
     ListedCharge,
@@ -89,9 +89,7 @@ class Findings(Protocol):
     async def note(self, found: Discrepancy, now: datetime) -> bool:
         """Write it down; False when it stood there already, unresolved."""
 
-    async def resolve(
-        self, found: Discrepancy, how: Literal["repaired", "settled"], now: datetime
-    ) -> None:
+    async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         """It is no longer so."""
 
     async def unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
