@@ -157,3 +157,15 @@ MAIL: Final = Policy(
         ),
     )
 )
+
+#: A page of the audit, or one repair: nobody waits for it, and the next audit does it again.
+AUDIT: Final = ActivityConfig(
+    start_to_close_timeout=timedelta(minutes=5),
+    schedule_to_close_timeout=timedelta(minutes=30),
+    heartbeat_timeout=HEARTBEAT,
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=1),
+        backoff_coefficient=2,
+        maximum_interval=timedelta(minutes=2),
+    ),
+)
