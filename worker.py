@@ -123,6 +123,8 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
             mailer=mailer,
             inventory=PostgresInventory(database),
             orders=PostgresOrderBook(database),
+            shop=settings.shop_terms(),
+            approver=settings.approver_email,
             max_concurrent_activities=settings.max_concurrent_activities,
         )
 

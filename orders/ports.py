@@ -9,7 +9,8 @@ Rules every implementation keeps (`tests/contracts` runs one suite against each 
 
     ProviderError
     ├── NoAnswerError   no reply, a reply that makes no sense, 5xx, rate limit, key in use
-    │   └── LockedOutError   the key we present is not accepted: retry slowly, tell a person
+    │   ├── LockedOutError      the key we present is not accepted: retry slowly, tell a person
+    │   └── DatabaseAwayError   our own database is silent: nobody else's fault, so orders wait
     └── RefusedError    the request itself is wrong
 """
 
@@ -51,6 +52,10 @@ class NoAnswerError(ProviderError):
 
 class LockedOutError(NoAnswerError):
     """Our credentials are refused. A person has to act; orders wait meanwhile."""
+
+
+class DatabaseAwayError(NoAnswerError):
+    """Our own database gave no answer."""
 
 
 class RefusedError(ProviderError):

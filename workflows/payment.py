@@ -157,7 +157,7 @@ class Payment:
         """Undo of every charge: cancel what took nothing, refund what did."""
         life = self._life
         step = PaymentActivities.refund_card
-        doing = "giving the money back"
+        doing = "undoing the charge"
         undone = await life.steps.undo(doing, step, life.ref, policies.UNDO)
         if undone is None:  # settled by hand
             life.given_back = life.taken

@@ -42,13 +42,14 @@ GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 class Policy:
     """How one step is tried: as a local activity or a normal one at first, then patiently.
 
-    ``patient_only_when_locked_out``: any other failure of the quick tries ends the step.
+    ``patient_only_when_ours``: only where the fault is ours (a wrong key, our database away); any
+    other failure of the quick tries ends the step.
     """
 
     quick: ActivityConfig | None = None
     local: LocalActivityConfig | None = None
     patient: ActivityConfig | None = None
-    patient_only_when_locked_out: bool = False
+    patient_only_when_ours: bool = False
 
     def within(self, limit: timedelta | None) -> Policy:
         """The same, but given up after ``limit`` at the latest."""
@@ -106,12 +107,12 @@ RESERVE: Final = Policy(
 #: Writing down what happened: never given up, because it did happen.
 RECORD: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=None))
 
-#: Three tries, then the order fails and is undone: the customer is waiting at the checkout. Being
-#: locked out is different: nothing was taken, our key is wrong, and orders survive its rotation.
+#: Three tries, then the order fails and is undone: the customer is waiting at the checkout. Where
+#: the fault is ours it waits: orders survive a rotated key and a database that is down.
 CHARGE: Final = Policy(
     quick=_quick(attempts=3),
     patient=_patient(give_up_after=timedelta(hours=24)),
-    patient_only_when_locked_out=True,
+    patient_only_when_ours=True,
 )
 
 #: Reading a payment whose customer or bank is at work: only to know, so it may take its time.
@@ -119,6 +120,9 @@ LOOK: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=ti
 
 #: When no webhook says that a payment changed, it is read after this long, then twice as long, …
 LOOK_AGAIN_FIRST: Final = timedelta(minutes=5)
+
+#: A refund may be on its way for days: it is read at least this often.
+LOOK_AGAIN_LONGEST: Final = timedelta(days=1)
 
 #: Between tries of the same card after soft declines ("try again later").
 SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))

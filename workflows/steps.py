@@ -14,7 +14,7 @@ from temporalio.types import MethodAsyncSingleParam
 from temporalio.workflow import ActivityConfig, LocalActivityConfig
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import LOCKED_OUT
+    from activities.failures import DATABASE_AWAY, LOCKED_OUT
     from orders.lifecycle import Reason, Stop
     from orders.messages import Attention, CancelRequest
     from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
@@ -126,6 +126,20 @@ class Steps:
             else:
                 self._unflag()
                 return answer
+
+    async def decided(self, step: Step[Any, Any], problem: str) -> bool:
+        """Have a person decide about a step that ended in a way which no try of ours mends.
+
+        True: it is to be tried again. False: it was settled by hand.
+        """
+        self._flag(step, ApplicationError(problem), _OF_AN_UNDO)
+        try:
+            await workflow.wait_condition(lambda: self._word is not None)
+            return self._heard()
+        except _SettledByHand:
+            return False
+        finally:
+            self._unflag()
 
     async def aside(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
         """Carry out something beside the order's own steps: it flags nothing, shows nowhere."""
@@ -279,6 +293,6 @@ def _worth_patience(error: FailureError, policy: Policy) -> bool:
     if isinstance(cause, ApplicationError):
         if cause.non_retryable:
             return False
-        if cause.type == LOCKED_OUT:
+        if cause.type in {LOCKED_OUT, DATABASE_AWAY}:
             return True
-    return not policy.patient_only_when_locked_out
+    return not policy.patient_only_when_ours
