@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from temporalio import activity
 
@@ -43,6 +44,10 @@ class ReconciliationActivities:
     book: AuditBook
     runs: Runs
     findings: Findings
+
+    @property
+    def all(self) -> tuple[Callable[..., Any], ...]:
+        return (self.review_page, self.settle_discrepancy)
 
     @activity.defn
     async def review_page(self, page: Page) -> Reviewed:
@@ -107,9 +112,11 @@ class ReconciliationActivities:
         at, terms = page.position, page.terms
         after, before = at.as_of - terms.window, at.as_of - terms.grace
         listed = await self.charges.refunds(after, before, at.cursor, terms.page_size)
-        known = await self.book.known_refunds(one.refund_id for one in listed.items)
+        known = await self.book.known_refunds(one.refund.refund_id for one in listed.items)
         found: list[Discrepancy] = []
-        strange = (one for one in listed.items if one.failed or one.refund_id not in known)
+        strange = (
+            one for one in listed.items if not one.given or one.refund.refund_id not in known
+        )
         for payment_id in dict.fromkeys(one.payment_id for one in strange):
             charge = await self.charges.find(payment_id)
             if charge is not None:
@@ -215,9 +222,8 @@ class ReconciliationActivities:
         try:
             await self.ledger.record(case.order_id, entry.attempt, listed.charge)
             for refund in listed.refunds:
-                if not refund.failed:
-                    given = refund.refund
-                    await self.ledger.record_refund(case.order_id, entry.attempt, given)
+                if refund.given:
+                    await self.ledger.record_refund(case.order_id, entry.attempt, refund.refund)
         except RefusedError as error:
             # A second live charge, say: the database knows better than to believe that.
             log.warning("our books refuse what the provider says of %s: %s", payment_id, error)

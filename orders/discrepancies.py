@@ -9,7 +9,7 @@ from enum import StrEnum
 from orders.charging import BookedCharge
 from orders.lifecycle import Status
 from orders.money import Money
-from orders.ports import CardCharge, CardRefund
+from orders.ports import CardCharge, CardRefund, CardRefundState
 
 
 class RunState(StrEnum):
@@ -100,15 +100,14 @@ class Standing:
 class ListedRefund:
     """Money given back, as the provider lists it; a failed one gave nothing."""
 
-    refund_id: str
     payment_id: str
-    amount: Money
     created_at: datetime
-    failed: bool = False
+    refund: CardRefund
 
     @property
-    def refund(self) -> CardRefund:
-        return CardRefund(self.refund_id, self.amount)
+    def given(self) -> Money:
+        failed = self.refund.state is CardRefundState.FAILED
+        return self.refund.amount * (0 if failed else 1)
 
 
 @dataclass(frozen=True)

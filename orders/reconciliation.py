@@ -125,7 +125,7 @@ def _compared(
     charge, booked = listed.charge, entry.booked
     found: list[Discrepancy] = []
     lately = total(
-        (r.amount for r in listed.refunds if r.created_at > quiet_since and not r.failed),
+        (refund.given for refund in listed.refunds if refund.created_at > quiet_since),
         charge.amount.currency,
     )
     told = booked.told(replace(charge, refunded=charge.refunded - lately))

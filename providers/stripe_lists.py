@@ -19,7 +19,7 @@ from orders.ports import RefusedError
 from orders.reconciliation_ports import Listed
 from providers.stripe import StripeCards
 from providers.stripe_money import from_stripe
-from providers.stripe_objects import charge_of, refunded_by
+from providers.stripe_objects import charge_of, refund_as_it_is, refunded_by
 
 
 class StripeBooks(StripeCards):
@@ -87,7 +87,7 @@ def _listed(intent: stripe.PaymentIntent) -> ListedCharge | None:
 
 def _named(intent: stripe.PaymentIntent, name: str) -> str:
     metadata = intent.metadata
-    return metadata[name] if metadata is not None and name in metadata else ""
+    return metadata[name] if name in metadata else ""
 
 
 def _refunded(intent: stripe.PaymentIntent) -> Money:
@@ -98,10 +98,5 @@ def _refunded(intent: stripe.PaymentIntent) -> Money:
 
 
 def _refund(refund: stripe.Refund) -> ListedRefund:
-    return ListedRefund(
-        refund_id=refund.id,
-        payment_id=str(refund.payment_intent),
-        amount=from_stripe(refund.amount, refund.currency),
-        created_at=datetime.fromtimestamp(refund.created, UTC),
-        failed=not refunded_by(refund),
-    )
+    created_at = datetime.fromtimestamp(refund.created, UTC)
+    return ListedRefund(str(refund.payment_intent), created_at, refund_as_it_is(refund))

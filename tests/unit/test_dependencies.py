@@ -26,10 +26,12 @@ ALLOWED: Final = {
     "desk": {"orders", "workflows", "runs"},
     # client.py run as a program is the command line.
     "client": {"orders", "workflows", "connection", "desk", "runs", "cli"},
+    "audit_client": {"orders", "workflows", "connection"},
+    "audit_runs": {"orders", "client", "connection"},
     "cli": {"commands", "connection"},
     "commands": {
         *("orders", "providers", "store"),
-        *("client", "connection", "live", "settings"),
+        *("audit_client", "client", "connection", "live", "settings"),
     },
     "api": {
         *("orders", "providers", "store"),
@@ -37,7 +39,7 @@ ALLOWED: Final = {
     },
     "worker": {
         *("orders", "activities", "workflows", "providers", "store"),
-        *("connection", "logs", "settings"),
+        *("audit_runs", "connection", "logs", "settings"),
     },
 }
 
