@@ -22,10 +22,13 @@ from activities.notifications import NotificationActivities
 from activities.order_book import OrderBookActivities
 from activities.payments import PaymentActivities
 from activities.reconciliation import ReconciliationActivities
+from activities.refunds import RefundActivities
 from audit_runs import TemporalRuns
 from connection import UnreachableError, answered, connect, leave
 from orders.ids import TASK_QUEUE
 from orders.ports import Cards, Inventory, Mailer, OrderBook, PaymentLedger, Warehouse
+from orders.refund_messages import ShopRefundTerms
+from orders.refund_ports import RefundBook
 from orders.terms import ShopTerms
 from providers.fulfillment import HttpWarehouse
 from providers.resend import ResendMailer
@@ -37,9 +40,11 @@ from store.findings import PostgresFindings
 from store.inventory import PostgresInventory
 from store.orders import PostgresOrderBook
 from store.payments import PostgresPaymentLedger
+from store.refunds import PostgresRefundBook
 from workflows import policies
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
+from workflows.refund import RefundWorkflow
 from workflows.runner import RUNNER
 
 log = logging.getLogger("worker")
@@ -56,7 +61,9 @@ def order_worker(
     mailer: Mailer,
     inventory: Inventory,
     orders: OrderBook,
+    refunds: RefundBook,
     shop: ShopTerms = ShopTerms(),  # noqa: B008 - frozen
+    refund_terms: ShopRefundTerms = ShopRefundTerms(),  # noqa: B008 - frozen
     approver: str | None = None,
     audit: ReconciliationActivities | None = None,
     max_concurrent_activities: int = 100,
@@ -70,10 +77,11 @@ def order_worker(
     notifications = NotificationActivities(mailer, orders, approver)
     stock = InventoryActivities(inventory)
     book = OrderBookActivities(orders, shop)
+    paying_back = RefundActivities(cards, refunds, orders, mailer, refund_terms)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[OrderWorkflow, ReconcileWorkflow],
+        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow],
         workflow_runner=RUNNER,
         activities=[
             book.read_order,
@@ -94,6 +102,12 @@ def order_worker(
             notifications.send_shipped_email,
             notifications.send_approval_reminder,
             *([] if audit is None else audit.all),
+            paying_back.reserve_refund,
+            paying_back.record_refund_state,
+            paying_back.issue_refund,
+            paying_back.check_refund,
+            paying_back.restock_refund,
+            paying_back.send_refund_email,
         ],
         interceptors=[ActivityInterceptor()],
         max_concurrent_activities=max_concurrent_activities,
@@ -135,6 +149,7 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
             mailer=mailer,
             inventory=PostgresInventory(database),
             orders=orders,
+            refunds=PostgresRefundBook(database),
             shop=settings.shop_terms(),
             approver=settings.approver_email,
             audit=ReconciliationActivities(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from orders.ports import CardRefund
+from orders.ports import CardRefund, RefusedError
 from orders.refunds import RefundEntry, RefundRefused, RefundRequest, RefundState
 
 
-class NoSuchRefundError(LookupError):
+class NoSuchRefundError(RefusedError):
     """The order has no refund of this id."""
 
     def __init__(self, order_id: str, refund_id: str) -> None:

@@ -37,11 +37,14 @@ FOLLOWS: Final[dict[RefundState, frozenset[RefundState]]] = {
     RefundState.REQUESTED: frozenset(
         {
             *(RefundState.AWAITING_APPROVAL, RefundState.ISSUING),
-            *(RefundState.REJECTED, RefundState.CANCELLED),
+            *(RefundState.REJECTED, RefundState.CANCELLED, RefundState.SETTLED),
         }
     ),
     RefundState.AWAITING_APPROVAL: frozenset(
-        {RefundState.ISSUING, RefundState.REJECTED, RefundState.CANCELLED}
+        {
+            *(RefundState.ISSUING, RefundState.SETTLED),
+            *(RefundState.REJECTED, RefundState.CANCELLED),
+        }
     ),
     RefundState.ISSUING: frozenset(
         {RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.SETTLED}

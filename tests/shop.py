@@ -28,6 +28,7 @@ from tests.fakes.database import (
     InMemoryPaymentLedger,
 )
 from tests.fakes.mailer import InMemoryMailer
+from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from worker import order_worker
 from workflows.runner import DATA_CONVERTER
@@ -73,6 +74,7 @@ class Shop:
             mailer=self.mailer,
             inventory=InMemoryInventory(self.database),
             orders=self.book,
+            refunds=InMemoryRefundBook(self.database),
         )
 
     def now(self) -> datetime:

@@ -7,6 +7,7 @@ from typing import Final
 from temporalio.common import SearchAttributeKey
 
 from orders.messages import Attention, Progress
+from orders.refund_messages import RefundProgress
 
 # Never names or addresses: search attributes are stored in plain text.
 ORDER_STATUS: Final = SearchAttributeKey.for_keyword("OrderStatus")
@@ -55,3 +56,17 @@ def _needed(order_id: str, attention: Attention) -> list[str]:
         )
     )
     return lines
+
+
+def refund_details(progress: RefundProgress) -> str:
+    """The current details of a refund's run, in Markdown."""
+    amount = f"{progress.amount}, " if progress.amount else ""
+    lines = [f"**{amount}{progress.state}** — {progress.doing}"]
+    if progress.why:
+        lines.append(progress.why)
+    if progress.attention is not None:
+        attention = progress.attention
+        lines.append(
+            f"**Needs attention**: `{attention.step}` since {attention.since}: {attention.problem}"
+        )
+    return "\n\n".join(lines)

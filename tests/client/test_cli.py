@@ -22,6 +22,7 @@ from store.database import Database
 from store.inventory import PostgresInventory
 from store.orders import PostgresOrderBook
 from store.payments import PostgresPaymentLedger
+from store.refunds import PostgresRefundBook
 from store.seed import DEMO, add_products
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
@@ -88,6 +89,7 @@ async def working(
         mailer=InMemoryMailer(),
         inventory=PostgresInventory(database),
         orders=PostgresOrderBook(database),
+        refunds=PostgresRefundBook(database),
     )
     async with worker:
         yield

@@ -18,6 +18,7 @@ from orders.lifecycle import Status
 from orders.messages import OrderRef, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
+from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
 from sandbox.temporal_server import temporal_binary, time_skipping_arguments
 from tests.fakes.cards import InMemoryCards
@@ -28,10 +29,12 @@ from tests.fakes.database import (
     InMemoryPaymentLedger,
 )
 from tests.fakes.mailer import InMemoryMailer
+from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from worker import order_worker
 from workflows import visibility
-from workflows.order import ORDER_FAILED, OrderWorkflow
+from workflows.failures import ORDER_FAILED
+from workflows.order import OrderWorkflow
 from workflows.runner import DATA_CONVERTER
 
 _numbers = count(1)
@@ -52,6 +55,7 @@ class Shop:
     patient_client: Client
     database: InMemoryDatabase = field(default_factory=InMemoryDatabase)
     cards: InMemoryCards = field(default_factory=InMemoryCards)
+    refund_terms: ShopRefundTerms = field(default_factory=ShopRefundTerms)
     warehouse: InMemoryWarehouse = field(default_factory=InMemoryWarehouse)
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
     terms: ShopTerms = field(default_factory=ShopTerms)
@@ -60,6 +64,7 @@ class Shop:
         self.inventory = InMemoryInventory(self.database)
         self.ledger = InMemoryPaymentLedger(self.database)
         self.book = InMemoryOrderBook(self.database)
+        self.refunds = InMemoryRefundBook(self.database)
         self.database.add_product("MUG", "Mug", PRICE, ON_HAND)
 
     async def place(self, card: str = "pm_card_visa", *, flagged: bool = False) -> str:
@@ -157,11 +162,19 @@ def terms() -> ShopTerms:
 
 
 @pytest.fixture
-async def shop(temporal: WorkflowEnvironment, terms: ShopTerms) -> AsyncIterator[Shop]:
+def refund_terms() -> ShopRefundTerms:
+    """The shop's rules for refunds."""
+    return ShopRefundTerms()
+
+
+@pytest.fixture
+async def shop(
+    temporal: WorkflowEnvironment, terms: ShopTerms, refund_terms: ShopRefundTerms
+) -> AsyncIterator[Shop]:
     """An open shop: its worker is at work."""
     address = temporal.client.service_client.config.target_host
     patient_client = await Client.connect(address, data_converter=DATA_CONVERTER)
-    shop = Shop(temporal.client, patient_client, terms=terms)
+    shop = Shop(temporal.client, patient_client, terms=terms, refund_terms=refund_terms)
     async with order_worker(
         temporal.client,
         cards=shop.cards,
@@ -170,6 +183,8 @@ async def shop(temporal: WorkflowEnvironment, terms: ShopTerms) -> AsyncIterator
         mailer=shop.mailer,
         inventory=shop.inventory,
         orders=shop.book,
+        refunds=shop.refunds,
+        refund_terms=shop.refund_terms,
         shop=shop.terms,
         approver="approver@example.com",
     ):
