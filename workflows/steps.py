@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from temporalio.exceptions import is_cancelled_exception as was_cancelled
 from temporalio.types import MethodAsyncSingleParam
-from temporalio.workflow import ActivityConfig, LocalActivityConfig
+from temporalio.workflow import ActivityConfig, ActivityHandle, LocalActivityConfig
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import DATABASE_AWAY, LOCKED_OUT
@@ -179,7 +179,7 @@ class Steps:
         self.now(doing)
         stoppable = allowed is _OF_A_STEP
         try:
-            return await self._start(doing, step, argument, policy, stoppable=stoppable)
+            return await self._heeding(doing, step, argument, policy, stoppable=stoppable)
         except FailureError as error:
             if not _worth_patience(error, policy):
                 raise
@@ -199,28 +199,20 @@ class Steps:
         slowly = Policy(quick=policy.patient)
         while True:
             try:
-                return await self._start(doing, step, argument, slowly, stoppable=stoppable)
+                return await self._heeding(doing, step, argument, slowly, stoppable=stoppable)
             except FailureError:
                 # Whoever ended a running try did it for a reason.
                 if not self._heard():
                     raise
 
-    async def _start(
-        self,
-        doing: str,
-        step: Step[In, Out],
-        argument: In,
-        policy: Policy,
-        *,
-        stoppable: bool = False,
+    async def _heeding(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
     ) -> Out:
+        """Start it, and stop trying when an operator says a word or, if that may be, on request."""
+        running = self._start(doing, step, argument, policy)
         if policy.local is not None:
             # Over in milliseconds: nothing to stop, nothing to watch.
-            briefly: LocalActivityConfig = {**policy.local, "summary": doing}
-            return await workflow.execute_local_activity_method(step, argument, **briefly)
-        assert policy.quick is not None  # noqa: S101 - a policy has one or the other
-        options: ActivityConfig = {**policy.quick, "summary": doing}
-        running = workflow.start_activity_method(step, argument, **options)
+            return await running
 
         def interrupted() -> bool:
             return self._word is not None or (stoppable and self.cancel is not None)
@@ -229,6 +221,16 @@ class Steps:
         if not running.done():
             running.cancel()
         return await running
+
+    def _start(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> ActivityHandle[Out]:
+        if policy.local is not None:
+            briefly: LocalActivityConfig = {**policy.local, "summary": doing}
+            return workflow.start_local_activity_method(step, argument, **briefly)
+        assert policy.quick is not None  # noqa: S101 - a policy has one or the other
+        options: ActivityConfig = {**policy.quick, "summary": doing}
+        return workflow.start_activity_method(step, argument, **options)
 
     async def _pause(self, pause: timedelta) -> None:
         """Wait before the next try, or for an operator's word."""
