@@ -53,8 +53,9 @@ from orders.refusals import (
 from orders.views import ListedOrder, OrderView, Sighting, TroubledOrder
 from runs import CALL, word
 from workflows import policies, visibility
+from workflows.failures import ORDER_FAILED
 from workflows.history import steps_begun
-from workflows.order import ORDER_FAILED, OrderWorkflow
+from workflows.order import OrderWorkflow
 
 T = TypeVar("T")
 

@@ -38,9 +38,8 @@ from orders.refusals import (
     StrandedError,
     TooLateError,
 )
-from workflows.approval import NOT_WAITING
-from workflows.order import TOO_LATE, OrderWorkflow
-from workflows.steps import NOT_OPERABLE
+from workflows.failures import NOT_OPERABLE, NOT_WAITING, TOO_LATE
+from workflows.order import OrderWorkflow
 
 T = TypeVar("T")
 In = TypeVar("In")

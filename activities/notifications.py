@@ -9,7 +9,7 @@ from temporalio import activity
 
 from orders import mails
 from orders.ids import mail_key
-from orders.messages import MailAnswer, MailRefused, MailSent, OrderRef, ParcelNews
+from orders.messages import Confirmation, MailAnswer, MailRefused, MailSent, OrderRef, ParcelNews
 from orders.ports import Mail, Mailer, OrderBook
 
 
@@ -23,10 +23,11 @@ class NotificationActivities:
     approver: str | None = None
 
     @activity.defn
-    async def send_confirmation_email(self, order: OrderRef) -> MailAnswer:
-        """Tell the customer that the order is paid and on its way."""
+    async def send_confirmation_email(self, order: Confirmation) -> MailAnswer:
+        """Tell the customer that the order is paid and on its way, and what of it is not."""
         found = await self.orders.get(order.order_id)
-        return await self._send(found.id, "confirmation", mails.confirmation(found))
+        mail = mails.confirmation(found, short=order.short)
+        return await self._send(found.id, "confirmation", mail)
 
     @activity.defn
     async def send_closing_email(self, order: OrderRef) -> MailAnswer:

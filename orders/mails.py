@@ -6,6 +6,7 @@ request, so the same order must give the same mail every time.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 from orders.lifecycle import Reason, Status
@@ -28,9 +29,12 @@ _WHY = {
 }
 
 
-def confirmation(order: Order) -> Mail:
-    """The order is paid and handed to the warehouse."""
+def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail:
+    """The order is paid and handed to the warehouse, but for what it is ``short`` of."""
     opening = f"Thank you! Order {order.id} is paid and on its way to the parcel service."
+    names = {line.sku: line.name for line in order.lines}
+    if missing := ", ".join(f"{pieces} x {names.get(sku, sku)}" for sku, pieces in short):
+        opening += f" We are sorry: {missing} cannot be sent. You get the money for it back."
     return _mail(order, "confirmation", f"Order {order.id} is confirmed", opening)
 
 

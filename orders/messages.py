@@ -177,10 +177,14 @@ class ChargesUndone:
 
 @dataclass(frozen=True)
 class Fulfilled:
-    """The warehouse accepted the order and will ship it as these parcels."""
+    """The warehouse accepted the order and will ship it as these parcels.
+
+    ``short`` is what of it will not be shipped, as (sku, pieces): never all of it.
+    """
 
     fulfillment_id: str
     parcel_ids: tuple[str, ...]
+    short: tuple[tuple[str, int], ...] = ()
     kind: Literal["fulfilled"] = "fulfilled"
 
 
@@ -223,6 +227,14 @@ class ParcelNews:
 
     order_id: str
     parcel: Parcel
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The order is confirmed, but for what the warehouse is ``short`` of, as (sku, pieces)."""
+
+    order_id: str
+    short: tuple[tuple[str, int], ...] = ()
 
 
 # -- send_confirmation_email, send_closing_email ---------------------------------------------------

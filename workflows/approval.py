@@ -11,11 +11,9 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from orders.lifecycle import Reason, Status, Stop
     from orders.requests import Approve, Reject
+    from workflows.failures import NOT_WAITING
     from workflows.life import Life
     from workflows.undo import StoppedError
-
-#: ``ApplicationError.type`` of an Update for which the order does not wait (any more).
-NOT_WAITING = "NotWaiting"
 
 
 class Approval:

@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.parcels import Parcel, ParcelStatus
     from orders.requests import ParcelUpdate, SettleParcel
     from workflows import policies
-    from workflows.approval import NOT_WAITING
+    from workflows.failures import NOT_WAITING
     from workflows.life import Life
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
     from orders import messages as m
+    from orders.ids import refund_workflow_id
     from orders.lifecycle import Reason, Stop
+    from orders.refunds import RefundReason, RefundRequest
     from workflows import policies
     from workflows.life import Life
+    from workflows.refund import RefundWorkflow
     from workflows.steps import Step
     from workflows.undo import StoppedError, UndoneUnlessKept
 
@@ -35,7 +39,34 @@ async def hand_over(life: Life, undo: UndoneUnlessKept, *, within: timedelta | N
     step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
     doing = "handing over to the warehouse"
     match await life.steps.do(doing, step, life.ref, policies.FULFILL.within(within)):
-        case m.Fulfilled(parcel_ids=parcel_ids):
-            life.parcel_ids = parcel_ids
+        case m.Fulfilled(parcel_ids=parcel_ids, short=short):
+            life.parcel_ids, life.short = parcel_ids, short
         case m.CannotFulfill(message=message):
             raise StoppedError(Stop(Reason.CANNOT_FULFILL, message))
+
+
+async def refund_short(life: Life) -> None:
+    """Have a refund begin for what the warehouse cannot ship; it goes on by itself.
+
+    What it cannot find is not on the shelves either, so nothing is put back into stock.
+    """
+    if not life.short:
+        return
+    request = RefundRequest(
+        life.order_id,
+        refund_id="short",
+        lines=life.short,
+        reason=RefundReason.MISSING,
+        message="the warehouse is short of it",
+    )
+    life.steps.now("having the missing part refunded")
+    try:
+        await workflow.start_child_workflow(
+            RefundWorkflow.run,
+            request,
+            id=refund_workflow_id(life.order_id, request.refund_id),
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            static_summary=f"Refund of what order {life.order_id} is short of",
+        )
+    except WorkflowAlreadyStartedError:
+        workflow.logger.info("the refund of the missing part is under way already")

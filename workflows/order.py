@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -19,21 +17,13 @@ with workflow.unsafe.imports_passed_through():
     from workflows import policies, stock, visibility
     from workflows.approval import Approval
     from workflows.delivery import Delivery
-    from workflows.handover import hand_over
+    from workflows.ending import to_the_end
+    from workflows.failures import ALREADY_CARRIED, ORDER_FAILED, TOO_LATE
+    from workflows.handover import hand_over, refund_short
     from workflows.life import Life
     from workflows.payment import Payment
     from workflows.steps import problem_of
     from workflows.undo import UndoneUnlessKept
-
-T = TypeVar("T")
-
-#: ``ApplicationError.type`` of a run that failed because a neighbour gave no answer. Everything is
-#: undone and the ``Outcome`` is in the error's details. Alert on failed runs: they are outages.
-ORDER_FAILED = "OrderFailed"
-#: ``ApplicationError.type`` of a run started for an order that another run has carried already.
-ALREADY_CARRIED = "AlreadyCarried"
-#: ``ApplicationError.type`` of an Update that comes too late.
-TOO_LATE = "TooLate"
 
 
 @workflow.defn(name="Order")
@@ -99,8 +89,10 @@ class OrderWorkflow:
         life = self._life
         await life.move_to(Status.FULFILLED)
         confirm = NotificationActivities.send_confirmation_email
-        mail = asyncio.create_task(life.mail("mailing the confirmation", confirm, life.ref))
+        confirmation = m.Confirmation(life.order_id, life.short)
+        mail = asyncio.create_task(life.mail("mailing the confirmation", confirm, confirmation))
         await stock.take(life)
+        await refund_short(life)
         await self._delivery.follow()
         await life.end(shipped=True)
         if not mail.done():
@@ -238,20 +230,3 @@ class OrderWorkflow:
             stop=life.stop,
             confirmed=self._confirmed,
         )
-
-
-async def to_the_end(life: Coroutine[Any, Any, T], *, on_cancel: Callable[[], None]) -> T:
-    """Run ``life`` in a task of its own that no cancellation of the run reaches.
-
-    A cancellation (the Web UI's button) becomes a call of ``on_cancel`` instead of an exception at
-    an arbitrary line, so that there is one way to stop an order and undoing is never interrupted.
-    Handlers still at work are waited for: their callers get an answer, not an error.
-    """
-    task = asyncio.create_task(life)
-    while not task.done():
-        try:
-            await workflow.wait([task])
-        except asyncio.CancelledError:
-            on_cancel()
-    await workflow.wait_condition(workflow.all_handlers_finished)
-    return await task

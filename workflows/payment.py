@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.requests import CardAccepted, NewCard
     from orders.terms import SOFT_DECLINES, Capture
     from workflows import policies
-    from workflows.approval import NOT_WAITING
+    from workflows.failures import NOT_WAITING
     from workflows.life import Life
     from workflows.steps import Step
     from workflows.undo import StoppedError, UndoneUnlessKept

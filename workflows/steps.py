@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.lifecycle import Reason, Stop
     from orders.messages import Attention, CancelRequest
     from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
+    from workflows.failures import NOT_OPERABLE, SKIPPED
     from workflows.policies import AGAIN_FIRST, AGAIN_LONGEST, Policy
     from workflows.undo import StoppedError
 
@@ -26,11 +27,6 @@ Out = TypeVar("Out")
 
 #: An activity by reference: ``PaymentActivities.charge_card``.
 Step = MethodAsyncSingleParam[Any, In, Out]
-
-#: ``ApplicationError.type`` of a step that an operator gave up.
-SKIPPED = "Skipped"
-#: ``ApplicationError.type`` of an operator's word that fits nothing.
-NOT_OPERABLE = "NotOperable"
 
 # What an operator may say of a step that keeps failing. A step of ours can be given up, which
 # undoes the order. What happened must be written down, and an undo must happen, if by hand.

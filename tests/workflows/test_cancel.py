@@ -16,7 +16,8 @@ from orders.messages import Cancelled, CancelRequest, EndedOtherwise, OrderRef, 
 from orders.ports import NoAnswerError
 from tests.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop
-from workflows.order import TOO_LATE, OrderWorkflow
+from workflows.failures import TOO_LATE
+from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
 

@@ -13,9 +13,9 @@ from orders.parcels import ParcelStatus
 from orders.requests import Approve, ParcelUpdate, SettleParcel
 from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
-from tests.workflows.conftest import Shop, events
+from tests.workflows.conftest import PRICE, Shop, events
 from tests.workflows.test_waiting import THREE_D_SECURE, reached, refused
-from workflows.approval import NOT_WAITING
+from workflows.failures import NOT_WAITING
 from workflows.order import OrderWorkflow
 from workflows.visibility import NEEDS_ATTENTION
 
@@ -193,3 +193,19 @@ class TestTheLongestOrdinaryLife:
         assert outcome.status is Status.COMPLETED
         told = events(await handle.fetch_history())
         assert len(told) < 100, f"{len(told)} events: {told}"
+
+
+async def test_what_the_warehouse_is_short_of_is_refunded_and_the_rest_ships(shop: Shop) -> None:
+    order_id = await shop.place()
+    shop.warehouse.run_short(order_id, (("MUG", 1),))
+    handle = await shop.start(order_id, waits=True)
+    await reached(shop, handle, Status.FULFILLED)
+
+    async def refunded() -> bool:
+        return shop.cards.given_back(order_id) == PRICE.amount
+
+    await eventually(refunded)
+    await tell(handle, parcel_of(shop, handle), ParcelStatus.SHIPPED, ParcelStatus.DELIVERED)
+    assert (await handle.result()).status is Status.COMPLETED
+    confirmation = next(mail.mail for mail in shop.mailer.sent if "confirmation" in mail.key)
+    assert "1 x Mug cannot be sent" in confirmation.text

@@ -15,7 +15,8 @@ from orders.messages import Charge
 from orders.ports import ChargeState, DatabaseAwayError, LockedOutError, NoAnswerError, RefusedError
 from tests.eventually import eventually
 from tests.workflows.conftest import QUANTITY, TOTAL, Shop, ended, events
-from workflows.order import ALREADY_CARRIED, OrderWorkflow
+from workflows.failures import ALREADY_CARRIED
+from workflows.order import OrderWorkflow
 from workflows.visibility import NEEDS_ATTENTION
 
 SILENCE = NoAnswerError("nobody answers")

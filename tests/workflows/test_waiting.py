@@ -17,7 +17,7 @@ from orders.requests import Approve, NewCard, Reject
 from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop, ended
-from workflows.approval import NOT_WAITING
+from workflows.failures import NOT_WAITING
 from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
