@@ -15,3 +15,7 @@ NOT_WAITING: Final = "NotWaiting"
 NOT_OPERABLE: Final = "NotOperable"
 #: A step that an operator gave up.
 SKIPPED: Final = "Skipped"
+#: A request for a refund that runs already, with other contents.
+OTHER_CONTENTS: Final = "OtherContents"
+#: A run failed before it could answer: our bug.
+NO_OUTCOME: Final = "NoOutcome"

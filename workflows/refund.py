@@ -14,11 +14,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.failures import NOT_WAITING, TOO_LATE
     from workflows.refund_life import RefundLife
 
-#: ``ApplicationError.type`` of a request for a running refund, with other contents.
-OTHER_CONTENTS = "OtherContents"
-#: ``ApplicationError.type`` of an Update whose run ended without an answer to it: our bug.
-NO_OUTCOME = "NoOutcome"
-
 
 @workflow.defn(name="Refund")
 class RefundWorkflow:
