@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal, Self, TypeVar
@@ -29,10 +30,16 @@ class _Parcel(BaseModel):
     id: _Id
 
 
+class _Line(BaseModel):
+    sku: _Id
+    quantity: Annotated[int, Field(ge=1, strict=True)]
+
+
 class _Accepted(BaseModel):
     id: _Id
     order_id: str
     parcels: Annotated[list[_Parcel], Field(min_length=1)]
+    short: list[_Line] = []
 
 
 class _Cancelled(BaseModel):
@@ -109,7 +116,8 @@ class HttpWarehouse:
                 return CannotFulfill(f"order {request.order_id} was cancelled before")
         _raise_for(reply, "fulfil", message)
         accepted = _read(_Accepted, reply, request.order_id)
-        return Fulfilled(accepted.id, tuple(parcel.id for parcel in accepted.parcels))
+        parcel_ids = tuple(parcel.id for parcel in accepted.parcels)
+        return Fulfilled(accepted.id, parcel_ids, _short(accepted, request))
 
     async def cancel(self, order_id: str) -> RecallAnswer:
         async with self._asking("cancel"):
@@ -148,6 +156,24 @@ def _raise_for(reply: httpx.Response, asking: str, message: str) -> None:
     if 400 <= status < 500 and code and not not_now:
         raise RefusedError(f"the warehouse refuses the request {said}")
     raise NoAnswerError(f"the warehouse gave no answer {said}", retry_after=wait)
+
+
+def _short(accepted: _Accepted, request: ShippingRequest) -> tuple[tuple[str, int], ...]:
+    """What of the request will not be shipped. Money is given back for it, so it must make sense:
+    raises ``NoAnswerError`` for what was not asked for, and for all of it.
+    """
+    asked, short = Counter[str](), Counter[str]()
+    for sku, count in request.quantities:
+        asked[sku] += count
+    for line in accepted.short:
+        short[line.sku] += line.quantity
+    # A Counter is less than another when it is within it, and not all of it.
+    if not short < asked:
+        raise NoAnswerError(
+            f"the warehouse is short of {dict(short)} for order {request.order_id}, "
+            f"which asked for {dict(asked)}"
+        )
+    return tuple(short.items())
 
 
 def _problem(reply: httpx.Response) -> _Problem:

@@ -55,7 +55,7 @@ class Refund:
 
 @dataclass(frozen=True)
 class Parcel:
-    """`accepted`, `recalled`, `left` or `delivered`; lines are (sku, quantity)."""
+    """`accepted`, `recalled`, `left`, `lost` or `delivered`; lines are (sku, quantity)."""
 
     id: str
     status: str
@@ -64,11 +64,15 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Fulfillment:
-    """What the warehouse made of an order: `accepted`, `recalled` or `left`."""
+    """What the warehouse made of an order: `accepted`, `recalled` or `left`.
+
+    `short` is what of it is not in the parcels, as (sku, quantity).
+    """
 
     id: str
     status: str
     parcels: tuple[Parcel, ...]
+    short: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,11 +158,11 @@ def _page(found: dict[str, Any]) -> Page:
 
 def _fulfillment(found: dict[str, Any]) -> Fulfillment:
     parcels = tuple(
-        Parcel(
-            parcel["id"],
-            parcel["status"],
-            tuple((line["sku"], line["quantity"]) for line in parcel["lines"]),
-        )
+        Parcel(parcel["id"], parcel["status"], _lines(parcel["lines"]))
         for parcel in found["parcels"]
     )
-    return Fulfillment(found["id"], found["status"], parcels)
+    return Fulfillment(found["id"], found["status"], parcels, _lines(found.get("short", [])))
+
+
+def _lines(found: list[dict[str, Any]]) -> tuple[tuple[str, int], ...]:
+    return tuple((line["sku"], line["quantity"]) for line in found)

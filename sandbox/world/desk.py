@@ -12,12 +12,12 @@ from starlette.routing import Route
 from sandbox.world.accounts import books, page
 from sandbox.world.dialboard import ENDPOINTS, MODES, BadDialError
 from sandbox.world.ledger import Doc
+from sandbox.world.parcels import move_parcels
 from sandbox.world.reception import Reception, Refused, answered
 from sandbox.world.stripe.banks import finish_authentication, finish_processing, lapse_hold
 from sandbox.world.stripe.intents import load_intent
 from sandbox.world.stripe.refunds import settle_refund
 from sandbox.world.stripe.till import Till
-from sandbox.world.warehouse_api import move_parcels
 
 _OUTCOMES: Final = ("succeed", "fail")
 
@@ -181,15 +181,21 @@ def _stripe_routes(reception: Reception) -> list[Route]:
 
 
 def _mover(reception: Reception) -> Callable[[Request], object]:
-    moves = {"dispatch": "left", "deliver": "delivered"}
+    """All parcels of an order move, or with `{"parcel": id}` that one."""
+    moves = {"dispatch": "left", "deliver": "delivered", "lose": "lost"}
 
     async def move(request: Request) -> Response:
         order_id, move_name = request.path_params["order_id"], request.path_params["move"]
         if move_name not in moves:
             return _sorry(404, f"Parcels can {' or '.join(moves)}, not {move_name}.")
+        parcel_id = (await _json(request)).get("parcel")
         with reception.ledger.transaction():
             moved = move_parcels(
-                reception.ledger, order_id, moves[move_name], int(reception.clock())
+                reception.ledger,
+                order_id,
+                moves[move_name],
+                int(reception.clock()),
+                parcel_id=parcel_id,
             )
         if moved is None:
             return _sorry(409, f"No parcel of order {order_id} can {move_name} now.")

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from sandbox.world.dialboard import Dial
 from sandbox.world.ledger import Doc, Ledger, Remembered, new_id
+from sandbox.world.parcels import found, move_parcels, packed
 from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
 
 
@@ -106,32 +107,6 @@ def warehouse_routes(reception: Reception) -> list[Route]:
     ]
 
 
-def move_parcels(ledger: Ledger, order_id: str, status: str, now: int) -> Doc | None:
-    """Let the parcels of an order leave (`left`) or arrive (`delivered`); tell by webhook.
-
-    None when there is nothing that can move so: not accepted, or already there.
-    """
-    fulfillment = ledger.find("fulfillment", order_id)
-    before = {"left": "accepted", "delivered": "left"}[status]
-    if fulfillment is None or fulfillment["status"] != before:
-        return None
-    moved = [{**parcel, "status": status} for parcel in fulfillment["parcels"]]
-    # The contract's fulfilment ends at `left`; parcels go on to `delivered`.
-    fulfillment |= {"status": "left", "parcels": moved}
-    ledger.save("fulfillment", fulfillment, thing_id=order_id)
-    for parcel in moved:
-        event = {
-            "id": new_id("wev"),
-            "type": f"parcel.{status}",
-            "created": now,
-            "order_id": order_id,
-            "parcel": parcel,
-        }
-        if ledger.setting("webhooks").get("warehouse"):
-            ledger.post("warehouse", event, now)
-    return fulfillment
-
-
 def _accept(ledger: Ledger, wish: Doc, dial: Dial | None, now: int) -> Answer:
     order_id = wish["order_id"]
     known = ledger.find("fulfillment", order_id)
@@ -143,16 +118,21 @@ def _accept(ledger: Ledger, wish: Doc, dial: Dial | None, now: int) -> Answer:
     if dial is not None and dial.mode == "refuse":
         message = dial.reason or "The warehouse cannot ship this order."
         raise Refused(_error(422, "cannot_fulfill", message, began=True))
+    lines, short = found(wish["lines"], dial)
+    if not lines:
+        message = "Nothing of the order is on the shelves."
+        raise Refused(_error(422, "cannot_fulfill", message, began=True))
     split = dial.parcels if dial is not None and dial.mode == "split" else 1
     parcels = [
         {"id": new_id("par"), "status": "accepted", "lines": lines}
-        for lines in _packed(wish["lines"], split)
+        for lines in packed(lines, split)
     ]
     fulfillment = {
         "id": new_id("ful"),
         "order_id": order_id,
         "status": "accepted",
         "parcels": parcels,
+        **({"short": short} if short else {}),
     }
     ledger.add("fulfillment", fulfillment, order_id=order_id, created=now, thing_id=order_id)
     return Answer(201, fulfillment)
@@ -178,20 +158,6 @@ def _cancel(ledger: Ledger, order_id: str, dial: Dial | None, now: int) -> Answe
         ledger.save("fulfillment", known, thing_id=order_id)
     answer = {"id": known["id"], "order_id": order_id, "outcome": outcome, "parcels": parcels}
     return Answer(200, answer)
-
-
-def _packed(lines: list[Doc], parcels: int) -> list[list[Doc]]:
-    """Share the lines out over parcels; a line of several pieces may be torn apart for it."""
-    pieces = [
-        {"sku": line["sku"], "quantity": 1} for line in lines for _ in range(line["quantity"])
-    ]
-    if parcels <= 1 or len(pieces) < 2:
-        return [lines]
-    shares: list[dict[str, int]] = [{} for _ in range(min(parcels, len(pieces)))]
-    for place, piece in enumerate(pieces):
-        share = shares[place % len(shares)]
-        share[piece["sku"]] = share.get(piece["sku"], 0) + 1
-    return [[{"sku": sku, "quantity": n} for sku, n in share.items()] for share in shares]
 
 
 def _authenticate(request: Request) -> None:

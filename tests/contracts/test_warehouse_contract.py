@@ -35,6 +35,10 @@ class WarehouseOnTrial(Protocol):
     def warehouse(self) -> Warehouse: ...
     async def break_next(self, method: str, failure: str, order_id: str) -> None: ...
     async def refuse(self, order_id: str, message: str) -> None: ...
+    async def run_short(self, order_id: str, sku: str, pieces: int) -> None:
+        """These pieces, all the order has of ``sku``, are not on the shelves."""
+        ...
+
     async def dispatch(self, order_id: str) -> None: ...
     async def parcels(self, order_id: str) -> tuple[str, ...]:
         """Parcels that have left or will leave, by the warehouse's own books."""
@@ -55,6 +59,9 @@ class FakeOnTrial:
     async def refuse(self, order_id: str, message: str) -> None:
         self.warehouse.refuse(order_id, message)
 
+    async def run_short(self, order_id: str, sku: str, pieces: int) -> None:
+        self.warehouse.run_short(order_id, ((sku, pieces),))
+
     async def dispatch(self, order_id: str) -> None:
         self.warehouse.dispatch(order_id)
 
@@ -74,6 +81,9 @@ class SandboxOnTrial:
     async def refuse(self, order_id: str, message: str) -> None:
         endpoint = "warehouse.fulfillments.create"
         await self._desk.turn(endpoint, "refuse", order_id, reason=message, times=None)
+
+    async def run_short(self, order_id: str, sku: str, pieces: int) -> None:
+        await self._desk.turn("warehouse.fulfillments.create", "short", order_id, sku=sku)
 
     async def dispatch(self, order_id: str) -> None:
         await self._desk.dispatch(order_id)
@@ -135,6 +145,20 @@ async def test_a_warehouse_that_will_not_ship_says_why(
     answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
     assert answer == CannotFulfill("nobody can lift it")
     assert await trial.parcels(order_id) == ()
+
+
+async def test_a_warehouse_that_can_ship_only_a_part_says_what_is_short(
+    trial: WarehouseOnTrial, order_id: str
+) -> None:
+    await trial.run_short(order_id, "MUG", 2)
+    key = fulfillment_key(order_id)
+    answer = await trial.warehouse.fulfill(shipping(order_id), key=key)
+    assert isinstance(answer, Fulfilled)
+    assert answer.short == (("MUG", 2),)
+    assert answer.parcel_ids == await trial.parcels(order_id)
+    # The shelves may be full again by then: what was answered stands.
+    assert await trial.warehouse.fulfill(shipping(order_id), key=key) == answer
+    assert await trial.warehouse.fulfill(shipping(order_id), key=f"{key}:2") == answer
 
 
 async def test_an_accepted_order_can_be_taken_back(trial: WarehouseOnTrial, order_id: str) -> None:
@@ -225,3 +249,13 @@ async def test_an_order_may_go_out_in_several_parcels(desk: Desk, order_id: str)
         answer = await warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
     assert isinstance(answer, Fulfilled)
     assert len(set(answer.parcel_ids)) == 3
+
+
+async def test_a_warehouse_that_has_nothing_of_an_order_refuses_it(
+    desk: Desk, order_id: str
+) -> None:
+    await desk.turn("warehouse.fulfillments.create", "short", order_id, sku="MUG")
+    mugs = replace(shipping(order_id), quantities=(("MUG", 2),))
+    async with HttpWarehouse(f"{desk.url}/warehouse", "key") as warehouse:
+        answer = await warehouse.fulfill(mugs, key=fulfillment_key(order_id))
+    assert isinstance(answer, CannotFulfill)

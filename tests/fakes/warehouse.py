@@ -31,6 +31,7 @@ class InMemoryWarehouse(Scripted):
         self.left: set[str] = set()
         self._packing: dict[str, tuple[str, ...]] = {}
         self._refusals: dict[str, str] = {}
+        self._short: dict[str, tuple[tuple[str, int], ...]] = {}
         self._first: dict[str, tuple[ShippingRequest, FulfillAnswer]] = {}
         self._numbers = count(1)
 
@@ -52,6 +53,10 @@ class InMemoryWarehouse(Scripted):
     def pack(self, order_id: str, *parcel_ids: str) -> None:
         """The warehouse will send the order as these parcels."""
         self._packing[order_id] = parcel_ids
+
+    def run_short(self, order_id: str, short: tuple[tuple[str, int], ...]) -> None:
+        """The warehouse lacks these pieces of the order, as (sku, pieces); never all of it."""
+        self._short[order_id] = short
 
     def dispatch(self, order_id: str) -> None:
         """The order's parcels leave: too late for a recall."""
@@ -87,7 +92,8 @@ class InMemoryWarehouse(Scripted):
         if order_id not in self.accepted:
             number = next(self._numbers)
             parcels = self._packing.get(order_id, (f"par_{number}",))
-            self.accepted[order_id] = Fulfilled(f"ful_{number}", parcels)
+            short = self._short.get(order_id, ())
+            self.accepted[order_id] = Fulfilled(f"ful_{number}", parcels, short)
             self.requests[order_id] = request
         return self.accepted[order_id]
 

@@ -92,6 +92,50 @@ async def test_what_has_left_cannot_be_recalled(http: httpx.AsyncClient) -> None
     assert delivered.json()["parcels"][0]["status"] == "delivered"
 
 
+async def test_a_parcel_that_left_can_get_lost_and_still_turn_up(http: httpx.AsyncClient) -> None:
+    await ask(http, "w12")
+    assert (await http.post("/sandbox/warehouse/w12/lose")).status_code == 409
+    left = (await http.post("/sandbox/warehouse/w12/dispatch")).json()["parcels"][0]
+    lost = (await http.post("/sandbox/warehouse/w12/lose")).json()["parcels"][0]
+    found = (await http.post("/sandbox/warehouse/w12/deliver")).json()["parcels"][0]
+    assert [parcel["status"] for parcel in (left, lost, found)] == ["left", "lost", "delivered"]
+    assert left["tracking"] == lost["tracking"] == found["tracking"]
+    assert (await http.post("/sandbox/warehouse/w12/lose")).status_code == 409
+
+
+async def test_one_parcel_of_several_can_move_alone(http: httpx.AsyncClient, dials: Dials) -> None:
+    await dials.turn("warehouse.fulfillments.create", "split", order_id="w13", parcels=2)
+    first, second = (await ask(http, "w13")).json()["parcels"]
+    path = "/sandbox/warehouse/w13/dispatch"
+    alone = (await http.post(path, json={"parcel": second["id"]})).json()["parcels"]
+    assert [parcel["status"] for parcel in alone] == ["accepted", "left"]
+    assert (await http.post(path, json={"parcel": second["id"]})).status_code == 409
+    both = (await http.post(path)).json()["parcels"]
+    assert [parcel["id"] for parcel in both] == [first["id"], second["id"]]
+    assert [parcel["status"] for parcel in both] == ["left", "left"]
+
+
+async def test_a_part_of_an_order_can_be_short(
+    http: httpx.AsyncClient, dials: Dials, books: Books
+) -> None:
+    create = "warehouse.fulfillments.create"
+    lines = [{"sku": "MUG", "quantity": 2}, {"sku": "PEN", "quantity": 2}]
+    await dials.turn(create, "short", order_id="w14", sku="MUG")
+    accepted = (await ask(http, "w14", lines=lines)).json()
+    assert accepted["short"] == [{"sku": "MUG", "quantity": 2}]
+    [fulfillment] = (await books.order("w14")).fulfillments
+    assert fulfillment.short == (("MUG", 2),)
+    assert fulfillment.parcels[0].lines == (("PEN", 2),)
+
+    await dials.turn(create, "short", order_id="w15")
+    part = (await ask(http, "w15", lines=lines)).json()
+    assert part["short"] == [{"sku": "PEN", "quantity": 1}]
+    assert part["parcels"][0]["lines"] == [lines[0], {"sku": "PEN", "quantity": 1}]
+
+    await dials.turn(create, "short", order_id="w16", sku="MUG")
+    assert code(await ask(http, "w16", lines=lines[:1])) == (422, "cannot_fulfill")
+
+
 async def test_a_refused_article_is_not_shipped(http: httpx.AsyncClient, dials: Dials) -> None:
     dial = await dials.turn(
         "warehouse.fulfillments.create", "refuse", sku="LAMP", reason="LAMP is banned"

@@ -117,6 +117,8 @@ async def test_the_warehouse_tells_that_a_parcel_left(http: httpx.AsyncClient) -
         await http.post("/sandbox/webhooks", json={})
     event = json.loads(body)
     assert (event["type"], event["order_id"]) == ("parcel.left", "leaves")
+    assert event["parcel"]["status"] == "left"
+    assert event["parcel"]["tracking"]
     moment, _, given = headers["warehouse-signature"].removeprefix("t=").partition(",v1=")
     signed = hmac.new(b"s3cret", moment.encode() + b"." + body, hashlib.sha256).hexdigest()
     assert given == signed

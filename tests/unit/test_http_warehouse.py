@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from orders.messages import CannotFulfill
+from orders.messages import CannotFulfill, Fulfilled
 from orders.order import Recipient
 from orders.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
 from providers.fulfillment import HttpWarehouse
@@ -70,12 +70,26 @@ async def test_an_order_id_cannot_lead_to_another_path() -> None:
         {**ACCEPTED, "parcels": []},
         {**ACCEPTED, "parcels": [{"id": 7}]},
         {**ACCEPTED, "order_id": "t-2"},
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": 2}]},  # all of it
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": 3}]},
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": 0}]},
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": "1"}]},
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": 1}, {"sku": "MUG", "quantity": 1}]},
+        {**ACCEPTED, "short": [{"sku": "TEA", "quantity": 1}]},
+        {**ACCEPTED, "short": "MUG"},
     ],
 )
 async def test_a_yes_that_makes_no_sense_is_no_answer(body: object) -> None:
     async with answering(201, body) as warehouse:
         with pytest.raises(NoAnswerError):
             await warehouse.fulfill(REQUEST, key="k")
+
+
+async def test_a_part_that_is_short_is_told() -> None:
+    short = [{"sku": "MUG", "quantity": 1}]
+    async with answering(201, {**ACCEPTED, "short": short}) as warehouse:
+        answer = await warehouse.fulfill(REQUEST, key="k")
+    assert answer == Fulfilled("ful_1", ("par_1",), short=(("MUG", 1),))
 
 
 @pytest.mark.parametrize(
