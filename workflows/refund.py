@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.refunds import FREED, UNDECIDED, RefundRefused, RefundRequest, RefundState
     from orders.requests import Approve, OperatorWord, Reject
     from workflows.ending import to_the_end
-    from workflows.failures import NOT_WAITING, TOO_LATE
+    from workflows.failures import NO_OUTCOME, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
     from workflows.refund_life import RefundLife
 
 
