@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from orders.ids import checked_order_id
 from orders.ports import ChargeState
 from orders.refusals import NoCardsError, NotWaitingError, NoWorkerError
@@ -31,15 +33,19 @@ class Desk(Runs):
 
     # -- a person decides --------------------------------------------------------------------------
 
-    async def approve(self, order_id: str, by: str, note: str = "") -> None:
+    async def approve(
+        self, order_id: str, by: str, note: str = "", *, wait: timedelta = CALL
+    ) -> None:
         """Let an order pass that waits for approval."""
         decision = Approve(by, note)
-        await self._ask(order_id, OrderWorkflow.approve, decision, asked="approval")
+        await self._ask(order_id, OrderWorkflow.approve, decision, asked="approval", wait=wait)
 
-    async def reject(self, order_id: str, by: str, reason: str = "") -> None:
+    async def reject(
+        self, order_id: str, by: str, reason: str = "", *, wait: timedelta = CALL
+    ) -> None:
         """Stop an order that waits for approval; it is undone."""
         decision = Reject(by, reason)
-        await self._ask(order_id, OrderWorkflow.reject, decision, asked="rejection")
+        await self._ask(order_id, OrderWorkflow.reject, decision, asked="rejection", wait=wait)
 
     # -- the customer pays -------------------------------------------------------------------------
 

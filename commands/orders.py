@@ -47,6 +47,9 @@ def place(
     card: Annotated[
         str, typer.Option(help="The payment method, as Stripe names it, pm_…")
     ] = "pm_card_visa",
+    flagged: Annotated[
+        bool, typer.Option("--flagged", help="Have a person look at it, whatever its total.")
+    ] = False,
     start: Annotated[bool, typer.Option(help="Start it at once, or only place it.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -55,7 +58,7 @@ def place(
     id_ = order_id or secrets.token_hex(4)
 
     async def work(orders: OrderClient) -> None:
-        basket = Basket(id_, customer, Recipient(name, email, address), quantities, card)
+        basket = Basket(id_, customer, Recipient(name, email, address), quantities, card, flagged)
         order = await orders.place(basket)
         _show_placed(order, await orders.start(id_) if start else None, as_json=as_json)
 
