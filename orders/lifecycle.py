@@ -32,7 +32,8 @@ class Status(StrEnum):
 _CLOSED_EARLY: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.REFUNDED})
 
 #: Which status may follow which. An unpaid order may become REFUNDED because a charge whose answer
-#: was lost may have happened: the order learns of it only while undoing.
+#: was lost may have happened, and a HELD one FULFILLED because its parcel had left before it was
+#: recalled: the order learns of it only while undoing.
 FOLLOWS: Final[dict[Status, frozenset[Status]]] = {
     Status.PLACED: frozenset(
         {Status.AWAITING_APPROVAL, Status.AWAITING_PAYMENT, Status.HELD, Status.PAID}
@@ -42,7 +43,7 @@ FOLLOWS: Final[dict[Status, frozenset[Status]]] = {
         {Status.AWAITING_PAYMENT, Status.HELD, Status.PAID} | _CLOSED_EARLY
     ),
     Status.AWAITING_PAYMENT: frozenset({Status.HELD, Status.PAID} | _CLOSED_EARLY),
-    Status.HELD: frozenset({Status.PAID} | _CLOSED_EARLY),
+    Status.HELD: frozenset({Status.PAID, Status.FULFILLED} | _CLOSED_EARLY),
     Status.PAID: frozenset({Status.FULFILLED, Status.REFUNDED}),
     Status.FULFILLED: frozenset({Status.SHIPPED, Status.COMPLETED}),
     Status.SHIPPED: frozenset({Status.COMPLETED}),
@@ -87,6 +88,8 @@ class Facts:
     given_back: Money
     shipped: bool
     stop: Stop | None = None
+    #: A person has settled by hand that goods went out without money.
+    settled_by_hand: bool = False
 
 
 class UnsettledError(RuntimeError):
@@ -101,7 +104,7 @@ def final_status(facts: Facts) -> Status:
     """
     kept = facts.taken - facts.given_back
     if facts.shipped:
-        if kept.amount <= 0:
+        if kept.amount <= 0 and not facts.settled_by_hand:
             raise UnsettledError(f"shipped, but {facts.given_back} of {facts.taken} was given back")
         return Status.COMPLETED
     if kept:

@@ -26,6 +26,7 @@ class Life:
         self.status = Status.PLACED
         self.stop: Stop | None = None
         self.settled = False
+        self.settled_by_hand = False
         self.terms = Terms()
         self.total = self.taken = self.given_back = Money(0, "XXX")  # until the order is read
         self.parcel_ids: tuple[str, ...] = ()
@@ -73,7 +74,13 @@ class Life:
 
     async def end(self, *, shipped: bool) -> None:
         """Derive how the order ended from what really happened, and write it down."""
-        facts = Facts(self.taken, self.given_back, shipped=shipped, stop=self.stop)
+        facts = Facts(
+            self.taken,
+            self.given_back,
+            shipped=shipped,
+            stop=self.stop,
+            settled_by_hand=self.settled_by_hand,
+        )
         await self.move_to(final_status(facts))
         self.settled = True
 

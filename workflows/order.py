@@ -87,6 +87,7 @@ class OrderWorkflow:
     async def _complete(self) -> m.Outcome:
         """The parcels are the warehouse's: nothing stops or undoes the order from here on."""
         life = self._life
+        await self._payment.collect()
         await life.move_to(Status.FULFILLED)
         confirm = NotificationActivities.send_confirmation_email
         confirmation = m.Confirmation(life.order_id, life.short)

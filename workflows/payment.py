@@ -81,6 +81,27 @@ class Payment:
                 message = "the bank no longer holds the money"
                 raise StoppedError(Stop(Reason.HOLD_LAPSED, message))
 
+    async def collect(self) -> None:
+        """Take the money for parcels that had left when the order was to be undone.
+
+        Not to be given up, and not to be undone: the goods are gone. A hold that has lapsed is for
+        a person to settle with the customer.
+        """
+        life = self._life
+        if self._held is None or life.taken:
+            return
+        step: Step[m.Charge, m.CaptureAnswer] = PaymentActivities.capture_payment
+        doing = "taking the money for what has left"
+        answer = await life.steps.undo(doing, step, self._charge, policies.UNDO)
+        if isinstance(answer, m.Paid):
+            life.taken = answer.amount
+            await life.move_to(Status.PAID)
+            return
+        if isinstance(answer, m.HoldLapsed):
+            problem = "the parcels have left, but the bank no longer holds the money for them"
+            await life.steps.by_hand("capture_payment", problem)
+        life.settled_by_hand = True
+
     def hold_lasts(self) -> timedelta | None:
         """How long the hold is good for, with a margin to act in; None when nothing is held."""
         if self._held is None or self._held.capture_before is None:

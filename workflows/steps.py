@@ -137,6 +137,14 @@ class Steps:
         finally:
             self._unflag()
 
+    async def by_hand(self, step: str, problem: str) -> None:
+        """Ask a person to do what we cannot, and wait until it is resolved."""
+        since = workflow.now().isoformat("T", "seconds")
+        self.attention = Attention(step=step, since=since, problem=problem, can=(Resolve.kind,))
+        self._changed()
+        await workflow.wait_condition(lambda: self._word is not None)
+        self._unflag()
+
     async def aside(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
         """Carry out something beside the order's own steps: it flags nothing, shows nowhere."""
         try:

@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 from orders.lifecycle import Reason, Status
 from orders.messages import CancelRequest, Outcome
 from orders.ports import ChargeState, NoAnswerError
-from orders.requests import Approve, NewCard, Reject
+from orders.requests import Approve, NewCard, Reject, Resolve
 from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop, ended
@@ -314,6 +314,32 @@ class TestHold:
         outcome = await shop.check(await handle.result())
         assert reason(outcome) is Reason.HOLD_LAPSED
         assert outcome.status is Status.REJECTED
+
+    @pytest.mark.parametrize("lapsed", [True, False])
+    async def test_a_parcel_that_left_before_the_money_was_taken_is_still_to_be_paid(
+        self,
+        shop: Shop,
+        lapsed: bool,  # noqa: FBT001 - a parameter of the test
+    ) -> None:
+        """Cancelled between handing over and capturing, but the parcel was quicker."""
+        gate = shop.cards.hold("capture")
+        handle = await shop.order(waits=True)
+        await gate.entered()
+        order_id = handle.id.removeprefix("order-")
+        shop.warehouse.dispatch(order_id)
+        if lapsed:
+            shop.cards.lapse(shop.cards.charges_of(order_id)[0].payment_id)
+        await handle.signal(OrderWorkflow.cancel_order)
+        if lapsed:
+
+            async def asks_for_a_person() -> bool:
+                return (await handle.query(OrderWorkflow.status)).attention is not None
+
+            await eventually(asks_for_a_person)
+            await handle.execute_update(OrderWorkflow.operate, Resolve("paid by invoice"))
+        outcome = await handle.result()
+        assert outcome.status is Status.COMPLETED
+        assert outcome.taken.amount == (0 if lapsed else TOTAL.amount)
 
     async def test_a_silent_bank_is_asked_for_hours_and_then_everything_is_undone(
         self, shop: Shop
