@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
+# The machine's certificates, as pip does it: a company's proxy has one that only they know.
+UV     := $(VENV)/bin/uv --system-certs
 
 help: ## Explain the targets
 	@echo "Durable Orders"
@@ -34,11 +36,11 @@ bench: $(READY) ## Measure recovery after a kill and the cost of an order, besid
 	@$(RUN) -m bench
 
 lock: $(READY) ## Lock the requirements again after changing pyproject.toml
-	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' pyproject.toml -o requirements/app.txt
-	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' pyproject.toml --group dev -o requirements/dev.txt
-	@echo 'uv==0.13.9' | $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	@echo 'uv==0.13.9' | $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' - -o requirements/uv.txt
 
 clean: ## Remove the virtual environment and the sandbox's state
@@ -50,7 +52,7 @@ $(READY): requirements/dev.txt requirements/uv.txt
 	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(VENV)/bin/uv pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
+	@$(UV) pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
 	@touch $@
 
 .PHONY: help demo sandbox worker api check test bench lock clean

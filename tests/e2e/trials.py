@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from itertools import count
 
+from sqlalchemy import text
+
 from demo.invariants import faults_of
 from demo.stage import Stage
 from orders.messages import Outcome
@@ -62,7 +64,24 @@ class Trials:
 
     async def reached(self) -> None:
         """Return once every held order is where it is held."""
-        await asyncio.gather(*(hold.reached() for hold in self._holds))
+        try:
+            await asyncio.gather(*(hold.reached() for hold in self._holds))
+        except TimeoutError as error:
+            error.add_note(await self._situation())
+            raise
+
+    async def _situation(self) -> str:
+        """Where the orders are, who waits for whom in the database, what the workers last said."""
+        lines = [str(await self.stage.orders.status(order_id)) for order_id in self.order_ids]
+        activity = text(
+            "SELECT format('%s waits for %s, %s: %s', pid, pg_blocking_pids(pid), state, query) "
+            "FROM pg_stat_activity WHERE state <> 'idle'"
+        )
+        async with self.stage.database.statement() as connection:
+            lines += await connection.scalars(activity)
+        for worker in self.stage.at_work:
+            lines += [f"worker {worker.pid}:", *worker.log.splitlines()[-10:]]
+        return "\n".join(lines)
 
     async def let_go(self) -> None:
         """Let every held order go on."""

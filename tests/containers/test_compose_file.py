@@ -1,0 +1,126 @@
+"""docker-compose.yml says what the code needs: none of these tests needs Docker."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sandbox.environment import settings as sandbox_settings
+from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
+from sandbox.temporal_server import TemporalServer, temporal_binary
+from settings import EdgeSettings, WorkerSettings
+from tests.containers.composed import COMPOSE, OWN_KEYS, ROOT, SANDBOX, SERVICES, run
+from workflows.policies import GRACEFUL_SHUTDOWN
+from workflows.visibility import SEARCH_ATTRIBUTES
+
+ATTRIBUTES = {key.name: key.indexed_value_type.name.capitalize() for key in SEARCH_ATTRIBUTES}
+NAMESPACE_SCRIPT: str = SERVICES["temporal-namespace"]["command"][0].replace("$$", "$")
+OURS = ("worker", "api", "migrate", "seed", "world")
+
+
+def test_temporals_server_and_tools_have_one_version_which_the_tests_run_on() -> None:
+    server, tools = (SERVICES[name]["image"] for name in ("temporal", "temporal-schema"))
+    ui = SERVICES["temporal-ui"]["image"]
+    assert SERVICES["temporal-namespace"]["image"] == tools
+    said = run([temporal_binary(), "--version"], env={}).stdout
+    versions = re.search(r"Server (\S+), UI (\S+)\)", said)
+    assert versions
+    assert server == f"temporalio/server:{versions[1]}"
+    assert tools == f"temporalio/admin-tools:{versions[1]}"
+    assert ui == f"temporalio/ui:{versions[2]}"
+
+
+@pytest.mark.parametrize("image", sorted({s["image"] for s in SERVICES.values()}))
+def test_no_image_is_whatever_is_newest_today(image: str) -> None:
+    assert image.startswith("durable-orders") or re.search(r":\d+(\.\d+)+$", image)
+
+
+def test_the_image_runs_on_the_oldest_python_that_is_checked() -> None:
+    [base] = re.findall(r"^ARG PYTHON=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", base)
+
+
+@pytest.mark.parametrize(
+    ("service", "settings"), [("worker", WorkerSettings), ("api", EdgeSettings)]
+)
+def test_every_setting_is_passed_and_no_other(service: str, settings: type[EdgeSettings]) -> None:
+    fields = {name.upper() for name in settings.model_fields}
+    # The worker listens nowhere.
+    fields -= {"API_HOST", "API_PORT"} if service == "worker" else set()
+    passed = SERVICES[service]["environment"]
+    assert set(passed) == fields | {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
+
+
+def test_without_keys_the_workers_talk_to_the_stand_in_alone() -> None:
+    world = "http://world:8030"
+    expected = sandbox_settings(
+        temporal_address="", namespace="", ui_url="", database_url="", world_url=world
+    )
+    for name in ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL", "DATABASE_URL"):
+        expected.pop(name)
+    assert {name: SANDBOX[name] for name in expected} == expected
+    assert SANDBOX["COMPOSE_PROFILES"] == "sandbox"
+
+
+def test_the_example_of_an_env_file_names_every_key_that_is_required() -> None:
+    required = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()))
+    example = (ROOT / ".env.example").read_text()
+    assert required == set(OWN_KEYS)
+    assert {
+        name for name in required if not re.search(rf"^{name}=", example, re.MULTILINE)
+    } == set()
+
+
+def test_only_pages_and_the_http_edge_are_published_and_only_to_this_machine() -> None:
+    published = {name for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"api", "temporal-ui", "world"}
+    for name in published:
+        assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_our_containers_may_do_nothing_they_need_not(service: str) -> None:
+    ours = SERVICES[service]
+    assert (ours["read_only"], ours["cap_drop"], ours["init"]) == (True, ["ALL"], True)
+
+
+def test_a_worker_is_given_the_time_it_lets_activities_finish() -> None:
+    grace = float(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace > GRACEFUL_SHUTDOWN.total_seconds() + 5
+    assert SERVICES["worker"]["deploy"]["replicas"] == 2
+
+
+def test_orders_and_temporal_have_databases_of_their_own() -> None:
+    assert SERVICES["worker"]["environment"]["DATABASE_URL"].endswith("@postgres:5432/orders")
+    script = COMPOSE["configs"]["databases"]["content"]
+    assert "CREATE DATABASE orders OWNER orders" in script
+    schema = SERVICES["temporal-schema"]
+    assert re.findall(r"^prepare (\w+) ", schema["command"][0], re.MULTILINE) == [
+        "temporal",
+        "temporal_visibility",
+    ]
+    assert schema["environment"]["SQL_USER"] == "temporal"
+
+
+def test_search_attributes_are_the_same_everywhere() -> None:
+    registered = dict(re.findall(r"^register (\w+) (\w+)$", NAMESPACE_SCRIPT, re.MULTILINE))
+    assert registered == ATTRIBUTES == SANDBOX_ATTRIBUTES
+
+
+async def test_the_namespace_is_prepared_on_the_real_server_and_again(
+    temporal_server: TemporalServer,
+) -> None:
+    namespace = "prepared-by-compose"
+    env = {
+        "PATH": f"{Path(temporal_server.binary).parent}:/usr/bin:/bin",
+        "TEMPORAL_ADDRESS": temporal_server.address,
+        "TEMPORAL_NAMESPACE": namespace,
+    }
+    for _ in range(2):
+        done = run([*SERVICES["temporal-namespace"]["entrypoint"], NAMESPACE_SCRIPT], env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+    listed = run([temporal_server.binary, "operator", "search-attribute", "list"], env=env).stdout
+    found = dict(re.findall(r"^\s*(\w+)\s+(\w+)\s*$", listed, re.MULTILINE))
+    assert {name: found.get(name) for name in ATTRIBUTES} == ATTRIBUTES
