@@ -26,12 +26,13 @@ ALLOWED: Final = {
     "desk": {"orders", "workflows", "runs"},
     # client.py run as a program is the command line.
     "client": {"orders", "workflows", "connection", "desk", "runs", "cli"},
+    "refund_client": {"orders", "workflows", "connection", "runs"},
     "audit_client": {"orders", "workflows", "connection"},
     "audit_runs": {"orders", "client", "connection"},
     "cli": {"commands", "connection"},
     "commands": {
         *("orders", "providers", "store"),
-        *("audit_client", "client", "connection", "live", "settings"),
+        *("audit_client", "client", "connection", "live", "refund_client", "settings"),
     },
     "api": {
         *("orders", "providers", "store"),
