@@ -10,9 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from client import OrderClient
-from commands.terminal import PROGRAM, AsJson, OrderId, carry_out, console, print_json, say
+from commands.terminal import (
+    AsJson,
+    OrderId,
+    carry_out,
+    console,
+    print_json,
+    say,
+    say_attention,
+    say_heard,
+)
 from orders.lifecycle import Status
-from orders.views import TroubledOrder
 
 app = typer.Typer()
 
@@ -61,20 +69,15 @@ def attention(
         if as_json:
             print_json([asdict(order) for order in troubled])
             return
-        table = Table("order", "status", "what", "since", "why", "what helps", box=None)
+        if not troubled:
+            say("No order needs attention.")
         for order in troubled:
-            table.add_row(*map(escape, _cells(order)))
-        console.print(table if troubled else "No order needs attention.")
+            say(f"Order {order.order_id} is {order.status}: {order.doing}.")
+            if order.attention:
+                say_attention(order.order_id, order.attention)
+            say("")
 
     carry_out(work)
-
-
-def _cells(order: TroubledOrder) -> tuple[str, ...]:
-    found = order.attention
-    if found is None:
-        return (order.order_id, order.status, order.doing, "", "", "")
-    helps = ", ".join(word.replace("_", "-") for word in found.can)
-    return (order.order_id, order.status, found.step, found.since, found.problem, helps)
 
 
 # -- orders that wait for approval -----------------------------------------------------------------
@@ -92,7 +95,7 @@ def approve(
 
     async def work(orders: OrderClient) -> None:
         await orders.approve(order_id, by, note)
-        _show_heard(order_id, "is approved", as_json=as_json)
+        say_heard(order_id, "is approved", as_json=as_json)
 
     carry_out(work)
 
@@ -109,7 +112,7 @@ def reject(
 
     async def work(orders: OrderClient) -> None:
         await orders.reject(order_id, by, reason)
-        _show_heard(order_id, "is rejected, and is being undone", as_json=as_json)
+        say_heard(order_id, "is rejected, and is being undone", as_json=as_json)
 
     carry_out(work)
 
@@ -123,7 +126,7 @@ def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False
 
     async def work(orders: OrderClient) -> None:
         await orders.retry_now(order_id, by)
-        _show_heard(order_id, "tries again", as_json=as_json)
+        say_heard(order_id, "tries again", as_json=as_json)
 
     carry_out(work)
 
@@ -140,7 +143,7 @@ def skip_step(
 
     async def work(orders: OrderClient) -> None:
         await orders.skip_step(order_id, reason, by)
-        _show_heard(order_id, "gives that step up, and is being undone", as_json=as_json)
+        say_heard(order_id, "gives that step up, and is being undone", as_json=as_json)
 
     carry_out(work)
 
@@ -157,13 +160,6 @@ def resolve(
 
     async def work(orders: OrderClient) -> None:
         await orders.resolve(order_id, note, by)
-        _show_heard(order_id, "takes that as done by hand", as_json=as_json)
+        say_heard(order_id, "takes that as done by hand", as_json=as_json)
 
     carry_out(work)
-
-
-def _show_heard(order_id: str, what: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"order_id": order_id, "accepted": True})
-    else:
-        say(f"Order {order_id} {what}. Watch it: {PROGRAM} watch {order_id}")

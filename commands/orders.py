@@ -19,10 +19,11 @@ from commands.terminal import (
     console,
     print_json,
     say,
+    say_attention,
     stop,
 )
 from live import follow
-from orders.messages import Attention, CancelAnswer, Cancelled, CancelUnderWay, EndedOtherwise
+from orders.messages import CancelAnswer, Cancelled, CancelUnderWay, EndedOtherwise
 from orders.order import Basket, Order, Recipient
 from orders.views import without_personal_data
 
@@ -97,7 +98,7 @@ def status(order_id: OrderId, *, as_json: AsJson = False) -> None:
         elif progress.cancel_requested:
             say("A cancellation was asked for.")
         if progress.attention:
-            _say_attention(order_id, progress.attention)
+            say_attention(order_id, progress.attention)
 
     carry_out(work)
 
@@ -183,10 +184,3 @@ def _show_placed(order: Order, run: StartedOrder | None, *, as_json: bool) -> No
     lines = ", ".join(f"{line.quantity} x {line.name}" for line in order.lines)
     say(f"Order {order.id} is placed: {lines}, {order.total}.")
     say(f"Watch it: {PROGRAM} watch {order.id}" if run else f"Start it: {PROGRAM} start {order.id}")
-
-
-def _say_attention(order_id: str, attention: Attention) -> None:
-    say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
-    if attention.can:
-        words = " or ".join(word.replace("_", "-") for word in attention.can)
-        say(f"It is still being tried. What you can do: {PROGRAM} {words} {order_id}")

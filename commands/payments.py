@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from client import OrderClient
-from commands.terminal import PROGRAM, AsJson, OrderId, carry_out, print_json, say
+from commands.terminal import PROGRAM, AsJson, OrderId, carry_out, print_json, say, say_heard
 
 app = typer.Typer()
 
@@ -56,9 +56,6 @@ def payment_updated(order_id: OrderId, *, as_json: AsJson = False) -> None:
 
     async def work(orders: OrderClient) -> None:
         await orders.payment_updated(order_id)
-        if as_json:
-            print_json({"order_id": order_id, "accepted": True})
-        else:
-            say(f"Order {order_id} looks again. Watch it: {PROGRAM} watch {order_id}")
+        say_heard(order_id, "looks again", as_json=as_json)
 
     carry_out(work)

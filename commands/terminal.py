@@ -17,6 +17,7 @@ from temporalio.service import RetryConfig
 from client import OrderClient
 from connection import UnreachableError, connect
 from orders.ids import InvalidOrderIdError
+from orders.messages import Attention
 from orders.order import InvalidOrderError
 from orders.ports import Cards, NoSuchOrderError, OrderExistsError, ProviderError
 from orders.refusals import NoCardsError, OrderClientError
@@ -45,8 +46,24 @@ def say(sentence: str) -> None:
     console.print(escape(sentence))
 
 
+def say_heard(order_id: str, what: str, *, as_json: bool) -> None:
+    """The order was told, and goes on by itself."""
+    if as_json:
+        print_json({"order_id": order_id, "accepted": True})
+    else:
+        say(f"Order {order_id} {what}. Watch it: {PROGRAM} watch {order_id}")
+
+
 def print_json(value: object, *, indent: int | None = 2) -> None:
     typer.echo(json.dumps(value, default=datetime.isoformat, ensure_ascii=False, indent=indent))
+
+
+def say_attention(order_id: str, attention: Attention) -> None:
+    """Say what keeps failing, and what a person can do about it."""
+    say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
+    if attention.can:
+        words = " or ".join(word.replace("_", "-") for word in attention.can)
+        say(f"It is still being tried. What you can do: {PROGRAM} {words} {order_id}")
 
 
 def stop(code: int, sentence: str) -> NoReturn:
@@ -82,7 +99,8 @@ def carry_out(
         stop(UNREACHABLE, str(error))
     except ProviderError as error:
         hint = "" if with_cards else ". Is PostgreSQL running where DATABASE_URL points?"
-        stop(UNREACHABLE, f"{error}{hint}")
+        # Others' words may come with line breaks.
+        stop(UNREACHABLE, " ".join(str(error).split()) + hint)
 
 
 @contextlib.asynccontextmanager

@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 
 from commands import terminal
+from orders.ids import charge_key
 from orders.ports import NoAnswerError, RefusedError
 from orders.terms import ShopTerms
+from providers.stripe import StripeCards
 from sandbox.world import World
+from store.database import Database
+from store.orders import PostgresOrderBook
+from store.payments import PostgresPaymentLedger
 from tests.client.shell import Run, read, refused, started
 from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
@@ -182,11 +187,11 @@ async def test_what_needs_a_person_is_listed_with_what_helps(
     listed = (await run("attention")).stdout
     status = (await run("status", "desk-8")).stdout
 
-    [line] = [line for line in listed.splitlines() if "desk-8" in line]
-    for cell in ("paid", "refund_card", "the balance is too low", "retry-now, resolve"):
-        assert cell in line
-    assert "refund_card needs attention since" in status
-    assert "python client.py retry-now or resolve desk-8" in status
+    assert "Order desk-8 is paid: " in listed
+    for shown in (listed, status):
+        assert "refund_card needs attention since" in shown
+        assert ": the balance is too low\n" in shown
+        assert "python client.py retry-now or resolve desk-8\n" in shown
     skipped = await run("skip-step", "desk-8", "--reason", "never mind")
     refused(skipped, "takes no skip_step, only retry_now or resolve", terminal.REFUSED)
 
@@ -251,6 +256,33 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         monkeypatch.setenv("STRIPE_API_KEY", "sk_test_sandbox")
         monkeypatch.setenv("STRIPE_API_BASE", world.url)
         yield world
+
+
+async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
+    run: Run, world: World, database: Database
+) -> None:
+    await run("place", "--order-id", "desk-13", "--no-start")
+    order = await PostgresOrderBook(database).get("desk-13")
+    async with StripeCards("sk_test_sandbox", api_base=world.url) as cards:
+        charge = await cards.create(
+            order_id=order.id,
+            attempt=1,
+            amount=order.total,
+            payment_method=THREE_D_SECURE,
+            key=charge_key(order.id, 1),
+        )
+        charge = await cards.confirm(charge.payment_id, key=charge_key(order.id, 1))
+        secret = await cards.client_secret(charge.payment_id)
+    ledger = PostgresPaymentLedger(database)
+    await ledger.open(order.id, 1, charge.payment_id, charge.amount)
+    await ledger.record(order.id, 1, charge)
+
+    asking = await started("finish-payment", "desk-13", "--json")
+    answer, said = await asking.communicate()
+
+    assert (asking.returncode, said) == (0, b"")
+    assert json.loads(answer) == {"payment_id": charge.payment_id, "client_secret": secret}
+    assert f"Client secret: {secret}\n" in (await run("finish-payment", "desk-13")).stdout
 
 
 async def test_the_program_decides_and_refuses(run: Run) -> None:
