@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from commands import desk, orders, payments
+from commands import audit, desk, orders, parcels, payments
 from commands.terminal import PROGRAM, REFUSED
 from connection import leave
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (orders, payments, desk):
+for part in (orders, payments, desk, parcels, audit):
     app.add_typer(part.app)
 
 

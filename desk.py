@@ -1,10 +1,11 @@
-"""What people and neighbours tell a running order: decisions, cards, an operator's words."""
+"""What people and neighbours tell a running order: decisions, cards, parcels, operators' words."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from orders.ids import checked_order_id
+from orders.parcels import ParcelStatus
 from orders.ports import ChargeState
 from orders.refusals import NoCardsError, NotWaitingError, NoWorkerError
 from orders.requests import (
@@ -12,9 +13,11 @@ from orders.requests import (
     CardAccepted,
     NewCard,
     OperatorWord,
+    ParcelUpdate,
     Reject,
     Resolve,
     RetryNow,
+    SettleParcel,
     SkipStep,
 )
 from orders.views import PaymentToFinish
@@ -83,6 +86,35 @@ class Desk(Runs):
             raise NoCardsError
         payment_id = waiting[-1].payment_id
         return PaymentToFinish(payment_id, await self._cards.client_secret(payment_id))
+
+    # -- parcels on their way ----------------------------------------------------------------------
+
+    async def parcel_updated(
+        self, order_id: str, parcel_id: str, status: ParcelStatus, tracking: str = ""
+    ) -> None:
+        """The warehouse says where a parcel is; in any order, any number of times.
+
+        Kept by Temporal until a worker sees it. A parcel that is not the order's changes nothing:
+        the warehouse may speak of one before it has named it.
+        """
+        news = ParcelUpdate(parcel_id, status, tracking)
+        async with self._open(order_id) as run:
+            await run.signal(OrderWorkflow.parcel_updated, news, rpc_timeout=CALL)
+
+    async def settle_parcel(
+        self,
+        order_id: str,
+        parcel_id: str,
+        outcome: str,
+        by: str = "operator",
+        *,
+        wait: timedelta = CALL,
+    ) -> None:
+        """Wait no more for a parcel that is lost or late; ``outcome`` says what was agreed on."""
+        # Accepted is enough: the note of it in the order's history may wait for the database.
+        decision = SettleParcel(parcel_id, outcome, by)
+        asked = "decision about a parcel"
+        await self._ask(order_id, OrderWorkflow.settle_parcel, decision, asked=asked, wait=wait)
 
     # -- an operator's way out of what keeps failing -----------------------------------------------
 

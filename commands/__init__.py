@@ -3,6 +3,8 @@
 orders      who buys: place, start, status, watch, cancel, result
 payments    who pays: new-card, finish-payment, payment-updated
 desk        who works here: list, attention, approve, reject, retry-now, skip-step, resolve
+parcels     who ships: parcel, settle-parcel
+audit       who checks: schedule, reconcile, findings
 
 Each module has a ``typer.Typer`` named ``app``; ``cli.py`` puts them together.
 """
