@@ -24,6 +24,7 @@ from demo.stage import Stage, open_stage
 from demo.story import Story, StoryError
 from orders.ids import workflow_id
 from orders.ports import ProviderError
+from orders.refusals import OrderClientError
 from sandbox import SandboxError
 from sandbox.ports import PortBusyError, require_free
 from sandbox.stack import Sandbox
@@ -35,6 +36,8 @@ _STATE: Final = Path(os.environ.get("DEMO_STATE", ".sandbox/demo"))
 #: As `make sandbox`: Temporal, its Web UI, the stand-in.
 _USUAL_PORTS: Final = (7233, 8233, 8300)
 _LAST_LINES: Final = 15
+#: What may come between the story and its end: refused, unanswered, or the sandbox broke.
+_STOPS: Final = (StoryError, OrderClientError, ProviderError, UnreachableError, SandboxError)
 
 
 async def perform(console: Console, *, stays: bool) -> int:
@@ -48,7 +51,7 @@ async def perform(console: Console, *, stays: bool) -> int:
         console.print(f"[dim]({time.monotonic() - began:.1f} s)[/] Watch along: {sandbox.ui_url}")
         try:
             holds = await _tell(stage, console)
-        except (StoryError, ProviderError, UnreachableError, SandboxError) as error:
+        except _STOPS as error:
             console.print(f"\n[bold red]The demo stopped.[/] {escape(str(error))}")
             holds = False
         else:

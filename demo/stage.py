@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+import httpx
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.envconfig import ClientConfigProfile
@@ -68,6 +69,21 @@ class Stage:
         self.workers.append(worker)
         await worker.start()
         return worker
+
+    async def waits(self, order_id: str) -> None:
+        """Return once the order waits for somebody: its run has set a timer, and nothing is left
+        for a worker to do.
+        """
+        run = self.temporal.get_workflow_handle(workflow_id(order_id))
+        async for event in run.fetch_history_events(wait_new_event=True):
+            if event.HasField("timer_started_event_attributes"):
+                return
+
+    async def confirm_at_bank(self, payment_id: str) -> None:
+        """The customer passes 3-D Secure, between them and their bank: no part of ours sees it."""
+        path = f"/sandbox/payment_intents/{payment_id}/authenticate"
+        async with httpx.AsyncClient(base_url=self.sandbox.world_url, timeout=30) as http:
+            (await http.post(path, json={"outcome": "succeed"})).raise_for_status()
 
     @property
     def at_work(self) -> list[WorkerProcess]:

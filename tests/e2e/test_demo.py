@@ -32,6 +32,13 @@ async def test_the_demo_keeps_the_promises_and_ends_by_itself(tmp_path: Path) ->
     assert "The books of order 1002: 1 charge, 1 parcel, 1 mail" in output
     assert "The customer is told: refunded, 54.00 EUR is given back" in output
     assert "Order 1004 is rejected" in output
+    assert "PRINT-1OF1: 1 on hand, 1 set aside. Stripe has taken 0.00 EUR" in output
+    assert re.search(r"kill -9 \d+: nobody is at work, and the order goes on waiting", output)
+    assert "order approved (by sales" in output
+    assert "The books of order 1005: 1 charge, 1 parcel, 1 mail" in output
+    assert "payment needs customer" in output
+    assert "TEE: 499 on hand, 1 set aside. Stripe has taken 0.00 EUR" in output
+    assert "The books of order 1006: 1 charge, 1 parcel, 1 mail" in output
     assert output.count("✓") == 6
     assert "✗" not in output
     assert "/workflows/order-1002/" in output
