@@ -145,11 +145,17 @@ class RefundEntry:
 
         Raises ``IllegalStatusError`` when it must not be asked.
         """
-        is_next = self.state in UNDECIDED or attempt == self.attempt + 1
-        if attempt <= self.attempt and not is_next and self.state not in FREED:
+        is_next = attempt == self.attempt + (self.state is RefundState.FAILED)
+        if is_next and RefundState.ISSUING in FOLLOWS[self.state]:
+            begun = self.moved(RefundState.ISSUING)
+            return replace(begun, attempt=attempt, card_refund_id="")
+        if attempt <= self.attempt and self.state not in UNDECIDED | FREED:
             return self
-        begun = self.moved(RefundState.ISSUING)
-        return replace(begun, attempt=attempt, card_refund_id="")
+        request = self.request
+        raise IllegalStatusError(
+            f"refund {request.refund_id} of order {request.order_id} is {self.state}: "
+            f"attempt {attempt} cannot begin"
+        )
 
     def told(self, attempt: int, refund: CardRefund) -> RefundEntry:
         """The refund after the provider's word on ``attempt``; unchanged when it is old news."""

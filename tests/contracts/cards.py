@@ -32,6 +32,7 @@ class CardsOnTrial(Protocol):
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None: ...
     async def finish_processing(self, payment_id: str, *, captured: bool) -> None: ...
     async def lapse(self, payment_id: str) -> None: ...
+    async def settle_refund(self, key: str, refund_id: str) -> None: ...
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
         """(charges, refunds, taken, given back) as the provider's own books have them."""
         ...
@@ -56,6 +57,9 @@ class FakeOnTrial:
 
     async def lapse(self, payment_id: str) -> None:
         self.cards.lapse(payment_id)
+
+    async def settle_refund(self, key: str, refund_id: str) -> None:
+        self.cards.settle_refund(key)
 
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
         refunds = [r for r in self.cards.refunds.values() if r.order_id == order_id]
@@ -94,6 +98,9 @@ class SandboxOnTrial:
     async def lapse(self, payment_id: str) -> None:
         await self._desk.lapse(payment_id)
 
+    async def settle_refund(self, key: str, refund_id: str) -> None:
+        await self._desk.settle_refund(refund_id)
+
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
         page = await self._desk.page(order_id)
         return len(page["payments"]), len(page["refunds"]), page["captured"], page["refunded"]
@@ -116,6 +123,9 @@ class StripeOnTrial:
 
     async def lapse(self, payment_id: str) -> None:
         pytest.skip("at Stripe a hold lapses after days")
+
+    async def settle_refund(self, key: str, refund_id: str) -> None:
+        pytest.skip("at Stripe a bank takes its time")
 
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
         pytest.skip("Stripe's books are what the provider reads anyway")
