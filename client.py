@@ -20,7 +20,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 from temporalio.client import (
@@ -104,7 +104,11 @@ class OrderClient(Desk):
             async with self._open(order_id) as carried:
                 known = await carried.describe(rpc_timeout=CALL)
             return StartedOrder(id_, known.run_id, already_started=True)
-        placed = SearchAttributePair(visibility.ORDER_STATUS, str(Status.PLACED))
+        attributes: list[SearchAttributePair[Any]] = [
+            SearchAttributePair(visibility.ORDER_STATUS, str(Status.PLACED)),
+            SearchAttributePair(visibility.CUSTOMER_ID, order.customer_id),
+            SearchAttributePair(visibility.ORDER_TOTAL, order.total.amount),
+        ]
         try:
             with answered(self._temporal):
                 run = await self._temporal.start_workflow(
@@ -119,7 +123,7 @@ class OrderClient(Desk):
                     task_timeout=policies.WORKFLOW_TASK,
                     static_summary=f"Order {order_id}",
                     static_details=f"{order.total}, customer {order.customer_id}",
-                    search_attributes=TypedSearchAttributes([placed]),
+                    search_attributes=TypedSearchAttributes(attributes),
                     rpc_timeout=CALL,
                 )
         except WorkflowAlreadyStartedError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -36,7 +35,8 @@ class Delivery:
         life = self._life
         if not life.terms.delivery_deadline:
             return
-        deadline = workflow.now() + life.terms.delivery_deadline
+        # One timer for the whole wait, however many news come meanwhile.
+        deadline = asyncio.create_task(asyncio.sleep(life.terms.delivery_deadline.total_seconds()))
         for parcel_id in life.parcel_ids:
             self._parcels.setdefault(parcel_id, Parcel(parcel_id))
         while True:
@@ -45,13 +45,20 @@ class Delivery:
                 await life.move_to(Status.SHIPPED)
             if not self._awaited():
                 break
-            left = deadline - workflow.now()
-            self._flag_missing(late=left <= timedelta(0))
-            limit = left if left > timedelta(0) else None
-            await life.watch("waiting for the parcels to arrive", lambda: self._news, limit)
+            self._flag_missing(late=deadline.done())
+            await self._something_new(deadline)
+        deadline.cancel()
         life.steps.unflag()
         for mail in self._mails:
             await mail
+
+    async def _something_new(self, deadline: asyncio.Task[None]) -> None:
+        late = deadline.done()
+
+        def something_new() -> bool:
+            return self._news or deadline.done() is not late
+
+        await self._life.watch("waiting for the parcels to arrive", something_new, None)
 
     def told(self, news: ParcelUpdate) -> None:
         told = Parcel(news.parcel_id, news.status, news.tracking)

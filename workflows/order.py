@@ -72,17 +72,19 @@ class OrderWorkflow:
         step = OrderBookActivities.read_order
         found = await life.steps.read("reading the order", step, life.ref, policies.DATABASE)
         order = found.order
-        if order.status is not Status.PLACED:
+        # AWAITING_APPROVAL may be ours, written in the workflow task that lost its worker.
+        if order.status not in {Status.PLACED, Status.AWAITING_APPROVAL}:
             message = f"order {order.order_id} is {order.status}: another run has carried it"
             raise ApplicationError(message, type=ALREADY_CARRIED, non_retryable=True)
         life.terms, life.total = found.terms, order.total
         life.taken = life.given_back = Money(0, order.total.currency)
-        workflow.upsert_search_attributes(
-            [
-                visibility.CUSTOMER_ID.value_set(order.customer_id),
-                visibility.ORDER_TOTAL.value_set(order.total.amount),
-            ]
-        )
+        if workflow.info().typed_search_attributes.get(visibility.CUSTOMER_ID) is None:
+            workflow.upsert_search_attributes(
+                [
+                    visibility.CUSTOMER_ID.value_set(order.customer_id),
+                    visibility.ORDER_TOTAL.value_set(order.total.amount),
+                ]
+            )
 
     async def _complete(self) -> m.Outcome:
         """The parcels are the warehouse's: nothing stops or undoes the order from here on."""

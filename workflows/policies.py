@@ -100,9 +100,7 @@ _LOCAL: Final = LocalActivityConfig(
 #: Reading the order and reserving stock: nothing has happened yet, but a database outage is ours,
 #: not the customer's, so the order waits it out.
 DATABASE: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
-RESERVE: Final = Policy(
-    quick=_quick(attempts=5), patient=_patient(give_up_after=timedelta(hours=24))
-)
+
 
 #: Writing down what happened: never given up, because it did happen.
 RECORD: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=None))
@@ -115,8 +113,9 @@ CHARGE: Final = Policy(
     patient_only_when_ours=True,
 )
 
-#: Reading a payment whose customer or bank is at work: only to know, so it may take its time.
-LOOK: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=24)))
+#: Reading a payment whose customer or bank is at work: short, changes nothing, and what it is asked
+#: for again is only ever further on. So it is local although it is not the database that is asked.
+LOOK: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
 
 #: When no webhook says that a payment changed, it is read after this long, then twice as long, …
 LOOK_AGAIN_FIRST: Final = timedelta(minutes=5)

@@ -26,9 +26,7 @@ async def reserve(life: Life, undo: UndoneUnlessKept) -> None:
 
     undo.add(release)
     step: Step[m.OrderRef, m.ReserveAnswer] = InventoryActivities.reserve_inventory
-    # Nor when the order waits for a person next: that is written down in the same workflow task.
-    policy = policies.RESERVE if life.terms.needs_approval else policies.DATABASE
-    match await life.steps.do("reserving the stock", step, life.ref, policy):
+    match await life.steps.do("reserving the stock", step, life.ref, policies.DATABASE):
         case m.Reserved():
             pass
         case m.OutOfStock(sku=sku, wanted=wanted, available=available):
