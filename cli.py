@@ -11,12 +11,12 @@ from typing import NoReturn
 
 import typer
 
-from commands import audit, desk, orders, parcels, payments
+from commands import audit, desk, orders, parcels, payments, refunds
 from commands.terminal import PROGRAM, REFUSED
 from connection import leave
 
 app = typer.Typer(
-    help="Place orders, follow and cancel them; decide about them, and help those that are stuck.",
+    help="Place orders; follow, cancel and refund them; decide, and help those that are stuck.",
     epilog="Try: python client.py place, then python client.py watch with the id that it prints. "
     "Exit codes: 0 done, 1 refused, 2 used wrongly, 3 Temporal or the database does not answer.",
     no_args_is_help=True,
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 for part in (orders, payments, desk, parcels, audit):
     app.add_typer(part.app)
+app.add_typer(refunds.app, name="refund")
 
 
 def main() -> NoReturn:

@@ -35,7 +35,7 @@ from settings import EdgeSettings, SettingsError, temporal_profile
 from store import database as store
 from store.refunds import PostgresRefundBook
 
-app = typer.Typer(help="Give money of paid orders back.", no_args_is_help=True)
+app: typer.Typer = typer.Typer(help="Give money of paid orders back.", no_args_is_help=True)
 
 RefundId = Annotated[str, typer.Argument(help="Your id of the refund: the same twice is one.")]
 By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
