@@ -22,7 +22,6 @@ from connection import UnreachableError, leave
 from demo.report import show_addresses, show_books, show_findings
 from demo.stage import Stage, open_stage
 from demo.story import Story, StoryError
-from orders.ids import workflow_id
 from orders.ports import ProviderError
 from orders.refusals import OrderClientError
 from sandbox import SandboxError
@@ -76,7 +75,7 @@ async def _tell(stage: Stage, console: Console) -> bool:
     show_findings(findings, console)
     runs = {
         id_: (await stage.temporal.get_workflow_handle(id_).describe()).run_id
-        for id_ in map(workflow_id, story.order_ids)
+        for id_ in story.workflow_ids
     }
     show_addresses(runs, stage, console)
     return all(finding.holds for finding in findings)

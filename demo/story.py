@@ -1,5 +1,5 @@
 """Orders that go through, lose their worker, are cancelled or declined, and wait: for a person who
-approves, for a customer at the bank.
+approves, for a customer at the bank. A part of one comes back.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from demo.stage import Stage
-from live import follow
+from live import follow, show_lines
+from orders.ids import refund_workflow_id, workflow_id
 from orders.messages import Cancelled
 from orders.money import Money
+from orders.refunds import RefundEntry, RefundReason, RefundRequest, RefundState
 
 #: A scene takes a few seconds; on a machine that is busy with other things, more.
 _SCENE_TIMEOUT: Final = 90.0
@@ -37,6 +39,7 @@ class Story:
         self._stage = stage
         self._console = console
         self.order_ids: list[str] = []
+        self.workflow_ids: list[str] = []
 
     async def tell(self) -> None:
         """All scenes. Raises ``StoryError`` when one does not come to its end."""
@@ -47,6 +50,7 @@ class Story:
             ("A bank declines the card", self._is_declined),
             ("An expensive order waits for a person, and loses its worker", self._is_approved),
             ("A bank asks its customer to confirm (3-D Secure)", self._is_confirmed),
+            ("A part of an order comes back", self._comes_back),
         )
         for number, (title, scene) in enumerate(scenes, 1):
             self._console.print()
@@ -130,12 +134,42 @@ class Story:
             await stage.orders.payment_updated("1006")
         await self._say_books("1006")
 
+    async def _comes_back(self) -> None:
+        stage = self._stage
+        request = RefundRequest(
+            "1001", "r1", (("MUG", 1),), restock=True, reason=RefundReason.RETURNED
+        )
+        self.workflow_ids.append(refund_workflow_id("1001", "r1"))
+        known = len((await stage.orders.view("1001")).history)
+        self._say(f"{await self._left('MUG')}. One of the two mugs of order 1001 is sent back")
+        refunded = await self._refunded(request)
+        show_lines((await stage.orders.view("1001")).history[known:], self._console)
+        self._say(f"{refunded.amount} is given back. {await self._left('MUG')}")
+        if await self._refunded(request) != refunded:
+            raise StoryError("Asked for again, the refund became another one.")
+        page = await stage.books.order("1001")
+        kept = Money(page.captured - page.refunded, "EUR")
+        self._say(
+            f"Asked for again, it is the same refund. The books of order 1001: "
+            f"{_counted(len(page.refunds), 'refund')}, {kept} kept. {await self._left('MUG')}"
+        )
+
+    async def _refunded(self, request: RefundRequest) -> RefundEntry:
+        refunds, ids = self._stage.refunds, (request.order_id, request.refund_id)
+        await refunds.request(request)
+        await refunds.result(*ids)
+        (entry,) = await refunds.refunds_of(request.order_id)
+        if entry.state is not RefundState.SUCCEEDED:
+            raise StoryError(f"Refund {ids[1]} of order {ids[0]} is {entry.state}: {entry.why}.")
+        return entry
+
     @contextlib.asynccontextmanager
     async def _order(
         self, order_id: str, *, sku: str, quantity: int = 1, card: str = "pm_card_visa"
     ) -> AsyncIterator[None]:
         """Start an order and show it live, whatever the block does, until its end."""
         self.order_ids.append(order_id)
+        self.workflow_ids.append(workflow_id(order_id))
         await self._stage.place(order_id, sku=sku, quantity=quantity, card=card)
         await self._stage.orders.start(order_id)
         showing = asyncio.create_task(follow(self._stage.orders.watch(order_id), self._console))

@@ -11,8 +11,9 @@ from orders.lifecycle import Status
 from orders.messages import Outcome
 from orders.money import Money
 from orders.order import Line, Order, Recipient
+from orders.refunds import RefundEntry, RefundRequest, RefundState
 from orders.views import OrderView, ParcelView, PaymentView
-from sandbox.books import Charge, Fulfillment, Mail, Page, Parcel, Payment
+from sandbox.books import Charge, Fulfillment, Mail, Page, Parcel, Payment, Refund
 
 TOTAL = Money(29_00, "EUR")
 NOTHING = Money(0, "EUR")
@@ -45,6 +46,28 @@ def completed() -> Account:
     )
 
 
+def half_back() -> Account:
+    """The same order, of which one mug came back."""
+    account = completed()
+    half = Money(14_50, "EUR")
+    paid = replace(account.view.payments[0], refunded=half)
+    given_back = Refund("re_1", "pi_1", "ch_1", 14_50, "eur", "succeeded")
+    note = replace(mail("refund"), key="order-1:mail:refund:r1:1")
+    return replace(
+        account,
+        view=replace(account.view, payments=(paid,)),
+        page=replace(account.page, refunded=14_50, refunds=(given_back,), mails=(mail(), note)),
+        refunds=(
+            RefundEntry(
+                RefundRequest("1", "r1", (("MUG", 1),), restock=True),
+                *(half, (("MUG", 1),), 1, "pi_1", RefundState.SUCCEEDED),
+                card_refund_id="re_1",
+                restocked=True,
+            ),
+        ),
+    )
+
+
 def payment(number: int = 1) -> Payment:
     charges = (Charge(f"ch_{number}", "succeeded", 29_00, 29_00, None),)
     return Payment(f"pi_{number}", "succeeded", 29_00, "eur", None, 0, 29_00, 0, charges)
@@ -61,6 +84,10 @@ def mail(kind: str = "confirmation") -> Mail:
 
 def with_page(**changes: object) -> Callable[[Account], Account]:
     return lambda account: replace(account, page=replace(account.page, **changes))  # type: ignore[arg-type]
+
+
+def with_refund(**changes: object) -> Callable[[Account], Account]:
+    return lambda account: replace(account, refunds=(replace(account.refunds[0], **changes),))  # type: ignore[arg-type]
 
 
 def with_order(**changes: object) -> Callable[[Account], Account]:
@@ -91,6 +118,43 @@ DOCTORED: list[tuple[Callable[[Account], Account], str]] = [
 ]
 
 
+def again(account: Account) -> Account:
+    """The same refund, given twice."""
+    page = account.page
+    twice = (*page.refunds, replace(page.refunds[0], id="re_2"))
+    return replace(account, page=replace(page, refunded=29_00, refunds=twice))
+
+
+DOCTORED_REFUNDS: list[tuple[Callable[[Account], Account], str]] = [
+    (again, "Stripe kept 0, not 1450"),
+    (again, "given back {'re_1': 1450, 're_2': 1450} at Stripe"),
+    (with_refund(state=RefundState.REJECTED), "Stripe kept 1450, not 2900"),
+    (with_refund(amount=Money(10_00, "EUR")), "asked for were {'re_1': 1000}"),
+    (with_refund(state=RefundState.ISSUING), "its refund r1 is issuing"),
+    (with_page(mails=(mail(),)), "its mails are {'order-1:mail:confirmation': 1}"),
+    (lambda account: replace(account, refunds=()), "given back {'re_1': 1450} at Stripe"),
+]
+
+
+def test_what_is_missing_from_the_parcel_may_have_been_short() -> None:
+    short = replace(fulfillment(quantity=1), short=(("MUG", 1),))
+
+    assert not faults_of(examine([with_page(fulfillments=(short,))(completed())], []))
+
+
+def test_a_refund_that_was_asked_for_is_no_fault() -> None:
+    stock = Stock("MUG", 10, on_hand=9, reserved=0, sold=2, held=0, returned=1)
+
+    assert faults_of(examine([half_back()], [stock])) == []
+
+
+@pytest.mark.parametrize(("doctor", "fault"), DOCTORED_REFUNDS)
+def test_a_refund_that_was_doctored_is_said(
+    doctor: Callable[[Account], Account], fault: str
+) -> None:
+    assert fault in "\n".join(faults_of(examine([doctor(half_back())], [])))
+
+
 def test_nothing_is_found_where_all_is_well() -> None:
     assert faults_of(examine([completed()], [Stock("MUG", 10, 8, 1, sold=2, held=1)])) == []
 
@@ -107,6 +171,7 @@ def test_what_was_doctored_is_said(doctor: Callable[[Account], Account], fault: 
     ("stock", "fault"),
     [
         (Stock("MUG", 10, on_hand=9, reserved=0, sold=2, held=0), "do not make the 10"),
+        (Stock("MUG", 10, on_hand=10, reserved=0, sold=2, held=0, returned=1), "1 came back"),
         (Stock("MUG", 10, on_hand=8, reserved=1, sold=2, held=0), "1 set aside, for orders of 0"),
         (Stock("MUG", 1, on_hand=-1, reserved=0, sold=2, held=0), "oversold"),
     ],
