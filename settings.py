@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from temporalio.envconfig import ClientConfigProfile
 
+from orders.refund_messages import ShopRefundTerms
 from orders.terms import Capture, ShopTerms, approval_limits
 
 STRIPE_API = "https://api.stripe.com"
@@ -165,6 +166,8 @@ class WorkerSettings(EdgeSettings):
     approval_timeout_hours: float = Field(default=24, gt=0, le=_HOURS_A_YEAR)
     #: Who is reminded of orders that wait for approval; without an address nobody is.
     approver_email: Address = None
+    refund_approval_above: Limits = Field(default_factory=dict)
+    refund_approval_timeout_hours: float = Field(default=72, gt=0, le=_HOURS_A_YEAR)
     payment_timeout_minutes: float = Field(default=30, gt=0, le=_MINUTES_A_WEEK)
     new_card_window_minutes: float = Field(default=0, ge=0, le=_MINUTES_A_WEEK)
     capture: Capture = Capture.AT_CHECKOUT
@@ -179,6 +182,13 @@ class WorkerSettings(EdgeSettings):
             new_card_window=timedelta(minutes=self.new_card_window_minutes),
             capture=self.capture,
             delivery_deadline=timedelta(days=self.delivery_deadline_days),
+        )
+
+    def refund_terms(self) -> ShopRefundTerms:
+        """What the shop decides for refunds that are asked for from now on."""
+        return ShopRefundTerms(
+            approval_above=dict(self.refund_approval_above),
+            approval_timeout=timedelta(hours=self.refund_approval_timeout_hours),
         )
 
     @model_validator(mode="after")

@@ -151,6 +151,7 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
             orders=orders,
             refunds=PostgresRefundBook(database),
             shop=settings.shop_terms(),
+            refund_terms=settings.refund_terms(),
             approver=settings.approver_email,
             audit=ReconciliationActivities(
                 charges=cards,

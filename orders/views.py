@@ -37,6 +37,16 @@ class ParcelView:
 
 
 @dataclass(frozen=True)
+class RefundView:
+    """Money that somebody asked to be given back; ``state`` as in ``orders.refunds``."""
+
+    refund_id: str
+    amount: Money
+    state: str
+    restocked: bool = False
+
+
+@dataclass(frozen=True)
 class OrderView:
     """An order with what happened to it, oldest first."""
 
@@ -45,6 +55,7 @@ class OrderView:
     stock: Literal["none", "reserved", "committed", "released"]
     payments: tuple[PaymentView, ...] = ()
     parcels: tuple[ParcelView, ...] = ()
+    refunds: tuple[RefundView, ...] = ()
     history: tuple[HistoryLine, ...] = ()
 
 
@@ -110,5 +121,6 @@ def without_personal_data(view: OrderView) -> dict[str, object]:
         "stock": view.stock,
         "payments": [asdict(payment) for payment in view.payments],
         "parcels": [asdict(parcel) for parcel in view.parcels],
+        "refunds": [asdict(refund) for refund in view.refunds],
         "history": [asdict(line) for line in view.history],
     }

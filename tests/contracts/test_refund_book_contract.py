@@ -25,6 +25,7 @@ from orders.ports import (
 )
 from orders.refund_ports import NoSuchRefundError, RefundBook
 from orders.refunds import RefundEntry, RefundReason, RefundRefused, RefundRequest, RefundState
+from orders.views import RefundView
 from store.database import Database
 from store.inventory import PostgresInventory
 from store.orders import PostgresOrderBook
@@ -341,6 +342,16 @@ async def test_what_has_begun_cannot_be_given_free(store: Store) -> None:
     await store.refunds.begin(order.id, "r1", 1, NOW)
     with pytest.raises(IllegalStatusError, match="is issuing"):
         await store.refunds.move(order.id, "r1", RefundState.CANCELLED, NOW)
+
+
+async def test_the_view_of_an_order_shows_its_refunds(store: Store) -> None:
+    order = await store.order()
+    await store.arrived(RefundRequest(order.id, "r1", amount=Money(4_00, "EUR")))
+    await store.reserved(RefundRequest(order.id, "r2", amount=Money(1_00, "EUR")))
+    assert (await store.orders.view(order.id)).refunds == (
+        RefundView("r1", Money(4_00, "EUR"), "succeeded"),
+        RefundView("r2", Money(1_00, "EUR"), "requested"),
+    )
 
 
 # -- pieces ----------------------------------------------------------------------------------------

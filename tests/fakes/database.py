@@ -28,7 +28,7 @@ from orders.ports import (
 )
 from orders.refunds import RefundEntry
 from orders.stock import StockState, shortage
-from orders.views import HistoryLine, OrderView, ParcelView, PaymentView
+from orders.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
 from tests.fakes.script import Scripted
 
 
@@ -366,6 +366,10 @@ class InMemoryOrderBook(Scripted):
                 for attempt, payment in sorted(row.payments.items())
             ),
             parcels=tuple(_parcel(row, parcel_id) for parcel_id in sorted(row.parcel_ids)),
+            refunds=tuple(
+                RefundView(id_, refund.amount, refund.state, restocked=refund.restocked)
+                for id_, refund in row.refund_requests.items()
+            ),
             history=tuple(row.history),
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orders.refund_messages import ShopRefundTerms
 from orders.terms import Capture, ShopTerms
 from settings import SettingsError, WorkerSettings, temporal_profile
 
@@ -94,6 +95,14 @@ def test_a_wrong_setting_is_named(
     monkeypatch.setenv(name, value)
     [sentence] = mistakes()
     assert sentence.startswith(complaint)
+
+
+def test_refunds_above_a_limit_wait_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert WorkerSettings.load().refund_terms() == ShopRefundTerms()
+    monkeypatch.setenv("REFUND_APPROVAL_ABOVE", "EUR=200.00")
+    monkeypatch.setenv("REFUND_APPROVAL_TIMEOUT_HOURS", "12")
+    expected = ShopRefundTerms({"EUR": 200_00}, timedelta(hours=12))
+    assert WorkerSettings.load().refund_terms() == expected
 
 
 def test_without_settings_of_its_own_a_shop_asks_nobody_and_charges_at_once() -> None:
