@@ -81,14 +81,15 @@ class ReconciliationActivities:
         if found is None:
             return Settled("gone")
         # Written down before anything is done: a repair leaves a trace whatever becomes of it.
-        is_new = await self.findings.note(found, now)
+        seen_before = await self.findings.note(found, now)
         if case is not None and await self._repaired(found, case):
             await self.findings.resolve(found, "repaired", now)
             log.info("repaired %s of order %s: %s", found.kind, found.order_id, found.detail)
             return Settled("repaired")
-        if is_new:
-            log.warning("flagged %s of order %s: %s", found.kind, found.order_id, found.detail)
-        return Settled("flagged" if is_new else "known")
+        if seen_before is not None:
+            return Settled("known" if seen_before < settlement.as_of else "counted")
+        log.warning("flagged %s of order %s: %s", found.kind, found.order_id, found.detail)
+        return Settled("flagged")
 
     # -- the scans ---------------------------------------------------------------------------------
 

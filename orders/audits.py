@@ -26,8 +26,9 @@ class Scan(StrEnum):
     FINDINGS = "findings"  # of earlier audits: are they settled?
 
 
-#: What became of a discrepancy; ``gone`` when a second look did not find it any more.
-Outcome = Literal["repaired", "flagged", "known", "gone", "failed"]
+#: What became of a discrepancy; ``gone`` when a second look did not find it any more, ``counted``
+#: when another scan of the same audit came across it first.
+Outcome = Literal["repaired", "flagged", "known", "counted", "gone", "failed"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Report:
         return replace(self, examined=self.examined + examined)
 
     def settled(self, kind: Kind, outcome: Outcome) -> Report:
-        if outcome == "gone":
+        if outcome == "gone" or outcome == "counted":  # noqa: PLR1714 - narrows the type below
             return self
         found = {**self.found, str(kind): self.found.get(str(kind), 0) + 1}
         match outcome:

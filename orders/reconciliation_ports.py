@@ -86,8 +86,8 @@ class Runs(Protocol):
 class Findings(Protocol):
     """The book of what audits found. One entry per kind, order and payment."""
 
-    async def note(self, found: Discrepancy, now: datetime) -> bool:
-        """Write it down; False when it stood there already, unresolved."""
+    async def note(self, found: Discrepancy, now: datetime) -> datetime | None:
+        """Write it down; when it was last seen before, None when it is new or back again."""
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         """It is no longer so."""

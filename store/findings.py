@@ -24,8 +24,8 @@ class PostgresFindings:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def note(self, found: Discrepancy, now: datetime) -> bool:
-        """Write it down; False when it stood there already, unresolved."""
+    async def note(self, found: Discrepancy, now: datetime) -> datetime | None:
+        """Write it down; when it was last seen before, None when it is new or back again."""
         told = {"detail": found.detail, "remedy": found.remedy}
         async with self._database.transaction() as connection:
             is_new = await connection.scalar(
@@ -42,7 +42,7 @@ class PostgresFindings:
                 .returning(findings.c.kind)
             )
             if is_new is not None:
-                return True
+                return None
             known = (
                 await connection.execute(select(findings).where(_is(found)).with_for_update())
             ).one()
@@ -53,7 +53,7 @@ class PostgresFindings:
                 seen = {"first_seen": now, "last_seen": now, "resolved_at": None}
                 seen["resolution"] = None
             await connection.execute(update(findings).where(_is(found)).values(**told, **seen))
-            return is_back
+            return None if is_back else known.last_seen
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         """It is no longer so; the first word on how stays."""

@@ -131,7 +131,7 @@ class InMemoryFindings(Scripted):
         super().__init__()
         self.book: dict[tuple[str, str, str], Finding] = {}
 
-    async def note(self, found: Discrepancy, now: datetime) -> bool:
+    async def note(self, found: Discrepancy, now: datetime) -> datetime | None:
         return await self._play("note", lambda: self._note(found, now))
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
@@ -145,11 +145,11 @@ class InMemoryFindings(Scripted):
         wanted = [one for one in newest if resolved or one.resolved_at is None]
         return await self._play("listed", lambda: wanted[:limit])
 
-    def _note(self, found: Discrepancy, now: datetime) -> bool:
+    def _note(self, found: Discrepancy, now: datetime) -> datetime | None:
         known = self.book.get(_key(found))
-        is_new = known is None or known.resolved_at is not None
-        first_seen = now if known is None or is_new else known.first_seen
-        last_seen = now if known is None or is_new else max(known.last_seen, now)
+        before = None if known is None or known.resolved_at else known
+        first_seen = before.first_seen if before else now
+        last_seen = max(before.last_seen, now) if before else now
         self.book[_key(found)] = Finding(
             found.kind,
             found.order_id,
@@ -159,7 +159,7 @@ class InMemoryFindings(Scripted):
             first_seen,
             last_seen,
         )
-        return is_new
+        return before.last_seen if before else None
 
     def _resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         known = self.book.get(_key(found))

@@ -343,7 +343,7 @@ def test_an_audit_pages_through_every_scan_and_ends() -> None:
 
 def test_a_report_counts_what_became_of_everything_but_what_was_gone() -> None:
     report = Report().reviewed(7)
-    for outcome in ("repaired", "flagged", "known", "failed", "gone"):
+    for outcome in ("repaired", "flagged", "known", "failed", "gone", "counted"):
         report = report.settled(Kind.STRANDED, outcome)
     assert report == Report(7, {"stranded": 4}, repaired=1, flagged=1, known=1, failed=1)
     assert str(report).startswith("7 looked at; found 4 stranded; repaired 1")
