@@ -54,6 +54,33 @@ FOLLOWS: Final[dict[Status, frozenset[Status]]] = {
 }
 
 
+class CancelEffect(StrEnum):
+    """What asking to cancel an order does, by the status it has then."""
+
+    NOTHING_TAKEN = "nothing was taken, nothing will be"
+    PAYMENT_CLOSED = "the open payment is cancelled; refunded if the customer paid meanwhile"
+    HOLD_RELEASED = "a parcel is recalled, what the bank holds is released"
+    REFUNDED = "a parcel is recalled, what was taken is refunded"
+    TOO_LATE = "too late: ask for a return"
+    ENDED = "nothing: the order has ended"
+
+
+#: The one table of what a cancellation does. A recall can come too late: then the order goes on.
+ON_CANCEL: Final[dict[Status, CancelEffect]] = {
+    Status.PLACED: CancelEffect.NOTHING_TAKEN,
+    Status.AWAITING_APPROVAL: CancelEffect.NOTHING_TAKEN,
+    Status.AWAITING_PAYMENT: CancelEffect.PAYMENT_CLOSED,
+    Status.HELD: CancelEffect.HOLD_RELEASED,
+    Status.PAID: CancelEffect.REFUNDED,
+    Status.FULFILLED: CancelEffect.TOO_LATE,
+    Status.SHIPPED: CancelEffect.TOO_LATE,
+    Status.COMPLETED: CancelEffect.ENDED,
+    Status.REJECTED: CancelEffect.ENDED,
+    Status.CANCELLED: CancelEffect.ENDED,
+    Status.REFUNDED: CancelEffect.ENDED,
+}
+
+
 class Reason(StrEnum):
     """Why an order ended early."""
 

@@ -11,7 +11,15 @@ from temporalio.exceptions import FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.order_book import OrderBookActivities
     from orders import messages as m
-    from orders.lifecycle import FOLLOWS, Facts, Status, Stop, final_status
+    from orders.lifecycle import (
+        FOLLOWS,
+        ON_CANCEL,
+        CancelEffect,
+        Facts,
+        Status,
+        Stop,
+        final_status,
+    )
     from orders.money import Money
     from orders.terms import Terms
     from workflows import policies, visibility
@@ -41,7 +49,7 @@ class Life:
     @property
     def past_return(self) -> bool:
         """Whether nothing can be cancelled any more."""
-        return self.status in {Status.FULFILLED, Status.SHIPPED} or self.status.is_end
+        return ON_CANCEL[self.status] in {CancelEffect.TOO_LATE, CancelEffect.ENDED}
 
     async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta) -> bool:
         """Wait durably until ``until()`` or for ``limit``; False when the time is up.
