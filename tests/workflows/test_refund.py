@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.worker import Replayer
 
 from orders.ids import TASK_QUEUE, refund_key, refund_workflow_id
 from orders.lifecycle import Status
@@ -28,6 +29,7 @@ from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING
 from tests.workflows.conftest import ON_HAND, PRICE, QUANTITY, TOTAL, Shop
 from workflows.failures import NOT_OPERABLE, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from workflows.refund import RefundWorkflow
+from workflows.runner import DATA_CONVERTER, RUNNER
 
 Handle = WorkflowHandle[RefundWorkflow, RefundAnswer]
 
@@ -57,11 +59,25 @@ async def begin(shop: Shop, request: RefundRequest, *, waits: bool = False) -> H
 
 
 async def refund(shop: Shop, request: RefundRequest) -> RefundOutcome:
-    """A refund carried to its end, with the books checked."""
-    answer = await (await begin(shop, request)).result()
+    """A refund carried to its end, with the books checked and its run replayed."""
+    handle = await begin(shop, request)
+    return await ended(shop, handle, request.order_id)
+
+
+async def ended(shop: Shop, handle: Handle, order_id: str) -> RefundOutcome:
+    answer = await handle.result()
     assert isinstance(answer, RefundOutcome), answer
-    await check(shop, request.order_id)
+    await check(shop, order_id)
+    await replayed(handle)
     return answer
+
+
+async def replayed(handle: Handle) -> None:
+    """Other code of the same meaning comes to the same decisions: nothing depends on the hour."""
+    replayer = Replayer(
+        workflows=[RefundWorkflow], workflow_runner=RUNNER, data_converter=DATA_CONVERTER
+    )
+    await replayer.replay_workflow(await handle.fetch_history())
 
 
 async def refusal_of(shop: Shop, request: RefundRequest) -> str:
@@ -216,12 +232,6 @@ class TestApproval:
         assert shop.cards.refunds == {}
         return handle, request
 
-    async def ended(self, shop: Shop, handle: Handle, request: RefundRequest) -> RefundOutcome:
-        answer = await handle.result()
-        assert isinstance(answer, RefundOutcome)
-        await check(shop, request.order_id)
-        return answer
-
     async def test_below_the_limit_nobody_is_asked(self, shop: Shop) -> None:
         amount = Money(10_00, "EUR")
         outcome = await refund(shop, RefundRequest(await paid(shop), new_id(), amount=amount))
@@ -230,13 +240,13 @@ class TestApproval:
     async def test_an_approved_refund_is_paid(self, shop: Shop) -> None:
         handle, request = await self.waiting(shop)
         await handle.execute_update(RefundWorkflow.approve, Approve("ops-7", "seen it"))
-        outcome = await self.ended(shop, handle, request)
+        outcome = await ended(shop, handle, request.order_id)
         assert (outcome.state, outcome.restocked) == (RefundState.SUCCEEDED, True)
 
     async def test_a_rejected_refund_gives_its_amount_free(self, shop: Shop) -> None:
         handle, request = await self.waiting(shop)
         await handle.execute_update(RefundWorkflow.reject, Reject("ops-7", "worn"))
-        outcome = await self.ended(shop, handle, request)
+        outcome = await ended(shop, handle, request.order_id)
         assert (outcome.state, outcome.why) == (RefundState.REJECTED, "rejected by ops-7: worn")
         assert (outcome.restocked, outcome.mailed) == (False, False)
         small = RefundRequest(request.order_id, new_id(), lines=ONE_MUG, amount=Money(1, "EUR"))
@@ -253,7 +263,7 @@ class TestApproval:
         handle, request = await self.waiting(shop)
         told = await handle.execute_update(RefundWorkflow.cancel, CancelRequest("customer"))
         assert told.state is RefundState.CANCELLED
-        assert (await self.ended(shop, handle, request)).state is RefundState.CANCELLED
+        assert (await ended(shop, handle, request.order_id)).state is RefundState.CANCELLED
         assert shop.cards.refunds == {}
 
     async def test_what_was_freed_stays_freed_when_it_is_asked_for_again(self, shop: Shop) -> None:
@@ -266,7 +276,7 @@ class TestApproval:
     async def test_cancelling_in_the_web_ui_does_the_same(self, shop: Shop) -> None:
         handle, request = await self.waiting(shop)
         await handle.cancel()
-        assert (await self.ended(shop, handle, request)).state is RefundState.CANCELLED
+        assert (await ended(shop, handle, request.order_id)).state is RefundState.CANCELLED
 
     async def test_what_waits_is_set_aside(self, shop: Shop) -> None:
         handle, request = await self.waiting(shop)
@@ -286,7 +296,7 @@ class TestApproval:
         gate.release()
         assert (second.type, late.type) == (NOT_WAITING, TOO_LATE)
         assert "ops-7 has decided" in second.message
-        assert (await self.ended(shop, handle, request)).state is RefundState.SUCCEEDED
+        assert (await ended(shop, handle, request.order_id)).state is RefundState.SUCCEEDED
 
     async def test_a_running_refund_answers_the_same_request_and_refuses_another(
         self, shop: Shop
@@ -327,12 +337,7 @@ async def test_a_provider_silent_for_hours_is_waited_for(shop: Shop) -> None:
     shop.cards.fail_next("refund", NoAnswerError("nobody answers"), times=40)
     order_id = await paid(shop)
     handle = await begin(shop, RefundRequest(order_id, new_id()))
-    answer = await handle.result()
-    assert isinstance(answer, RefundOutcome)
-    assert answer.state is RefundState.SUCCEEDED
-    description = await handle.describe()
-    assert (description.close_time or description.start_time) > description.start_time
-    await check(shop, order_id)
+    assert (await ended(shop, handle, order_id)).state is RefundState.SUCCEEDED
 
 
 async def test_a_refund_that_the_provider_refuses_waits_for_a_person(shop: Shop) -> None:
@@ -346,10 +351,7 @@ async def test_a_refund_that_the_provider_refuses_waits_for_a_person(shop: Shop)
     assert refusal.type == NOT_OPERABLE
     shop.cards.heal("refund")
     await handle.execute_update(RefundWorkflow.operate, RetryNow())
-    answer = await handle.result()
-    assert isinstance(answer, RefundOutcome)
-    assert answer.state is RefundState.SUCCEEDED
-    await check(shop, order_id)
+    assert (await ended(shop, handle, order_id)).state is RefundState.SUCCEEDED
 
 
 async def test_a_mail_service_that_is_away_does_not_hold_up_the_refund(shop: Shop) -> None:
@@ -373,10 +375,8 @@ async def test_a_pending_refund_is_followed_until_it_arrives(shop: Shop) -> None
     assert mails_of(shop, id_) == 0
     shop.cards.settle_refund(refund_key(order_id, id_))
     gate.release()
-    answer = await handle.result()
-    assert isinstance(answer, RefundOutcome)
+    answer = await ended(shop, handle, order_id)
     assert (answer.state, answer.mailed) == (RefundState.SUCCEEDED, True)
-    await check(shop, order_id)
 
 
 async def test_a_webhook_has_a_pending_refund_looked_at_at_once(shop: Shop) -> None:
@@ -385,9 +385,7 @@ async def test_a_webhook_has_a_pending_refund_looked_at_at_once(shop: Shop) -> N
     await reached(shop, handle, RefundState.PENDING)
     shop.cards.settle_refund(refund_key(order_id, id_))
     await handle.signal(RefundWorkflow.refund_updated)
-    answer = await handle.result()
-    assert isinstance(answer, RefundOutcome)
-    assert answer.state is RefundState.SUCCEEDED
+    assert (await ended(shop, handle, order_id)).state is RefundState.SUCCEEDED
 
 
 async def failed_at_the_bank(shop: Shop) -> tuple[Handle, str, str]:
@@ -411,10 +409,8 @@ async def test_a_refund_that_fails_at_the_bank_no_longer_counts_and_stays_set_as
     too_much = RefundRequest(order_id, new_id(), amount=PRICE + Money(1, "EUR"))
     assert "cannot be given back" in await refusal_of(shop, too_much)
     await handle.execute_update(RefundWorkflow.operate, Resolve("by bank transfer"))
-    answer = await handle.result()
-    assert isinstance(answer, RefundOutcome)
+    answer = await ended(shop, handle, order_id)
     assert (answer.state, answer.mailed) == (RefundState.SETTLED, False)
-    await check(shop, order_id)
     assert "cannot be given back" in await refusal_of(shop, too_much)
 
 
@@ -429,10 +425,8 @@ async def test_a_refund_that_failed_at_the_bank_can_be_tried_again(shop: Shop) -
     await eventually(asked_again)
     shop.cards.settle_refund(second)
     await handle.signal(RefundWorkflow.refund_updated)
-    answer = await handle.result()
-    assert isinstance(answer, RefundOutcome)
+    answer = await ended(shop, handle, order_id)
     assert (answer.state, mails_of(shop, id_)) == (RefundState.SUCCEEDED, 1)
-    await check(shop, order_id)
 
 
 async def test_a_refund_that_fails_weeks_after_it_arrived_is_taken_up_again(shop: Shop) -> None:
@@ -443,10 +437,7 @@ async def test_a_refund_that_fails_weeks_after_it_arrived_is_taken_up_again(shop
     handle = await begin(shop, request, waits=True)
     assert (await needs_a_person(handle)).state is RefundState.FAILED
     await handle.execute_update(RefundWorkflow.operate, Resolve("by bank transfer"))
-    answer = await handle.result()
-    assert isinstance(answer, RefundOutcome)
-    assert answer.state is RefundState.SETTLED
-    await check(shop, order_id)
+    assert (await ended(shop, handle, order_id)).state is RefundState.SETTLED
 
 
 async def test_a_lost_answer_to_a_refund_that_failed_meanwhile_is_a_failure(shop: Shop) -> None:
