@@ -9,7 +9,7 @@ import pytest
 
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import Capture, ShopTerms
-from settings import SettingsError, WorkerSettings, temporal_profile
+from settings import CardSettings, SettingsError, WorkerSettings, temporal_profile
 
 GOOD = {
     "DATABASE_URL": "postgresql://orders:secret@localhost/orders",
@@ -149,6 +149,26 @@ def test_a_live_key_is_only_ever_sent_to_stripe(monkeypatch: pytest.MonkeyPatch)
     [sentence] = mistakes()
     assert "a live key is only ever sent to Stripe" in sentence
     assert "sk_live_123" not in sentence
+
+
+def test_a_process_beside_the_workers_needs_no_stripe_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STRIPE_API_KEY")
+    assert CardSettings.load().stripe_api_key is None
+    monkeypatch.setenv("STRIPE_API_KEY", " ")
+    assert CardSettings.load().stripe_api_key is None
+
+
+def test_a_process_beside_the_workers_guards_a_key_as_they_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert CardSettings.load().stripe_api_key is not None
+    monkeypatch.setenv("STRIPE_API_KEY", "pk_test_123")
+    with pytest.raises(SettingsError, match="must be a secret or restricted key"):
+        CardSettings.load()
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_live_123")
+    monkeypatch.setenv("STRIPE_API_BASE", "http://localhost:8300")
+    with pytest.raises(SettingsError, match="only ever sent to Stripe"):
+        CardSettings.load()
 
 
 def test_temporal_is_found_through_the_env_file_too(
