@@ -9,8 +9,6 @@ from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RetryConfig
 
@@ -20,7 +18,6 @@ from commands.terminal import (
     UNREACHABLE,
     USED_WRONGLY,
     AsJson,
-    console,
     print_json,
     say,
     stop,
@@ -103,16 +100,18 @@ def findings(
     if as_json:
         print_json([{**asdict(one), "advice": advice(one)} for one in found])
         return
-    table = Table("since (UTC)", "what", "order", "payment", "detail", "what to do", box=None)
     for one in found:
-        table.add_row(*map(escape, _cells(one)))
-    console.print(table if found else "Nothing disagrees, as far as audits know.")
+        _show(one)
+    if not found:
+        say("Nothing disagrees, as far as audits know.")
 
 
-def _cells(one: Finding) -> tuple[str, ...]:
-    since = f"{one.first_seen:%Y-%m-%d %H:%M}"
-    what_to_do = one.resolution or advice(one)
-    return (since, one.kind, one.order_id, one.payment_id, one.detail, what_to_do)
+def _show(one: Finding) -> None:
+    """A few lines, not a row of a table: ids and commands must be whole, to be copied."""
+    about = f"order {one.order_id}" + (f", {one.payment_id}" if one.payment_id else "")
+    say(f"{one.kind}: {about}, since {one.first_seen:%Y-%m-%d %H:%M} UTC")
+    say(f"  {one.detail}")
+    say(f"  {one.resolution}" if one.resolution else f"  what to do: {advice(one)}")
 
 
 def _terms(window: float, grace: float) -> AuditTerms:

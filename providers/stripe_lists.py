@@ -86,8 +86,7 @@ def _listed(intent: stripe.PaymentIntent) -> ListedCharge | None:
 
 
 def _named(intent: stripe.PaymentIntent, name: str) -> str:
-    metadata = intent.metadata
-    return metadata[name] if name in metadata else ""
+    return str(getattr(intent.metadata, name, ""))
 
 
 def _refunded(intent: stripe.PaymentIntent) -> Money:
