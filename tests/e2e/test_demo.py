@@ -42,7 +42,7 @@ async def test_the_demo_keeps_the_promises_and_ends_by_itself(tmp_path: Path) ->
     assert "MUG: 998 on hand, 0 set aside. One of the two mugs of order 1001 is sent back" in output
     assert "14.50 EUR is given back. MUG: 999 on hand" in output
     assert "The books of order 1001: 1 refund, 14.50 EUR kept. MUG: 999 on hand" in output
-    assert re.search(r"1001 .* 29.00 EUR │ 14.50 EUR .* confirmation, refund", output)
+    assert re.search(r"1001 .* 29.00 EUR +│ 14.50 EUR .* confirmation, refund", output)
     assert output.count("✓") == 6
     assert "✗" not in output
     assert "/workflows/order-1002/" in output
