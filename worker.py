@@ -97,6 +97,7 @@ def order_worker(
             payments.refund_card,
             fulfillment.fulfill_order,
             fulfillment.cancel_fulfillment,
+            fulfillment.resend_parcel,
             notifications.send_confirmation_email,
             notifications.send_closing_email,
             notifications.send_shipped_email,

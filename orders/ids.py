@@ -105,6 +105,16 @@ def fulfillment_key(order_id: str) -> str:
     return f"order-{order_id}:fulfillment"
 
 
+def parcel_refund_id(parcel_id: str) -> str:
+    """The refund of one parcel's contents; a warehouse's ids may hold what a refund's must not."""
+    return f"parcel.{re.sub(r'[^A-Za-z0-9._]', '_', parcel_id)[:50]}"
+
+
+def resend_key(order_id: str, parcel_id: str) -> str:
+    """Idempotency key of sending the contents of one parcel again."""
+    return f"order-{order_id}:fulfillment:resend:{parcel_id}"
+
+
 def mail_key(order_id: str, kind: str) -> str:
     """Idempotency key of the one mail of this ``kind`` that an order may cause."""
     return f"order-{order_id}:mail:{kind}"

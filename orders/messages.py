@@ -7,7 +7,7 @@ may look into Temporal: ids, amounts and decisions only, no names, addresses or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -179,12 +179,14 @@ class ChargesUndone:
 class Fulfilled:
     """The warehouse accepted the order and will ship it as these parcels.
 
-    ``short`` is what of it will not be shipped, as (sku, pieces): never all of it.
+    ``short`` is what of it will not be shipped, as (sku, pieces): never all of it. ``contents`` is
+    what each parcel holds, in the same way.
     """
 
     fulfillment_id: str
     parcel_ids: tuple[str, ...]
     short: tuple[tuple[str, int], ...] = ()
+    contents: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     kind: Literal["fulfilled"] = "fulfilled"
 
 
@@ -216,6 +218,29 @@ class AlreadyLeft:
 
 
 RecallAnswer = Recalled | AlreadyLeft
+
+
+# -- resend_parcel ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ParcelRef:
+    """A parcel of an order, by their ids."""
+
+    order_id: str
+    parcel_id: str
+
+
+@dataclass(frozen=True)
+class Resent:
+    """The warehouse sends the parcel's contents again, as this new parcel."""
+
+    fulfillment_id: str
+    parcel_id: str
+    kind: Literal["resent"] = "resent"
+
+
+ResendAnswer = Resent | CannotFulfill
 
 
 # -- move_parcel, send_shipped_email ---------------------------------------------------------------

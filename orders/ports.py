@@ -27,6 +27,7 @@ from orders.messages import (
     MailAnswer,
     OrderSummary,
     RecallAnswer,
+    ResendAnswer,
     ReserveAnswer,
 )
 from orders.money import Money
@@ -184,6 +185,9 @@ class Warehouse(Protocol):
 
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
         """Accept the order for packing, once."""
+
+    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+        """Send the contents of a parcel that was lost again, once per ``key``."""
 
     async def cancel(self, order_id: str) -> RecallAnswer:
         """Take the order back; one never accepted is refused from now on."""

@@ -49,6 +49,22 @@ class ParcelUpdate:
 
 
 @dataclass(frozen=True)
+class ResendParcel:
+    """An operator has the contents of a lost or late parcel sent again."""
+
+    parcel_id: str
+    by: str = "operator"
+
+
+@dataclass(frozen=True)
+class RefundParcel:
+    """An operator has the contents of a lost or late parcel refunded."""
+
+    parcel_id: str
+    by: str = "operator"
+
+
+@dataclass(frozen=True)
 class SettleParcel:
     """An operator's decision on a parcel that is lost or late: nothing more is waited for.
 

@@ -8,15 +8,19 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.fulfillment import FulfillmentActivities
     from activities.notifications import NotificationActivities
     from activities.order_book import OrderBookActivities
     from orders import messages as m
+    from orders.ids import parcel_refund_id
     from orders.lifecycle import Status
     from orders.parcels import Parcel, ParcelStatus
-    from orders.requests import ParcelUpdate, SettleParcel
+    from orders.requests import ParcelUpdate, RefundParcel, ResendParcel, SettleParcel
     from workflows import policies
     from workflows.failures import NOT_WAITING
+    from workflows.handover import refund_missing
     from workflows.life import Life
+    from workflows.steps import Step
 
 
 class Delivery:
@@ -66,24 +70,57 @@ class Delivery:
         self._parcels[news.parcel_id] = known.told(told)
         self._news = True
 
-    async def settle(self, decision: SettleParcel) -> None:
-        """Wait no more for this parcel."""
-        self._settled.add(decision.parcel_id)
-        self._news = True
-        await self._life.note(
-            "parcel_settled",
-            parcel_id=decision.parcel_id,
-            by=decision.by,
-            outcome=decision.outcome,
-        )
+    # -- what an operator decides about a parcel that is lost or late ---------------------------
 
-    def check_settle(self, decision: SettleParcel) -> None:
-        """Refuse to settle what is not waited for."""
-        if decision.parcel_id in {parcel.parcel_id for parcel in self._awaited()}:
-            return
+    async def settle(self, decision: SettleParcel) -> None:
+        """Wait no more for this parcel: something was agreed with the customer."""
+        await self._let_go(decision.parcel_id, decision.by, decision.outcome)
+
+    async def resend(self, decision: ResendParcel) -> m.Resent:
+        """Have its contents sent again, and wait for the new parcel instead.
+
+        Raises ``ApplicationError`` of type ``NOT_WAITING`` when the warehouse refuses.
+        """
+        life, old = self._life, decision.parcel_id
+        step: Step[m.ParcelRef, m.ResendAnswer] = FulfillmentActivities.resend_parcel
+        lost = m.ParcelRef(life.order_id, old)
+        answer = await life.steps.aside("having a parcel resent", step, lost, policies.FULFILL)
+        if isinstance(answer, m.CannotFulfill):
+            message = f"the warehouse does not resend {old}: {answer.message}"
+            raise ApplicationError(message, type=NOT_WAITING)
+        new = answer.parcel_id
+        if new not in life.parcel_ids:
+            life.parcel_ids += (new,)
+            self._parcels.setdefault(new, Parcel(new))
+            life.contents = {**life.contents, new: life.contents.get(old, ())}
+        await self._let_go(old, decision.by, f"resent as {new}")
+        return answer
+
+    async def refund(self, decision: RefundParcel) -> None:
+        """Have its contents refunded, and wait no more."""
+        life, parcel_id = self._life, decision.parcel_id
+        refund_id = parcel_refund_id(parcel_id)
+        why = f"parcel {parcel_id} did not arrive"
+        await refund_missing(life, refund_id, life.contents[parcel_id], why)
+        await self._let_go(parcel_id, decision.by, f"refunded as {refund_id}")
+
+    def check_awaited(self, parcel_id: str, *, contents: bool = False) -> None:
+        """Refuse a decision about a parcel that is not waited for, or whose contents are needed
+        but were never told by the warehouse.
+        """
         order_id = self._life.order_id
-        message = f"order {order_id} does not wait for a parcel {decision.parcel_id}"
+        if parcel_id not in {parcel.parcel_id for parcel in self._awaited()}:
+            message = f"order {order_id} does not wait for a parcel {parcel_id}"
+        elif contents and not self._life.contents.get(parcel_id):
+            message = f"what parcel {parcel_id} holds is not known: refund by line, then settle it"
+        else:
+            return
         raise ApplicationError(message, type=NOT_WAITING)
+
+    async def _let_go(self, parcel_id: str, by: str, outcome: str) -> None:
+        self._settled.add(parcel_id)
+        self._news = True
+        await self._life.note("parcel_settled", parcel_id=parcel_id, by=by, outcome=outcome)
 
     def _own(self) -> list[Parcel]:
         """The order's parcels; news of others (a mistake of the warehouse) changes nothing."""

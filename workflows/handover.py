@@ -39,8 +39,8 @@ async def hand_over(life: Life, undo: UndoneUnlessKept, *, within: timedelta | N
     step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
     doing = "handing over to the warehouse"
     match await life.steps.do(doing, step, life.ref, policies.FULFILL.within(within)):
-        case m.Fulfilled(parcel_ids=parcel_ids, short=short):
-            life.parcel_ids, life.short = parcel_ids, short
+        case m.Fulfilled(parcel_ids=parcel_ids, short=short, contents=contents):
+            life.parcel_ids, life.short, life.contents = parcel_ids, short, contents
         case m.CannotFulfill(message=message):
             raise StoppedError(Stop(Reason.CANNOT_FULFILL, message))
 
@@ -50,23 +50,24 @@ async def refund_short(life: Life) -> None:
 
     What it cannot find is not on the shelves either, so nothing is put back into stock.
     """
-    if not life.short:
-        return
-    request = RefundRequest(
-        life.order_id,
-        refund_id="short",
-        lines=life.short,
-        reason=RefundReason.MISSING,
-        message="the warehouse is short of it",
-    )
-    life.steps.now("having the missing part refunded")
+    if life.short:
+        life.steps.now("having the missing part refunded")
+        await refund_missing(life, "short", life.short, "the warehouse is short of it")
+
+
+async def refund_missing(
+    life: Life, refund_id: str, lines: tuple[tuple[str, int], ...], why: str
+) -> None:
+    """Begin a refund of these lines that goes on by itself, once per ``refund_id``."""
+    reason = RefundReason.MISSING
+    request = RefundRequest(life.order_id, refund_id, lines, reason=reason, message=why)
     try:
         await workflow.start_child_workflow(
             RefundWorkflow.run,
             request,
-            id=refund_workflow_id(life.order_id, request.refund_id),
+            id=refund_workflow_id(life.order_id, refund_id),
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-            static_summary=f"Refund of what order {life.order_id} is short of",
+            static_summary=f"Refund {refund_id} of order {life.order_id}",
         )
     except WorkflowAlreadyStartedError:
-        workflow.logger.info("the refund of the missing part is under way already")
+        workflow.logger.info("refund %s is under way already", refund_id)

@@ -39,6 +39,7 @@ class Life:
         self.total = self.taken = self.given_back = Money(0, "XXX")  # until the order is read
         self.parcel_ids: tuple[str, ...] = ()
         self.short: tuple[tuple[str, int], ...] = ()
+        self.contents: dict[str, tuple[tuple[str, int], ...]] = {}
         self.steps = Steps(self.show)
         self._flagged = False
 

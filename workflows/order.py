@@ -200,7 +200,25 @@ class OrderWorkflow:
 
     @settle_parcel.validator
     def _validate_settle(self, decision: r.SettleParcel) -> None:
-        self._delivery.check_settle(decision)
+        self._delivery.check_awaited(decision.parcel_id)
+
+    @workflow.update
+    async def resend_parcel(self, decision: r.ResendParcel) -> m.Resent:
+        """Have a lost or late parcel sent again. Refused (``NOT_WAITING``) otherwise."""
+        return await self._delivery.resend(decision)
+
+    @resend_parcel.validator
+    def _validate_resend(self, decision: r.ResendParcel) -> None:
+        self._delivery.check_awaited(decision.parcel_id)
+
+    @workflow.update
+    async def refund_parcel(self, decision: r.RefundParcel) -> None:
+        """Have a lost or late parcel refunded. Refused (``NOT_WAITING``) otherwise."""
+        await self._delivery.refund(decision)
+
+    @refund_parcel.validator
+    def _validate_refund(self, decision: r.RefundParcel) -> None:
+        self._delivery.check_awaited(decision.parcel_id, contents=True)
 
     @workflow.update
     async def operate(self, word: r.OperatorWord) -> None:

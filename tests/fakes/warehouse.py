@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 from orders.messages import (
@@ -11,6 +12,8 @@ from orders.messages import (
     Fulfilled,
     RecallAnswer,
     Recalled,
+    ResendAnswer,
+    Resent,
 )
 from orders.ports import RefusedError, ShippingRequest
 from tests.fakes.script import Scripted
@@ -33,6 +36,7 @@ class InMemoryWarehouse(Scripted):
         self._refusals: dict[str, str] = {}
         self._short: dict[str, tuple[tuple[str, int], ...]] = {}
         self._first: dict[str, tuple[ShippingRequest, FulfillAnswer]] = {}
+        self._resent: dict[str, Resent] = {}
         self._numbers = count(1)
 
     # -- what a test asks and does -----------------------------------------------------------------
@@ -72,6 +76,9 @@ class InMemoryWarehouse(Scripted):
     async def cancel(self, order_id: str) -> RecallAnswer:
         return await self._play("cancel", lambda: self._cancel(order_id))
 
+    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+        return await self._play("resend", lambda: self._resend(order_id, parcel_id, key))
+
     # -- the work ----------------------------------------------------------------------------------
 
     def _fulfill(self, request: ShippingRequest, key: str) -> FulfillAnswer:
@@ -93,9 +100,26 @@ class InMemoryWarehouse(Scripted):
             number = next(self._numbers)
             parcels = self._packing.get(order_id, (f"par_{number}",))
             short = self._short.get(order_id, ())
-            self.accepted[order_id] = Fulfilled(f"ful_{number}", parcels, short)
+            missing = dict(short)
+            sent = tuple((sku, n - missing.get(sku, 0)) for sku, n in request.quantities)
+            # All in the first parcel: what the others hold, nobody asks of a test.
+            contents = {parcels[0]: tuple((sku, n) for sku, n in sent if n)}
+            self.accepted[order_id] = Fulfilled(f"ful_{number}", parcels, short, contents)
             self.requests[order_id] = request
         return self.accepted[order_id]
+
+    def _resend(self, order_id: str, parcel_id: str, key: str) -> ResendAnswer:
+        if (known := self._resent.get(key)) is not None:
+            return known
+        accepted = self.accepted.get(order_id)
+        if accepted is None or parcel_id not in accepted.parcel_ids:
+            raise RefusedError(f"order {order_id} has no parcel {parcel_id}")
+        new = f"par_{next(self._numbers)}"
+        contents = {**accepted.contents, new: accepted.contents.get(parcel_id, ())}
+        parcel_ids = (*(id_ for id_ in accepted.parcel_ids if id_ != parcel_id), new)
+        self.accepted[order_id] = replace(accepted, parcel_ids=parcel_ids, contents=contents)
+        self._resent[key] = Resent(accepted.fulfillment_id, new)
+        return self._resent[key]
 
     def _cancel(self, order_id: str) -> RecallAnswer:
         if order_id in self.left:

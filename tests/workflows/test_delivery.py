@@ -10,10 +10,10 @@ from temporalio.client import WorkflowHandle
 from orders.lifecycle import Status
 from orders.messages import Outcome
 from orders.parcels import ParcelStatus
-from orders.requests import Approve, ParcelUpdate, SettleParcel
+from orders.requests import Approve, ParcelUpdate, RefundParcel, ResendParcel, SettleParcel
 from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
-from tests.workflows.conftest import PRICE, Shop, events
+from tests.workflows.conftest import PRICE, TOTAL, Shop, events
 from tests.workflows.test_waiting import THREE_D_SECURE, reached, refused
 from workflows.failures import NOT_WAITING
 from workflows.order import OrderWorkflow
@@ -209,3 +209,47 @@ async def test_what_the_warehouse_is_short_of_is_refunded_and_the_rest_ships(sho
     assert (await handle.result()).status is Status.COMPLETED
     confirmation = next(mail.mail for mail in shop.mailer.sent if "confirmation" in mail.key)
     assert "1 x Mug cannot be sent" in confirmation.text
+
+
+async def test_a_lost_parcel_is_sent_again_and_the_new_one_waited_for(shop: Shop) -> None:
+    handle = await fulfilled(shop)
+    lost = parcel_of(shop, handle)
+    await tell(handle, lost, ParcelStatus.SHIPPED, ParcelStatus.LOST)
+    await eventually(lambda: flagged(handle))
+    shop.warehouse.lose_answer_next("resend")
+    resent = await handle.execute_update(OrderWorkflow.resend_parcel, ResendParcel(lost))
+    assert resent.parcel_id == parcel_of(shop, handle)
+    assert resent.parcel_id != lost
+    await tell(handle, resent.parcel_id, ParcelStatus.SHIPPED, ParcelStatus.DELIVERED)
+    outcome = await handle.result()
+    assert outcome.status is Status.COMPLETED
+    assert outcome.parcel_ids == (lost, resent.parcel_id)
+
+
+async def test_a_lost_parcel_is_refunded_and_no_longer_waited_for(shop: Shop) -> None:
+    handle = await fulfilled(shop)
+    lost = parcel_of(shop, handle)
+    await tell(handle, lost, ParcelStatus.SHIPPED, ParcelStatus.LOST)
+    await eventually(lambda: flagged(handle))
+    await handle.execute_update(OrderWorkflow.refund_parcel, RefundParcel(lost))
+    outcome = await handle.result()
+    assert outcome.status is Status.COMPLETED
+
+    async def refunded() -> bool:
+        return shop.cards.given_back(outcome.order_id) == TOTAL.amount
+
+    await eventually(refunded)
+
+
+async def test_a_parcel_of_unknown_contents_cannot_be_refunded_as_such(shop: Shop) -> None:
+    handle = await fulfilled(shop, "par_a", "par_b")
+    await tell(handle, "par_b", ParcelStatus.SHIPPED, ParcelStatus.LOST)
+    await eventually(lambda: flagged(handle))
+    refusal = await refused(
+        handle.execute_update(OrderWorkflow.refund_parcel, RefundParcel("par_b"))
+    )
+    assert "refund by line" in refusal.message
+    decision = SettleParcel("par_b", "refunded as r1")
+    await handle.execute_update(OrderWorkflow.settle_parcel, decision)
+    await tell(handle, "par_a", ParcelStatus.DELIVERED)
+    await handle.result()
