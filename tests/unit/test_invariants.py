@@ -142,6 +142,17 @@ def test_what_is_missing_from_the_parcel_may_have_been_short() -> None:
     assert not faults_of(examine([with_page(fulfillments=(short,))(completed())], []))
 
 
+def test_a_parcel_is_mailed_once_when_it_has_left_and_never_before() -> None:
+    left = replace(mail("shipped"), key="order-1:mail:shipped-par_1")
+    told = with_page(mails=(mail(), left))(completed())
+    gone = replace(told, view=replace(told.view, parcels=(ParcelView("par_1", "shipped"),)))
+    twice = with_page(mails=(mail(), left, left))(gone)
+
+    assert not faults_of(examine([gone], []))
+    assert "its mails are" in "\n".join(faults_of(examine([told], [])))
+    assert "its mails are" in "\n".join(faults_of(examine([twice], [])))
+
+
 def test_a_refund_that_was_asked_for_is_no_fault() -> None:
     stock = Stock("MUG", 10, on_hand=9, reserved=0, sold=2, held=0, returned=1)
 
