@@ -149,10 +149,9 @@ class Story:
             raise StoryError("Asked for again, the refund became another one.")
         page = await stage.books.order("1001")
         kept = Money(page.captured - page.refunded, "EUR")
-        self._say(
-            f"Asked for again, it is the same refund. The books of order 1001: "
-            f"{_counted(len(page.refunds), 'refund')}, {kept} kept. {await self._left('MUG')}"
-        )
+        self._say("The same refund is asked for again, and nothing moves")
+        refunds = _counted(len(page.refunds), "refund")
+        self._say(f"The books of order 1001: {refunds}, {kept} kept. {await self._left('MUG')}")
 
     async def _refunded(self, request: RefundRequest) -> RefundEntry:
         refunds, ids = self._stage.refunds, (request.order_id, request.refund_id)
