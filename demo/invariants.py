@@ -159,7 +159,7 @@ def _parcels(account: Account) -> Iterator[str]:
     if not standing:
         return
     packed = Counter(dict(standing[0].short))
-    for parcel in standing[0].parcels:
+    for parcel in standing[0].last_sent:
         packed.update(dict(parcel.lines))
     if packed != {line.sku: line.quantity for line in order.lines}:
         yield f"order {order.id}: packed or short is {dict(packed)}, not what was ordered"

@@ -30,6 +30,7 @@ ENDPOINTS: Final = (
     "warehouse.fulfillments.create",
     "warehouse.fulfillments.cancel",
     "warehouse.fulfillments.retrieve",
+    "warehouse.parcels.resend",
 )
 
 BEFORE: Final = ("delay", "rate_limit", "error", "hang_up")

@@ -36,6 +36,16 @@ def packed(lines: list[Doc], parcels: int) -> list[list[Doc]]:
     return [[{"sku": sku, "quantity": n} for sku, n in share.items()] for share in shares]
 
 
+def replacement(parcel: Doc) -> Doc:
+    """A new parcel with the same contents; the old one stays what it is, and may still turn up."""
+    return {
+        "id": new_id("par"),
+        "status": "accepted",
+        "lines": parcel["lines"],
+        "resends": parcel["id"],
+    }
+
+
 def move_parcels(
     ledger: Ledger, order_id: str, status: str, now: int, *, parcel_id: str | None = None
 ) -> Doc | None:

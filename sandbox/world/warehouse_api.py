@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from starlette.routing import Route
 
 from sandbox.world.dialboard import Dial
 from sandbox.world.ledger import Doc, Ledger, Remembered, new_id
-from sandbox.world.parcels import found, move_parcels, packed
+from sandbox.world.parcels import found, move_parcels, packed, replacement
 from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
 
 
@@ -48,15 +49,15 @@ class Warehouse:
 
 
 def warehouse_routes(reception: Reception) -> list[Route]:
-    """The three calls of the contract. One fulfilment per order, its id in the ledger."""
+    """The four calls of the contract. One fulfilment per order, its id in the ledger."""
     neighbour = Warehouse()
     ledger = reception.ledger
 
     def call_for(request: Request, endpoint: str, order_id: str | None) -> Call:
-        return Call(f"warehouse.fulfillments.{endpoint}", request.url.path, new_id("req"), order_id)
+        return Call(f"warehouse.{endpoint}", request.url.path, new_id("req"), order_id)
 
     async def create(request: Request) -> Response:
-        call = call_for(request, "create", None)
+        call = call_for(request, "fulfillments.create", None)
         try:
             _authenticate(request)
             wish = await _wish(request)
@@ -77,7 +78,7 @@ def warehouse_routes(reception: Reception) -> list[Route]:
         )
 
     async def cancel(request: Request) -> Response:
-        call = call_for(request, "cancel", request.path_params["order_id"])
+        call = call_for(request, "fulfillments.cancel", request.path_params["order_id"])
         if refusal := _unauthorized(request):
             return answered(refusal, neighbour.headers(call))
         return await reception.receive(
@@ -87,7 +88,7 @@ def warehouse_routes(reception: Reception) -> list[Route]:
         )
 
     async def retrieve(request: Request) -> Response:
-        call = call_for(request, "retrieve", request.path_params["order_id"])
+        call = call_for(request, "fulfillments.retrieve", request.path_params["order_id"])
         if refusal := _unauthorized(request):
             return answered(refusal, neighbour.headers(call))
 
@@ -100,9 +101,26 @@ def warehouse_routes(reception: Reception) -> list[Route]:
 
         return await reception.receive(neighbour, call, work)
 
+    async def resend(request: Request) -> Response:
+        order_id, parcel_id = request.path_params["order_id"], request.path_params["parcel_id"]
+        call = call_for(request, "parcels.resend", order_id)
+        try:
+            _authenticate(request)
+            call = replace(call, key=_key(request))
+        except Refused as refused:
+            return answered(refused.answer, neighbour.headers(call))
+        return await reception.receive(
+            neighbour, call, lambda dial: _resend(ledger, order_id, parcel_id, dial)
+        )
+
     return [
         Route("/warehouse/fulfillments", create, methods=["POST"]),
         Route("/warehouse/fulfillments/{order_id}/cancel", cancel, methods=["POST"]),
+        Route(
+            "/warehouse/fulfillments/{order_id}/parcels/{parcel_id}/resend",
+            resend,
+            methods=["POST"],
+        ),
         Route("/warehouse/fulfillments/{order_id}", retrieve, methods=["GET"]),
     ]
 
@@ -158,6 +176,29 @@ def _cancel(ledger: Ledger, order_id: str, dial: Dial | None, now: int) -> Answe
         ledger.save("fulfillment", known, thing_id=order_id)
     answer = {"id": known["id"], "order_id": order_id, "outcome": outcome, "parcels": parcels}
     return Answer(200, answer)
+
+
+def _resend(ledger: Ledger, order_id: str, parcel_id: str, dial: Dial | None) -> Answer:
+    known = ledger.find("fulfillment", order_id)
+    parcels = known["parcels"] if known else []
+    old = next((parcel for parcel in parcels if parcel["id"] == parcel_id), None)
+    if known is None or old is None:
+        raise Refused(_error(404, "not_found", f"Order {order_id} has no parcel {parcel_id}."))
+    new = next((parcel for parcel in parcels if parcel.get("resends") == parcel_id), None)
+    if new is None:
+        # No refusal is kept for the key: asked again, the warehouse looks again.
+        if old["status"] == "recalled":
+            message = f"Order {order_id} was cancelled before."
+            raise Refused(_error(409, "fulfillment_cancelled", message))
+        if old["status"] == "delivered":
+            raise Refused(_error(422, "cannot_fulfill", f"Parcel {parcel_id} was delivered."))
+        if dial is not None and dial.mode == "refuse":
+            message = dial.reason or "The warehouse cannot send that again."
+            raise Refused(_error(422, "cannot_fulfill", message))
+        new = replacement(old)
+        parcels.append(new)
+        ledger.save("fulfillment", known, thing_id=order_id)
+    return Answer(201, {"id": known["id"], "order_id": order_id, "parcel": new})
 
 
 def _authenticate(request: Request) -> None:

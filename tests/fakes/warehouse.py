@@ -36,7 +36,8 @@ class InMemoryWarehouse(Scripted):
         self._refusals: dict[str, str] = {}
         self._short: dict[str, tuple[tuple[str, int], ...]] = {}
         self._first: dict[str, tuple[ShippingRequest, FulfillAnswer]] = {}
-        self._resent: dict[str, Resent] = {}
+        self._resend_keys: dict[str, tuple[str, str]] = {}
+        self._resent: dict[tuple[str, str], Resent] = {}
         self._numbers = count(1)
 
     # -- what a test asks and does -----------------------------------------------------------------
@@ -51,7 +52,7 @@ class InMemoryWarehouse(Scripted):
         }
 
     def refuse(self, order_id: str, message: str) -> None:
-        """The warehouse will not ship this order."""
+        """The warehouse will not ship this order, nor any of its parcels again."""
         self._refusals[order_id] = message
 
     def pack(self, order_id: str, *parcel_ids: str) -> None:
@@ -109,17 +110,24 @@ class InMemoryWarehouse(Scripted):
         return self.accepted[order_id]
 
     def _resend(self, order_id: str, parcel_id: str, key: str) -> ResendAnswer:
-        if (known := self._resent.get(key)) is not None:
-            return known
+        lost = (order_id, parcel_id)
+        if self._resend_keys.setdefault(key, lost) != lost:
+            raise RefusedError(f"key {key} was used before, for another parcel")
+        if lost in self._resent:
+            return self._resent[lost]
         accepted = self.accepted.get(order_id)
         if accepted is None or parcel_id not in accepted.parcel_ids:
             raise RefusedError(f"order {order_id} has no parcel {parcel_id}")
+        if order_id in self.cancelled:
+            return CannotFulfill(f"order {order_id} was cancelled before")
+        if order_id in self._refusals:
+            return CannotFulfill(self._refusals[order_id])
         new = f"par_{next(self._numbers)}"
         contents = {**accepted.contents, new: accepted.contents.get(parcel_id, ())}
         parcel_ids = (*(id_ for id_ in accepted.parcel_ids if id_ != parcel_id), new)
         self.accepted[order_id] = replace(accepted, parcel_ids=parcel_ids, contents=contents)
-        self._resent[key] = Resent(accepted.fulfillment_id, new)
-        return self._resent[key]
+        self._resent[lost] = Resent(accepted.fulfillment_id, new)
+        return self._resent[lost]
 
     def _cancel(self, order_id: str) -> RecallAnswer:
         if order_id in self.left:

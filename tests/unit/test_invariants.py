@@ -142,6 +142,33 @@ def test_what_is_missing_from_the_parcel_may_have_been_short() -> None:
     assert not faults_of(examine([with_page(fulfillments=(short,))(completed())], []))
 
 
+def resent(*parcels: Parcel) -> Account:
+    """An order whose warehouse sent these parcels; everybody knows of all of them."""
+    account, ids = completed(), tuple(parcel.id for parcel in parcels)
+    assert account.outcome
+    sent = replace(fulfillment(), status="left", parcels=parcels)
+    return replace(
+        account,
+        view=replace(account.view, parcels=tuple(ParcelView(id_, "shipped") for id_ in ids)),
+        page=replace(account.page, fulfillments=(sent,)),
+        outcome=replace(account.outcome, parcel_ids=ids),
+    )
+
+
+def test_a_parcel_that_was_sent_again_is_still_one_parcel_for_the_order() -> None:
+    lost = Parcel("par_1", "lost", (("MUG", 2),))
+    again = Parcel("par_2", "lost", lost.lines, resends="par_1")
+    and_again = Parcel("par_3", "delivered", lost.lines, resends="par_2")
+    twice = replace(and_again, resends="par_1")
+    other = replace(again, lines=(("MUG", 1),))
+
+    good = resent(lost, again, and_again)
+    assert good.page.parcels == (and_again,)
+    assert not faults_of(examine([good], []))
+    for bad in (resent(lost, again, twice), resent(lost, other)):
+        assert "not what was ordered" in "\n".join(faults_of(examine([bad], [])))
+
+
 def test_a_parcel_is_mailed_once_when_it_has_left_and_never_before() -> None:
     left = replace(mail("shipped"), key="order-1:mail:shipped-par_1")
     told = with_page(mails=(mail(), left))(completed())
