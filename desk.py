@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 from orders.ids import checked_order_id
+from orders.messages import Resent
 from orders.parcels import ParcelStatus
 from orders.ports import ChargeState
-from orders.refusals import NoCardsError, NotWaitingError, NoWorkerError
+from orders.refusals import NoCardsError, NotWaitingError, NoWorkerError, UndecidedError
 from orders.requests import (
     Approve,
     CardAccepted,
     NewCard,
     OperatorWord,
     ParcelUpdate,
+    RefundParcel,
     Reject,
+    ResendParcel,
     Resolve,
     RetryNow,
     SettleParcel,
@@ -115,6 +118,32 @@ class Desk(Runs):
         decision = SettleParcel(parcel_id, outcome, by)
         asked = "decision about a parcel"
         await self._ask(order_id, OrderWorkflow.settle_parcel, decision, asked=asked, wait=wait)
+
+    async def resend_parcel(
+        self, order_id: str, parcel_id: str, by: str = "operator", *, wait: timedelta = CALL
+    ) -> Resent:
+        """Have the contents of a parcel that is lost or late sent again; the new parcel is waited
+        for instead.
+
+        Raises ``UndecidedError`` when the warehouse is not heard within ``wait``: the order goes
+        on asking it, and its history tells what came of that.
+        """
+        decision = ResendParcel(parcel_id, by)
+        asked = "resending of a parcel"
+        ask = OrderWorkflow.resend_parcel
+        answer = await self._ask(order_id, ask, decision, asked=asked, wait=wait)
+        if answer is None:
+            raise UndecidedError(order_id, asked, wait)
+        return answer
+
+    async def refund_parcel(
+        self, order_id: str, parcel_id: str, by: str = "operator", *, wait: timedelta = CALL
+    ) -> None:
+        """Have the contents of a parcel that is lost or late refunded, and wait no more for it."""
+        # Accepted is enough: the refund has a run of its own, the note may wait for the database.
+        decision = RefundParcel(parcel_id, by)
+        asked = "refund of a parcel"
+        await self._ask(order_id, OrderWorkflow.refund_parcel, decision, asked=asked, wait=wait)
 
     # -- an operator's way out of what keeps failing -----------------------------------------------
 

@@ -18,6 +18,7 @@ class OrderClientError(Exception):
     ├── OrderEndedError    it has ended; ``status`` says how
     ├── StrandedError      it has not ended, but its run is gone: a person has to act
     ├── NoWorkerError      nobody works; the request may still be carried out
+    ├── UndecidedError     the order works on it, and has no answer to tell yet
     └── NoCardsError       this process was not told how to reach the card provider
     """
 
@@ -66,6 +67,16 @@ class NoWorkerError(OrderClientError):
         super().__init__(
             f"no worker answered for order {order_id} within {waited.total_seconds():g} s: the "
             f"{asked} may still take hold when one is back. Start a worker and ask again"
+        )
+
+
+class UndecidedError(OrderClientError):
+    """The order has taken the request on, and the neighbour it needs has not answered yet."""
+
+    def __init__(self, order_id: str, asked: str, waited: timedelta) -> None:
+        super().__init__(
+            f"order {order_id} has taken on the {asked}, and has no answer after "
+            f"{waited.total_seconds():g} s: it goes on trying, watch it"
         )
 
 

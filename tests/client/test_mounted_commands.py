@@ -29,7 +29,8 @@ async def test_what_audits_found_is_listed(run: Run) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *(["parcel"], ["settle-parcel"], ["schedule"], ["reconcile"], ["findings"]),
+        *(["parcel"], ["resend-parcel"], ["refund-parcel"], ["settle-parcel"]),
+        *(["schedule"], ["reconcile"], ["findings"]),
         *(["refund", "request"], ["refund", "approve"], ["refund", "list"]),
     ],
     ids=" ".join,

@@ -1,4 +1,4 @@
-"""Parcels told of and settled: through the client, and from the command line."""
+"""Parcels told of, sent again, refunded and settled: by the client and from the command line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ import pytest
 from commands import terminal
 from orders.lifecycle import Status
 from orders.parcels import ParcelStatus
-from orders.refusals import NotStartedError, NotWaitingError, NoWorkerError, OrderEndedError
+from orders.refusals import (
+    NotStartedError,
+    NotWaitingError,
+    NoWorkerError,
+    OrderEndedError,
+    UndecidedError,
+)
 from orders.terms import ShopTerms
 from tests.client.shell import Run, read, refused
 from tests.eventually import eventually
+from tests.fakes.cards import InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.shop import Shop
 
@@ -79,6 +86,81 @@ async def test_a_lost_parcel_is_waited_for_until_somebody_settles_it(shop: Shop)
     assert settled == {"parcel_id": "par_3", "by": "ops-7", "outcome": "refunded as r1"}
     with pytest.raises(OrderEndedError):
         await shop.orders.settle_parcel(order_id, "par_3", "resent as par_4", "ops-7")
+
+
+async def test_a_lost_parcel_is_sent_again_and_the_new_one_waited_for(shop: Shop) -> None:
+    order_id = await on_its_way(shop, "par_lost")
+    for status in (SHIPPED, LOST):
+        await shop.orders.parcel_updated(order_id, "par_lost", status)
+    with pytest.raises(NotWaitingError, match="does not wait for a parcel par_none"):
+        await shop.orders.resend_parcel(order_id, "par_none", "ops-7")
+
+    resent = await shop.orders.resend_parcel(order_id, "par_lost", "ops-7")
+
+    assert shop.warehouse.parcels[order_id] == (resent.parcel_id,)
+    with pytest.raises(NotWaitingError, match="does not wait for a parcel par_lost"):
+        await shop.orders.resend_parcel(order_id, "par_lost", "ops-7")
+    await shop.orders.parcel_updated(order_id, resent.parcel_id, DELIVERED)
+    outcome = await shop.orders.result(order_id)
+    assert (outcome.status, outcome.parcel_ids) == (
+        Status.COMPLETED,
+        ("par_lost", resent.parcel_id),
+    )
+    history = (await shop.orders.view(order_id)).history
+    [settled] = [line.detail for line in history if line.event == "parcel_settled"]
+    assert (settled["by"], settled["outcome"]) == ("ops-7", f"resent as {resent.parcel_id}")
+
+
+async def test_a_warehouse_that_does_not_send_again_is_quoted_and_the_parcel_waited_for(
+    shop: Shop,
+) -> None:
+    order_id = await on_its_way(shop, "par_gone")
+    shop.warehouse.refuse(order_id, "no mug left")
+
+    with pytest.raises(NotWaitingError, match="does not resend par_gone: no mug left"):
+        await shop.orders.resend_parcel(order_id, "par_gone", "ops-7")
+
+    assert (await shop.orders.status(order_id)).doing == WAITING
+    assert shop.warehouse.parcels[order_id] == ("par_gone",)
+
+
+async def test_a_warehouse_that_is_slow_to_send_again_is_waited_for_by_the_order(
+    shop: Shop,
+) -> None:
+    order_id = await on_its_way(shop, "par_slow")
+    gate = shop.warehouse.hold("resend")
+    wait = timedelta(seconds=2)
+    with pytest.raises(UndecidedError, match="has taken on the resending of a parcel"):
+        await shop.orders.resend_parcel(order_id, "par_slow", "ops-7", wait=wait)
+    gate.release()
+
+    async def settled() -> bool:
+        history = (await shop.orders.view(order_id)).history
+        return "parcel_settled" in {line.event for line in history}
+
+    await eventually(settled)
+    [resent] = shop.warehouse.parcels[order_id]
+    await shop.orders.parcel_updated(order_id, resent, DELIVERED)
+    assert (await shop.orders.result(order_id)).parcel_ids == ("par_slow", resent)
+
+
+async def test_a_lost_parcel_is_refunded_and_waited_for_no_more(shop: Shop) -> None:
+    order_id = await on_its_way(shop, "par_held", "par_untold")
+    # All of it is in the first: of the second the warehouse never said what it holds.
+    with pytest.raises(NotWaitingError, match="refund by line, then settle it"):
+        await shop.orders.refund_parcel(order_id, "par_untold", "ops-7")
+    await shop.orders.parcel_updated(order_id, "par_untold", DELIVERED)
+
+    await shop.orders.refund_parcel(order_id, "par_held", "ops-7")
+
+    assert (await shop.orders.result(order_id)).status is Status.COMPLETED
+
+    async def refunded() -> bool:
+        return shop.cards.given_back(order_id) == 29_00
+
+    await eventually(refunded)
+    with pytest.raises(OrderEndedError):
+        await shop.orders.refund_parcel(order_id, "par_held", "ops-7")
 
 
 async def test_an_order_that_is_not_at_the_warehouse_waits_for_no_parcel(shop: Shop) -> None:
@@ -154,6 +236,38 @@ async def test_a_lost_parcel_is_settled_from_the_command_line(
 
     assert f"Order cli-p2 waits no more for {parcel_id}." in settled.stdout
     assert read(await run("result", "cli-p2", "--json"))["status"] == "completed"
+
+
+@pytest.mark.usefixtures("working")
+async def test_a_lost_parcel_is_sent_again_or_refunded_from_the_command_line(
+    run: Run, warehouse: InMemoryWarehouse, cards: InMemoryCards
+) -> None:
+    lost = await ordered(run, warehouse, "cli-p3")
+    wrong = await run("resend-parcel", "cli-p3", "par_nobody")
+    refused(wrong, "does not wait for a parcel par_nobody", terminal.REFUSED)
+
+    told = read(await run("resend-parcel", "cli-p3", lost, "--by", "ops-7", "--json"))
+    [second] = warehouse.parcels["cli-p3"]
+    assert told == {
+        "order_id": "cli-p3",
+        "fulfillment_id": warehouse.accepted["cli-p3"].fulfillment_id,
+        "parcel_id": second,
+        "kind": "resent",
+    }
+    said = (await run("resend-parcel", "cli-p3", second)).stdout
+    [third] = warehouse.parcels["cli-p3"]
+    assert said.startswith(f"Order cli-p3 waits for {third} instead of {second}. Watch it: ")
+
+    wrong = await run("refund-parcel", "cli-p3", second)
+    refused(wrong, f"does not wait for a parcel {second}", terminal.REFUSED)
+    refund = await run("refund-parcel", "cli-p3", third, "--by", "ops-7")
+    assert refund.stdout.startswith(f"Order cli-p3 has {third} refunded. Watch it: ")
+    assert read(await run("result", "cli-p3", "--json"))["status"] == "completed"
+
+    async def refunded() -> bool:
+        return cards.given_back("cli-p3") == 29_00
+
+    await eventually(refunded)
 
 
 async def _is(shop: Shop, order_id: str, status: Status) -> bool:
