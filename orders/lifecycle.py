@@ -93,6 +93,7 @@ class Reason(StrEnum):
     CANNOT_FULFILL = "cannot_fulfill"  # the warehouse refused
     CANCELLED = "cancelled"  # somebody asked for it
     CLOSED_BEFORE = "closed_before"  # its stock was released by an earlier run
+    GIVEN_UP = "given_up"  # an operator gave up a step that kept failing
     NO_ANSWER = "no_answer"  # a neighbour stayed silent for longer than we wait
 
 

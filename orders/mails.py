@@ -25,6 +25,7 @@ _WHY = {
     Reason.CANNOT_FULFILL: "our warehouse cannot ship it",
     Reason.CANCELLED: "it was cancelled, as requested",
     Reason.CLOSED_BEFORE: "it was closed before",
+    Reason.GIVEN_UP: "we could not complete it",
     Reason.NO_ANSWER: "we ran into a technical problem on our side",
 }
 

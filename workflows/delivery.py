@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.failures import NOT_WAITING
     from workflows.handover import refund_missing
     from workflows.life import Life
-    from workflows.steps import Step
+    from workflows.steps import Step, problem_of
 
 
 class Delivery:
@@ -31,6 +31,7 @@ class Delivery:
         self._parcels: dict[str, Parcel] = {}
         self._recorded: dict[str, ParcelStatus] = {}
         self._settled: set[str] = set()
+        self._deciding: set[str] = set()
         self._mails: list[asyncio.Task[bool]] = []
         self._news = False
 
@@ -82,10 +83,15 @@ class Delivery:
         Raises ``ApplicationError`` of type ``NOT_WAITING`` when the warehouse refuses.
         """
         life, old = self._life, decision.parcel_id
+        self._deciding.add(old)
         step: Step[m.ParcelRef, m.ResendAnswer] = FulfillmentActivities.resend_parcel
         lost = m.ParcelRef(life.order_id, old)
-        answer = await life.steps.aside("having a parcel resent", step, lost, policies.FULFILL)
+        try:
+            answer = await life.steps.aside("having a parcel resent", step, lost, policies.FULFILL)
+        except FailureError as error:
+            answer = m.CannotFulfill(problem_of(error))
         if isinstance(answer, m.CannotFulfill):
+            self._deciding.discard(old)
             message = f"the warehouse does not resend {old}: {answer.message}"
             raise ApplicationError(message, type=NOT_WAITING)
         new = answer.parcel_id
@@ -99,6 +105,7 @@ class Delivery:
     async def refund(self, decision: RefundParcel) -> None:
         """Have its contents refunded, and wait no more."""
         life, parcel_id = self._life, decision.parcel_id
+        self._deciding.add(parcel_id)
         refund_id = parcel_refund_id(parcel_id)
         why = f"parcel {parcel_id} did not arrive"
         await refund_missing(life, refund_id, life.contents[parcel_id], why)
@@ -109,7 +116,9 @@ class Delivery:
         but were never told by the warehouse.
         """
         order_id = self._life.order_id
-        if parcel_id not in {parcel.parcel_id for parcel in self._awaited()}:
+        if parcel_id in self._deciding:
+            message = f"parcel {parcel_id} is being resent or refunded already"
+        elif parcel_id not in {parcel.parcel_id for parcel in self._awaited()}:
             message = f"order {order_id} does not wait for a parcel {parcel_id}"
         elif contents and not self._life.contents.get(parcel_id):
             message = f"what parcel {parcel_id} holds is not known: refund by line, then settle it"

@@ -13,8 +13,6 @@ TOO_LATE: Final = "TooLate"
 NOT_WAITING: Final = "NotWaiting"
 #: An operator's word that fits nothing that keeps failing.
 NOT_OPERABLE: Final = "NotOperable"
-#: A step that an operator gave up.
-SKIPPED: Final = "Skipped"
 #: A request for a refund that runs already, with other contents.
 OTHER_CONTENTS: Final = "OtherContents"
 #: A run failed before it could answer: our bug.

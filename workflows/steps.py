@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.lifecycle import Reason, Stop
     from orders.messages import Attention, CancelRequest
     from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
-    from workflows.failures import NOT_OPERABLE, SKIPPED
+    from workflows.failures import NOT_OPERABLE
     from workflows.policies import AGAIN_FIRST, AGAIN_LONGEST, Policy
     from workflows.undo import StoppedError
 
@@ -247,8 +247,8 @@ class Steps:
         word, self._word = self._word, None
         match word:
             case SkipStep(by=by, reason=reason):
-                message = f"given up by {by}: {reason}"
-                raise ApplicationError(message, type=SKIPPED, non_retryable=True)
+                self._unflag()
+                raise StoppedError(Stop(Reason.GIVEN_UP, f"given up by {by}: {reason}"))
             case Resolve():
                 raise _SettledByHand
             case _:

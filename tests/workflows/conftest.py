@@ -145,14 +145,18 @@ def events(history: WorkflowHistory) -> list[str]:
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """The real server; each run has a clock of its own that skips what nobody waits for."""
-    environment = await WorkflowEnvironment.start_time_skipping_v2(
+    async with await time_skipping_server() as environment:
+        yield environment
+
+
+async def time_skipping_server() -> WorkflowEnvironment:
+    """A server for whoever has to have one for himself; end it with ``async with``."""
+    return await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=temporal_binary(),
         dev_server_extra_args=time_skipping_arguments(),
         search_attributes=list(visibility.SEARCH_ATTRIBUTES),
         data_converter=DATA_CONVERTER,
     )
-    async with environment:
-        yield environment
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from temporalio.client import WorkflowHandle
 from orders.lifecycle import Status
 from orders.messages import Outcome
 from orders.parcels import ParcelStatus
+from orders.ports import RefusedError
 from orders.requests import Approve, ParcelUpdate, RefundParcel, ResendParcel, SettleParcel
 from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
@@ -253,3 +255,34 @@ async def test_a_parcel_of_unknown_contents_cannot_be_refunded_as_such(shop: Sho
     await handle.execute_update(OrderWorkflow.settle_parcel, decision)
     await tell(handle, "par_a", ParcelStatus.DELIVERED)
     await handle.result()
+
+
+async def test_a_parcel_is_not_resent_and_refunded_both(shop: Shop) -> None:
+    handle = await fulfilled(shop)
+    lost = parcel_of(shop, handle)
+    await tell(handle, lost, ParcelStatus.SHIPPED, ParcelStatus.LOST)
+    await eventually(lambda: flagged(handle))
+    gate = shop.warehouse.hold("resend")
+    resending = asyncio.create_task(
+        handle.execute_update(OrderWorkflow.resend_parcel, ResendParcel(lost))
+    )
+    await gate.entered()
+    refusal = await refused(handle.execute_update(OrderWorkflow.refund_parcel, RefundParcel(lost)))
+    assert "being resent or refunded already" in refusal.message
+    gate.release()
+    resent = await resending
+    await tell(handle, resent.parcel_id, ParcelStatus.DELIVERED)
+    await handle.result()
+    assert shop.cards.refunds == {}
+
+
+async def test_a_warehouse_that_refuses_to_resend_leaves_the_decision_open(shop: Shop) -> None:
+    handle = await fulfilled(shop)
+    lost = parcel_of(shop, handle)
+    await tell(handle, lost, ParcelStatus.SHIPPED, ParcelStatus.LOST)
+    await eventually(lambda: flagged(handle))
+    shop.warehouse.fail_next("resend", RefusedError("never heard of it"))
+    refusal = await refused(handle.execute_update(OrderWorkflow.resend_parcel, ResendParcel(lost)))
+    assert "never heard of it" in refusal.message
+    await handle.execute_update(OrderWorkflow.settle_parcel, SettleParcel(lost, "forgiven"))
+    assert (await handle.result()).status is Status.COMPLETED

@@ -172,11 +172,11 @@ async def test_a_skipped_step_undoes_the_order_and_says_why(shop: Shop) -> None:
     await troubled(handle)
 
     await say(handle, SkipStep("the warehouse burnt down", "ops-7"))
-    outcome = await shop.check(await ended(handle))
+    outcome = await shop.check(await handle.result())  # a decision, not an outage
 
     assert outcome.status is Status.REFUNDED
     assert outcome.stop is not None
-    assert outcome.stop.reason is Reason.NO_ANSWER
+    assert outcome.stop.reason is Reason.GIVEN_UP
     assert outcome.stop.message == "given up by ops-7: the warehouse burnt down"
     detail = {"by": "ops-7", "step": "fulfill_order", "why": "the warehouse burnt down"}
     assert await words(shop, handle) == [("operator_skip_step", detail)]

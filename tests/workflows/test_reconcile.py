@@ -26,7 +26,7 @@ from orders.money import Money
 from orders.order import Basket, Recipient
 from orders.ports import ChargeState, NoAnswerError, RefusedError
 from tests.fakes.audit import InMemoryAuditBook, InMemoryChargeList, InMemoryFindings
-from tests.workflows.conftest import TOTAL, Shop
+from tests.workflows.conftest import TOTAL, Shop, time_skipping_server
 from worker import order_worker
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
@@ -36,6 +36,13 @@ HOUR = timedelta(hours=1)
 #: What happened a moment ago is looked at too.
 AT_ONCE = AuditTerms(grace=timedelta(0))
 _numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+async def temporal() -> AsyncIterator[WorkflowEnvironment]:
+    """A server of its own: the audit looks at every run there is, those of other tests too."""
+    async with await time_skipping_server() as environment:
+        yield environment
 
 
 @dataclass
