@@ -30,7 +30,7 @@ check: $(READY) ## Formatting, lint, types, dependency directions: what CI check
 	@$(VENV)/bin/lint-imports
 
 test: $(READY) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
-	@$(RUN) -m pytest -n 2 --dist loadgroup
+	@$(RUN) -m pytest -n 4 --dist loadgroup
 
 bench: $(READY) ## Measure recovery after a kill and the cost of an order, beside a yardstick
 	@$(RUN) -m bench
