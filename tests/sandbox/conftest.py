@@ -7,6 +7,7 @@ import httpx
 import pytest
 import resend
 import stripe
+from resend.http_client_httpx import HTTPXClient
 
 from sandbox.books import Books
 from sandbox.dials import Dials
@@ -46,8 +47,9 @@ def books(world: World) -> Books:
 
 @pytest.fixture(scope="module")
 def mailer(world: World) -> Iterator[type[resend.Emails]]:
-    """The Resend SDK keeps its address and key in its module."""
-    before = (resend.api_url, resend.api_key)
+    """The Resend SDK keeps its address, key and connections in its module."""
+    before = (resend.api_url, resend.api_key, resend.default_async_http_client)
     resend.api_url, resend.api_key = world.url, "re_sandbox"
+    resend.default_async_http_client = HTTPXClient()  # another test may have left a closed one
     yield resend.Emails
-    resend.api_url, resend.api_key = before
+    resend.api_url, resend.api_key, resend.default_async_http_client = before
