@@ -1,5 +1,8 @@
 """Real servers for the tests that ask for them: one of each a session, one database a module."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from itertools import count
 
@@ -83,3 +86,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the histories that test_replay.py compares with anew",
     )
+
+
+_own_basetemp = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As root, keep temporary files out of the directory that all of root's pytest runs share.
+
+    PostgreSQL then runs as another user, who has to pass through; and every run that starts
+    closes the shared directory again, under the feet of those that are at work.
+    """
+    if os.geteuid() == 0 and not config.option.basetemp:
+        config.stash[_own_basetemp] = config.option.basetemp = tempfile.mkdtemp(prefix="orders-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if directory := config.stash.get(_own_basetemp, None):
+        shutil.rmtree(directory, ignore_errors=True)
