@@ -199,7 +199,8 @@ def test_when_a_part_dies_it_says_which_and_stops_the_others(
 
     assert running.ends() == 1
     assert sentence in running.output
-    assert "Its last lines" in running.output
+    # A server that was killed before it wrote anything has no last words.
+    assert "Its last lines" in running.output or "is empty" in running.output
     assert "Traceback" not in running.output
     wait_until(lambda: not running.left_behind(), "the last process to be gone")
 
