@@ -6,6 +6,7 @@ Exit codes: 0 every promise holds, 1 one does not or the story stopped, 130 inte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -39,14 +40,24 @@ _LAST_LINES: Final = 15
 _STOPS: Final = (StoryError, OrderClientError, ProviderError, UnreachableError, SandboxError)
 
 
+async def _started(stack: contextlib.AsyncExitStack) -> Sandbox:
+    """A fresh sandbox on its usual ports, or on free ones where somebody else has those."""
+    temporal, ui, world = map(_usual_or_free, _USUAL_PORTS)
+    sandbox = Sandbox(_STATE, temporal, ui, world)
+    await sandbox.wipe()
+    try:
+        return await stack.enter_async_context(sandbox)
+    except PortBusyError:  # taken since we looked
+        return await stack.enter_async_context(Sandbox(_STATE))
+
+
 async def perform(console: Console, *, stays: bool) -> int:
     """Tell the story on a fresh sandbox; the exit code. ``stays`` up afterwards if asked to."""
     began = time.monotonic()
     console.print("[bold]Durable Orders[/]: starting Temporal, PostgreSQL and the stand-ins …")
-    temporal, ui, world = map(_usual_or_free, _USUAL_PORTS)
-    sandbox = Sandbox(_STATE, temporal, ui, world)
-    await sandbox.wipe()
-    async with sandbox, open_stage(sandbox) as stage:
+    async with contextlib.AsyncExitStack() as stack:
+        sandbox = await _started(stack)
+        stage = await stack.enter_async_context(open_stage(sandbox))
         console.print(f"[dim]({time.monotonic() - began:.1f} s)[/] Watch along: {sandbox.ui_url}")
         try:
             holds = await _tell(stage, console)

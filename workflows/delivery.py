@@ -128,6 +128,7 @@ class Delivery:
 
     async def _let_go(self, parcel_id: str, by: str, outcome: str) -> None:
         self._settled.add(parcel_id)
+        self._deciding.discard(parcel_id)
         self._news = True
         await self._life.note("parcel_settled", parcel_id=parcel_id, by=by, outcome=outcome)
 
