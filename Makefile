@@ -11,7 +11,7 @@ help: ## Explain the targets
 	@echo "Durable Orders"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## See the promise kept: an order, a killed worker, a cancellation, a declined card
+demo: $(READY) ## See the promise kept: killed workers, a cancellation, a declined card, orders that wait
 	@$(RUN) -m demo
 
 sandbox: $(READY) ## Run Temporal, PostgreSQL and stand-ins for Stripe, Resend and the warehouse here
@@ -30,7 +30,7 @@ check: $(READY) ## Formatting, lint, types, dependency directions: what CI check
 	@$(VENV)/bin/lint-imports
 
 test: $(READY) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
-	@$(RUN) -m pytest -n 2 --dist loadgroup
+	@$(RUN) -m pytest -n 4 --dist loadgroup
 
 bench: $(READY) ## Measure recovery after a kill and the cost of an order, beside a yardstick
 	@$(RUN) -m bench

@@ -32,7 +32,8 @@ from orders.messages import Cancelled, CancelUnderWay, EndedOtherwise
 from orders.ports import NoSuchOrderError, ProviderError
 from orders.refusals import NoWorkerError, OrderClientError
 from orders.views import without_personal_data
-from settings import EdgeSettings, SettingsError, temporal_profile
+from providers.stripe import StripeCards
+from settings import CardSettings, EdgeSettings, SettingsError, temporal_profile
 from store import database as store
 from store.orders import PostgresOrderBook
 
@@ -169,24 +170,29 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def composed(settings: EdgeSettings) -> AsyncIterator[FastAPI]:
+async def composed(settings: EdgeSettings, card_settings: CardSettings) -> AsyncIterator[FastAPI]:
     """The edge on the real database and Temporal, which need not be there yet."""
-    database = store.connect(
-        settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
-    )
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        database = store.connect(
+            settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
+        )
+        stack.push_async_callback(database.close)
+        # Without Stripe's key the edge works, but cannot help a browser to finish a payment.
+        cards = None
+        if card_settings.stripe_api_key is not None:
+            key = card_settings.stripe_api_key.get_secret_value()
+            cards = StripeCards(key, api_base=card_settings.stripe_api_base)
+            stack.push_async_callback(cards.aclose)
         # Lazy: connects with the first call, and again with the next one if that fails. A shopper
         # is waiting, so it is said soon that nobody answers.
         brief = RetryConfig(max_elapsed_time_millis=3_000)
         temporal = await connect(temporal_profile(), lazy=True, retry_config=brief)
-        yield create_app(OrderClient(temporal, PostgresOrderBook(database)))
-    finally:
-        await database.close()
+        yield create_app(OrderClient(temporal, PostgresOrderBook(database), cards=cards))
 
 
-async def run(settings: EdgeSettings, listening: socket.socket) -> None:
+async def run(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, then let requests in flight finish."""
-    async with composed(settings) as app:
+    async with composed(settings, cards) as app:
         config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=20)
         log.info("ready: http://%s:%s", *listening.getsockname()[:2])
         await _Server(config).serve(sockets=[listening])
@@ -194,7 +200,7 @@ async def run(settings: EdgeSettings, listening: socket.socket) -> None:
 
 def main() -> int:
     try:
-        settings = EdgeSettings.load()
+        settings, cards = EdgeSettings.load(), CardSettings.load()
     except SettingsError as error:
         return _said(str(error))
     where = (settings.api_host, settings.api_port)
@@ -206,7 +212,7 @@ def main() -> int:
         return _said(f"Cannot listen at {where[0]}:{where[1]}, {why}: set API_HOST and API_PORT.")
     logs.set_up(settings.log_level, settings.log_format)
     try:
-        asyncio.run(run(settings, listening))
+        asyncio.run(run(settings, cards, listening))
     except (UnreachableError, store.InvalidDatabaseUrlError) as error:
         return _said(str(error))
     return 0

@@ -17,34 +17,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 from temporalio.client import (
-    Client,
-    WorkflowExecutionStatus,
     WorkflowFailureError,
-    WorkflowHandle,
-    WorkflowQueryFailedError,
-    WorkflowQueryRejectedError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-    WorkflowUpdateStage,
 )
 from temporalio.common import (
-    QueryRejectCondition,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
-from connection import answered, steadily
+from connection import answered
+from desk import Desk
 from orders.ids import TASK_QUEUE, checked_order_id, order_id_of, workflow_id
 from orders.lifecycle import Reason, Status, Stop
 from orders.messages import (
@@ -56,29 +47,20 @@ from orders.messages import (
     Progress,
 )
 from orders.order import Basket, Order
-from orders.ports import OrderBook
 from orders.refusals import (
-    NotStartedError,
-    NoWorkerError,
-    OrderClientError,
     OrderEndedError,
-    StrandedError,
-    TooLateError,
 )
-from orders.views import ListedOrder, OrderView, Sighting
+from orders.views import ListedOrder, OrderView, Sighting, TroubledOrder
+from runs import CALL, word
 from workflows import policies, visibility
+from workflows.failures import ORDER_FAILED
 from workflows.history import steps_begun
-from workflows.order import ORDER_FAILED, TOO_LATE, OrderWorkflow
+from workflows.order import OrderWorkflow
 
 T = TypeVar("T")
 
-#: One call of Temporal. A worker that is alive answers a query in milliseconds.
-_CALL: Final = timedelta(seconds=10)
-_QUERY: Final = timedelta(seconds=2)
-_NO_RUN: Final = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.ABORTED})
-_NO_WORKER: Final = frozenset(
-    {RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION}
-)
+#: How many runs are asked side by side.
+_AT_ONCE: Final = 20
 #: Every cancellation of one order is the same one: asked again, it gives the same answer.
 _CANCEL_ID: Final = "cancel"
 _OUTCOME: Final = TypeAdapter(Outcome)
@@ -93,18 +75,13 @@ class StartedOrder:
     already_started: bool
 
 
-class OrderClient:
-    """Talks to the runs in Temporal, and to the book for what Temporal does not (or no more) know.
+class OrderClient(Desk):
+    """Orders from their placing to their end. What else people and neighbours tell a running order
+    is in ``desk.Desk``, and is asked of this client too.
 
-    ``patience``: how long ``result`` and ``watch`` wait for a Temporal that went away meanwhile.
+    ``cards``: only ``payment_to_finish`` needs them. ``patience``: how long ``result`` and
+    ``watch`` wait for a Temporal that went away meanwhile.
     """
-
-    def __init__(
-        self, temporal: Client, book: OrderBook, *, patience: timedelta = timedelta(minutes=1)
-    ) -> None:
-        self._temporal = temporal
-        self._book = book
-        self._patience = patience
 
     async def place(self, basket: Basket) -> Order:
         """Keep the basket as an order, at the catalogue's prices. The same basket again: as placed.
@@ -125,9 +102,13 @@ class OrderClient:
         order = await self._book.summary(order_id)
         if order.status is not Status.PLACED:
             async with self._open(order_id) as carried:
-                known = await carried.describe(rpc_timeout=_CALL)
+                known = await carried.describe(rpc_timeout=CALL)
             return StartedOrder(id_, known.run_id, already_started=True)
-        placed = SearchAttributePair(visibility.ORDER_STATUS, str(Status.PLACED))
+        attributes: list[SearchAttributePair[Any]] = [
+            SearchAttributePair(visibility.ORDER_STATUS, str(Status.PLACED)),
+            SearchAttributePair(visibility.CUSTOMER_ID, order.customer_id),
+            SearchAttributePair(visibility.ORDER_TOTAL, order.total.amount),
+        ]
         try:
             with answered(self._temporal):
                 run = await self._temporal.start_workflow(
@@ -142,8 +123,8 @@ class OrderClient:
                     task_timeout=policies.WORKFLOW_TASK,
                     static_summary=f"Order {order_id}",
                     static_details=f"{order.total}, customer {order.customer_id}",
-                    search_attributes=TypedSearchAttributes([placed]),
-                    rpc_timeout=_CALL,
+                    search_attributes=TypedSearchAttributes(attributes),
+                    rpc_timeout=CALL,
                 )
         except WorkflowAlreadyStartedError as error:
             return StartedOrder(id_, error.run_id or "", already_started=True)
@@ -153,31 +134,13 @@ class OrderClient:
         """Where the order stands: asked of its run, or read from the book when no worker answers,
         which may be a step behind; ``doing`` says so. Raises ``NoSuchOrderError``.
         """
-        try:
-            with answered(self._temporal):
-                try:
-                    return await self._run(order_id).query(
-                        OrderWorkflow.status,
-                        # Who has ended is told by the book: no worker need replay it for that.
-                        reject_condition=QueryRejectCondition.NOT_OPEN,
-                        rpc_timeout=_QUERY,
-                    )
-                except RPCError as error:
-                    if error.status not in _NO_WORKER:
-                        raise
-                    doing = "unknown: no worker answers"
-        except WorkflowQueryFailedError:
-            doing = "unknown: the worker could not tell, see its log"
-        except WorkflowQueryRejectedError:
-            doing = "nothing: its run is over"
-        except RPCError as error:
-            if error.status not in _NO_RUN:
-                raise
-            doing = "not started yet"
+        told = await self._told(order_id)
+        if isinstance(told, Progress):
+            return told
         view = await self._book.view(order_id)
         if view.order.status.is_end:
-            doing = "ended"
-        return Progress(order_id, view.order.status, doing, stop=_stop_in(view))
+            told = "ended"
+        return Progress(order_id, view.order.status, told, stop=_stop_in(view))
 
     async def view(self, order_id: str) -> OrderView:
         """Everything the book knows of an order, personal data included; this needs no Temporal.
@@ -195,32 +158,15 @@ class OrderClient:
         ``TooLateError``, ``OrderEndedError``, ``StrandedError``, ``NoWorkerError`` or
         ``NoSuchOrderError``. ``by`` is a role or an account id, never a person's name.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + wait.total_seconds()
-        accepted = False
-        try:
-            async with self._open(order_id) as run:
-                update = await run.start_update(
-                    OrderWorkflow.cancel,
-                    CancelRequest(by),
-                    id=_CANCEL_ID,
-                    wait_for_stage=WorkflowUpdateStage.ACCEPTED,
-                    rpc_timeout=wait,
-                )
-                accepted = True
-                left = max(until - loop.time(), 0.001)
-                return await update.result(rpc_timeout=timedelta(seconds=left))
-        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            if isinstance(error.__cause__, asyncio.CancelledError):
-                raise error.__cause__ from None  # the SDK hides that our own task is cancelled
-            if accepted:
-                return CancelUnderWay()
-            raise NoWorkerError(order_id, wait) from None
-        except WorkflowUpdateFailedError as error:
-            cause = error.cause
-            if isinstance(cause, ApplicationError) and cause.type == TOO_LATE:
-                raise TooLateError(cause.message) from None
-        raise await self._why_not(order_id)
+        answer = await self._ask(
+            order_id,
+            OrderWorkflow.cancel,
+            CancelRequest(by),
+            asked="cancellation",
+            id_=_CANCEL_ID,
+            wait=wait,
+        )
+        return answer or CancelUnderWay()
 
     async def request_cancel(self, order_id: str, by: str = "customer") -> None:
         """Leave word that the order should stop, kept by Temporal until a worker sees it.
@@ -228,7 +174,7 @@ class OrderClient:
         What becomes of it shows in ``status``; too late, it changes nothing. Raises as ``cancel``.
         """
         async with self._open(order_id) as run:
-            await run.signal(OrderWorkflow.cancel_order, CancelRequest(by), rpc_timeout=_CALL)
+            await run.signal(OrderWorkflow.cancel_order, CancelRequest(by), rpc_timeout=CALL)
 
     async def result(self, order_id: str) -> Outcome:
         """How the order ended, once it has; also when it failed and was undone (``outcome.stop``).
@@ -263,10 +209,29 @@ class OrderClient:
                     status=Status(known.get(visibility.ORDER_STATUS, Status.PLACED)),
                     customer_id=known.get(visibility.CUSTOMER_ID),
                     needs_attention=known.get(visibility.NEEDS_ATTENTION, False),
-                    run=_word(run.status),
+                    run=word(run.status),
                     started_at=run.start_time,
                     ended_at=run.close_time,
                 )
+
+    async def attention(self, limit: int = 100) -> tuple[TroubledOrder, ...]:
+        """Running orders that need a person, newest first: what fails, since when, what can help.
+
+        Each run is asked; where no worker answers, what Temporal lists has to do.
+        """
+        rows = [row async for row in self.list(needs_attention=True, limit=limit)]
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def asked(row: ListedOrder) -> TroubledOrder | None:
+            async with at_once:
+                told = await self._told(row.order_id)
+            if not isinstance(told, Progress):
+                return TroubledOrder(row.order_id, row.status, told, None)
+            if told.attention is None:
+                return None  # mended since it was listed
+            return TroubledOrder(row.order_id, told.status, told.doing, told.attention)
+
+        return tuple(filter(None, await asyncio.gather(*map(asked, rows))))
 
     async def watch(self, order_id: str) -> AsyncIterator[Sighting]:
         """The order as it is, then each change as it happens, until its run ends.
@@ -287,45 +252,6 @@ class OrderClient:
         if not view.order.status.is_end:
             raise await self._why_not(order_id)
         yield Sighting(view, "ended")
-
-    # -- Temporal, in few words --------------------------------------------------------------------
-
-    def _run(self, order_id: str) -> WorkflowHandle[OrderWorkflow, Outcome]:
-        return self._temporal.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
-
-    @contextlib.asynccontextmanager
-    async def _open(self, order_id: str) -> AsyncIterator[WorkflowHandle[OrderWorkflow, Outcome]]:
-        """The order's run, for a call of it; raises why when there is none to take that call."""
-        try:
-            with answered(self._temporal):
-                yield self._run(order_id)
-        except RPCError as error:
-            if error.status not in _NO_RUN:
-                raise
-            raise await self._why_not(order_id) from None
-
-    async def _why_not(self, order_id: str) -> OrderClientError:
-        """Why no open run carries this order. Raises ``NoSuchOrderError``."""
-        status = (await self._book.summary(order_id)).status
-        if status.is_end:
-            return OrderEndedError(order_id, status)
-        try:
-            with answered(self._temporal):
-                run = await self._run(order_id).describe(rpc_timeout=_CALL)
-        except RPCError as error:
-            if error.status not in _NO_RUN:
-                raise
-            if status is Status.PLACED:
-                return NotStartedError(order_id)
-            return StrandedError(order_id, status, "Temporal does not know its run")
-        return StrandedError(order_id, status, f"its run is {_word(run.status)}")
-
-    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        return await steadily(self._temporal, ask, self._patience)
-
-
-def _word(status: WorkflowExecutionStatus | None) -> str:
-    return status.name.lower() if status else "unknown"
 
 
 def _stop_in(view: OrderView) -> Stop | None:

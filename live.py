@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -31,11 +31,16 @@ async def follow(sightings: AsyncIterator[Sighting], console: Console) -> None:
             live.update(_picture(seen))
 
 
+def show_lines(lines: Iterable[HistoryLine], console: Console) -> None:
+    """Show what has happened to an order, a line each."""
+    for line in lines:
+        console.print(Text(f"{_time(line)}  {_words(line)}"))
+
+
 async def _line_by_line(sightings: AsyncIterator[Sighting], console: Console) -> None:
     told, doing = 0, ""
     async for seen in sightings:
-        for line in seen.view.history[told:]:
-            console.print(Text(f"{_time(line)}  {_words(line)}"))
+        show_lines(seen.view.history[told:], console)
         told = len(seen.view.history)
         if seen.doing not in {doing, "ended"}:
             console.print(Text(f"          {seen.doing} …"))

@@ -6,6 +6,8 @@ Each process reads only what it needs, so that the HTTP edge runs without the St
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -19,8 +21,11 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from temporalio.envconfig import ClientConfigProfile
+
+from orders.refund_messages import ShopRefundTerms
+from orders.terms import Capture, ShopTerms, approval_limits
 
 STRIPE_API = "https://api.stripe.com"
 RESEND_API = "https://api.resend.com"
@@ -44,16 +49,59 @@ def _dsn(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _blank_is_none(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
 def _not_blank(value: object) -> object:
     if isinstance(value, str) and not value.strip():
         raise ValueError("must not be empty")
     return value.strip() if isinstance(value, str) else value
 
 
+def _limits(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return approval_limits(value)
+    except ValueError as error:
+        raise ValueError(f"must be like EUR=500.00,JPY=60000: {error}") from None
+
+
+def _address(value: object) -> object:
+    if not isinstance(value, str) or not value.strip():
+        return None
+    name, _, domain = value.strip().partition("@")
+    if not name or not domain or any(map(str.isspace, value.strip())):
+        raise ValueError("must be a mail address: approvals@your-domain")
+    return value.strip()
+
+
 Text = Annotated[str, BeforeValidator(_not_blank)]
 Secret = Annotated[SecretStr, BeforeValidator(_not_blank)]
 Url = Annotated[Text, AfterValidator(_url)]
 Dsn = Annotated[Secret, AfterValidator(_dsn)]
+
+
+#: Not JSON, as it would be by default, but as people write it.
+Limits = Annotated[Mapping[str, int], NoDecode, BeforeValidator(_limits)]
+Address = Annotated[str | None, BeforeValidator(_address)]
+_HOURS_A_YEAR = 8_760
+_MINUTES_A_WEEK = 10_080
+
+
+def _check_stripe_key(secret: SecretStr, api_base: str) -> None:
+    key = secret.get_secret_value()
+    if not key.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+        raise ValueError(
+            "STRIPE_API_KEY must be a secret or restricted key: sk_test_…, sk_live_… or rk_…"
+        )
+    is_live = key.startswith(("sk_live_", "rk_live_"))
+    if is_live and api_base != STRIPE_API:
+        raise ValueError(
+            f"STRIPE_API_KEY is a live key but STRIPE_API_BASE is {api_base}: "
+            "a live key is only ever sent to Stripe. Use a test key, or unset STRIPE_API_BASE"
+        )
 
 
 class _FromEnvironment(BaseSettings):
@@ -87,8 +135,21 @@ class EdgeSettings(DatabaseSettings):
     temporal_ui_url: str = "http://localhost:8233"
 
 
+class CardSettings(_FromEnvironment):
+    """How a process beside the workers asks the card provider, if it may: without a key, never."""
+
+    stripe_api_key: Annotated[Secret | None, BeforeValidator(_blank_is_none)] = None
+    stripe_api_base: Url = STRIPE_API
+
+    @model_validator(mode="after")
+    def _key_fits_address(self) -> Self:
+        if self.stripe_api_key is not None:
+            _check_stripe_key(self.stripe_api_key, self.stripe_api_base)
+        return self
+
+
 class WorkerSettings(EdgeSettings):
-    """What a worker needs on top: the neighbours it talks to."""
+    """What a worker needs on top: the neighbours it talks to, and the shop's terms."""
 
     stripe_api_key: Secret = Field(description="a secret key of your Stripe account, sk_test_…")
     stripe_api_base: Url = STRIPE_API
@@ -100,19 +161,39 @@ class WorkerSettings(EdgeSettings):
     #: How many activities one worker runs at a time; more orders than that wait, none is lost.
     max_concurrent_activities: int = Field(default=100, ge=1, le=10_000)
 
+    # The shop's terms: see ``orders.terms.ShopTerms``. Parts of an hour, minute or day are allowed.
+    approval_above: Limits = Field(default_factory=dict)
+    approval_timeout_hours: float = Field(default=24, gt=0, le=_HOURS_A_YEAR)
+    #: Who is reminded of orders that wait for approval; without an address nobody is.
+    approver_email: Address = None
+    refund_approval_above: Limits = Field(default_factory=dict)
+    refund_approval_timeout_hours: float = Field(default=72, gt=0, le=_HOURS_A_YEAR)
+    payment_timeout_minutes: float = Field(default=30, gt=0, le=_MINUTES_A_WEEK)
+    new_card_window_minutes: float = Field(default=0, ge=0, le=_MINUTES_A_WEEK)
+    capture: Capture = Capture.AT_CHECKOUT
+    delivery_deadline_days: float = Field(default=0, ge=0, le=365)
+
+    def shop_terms(self) -> ShopTerms:
+        """What the shop decides for orders that start from now on."""
+        return ShopTerms(
+            approval_above=dict(self.approval_above),
+            approval_timeout=timedelta(hours=self.approval_timeout_hours),
+            payment_timeout=timedelta(minutes=self.payment_timeout_minutes),
+            new_card_window=timedelta(minutes=self.new_card_window_minutes),
+            capture=self.capture,
+            delivery_deadline=timedelta(days=self.delivery_deadline_days),
+        )
+
+    def refund_terms(self) -> ShopRefundTerms:
+        """What the shop decides for refunds that are asked for from now on."""
+        return ShopRefundTerms(
+            approval_above=dict(self.refund_approval_above),
+            approval_timeout=timedelta(hours=self.refund_approval_timeout_hours),
+        )
+
     @model_validator(mode="after")
     def _keys_fit_addresses(self) -> Self:
-        key = self.stripe_api_key.get_secret_value()
-        if not key.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
-            raise ValueError(
-                "STRIPE_API_KEY must be a secret or restricted key: sk_test_…, sk_live_… or rk_…"
-            )
-        is_live = key.startswith(("sk_live_", "rk_live_"))
-        if is_live and self.stripe_api_base != STRIPE_API:
-            raise ValueError(
-                f"STRIPE_API_KEY is a live key but STRIPE_API_BASE is {self.stripe_api_base}: "
-                "a live key is only ever sent to Stripe. Use a test key, or unset STRIPE_API_BASE"
-            )
+        _check_stripe_key(self.stripe_api_key, self.stripe_api_base)
         if not self.resend_api_key.get_secret_value().startswith("re_"):
             raise ValueError("RESEND_API_KEY must start with re_")
         if "@" not in self.mail_from:
@@ -135,7 +216,7 @@ def _sentence(error: object) -> str:
     """One mistake as one sentence that names the setting to change."""
     assert isinstance(error, dict)  # noqa: S101 - pydantic's ErrorDetails is a TypedDict
     name = str(error["loc"][0]).upper() if error["loc"] else ""
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if error["type"] == "missing":
         field = WorkerSettings.model_fields.get(name.lower())
         what = f": {field.description}" if field and field.description else ""

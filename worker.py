@@ -21,19 +21,30 @@ from activities.inventory import InventoryActivities
 from activities.notifications import NotificationActivities
 from activities.order_book import OrderBookActivities
 from activities.payments import PaymentActivities
+from activities.reconciliation import ReconciliationActivities
+from activities.refunds import RefundActivities
+from audit_runs import TemporalRuns
 from connection import UnreachableError, answered, connect, leave
 from orders.ids import TASK_QUEUE
 from orders.ports import Cards, Inventory, Mailer, OrderBook, PaymentLedger, Warehouse
+from orders.refund_messages import ShopRefundTerms
+from orders.refund_ports import RefundBook
+from orders.terms import ShopTerms
 from providers.fulfillment import HttpWarehouse
 from providers.resend import ResendMailer
-from providers.stripe import StripeCards
+from providers.stripe_lists import StripeBooks
 from settings import SettingsError, WorkerSettings, temporal_profile
 from store import database as store
+from store.audit import PostgresAuditBook
+from store.findings import PostgresFindings
 from store.inventory import PostgresInventory
 from store.orders import PostgresOrderBook
 from store.payments import PostgresPaymentLedger
+from store.refunds import PostgresRefundBook
 from workflows import policies
 from workflows.order import OrderWorkflow
+from workflows.reconcile import ReconcileWorkflow
+from workflows.refund import RefundWorkflow
 from workflows.runner import RUNNER
 
 log = logging.getLogger("worker")
@@ -50,31 +61,54 @@ def order_worker(
     mailer: Mailer,
     inventory: Inventory,
     orders: OrderBook,
+    refunds: RefundBook,
+    shop: ShopTerms = ShopTerms(),  # noqa: B008 - frozen
+    refund_terms: ShopRefundTerms = ShopRefundTerms(),  # noqa: B008 - frozen
+    approver: str | None = None,
+    audit: ReconciliationActivities | None = None,
     max_concurrent_activities: int = 100,
 ) -> Worker:
-    """A worker for the "orders" queue that talks to these neighbours."""
+    """A worker for the "orders" queue that talks to these neighbours, under the shop's terms.
+
+    Without ``audit`` it only carries orders.
+    """
     payments = PaymentActivities(cards, ledger, orders)
     fulfillment = FulfillmentActivities(warehouse, orders)
-    notifications = NotificationActivities(mailer, orders)
+    notifications = NotificationActivities(mailer, orders, approver)
     stock = InventoryActivities(inventory)
-    book = OrderBookActivities(orders)
+    book = OrderBookActivities(orders, shop)
+    paying_back = RefundActivities(cards, refunds, orders, mailer, refund_terms)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[OrderWorkflow],
+        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow],
         workflow_runner=RUNNER,
         activities=[
             book.read_order,
             book.record_status,
+            book.record_note,
+            book.record_parcel,
             stock.reserve_inventory,
             stock.release_inventory,
             stock.update_inventory,
             payments.charge_card,
+            payments.check_payment,
+            payments.capture_payment,
             payments.refund_card,
             fulfillment.fulfill_order,
             fulfillment.cancel_fulfillment,
+            fulfillment.resend_parcel,
             notifications.send_confirmation_email,
             notifications.send_closing_email,
+            notifications.send_shipped_email,
+            notifications.send_approval_reminder,
+            *([] if audit is None else audit.all),
+            paying_back.reserve_refund,
+            paying_back.record_refund_state,
+            paying_back.issue_refund,
+            paying_back.check_refund,
+            paying_back.restock_refund,
+            paying_back.send_refund_email,
         ],
         interceptors=[ActivityInterceptor()],
         max_concurrent_activities=max_concurrent_activities,
@@ -92,7 +126,7 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
         )
         stack.push_async_callback(database.close)
         cards = await stack.enter_async_context(
-            StripeCards(
+            StripeBooks(
                 settings.stripe_api_key.get_secret_value(), api_base=settings.stripe_api_base
             )
         )
@@ -106,14 +140,28 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
         warehouse = await stack.enter_async_context(
             HttpWarehouse(settings.fulfillment_url, settings.fulfillment_api_key.get_secret_value())
         )
+        ledger = PostgresPaymentLedger(database)
+        orders = PostgresOrderBook(database)
         yield order_worker(
             client,
             cards=cards,
-            ledger=PostgresPaymentLedger(database),
+            ledger=ledger,
             warehouse=warehouse,
             mailer=mailer,
             inventory=PostgresInventory(database),
-            orders=PostgresOrderBook(database),
+            orders=orders,
+            refunds=PostgresRefundBook(database),
+            shop=settings.shop_terms(),
+            refund_terms=settings.refund_terms(),
+            approver=settings.approver_email,
+            audit=ReconciliationActivities(
+                charges=cards,
+                cards=cards,
+                ledger=ledger,
+                book=PostgresAuditBook(database),
+                runs=TemporalRuns(client, orders),
+                findings=PostgresFindings(database),
+            ),
             max_concurrent_activities=settings.max_concurrent_activities,
         )
 

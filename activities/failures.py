@@ -4,5 +4,6 @@ from typing import Final
 
 NO_ANSWER: Final = "NoAnswer"
 LOCKED_OUT: Final = "LockedOut"
+DATABASE_AWAY: Final = "DatabaseAway"
 REFUSED: Final = "Refused"
 NO_SUCH_ORDER: Final = "NoSuchOrder"

@@ -6,8 +6,17 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from orders.ids import fulfillment_key
-from orders.messages import AlreadyLeft, FulfillAnswer, Fulfilled, OrderRef, RecallAnswer
+from orders.ids import fulfillment_key, resend_key
+from orders.messages import (
+    AlreadyLeft,
+    FulfillAnswer,
+    Fulfilled,
+    OrderRef,
+    ParcelRef,
+    RecallAnswer,
+    ResendAnswer,
+    Resent,
+)
 from orders.ports import OrderBook, ShippingRequest, Warehouse
 
 
@@ -30,6 +39,16 @@ class FulfillmentActivities:
         answer = await self.warehouse.fulfill(request, key=fulfillment_key(found.id))
         if isinstance(answer, Fulfilled):
             await self.orders.record_parcels(found.id, answer.fulfillment_id, answer.parcel_ids)
+        return answer
+
+    @activity.defn
+    async def resend_parcel(self, lost: ParcelRef) -> ResendAnswer:
+        """Have the contents of a parcel sent again, and note the new parcel."""
+        key = resend_key(lost.order_id, lost.parcel_id)
+        answer = await self.warehouse.resend(lost.order_id, lost.parcel_id, key=key)
+        if isinstance(answer, Resent):
+            known = answer.fulfillment_id, (answer.parcel_id,)
+            await self.orders.record_parcels(lost.order_id, *known)
         return answer
 
     @activity.defn

@@ -14,9 +14,10 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from activities.failures import LOCKED_OUT, NO_ANSWER, NO_SUCH_ORDER, REFUSED
+from activities.failures import DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, NO_SUCH_ORDER, REFUSED
 from orders.ids import order_id_of
 from orders.ports import (
+    DatabaseAwayError,
     IllegalStatusError,
     LockedOutError,
     NoAnswerError,
@@ -68,6 +69,8 @@ def _failure(error: ProviderError) -> ApplicationError:
         case LockedOutError():
             delay = error.retry_after or _LOCKED_OUT_DELAY
             return ApplicationError(str(error), type=LOCKED_OUT, next_retry_delay=delay)
+        case DatabaseAwayError():
+            return ApplicationError(str(error), type=DATABASE_AWAY)
         case NoAnswerError():
             return ApplicationError(str(error), type=NO_ANSWER, next_retry_delay=error.retry_after)
         case _:

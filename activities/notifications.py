@@ -9,7 +9,7 @@ from temporalio import activity
 
 from orders import mails
 from orders.ids import mail_key
-from orders.messages import MailAnswer, MailSent, OrderRef
+from orders.messages import Confirmation, MailAnswer, MailRefused, MailSent, OrderRef, ParcelNews
 from orders.ports import Mail, Mailer, OrderBook
 
 
@@ -19,18 +19,37 @@ class NotificationActivities:
 
     mailer: Mailer
     orders: OrderBook
+    #: Who is reminded of orders that wait for a person; None reminds nobody.
+    approver: str | None = None
 
     @activity.defn
-    async def send_confirmation_email(self, order: OrderRef) -> MailAnswer:
-        """Tell the customer that the order is paid and on its way."""
+    async def send_confirmation_email(self, order: Confirmation) -> MailAnswer:
+        """Tell the customer that the order is paid and on its way, and what of it is not."""
         found = await self.orders.get(order.order_id)
-        return await self._send(found.id, "confirmation", mails.confirmation(found))
+        mail = mails.confirmation(found, short=order.short)
+        return await self._send(found.id, "confirmation", mail)
 
     @activity.defn
     async def send_closing_email(self, order: OrderRef) -> MailAnswer:
         """Tell the customer that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
         return await self._send(found.id, "closing", mails.closing(found))
+
+    @activity.defn
+    async def send_shipped_email(self, news: ParcelNews) -> MailAnswer:
+        """Tell the customer that a parcel has left, and how to track it."""
+        found = await self.orders.get(news.order_id)
+        kind = f"shipped-{news.parcel.parcel_id}"
+        return await self._send(found.id, kind, mails.shipped(found, news.parcel))
+
+    @activity.defn
+    async def send_approval_reminder(self, order: OrderRef) -> MailAnswer:
+        """Remind the approver that an order waits."""
+        if self.approver is None:
+            return MailRefused("APPROVER_EMAIL is not set: nobody is reminded")
+        summary = await self.orders.summary(order.order_id)
+        mail = mails.approval_reminder(summary, to=self.approver)
+        return await self._send(order.order_id, "approval_reminder", mail)
 
     async def _send(self, order_id: str, kind: str, mail: Mail) -> MailAnswer:
         answer = await self.mailer.send(mail, key=mail_key(order_id, kind))

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from orders.messages import OrderRef, OrderSummary, StatusChange
+from orders.messages import Note, OrderRef, OrderToCarry, ParcelNews, StatusChange
 from orders.ports import OrderBook
+from orders.terms import ShopTerms
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,25 @@ class OrderBookActivities:
     """Conversations with the order's row and its history. Database only, short."""
 
     orders: OrderBook
+    shop: ShopTerms = ShopTerms()  # noqa: RUF009 - frozen
 
     @activity.defn
-    async def read_order(self, order: OrderRef) -> OrderSummary:
+    async def read_order(self, order: OrderRef) -> OrderToCarry:
         """What orchestration needs to know of the order; not found is not retried."""
-        return await self.orders.summary(order.order_id)
+        found = await self.orders.summary(order.order_id)
+        return OrderToCarry(found, self.shop.of(found.total, flagged=found.flagged))
 
     @activity.defn
     async def record_status(self, change: StatusChange) -> None:
         """Bring the order's row to this status; again is a no-op."""
         await self.orders.move(change.order_id, change.status, change.stop, datetime.now(UTC))
+
+    @activity.defn
+    async def record_parcel(self, news: ParcelNews) -> None:
+        """Note where a parcel is; old news is a no-op."""
+        await self.orders.move_parcel(news.order_id, news.parcel, datetime.now(UTC))
+
+    @activity.defn
+    async def record_note(self, note: Note) -> None:
+        """Add a line to the order's history; the same line again is a no-op."""
+        await self.orders.note(note.order_id, note.event, datetime.now(UTC), **note.detail)

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from orders.ids import charge_key, undo_refund_key
+from orders.ids import capture_key, charge_key, undo_refund_key
 from orders.messages import (
     AuthenticationRequired,
+    CaptureAnswer,
     Charge,
     ChargeAnswer,
     ChargesUndone,
     ChargingClosed,
     Declined,
+    Held,
+    HoldLapsed,
     OrderRef,
     Paid,
+    Processing,
 )
 from orders.money import Money
 from orders.ports import (
@@ -49,6 +53,8 @@ class PaymentActivities:
         key = charge_key(charge.order_id, charge.attempt)
         entry = await self.ledger.find(charge.order_id, charge.attempt)
         if entry is None:
+            if (before := await self._retire(charge)) is not None:
+                return before
             card = await self._announce(charge, key)
             if card is None:
                 return ChargingClosed()
@@ -58,6 +64,31 @@ class PaymentActivities:
             card = await self.cards.confirm(card.payment_id, key=key)
         await self.ledger.record(charge.order_id, charge.attempt, card)
         return _answer(card)
+
+    @activity.defn
+    async def check_payment(self, charge: Charge) -> ChargeAnswer:
+        """Read what became of a charge that waited for the customer or the bank."""
+        entry = await self.ledger.find(charge.order_id, charge.attempt)
+        if entry is None:
+            return ChargingClosed()
+        card = await self.cards.read(entry.payment_id)
+        await self.ledger.record(charge.order_id, charge.attempt, card)
+        return _answer(card)
+
+    @activity.defn
+    async def capture_payment(self, charge: Charge) -> CaptureAnswer:
+        """Take what a charge holds, once."""
+        entry = await self._holding(charge)
+        key = capture_key(entry.order_id, entry.attempt)
+        card = await self.cards.capture(entry.payment_id, key=key)
+        await self.ledger.record(entry.order_id, entry.attempt, card)
+        match card.state:
+            case ChargeState.CAPTURED:
+                return Paid(payment_id=card.payment_id, amount=card.captured)
+            case ChargeState.CANCELLED:
+                return HoldLapsed(payment_id=card.payment_id)
+            case state:
+                raise NoAnswerError(f"{card.payment_id} is still {state}")
 
     @activity.defn
     async def refund_card(self, order: OrderRef) -> ChargesUndone:
@@ -76,6 +107,30 @@ class PaymentActivities:
             given_back += card.refunded
         return ChargesUndone(taken=taken, given_back=given_back)
 
+    async def _holding(self, charge: Charge) -> ChargeEntry:
+        """The newest attempt, up to this one, that holds money or has taken it."""
+        for attempt in range(charge.attempt, 0, -1):
+            entry = await self.ledger.find(charge.order_id, attempt)
+            if entry is not None and entry.state in {ChargeState.HELD, ChargeState.CAPTURED}:
+                return entry
+        raise RefusedError(f"order {charge.order_id} has no charge that holds money")
+
+    async def _retire(self, charge: Charge) -> ChargeAnswer | None:
+        """Make sure that no earlier attempt can take money beside this one.
+
+        A declined charge stays open at the provider: a browser that has its secret could still pay
+        it. It is cancelled first; if it was paid meanwhile, that is the answer.
+        """
+        for attempt in range(1, charge.attempt):
+            entry = await self.ledger.find(charge.order_id, attempt)
+            if entry is None:
+                continue
+            card = await self.cards.cancel(entry.payment_id)
+            await self.ledger.record(charge.order_id, attempt, card)
+            if card.state is not ChargeState.CANCELLED:
+                return _answer(card)
+        return None
+
     async def _announce(self, charge: Charge, key: str) -> CardCharge | None:
         """Create the charge and store its id; None when the order takes no more charges."""
         order = await self.orders.get(charge.order_id)
@@ -83,8 +138,9 @@ class PaymentActivities:
             order_id=order.id,
             attempt=charge.attempt,
             amount=order.total,
-            payment_method=order.payment_method,
+            payment_method=charge.payment_method or order.payment_method,
             key=key,
+            hold=charge.hold,
         )
         if await self.ledger.open(order.id, charge.attempt, card.payment_id, card.amount):
             return card
@@ -134,6 +190,8 @@ def _answer(card: CardCharge) -> ChargeAnswer:
         case ChargeState.CANCELLED:
             return ChargingClosed()
         case ChargeState.HELD:
-            raise RefusedError(f"{card.payment_id} is only held, though it was to be captured")
-        case ChargeState.OPEN | ChargeState.PROCESSING:
+            return Held(card.payment_id, card.amount, card.capture_before)
+        case ChargeState.PROCESSING:
+            return Processing(payment_id=card.payment_id)
+        case ChargeState.OPEN:
             raise NoAnswerError(f"{card.payment_id} is still {card.state}")

@@ -6,6 +6,7 @@ Exit codes: 0 every promise holds, 1 one does not or the story stopped, 130 inte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -22,8 +23,8 @@ from connection import UnreachableError, leave
 from demo.report import show_addresses, show_books, show_findings
 from demo.stage import Stage, open_stage
 from demo.story import Story, StoryError
-from orders.ids import workflow_id
 from orders.ports import ProviderError
+from orders.refusals import OrderClientError
 from sandbox import SandboxError
 from sandbox.ports import PortBusyError, require_free
 from sandbox.stack import Sandbox
@@ -35,20 +36,32 @@ _STATE: Final = Path(os.environ.get("DEMO_STATE", ".sandbox/demo"))
 #: As `make sandbox`: Temporal, its Web UI, the stand-in.
 _USUAL_PORTS: Final = (7233, 8233, 8300)
 _LAST_LINES: Final = 15
+#: What may come between the story and its end: refused, unanswered, or the sandbox broke.
+_STOPS: Final = (StoryError, OrderClientError, ProviderError, UnreachableError, SandboxError)
+
+
+async def _started(stack: contextlib.AsyncExitStack) -> Sandbox:
+    """A fresh sandbox on its usual ports, or on free ones where somebody else has those."""
+    temporal, ui, world = map(_usual_or_free, _USUAL_PORTS)
+    sandbox = Sandbox(_STATE, temporal, ui, world)
+    await sandbox.wipe()
+    try:
+        return await stack.enter_async_context(sandbox)
+    except PortBusyError:  # taken since we looked
+        return await stack.enter_async_context(Sandbox(_STATE))
 
 
 async def perform(console: Console, *, stays: bool) -> int:
     """Tell the story on a fresh sandbox; the exit code. ``stays`` up afterwards if asked to."""
     began = time.monotonic()
     console.print("[bold]Durable Orders[/]: starting Temporal, PostgreSQL and the stand-ins …")
-    temporal, ui, world = map(_usual_or_free, _USUAL_PORTS)
-    sandbox = Sandbox(_STATE, temporal, ui, world)
-    await sandbox.wipe()
-    async with sandbox, open_stage(sandbox) as stage:
+    async with contextlib.AsyncExitStack() as stack:
+        sandbox = await _started(stack)
+        stage = await stack.enter_async_context(open_stage(sandbox))
         console.print(f"[dim]({time.monotonic() - began:.1f} s)[/] Watch along: {sandbox.ui_url}")
         try:
             holds = await _tell(stage, console)
-        except (StoryError, ProviderError, UnreachableError, SandboxError) as error:
+        except _STOPS as error:
             console.print(f"\n[bold red]The demo stopped.[/] {escape(str(error))}")
             holds = False
         else:
@@ -73,7 +86,7 @@ async def _tell(stage: Stage, console: Console) -> bool:
     show_findings(findings, console)
     runs = {
         id_: (await stage.temporal.get_workflow_handle(id_).describe()).run_id
-        for id_ in map(workflow_id, story.order_ids)
+        for id_ in story.workflow_ids
     }
     show_addresses(runs, stage, console)
     return all(finding.holds for finding in findings)

@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from orders.ids import mail_key
 from orders.lifecycle import Status
 from orders.messages import Outcome
+from orders.refunds import BOOKED, FREED, RefundEntry, RefundState
 from orders.views import OrderView
 from sandbox.books import Fulfillment, Page
+
+#: A refund is over: it is on the customer's card, was paid by hand, or never began.
+_REFUND_ENDS: Final = FREED | {RefundState.SUCCEEDED, RefundState.SETTLED}
 
 
 @dataclass(frozen=True)
@@ -22,13 +27,14 @@ class Account:
     """One order, as everybody who had to do with it tells it.
 
     ``outcome`` is how its run ended (None while it has not), ``shown`` the status that Temporal's
-    Web UI shows.
+    Web UI shows, ``refunds`` what was asked to be given back of it once it was paid and shipped.
     """
 
     view: OrderView
     page: Page
     outcome: Outcome | None
     shown: str | None
+    refunds: tuple[RefundEntry, ...] = ()
 
     @property
     def standing(self) -> list[Fulfillment]:
@@ -40,10 +46,17 @@ class Account:
         """What the order cost the customer in the end, in minor units."""
         return self.page.captured - self.page.refunded
 
+    @property
+    def asked_back(self) -> dict[str, int]:
+        """What the refunds somebody asked for gave back: Stripe's id of each, and its amount."""
+        return {r.card_refund_id: r.amount.amount for r in self.refunds if r.state in BOOKED}
+
 
 @dataclass(frozen=True)
 class Stock:
-    """Pieces of one product: as its row says, and as its orders say (``sold``, ``held``)."""
+    """Pieces of one product: as its row says, and as its orders say (``sold``, ``held``) and their
+    refunds (``returned`` to the shelf).
+    """
 
     sku: str
     initial: int
@@ -51,6 +64,7 @@ class Stock:
     reserved: int
     sold: int
     held: int
+    returned: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,9 +85,11 @@ def examine(
     """All promises for these orders, which must have ended, and for all of the stock."""
     accounts = list(accounts)
     checks = {
-        "Each card is charged once, and only for goods that are shipped": _money,
+        "Each card is charged once, for what is shipped, less the refunds asked for": _money,
         "One parcel for each completed order, none for the others": _parcels,
-        "One confirmation for each completed order, one explanation for the others": _mails,
+        "One confirmation per completed order, one explanation per other, one mail per refund": (
+            _mails
+        ),
         "Every order has ended, and all agree on how": _status,
     }
     findings = [
@@ -97,7 +113,8 @@ def _of(found: Iterator[str]) -> list[str]:
 
 def _money(account: Account) -> Iterator[str]:
     order, page = account.view.order, account.page
-    due = order.total.amount if account.standing else 0
+    asked_back = account.asked_back
+    due = order.total.amount - sum(asked_back.values()) if account.standing else 0
     if account.kept != due:
         yield f"order {order.id}: Stripe kept {account.kept}, not {due}"
     took = [charge for payment in page.payments for charge in payment.charges if charge.captured]
@@ -105,6 +122,9 @@ def _money(account: Account) -> Iterator[str]:
         yield f"order {order.id}: the card was charged {len(took)} times"
     if held := sum(payment.capturable for payment in page.payments):
         yield f"order {order.id}: {held} is still held on the card"
+    given_back = {refund.id: refund.amount for refund in page.refunds if refund.status != "failed"}
+    if account.standing and given_back != asked_back:
+        yield f"order {order.id}: given back {given_back} at Stripe, asked for were {asked_back}"
     told = (
         sum(payment.captured.amount for payment in account.view.payments),
         sum(payment.refunded.amount for payment in account.view.payments),
@@ -113,15 +133,16 @@ def _money(account: Account) -> Iterator[str]:
         yield f"order {order.id}: taken and given back are {told} in our books, not Stripe's"
     if account.outcome:
         said = (account.outcome.taken.amount, account.outcome.given_back.amount)
-        if said != (page.captured, page.refunded):
+        # What is given back once the order is on its way is told by the refund's run.
+        if said != (page.captured, page.refunded - sum(asked_back.values())):
             yield f"order {order.id}: taken and given back are {said} in Temporal, not Stripe's"
 
 
 def _pieces(product: Stock) -> Iterator[str]:
-    if product.on_hand + product.sold != product.initial:
+    if product.on_hand + product.sold - product.returned != product.initial:
         yield (
-            f"{product.sku}: {product.on_hand} on hand and {product.sold} sold "
-            f"do not make the {product.initial} there were"
+            f"{product.sku}: {product.on_hand} on hand and {product.sold} sold, of which "
+            f"{product.returned} came back, do not make the {product.initial} there were"
         )
     if product.reserved != product.held:
         yield f"{product.sku}: {product.reserved} set aside, for orders of {product.held}"
@@ -137,11 +158,11 @@ def _parcels(account: Account) -> Iterator[str]:
         return
     if not standing:
         return
-    packed: Counter[str] = Counter()
-    for parcel in standing[0].parcels:
+    packed = Counter(dict(standing[0].short))
+    for parcel in standing[0].last_sent:
         packed.update(dict(parcel.lines))
     if packed != {line.sku: line.quantity for line in order.lines}:
-        yield f"order {order.id}: packed is {dict(packed)}, not what was ordered"
+        yield f"order {order.id}: packed or short is {dict(packed)}, not what was ordered"
     ids = {parcel.id for parcel in standing[0].parcels}
     if ids != {parcel.parcel_id for parcel in account.view.parcels}:
         yield f"order {order.id}: the database names other parcels than {sorted(ids)}"
@@ -154,7 +175,16 @@ def _mails(account: Account) -> Iterator[str]:
     kind = "confirmation" if order.status is Status.COMPLETED else "closing"
     was_refused = account.outcome is not None and not account.outcome.confirmed
     expected = {} if was_refused else {mail_key(order.id, kind): 1}
+    for refund in account.refunds:
+        if refund.state is RefundState.SUCCEEDED:
+            told = f"refund:{refund.request.refund_id}:{refund.attempt}"
+            expected[mail_key(order.id, told)] = 1
     sent = account.page.mails_by_key()
+    for parcel in account.view.parcels:
+        # A parcel that arrived before it was known to have left needs no mail.
+        key = mail_key(order.id, f"shipped-{parcel.parcel_id}")
+        if parcel.status != "accepted" and key in sent:
+            expected[key] = 1
     if sent != expected:
         yield f"order {order.id}: it is {order.status}, and its mails are {dict(sent)}"
 
@@ -163,6 +193,9 @@ def _status(account: Account) -> Iterator[str]:
     order, outcome = account.view.order, account.outcome
     if not order.status.is_end:
         yield f"order {order.id}: it has not ended, it is {order.status}"
+    for refund in account.refunds:
+        if refund.state not in _REFUND_ENDS:
+            yield f"order {order.id}: its refund {refund.request.refund_id} is {refund.state}"
     if outcome is None:
         yield f"order {order.id}: its run has not ended"
     elif outcome.status is not order.status:

@@ -43,11 +43,16 @@ def show_findings(findings: Iterable[Finding], console: Console) -> None:
 
 def show_addresses(runs: dict[str, str], stage: Stage, console: Console) -> None:
     """Where a person can look: ``runs`` is the run id of each workflow id."""
-    console.print("\n[bold]Look for yourself")
-    console.print(f"  Inbox       {stage.sandbox.world_url}/inbox")
-    console.print(f"  Books       {stage.sandbox.world_url}/books")
-    console.print(f"  Worker logs {stage.sandbox.state / 'workers'}")
     ui = f"{stage.sandbox.ui_url}/namespaces/{stage.sandbox.environment['TEMPORAL_NAMESPACE']}"
-    console.print(f"  Workflows   {ui}/workflows")
+    addresses = {
+        "Inbox": f"{stage.sandbox.world_url}/inbox",
+        "Books": f"{stage.sandbox.world_url}/books",
+        "Worker logs": stage.sandbox.state / "workers",
+        "Workflows": f"{ui}/workflows",
+    }
     for workflow_id, run_id in runs.items():
-        console.print(f"  {workflow_id:<11} {ui}/workflows/{workflow_id}/{run_id}/history")
+        addresses[workflow_id] = f"{ui}/workflows/{workflow_id}/{run_id}/history"
+    width = max(map(len, addresses))
+    console.print("\n[bold]Look for yourself")
+    for name, address in addresses.items():
+        console.print(f"  {name:<{width}} {address}")

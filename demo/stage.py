@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+import httpx
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.envconfig import ClientConfigProfile
@@ -20,6 +21,7 @@ from demo.worker_process import WorkerProcess
 from orders.ids import workflow_id
 from orders.order import Basket, Recipient
 from orders.refusals import StrandedError
+from refund_client import RefundClient
 from sandbox.books import Books, Page
 from sandbox.dials import Dials
 from sandbox.stack import Sandbox
@@ -27,6 +29,7 @@ from store import database as store
 from store.check import faults
 from store.database import Database
 from store.orders import PostgresOrderBook
+from store.refunds import PostgresRefundBook
 from store.seed import Product, add_products
 from workflows.visibility import ORDER_STATUS
 
@@ -36,7 +39,10 @@ _STOCK: Final = text(
     """
     SELECT p.sku, p.on_hand, p.reserved,
            coalesce(sum(l.quantity) FILTER (WHERE o.stock = 'committed'), 0)::bigint AS sold,
-           coalesce(sum(l.quantity) FILTER (WHERE o.stock = 'reserved'), 0)::bigint AS held
+           coalesce(sum(l.quantity) FILTER (WHERE o.stock = 'reserved'), 0)::bigint AS held,
+           (SELECT coalesce(sum(r.quantity), 0)::bigint
+            FROM refund_lines r JOIN refund_requests USING (order_id, refund_id)
+            WHERE restocked AND r.sku = p.sku) AS returned
     FROM products p
     LEFT JOIN order_lines l USING (sku) LEFT JOIN orders o ON o.id = l.order_id
     GROUP BY p.sku ORDER BY p.sku
@@ -54,6 +60,7 @@ class Stage:
     sandbox: Sandbox
     temporal: Client
     orders: OrderClient
+    refunds: RefundClient
     database: Database
     dials: Dials
     books: Books
@@ -68,6 +75,21 @@ class Stage:
         self.workers.append(worker)
         await worker.start()
         return worker
+
+    async def waits(self, order_id: str) -> None:
+        """Return once the order waits for somebody: its run has set a timer, and nothing is left
+        for a worker to do.
+        """
+        run = self.temporal.get_workflow_handle(workflow_id(order_id))
+        async for event in run.fetch_history_events(wait_new_event=True):
+            if event.HasField("timer_started_event_attributes"):
+                return
+
+    async def confirm_at_bank(self, payment_id: str) -> None:
+        """The customer passes 3-D Secure, between them and their bank: no part of ours sees it."""
+        path = f"/sandbox/payment_intents/{payment_id}/authenticate"
+        async with httpx.AsyncClient(base_url=self.sandbox.world_url, timeout=30) as http:
+            (await http.post(path, json={"outcome": "succeed"})).raise_for_status()
 
     @property
     def at_work(self) -> list[WorkerProcess]:
@@ -93,16 +115,14 @@ class Stage:
             with contextlib.suppress(StrandedError):
                 outcome = await self.orders.result(order_id)
         page = page or await self.books.order(order_id)
-        return Account(view, page, outcome, run.typed_search_attributes.get(ORDER_STATUS))
+        shown = run.typed_search_attributes.get(ORDER_STATUS)
+        return Account(view, page, outcome, shown, await self.refunds.refunds_of(order_id))
 
     async def stock(self) -> list[Stock]:
         """Every product, at one moment."""
         async with self.database.statement() as connection:
             rows = (await connection.execute(_STOCK)).all()
-        return [
-            Stock(row.sku, self.initial[row.sku], row.on_hand, row.reserved, row.sold, row.held)
-            for row in rows
-        ]
+        return [Stock(initial=self.initial[row.sku], **row._asdict()) for row in rows]
 
     async def examine(self, order_ids: Iterable[str]) -> list[Finding]:
         """Whether the promises hold for these orders, which should have ended."""
@@ -126,10 +146,12 @@ async def open_stage(sandbox: Sandbox) -> AsyncIterator[Stage]:
         temporal = await connect(profile)
         orders = OrderClient(temporal, PostgresOrderBook(database))
         dials = await stack.enter_async_context(Dials(sandbox.world_url))
-        stage = Stage(sandbox, temporal, orders, database, dials, Books(sandbox.world_url))
+        refunds = RefundClient(temporal, PostgresRefundBook(database))
+        books = Books(sandbox.world_url)
+        stage = Stage(sandbox, temporal, orders, refunds, database, dials, books)
         async with database.statement() as connection:
             rows = (await connection.execute(_STOCK)).all()
-        stage.initial = {row.sku: row.on_hand + row.sold for row in rows}
+        stage.initial = {row.sku: row.on_hand + row.sold - row.returned for row in rows}
         try:
             yield stage
         finally:

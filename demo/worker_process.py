@@ -69,6 +69,9 @@ class WorkerProcess:
     async def kill(self) -> None:
         """SIGKILL: nothing in it gets to say goodbye."""
         await self.signal(signal.SIGKILL)
+        # First of all wait: to signal it once more might reap it before asyncio does, which then
+        # complains on the screen of an unknown process.
+        await self._child.ended()
         await self._child.stop()
 
     async def signal(self, number: signal.Signals) -> None:

@@ -8,6 +8,7 @@ states by ``_PROGRESS``, amounts upwards. Money that moved is never forgotten; a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from orders.money import Money
@@ -45,6 +46,8 @@ class BookedCharge:
     captured: Money
     refunded: Money
     decline_code: str = ""
+    #: Until when a hold could be captured. Kept when the hold is over: it says why it ended.
+    capture_before: datetime | None = None
 
     def told(self, charge: CardCharge) -> BookedCharge:
         """The books after the provider's word; unchanged when it is old news."""
@@ -54,4 +57,9 @@ class BookedCharge:
             captured=max(self.captured, charge.captured),
             refunded=max(self.refunded, charge.refunded),
             decline_code=charge.decline_code if ahead else self.decline_code,
+            capture_before=_later(self.capture_before, charge.capture_before),
         )
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((time for time in (one, other) if time is not None), default=None)

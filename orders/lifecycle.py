@@ -13,8 +13,12 @@ class Status(StrEnum):
     """Where an order stands. The last four are ends."""
 
     PLACED = "placed"
+    AWAITING_APPROVAL = "awaiting_approval"  # a person has to let it pass
+    AWAITING_PAYMENT = "awaiting_payment"  # the customer or the bank has to act
+    HELD = "held"  # the money is set aside on the card, not taken
     PAID = "paid"
     FULFILLED = "fulfilled"  # the warehouse has it: the point of no return
+    SHIPPED = "shipped"  # every parcel has left
     COMPLETED = "completed"
     REJECTED = "rejected"  # the shop said no; nothing taken
     CANCELLED = "cancelled"  # the customer said no; nothing taken
@@ -25,18 +29,55 @@ class Status(StrEnum):
         return not FOLLOWS[self]
 
 
-#: Which status may follow which. PLACED → REFUNDED exists because a charge whose answer was lost
-#: may have happened: the order learns of it only while undoing.
+_CLOSED_EARLY: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.REFUNDED})
+
+#: Which status may follow which. An unpaid order may become REFUNDED because a charge whose answer
+#: was lost may have happened, and a HELD one FULFILLED because its parcel had left before it was
+#: recalled: the order learns of it only while undoing.
 FOLLOWS: Final[dict[Status, frozenset[Status]]] = {
     Status.PLACED: frozenset(
-        {Status.PAID, Status.REJECTED, Status.CANCELLED, Status.REFUNDED},
+        {Status.AWAITING_APPROVAL, Status.AWAITING_PAYMENT, Status.HELD, Status.PAID}
+        | _CLOSED_EARLY
     ),
+    Status.AWAITING_APPROVAL: frozenset(
+        {Status.AWAITING_PAYMENT, Status.HELD, Status.PAID} | _CLOSED_EARLY
+    ),
+    Status.AWAITING_PAYMENT: frozenset({Status.HELD, Status.PAID} | _CLOSED_EARLY),
+    Status.HELD: frozenset({Status.PAID, Status.FULFILLED} | _CLOSED_EARLY),
     Status.PAID: frozenset({Status.FULFILLED, Status.REFUNDED}),
-    Status.FULFILLED: frozenset({Status.COMPLETED}),
+    Status.FULFILLED: frozenset({Status.SHIPPED, Status.COMPLETED}),
+    Status.SHIPPED: frozenset({Status.COMPLETED}),
     Status.COMPLETED: frozenset(),
     Status.REJECTED: frozenset(),
     Status.CANCELLED: frozenset(),
     Status.REFUNDED: frozenset(),
+}
+
+
+class CancelEffect(StrEnum):
+    """What asking to cancel an order does, by the status it has then."""
+
+    NOTHING_TAKEN = "nothing was taken, nothing will be"
+    PAYMENT_CLOSED = "the open payment is cancelled; refunded if the customer paid meanwhile"
+    HOLD_RELEASED = "a parcel is recalled, what the bank holds is released"
+    REFUNDED = "a parcel is recalled, what was taken is refunded"
+    TOO_LATE = "too late: ask for a return"
+    ENDED = "nothing: the order has ended"
+
+
+#: The one table of what a cancellation does. A recall can come too late: then the order goes on.
+ON_CANCEL: Final[dict[Status, CancelEffect]] = {
+    Status.PLACED: CancelEffect.NOTHING_TAKEN,
+    Status.AWAITING_APPROVAL: CancelEffect.NOTHING_TAKEN,
+    Status.AWAITING_PAYMENT: CancelEffect.PAYMENT_CLOSED,
+    Status.HELD: CancelEffect.HOLD_RELEASED,
+    Status.PAID: CancelEffect.REFUNDED,
+    Status.FULFILLED: CancelEffect.TOO_LATE,
+    Status.SHIPPED: CancelEffect.TOO_LATE,
+    Status.COMPLETED: CancelEffect.ENDED,
+    Status.REJECTED: CancelEffect.ENDED,
+    Status.CANCELLED: CancelEffect.ENDED,
+    Status.REFUNDED: CancelEffect.ENDED,
 }
 
 
@@ -45,10 +86,14 @@ class Reason(StrEnum):
 
     OUT_OF_STOCK = "out_of_stock"
     CARD_DECLINED = "card_declined"
-    AUTHENTICATION_REQUIRED = "authentication_required"  # the bank asks for 3-D Secure
+    NOT_APPROVED = "not_approved"  # a person rejected it
+    APPROVAL_TIMED_OUT = "approval_timed_out"  # nobody let it pass in time
+    PAYMENT_TIMED_OUT = "payment_timed_out"  # the customer or the bank did not act in time
+    HOLD_LAPSED = "hold_lapsed"  # the money was set aside, and was gone when it was to be taken
     CANNOT_FULFILL = "cannot_fulfill"  # the warehouse refused
     CANCELLED = "cancelled"  # somebody asked for it
     CLOSED_BEFORE = "closed_before"  # its stock was released by an earlier run
+    GIVEN_UP = "given_up"  # an operator gave up a step that kept failing
     NO_ANSWER = "no_answer"  # a neighbour stayed silent for longer than we wait
 
 
@@ -71,6 +116,8 @@ class Facts:
     given_back: Money
     shipped: bool
     stop: Stop | None = None
+    #: A person has settled by hand that goods went out without money.
+    settled_by_hand: bool = False
 
 
 class UnsettledError(RuntimeError):
@@ -85,7 +132,7 @@ def final_status(facts: Facts) -> Status:
     """
     kept = facts.taken - facts.given_back
     if facts.shipped:
-        if kept.amount <= 0:
+        if kept.amount <= 0 and not facts.settled_by_hand:
             raise UnsettledError(f"shipped, but {facts.given_back} of {facts.taken} was given back")
         return Status.COMPLETED
     if kept:

@@ -6,26 +6,36 @@ request, so the same order must give the same mail every time.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 from orders.lifecycle import Reason, Status
+from orders.messages import OrderSummary
 from orders.order import Order
+from orders.parcels import Parcel
 from orders.ports import Mail
 
 _WHY = {
     Reason.OUT_OF_STOCK: "something you ordered is no longer in stock",
     Reason.CARD_DECLINED: "your bank declined the payment",
-    Reason.AUTHENTICATION_REQUIRED: "your bank asked for a confirmation that was not given",
+    Reason.NOT_APPROVED: "it did not pass our checks",
+    Reason.APPROVAL_TIMED_OUT: "we could not check it in time",
+    Reason.PAYMENT_TIMED_OUT: "the payment was not completed in time",
+    Reason.HOLD_LAPSED: "your bank no longer holds the money for it",
     Reason.CANNOT_FULFILL: "our warehouse cannot ship it",
     Reason.CANCELLED: "it was cancelled, as requested",
     Reason.CLOSED_BEFORE: "it was closed before",
+    Reason.GIVEN_UP: "we could not complete it",
     Reason.NO_ANSWER: "we ran into a technical problem on our side",
 }
 
 
-def confirmation(order: Order) -> Mail:
-    """The order is paid and handed to the warehouse."""
+def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail:
+    """The order is paid and handed to the warehouse, but for what it is ``short`` of."""
     opening = f"Thank you! Order {order.id} is paid and on its way to the parcel service."
+    names = {line.sku: line.name for line in order.lines}
+    if missing := ", ".join(f"{pieces} x {names.get(sku, sku)}" for sku, pieces in short):
+        opening += f" We are sorry: {missing} cannot be sent. You get the money for it back."
     return _mail(order, "confirmation", f"Order {order.id} is confirmed", opening)
 
 
@@ -40,6 +50,26 @@ def closing(order: Order) -> Mail:
     )
     opening = f"Order {order.id} is {word}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {word}", opening)
+
+
+def shipped(order: Order, parcel: Parcel) -> Mail:
+    """One parcel of the order has left."""
+    tracking = f" Track it as {parcel.tracking}." if parcel.tracking else ""
+    opening = f"Parcel {parcel.parcel_id} of your order {order.id} is on its way.{tracking}"
+    return _mail(order, "shipped", f"A parcel of order {order.id} is on its way", opening)
+
+
+def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
+    """To the approver: an order still waits."""
+    text = (
+        f"Order {order.order_id} over {order.total} still waits for an approval.\n\n"
+        f"  python client.py approve {order.order_id} --by you\n"
+        f"  python client.py reject {order.order_id} --by you --reason ...\n"
+    )
+    html = f'<!doctype html><html lang="en"><body><pre>{escape(text)}</pre></body></html>'
+    tags = (("order", order.order_id), ("kind", "approval_reminder"))
+    subject = f"Order {order.order_id} waits for your approval"
+    return Mail(to=to, subject=subject, html=html, text=text, tags=tags)
 
 
 def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:

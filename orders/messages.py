@@ -7,11 +7,14 @@ may look into Temporal: ids, amounts and decisions only, no names, addresses or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from orders.lifecycle import Reason, Status, Stop
 from orders.money import Money
+from orders.parcels import Parcel
+from orders.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,15 @@ class OrderSummary:
     customer_id: str
     total: Money
     status: Status
+    flagged: bool = False
+
+
+@dataclass(frozen=True)
+class OrderToCarry:
+    """An order and the terms it is carried under."""
+
+    order: OrderSummary
+    terms: Terms
 
 
 # -- reserve_inventory, release_inventory, update_inventory ----------------------------------------
@@ -70,10 +82,17 @@ ReserveAnswer = Reserved | OutOfStock | ReservationClosed
 
 @dataclass(frozen=True)
 class Charge:
-    """Take the order's total. ``attempt`` counts cards tried, from 1, not retries."""
+    """Take the order's total. ``attempt`` counts business attempts from 1 (another card, or the
+    same card after a soft decline), not retries.
+
+    ``payment_method`` is the provider's token of another card than the order's own. With ``hold``
+    the money is only set aside.
+    """
 
     order_id: str
     attempt: int = 1
+    payment_method: str | None = None
+    hold: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,16 @@ class Paid:
     payment_id: str
     amount: Money
     kind: Literal["paid"] = "paid"
+
+
+@dataclass(frozen=True)
+class Held:
+    """The money is set aside until ``capture_before``, if the provider said when that is."""
+
+    payment_id: str
+    amount: Money
+    capture_before: datetime | None = None
+    kind: Literal["held"] = "held"
 
 
 @dataclass(frozen=True)
@@ -103,13 +132,32 @@ class AuthenticationRequired:
 
 
 @dataclass(frozen=True)
+class Processing:
+    """The bank has not decided yet."""
+
+    payment_id: str
+    kind: Literal["processing"] = "processing"
+
+
+@dataclass(frozen=True)
 class ChargingClosed:
     """The order was closed for charging before this charge could begin: nothing was taken."""
 
     kind: Literal["charging_closed"] = "charging_closed"
 
 
-ChargeAnswer = Paid | Declined | AuthenticationRequired | ChargingClosed
+ChargeAnswer = Paid | Held | Declined | AuthenticationRequired | Processing | ChargingClosed
+
+
+@dataclass(frozen=True)
+class HoldLapsed:
+    """What was set aside is no longer there to be taken."""
+
+    payment_id: str
+    kind: Literal["hold_lapsed"] = "hold_lapsed"
+
+
+CaptureAnswer = Paid | HoldLapsed
 
 
 @dataclass(frozen=True)
@@ -129,10 +177,16 @@ class ChargesUndone:
 
 @dataclass(frozen=True)
 class Fulfilled:
-    """The warehouse accepted the order and will ship it as these parcels."""
+    """The warehouse accepted the order and will ship it as these parcels.
+
+    ``short`` is what of it will not be shipped, as (sku, pieces): never all of it. ``contents`` is
+    what each parcel holds, in the same way.
+    """
 
     fulfillment_id: str
     parcel_ids: tuple[str, ...]
+    short: tuple[tuple[str, int], ...] = ()
+    contents: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     kind: Literal["fulfilled"] = "fulfilled"
 
 
@@ -166,6 +220,48 @@ class AlreadyLeft:
 RecallAnswer = Recalled | AlreadyLeft
 
 
+# -- resend_parcel ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ParcelRef:
+    """A parcel of an order, by their ids."""
+
+    order_id: str
+    parcel_id: str
+
+
+@dataclass(frozen=True)
+class Resent:
+    """The warehouse sends the parcel's contents again, as this new parcel."""
+
+    fulfillment_id: str
+    parcel_id: str
+    kind: Literal["resent"] = "resent"
+
+
+ResendAnswer = Resent | CannotFulfill
+
+
+# -- move_parcel, send_shipped_email ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ParcelNews:
+    """What is known of one parcel of an order."""
+
+    order_id: str
+    parcel: Parcel
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The order is confirmed, but for what the warehouse is ``short`` of, as (sku, pieces)."""
+
+    order_id: str
+    short: tuple[tuple[str, int], ...] = ()
+
+
 # -- send_confirmation_email, send_closing_email ---------------------------------------------------
 
 
@@ -196,6 +292,15 @@ class StatusChange:
     order_id: str
     status: Status
     stop: Stop | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line for the order's history. Its detail holds no personal data."""
+
+    order_id: str
+    event: str
+    detail: dict[str, str]
 
 
 # -- cancel (update) and cancel_order (signal) -----------------------------------------------------
@@ -241,11 +346,15 @@ class CancelUnderWay:
 
 @dataclass(frozen=True)
 class Attention:
-    """Something keeps failing: ``step`` since ``since`` (ISO 8601, UTC), for the reason given."""
+    """Something keeps failing: ``step`` since ``since`` (ISO 8601, UTC), for the reason given.
+
+    ``can`` names the words (``orders.requests.OperatorWord.kind``) that an operator may say of it.
+    """
 
     step: str
     since: str
     problem: str
+    can: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,7 @@ _NO_DECIMALS: Final = frozenset(
         *("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
     }
 )
+_AMOUNT: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 _THREE_DECIMALS: Final = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
 
 
@@ -42,6 +44,20 @@ class Money:
             raise ValueError(f"an amount is a whole number of minor units, not {self.amount!r}")
         if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isupper()):
             raise ValueError(f"a currency is three capital letters (EUR), not {self.currency!r}")
+
+    @classmethod
+    def parse(cls, written: str, currency: str) -> Money:
+        """The money that a person means by ``written`` ("500", "500.00") of ``currency``.
+
+        Raises ``ValueError`` for anything but digits, with no more decimals than the currency has.
+        """
+        match = _AMOUNT.fullmatch(written)
+        whole, fraction = match.groups(default="") if match else ("", "")
+        places = decimals(currency)
+        if not whole or len(fraction) > places:
+            example = cls(500 * 10**places, currency)
+            raise ValueError(f"{written!r} is not an amount in the way that {example} is one")
+        return cls(int(whole + fraction.ljust(places, "0")), currency)
 
     def __add__(self, other: Money) -> Money:
         return Money(self.amount + self._same(other), self.currency)

@@ -43,8 +43,9 @@ class Recipient:
 class Order:
     """An order as the database knows it.
 
-    ``payment_method`` is the card provider's token (``pm_…``), never a card number.
-    ``reason`` says why an order ended early, as a code of ``orders.lifecycle.Reason``.
+    ``payment_method`` is the card provider's token (``pm_…``), never a card number. A ``flagged``
+    order waits for a person, whatever its total. ``reason`` says why an order ended early, as a
+    code of ``orders.lifecycle.Reason``.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Order:
     payment_method: str
     status: Status = Status.PLACED
     reason: str | None = None
+    flagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Basket:
     recipient: Recipient
     quantities: tuple[tuple[str, int], ...]
     payment_method: str
+    flagged: bool = False
 
     def __post_init__(self) -> None:
         checked_order_id(self.order_id)
@@ -105,6 +108,7 @@ def priced(basket: Basket, catalogue: dict[str, tuple[str, Money]]) -> Order:
         lines=lines,
         total=to_pay,
         payment_method=basket.payment_method,
+        flagged=basket.flagged,
     )
 
 
@@ -115,6 +119,7 @@ def placed_from(order: Order, basket: Basket) -> bool:
         and order.customer_id == basket.customer_id
         and order.recipient == basket.recipient
         and order.payment_method == basket.payment_method
+        and order.flagged == basket.flagged
         and {line.sku: line.quantity for line in order.lines} == dict(basket.quantities)
     )
 

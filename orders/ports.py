@@ -9,7 +9,8 @@ Rules every implementation keeps (`tests/contracts` runs one suite against each 
 
     ProviderError
     ├── NoAnswerError   no reply, a reply that makes no sense, 5xx, rate limit, key in use
-    │   └── LockedOutError   the key we present is not accepted: retry slowly, tell a person
+    │   ├── LockedOutError      the key we present is not accepted: retry slowly, tell a person
+    │   └── DatabaseAwayError   our own database is silent: nobody else's fault, so orders wait
     └── RefusedError    the request itself is wrong
 """
 
@@ -26,10 +27,12 @@ from orders.messages import (
     MailAnswer,
     OrderSummary,
     RecallAnswer,
+    ResendAnswer,
     ReserveAnswer,
 )
 from orders.money import Money
 from orders.order import Basket, Order, Recipient
+from orders.parcels import Parcel
 from orders.views import OrderView
 
 
@@ -50,6 +53,10 @@ class NoAnswerError(ProviderError):
 
 class LockedOutError(NoAnswerError):
     """Our credentials are refused. A person has to act; orders wait meanwhile."""
+
+
+class DatabaseAwayError(NoAnswerError):
+    """Our own database gave no answer."""
 
 
 class RefusedError(ProviderError):
@@ -86,23 +93,45 @@ class CardCharge:
     refunded: Money
     decline_code: str = ""
     message: str = ""
+    #: Until when a hold can be captured, if the provider said so.
+    capture_before: datetime | None = None
+
+
+class CardRefundState(StrEnum):
+    """What the card provider says of one refund."""
+
+    PENDING = "pending"  # accepted; the bank has not decided
+    SUCCEEDED = "succeeded"  # and can still fail
+    FAILED = "failed"  # the money is with us again
 
 
 @dataclass(frozen=True)
 class CardRefund:
-    """Money on its way back."""
+    """Money on its way back. ``problem`` says why one failed."""
 
     refund_id: str
     amount: Money
+    state: CardRefundState = CardRefundState.SUCCEEDED
+    problem: str = ""
 
 
 class Cards(Protocol):
     """The card provider."""
 
     async def create(
-        self, *, order_id: str, attempt: int, amount: Money, payment_method: str, key: str
+        self,
+        *,
+        order_id: str,
+        attempt: int,
+        amount: Money,
+        payment_method: str,
+        key: str,
+        hold: bool = False,
     ) -> CardCharge:
-        """Announce a charge. Moves no money. Same ``key``, same charge."""
+        """Announce a charge. Moves no money. Same ``key``, same charge.
+
+        With ``hold``, confirming it sets the money aside instead of taking it.
+        """
 
     async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
         """Take (or try to take) the money. A declined card is a state, not an error.
@@ -119,10 +148,24 @@ class Cards(Protocol):
         Returns the charge as it is afterwards: CANCELLED, or CAPTURED when it was too late.
         """
 
+    async def capture(self, payment_id: str, *, key: str) -> CardCharge:
+        """Take what is held. Returns the charge as it is afterwards: CAPTURED, or CANCELLED when
+        the hold had lapsed. Safe to repeat: what is captured stays captured once.
+        """
+
+    async def client_secret(self, payment_id: str) -> str:
+        """What the customer's browser needs to finish the payment. Never stored, never logged."""
+
     async def refund(
         self, payment_id: str, amount: Money, *, order_id: str, key: str
     ) -> CardRefund:
-        """Give ``amount`` back. Same ``key``, same refund. ``RefusedError`` above what is left."""
+        """Give ``amount`` back. Same ``key``, same refund.
+
+        ``RefusedError`` above what is left, and when the refund of this key has failed.
+        """
+
+    async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
+        """The refund that was made under ``key``, as it is now, failed ones too; or None."""
 
 
 # -- warehouse and mail ----------------------------------------------------------------------------
@@ -142,6 +185,9 @@ class Warehouse(Protocol):
 
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
         """Accept the order for packing, once."""
+
+    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+        """Send the contents of a parcel that was lost again, once per ``key``."""
 
     async def cancel(self, order_id: str) -> RecallAnswer:
         """Take the order back; one never accepted is refused from now on."""
@@ -271,6 +317,12 @@ class OrderBook(Protocol):
         self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
     ) -> None:
         """Note the parcels the warehouse named, once."""
+
+    async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
+        """Note where a parcel is, forwards only, and write it into the history, once.
+
+        Raises ``RefusedError`` for a parcel that the order does not have.
+        """
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
         """Add a line to the order's history, once per event and detail."""

@@ -11,11 +11,15 @@ class OrderClientError(Exception):
     """The request was refused and changed nothing, unless it says otherwise.
 
     OrderClientError
-    ├── NotStartedError   no run carries the order yet
-    ├── TooLateError      the warehouse has it: it can no longer be cancelled
-    ├── OrderEndedError   it has ended; ``status`` says how
-    ├── StrandedError     it has not ended, but its run is gone: a person has to act
-    └── NoWorkerError     nobody works; the request may still be carried out
+    ├── NotStartedError    no run carries the order yet
+    ├── TooLateError       the warehouse has it: it can no longer be cancelled
+    ├── NotWaitingError    it does not wait for this (any more): an approval, a card, a payment
+    ├── NotOperableError   nothing keeps failing, or the operator's word does not fit it
+    ├── OrderEndedError    it has ended; ``status`` says how
+    ├── StrandedError      it has not ended, but its run is gone: a person has to act
+    ├── NoWorkerError      nobody works; the request may still be carried out
+    ├── UndecidedError     the order works on it, and has no answer to tell yet
+    └── NoCardsError       this process was not told how to reach the card provider
     """
 
 
@@ -28,6 +32,14 @@ class NotStartedError(OrderClientError):
 
 class TooLateError(OrderClientError):
     """The order is past the point of no return."""
+
+
+class NotWaitingError(OrderClientError):
+    """The order does not wait for what was offered."""
+
+
+class NotOperableError(OrderClientError):
+    """The operator's word fits nothing that keeps failing."""
 
 
 class OrderEndedError(OrderClientError):
@@ -51,9 +63,27 @@ class StrandedError(OrderClientError):
 class NoWorkerError(OrderClientError):
     """The request reached Temporal, but no worker took it in time."""
 
-    def __init__(self, order_id: str, waited: timedelta) -> None:
+    def __init__(self, order_id: str, asked: str, waited: timedelta) -> None:
         super().__init__(
             f"no worker answered for order {order_id} within {waited.total_seconds():g} s: the "
-            "cancellation may still take hold when one is back. Start a worker and ask again, or "
-            "leave the request for it (a cancellation without waiting is kept until then)"
+            f"{asked} may still take hold when one is back. Start a worker and ask again"
+        )
+
+
+class UndecidedError(OrderClientError):
+    """The order has taken the request on, and the neighbour it needs has not answered yet."""
+
+    def __init__(self, order_id: str, asked: str, waited: timedelta) -> None:
+        super().__init__(
+            f"order {order_id} has taken on the {asked}, and has no answer after "
+            f"{waited.total_seconds():g} s: it goes on trying, watch it"
+        )
+
+
+class NoCardsError(OrderClientError):
+    """Nothing can be asked of the card provider from here."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the card provider cannot be asked from here: set STRIPE_API_KEY for this process"
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from orders.lifecycle import Status
+from orders.messages import Attention
 from orders.money import Money
 from orders.order import Order
 
@@ -32,6 +33,17 @@ class PaymentView:
 class ParcelView:
     parcel_id: str
     status: str
+    tracking: str = ""
+
+
+@dataclass(frozen=True)
+class RefundView:
+    """Money that somebody asked to be given back; ``state`` as in ``orders.refunds``."""
+
+    refund_id: str
+    amount: Money
+    state: str
+    restocked: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class OrderView:
     stock: Literal["none", "reserved", "committed", "released"]
     payments: tuple[PaymentView, ...] = ()
     parcels: tuple[ParcelView, ...] = ()
+    refunds: tuple[RefundView, ...] = ()
     history: tuple[HistoryLine, ...] = ()
 
 
@@ -71,6 +84,29 @@ class ListedOrder:
     ended_at: datetime | None
 
 
+@dataclass(frozen=True)
+class TroubledOrder:
+    """A running order with a step that keeps failing. ``attention`` is None when no worker could
+    tell which; ``doing`` says so.
+    """
+
+    order_id: str
+    status: Status
+    doing: str
+    attention: Attention | None
+
+
+@dataclass(frozen=True)
+class PaymentToFinish:
+    """What the customer's browser needs to finish a payment (3-D Secure).
+
+    The secret opens this one payment to whoever has it: hand it on, never keep or log it.
+    """
+
+    payment_id: str
+    client_secret: str = field(repr=False)
+
+
 def without_personal_data(view: OrderView) -> dict[str, object]:
     """What may leave the shop: who gets the order and how it is paid stay in the database."""
     order = view.order
@@ -85,5 +121,6 @@ def without_personal_data(view: OrderView) -> dict[str, object]:
         "stock": view.stock,
         "payments": [asdict(payment) for payment in view.payments],
         "parcels": [asdict(parcel) for parcel in view.parcels],
+        "refunds": [asdict(refund) for refund in view.refunds],
         "history": [asdict(line) for line in view.history],
     }

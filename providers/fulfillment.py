@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal, Self, TypeVar
@@ -18,6 +19,8 @@ from orders.messages import (
     Fulfilled,
     RecallAnswer,
     Recalled,
+    ResendAnswer,
+    Resent,
 )
 from orders.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
 from providers.replies import wait_asked, without_private
@@ -25,14 +28,27 @@ from providers.replies import wait_asked, without_private
 _Id = Annotated[str, Field(min_length=1)]
 
 
+class _Line(BaseModel):
+    sku: _Id
+    quantity: Annotated[int, Field(ge=1, strict=True)]
+
+
 class _Parcel(BaseModel):
     id: _Id
+    lines: list[_Line] = []
 
 
 class _Accepted(BaseModel):
     id: _Id
     order_id: str
     parcels: Annotated[list[_Parcel], Field(min_length=1)]
+    short: list[_Line] = []
+
+
+class _Resent(BaseModel):
+    id: _Id
+    order_id: str
+    parcel: _Parcel
 
 
 class _Cancelled(BaseModel):
@@ -51,7 +67,7 @@ class _Problems(BaseModel):
     error: _Problem
 
 
-_Answer = TypeVar("_Answer", _Accepted, _Cancelled)
+_Answer = TypeVar("_Answer", _Accepted, _Resent, _Cancelled)
 
 
 class HttpWarehouse:
@@ -102,14 +118,27 @@ class HttpWarehouse:
         problem = _problem(reply)
         # The warehouse's words go into the workflow's history, the customer's data must not.
         message = without_private(problem.message, who.name, who.email, *who.address.splitlines())
-        match reply.status_code, problem.code:
-            case 422, "cannot_fulfill":
-                return CannotFulfill(message or "no reason given")
-            case 409, "fulfillment_cancelled":
-                return CannotFulfill(f"order {request.order_id} was cancelled before")
+        if refused := _refusal(reply.status_code, problem.code, message, request.order_id):
+            return refused
         _raise_for(reply, "fulfil", message)
         accepted = _read(_Accepted, reply, request.order_id)
-        return Fulfilled(accepted.id, tuple(parcel.id for parcel in accepted.parcels))
+        parcel_ids = tuple(parcel.id for parcel in accepted.parcels)
+        short, contents = _short(accepted, request), _contents(accepted, request)
+        return Fulfilled(accepted.id, parcel_ids, short, contents)
+
+    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+        path = f"/fulfillments/{quote(order_id, safe='')}/parcels/{quote(parcel_id, safe='')}"
+        async with self._asking("resend"):
+            reply = await self._http.post(f"{path}/resend", headers={"Idempotency-Key": key})
+        problem = _problem(reply)
+        message = without_private(problem.message)
+        if refused := _refusal(reply.status_code, problem.code, message, order_id):
+            return refused
+        _raise_for(reply, "resend", message)
+        resent = _read(_Resent, reply, order_id)
+        if resent.parcel.id == parcel_id:
+            raise NoAnswerError(f"the warehouse names no new parcel for {parcel_id}")
+        return Resent(resent.id, resent.parcel.id)
 
     async def cancel(self, order_id: str) -> RecallAnswer:
         async with self._asking("cancel"):
@@ -131,6 +160,16 @@ class HttpWarehouse:
             raise NoAnswerError(f"the warehouse gave no answer ({asking}): {error!r}") from error
 
 
+def _refusal(status: int, code: str, message: str, order_id: str) -> CannotFulfill | None:
+    """The warehouse's no to shipping something, None when it said anything else."""
+    match status, code:
+        case 422, "cannot_fulfill":
+            return CannotFulfill(message or "no reason given")
+        case 409, "fulfillment_cancelled":
+            return CannotFulfill(f"order {order_id} was cancelled before")
+    return None
+
+
 def _raise_for(reply: httpx.Response, asking: str, message: str) -> None:
     """Raise what a reply that is not a success means; ``message`` is what it says."""
     status, code = reply.status_code, _problem(reply).code
@@ -148,6 +187,51 @@ def _raise_for(reply: httpx.Response, asking: str, message: str) -> None:
     if 400 <= status < 500 and code and not not_now:
         raise RefusedError(f"the warehouse refuses the request {said}")
     raise NoAnswerError(f"the warehouse gave no answer {said}", retry_after=wait)
+
+
+def _short(accepted: _Accepted, request: ShippingRequest) -> tuple[tuple[str, int], ...]:
+    """What of the request will not be shipped. Money is given back for it, so it must make sense:
+    raises ``NoAnswerError`` for what was not asked for, and for all of it.
+    """
+    asked, short = _asked(request), _pieces(accepted.short)
+    # A Counter is less than another when it is within it, and not all of it.
+    if not short < asked:
+        raise NoAnswerError(
+            f"the warehouse is short of {dict(short)} for order {request.order_id}, "
+            f"which asked for {dict(asked)}"
+        )
+    return tuple(short.items())
+
+
+def _contents(
+    accepted: _Accepted, request: ShippingRequest
+) -> dict[str, tuple[tuple[str, int], ...]]:
+    """What each parcel holds, of those that tell. Money may be given back for it, so it must make
+    sense: raises ``NoAnswerError`` for a parcel that holds more than was asked for.
+    """
+    asked = _asked(request)
+    held = {parcel.id: _pieces(parcel.lines) for parcel in accepted.parcels if parcel.lines}
+    for parcel_id, pieces in held.items():
+        if not pieces <= asked:
+            raise NoAnswerError(
+                f"parcel {parcel_id} holds {dict(pieces)} for order {request.order_id}, "
+                f"which asked for {dict(asked)}"
+            )
+    return {parcel_id: tuple(pieces.items()) for parcel_id, pieces in held.items()}
+
+
+def _asked(request: ShippingRequest) -> Counter[str]:
+    asked = Counter[str]()
+    for sku, count in request.quantities:
+        asked[sku] += count
+    return asked
+
+
+def _pieces(lines: list[_Line]) -> Counter[str]:
+    pieces = Counter[str]()
+    for line in lines:
+        pieces[line.sku] += line.quantity
+    return pieces
 
 
 def _problem(reply: httpx.Response) -> _Problem:

@@ -8,6 +8,7 @@ tells how things were the first time, so it is never believed: the intent is rea
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,12 +19,21 @@ import stripe
 
 from orders.money import Money, total
 from orders.ports import CardCharge, CardRefund, ChargeState, NoAnswerError, RefusedError
-from providers.stripe_errors import CardDeclinedError, UnexpectedStateError, provider_error
+from providers.stripe_errors import (
+    CardDeclinedError,
+    HoldExpiredError,
+    RepeatedFailureError,
+    UnexpectedStateError,
+    provider_error,
+)
 from providers.stripe_money import to_stripe
 from providers.stripe_objects import (
     REFUND_KEY,
     charge_of,
     has_key,
+    hold_of,
+    not_failed,
+    refund_as_it_is,
     refund_of,
     refunded_by,
     was_replayed,
@@ -45,6 +55,8 @@ class StripeCards:
         connect_timeout: float = 5.0,
     ) -> None:
         stripe.enable_telemetry = False  # a switch of the SDK's module; it has no other
+        # At DEBUG the SDK logs whole answers, and with them the secrets meant for browsers.
+        logging.getLogger("stripe").setLevel(logging.WARNING)
         self._timeout = timeout
         # The SDK's httpx client keeps at most 100 connections, 20 of them idle.
         self._http = stripe.HTTPXClient(timeout=httpx.Timeout(timeout, connect=connect_timeout))
@@ -68,7 +80,14 @@ class StripeCards:
         await self.aclose()
 
     async def create(
-        self, *, order_id: str, attempt: int, amount: Money, payment_method: str, key: str
+        self,
+        *,
+        order_id: str,
+        attempt: int,
+        amount: Money,
+        payment_method: str,
+        key: str,
+        hold: bool = False,
     ) -> CardCharge:
         stripe_amount, currency = to_stripe(amount)
         async with self._asking("create a payment"):
@@ -80,7 +99,7 @@ class StripeCards:
                     # Other methods send the customer to a page, and nobody is there to go. Since
                     # version 2026-09-30 of the API this is no longer `payment_method_types`.
                     "allowed_payment_method_types": ["card"],
-                    "capture_method": "automatic",
+                    "capture_method": "manual" if hold else "automatic",
                     "metadata": {"order_id": order_id, "attempt": str(attempt)},
                 },
                 {"idempotency_key": f"{key}:create"},
@@ -110,11 +129,17 @@ class StripeCards:
             if charge.state is ChargeState.OPEN:
                 raise
             return charge  # confirmed before, or cancelled: answers, both
-        return await self.read(payment_id) if was_replayed(intent) else charge
+        # How long a hold lasts is told only to those who ask for the charge beside the intent. The
+        # parameters of this question are bound to its key, so they stay as they are.
+        is_partial = was_replayed(intent) or charge.state is ChargeState.HELD
+        return await self.read(payment_id) if is_partial else charge
 
     async def read(self, payment_id: str) -> CardCharge:
         async with self._asking("read a payment"):
-            charge = charge_of(await self._intents.retrieve_async(payment_id))
+            intent = await self._intents.retrieve_async(payment_id, {"expand": ["latest_charge"]})
+            charge = charge_of(intent)
+            if charge.state is ChargeState.HELD:
+                return replace(charge, capture_before=hold_of(intent))
         if not charge.captured:
             return charge
         async with self._asking("list refunds"):
@@ -136,11 +161,43 @@ class StripeCards:
                 f"{payment_id} is {charge.state} and cannot be cancelled just now"
             ) from unexpected
 
+    async def capture(self, payment_id: str, *, key: str) -> CardCharge:
+        # A key that holds an answer from before (a 500, a state that has changed since) repeats it
+        # for a day, and a hold may not last that long. Then it is tried without the key, which is
+        # safe here: what was captured in full is held no more, and cannot be captured again.
+        for each_key in (key, None):
+            try:
+                return await self._capture(payment_id, each_key)
+            except (RepeatedFailureError, UnexpectedStateError):
+                charge = await self.read(payment_id)
+                if charge.state is not ChargeState.HELD:
+                    return charge  # captured before, lapsed, or never confirmed: answers, all
+        raise NoAnswerError(f"{payment_id} is held, and Stripe does not capture it just now")
+
+    async def _capture(self, payment_id: str, key: str | None) -> CardCharge:
+        try:
+            async with self._asking("capture a payment"):
+                intent = await self._intents.capture_async(
+                    payment_id, options={"idempotency_key": key} if key else {}
+                )
+                charge = charge_of(intent)
+        except HoldExpiredError:
+            # The bank let go of the money; Stripe's own books follow later unless told.
+            return await self.cancel(payment_id)
+        return await self.read(payment_id) if was_replayed(intent) else charge
+
+    async def client_secret(self, payment_id: str) -> str:
+        async with self._asking("read a payment"):
+            secret = (await self._intents.retrieve_async(payment_id)).client_secret
+            if not secret:
+                raise ValueError("a payment without a client secret")
+            return secret
+
     async def refund(
         self, payment_id: str, amount: Money, *, order_id: str, key: str
     ) -> CardRefund:
         # Stripe forgets keys after a day and undoing may take longer, so a look comes first.
-        if known := await self._find_refund(payment_id, amount, key):
+        if known := await self._known_refund(payment_id, amount, key):
             return known
         stripe_amount, _ = to_stripe(amount)
         try:
@@ -156,22 +213,25 @@ class StripeCards:
                 return refund_of(refund)
         except RefusedError:
             # Ours may have been made between the look and the request, and took what was left.
-            if known := await self._find_refund(payment_id, amount, key):
+            if known := await self._known_refund(payment_id, amount, key):
                 return known
             raise
 
-    async def _find_refund(self, payment_id: str, amount: Money, key: str) -> CardRefund | None:
+    async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
         async with self._asking("list refunds"):
             for refund in await self._refunds_of(payment_id):
                 if has_key(refund, key):
-                    known = refund_of(refund)
-                    if known.amount != amount:
-                        raise RefusedError(
-                            f"{known.refund_id} is the refund of this key, and gave {known.amount} "
-                            f"back, not {amount}"
-                        )
-                    return known
+                    return refund_as_it_is(refund)
         return None
+
+    async def _known_refund(self, payment_id: str, amount: Money, key: str) -> CardRefund | None:
+        known = await self.find_refund(payment_id, key=key)
+        if known is not None and not_failed(known).amount != amount:
+            raise RefusedError(
+                f"{known.refund_id} is the refund of this key, and gave {known.amount} back, "
+                f"not {amount}"
+            )
+        return known
 
     async def _refunds_of(self, payment_id: str) -> list[stripe.Refund]:
         """All refunds of a payment, newest first. A list, since Stripe's search lags behind."""

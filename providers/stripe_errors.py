@@ -1,16 +1,19 @@
 """What an error of Stripe's SDK means for us (https://docs.stripe.com/api/errors).
 
     connection lost, timeout, 5xx, HTML, 409, 429 → NoAnswerError    try again, same key
+        which Stripe had stored for the key       → RepeatedFailureError
     401, 403                                      → LockedOutError   the same, and tell a person
     other 4xx (a key used with other parameters)  → RefusedError     our bug
         402, the card is declined                 → CardDeclinedError
         the payment is not in the right state     → UnexpectedStateError
+        what was held is gone                     → HoldExpiredError
 
-The last two are answers to whoever asks the question that they fit, and refusals to all others.
+The last three are answers to whoever asks the question that they fit, and refusals to all others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import stripe
@@ -21,6 +24,13 @@ from providers.replies import wait_asked, without_private
 #: Codes that mean "not now" even where the class or the status says that the request is wrong.
 _NOT_NOW: Final = frozenset(["idempotency_key_in_use", "lock_timeout", "rate_limit"])
 _OUR_FAULT: Final = (stripe.InvalidRequestError, stripe.IdempotencyError)
+_HOLD_EXPIRED: Final = frozenset(
+    ["capture_charge_authorization_expired", "charge_expired_for_capture"]
+)
+
+
+class RepeatedFailureError(NoAnswerError):
+    """Stripe repeats how it failed before, and will for this key until it forgets the key."""
 
 
 class CardDeclinedError(RefusedError):
@@ -34,6 +44,10 @@ class CardDeclinedError(RefusedError):
 
 class UnexpectedStateError(RefusedError):
     """The payment is in a state in which this cannot be done; it may have been done already."""
+
+
+class HoldExpiredError(RefusedError):
+    """The bank let go of the money before it was captured."""
 
 
 def provider_error(asking: str, error: stripe.StripeError) -> ProviderError:
@@ -50,6 +64,8 @@ def provider_error(asking: str, error: stripe.StripeError) -> ProviderError:
         where += f", {error.request_id}"
     message = without_private(error.user_message or "")
     refusal = f"Stripe refuses ({where}): {code}: {message}"
+    if code in _HOLD_EXPIRED:
+        return HoldExpiredError(refusal)
     if isinstance(error, stripe.CardError):
         decline_code = getattr(error.error, "decline_code", None) or code
         return CardDeclinedError(refusal, code=decline_code, message=message)
@@ -57,7 +73,13 @@ def provider_error(asking: str, error: stripe.StripeError) -> ProviderError:
         if code == "payment_intent_unexpected_state":
             return UnexpectedStateError(refusal)
         return RefusedError(refusal)
-    return NoAnswerError(f"Stripe gave no answer ({where}): {code}: {message}", retry_after=wait)
+    no_answer = RepeatedFailureError if was_repeated(error.headers) else NoAnswerError
+    return no_answer(f"Stripe gave no answer ({where}): {code}: {message}", retry_after=wait)
+
+
+def was_repeated(headers: Mapping[str, str] | None) -> bool:
+    """Whether these headers say that Stripe repeats its first answer to an idempotency key."""
+    return (headers or {}).get("idempotent-replayed") == "true"
 
 
 def _code(error: stripe.StripeError) -> str:

@@ -6,13 +6,15 @@ Stripe's answer is not of the documented shape: an answer that makes no sense is
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import stripe
 
 from orders.money import Money
-from orders.ports import CardCharge, CardRefund, ChargeState, RefusedError
+from orders.ports import CardCharge, CardRefund, CardRefundState, ChargeState, RefusedError
 from providers.replies import without_private
+from providers.stripe_errors import was_repeated
 from providers.stripe_money import from_stripe
 
 #: https://docs.stripe.com/payments/paymentintents/lifecycle
@@ -29,7 +31,16 @@ _STATES: Final = {
 #: Where a refund carries our key: Stripe's own memory of keys ends after a day.
 REFUND_KEY: Final = "refund_key"
 
-#: A refund in one of these leaves the money with us. https://docs.stripe.com/api/refunds/object
+#: https://docs.stripe.com/api/refunds/object#refund_object-status
+_REFUND_STATES: Final = {
+    "pending": CardRefundState.PENDING,
+    "requires_action": CardRefundState.PENDING,
+    "succeeded": CardRefundState.SUCCEEDED,
+    "failed": CardRefundState.FAILED,
+    "canceled": CardRefundState.FAILED,
+}
+
+#: A refund in one of these leaves the money with us.
 _FAILED: Final = frozenset(["failed", "canceled"])
 
 
@@ -56,15 +67,36 @@ def charge_of(intent: stripe.PaymentIntent) -> CardCharge:
     )
 
 
+def hold_of(intent: stripe.PaymentIntent) -> datetime | None:
+    """Until when the hold can be captured, if Stripe says; its charge must have been expanded."""
+    charge = getattr(intent, "latest_charge", None)
+    card = getattr(getattr(charge, "payment_method_details", None), "card", None)
+    seconds = getattr(card, "capture_before", None)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def refund_as_it_is(refund: stripe.Refund) -> CardRefund:
+    """The refund, whatever became of it."""
+    state = _REFUND_STATES[str(refund.status)]
+    problem = ""
+    if state is CardRefundState.FAILED:
+        problem = getattr(refund, "failure_reason", None) or f"{refund.status}, no reason given"
+    return CardRefund(refund.id, from_stripe(refund.amount, refund.currency), state, problem)
+
+
 def refund_of(refund: stripe.Refund) -> CardRefund:
     """The refund, on its way or arrived. Raises ``RefusedError`` for one that failed."""
-    if refund.status in _FAILED:
-        reason = getattr(refund, "failure_reason", None) or "no reason given"
+    return not_failed(refund_as_it_is(refund))
+
+
+def not_failed(refund: CardRefund) -> CardRefund:
+    """``refund`` itself. Raises ``RefusedError`` when it failed."""
+    if refund.state is CardRefundState.FAILED:
         raise RefusedError(
-            f"refund {refund.id} {refund.status} ({reason}): the bank sent the money back to us, "
-            "a person has to return it another way"
+            f"refund {refund.refund_id} failed ({refund.problem}): the bank sent the money back to "
+            "us, a person has to return it another way"
         )
-    return CardRefund(refund.id, from_stripe(refund.amount, refund.currency))
+    return refund
 
 
 def refunded_by(refund: stripe.Refund) -> Money:
@@ -82,4 +114,4 @@ def has_key(refund: stripe.Refund, key: str) -> bool:
 def was_replayed(answer: stripe.PaymentIntent) -> bool:
     """Whether Stripe repeated what it had answered to the same key before."""
     response = answer.last_response
-    return response is not None and response.headers.get("idempotent-replayed") == "true"
+    return response is not None and was_repeated(response.headers)

@@ -55,20 +55,34 @@ class Refund:
 
 @dataclass(frozen=True)
 class Parcel:
-    """`accepted`, `recalled`, `left` or `delivered`; lines are (sku, quantity)."""
+    """`accepted`, `recalled`, `left`, `lost` or `delivered`; lines are (sku, quantity).
+
+    `resends` is the parcel whose contents it holds again.
+    """
 
     id: str
     status: str
     lines: tuple[tuple[str, int], ...]
+    resends: str | None = None
 
 
 @dataclass(frozen=True)
 class Fulfillment:
-    """What the warehouse made of an order: `accepted`, `recalled` or `left`."""
+    """What the warehouse made of an order: `accepted`, `recalled` or `left`.
+
+    `short` is what of it is not in the parcels, as (sku, quantity).
+    """
 
     id: str
     status: str
     parcels: tuple[Parcel, ...]
+    short: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def last_sent(self) -> tuple[Parcel, ...]:
+        """The parcels that nobody sent again: together they hold the order once."""
+        resent = {parcel.resends for parcel in self.parcels}
+        return tuple(parcel for parcel in self.parcels if parcel.id not in resent)
 
 
 @dataclass(frozen=True)
@@ -96,11 +110,11 @@ class Page:
 
     @property
     def parcels(self) -> tuple[Parcel, ...]:
-        """The parcels that left or will leave."""
+        """The parcels that left or will leave, without those that were sent again as others."""
         return tuple(
             parcel
             for fulfillment in self.fulfillments
-            for parcel in fulfillment.parcels
+            for parcel in fulfillment.last_sent
             if parcel.status != "recalled"
         )
 
@@ -154,11 +168,11 @@ def _page(found: dict[str, Any]) -> Page:
 
 def _fulfillment(found: dict[str, Any]) -> Fulfillment:
     parcels = tuple(
-        Parcel(
-            parcel["id"],
-            parcel["status"],
-            tuple((line["sku"], line["quantity"]) for line in parcel["lines"]),
-        )
+        Parcel(parcel["id"], parcel["status"], _lines(parcel["lines"]), parcel.get("resends"))
         for parcel in found["parcels"]
     )
-    return Fulfillment(found["id"], found["status"], parcels)
+    return Fulfillment(found["id"], found["status"], parcels, _lines(found.get("short", [])))
+
+
+def _lines(found: list[dict[str, Any]]) -> tuple[tuple[str, int], ...]:
+    return tuple((line["sku"], line["quantity"]) for line in found)

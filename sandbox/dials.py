@@ -19,6 +19,7 @@ import httpx
 Mode = Literal[
     "refuse",
     "split",
+    "short",
     "delay",
     "delay_after",
     "rate_limit",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sandbox import environment
 from sandbox.child import PartDiedError
 from sandbox.migration import migrate_and_seed
-from sandbox.ports import HOST, require_free
+from sandbox.ports import HOST, PortBusyError, require_free
 from sandbox.postgres import PostgresServer
 from sandbox.state import StateLock
 from sandbox.temporal_server import NAMESPACE, TemporalServer
@@ -168,10 +168,13 @@ class Sandbox:
             require_free(self._world_port, part="the stand-in", setting="--world-port")
         # Imported while the servers are starting: a web framework takes a while.
         await asyncio.sleep(0.05)
-        from sandbox.world import World  # noqa: PLC0415
+        from sandbox.world import World, WorldPortBusyError  # noqa: PLC0415
 
         world = World(self.state / "world", HOST, self._world_port)
-        await world.__aenter__()
+        try:
+            await world.__aenter__()
+        except WorldPortBusyError as error:
+            raise PortBusyError(str(error)) from None
         self._world = world
 
     async def _stop_parts(self) -> None:

@@ -35,13 +35,44 @@ _FAULTS: Final = (
     ORDER BY id
     """,
     """
-    SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, coalesce(p.kept, 0))
-    FROM orders o LEFT JOIN (
+    SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, p.kept)
+    FROM orders o JOIN (
         SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
     ) p ON p.order_id = o.id
-    WHERE (o.status IN ('rejected', 'cancelled', 'refunded') AND p.kept > 0)
-       OR (o.status = 'completed' AND coalesce(p.kept, 0) <= 0)
+    WHERE o.status IN ('rejected', 'cancelled', 'refunded') AND p.kept > 0
     ORDER BY o.id
+    """,
+    # Of a completed order all is kept but what somebody asked to be given back.
+    """
+    SELECT format('order %s is %s, but %s of it was kept, not %s',
+                  o.id, o.status, coalesce(p.kept, 0), o.total - coalesce(r.asked, 0))
+    FROM orders o LEFT JOIN (
+        SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
+    ) p ON p.order_id = o.id LEFT JOIN (
+        SELECT order_id, sum(amount) AS asked FROM refund_requests
+        WHERE state IN ('pending', 'succeeded') GROUP BY order_id
+    ) r ON r.order_id = o.id
+    WHERE o.status = 'completed' AND coalesce(p.kept, 0) <> o.total - coalesce(r.asked, 0)
+    ORDER BY o.id
+    """,
+    """
+    SELECT format('order %s paid %s, its refunds come to %s', p.order_id, p.captured, r.asked)
+    FROM (SELECT order_id, sum(captured) AS captured FROM payments GROUP BY order_id) p
+    JOIN (
+        SELECT order_id, sum(amount) AS asked FROM refund_requests
+        WHERE state NOT IN ('rejected', 'cancelled') GROUP BY order_id
+    ) r USING (order_id)
+    WHERE r.asked > p.captured ORDER BY p.order_id
+    """,
+    """
+    SELECT format('order %s: %s of %s were returned, %s ordered',
+                  l.order_id, r.returned, l.sku, l.quantity)
+    FROM order_lines l JOIN (
+        SELECT order_id, sku, sum(quantity) AS returned
+        FROM refund_lines JOIN refund_requests USING (order_id, refund_id)
+        WHERE state NOT IN ('rejected', 'cancelled') GROUP BY order_id, sku
+    ) r USING (order_id, sku)
+    WHERE r.returned > l.quantity ORDER BY l.order_id, l.sku
     """,
     """
     SELECT format('order %s is %s, but has %s parcels', o.id, o.status, count(p.parcel_id))

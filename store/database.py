@@ -11,7 +11,7 @@ from sqlalchemy import URL, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from orders.ports import LockedOutError, NoAnswerError, ProviderError, RefusedError
+from orders.ports import DatabaseAwayError, LockedOutError, ProviderError, RefusedError
 
 # asyncpg's names for what other drivers call otherwise, and what it takes besides.
 _RENAMED: Final = {"sslmode": "ssl", "connect_timeout": "timeout"}
@@ -151,7 +151,7 @@ def _in_the_domains_words() -> Iterator[None]:
 def _meaning(error: Exception) -> ProviderError:
     code = sqlstate(error)
     if code in _NOT_MIGRATED:
-        return NoAnswerError("the database lacks a table or column: python -m store migrate")
+        return DatabaseAwayError("the database lacks a table or column: python -m store migrate")
     if code.startswith(_LOCKED_OUT):
         return LockedOutError(f"the database does not let us in ({code})")
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
@@ -159,4 +159,4 @@ def _meaning(error: Exception) -> ProviderError:
         constraint = getattr(cause, "constraint_name", None)
         what = f"against {constraint}" if constraint else f"{type(cause).__name__} {code}".strip()
         return RefusedError(f"the database refuses this: {what}")
-    return NoAnswerError(f"the database gave no answer: {type(cause).__name__} {code}".strip())
+    return DatabaseAwayError(f"the database gave no answer: {type(cause).__name__} {code}".strip())

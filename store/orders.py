@@ -13,6 +13,7 @@ from orders.lifecycle import FOLLOWS, Status, Stop
 from orders.messages import OrderSummary
 from orders.money import Money
 from orders.order import Basket, Order, placed_from, priced
+from orders.parcels import Parcel, ParcelStatus
 from orders.ports import (
     IllegalStatusError,
     NoSuchOrderError,
@@ -65,9 +66,10 @@ class PostgresOrderBook:
 
     async def summary(self, order_id: str) -> OrderSummary:
         """The order without personal data. Raises ``NoSuchOrderError``."""
-        columns = (orders.c.customer_id, orders.c.total, orders.c.currency, orders.c.status)
+        columns = ("customer_id", "total", "currency", "status", "flagged")
+        wanted = select(*(orders.c[name] for name in columns)).where(orders.c.id == order_id)
         async with self._database.statement() as connection:
-            found = await connection.execute(select(*columns).where(orders.c.id == order_id))
+            found = await connection.execute(wanted)
         row = found.one_or_none()
         if row is None:
             raise NoSuchOrderError(order_id)
@@ -76,6 +78,7 @@ class PostgresOrderBook:
             customer_id=row.customer_id,
             total=Money(row.total, row.currency),
             status=Status(row.status),
+            flagged=row.flagged,
         )
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
@@ -131,6 +134,30 @@ class PostgresOrderBook:
                     .on_conflict_do_nothing(index_elements=["order_id", "parcel_id"])
                     .add_cte(line)
                 )
+
+    async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
+        """Note where a parcel is, forwards only, and write it into the history, once.
+
+        Raises ``RefusedError`` for a parcel that the order does not have.
+        """
+        async with self._database.transaction() as connection:
+            this = (parcels.c.order_id == order_id) & (parcels.c.parcel_id == parcel.parcel_id)
+            found = await connection.execute(
+                select(parcels.c.status, parcels.c.tracking).where(this).with_for_update()
+            )
+            row = found.one_or_none()
+            if row is None:
+                raise RefusedError(f"order {order_id} has no parcel {parcel.parcel_id}")
+            known = Parcel(parcel.parcel_id, ParcelStatus(row.status), row.tracking)
+            told = known.told(parcel)
+            if told == known:
+                return
+            changes = update(parcels).where(this).values(status=told.status, tracking=told.tracking)
+            if told.status is not known.status:
+                detail = {"parcel_id": parcel.parcel_id, "tracking": told.tracking}
+                line = history_line(order_id, f"parcel_{told.status}", detail, now)
+                changes = changes.add_cte(line.cte("line"))
+            await connection.execute(changes)
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
         """Add a line to the order's history, once per event and detail.

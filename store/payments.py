@@ -106,6 +106,7 @@ class PostgresPaymentLedger:
                 captured=Money(row.captured, row.currency),
                 refunded=Money(row.refunded, row.currency),
                 decline_code=row.decline_code,
+                capture_before=row.capture_before,
             )
             booked = known.told(charge)
             if booked == known:
@@ -118,6 +119,7 @@ class PostgresPaymentLedger:
                     captured=booked.captured.amount,
                     refunded=booked.refunded.amount,
                     decline_code=booked.decline_code,
+                    capture_before=booked.capture_before,
                     updated_at=func.now(),
                 )
             )

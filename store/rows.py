@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orders.lifecycle import Status
 from orders.money import Money
 from orders.order import Line, Order, Recipient
-from orders.views import HistoryLine, OrderView, ParcelView, PaymentView
-from store.tables import order_history, order_lines, orders, parcels, payments
+from orders.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
+from store.tables import order_history, order_lines, orders, parcels, payments, refund_requests
 
 _LINE_COLUMNS = (
     order_lines.c.sku,
@@ -33,6 +33,7 @@ def new_order(order: Order, now: datetime) -> Insert:
             recipient_email=order.recipient.email,
             recipient_address=order.recipient.address,
             payment_method=order.payment_method,
+            flagged=order.flagged,
             total=order.total.amount,
             currency=order.total.currency,
             status=order.status,
@@ -95,6 +96,7 @@ async def read_order(connection: AsyncConnection, order_id: str) -> Order | None
         payment_method=first.payment_method,
         status=Status(first.status),
         reason=first.reason,
+        flagged=first.flagged,
     )
 
 
@@ -113,6 +115,11 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
     )
     sent = await connection.execute(
         select(parcels).where(parcels.c.order_id == order_id).order_by(parcels.c.parcel_id)
+    )
+    asked = await connection.execute(
+        select(refund_requests)
+        .where(refund_requests.c.order_id == order_id)
+        .order_by(refund_requests.c.number)
     )
     lines = await connection.execute(
         select(order_history)
@@ -134,7 +141,16 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
             )
             for charge in charges
         ),
-        parcels=tuple(ParcelView(parcel_id=p.parcel_id, status=p.status) for p in sent),
+        parcels=tuple(ParcelView(p.parcel_id, p.status, p.tracking) for p in sent),
+        refunds=tuple(
+            RefundView(
+                refund_id=refund.refund_id,
+                amount=Money(refund.amount, order.total.currency),
+                state=refund.state,
+                restocked=refund.restocked,
+            )
+            for refund in asked
+        ),
         history=tuple(
             HistoryLine(at=line.at, event=line.event, detail=line.detail) for line in lines
         ),

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -32,7 +33,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.charging import LIVE
 from orders.lifecycle import Status
+from orders.parcels import ParcelStatus
 from orders.ports import ChargeState
+from orders.refunds import RefundState
 
 metadata = MetaData(
     naming_convention={
@@ -81,6 +84,7 @@ orders = Table(
     _required("recipient_email", Text),
     _required("recipient_address", Text),
     _required("payment_method", Text),
+    _required("flagged", Boolean, server_default=text("false")),
     _required("total", BigInteger),
     _required("currency", Text),
     _required("status", Text),
@@ -123,6 +127,7 @@ payments = Table(
     _required("captured", BigInteger, server_default=text("0")),
     _required("refunded", BigInteger, server_default=text("0")),
     _required("decline_code", Text, server_default=text("''")),
+    Column("capture_before", DateTime(timezone=True)),  # of a hold, if the provider said
     _required("opened_at", DateTime(timezone=True), server_default=_NOW),
     _required("updated_at", DateTime(timezone=True), server_default=_NOW),
     PrimaryKeyConstraint("order_id", "attempt"),
@@ -154,13 +159,57 @@ refunds = Table(
     Index(None, "order_id"),
 )
 
+refund_requests = Table(
+    "refund_requests",
+    metadata,
+    _required("order_id", Text),
+    _required("refund_id", Text),  # the shop's own; the provider's is card_refund_id
+    _required("number", BigInteger, Identity(always=True)),
+    _required("charge_attempt", Integer),
+    _required("amount", BigInteger),
+    _required("request", JSONB),
+    _required("state", Text),
+    _required("attempt", Integer, server_default=text("1")),
+    _required("card_refund_id", Text, server_default=text("''")),
+    _required("why", Text, server_default=text("''")),
+    _required("restocked", Boolean, server_default=text("false")),
+    _required("requested_at", DateTime(timezone=True)),
+    _required("updated_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("order_id", "refund_id"),
+    ForeignKeyConstraint(["order_id", "charge_attempt"], ["payments.order_id", "payments.attempt"]),
+    CheckConstraint("amount > 0", name="amount_positive"),
+    CheckConstraint("attempt > 0", name="attempt_positive"),
+    _one_of("state", RefundState),
+)
+
+refund_lines = Table(
+    "refund_lines",
+    metadata,
+    _required("order_id", Text),
+    _required("refund_id", Text),
+    _required("sku", Text),
+    _required("quantity", Integer),
+    PrimaryKeyConstraint("order_id", "refund_id", "sku"),
+    ForeignKeyConstraint(
+        ["order_id", "refund_id"], ["refund_requests.order_id", "refund_requests.refund_id"]
+    ),
+    ForeignKeyConstraint(
+        ["order_id", "sku"],
+        ["order_lines.order_id", "order_lines.sku"],
+        name="refund_lines_sku_fkey",
+    ),
+    CheckConstraint("quantity > 0", name="quantity_positive"),
+)
+
 parcels = Table(
     "parcels",
     metadata,
     _required("order_id", Text, ForeignKey("orders.id")),
     _required("parcel_id", Text, unique=True),
     _required("status", Text, server_default=text("'accepted'")),
+    _required("tracking", Text, server_default=text("''")),
     PrimaryKeyConstraint("order_id", "parcel_id"),
+    _one_of("status", ParcelStatus),
 )
 
 order_history = Table(
@@ -179,4 +228,36 @@ Index(
     order_history.c.event,
     func.md5(cast(order_history.c.detail, Text)),
     unique=True,
+)
+
+# What the audit reads: few orders are under way, and few changed lately.
+Index(
+    "orders_under_way",
+    orders.c.id,
+    postgresql_where=orders.c.status.not_in(sorted(status for status in Status if status.is_end)),
+)
+Index(None, orders.c.updated_at)
+
+findings = Table(
+    "findings",
+    metadata,
+    _required("kind", Text),  # neither kinds nor remedies are enumerated: more will come
+    _required("order_id", Text),  # of an order that may not exist
+    _required("payment_id", Text, server_default=text("''")),
+    _required("detail", Text),
+    _required("remedy", Text),
+    _required("first_seen", DateTime(timezone=True)),
+    _required("last_seen", DateTime(timezone=True)),
+    Column("resolved_at", DateTime(timezone=True)),
+    Column("resolution", Text),
+    PrimaryKeyConstraint("kind", "order_id", "payment_id"),
+    CheckConstraint("first_seen <= last_seen", name="seen_in_order"),
+    CheckConstraint("(resolved_at IS NULL) = (resolution IS NULL)", name="resolved_somehow"),
+)
+Index(
+    "findings_unresolved",
+    findings.c.kind,
+    findings.c.order_id,
+    findings.c.payment_id,
+    postgresql_where=findings.c.resolved_at.is_(None),
 )

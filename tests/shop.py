@@ -18,6 +18,7 @@ from orders.ids import workflow_id
 from orders.messages import Progress
 from orders.money import Money
 from orders.order import Basket, Recipient
+from orders.terms import ShopTerms
 from sandbox.temporal_server import TemporalServer
 from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
@@ -28,6 +29,7 @@ from tests.fakes.database import (
     InMemoryPaymentLedger,
 )
 from tests.fakes.mailer import InMemoryMailer
+from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from worker import order_worker
 from workflows.runner import DATA_CONVERTER
@@ -35,10 +37,12 @@ from workflows.runner import DATA_CONVERTER
 _numbers = count(1)
 
 
-def basket(order_id: str, *, sku: str = "MUG", card: str = "pm_card_visa") -> Basket:
+def basket(
+    order_id: str, *, sku: str = "MUG", card: str = "pm_card_visa", flagged: bool = False
+) -> Basket:
     """Two of something for Ada."""
     recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
-    return Basket(order_id, "cus_1", recipient, ((sku, 2),), card)
+    return Basket(order_id, "cus_1", recipient, ((sku, 2),), card, flagged)
 
 
 @dataclass
@@ -50,12 +54,13 @@ class Shop:
     cards: InMemoryCards = field(default_factory=InMemoryCards)
     warehouse: InMemoryWarehouse = field(default_factory=InMemoryWarehouse)
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
+    terms: ShopTerms = field(default_factory=ShopTerms)
 
     def __post_init__(self) -> None:
         self.database.add_product("MUG", "Mug", Money(14_50, "EUR"), 1_000)
         self.database.add_product("CALENDAR", "Last year's calendar", Money(12_00, "EUR"), 0)
         self.book = InMemoryOrderBook(self.database)
-        self.orders = OrderClient(self.temporal, self.book)
+        self.orders = OrderClient(self.temporal, self.book, cards=self.cards)
 
     async def abandon(self) -> None:
         """End the runs that nobody carried to their end: the next test's worker would try."""
@@ -73,20 +78,26 @@ class Shop:
             mailer=self.mailer,
             inventory=InMemoryInventory(self.database),
             orders=self.book,
+            refunds=InMemoryRefundBook(self.database),
+            shop=self.terms,
         )
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    async def place(self, *, sku: str = "MUG", card: str = "pm_card_visa") -> str:
+    async def place(
+        self, *, sku: str = "MUG", card: str = "pm_card_visa", flagged: bool = False
+    ) -> str:
         """A new order, not started yet; its id."""
         order_id = f"c{next(_numbers)}"
-        await self.orders.place(basket(order_id, sku=sku, card=card))
+        await self.orders.place(basket(order_id, sku=sku, card=card, flagged=flagged))
         return order_id
 
-    async def start(self, *, sku: str = "MUG", card: str = "pm_card_visa") -> str:
+    async def start(
+        self, *, sku: str = "MUG", card: str = "pm_card_visa", flagged: bool = False
+    ) -> str:
         """A new order, started; its id."""
-        order_id = await self.place(sku=sku, card=card)
+        order_id = await self.place(sku=sku, card=card, flagged=flagged)
         await self.orders.start(order_id)
         return order_id
 

@@ -14,7 +14,7 @@ answer then is a normal activity: giving stock back is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -42,13 +42,22 @@ GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 class Policy:
     """How one step is tried: as a local activity or a normal one at first, then patiently.
 
-    ``patient_only_when_locked_out``: any other failure of the quick tries ends the step.
+    ``patient_only_when_ours``: only where the fault is ours (a wrong key, our database away); any
+    other failure of the quick tries ends the step.
     """
 
     quick: ActivityConfig | None = None
     local: LocalActivityConfig | None = None
     patient: ActivityConfig | None = None
-    patient_only_when_locked_out: bool = False
+    patient_only_when_ours: bool = False
+
+    def within(self, limit: timedelta | None) -> Policy:
+        """The same, but given up after ``limit`` at the latest."""
+        if limit is None or self.patient is None:
+            return self
+        known = self.patient.get("schedule_to_close_timeout")
+        shorter = limit if known is None else min(limit, known)
+        return replace(self, patient={**self.patient, "schedule_to_close_timeout": shorter})
 
 
 def _patient(*, give_up_after: timedelta | None) -> ActivityConfig:
@@ -92,16 +101,38 @@ _LOCAL: Final = LocalActivityConfig(
 #: not the customer's, so the order waits it out.
 DATABASE: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
 
+
 #: Writing down what happened: never given up, because it did happen.
 RECORD: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=None))
 
-#: Three tries, then the order fails and is undone: the customer is waiting at the checkout. Being
-#: locked out is different: nothing was taken, our key is wrong, and orders survive its rotation.
+#: Three tries, then the order fails and is undone: the customer is waiting at the checkout. Where
+#: the fault is ours it waits: orders survive a rotated key and a database that is down.
 CHARGE: Final = Policy(
     quick=_quick(attempts=3),
     patient=_patient(give_up_after=timedelta(hours=24)),
-    patient_only_when_locked_out=True,
+    patient_only_when_ours=True,
 )
+
+#: Reading a payment whose customer or bank is at work: short, changes nothing, and what it is asked
+#: for again is only ever further on. So it is local although it is not the database that is asked.
+LOOK: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
+
+#: When no webhook says that a payment changed, it is read after this long, then twice as long, …
+LOOK_AGAIN_FIRST: Final = timedelta(minutes=5)
+
+#: A refund may be on its way for days: it is read at least this often.
+LOOK_AGAIN_LONGEST: Final = timedelta(days=1)
+
+#: Between tries of the same card after soft declines ("try again later").
+SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
+
+#: The warehouse has accepted: worth a day of trying, or as long as the bank holds the money.
+CAPTURE: Final = Policy(
+    quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=24))
+)
+
+#: A hold is taken for lapsed this long before it lapses.
+HOLD_MARGIN: Final = timedelta(hours=1)
 
 #: Money is taken: worth hours of waiting for the warehouse before it is given back.
 FULFILL: Final = Policy(
@@ -111,9 +142,10 @@ FULFILL: Final = Policy(
 #: Undoing never gives up; after six tries in half a minute a person is told.
 UNDO: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
 
-#: Between two rounds of an undo that is refused outright, from the first wait to the longest.
-UNDO_AGAIN_FIRST: Final = timedelta(minutes=1)
-UNDO_AGAIN_LONGEST: Final = timedelta(hours=1)
+#: Between two rounds of what is refused outright and must happen, from the first wait to the
+#: longest.
+AGAIN_FIRST: Final = timedelta(minutes=1)
+AGAIN_LONGEST: Final = timedelta(hours=1)
 
 #: The mail service forgets an idempotency key after 24 h: a later try could be a second mail.
 MAIL: Final = Policy(
@@ -127,4 +159,16 @@ MAIL: Final = Policy(
             maximum_interval=timedelta(minutes=30),
         ),
     )
+)
+
+#: A page of the audit, or one repair: nobody waits for it, and the next audit does it again.
+AUDIT: Final = ActivityConfig(
+    start_to_close_timeout=timedelta(minutes=5),
+    schedule_to_close_timeout=timedelta(minutes=30),
+    heartbeat_timeout=HEARTBEAT,
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=1),
+        backoff_coefficient=2,
+        maximum_interval=timedelta(minutes=2),
+    ),
 )

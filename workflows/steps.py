@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    FailureError,
-    is_cancelled_exception,
-)
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import is_cancelled_exception as was_cancelled
 from temporalio.types import MethodAsyncSingleParam
-from temporalio.workflow import ActivityConfig, LocalActivityConfig
+from temporalio.workflow import ActivityConfig, ActivityHandle, LocalActivityConfig
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import LOCKED_OUT
+    from activities.failures import DATABASE_AWAY, LOCKED_OUT
     from orders.lifecycle import Reason, Stop
     from orders.messages import Attention, CancelRequest
-    from workflows.policies import UNDO_AGAIN_FIRST, UNDO_AGAIN_LONGEST, Policy
+    from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
+    from workflows.failures import NOT_OPERABLE
+    from workflows.policies import AGAIN_FIRST, AGAIN_LONGEST, Policy
     from workflows.undo import StoppedError
 
 In = TypeVar("In")
@@ -27,6 +27,17 @@ Out = TypeVar("Out")
 
 #: An activity by reference: ``PaymentActivities.charge_card``.
 Step = MethodAsyncSingleParam[Any, In, Out]
+
+# What an operator may say of a step that keeps failing. A step of ours can be given up, which
+# undoes the order. What happened must be written down, and an undo must happen, if by hand.
+_OF_A_STEP = (RetryNow, SkipStep)
+_OF_A_RECORD = (RetryNow,)
+_OF_AN_UNDO = (RetryNow, Resolve)
+_Words = tuple[type[OperatorWord], ...]
+
+
+class _SettledByHand(Exception):  # noqa: N818 - not an error: an operator's word
+    """An operator did what an undo could not."""
 
 
 class Steps:
@@ -40,6 +51,17 @@ class Steps:
         self.attention: Attention | None = None
         self.cancel: CancelRequest | None = None
         self._changed = changed
+        self._word: OperatorWord | None = None
+
+    def now(self, doing: str) -> None:
+        """Say what is being done."""
+        self.doing = doing
+        self._changed()
+
+    def stop_if_cancelled(self) -> None:
+        """Raises ``StoppedError`` when somebody asked to cancel the order."""
+        if self.cancel is not None:
+            raise StoppedError(Stop(Reason.CANCELLED, f"cancelled by {self.cancel.by}"))
 
     async def do(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
         """Carry out a step that a cancellation may stop.
@@ -48,84 +70,214 @@ class Steps:
         may have happened. Looked at again after the step, because an activity that finishes in
         spite of being cancelled returns normally. Raises ``FailureError`` when it had no answer.
         """
-        self._stop_if_cancelled()
+        self.stop_if_cancelled()
         try:
-            answer = await self._persist(doing, step, argument, policy, stoppable=True)
+            answer = await self._persist(doing, step, argument, policy, _OF_A_STEP)
         except FailureError:
             # However the step ended: Temporal lets no more tries follow one that failed while
             # being cancelled, and that is no outage.
-            self._stop_if_cancelled()
+            self.stop_if_cancelled()
             raise
-        self._stop_if_cancelled()
+        self.stop_if_cancelled()
         return answer
 
     async def finish(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
-        """Carry out a step that must not be stopped any more."""
-        return await self._persist(doing, step, argument, policy, stoppable=False)
+        """Carry out a step that must not be stopped any more, nor given up: it happened, and has to
+        be written down, or it must happen because of what happened.
+        """
+        return await self._insist(doing, step, argument, policy, _OF_A_RECORD)
 
-    async def undo(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
-        """Carry out an undo, whatever it takes.
+    async def read(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+        """Carry out a step before anything has happened: its failure fails the run."""
+        return await self._persist(doing, step, argument, policy, _OF_A_RECORD)
+
+    async def undo(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> Out | None:
+        """Carry out an undo, whatever it takes; None when an operator settled it by hand.
 
         Failures that Temporal does not retry (our bug, a request the provider refuses) are tried
         again too, ever more slowly: money must not stay where it is because of a typo of ours.
         """
-        pause = UNDO_AGAIN_FIRST
+        try:
+            return await self._insist(doing, step, argument, policy, _OF_AN_UNDO)
+        except _SettledByHand:
+            self._unflag()
+            return None
+
+    async def _insist(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: _Words
+    ) -> Out:
+        """Try until it is done, ever more slowly."""
+        pause = AGAIN_FIRST
         while True:
             try:
-                answer = await self.finish(doing, step, argument, policy)
+                answer = await self._persist(doing, step, argument, policy, allowed)
             except FailureError as error:
-                self._flag(step, error)
-                await workflow.sleep(pause)
-                pause = min(pause * 2, UNDO_AGAIN_LONGEST)
+                # A try that an operator ended tells nothing new: the first problem stays.
+                if not was_cancelled(error):
+                    self._flag(step, error, allowed)
+                await self._pause(pause)
+                pause = min(pause * 2, AGAIN_LONGEST)
             else:
                 self._unflag()
                 return answer
 
-    async def _persist(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
-    ) -> Out:
-        """Try quickly; if that fails and patience is called for, flag it and try patiently."""
-        self.doing = doing
-        self._changed()
+    async def decided(self, step: Step[Any, Any], problem: str) -> bool:
+        """Have a person decide about a step that ended in a way which no try of ours mends.
+
+        True: it is to be tried again. False: it was settled by hand.
+        """
+        self._flag(step, ApplicationError(problem), _OF_AN_UNDO)
         try:
-            return await self._try(doing, step, argument, policy, stoppable=stoppable)
+            await workflow.wait_condition(lambda: self._word is not None)
+            return self._heard()
+        except _SettledByHand:
+            return False
+        finally:
+            self._unflag()
+
+    async def by_hand(self, step: str, problem: str) -> None:
+        """Ask a person to do what we cannot, and wait until it is resolved."""
+        since = workflow.now().isoformat("T", "seconds")
+        self.attention = Attention(step=step, since=since, problem=problem, can=(Resolve.kind,))
+        self._changed()
+        await workflow.wait_condition(lambda: self._word is not None)
+        self._unflag()
+
+    async def aside(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+        """Carry out something beside the order's own steps: it flags nothing, shows nowhere."""
+        try:
+            return await self._start(doing, step, argument, policy)
         except FailureError as error:
             if not _worth_patience(error, policy):
                 raise
-            self._flag(step, error)
-        slowly = Policy(quick=policy.patient)
-        answer = await self._try(doing, step, argument, slowly, stoppable=stoppable)
+        return await self._start(doing, step, argument, Policy(quick=policy.patient))
+
+    # -- an operator's way out of what keeps failing -------------------------------------------
+
+    def operate(self, word: OperatorWord) -> None:
+        self._word = word
+
+    def check_operable(self, word: OperatorWord) -> None:
+        """Refuse a word that does not fit what keeps failing."""
+        match self.attention:
+            case None:
+                message = f"nothing keeps failing, at the moment it is: {self.doing}"
+            case attention if word.kind in attention.can:
+                return
+            case attention if attention.can:
+                message = (
+                    f"{attention.step} takes no {word.kind}, only {' or '.join(attention.can)}"
+                )
+            case attention:
+                message = f"{attention.step} is not a step to try again: {attention.problem}"
+        raise ApplicationError(message, type=NOT_OPERABLE)
+
+    # -- trying --------------------------------------------------------------------------------
+
+    async def _persist(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: _Words
+    ) -> Out:
+        """Try quickly; if that fails and patience is called for, flag it and try patiently."""
+        self.now(doing)
+        stoppable = allowed is _OF_A_STEP
+        try:
+            return await self._heeding(doing, step, argument, policy, stoppable=stoppable)
+        except FailureError as error:
+            if not _worth_patience(error, policy):
+                raise
+            self._flag(step, error, allowed)
+        try:
+            answer = await self._patiently(doing, step, argument, policy, stoppable=stoppable)
+        except FailureError:
+            if stoppable:
+                self._unflag()
+            raise
         self._unflag()
         return answer
 
-    async def _try(
+    async def _patiently(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
     ) -> Out:
+        slowly = Policy(quick=policy.patient)
+        while True:
+            try:
+                return await self._heeding(doing, step, argument, slowly, stoppable=stoppable)
+            except FailureError:
+                # Whoever ended a running try did it for a reason.
+                if not self._heard():
+                    raise
+
+    async def _heeding(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
+    ) -> Out:
+        """Start it, and stop trying when an operator says a word or, if that may be, on request."""
+        running = self._start(doing, step, argument, policy)
         if policy.local is not None:
             # Over in milliseconds: nothing to stop, nothing to watch.
-            briefly: LocalActivityConfig = {**policy.local, "summary": doing}
-            return await workflow.execute_local_activity_method(step, argument, **briefly)
-        assert policy.quick is not None  # noqa: S101 - a policy has one or the other
-        options: ActivityConfig = {**policy.quick, "summary": doing}
-        running = workflow.start_activity_method(step, argument, **options)
-        if stoppable:
-            await workflow.wait_condition(lambda: running.done() or self.cancel is not None)
-            if not running.done():
-                running.cancel()
+            return await running
+
+        def interrupted() -> bool:
+            return self._word is not None or (stoppable and self.cancel is not None)
+
+        await workflow.wait_condition(lambda: running.done() or interrupted())
+        if not running.done():
+            running.cancel()
         return await running
 
-    def _stop_if_cancelled(self) -> None:
-        if self.cancel is not None:
-            raise StoppedError(Stop(Reason.CANCELLED, f"cancelled by {self.cancel.by}"))
+    def _start(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> ActivityHandle[Out]:
+        if policy.local is not None:
+            briefly: LocalActivityConfig = {**policy.local, "summary": doing}
+            return workflow.start_local_activity_method(step, argument, **briefly)
+        assert policy.quick is not None  # noqa: S101 - a policy has one or the other
+        options: ActivityConfig = {**policy.quick, "summary": doing}
+        return workflow.start_activity_method(step, argument, **options)
 
-    def _flag(self, step: Step[In, Out], error: FailureError) -> None:
+    async def _pause(self, pause: timedelta) -> None:
+        """Wait before the next try, or for an operator's word."""
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._word is not None, timeout=pause)
+        self._heard()
+
+    def _heard(self) -> bool:
+        """Take the operator's word. True: try again. Raises what the other words mean."""
+        word, self._word = self._word, None
+        match word:
+            case SkipStep(by=by, reason=reason):
+                self._unflag()
+                raise StoppedError(Stop(Reason.GIVEN_UP, f"given up by {by}: {reason}"))
+            case Resolve():
+                raise _SettledByHand
+            case _:
+                return word is not None
+
+    def _flag(self, step: Step[In, Out], error: FailureError, allowed: _Words) -> None:
         since = self.attention.since if self.attention else workflow.now().isoformat("T", "seconds")
         name = getattr(step, "__name__", str(step))
-        self.attention = Attention(step=name, since=since, problem=problem_of(error))
+        can = tuple(word.kind for word in allowed)
+        self.attention = Attention(step=name, since=since, problem=problem_of(error), can=can)
         workflow.logger.warning("%s keeps failing: %s", name, self.attention.problem)
         self._changed()
 
+    def flag(self, step: str, problem: str) -> None:
+        """Ask a person to look at something that is not a failing step."""
+        since = workflow.now().isoformat("T", "seconds")
+        if self.attention is None or (self.attention.step, self.attention.problem) != (
+            step,
+            problem,
+        ):
+            self.attention = Attention(step=step, since=since, problem=problem)
+            self._changed()
+
+    def unflag(self) -> None:
+        """Nobody need look any more."""
+        self._unflag()
+
     def _unflag(self) -> None:
+        self._word = None
         if self.attention is not None:
             self.attention = None
             self._changed()
@@ -140,13 +292,13 @@ def problem_of(error: BaseException) -> str:
 
 
 def _worth_patience(error: FailureError, policy: Policy) -> bool:
-    if policy.patient is None or is_cancelled_exception(error):
+    if policy.patient is None or was_cancelled(error):
         return False
     # A normal activity's failure comes wrapped, a local one's does not.
     cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError):
         if cause.non_retryable:
             return False
-        if cause.type == LOCKED_OUT:
+        if cause.type in {LOCKED_OUT, DATABASE_AWAY}:
             return True
-    return not policy.patient_only_when_locked_out
+    return not policy.patient_only_when_ours

@@ -32,7 +32,7 @@ class UndoneUnlessKept:
     any other exception is a bug of ours: nothing is undone, so that Temporal can run the task
     again with mended code.
 
-    A cancellation of the run must not reach the undos: see ``workflows.order.to_the_end``.
+    A cancellation of the run must not reach the undos: see ``workflows.ending``.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,8 @@ from typing import Final
 
 from temporalio.common import SearchAttributeKey
 
-from orders.messages import Progress
+from orders.messages import Attention, Progress
+from orders.refund_messages import RefundProgress
 
 # Never names or addresses: search attributes are stored in plain text.
 ORDER_STATUS: Final = SearchAttributeKey.for_keyword("OrderStatus")
@@ -27,9 +28,45 @@ def details(progress: Progress) -> str:
     if progress.stop is not None:
         lines.append(f"Stopped: {progress.stop.message} (`{progress.stop.reason}`)")
     if progress.attention is not None:
+        lines += _needed(progress.order_id, progress.attention)
+    return "\n\n".join(lines)
+
+
+#: What each word of ``orders.requests.OperatorWord`` does, and the command that says it.
+_WORDS: Final = {
+    "retry_now": ("try it again at once", "retry-now {}"),
+    "skip_step": ("give it up: what was done so far is undone", 'skip-step {} --reason "…"'),
+    "resolve": ("you have done it by hand", 'resolve {} --note "…"'),
+}
+
+
+def _needed(order_id: str, attention: Attention) -> list[str]:
+    """What keeps failing, since when, and what a person can do about it."""
+    since = f"`{attention.step}` since {attention.since}"
+    if not attention.can:
+        return [f"**Needs attention**: {since}: {attention.problem}"]
+    lines = [
+        f"**Needs attention**: {since} keeps failing and is still being tried: {attention.problem}",
+        "It goes on by itself once the cause is mended. An operator can say:",
+    ]
+    words = [_WORDS[word] for word in attention.can]
+    lines.append(
+        "\n".join(
+            f"- `python client.py {command.format(order_id)}`: {what}" for what, command in words
+        )
+    )
+    return lines
+
+
+def refund_details(progress: RefundProgress) -> str:
+    """The current details of a refund's run, in Markdown."""
+    amount = f"{progress.amount}, " if progress.amount else ""
+    lines = [f"**{amount}{progress.state}** — {progress.doing}"]
+    if progress.why:
+        lines.append(progress.why)
+    if progress.attention is not None:
         attention = progress.attention
         lines.append(
-            f"**Needs attention**: `{attention.step}` has been failing since {attention.since} "
-            f"and is still being tried: {attention.problem}"
+            f"**Needs attention**: `{attention.step}` since {attention.since}: {attention.problem}"
         )
     return "\n\n".join(lines)

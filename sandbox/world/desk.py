@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -11,11 +12,14 @@ from starlette.routing import Route
 from sandbox.world.accounts import books, page
 from sandbox.world.dialboard import ENDPOINTS, MODES, BadDialError
 from sandbox.world.ledger import Doc
+from sandbox.world.parcels import move_parcels
 from sandbox.world.reception import Reception, Refused, answered
-from sandbox.world.stripe.intents import finish_authentication, load_intent
+from sandbox.world.stripe.banks import finish_authentication, finish_processing, lapse_hold
+from sandbox.world.stripe.intents import load_intent
 from sandbox.world.stripe.refunds import settle_refund
 from sandbox.world.stripe.till import Till
-from sandbox.world.warehouse_api import move_parcels
+
+_OUTCOMES: Final = ("succeed", "fail")
 
 
 def _sorry(status: int, message: str) -> Response:
@@ -108,7 +112,13 @@ def _dial_routes(reception: Reception) -> list[Route]:
 
 
 def _stripe_routes(reception: Reception) -> list[Route]:
-    """What happens at Stripe without a request of ours: customers authenticate, refunds settle."""
+    """What happens at Stripe without a request of ours, on request here.
+
+    `POST /sandbox/payment_intents/{id}/authenticate`: the customer passes 3-D Secure, or does not;
+    `…/settle`: the bank decides on a payment that is `processing` (see `cards.py`), both with
+    `{"outcome": "succeed"}` or `"fail"`; `…/lapse`: a hold ends before it was captured.
+    `POST /sandbox/refunds/{id}/settle`: a refund arrives, or fails.
+    """
 
     def till(request: Request, kind: str) -> Till:
         order_id = reception.ledger.order_of(kind, request.path_params["id"])
@@ -121,11 +131,16 @@ def _stripe_routes(reception: Reception) -> list[Route]:
         except Refused as refused:
             return answered(refused.answer, {})
 
+    async def outcome_of(request: Request) -> str:
+        return str((await _json(request)).get("outcome"))
+
+    def no_such(outcome: str) -> Response:
+        return _sorry(400, f"outcome is succeed or fail, not {outcome!r}.")
+
     async def authenticate(request: Request) -> Response:
-        wish = await _json(request)
-        outcome = wish.get("outcome")
-        if outcome not in {"succeed", "fail"}:
-            return _sorry(400, f"outcome is succeed or fail, not {outcome!r}.")
+        outcome = await outcome_of(request)
+        if outcome not in _OUTCOMES:
+            return no_such(outcome)
         at = till(request, "payment_intent")
 
         back: str | None = None
@@ -141,25 +156,46 @@ def _stripe_routes(reception: Reception) -> list[Route]:
         return RedirectResponse(back, 303) if back and is_person else answer
 
     async def settle(request: Request) -> Response:
+        outcome = await outcome_of(request)
+        if outcome not in _OUTCOMES:
+            return no_such(outcome)
+        at, passed = till(request, "payment_intent"), outcome == "succeed"
+        return acted(
+            lambda: finish_processing(at, load_intent(at, request.path_params["id"]), passed=passed)
+        )
+
+    async def lapse(request: Request) -> Response:
+        at = till(request, "payment_intent")
+        return acted(lambda: lapse_hold(at, load_intent(at, request.path_params["id"])))
+
+    async def settle_one(request: Request) -> Response:
         at = till(request, "refund")
         return acted(lambda: settle_refund(at, at.load("refund", request.path_params["id"], "id")))
 
     return [
         Route("/sandbox/payment_intents/{id}/authenticate", authenticate, methods=["POST"]),
-        Route("/sandbox/refunds/{id}/settle", settle, methods=["POST"]),
+        Route("/sandbox/payment_intents/{id}/settle", settle, methods=["POST"]),
+        Route("/sandbox/payment_intents/{id}/lapse", lapse, methods=["POST"]),
+        Route("/sandbox/refunds/{id}/settle", settle_one, methods=["POST"]),
     ]
 
 
 def _mover(reception: Reception) -> Callable[[Request], object]:
-    moves = {"dispatch": "left", "deliver": "delivered"}
+    """All parcels of an order move, or with `{"parcel": id}` that one."""
+    moves = {"dispatch": "left", "deliver": "delivered", "lose": "lost"}
 
     async def move(request: Request) -> Response:
         order_id, move_name = request.path_params["order_id"], request.path_params["move"]
         if move_name not in moves:
             return _sorry(404, f"Parcels can {' or '.join(moves)}, not {move_name}.")
+        parcel_id = (await _json(request)).get("parcel")
         with reception.ledger.transaction():
             moved = move_parcels(
-                reception.ledger, order_id, moves[move_name], int(reception.clock())
+                reception.ledger,
+                order_id,
+                moves[move_name],
+                int(reception.clock()),
+                parcel_id=parcel_id,
             )
         if moved is None:
             return _sorry(409, f"No parcel of order {order_id} can {move_name} now.")

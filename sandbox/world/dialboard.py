@@ -30,15 +30,17 @@ ENDPOINTS: Final = (
     "warehouse.fulfillments.create",
     "warehouse.fulfillments.cancel",
     "warehouse.fulfillments.retrieve",
+    "warehouse.parcels.resend",
 )
 
 BEFORE: Final = ("delay", "rate_limit", "error", "hang_up")
-DURING: Final = ("refuse", "split", "error_saved", "error_after")
+DURING: Final = ("refuse", "split", "short", "error_saved", "error_after")
 AFTER: Final = ("delay_after", "hang_up_after")
 
 MODES: Final = {
     "refuse": "a business refusal: `reason` is a decline code, the warehouse's message, …",
     "split": "the warehouse packs the order in `parcels` parcels",
+    "short": "the warehouse lacks the order's `sku`, or without one a piece of its last line",
     "delay": "wait `seconds`, then do the work",
     "delay_after": "do the work, then wait `seconds` before answering",
     "rate_limit": "429 with Retry-After: `seconds` (rounded up, at least 1); nothing is done",

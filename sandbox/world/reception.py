@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -62,8 +62,11 @@ class Call:
     skus: tuple[str, ...] = ()
 
 
+#: Modes of a dial that the work itself understands.
+_BUSINESS: Final = frozenset({"refuse", "split", "short"})
+
 Work = Callable[[Dial | None], Answer]
-"""Does the request inside the transaction; a `refuse` or `split` dial is handed to it."""
+"""Does the request inside the transaction; a `refuse`, `split` or `short` dial is handed to it."""
 
 
 class Neighbour(Protocol):
@@ -155,7 +158,7 @@ class Reception:
 
     def _work(self, neighbour: Neighbour, call: Call, work: Work, dials: list[Dial]) -> Answer:
         modes = {dial.mode for dial in dials}
-        business = next((dial for dial in dials if dial.mode in {"refuse", "split"}), None)
+        business = next((dial for dial in dials if dial.mode in _BUSINESS), None)
         broken = neighbour.broken(call)
         if "error_saved" in modes:
             self._keep(neighbour, call, broken)

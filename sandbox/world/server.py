@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -17,6 +18,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.world.app import create_app
 from sandbox.world.reception import Clock
+
+
+def _not_a_cancellation(record: logging.LogRecord) -> bool:
+    """Being stopped while starting is no error, but is told as one, with a traceback."""
+    return "asyncio.exceptions.CancelledError" not in record.getMessage()
 
 
 class WorldPortBusyError(OSError):
@@ -54,6 +60,7 @@ class _Server(uvicorn.Server):
             )
         )
         self.listening = asyncio.Event()
+        logging.getLogger("uvicorn.error").addFilter(_not_a_cancellation)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -126,6 +133,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # Not left to uvicorn: another program may have bound the port too, and only one can listen.
+        listener.listen(2048)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.routing import Route
 
 from sandbox.world.dialboard import Dial
 from sandbox.world.ledger import Doc, Ledger, Remembered, new_id
+from sandbox.world.parcels import found, move_parcels, packed, replacement
 from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
 
 
@@ -47,15 +49,15 @@ class Warehouse:
 
 
 def warehouse_routes(reception: Reception) -> list[Route]:
-    """The three calls of the contract. One fulfilment per order, its id in the ledger."""
+    """The four calls of the contract. One fulfilment per order, its id in the ledger."""
     neighbour = Warehouse()
     ledger = reception.ledger
 
     def call_for(request: Request, endpoint: str, order_id: str | None) -> Call:
-        return Call(f"warehouse.fulfillments.{endpoint}", request.url.path, new_id("req"), order_id)
+        return Call(f"warehouse.{endpoint}", request.url.path, new_id("req"), order_id)
 
     async def create(request: Request) -> Response:
-        call = call_for(request, "create", None)
+        call = call_for(request, "fulfillments.create", None)
         try:
             _authenticate(request)
             wish = await _wish(request)
@@ -76,7 +78,7 @@ def warehouse_routes(reception: Reception) -> list[Route]:
         )
 
     async def cancel(request: Request) -> Response:
-        call = call_for(request, "cancel", request.path_params["order_id"])
+        call = call_for(request, "fulfillments.cancel", request.path_params["order_id"])
         if refusal := _unauthorized(request):
             return answered(refusal, neighbour.headers(call))
         return await reception.receive(
@@ -86,7 +88,7 @@ def warehouse_routes(reception: Reception) -> list[Route]:
         )
 
     async def retrieve(request: Request) -> Response:
-        call = call_for(request, "retrieve", request.path_params["order_id"])
+        call = call_for(request, "fulfillments.retrieve", request.path_params["order_id"])
         if refusal := _unauthorized(request):
             return answered(refusal, neighbour.headers(call))
 
@@ -99,37 +101,28 @@ def warehouse_routes(reception: Reception) -> list[Route]:
 
         return await reception.receive(neighbour, call, work)
 
+    async def resend(request: Request) -> Response:
+        order_id, parcel_id = request.path_params["order_id"], request.path_params["parcel_id"]
+        call = call_for(request, "parcels.resend", order_id)
+        try:
+            _authenticate(request)
+            call = replace(call, key=_key(request))
+        except Refused as refused:
+            return answered(refused.answer, neighbour.headers(call))
+        return await reception.receive(
+            neighbour, call, lambda dial: _resend(ledger, order_id, parcel_id, dial)
+        )
+
     return [
         Route("/warehouse/fulfillments", create, methods=["POST"]),
         Route("/warehouse/fulfillments/{order_id}/cancel", cancel, methods=["POST"]),
+        Route(
+            "/warehouse/fulfillments/{order_id}/parcels/{parcel_id}/resend",
+            resend,
+            methods=["POST"],
+        ),
         Route("/warehouse/fulfillments/{order_id}", retrieve, methods=["GET"]),
     ]
-
-
-def move_parcels(ledger: Ledger, order_id: str, status: str, now: int) -> Doc | None:
-    """Let the parcels of an order leave (`left`) or arrive (`delivered`); tell by webhook.
-
-    None when there is nothing that can move so: not accepted, or already there.
-    """
-    fulfillment = ledger.find("fulfillment", order_id)
-    before = {"left": "accepted", "delivered": "left"}[status]
-    if fulfillment is None or fulfillment["status"] != before:
-        return None
-    moved = [{**parcel, "status": status} for parcel in fulfillment["parcels"]]
-    # The contract's fulfilment ends at `left`; parcels go on to `delivered`.
-    fulfillment |= {"status": "left", "parcels": moved}
-    ledger.save("fulfillment", fulfillment, thing_id=order_id)
-    for parcel in moved:
-        event = {
-            "id": new_id("wev"),
-            "type": f"parcel.{status}",
-            "created": now,
-            "order_id": order_id,
-            "parcel": parcel,
-        }
-        if ledger.setting("webhooks").get("warehouse"):
-            ledger.post("warehouse", event, now)
-    return fulfillment
 
 
 def _accept(ledger: Ledger, wish: Doc, dial: Dial | None, now: int) -> Answer:
@@ -143,16 +136,21 @@ def _accept(ledger: Ledger, wish: Doc, dial: Dial | None, now: int) -> Answer:
     if dial is not None and dial.mode == "refuse":
         message = dial.reason or "The warehouse cannot ship this order."
         raise Refused(_error(422, "cannot_fulfill", message, began=True))
+    lines, short = found(wish["lines"], dial)
+    if not lines:
+        message = "Nothing of the order is on the shelves."
+        raise Refused(_error(422, "cannot_fulfill", message, began=True))
     split = dial.parcels if dial is not None and dial.mode == "split" else 1
     parcels = [
         {"id": new_id("par"), "status": "accepted", "lines": lines}
-        for lines in _packed(wish["lines"], split)
+        for lines in packed(lines, split)
     ]
     fulfillment = {
         "id": new_id("ful"),
         "order_id": order_id,
         "status": "accepted",
         "parcels": parcels,
+        **({"short": short} if short else {}),
     }
     ledger.add("fulfillment", fulfillment, order_id=order_id, created=now, thing_id=order_id)
     return Answer(201, fulfillment)
@@ -180,18 +178,27 @@ def _cancel(ledger: Ledger, order_id: str, dial: Dial | None, now: int) -> Answe
     return Answer(200, answer)
 
 
-def _packed(lines: list[Doc], parcels: int) -> list[list[Doc]]:
-    """Share the lines out over parcels; a line of several pieces may be torn apart for it."""
-    pieces = [
-        {"sku": line["sku"], "quantity": 1} for line in lines for _ in range(line["quantity"])
-    ]
-    if parcels <= 1 or len(pieces) < 2:
-        return [lines]
-    shares: list[dict[str, int]] = [{} for _ in range(min(parcels, len(pieces)))]
-    for place, piece in enumerate(pieces):
-        share = shares[place % len(shares)]
-        share[piece["sku"]] = share.get(piece["sku"], 0) + 1
-    return [[{"sku": sku, "quantity": n} for sku, n in share.items()] for share in shares]
+def _resend(ledger: Ledger, order_id: str, parcel_id: str, dial: Dial | None) -> Answer:
+    known = ledger.find("fulfillment", order_id)
+    parcels = known["parcels"] if known else []
+    old = next((parcel for parcel in parcels if parcel["id"] == parcel_id), None)
+    if known is None or old is None:
+        raise Refused(_error(404, "not_found", f"Order {order_id} has no parcel {parcel_id}."))
+    new = next((parcel for parcel in parcels if parcel.get("resends") == parcel_id), None)
+    if new is None:
+        # No refusal is kept for the key: asked again, the warehouse looks again.
+        if old["status"] == "recalled":
+            message = f"Order {order_id} was cancelled before."
+            raise Refused(_error(409, "fulfillment_cancelled", message))
+        if old["status"] == "delivered":
+            raise Refused(_error(422, "cannot_fulfill", f"Parcel {parcel_id} was delivered."))
+        if dial is not None and dial.mode == "refuse":
+            message = dial.reason or "The warehouse cannot send that again."
+            raise Refused(_error(422, "cannot_fulfill", message))
+        new = replacement(old)
+        parcels.append(new)
+        ledger.save("fulfillment", known, thing_id=order_id)
+    return Answer(201, {"id": known["id"], "order_id": order_id, "parcel": new})
 
 
 def _authenticate(request: Request) -> None:

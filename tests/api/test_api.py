@@ -85,6 +85,20 @@ async def test_an_order_is_told_without_personal_data(
     assert not any(secret in text for secret in ("Ada", "ada@", "Square", "pm_card"))
 
 
+async def test_an_order_that_waits_says_for_what(shop: Shop, http: httpx.AsyncClient) -> None:
+    approval = await shop.start(flagged=True)
+    customer = await shop.start(card="pm_card_authenticationRequired")
+    await shop.reaches(approval, "waiting for approval")
+    await shop.reaches(customer, "waiting for the customer's bank")
+
+    told = [(await http.get(f"/orders/{order_id}")).json() for order_id in (approval, customer)]
+
+    assert [page["status"] for page in told] == ["awaiting_approval", "awaiting_payment"]
+    assert "secret" not in str(told)
+    for order_id in (approval, customer):
+        await shop.orders.cancel(order_id)
+
+
 async def test_cancelling_tells_what_became_of_the_order(
     shop: Shop, http: httpx.AsyncClient
 ) -> None:

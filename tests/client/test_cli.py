@@ -1,110 +1,15 @@
 """The command line on the real database and Temporal: one sentence and an exit code."""
 
 import asyncio
-import contextlib
 import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
-from temporalio.client import Client
-from temporalio.service import RPCError
-from typer.testing import CliRunner, Result
 
-import cli
-from sandbox.temporal_server import TemporalServer
+from commands import terminal
 from store.database import Database
-from store.inventory import PostgresInventory
 from store.orders import PostgresOrderBook
-from store.payments import PostgresPaymentLedger
-from store.seed import DEMO, add_products
-from tests.fakes.cards import InMemoryCards
-from tests.fakes.mailer import InMemoryMailer
-from tests.fakes.warehouse import InMemoryWarehouse
-from worker import order_worker
-from workflows.runner import DATA_CONVERTER
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-
-Run = Callable[..., Awaitable[Result]]
-
-
-@pytest.fixture
-async def run(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    temporal_server: TemporalServer,
-    database: Database,
-    database_url: str,
-) -> AsyncIterator[Run]:
-    """Runs a command as in a shell whose settings name the servers."""
-    await add_products(database, DEMO)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.address)
-    monkeypatch.setenv("DATABASE_URL", database_url)
-
-    async def invoke(*arguments: str) -> Result:
-        # In a thread: the command has an event loop of its own.
-        return await asyncio.to_thread(CliRunner().invoke, cli.app, arguments)
-
-    yield invoke
-    # What nobody worked for is no business of the next test's worker.
-    temporal = await Client.connect(temporal_server.address)
-    async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
-        with contextlib.suppress(RPCError):
-            await temporal.get_workflow_handle(left.id).terminate()
-
-
-@pytest.fixture(scope="module")
-def cards() -> InMemoryCards:
-    """As long-lived as the database: payment ids never come twice."""
-    return InMemoryCards()
-
-
-@pytest.fixture(scope="module")
-def warehouse() -> InMemoryWarehouse:
-    """The same for parcel ids."""
-    return InMemoryWarehouse()
-
-
-@pytest.fixture
-async def working(
-    temporal_server: TemporalServer,
-    database: Database,
-    cards: InMemoryCards,
-    warehouse: InMemoryWarehouse,
-) -> AsyncIterator[None]:
-    """A worker on the database, with the other neighbours in memory."""
-    worker = order_worker(
-        await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER),
-        cards=cards,
-        ledger=PostgresPaymentLedger(database),
-        warehouse=warehouse,
-        mailer=InMemoryMailer(),
-        inventory=PostgresInventory(database),
-        orders=PostgresOrderBook(database),
-    )
-    async with worker:
-        yield
-
-
-def refused(result: Result, sentence: str, code: int) -> None:
-    """One line on standard error, nothing on standard output, and this exit code."""
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    assert sentence in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.endswith((".\n", "?\n"))
-
-
-def read(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    assert result.stderr == ""
-    return json.loads(result.stdout)
+from tests.client.shell import Run, read, refused, started
 
 
 @pytest.mark.usefixtures("working")
@@ -121,7 +26,7 @@ async def test_an_order_is_placed_and_followed_to_its_end(run: Run) -> None:
     assert (await run("status", "cli-1")).stdout == "Order cli-1 is completed.\n"
     again = read(await run("start", "cli-1", "--json"))
     assert (again["workflow_id"], again["already_started"]) == ("order-cli-1", True)
-    refused(await run("cancel", "cli-1"), "has ended, it is completed", cli.REFUSED)
+    refused(await run("cancel", "cli-1"), "has ended, it is completed", terminal.REFUSED)
 
 
 @pytest.mark.usefixtures("working")
@@ -146,14 +51,14 @@ async def test_an_order_that_is_not_started_says_how_to_start_it(run: Run) -> No
 
     assert "python client.py start cli-3" in placed.stdout
     assert read(await run("status", "cli-3", "--json"))["doing"] == "not started yet"
-    refused(await run("cancel", "cli-3"), "not started: start it first", cli.REFUSED)
-    refused(await run("result", "cli-3"), "not started: start it first", cli.REFUSED)
+    refused(await run("cancel", "cli-3"), "not started: start it first", terminal.REFUSED)
+    refused(await run("result", "cli-3"), "not started: start it first", terminal.REFUSED)
 
 
 async def test_without_a_worker_cancelling_says_that_nobody_answered(run: Run) -> None:
     await run("place", "--order-id", "cli-4")
 
-    refused(await run("cancel", "cli-4", "--wait", "0.3"), "No worker answered", cli.REFUSED)
+    refused(await run("cancel", "cli-4", "--wait", "0.3"), "No worker answered", terminal.REFUSED)
     left = await run("cancel", "cli-4", "--wait", "0")
     assert "python client.py watch cli-4" in left.stdout
 
@@ -171,26 +76,26 @@ async def test_started_orders_are_listed(run: Run) -> None:
 
 @pytest.mark.parametrize("command", ["start", "status", "watch", "cancel", "result"])
 async def test_an_unknown_order_is_refused(run: Run, command: str) -> None:
-    refused(await run(command, "nobody"), "There is no order nobody.", cli.REFUSED)
+    refused(await run(command, "nobody"), "There is no order nobody.", terminal.REFUSED)
 
 
 async def test_what_the_catalogue_cannot_sell_is_refused(run: Run) -> None:
-    refused(await run("place", "--line", "MUG=0"), "it must be from 1 to 10000", cli.REFUSED)
-    refused(await run("place", "--line", "MUG=-3"), "it must be from 1 to 10000", cli.REFUSED)
-    refused(await run("place", "--line", "CAR=1"), "CAR is not in the catalogue", cli.REFUSED)
+    refused(await run("place", "--line", "MUG=0"), "it must be from 1 to 10000", terminal.REFUSED)
+    refused(await run("place", "--line", "MUG=-3"), "it must be from 1 to 10000", terminal.REFUSED)
+    refused(await run("place", "--line", "CAR=1"), "CAR is not in the catalogue", terminal.REFUSED)
 
 
 async def test_another_basket_under_the_same_id_is_refused(run: Run) -> None:
     await run("place", "--no-start", "--order-id", "cli-6")
     again = await run("place", "--no-start", "--order-id", "cli-6", "--line", "TEE=1")
-    refused(again, "exists already, with other contents", cli.REFUSED)
+    refused(again, "exists already, with other contents", terminal.REFUSED)
 
 
 async def test_a_line_that_cannot_be_read_is_used_wrongly(run: Run) -> None:
     result = await run("place", "--line", "two mugs")
-    assert result.exit_code == cli.USED_WRONGLY
+    assert result.exit_code == terminal.USED_WRONGLY
     assert "MUG=2 for example" in result.stderr
-    refused(await run("start", "a b"), "is not an order id", cli.USED_WRONGLY)
+    refused(await run("start", "a b"), "is not an order id", terminal.USED_WRONGLY)
 
 
 async def test_without_temporal_nothing_is_placed(
@@ -198,7 +103,7 @@ async def test_without_temporal_nothing_is_placed(
 ) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     sentence = "Temporal does not answer at 127.0.0.1:1 (connection refused)"
-    refused(await run("place", "--order-id", "cli-7"), sentence, cli.UNREACHABLE)
+    refused(await run("place", "--order-id", "cli-7"), sentence, terminal.UNREACHABLE)
 
     monkeypatch.undo()
     with pytest.raises(LookupError):
@@ -210,13 +115,13 @@ async def test_without_the_database_it_says_where_to_look(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/orders")
     result = await run("place")
-    refused(result, "running where DATABASE_URL points?", cli.UNREACHABLE)
+    refused(result, "running where DATABASE_URL points?", terminal.UNREACHABLE)
     assert "secret" not in result.stderr
 
 
 async def test_missing_settings_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL")
-    refused(await run("status", "cli-1"), "DATABASE_URL is not set", cli.USED_WRONGLY)
+    refused(await run("status", "cli-1"), "DATABASE_URL is not set", terminal.USED_WRONGLY)
 
 
 async def test_every_command_explains_itself_with_an_example(run: Run) -> None:
@@ -228,33 +133,22 @@ async def test_every_command_explains_itself_with_an_example(run: Run) -> None:
 # -- as a process ----------------------------------------------------------------------------------
 
 
-async def _process(*arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(CHECKOUT / "client.py"),
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
-
-
 @pytest.mark.usefixtures("run")
 async def test_the_program_is_the_command_line() -> None:
-    placing = await _process("place", "--order-id", "cli-8", "--json")
-    asking = await _process("status", "nobody")
+    placing = await started("place", "--order-id", "cli-8", "--json")
+    asking = await started("status", "nobody")
     placed, _ = await placing.communicate()
     nothing, sentence = await asking.communicate()
 
     assert placing.returncode == 0
     assert json.loads(placed)["order_id"] == "cli-8"
-    assert (asking.returncode, nothing) == (cli.REFUSED, b"")
+    assert (asking.returncode, nothing) == (terminal.REFUSED, b"")
     assert sentence == b"There is no order nobody.\n"
 
 
 async def test_the_program_ends_quietly_when_it_is_interrupted(run: Run) -> None:
     await run("place", "--order-id", "cli-9")
-    watching = await _process("watch", "cli-9")
+    watching = await started("watch", "cli-9")
     assert watching.stdout
     await watching.stdout.readline()
 

@@ -30,6 +30,9 @@ class CardsOnTrial(Protocol):
     def cards(self) -> Cards: ...
     async def break_next(self, method: str, failure: str, order_id: str) -> None: ...
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None: ...
+    async def finish_processing(self, payment_id: str, *, captured: bool) -> None: ...
+    async def lapse(self, payment_id: str) -> None: ...
+    async def settle_refund(self, key: str, refund_id: str) -> None: ...
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
         """(charges, refunds, taken, given back) as the provider's own books have them."""
         ...
@@ -49,6 +52,15 @@ class FakeOnTrial:
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
         self.cards.authenticate(payment_id, succeeds=succeeds)
 
+    async def finish_processing(self, payment_id: str, *, captured: bool) -> None:
+        self.cards.finish_processing(payment_id, captured=captured)
+
+    async def lapse(self, payment_id: str) -> None:
+        self.cards.lapse(payment_id)
+
+    async def settle_refund(self, key: str, refund_id: str) -> None:
+        self.cards.settle_refund(key)
+
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
         refunds = [r for r in self.cards.refunds.values() if r.order_id == order_id]
         return (
@@ -65,6 +77,8 @@ class SandboxOnTrial:
         "confirm": "stripe.payment_intents.confirm",
         "read": "stripe.payment_intents.retrieve",
         "cancel": "stripe.payment_intents.cancel",
+        "capture": "stripe.payment_intents.capture",
+        "client_secret": "stripe.payment_intents.retrieve",
         "refund": "stripe.refunds.create",
     }
 
@@ -77,6 +91,15 @@ class SandboxOnTrial:
 
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
         await self._desk.authenticate(payment_id, "succeed" if succeeds else "fail")
+
+    async def finish_processing(self, payment_id: str, *, captured: bool) -> None:
+        await self._desk.settle(payment_id, "succeed" if captured else "fail")
+
+    async def lapse(self, payment_id: str) -> None:
+        await self._desk.lapse(payment_id)
+
+    async def settle_refund(self, key: str, refund_id: str) -> None:
+        await self._desk.settle_refund(refund_id)
 
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
         page = await self._desk.page(order_id)
@@ -94,6 +117,15 @@ class StripeOnTrial:
 
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
         pytest.skip("at Stripe only a browser can pass 3-D Secure")
+
+    async def finish_processing(self, payment_id: str, *, captured: bool) -> None:
+        pytest.skip("Stripe has no test card that stays in processing")
+
+    async def lapse(self, payment_id: str) -> None:
+        pytest.skip("at Stripe a hold lapses after days")
+
+    async def settle_refund(self, key: str, refund_id: str) -> None:
+        pytest.skip("at Stripe a bank takes its time")
 
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
         pytest.skip("Stripe's books are what the provider reads anyway")

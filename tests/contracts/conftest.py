@@ -40,6 +40,14 @@ class Desk:
         path = f"/sandbox/payment_intents/{payment_id}/authenticate"
         await self._post(path, {"outcome": outcome})
 
+    async def settle(self, payment_id: str, outcome: str) -> None:
+        """The bank decides on a payment that was processing: ``succeed`` or ``fail``."""
+        await self._post(f"/sandbox/payment_intents/{payment_id}/settle", {"outcome": outcome})
+
+    async def lapse(self, payment_id: str) -> None:
+        """A hold ends before it was captured."""
+        await self._post(f"/sandbox/payment_intents/{payment_id}/lapse", {})
+
     async def settle_refund(self, refund_id: str) -> None:
         """Let the bank's answer to a refund arrive."""
         await self._post(f"/sandbox/refunds/{refund_id}/settle", {})

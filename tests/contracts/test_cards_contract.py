@@ -170,6 +170,15 @@ async def test_a_customer_who_fails_to_agree_is_a_decline(
     assert read.decline_code == "payment_intent_authentication_failure"
 
 
+async def test_the_secret_for_the_customers_browser_is_the_charges_own(
+    trial: CardsOnTrial, order_id: str
+) -> None:
+    asked = await charge(trial, order_id, "pm_card_threeDSecure2Required")
+    secret = await trial.cards.client_secret(asked.payment_id)
+    assert secret.startswith(f"{asked.payment_id}_secret_")
+    assert secret not in repr(await trial.cards.read(asked.payment_id))
+
+
 async def test_what_was_never_announced_is_refused(trial: CardsOnTrial) -> None:
     with pytest.raises(RefusedError):
         await trial.cards.read("pi_never_announced")
@@ -177,6 +186,8 @@ async def test_what_was_never_announced_is_refused(trial: CardsOnTrial) -> None:
         await trial.cards.confirm("pi_never_announced", key="k")
     with pytest.raises(RefusedError):
         await trial.cards.cancel("pi_never_announced")
+    with pytest.raises(RefusedError):
+        await trial.cards.client_secret("pi_never_announced")
 
 
 # -- cancel ----------------------------------------------------------------------------------------
@@ -272,7 +283,9 @@ async def test_there_is_nothing_to_give_back_of_an_open_charge(
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("method", ["create", "confirm", "read", "cancel", "refund"])
+@pytest.mark.parametrize(
+    "method", ["create", "confirm", "read", "cancel", "refund", "client_secret"]
+)
 async def test_asking_again_after_no_answer_has_the_effect_of_once(
     breakable: CardsOnTrial, order_id: str, method: str, failure: str
 ) -> None:
@@ -291,6 +304,8 @@ async def test_asking_again_after_no_answer_has_the_effect_of_once(
                 return await cards.read(announced.payment_id)
             case "cancel":
                 return await cards.cancel(announced.payment_id)
+            case "client_secret":
+                return await cards.client_secret(announced.payment_id)
         return await cards.refund(
             announced.payment_id, PRICE, order_id=order_id, key=f"{order_id}:undo"
         )

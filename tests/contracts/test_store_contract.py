@@ -135,6 +135,22 @@ async def test_an_order_is_placed_at_the_prices_of_the_catalogue(store: Store) -
     )
 
 
+@pytest.mark.parametrize("flagged", [True, False])
+async def test_a_flagged_order_stays_flagged(
+    store: Store,
+    flagged: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    wanted = replace(basket((await store.stocked(), 1)), flagged=flagged)
+    order = await store.orders.place(wanted, NOW)
+    assert order.flagged is flagged
+    assert await store.orders.place(wanted, NOW) == order
+    assert await store.orders.get(order.id) == order
+    assert (await store.orders.summary(order.id)).flagged is flagged
+    assert (await store.orders.view(order.id)).order == order
+    with pytest.raises(OrderExistsError):
+        await store.orders.place(replace(wanted, flagged=not flagged), NOW)
+
+
 async def test_placing_the_same_basket_again_returns_the_order_that_exists(store: Store) -> None:
     wanted = basket((await store.stocked(), 2), (await store.stocked(), 1))
     first = await store.orders.place(wanted, NOW)
@@ -191,6 +207,23 @@ async def test_an_order_moves_along_the_lifecycle_and_says_so_once(store: Store)
         "order_fulfilled",
         "order_completed",
     ]
+
+
+async def test_an_order_may_wait_for_a_person_the_bank_and_its_parcels(store: Store) -> None:
+    order = await store.placed()
+    course = (
+        Status.AWAITING_APPROVAL,
+        Status.AWAITING_PAYMENT,
+        Status.HELD,
+        Status.PAID,
+        Status.FULFILLED,
+        Status.SHIPPED,
+        Status.COMPLETED,
+    )
+    for status in course:
+        await store.orders.move(order.id, status, None, NOW)
+        assert (await store.orders.get(order.id)).status is status
+    assert await store.events_of(order) == ["order_placed", *(f"order_{s}" for s in course)]
 
 
 async def test_a_step_repeated_after_the_next_one_changes_nothing(store: Store) -> None:
@@ -384,6 +417,40 @@ async def test_a_second_card_is_tried_only_when_the_first_was_declined(store: St
     assert [(e.attempt, e.state) for e in await store.ledger.close(order.id)] == [
         (1, ChargeState.DECLINED),
         (2, ChargeState.OPEN),
+    ]
+
+
+@pytest.mark.parametrize(
+    "state", [ChargeState.NEEDS_CUSTOMER, ChargeState.PROCESSING, ChargeState.HELD]
+)
+async def test_a_second_card_waits_until_the_first_charge_is_over(
+    store: Store, state: ChargeState
+) -> None:
+    order = await store.placed()
+    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    await store.ledger.record(order.id, 1, captured(order, state=state, captured=NOTHING))
+    with pytest.raises(RefusedError):
+        await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
+    over = captured(order, state=ChargeState.CANCELLED, captured=NOTHING)
+    await store.ledger.record(order.id, 1, over)
+    assert await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
+
+
+async def test_a_hold_is_captured_and_never_held_again(store: Store) -> None:
+    order = await store.placed()
+    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    held = captured(
+        order, state=ChargeState.HELD, captured=NOTHING, capture_before=NOW + timedelta(days=7)
+    )
+    for word in (held, held, captured(order), held):
+        await store.ledger.record(order.id, 1, word)
+    [payment] = await store.payments_of(order)
+    assert (payment.state, payment.captured) == ("captured", order.total)
+    assert await store.events_of(order) == [
+        "order_placed",
+        "payment_open",
+        "payment_held",
+        "payment_captured",
     ]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from orders.ids import charge_key
+from orders.ids import capture_key, charge_key
 from orders.money import Money
 from orders.ports import (
     CardCharge,
@@ -30,14 +31,15 @@ async def cards(desk: Desk) -> AsyncIterator[StripeCards]:
 
 
 async def announce(
-    cards: StripeCards, order_id: str, card: str = "pm_card_visa", price: Money = PRICE
+    cards: StripeCards, order_id: str, card: str = "pm_card_visa", *, hold: bool = False
 ) -> CardCharge:
     return await cards.create(
         order_id=order_id,
         attempt=1,
-        amount=price,
+        amount=PRICE,
         payment_method=card,
         key=charge_key(order_id, 1),
+        hold=hold,
     )
 
 
@@ -73,6 +75,44 @@ async def test_a_cancellation_is_not_stuck_behind_a_stored_500(
     with pytest.raises(NoAnswerError):
         await cards.cancel(announced.payment_id)
     assert (await cards.cancel(announced.payment_id)).state is ChargeState.CANCELLED
+
+
+@pytest.mark.parametrize("mode", ["error_saved", "error_after"])
+async def test_a_capture_is_not_stuck_behind_a_stored_500(
+    cards: StripeCards, desk: Desk, order_id: str, mode: str
+) -> None:
+    announced = await announce(cards, order_id, hold=True)
+    await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    await desk.turn("stripe.payment_intents.capture", mode, order_id)
+    with pytest.raises(NoAnswerError):
+        await cards.capture(announced.payment_id, key=capture_key(order_id, 1))
+    captured = await cards.capture(announced.payment_id, key=capture_key(order_id, 1))
+    assert (captured.state, captured.captured) == (ChargeState.CAPTURED, PRICE)
+    assert (await desk.page(order_id))["captured"] == PRICE.amount
+
+
+@pytest.mark.parametrize(
+    "code", ["charge_expired_for_capture", "capture_charge_authorization_expired"]
+)
+async def test_a_hold_the_bank_let_go_of_is_cancelled_at_stripe_too(
+    cards: StripeCards, desk: Desk, order_id: str, code: str
+) -> None:
+    announced = await announce(cards, order_id, hold=True)
+    await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    await desk.turn("stripe.payment_intents.capture", "refuse", order_id, reason=code)
+    lapsed = await cards.capture(announced.payment_id, key=capture_key(order_id, 1))
+    assert lapsed.state is ChargeState.CANCELLED
+    assert lapsed == await cards.read(announced.payment_id)
+
+
+async def test_the_secret_for_the_browser_is_in_no_log(
+    cards: StripeCards, order_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        announced = await announce(cards, order_id)
+        secret = await cards.client_secret(announced.payment_id)
+    assert announced.payment_id in caplog.text  # something is logged
+    assert secret not in caplog.text
 
 
 async def test_a_key_in_use_is_no_answer(cards: StripeCards, desk: Desk, order_id: str) -> None:

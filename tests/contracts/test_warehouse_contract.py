@@ -11,8 +11,8 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 
-from orders.ids import fulfillment_key
-from orders.messages import AlreadyLeft, CannotFulfill, Fulfilled, Recalled
+from orders.ids import fulfillment_key, resend_key
+from orders.messages import AlreadyLeft, CannotFulfill, Fulfilled, Recalled, Resent
 from orders.order import Recipient
 from orders.ports import (
     LockedOutError,
@@ -22,9 +22,15 @@ from orders.ports import (
     Warehouse,
 )
 from providers.fulfillment import HttpWarehouse
+from sandbox.books import Books
 from tests.contracts.conftest import Desk
 from tests.fakes.warehouse import InMemoryWarehouse
 
+ENDPOINTS = {
+    "fulfill": "warehouse.fulfillments.create",
+    "resend": "warehouse.parcels.resend",
+    "cancel": "warehouse.fulfillments.cancel",
+}
 ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square\nLondon")
 
 
@@ -34,10 +40,19 @@ class WarehouseOnTrial(Protocol):
     @property
     def warehouse(self) -> Warehouse: ...
     async def break_next(self, method: str, failure: str, order_id: str) -> None: ...
-    async def refuse(self, order_id: str, message: str) -> None: ...
+    async def refuse(self, order_id: str, message: str) -> None:
+        """From now on the warehouse ships nothing of it, and nothing of it again."""
+        ...
+
+    async def run_short(self, order_id: str, sku: str, pieces: int) -> None:
+        """These pieces, all the order has of ``sku``, are not on the shelves."""
+        ...
+
     async def dispatch(self, order_id: str) -> None: ...
     async def parcels(self, order_id: str) -> tuple[str, ...]:
-        """Parcels that have left or will leave, by the warehouse's own books."""
+        """Parcels that have left or will leave, by the warehouse's own books; one that was sent
+        again counts as the new one.
+        """
         ...
 
 
@@ -55,6 +70,9 @@ class FakeOnTrial:
     async def refuse(self, order_id: str, message: str) -> None:
         self.warehouse.refuse(order_id, message)
 
+    async def run_short(self, order_id: str, sku: str, pieces: int) -> None:
+        self.warehouse.run_short(order_id, ((sku, pieces),))
+
     async def dispatch(self, order_id: str) -> None:
         self.warehouse.dispatch(order_id)
 
@@ -68,23 +86,21 @@ class SandboxOnTrial:
         self._desk = desk
 
     async def break_next(self, method: str, failure: str, order_id: str) -> None:
-        endpoint = {"fulfill": "create", "cancel": "cancel"}[method]
-        await self._desk.turn(f"warehouse.fulfillments.{endpoint}", failure, order_id, seconds=7)
+        await self._desk.turn(ENDPOINTS[method], failure, order_id, seconds=7)
 
     async def refuse(self, order_id: str, message: str) -> None:
-        endpoint = "warehouse.fulfillments.create"
-        await self._desk.turn(endpoint, "refuse", order_id, reason=message, times=None)
+        for endpoint in (ENDPOINTS["fulfill"], ENDPOINTS["resend"]):
+            await self._desk.turn(endpoint, "refuse", order_id, reason=message, times=None)
+
+    async def run_short(self, order_id: str, sku: str, pieces: int) -> None:
+        await self._desk.turn("warehouse.fulfillments.create", "short", order_id, sku=sku)
 
     async def dispatch(self, order_id: str) -> None:
         await self._desk.dispatch(order_id)
 
     async def parcels(self, order_id: str) -> tuple[str, ...]:
-        return tuple(
-            parcel["id"]
-            for fulfillment in (await self._desk.page(order_id))["fulfillments"]
-            for parcel in fulfillment["parcels"]
-            if parcel["status"] != "recalled"
-        )
+        parcels = (await Books(self._desk.url).order(order_id)).parcels
+        return tuple(parcel.id for parcel in parcels)
 
 
 @pytest_asyncio.fixture(params=["in memory", "HTTP on the sandbox"])
@@ -105,6 +121,8 @@ async def test_an_accepted_order_has_parcels(trial: WarehouseOnTrial, order_id: 
     assert isinstance(answer, Fulfilled)
     assert answer.fulfillment_id
     assert answer.parcel_ids == await trial.parcels(order_id)
+    [parcel_id] = answer.parcel_ids
+    assert answer.contents == {parcel_id: (("MUG", 2), ("TEA", 1))}
 
 
 @pytest.mark.parametrize("second_key", ["the same", "another"])
@@ -135,6 +153,21 @@ async def test_a_warehouse_that_will_not_ship_says_why(
     answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
     assert answer == CannotFulfill("nobody can lift it")
     assert await trial.parcels(order_id) == ()
+
+
+async def test_a_warehouse_that_can_ship_only_a_part_says_what_is_short(
+    trial: WarehouseOnTrial, order_id: str
+) -> None:
+    await trial.run_short(order_id, "MUG", 2)
+    key = fulfillment_key(order_id)
+    answer = await trial.warehouse.fulfill(shipping(order_id), key=key)
+    assert isinstance(answer, Fulfilled)
+    assert answer.short == (("MUG", 2),)
+    assert list(answer.contents.values()) == [(("TEA", 1),)]
+    assert answer.parcel_ids == await trial.parcels(order_id)
+    # The shelves may be full again by then: what was answered stands.
+    assert await trial.warehouse.fulfill(shipping(order_id), key=key) == answer
+    assert await trial.warehouse.fulfill(shipping(order_id), key=f"{key}:2") == answer
 
 
 async def test_an_accepted_order_can_be_taken_back(trial: WarehouseOnTrial, order_id: str) -> None:
@@ -191,9 +224,92 @@ async def test_asking_at_the_same_time_ships_once(trial: WarehouseOnTrial, order
         for number in (1, 1, 1, 2, 2)
     ]
     answers = await asyncio.gather(*ask, return_exceptions=True)
-    accepted = {answer for answer in answers if not isinstance(answer, NoAnswerError)}
-    assert len(accepted) == 1
+    first, *others = [answer for answer in answers if not isinstance(answer, NoAnswerError)]
+    assert all(answer == first for answer in others)
+    assert isinstance(first, Fulfilled)
     assert len(await trial.parcels(order_id)) == 1
+
+
+# -- a parcel that was lost ------------------------------------------------------------------------
+
+
+async def sent(trial: WarehouseOnTrial, order_id: str) -> str:
+    """The one parcel of an order, which has left."""
+    answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
+    assert isinstance(answer, Fulfilled)
+    await trial.dispatch(order_id)
+    [parcel_id] = answer.parcel_ids
+    return parcel_id
+
+
+async def test_a_parcel_is_sent_again_once_whatever_the_key(
+    trial: WarehouseOnTrial, order_id: str
+) -> None:
+    lost = await sent(trial, order_id)
+    key = resend_key(order_id, lost)
+    first = await trial.warehouse.resend(order_id, lost, key=key)
+    assert isinstance(first, Resent)
+    assert first.parcel_id != lost
+    assert await trial.warehouse.resend(order_id, lost, key=key) == first
+    assert await trial.warehouse.resend(order_id, lost, key=f"{key}:2") == first
+    assert await trial.parcels(order_id) == (first.parcel_id,)
+
+
+async def test_what_was_sent_again_can_be_lost_and_sent_again_in_its_turn(
+    trial: WarehouseOnTrial, order_id: str
+) -> None:
+    parcel_ids = [await sent(trial, order_id)]
+    for _ in range(2):
+        lost = parcel_ids[-1]
+        key = resend_key(order_id, lost)
+        answer = await trial.warehouse.resend(order_id, lost, key=key)
+        assert isinstance(answer, Resent)
+        parcel_ids.append(answer.parcel_id)
+    assert len(set(parcel_ids)) == 3
+    assert await trial.parcels(order_id) == (parcel_ids[-1],)
+
+
+@pytest.mark.parametrize("failure", ["hang_up", "hang_up_after", "error", "rate_limit"])
+async def test_a_parcel_is_sent_again_once_though_the_answer_was_lost(
+    trial: WarehouseOnTrial, order_id: str, failure: str
+) -> None:
+    lost = await sent(trial, order_id)
+    key = resend_key(order_id, lost)
+    await trial.break_next("resend", failure, order_id)
+    with pytest.raises(NoAnswerError):
+        await trial.warehouse.resend(order_id, lost, key=key)
+    answer = await trial.warehouse.resend(order_id, lost, key=key)
+    assert isinstance(answer, Resent)
+    assert await trial.parcels(order_id) == (answer.parcel_id,)
+
+
+async def test_a_warehouse_that_does_not_send_again_says_why(
+    trial: WarehouseOnTrial, order_id: str
+) -> None:
+    lost = await sent(trial, order_id)
+    await trial.refuse(order_id, "no mug left")
+    answer = await trial.warehouse.resend(order_id, lost, key=resend_key(order_id, lost))
+    assert answer == CannotFulfill("no mug left")
+    assert await trial.parcels(order_id) == (lost,)
+
+
+async def test_a_recalled_parcel_is_not_sent_again(trial: WarehouseOnTrial, order_id: str) -> None:
+    accepted = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
+    assert isinstance(accepted, Fulfilled)
+    await trial.warehouse.cancel(order_id)
+    [parcel_id] = accepted.parcel_ids
+    answer = await trial.warehouse.resend(order_id, parcel_id, key=resend_key(order_id, parcel_id))
+    assert isinstance(answer, CannotFulfill)
+    assert await trial.parcels(order_id) == ()
+
+
+async def test_an_unknown_parcel_is_not_sent_again(trial: WarehouseOnTrial, order_id: str) -> None:
+    with pytest.raises(RefusedError):
+        await trial.warehouse.resend(order_id, "par_none", key="k-unknown")
+    parcel_id = await sent(trial, order_id)
+    with pytest.raises(RefusedError):
+        await trial.warehouse.resend(order_id, "par_none", key=resend_key(order_id, "par_none"))
+    assert await trial.parcels(order_id) == (parcel_id,)
 
 
 # -- only over HTTP --------------------------------------------------------------------------------
@@ -217,6 +333,8 @@ async def test_a_key_that_the_warehouse_refuses_locks_us_out(desk: Desk, order_i
             await warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
         with pytest.raises(LockedOutError, match="FULFILLMENT_API_KEY"):
             await warehouse.cancel(order_id)
+        with pytest.raises(LockedOutError, match="FULFILLMENT_API_KEY"):
+            await warehouse.resend(order_id, "par_1", key=resend_key(order_id, "par_1"))
 
 
 async def test_an_order_may_go_out_in_several_parcels(desk: Desk, order_id: str) -> None:
@@ -225,3 +343,14 @@ async def test_an_order_may_go_out_in_several_parcels(desk: Desk, order_id: str)
         answer = await warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
     assert isinstance(answer, Fulfilled)
     assert len(set(answer.parcel_ids)) == 3
+    assert sorted(answer.contents.values()) == [(("MUG", 1),), (("MUG", 1),), (("TEA", 1),)]
+
+
+async def test_a_warehouse_that_has_nothing_of_an_order_refuses_it(
+    desk: Desk, order_id: str
+) -> None:
+    await desk.turn("warehouse.fulfillments.create", "short", order_id, sku="MUG")
+    mugs = replace(shipping(order_id), quantities=(("MUG", 2),))
+    async with HttpWarehouse(f"{desk.url}/warehouse", "key") as warehouse:
+        answer = await warehouse.fulfill(mugs, key=fulfillment_key(order_id))
+    assert isinstance(answer, CannotFulfill)

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+import pytest
+
+#: One demo at a time: both want the usual ports.
+pytestmark = pytest.mark.xdist_group("demo")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -32,9 +36,21 @@ async def test_the_demo_keeps_the_promises_and_ends_by_itself(tmp_path: Path) ->
     assert "The books of order 1002: 1 charge, 1 parcel, 1 mail" in output
     assert "The customer is told: refunded, 54.00 EUR is given back" in output
     assert "Order 1004 is rejected" in output
+    assert "PRINT-1OF1: 1 on hand, 1 set aside. Stripe has taken 0.00 EUR" in output
+    assert re.search(r"kill -9 \d+: nobody is at work, and the order goes on waiting", output)
+    assert "order approved (by sales" in output
+    assert "The books of order 1005: 1 charge, 1 parcel, 1 mail" in output
+    assert "payment needs customer" in output
+    assert "TEE: 499 on hand, 1 set aside. Stripe has taken 0.00 EUR" in output
+    assert "The books of order 1006: 1 charge, 1 parcel, 1 mail" in output
+    assert "MUG: 998 on hand, 0 set aside. One of the two mugs of order 1001 is sent back" in output
+    assert "14.50 EUR is given back. MUG: 999 on hand" in output
+    assert "The books of order 1001: 1 refund, 14.50 EUR kept. MUG: 999 on hand" in output
+    assert re.search(r"1001 .* 29.00 EUR +│ 14.50 EUR .* confirmation, refund", output)
     assert output.count("✓") == 6
     assert "✗" not in output
     assert "/workflows/order-1002/" in output
+    assert "/workflows/refund-1001-r1/" in output
     assert "Traceback" not in output
 
 

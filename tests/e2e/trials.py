@@ -49,9 +49,13 @@ class Trials:
         await self.stage.orders.start(order_id)
         return order_id
 
+    async def hold(self, moment: Moment, order_id: str) -> None:
+        """Have an order held when it comes there, see ``reached``."""
+        self._holds.append(await moment.hold(self.stage, order_id))
+
     async def hold_at(self, moment: Moment, order_id: str) -> None:
         """Start an order that was placed; it will be held there, see ``reached``."""
-        self._holds.append(await moment.hold(self.stage, order_id))
+        await self.hold(moment, order_id)
         await self.stage.orders.start(order_id)
 
     async def start_and_hold(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final
 
 from orders.money import Money
-from orders.ports import CardCharge, CardRefund, ChargeState, RefusedError
+from orders.ports import (
+    CardCharge,
+    CardRefund,
+    CardRefundState,
+    ChargeState,
+    NoAnswerError,
+    RefusedError,
+)
 from tests.fakes.script import Scripted
 
 #: Stripe's test payment methods and how they are declined (docs.stripe.com/testing).
@@ -28,6 +37,12 @@ NEED_CUSTOMER: Final = frozenset(
         "pm_card_threeDSecure2Required",
     }
 )
+#: The sandbox's own: the bank takes its time. Stripe has no test card for that.
+PROCESSING: Final = "pm_sandbox_processing"
+#: Refunds on these take their time (Stripe's test cards): see ``settle_refund``.
+REFUND_PENDING: Final = "pm_card_pendingRefund"
+REFUND_FAILS: Final = "pm_card_refundFail"
+HOLD_LASTS: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class Announced:
     attempt: int
     amount: Money
     payment_method: str
+    hold: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,11 +69,12 @@ class InMemoryCards(Scripted):
     """``orders.ports.Cards`` in memory.
 
     The books are public: ``charges`` by payment id, ``announced`` (what each was created from),
-    ``refunds`` by key.
+    ``refunds`` by key. ``clock`` dates holds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__()
+        self.clock = clock
         self.charges: dict[str, CardCharge] = {}
         self.announced: dict[str, Announced] = {}
         self.refunds: dict[str, BookedRefund] = {}
@@ -80,21 +97,62 @@ class InMemoryCards(Scripted):
 
     def authenticate(self, payment_id: str, *, succeeds: bool = True) -> None:
         """The customer passes (or fails) 3-D Secure."""
-        charge = self.charges[payment_id]
-        if charge.state is not ChargeState.NEEDS_CUSTOMER:
-            raise ValueError(f"{payment_id} is {charge.state}: it does not wait for the customer")
+        charge = self._waiting(payment_id, ChargeState.NEEDS_CUSTOMER)
         self.charges[payment_id] = (
-            _captured(charge)
+            self._granted(charge)
             if succeeds
             else _declined(charge, "payment_intent_authentication_failure")
         )
 
+    def pay_in_browser(self, payment_id: str) -> None:
+        """The customer pays a declined charge after all, with another card, without us."""
+        charge = self._waiting(payment_id, ChargeState.DECLINED)
+        self.charges[payment_id] = self._granted(charge)
+
+    def finish_processing(self, payment_id: str, *, captured: bool) -> None:
+        """The bank has decided on a ``PROCESSING`` charge (a hold is held if it grants it)."""
+        charge = self._waiting(payment_id, ChargeState.PROCESSING)
+        granted = self._granted(charge)
+        self.charges[payment_id] = granted if captured else _declined(charge, "generic_decline")
+
+    def lapse(self, payment_id: str) -> None:
+        """A hold that nobody captured in time is gone."""
+        charge = self._waiting(payment_id, ChargeState.HELD)
+        self.charges[payment_id] = _cancelled(charge)
+
+    def settle_refund(self, key: str) -> None:
+        """The bank decides on a refund: one on ``REFUND_FAILS`` fails, though it had succeeded."""
+        booked = self.refunds[key]
+        refund = booked.refund
+        if self.announced[booked.payment_id].payment_method == REFUND_FAILS:
+            self.fail_refund(key)
+        elif refund.state is CardRefundState.PENDING:
+            settled = replace(refund, state=CardRefundState.SUCCEEDED)
+            self.refunds[key] = replace(booked, refund=settled)
+
+    def fail_refund(self, key: str) -> None:
+        """The bank sends the money of a refund back, whatever the card."""
+        booked = self.refunds[key]
+        charge, refund = self.charges[booked.payment_id], booked.refund
+        if refund.state is CardRefundState.FAILED:
+            return
+        failed = replace(refund, state=CardRefundState.FAILED, problem="expired_or_canceled_card")
+        self.refunds[key] = replace(booked, refund=failed)
+        self.charges[booked.payment_id] = replace(charge, refunded=charge.refunded - refund.amount)
+
     # -- orders.ports.Cards ------------------------------------------------------------------------
 
     async def create(
-        self, *, order_id: str, attempt: int, amount: Money, payment_method: str, key: str
+        self,
+        *,
+        order_id: str,
+        attempt: int,
+        amount: Money,
+        payment_method: str,
+        key: str,
+        hold: bool = False,
     ) -> CardCharge:
-        asked = Announced(order_id, attempt, amount, payment_method)
+        asked = Announced(order_id, attempt, amount, payment_method, hold)
         return await self._play("create", lambda: self._create(asked, key))
 
     async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
@@ -106,10 +164,21 @@ class InMemoryCards(Scripted):
     async def cancel(self, payment_id: str) -> CardCharge:
         return await self._play("cancel", lambda: self._cancel(payment_id))
 
+    async def capture(self, payment_id: str, *, key: str) -> CardCharge:
+        return await self._play("capture", lambda: self._capture(payment_id))
+
+    async def client_secret(self, payment_id: str) -> str:
+        return await self._play(
+            "client_secret", lambda: f"{self._find(payment_id).payment_id}_secret_of_the_browser"
+        )
+
     async def refund(
         self, payment_id: str, amount: Money, *, order_id: str, key: str
     ) -> CardRefund:
         return await self._play("refund", lambda: self._refund(payment_id, amount, order_id, key))
+
+    async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
+        return await self._play("find_refund", lambda: self._find_refund(payment_id, key))
 
     # -- the work ----------------------------------------------------------------------------------
 
@@ -117,6 +186,19 @@ class InMemoryCards(Scripted):
         if payment_id not in self.charges:
             raise RefusedError(f"there is no payment {payment_id}")
         return self.charges[payment_id]
+
+    def _waiting(self, payment_id: str, state: ChargeState) -> CardCharge:
+        charge = self.charges[payment_id]
+        if charge.state is not state:
+            raise ValueError(f"{payment_id} is {charge.state}, not {state}")
+        return charge
+
+    def _granted(self, charge: CardCharge) -> CardCharge:
+        """The bank says yes: the money is taken, or set aside."""
+        if not self.announced[charge.payment_id].hold:
+            return _captured(charge)
+        capture_before = self.clock() + HOLD_LASTS
+        return replace(charge, state=ChargeState.HELD, capture_before=capture_before)
 
     def _create(self, asked: Announced, key: str) -> CardCharge:
         if known := self._payment_of_key.get(key):
@@ -142,15 +224,26 @@ class InMemoryCards(Scripted):
                 charge = _declined(charge, DECLINES[method])
             elif method in NEED_CUSTOMER:
                 charge = replace(charge, state=ChargeState.NEEDS_CUSTOMER)
+            elif method == PROCESSING:
+                charge = replace(charge, state=ChargeState.PROCESSING)
             else:
-                charge = _captured(charge)
+                charge = self._granted(charge)
             self.charges[payment_id] = charge
         return charge
 
     def _cancel(self, payment_id: str) -> CardCharge:
         charge = self._find(payment_id)
+        if charge.state is ChargeState.PROCESSING:
+            raise NoAnswerError(f"{payment_id} is processing and cannot be cancelled just now")
         if charge.state is not ChargeState.CAPTURED:
-            charge = replace(charge, state=ChargeState.CANCELLED)
+            charge = _cancelled(charge)
+            self.charges[payment_id] = charge
+        return charge
+
+    def _capture(self, payment_id: str) -> CardCharge:
+        charge = self._find(payment_id)
+        if charge.state is ChargeState.HELD:
+            charge = _captured(charge)
             self.charges[payment_id] = charge
         return charge
 
@@ -159,18 +252,30 @@ class InMemoryCards(Scripted):
         if booked := self.refunds.get(key):
             if (booked.payment_id, booked.refund.amount) != (payment_id, amount):
                 raise RefusedError(f"key {key} was used before, for another refund")
+            if booked.refund.state is CardRefundState.FAILED:
+                raise RefusedError(f"refund {booked.refund.refund_id} failed")
             return booked.refund
         left = charge.captured - charge.refunded
         if amount.amount <= 0 or left < amount:
             raise RefusedError(f"{amount} cannot be given back: {left} is left of {payment_id}")
-        refund = CardRefund(f"re_{next(self._numbers)}", amount)
+        pending = self.announced[payment_id].payment_method == REFUND_PENDING
+        state = CardRefundState.PENDING if pending else CardRefundState.SUCCEEDED
+        refund = CardRefund(f"re_{next(self._numbers)}", amount, state)
         self.refunds[key] = BookedRefund(payment_id, order_id, refund)
         self.charges[payment_id] = replace(charge, refunded=charge.refunded + amount)
         return refund
 
+    def _find_refund(self, payment_id: str, key: str) -> CardRefund | None:
+        booked = self.refunds.get(key)
+        return booked.refund if booked and booked.payment_id == payment_id else None
+
 
 def _captured(charge: CardCharge) -> CardCharge:
-    return replace(charge, state=ChargeState.CAPTURED, captured=charge.amount)
+    return replace(charge, state=ChargeState.CAPTURED, captured=charge.amount, capture_before=None)
+
+
+def _cancelled(charge: CardCharge) -> CardCharge:
+    return replace(charge, state=ChargeState.CANCELLED, capture_before=None)
 
 
 def _declined(charge: CardCharge, code: str) -> CardCharge:

@@ -15,6 +15,7 @@ from orders.lifecycle import FOLLOWS, Status, Stop
 from orders.messages import OrderSummary, ReservationClosed, ReserveAnswer, Reserved
 from orders.money import Money, total
 from orders.order import Basket, Order, placed_from, priced
+from orders.parcels import Parcel
 from orders.ports import (
     CardCharge,
     CardRefund,
@@ -25,8 +26,9 @@ from orders.ports import (
     OrderExistsError,
     RefusedError,
 )
+from orders.refunds import RefundEntry
 from orders.stock import StockState, shortage
-from orders.views import HistoryLine, OrderView, ParcelView, PaymentView
+from orders.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
 from tests.fakes.script import Scripted
 
 
@@ -56,7 +58,9 @@ class _Row:
     charging_closed: bool = False
     fulfillment_id: str | None = None
     parcel_ids: tuple[str, ...] = ()
+    parcels: dict[str, Parcel] = field(default_factory=dict)
     payments: dict[int, _Payment] = field(default_factory=dict)
+    refund_requests: dict[str, RefundEntry] = field(default_factory=dict)
     history: list[HistoryLine] = field(default_factory=list)
 
     def say(self, event: str, at: datetime, **detail: str) -> None:
@@ -279,6 +283,9 @@ class InMemoryOrderBook(Scripted):
             "record_parcels", lambda: self._record_parcels(order_id, fulfillment_id, parcel_ids)
         )
 
+    async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
+        await self._play("move_parcel", lambda: self._move_parcel(order_id, parcel, now))
+
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
         await self._play("note", lambda: self._database.row(order_id).say(event, now, **detail))
 
@@ -298,7 +305,9 @@ class InMemoryOrderBook(Scripted):
 
     def _summary(self, order_id: str) -> OrderSummary:
         order = self._database.row(order_id).order
-        return OrderSummary(order.id, order.customer_id, order.total, order.status)
+        return OrderSummary(
+            order.id, order.customer_id, order.total, order.status, flagged=order.flagged
+        )
 
     def _move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
         row = self._database.row(order_id)
@@ -329,6 +338,16 @@ class InMemoryOrderBook(Scripted):
             row.say("parcel_named", self._database.clock(), **detail)
         row.parcel_ids = tuple(dict.fromkeys((*row.parcel_ids, *parcel_ids)))
 
+    def _move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
+        row = self._database.row(order_id)
+        if parcel.parcel_id not in row.parcel_ids:
+            raise RefusedError(f"order {order_id} has no parcel {parcel.parcel_id}")
+        known = row.parcels.get(parcel.parcel_id, Parcel(parcel.parcel_id))
+        told = row.parcels[parcel.parcel_id] = known.told(parcel)
+        if told.status is not known.status:
+            detail = {"parcel_id": parcel.parcel_id, "tracking": told.tracking}
+            row.say(f"parcel_{told.status}", now, **detail)
+
     def _view(self, order_id: str) -> OrderView:
         row = self._database.row(order_id)
         return OrderView(
@@ -346,9 +365,18 @@ class InMemoryOrderBook(Scripted):
                 )
                 for attempt, payment in sorted(row.payments.items())
             ),
-            parcels=tuple(ParcelView(p, "accepted") for p in sorted(row.parcel_ids)),
+            parcels=tuple(_parcel(row, parcel_id) for parcel_id in sorted(row.parcel_ids)),
+            refunds=tuple(
+                RefundView(id_, refund.amount, refund.state, restocked=refund.restocked)
+                for id_, refund in row.refund_requests.items()
+            ),
             history=tuple(row.history),
         )
+
+
+def _parcel(row: _Row, parcel_id: str) -> ParcelView:
+    parcel = row.parcels.get(parcel_id, Parcel(parcel_id))
+    return ParcelView(parcel_id, parcel.status, parcel.tracking)
 
 
 def _entry(order_id: str, attempt: int, payment: _Payment) -> ChargeEntry:

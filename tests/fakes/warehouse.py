@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 from orders.messages import (
@@ -11,6 +12,8 @@ from orders.messages import (
     Fulfilled,
     RecallAnswer,
     Recalled,
+    ResendAnswer,
+    Resent,
 )
 from orders.ports import RefusedError, ShippingRequest
 from tests.fakes.script import Scripted
@@ -29,8 +32,12 @@ class InMemoryWarehouse(Scripted):
         self.requests: dict[str, ShippingRequest] = {}
         self.cancelled: set[str] = set()
         self.left: set[str] = set()
+        self._packing: dict[str, tuple[str, ...]] = {}
         self._refusals: dict[str, str] = {}
+        self._short: dict[str, tuple[tuple[str, int], ...]] = {}
         self._first: dict[str, tuple[ShippingRequest, FulfillAnswer]] = {}
+        self._resend_keys: dict[str, tuple[str, str]] = {}
+        self._resent: dict[tuple[str, str], Resent] = {}
         self._numbers = count(1)
 
     # -- what a test asks and does -----------------------------------------------------------------
@@ -45,8 +52,16 @@ class InMemoryWarehouse(Scripted):
         }
 
     def refuse(self, order_id: str, message: str) -> None:
-        """The warehouse will not ship this order."""
+        """The warehouse will not ship this order, nor any of its parcels again."""
         self._refusals[order_id] = message
+
+    def pack(self, order_id: str, *parcel_ids: str) -> None:
+        """The warehouse will send the order as these parcels."""
+        self._packing[order_id] = parcel_ids
+
+    def run_short(self, order_id: str, short: tuple[tuple[str, int], ...]) -> None:
+        """The warehouse lacks these pieces of the order, as (sku, pieces); never all of it."""
+        self._short[order_id] = short
 
     def dispatch(self, order_id: str) -> None:
         """The order's parcels leave: too late for a recall."""
@@ -61,6 +76,9 @@ class InMemoryWarehouse(Scripted):
 
     async def cancel(self, order_id: str) -> RecallAnswer:
         return await self._play("cancel", lambda: self._cancel(order_id))
+
+    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+        return await self._play("resend", lambda: self._resend(order_id, parcel_id, key))
 
     # -- the work ----------------------------------------------------------------------------------
 
@@ -81,9 +99,35 @@ class InMemoryWarehouse(Scripted):
             return CannotFulfill(self._refusals[order_id])
         if order_id not in self.accepted:
             number = next(self._numbers)
-            self.accepted[order_id] = Fulfilled(f"ful_{number}", (f"par_{number}",))
+            parcels = self._packing.get(order_id, (f"par_{number}",))
+            short = self._short.get(order_id, ())
+            missing = dict(short)
+            sent = tuple((sku, n - missing.get(sku, 0)) for sku, n in request.quantities)
+            # All in the first parcel: what the others hold, nobody asks of a test.
+            contents = {parcels[0]: tuple((sku, n) for sku, n in sent if n)}
+            self.accepted[order_id] = Fulfilled(f"ful_{number}", parcels, short, contents)
             self.requests[order_id] = request
         return self.accepted[order_id]
+
+    def _resend(self, order_id: str, parcel_id: str, key: str) -> ResendAnswer:
+        lost = (order_id, parcel_id)
+        if self._resend_keys.setdefault(key, lost) != lost:
+            raise RefusedError(f"key {key} was used before, for another parcel")
+        if lost in self._resent:
+            return self._resent[lost]
+        accepted = self.accepted.get(order_id)
+        if accepted is None or parcel_id not in accepted.parcel_ids:
+            raise RefusedError(f"order {order_id} has no parcel {parcel_id}")
+        if order_id in self.cancelled:
+            return CannotFulfill(f"order {order_id} was cancelled before")
+        if order_id in self._refusals:
+            return CannotFulfill(self._refusals[order_id])
+        new = f"par_{next(self._numbers)}"
+        contents = {**accepted.contents, new: accepted.contents.get(parcel_id, ())}
+        parcel_ids = (*(id_ for id_ in accepted.parcel_ids if id_ != parcel_id), new)
+        self.accepted[order_id] = replace(accepted, parcel_ids=parcel_ids, contents=contents)
+        self._resent[lost] = Resent(accepted.fulfillment_id, new)
+        return self._resent[lost]
 
     def _cancel(self, order_id: str) -> RecallAnswer:
         if order_id in self.left:

@@ -144,6 +144,70 @@ async def test_a_canceled_hold_took_nothing_and_cannot_be_captured(
     assert (page.captured, page.refunded, page.live_payments) == (0, 0, ())
 
 
+async def test_a_hold_lapses_on_request_as_it_would_after_seven_days(
+    shop: stripe.StripeClient, http: httpx.AsyncClient, books: Books
+) -> None:
+    held = await paid(shop, "held-3", capture_method="manual")
+    lapsed = await http.post(f"/sandbox/payment_intents/{held.id}/lapse")
+    assert (lapsed.status_code, lapsed.json()["status"]) == (200, "canceled")
+
+    after = await shop.v1.payment_intents.retrieve_async(held.id, WITH_CHARGE)
+    assert (after.status, after.cancellation_reason) == ("canceled", "automatic")
+    assert after.amount_capturable == 0
+    assert latest_charge(after).refunded
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await shop.v1.payment_intents.capture_async(held.id)
+    assert refused.value.code == "payment_intent_unexpected_state"
+    assert (await books.order("held-3")).live_payments == ()
+    again = await http.post(f"/sandbox/payment_intents/{held.id}/lapse")
+    assert again.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("capture_method", "outcome", "status"),
+    [
+        ("automatic", "succeed", "succeeded"),
+        ("manual", "succeed", "requires_capture"),
+        ("automatic", "fail", "requires_payment_method"),
+    ],
+)
+async def test_a_slow_bank_decides_on_request(
+    shop: stripe.StripeClient,
+    http: httpx.AsyncClient,
+    capture_method: str,
+    outcome: str,
+    status: str,
+) -> None:
+    intent = await paid(shop, card="pm_sandbox_processing", capture_method=capture_method)
+    assert (intent.status, intent.amount_received) == ("processing", 0)
+    for operation in ("confirm", "cancel", "capture"):
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await getattr(shop.v1.payment_intents, f"{operation}_async")(intent.id)
+        assert refused.value.code == "payment_intent_unexpected_state"
+
+    await http.post(f"/sandbox/payment_intents/{intent.id}/settle", json={"outcome": outcome})
+
+    after = await shop.v1.payment_intents.retrieve_async(intent.id)
+    assert after.status == status
+    assert (after.last_payment_error is None) == (outcome == "succeed")
+    again = await http.post(
+        f"/sandbox/payment_intents/{intent.id}/settle", json={"outcome": "succeed"}
+    )
+    assert again.status_code == 400
+
+
+@pytest.mark.parametrize("door", ["authenticate", "settle"])
+async def test_an_outcome_is_succeed_or_fail(
+    shop: stripe.StripeClient, http: httpx.AsyncClient, door: str
+) -> None:
+    intent = await paid(shop, card="pm_sandbox_processing")
+    answer = await http.post(
+        f"/sandbox/payment_intents/{intent.id}/{door}", json={"outcome": "maybe"}
+    )
+    assert answer.status_code == 400
+    assert "succeed or fail" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("operation", ["confirm", "cancel", "capture"])
 async def test_a_paid_intent_cannot_be_confirmed_canceled_or_captured(
     shop: stripe.StripeClient, operation: str

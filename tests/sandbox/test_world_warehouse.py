@@ -92,6 +92,107 @@ async def test_what_has_left_cannot_be_recalled(http: httpx.AsyncClient) -> None
     assert delivered.json()["parcels"][0]["status"] == "delivered"
 
 
+async def test_a_parcel_that_left_can_get_lost_and_still_turn_up(http: httpx.AsyncClient) -> None:
+    await ask(http, "w12")
+    assert (await http.post("/sandbox/warehouse/w12/lose")).status_code == 409
+    left = (await http.post("/sandbox/warehouse/w12/dispatch")).json()["parcels"][0]
+    lost = (await http.post("/sandbox/warehouse/w12/lose")).json()["parcels"][0]
+    found = (await http.post("/sandbox/warehouse/w12/deliver")).json()["parcels"][0]
+    assert [parcel["status"] for parcel in (left, lost, found)] == ["left", "lost", "delivered"]
+    assert left["tracking"] == lost["tracking"] == found["tracking"]
+    assert (await http.post("/sandbox/warehouse/w12/lose")).status_code == 409
+
+
+async def test_one_parcel_of_several_can_move_alone(http: httpx.AsyncClient, dials: Dials) -> None:
+    await dials.turn("warehouse.fulfillments.create", "split", order_id="w13", parcels=2)
+    first, second = (await ask(http, "w13")).json()["parcels"]
+    path = "/sandbox/warehouse/w13/dispatch"
+    alone = (await http.post(path, json={"parcel": second["id"]})).json()["parcels"]
+    assert [parcel["status"] for parcel in alone] == ["accepted", "left"]
+    assert (await http.post(path, json={"parcel": second["id"]})).status_code == 409
+    both = (await http.post(path)).json()["parcels"]
+    assert [parcel["id"] for parcel in both] == [first["id"], second["id"]]
+    assert [parcel["status"] for parcel in both] == ["left", "left"]
+
+
+async def test_a_part_of_an_order_can_be_short(
+    http: httpx.AsyncClient, dials: Dials, books: Books
+) -> None:
+    create = "warehouse.fulfillments.create"
+    lines = [{"sku": "MUG", "quantity": 2}, {"sku": "PEN", "quantity": 2}]
+    await dials.turn(create, "short", order_id="w14", sku="MUG")
+    accepted = (await ask(http, "w14", lines=lines)).json()
+    assert accepted["short"] == [{"sku": "MUG", "quantity": 2}]
+    [fulfillment] = (await books.order("w14")).fulfillments
+    assert fulfillment.short == (("MUG", 2),)
+    assert fulfillment.parcels[0].lines == (("PEN", 2),)
+
+    await dials.turn(create, "short", order_id="w15")
+    part = (await ask(http, "w15", lines=lines)).json()
+    assert part["short"] == [{"sku": "PEN", "quantity": 1}]
+    assert part["parcels"][0]["lines"] == [lines[0], {"sku": "PEN", "quantity": 1}]
+
+    await dials.turn(create, "short", order_id="w16", sku="MUG")
+    assert code(await ask(http, "w16", lines=lines[:1])) == (422, "cannot_fulfill")
+
+
+async def resend(
+    http: httpx.AsyncClient, order_id: str, parcel_id: str, key: str = ""
+) -> httpx.Response:
+    path = f"/warehouse/fulfillments/{order_id}/parcels/{parcel_id}/resend"
+    return await http.post(path, headers={**KEY, "Idempotency-Key": key or f"resend:{parcel_id}"})
+
+
+async def test_a_lost_parcel_is_sent_again_once_and_may_still_turn_up(
+    http: httpx.AsyncClient, books: Books
+) -> None:
+    [packed] = (await ask(http, "w17")).json()["parcels"]
+    for move in ("dispatch", "lose"):
+        await http.post(f"/sandbox/warehouse/w17/{move}")
+    first = await resend(http, "w17", packed["id"])
+    repeat = await resend(http, "w17", packed["id"])
+    other = await resend(http, "w17", packed["id"], key="another")
+
+    assert [answer.status_code for answer in (first, repeat, other)] == [201, 201, 201]
+    assert first.json() == repeat.json() == other.json()
+    assert repeat.headers["idempotent-replayed"] == "true"
+    new = first.json()["parcel"]
+    assert new == {**packed, "id": new["id"], "resends": packed["id"]}
+    assert [parcel.id for parcel in (await books.order("w17")).parcels] == [new["id"]]
+    left = (await http.post("/sandbox/warehouse/w17/dispatch")).json()["parcels"]
+    assert [parcel["status"] for parcel in left] == ["lost", "left"]
+    found = (await http.post("/sandbox/warehouse/w17/deliver")).json()["parcels"]
+    assert [parcel["status"] for parcel in found] == ["delivered", "delivered"]
+
+
+async def test_a_parcel_is_not_sent_again_when_it_arrived_or_was_recalled_or_is_nobodys(
+    http: httpx.AsyncClient,
+) -> None:
+    [arrived] = (await ask(http, "w18")).json()["parcels"]
+    [recalled] = (await ask(http, "w19")).json()["parcels"]
+    for move in ("dispatch", "deliver"):
+        await http.post(f"/sandbox/warehouse/w18/{move}")
+    await cancel(http, "w19")
+
+    assert code(await resend(http, "w18", arrived["id"])) == (422, "cannot_fulfill")
+    assert code(await resend(http, "w19", recalled["id"])) == (409, "fulfillment_cancelled")
+    assert code(await resend(http, "w18", recalled["id"])) == (404, "not_found")
+    assert code(await resend(http, "w-never", arrived["id"])) == (404, "not_found")
+
+
+async def test_a_parcel_that_could_not_be_sent_again_can_be_asked_for_again(
+    http: httpx.AsyncClient, dials: Dials
+) -> None:
+    first, second = [(await ask(http, id_)).json()["parcels"][0]["id"] for id_ in ("w20", "w21")]
+    dial = await dials.turn("warehouse.parcels.resend", "refuse", order_id="w20", reason="no mug")
+    refused = await resend(http, "w20", first, key="k20")
+    assert code(refused) == (422, "cannot_fulfill")
+    assert refused.json()["error"]["message"] == "no mug"
+    await dials.off(dial)
+    assert (await resend(http, "w20", first, key="k20")).status_code == 201
+    assert code(await resend(http, "w21", second, key="k20")) == (409, "idempotency_mismatch")
+
+
 async def test_a_refused_article_is_not_shipped(http: httpx.AsyncClient, dials: Dials) -> None:
     dial = await dials.turn(
         "warehouse.fulfillments.create", "refuse", sku="LAMP", reason="LAMP is banned"
@@ -147,3 +248,6 @@ async def test_keys_are_required(http: httpx.AsyncClient) -> None:
     assert code(no_key) == (400, "idempotency_key_required")
     nobody = await http.post("/warehouse/fulfillments/w11/cancel")
     assert code(nobody) == (401, "unauthorized")
+    again = "/warehouse/fulfillments/w11/parcels/par_1/resend"
+    assert code(await http.post(again, headers=KEY)) == (400, "idempotency_key_required")
+    assert code(await http.post(again)) == (401, "unauthorized")

@@ -75,6 +75,28 @@ async def test_events_arrive_signed_in_spite_of_a_refusal(
         await http.post("/sandbox/webhooks", json={})
 
 
+async def test_a_lapsed_hold_and_a_slow_bank_are_told_of(
+    shop: stripe.StripeClient, http: httpx.AsyncClient
+) -> None:
+    listener = Listener()
+    listener.refusals = 0
+    async with listener.listening() as url:
+        await http.post("/sandbox/webhooks", json={"stripe": url, "stripe_secret": "whsec_test"})
+        held = await paid(shop, "lapses", capture_method="manual")
+        await http.post(f"/sandbox/payment_intents/{held.id}/lapse")
+        slow = await paid(shop, "slow", card="pm_sandbox_processing")
+        await http.post(f"/sandbox/payment_intents/{slow.id}/settle", json={"outcome": "succeed"})
+        told = []
+        async with asyncio.timeout(10):
+            while ("payment_intent.succeeded", slow.id) not in told:
+                headers, body = await listener.heard.get()
+                event = shop.construct_event(body, headers["stripe-signature"], "whsec_test")
+                told.append((event.type, event.data.object["id"]))
+        await http.post("/sandbox/webhooks", json={})
+    assert ("payment_intent.canceled", held.id) in told
+    assert ("payment_intent.processing", slow.id) in told
+
+
 async def test_the_warehouse_tells_that_a_parcel_left(http: httpx.AsyncClient) -> None:
     listener = Listener()
     async with listener.listening() as url:
@@ -95,6 +117,8 @@ async def test_the_warehouse_tells_that_a_parcel_left(http: httpx.AsyncClient) -
         await http.post("/sandbox/webhooks", json={})
     event = json.loads(body)
     assert (event["type"], event["order_id"]) == ("parcel.left", "leaves")
+    assert event["parcel"]["status"] == "left"
+    assert event["parcel"]["tracking"]
     moment, _, given = headers["warehouse-signature"].removeprefix("t=").partition(",v1=")
     signed = hmac.new(b"s3cret", moment.encode() + b"." + body, hashlib.sha256).hexdigest()
     assert given == signed

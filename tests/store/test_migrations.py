@@ -8,10 +8,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from orders.lifecycle import Status
+from orders.money import Money
 from store.database import Database, connect
 from store.migrations import migrate
+from store.orders import PostgresOrderBook
 from store.tables import metadata
 from tests.conftest import Postgres
+from tests.store.shop import NOW
 
 # What alembic's comparison does not look at: constraints and indexes, word by word.
 _DEFINITIONS = """
@@ -71,6 +75,45 @@ async def test_several_that_migrate_at_once_take_turns(postgres: Postgres) -> No
     assert "orders.status" in await definitions(databases[0])
     for database in databases:
         await database.close()
+
+
+_BEFORE_FLAGS = (
+    "INSERT INTO products (sku, name, price, currency, on_hand) VALUES ('MUG', 'Mug', 5, 'EUR', 9)",
+    "INSERT INTO orders (id, customer_id, recipient_name, recipient_email, recipient_address,"
+    " payment_method, total, currency, status, placed_at, updated_at) VALUES"
+    " ('{id}', 'cus_1', 'Ada', 'ada@example.org', 'Berlin', 'pm_card_visa', 5, 'EUR', 'paid',"
+    " now(), now())",
+    "INSERT INTO order_lines (order_id, sku, position, name, quantity, unit_price)"
+    " VALUES ('{id}', 'MUG', 0, 'Mug', 1, 5)",
+    "INSERT INTO payments (order_id, attempt, payment_id, amount, currency, state, captured)"
+    " VALUES ('{id}', 1, 'pi_{id}', 5, 'EUR', 'captured', 5)",
+)
+
+
+async def test_orders_from_before_0002_are_kept_and_its_code_goes_on_working(
+    postgres: Postgres,
+) -> None:
+    database = connect(await postgres.empty())
+    assert await migrate(database, to="0001") == "0001"
+    await _execute(database, *(statement.format(id="old") for statement in _BEFORE_FLAGS))
+    await migrate(database)
+    _, *order = _BEFORE_FLAGS  # the product is there already
+    await _execute(database, *(statement.format(id="late") for statement in order))
+
+    book = PostgresOrderBook(database)
+    for order_id in ("old", "late"):
+        view = await book.view(order_id)
+        assert (view.order.status, view.order.flagged) == (Status.PAID, False)
+        assert view.payments[0].captured == Money(5, "EUR")
+        await book.move(order_id, Status.FULFILLED, None, NOW)
+        await book.move(order_id, Status.SHIPPED, None, NOW)
+    await database.close()
+
+
+async def _execute(database: Database, *statements: str) -> None:
+    async with database.engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
 
 
 async def _migrate_and_close(url: str) -> str:

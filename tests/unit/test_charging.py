@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ TOTAL = Money(10_00, "EUR")
 NOTHING = Money(0, "EUR")
 OPENED = BookedCharge(ChargeState.OPEN, NOTHING, NOTHING)
 
+TIMES = st.datetimes(timezones=st.just(UTC))
 AMOUNTS = st.integers(0, 10_00).map(lambda cents: Money(cents, "EUR"))
 WORDS = st.builds(
     CardCharge,
@@ -21,6 +24,7 @@ WORDS = st.builds(
     amount=st.just(TOTAL),
     captured=AMOUNTS,
     refunded=AMOUNTS,
+    capture_before=st.none() | TIMES,
 )
 
 
@@ -63,6 +67,14 @@ def test_a_captured_charge_stays_captured() -> None:
     booked = OPENED.told(word(ChargeState.CAPTURED, TOTAL))
     for state in ChargeState:
         assert booked.told(word(state)).state is ChargeState.CAPTURED
+
+
+def test_how_long_a_hold_lasts_is_known_when_it_is_over() -> None:
+    until = datetime(2026, 3, 8, tzinfo=UTC)
+    held = CardCharge("pi_1", ChargeState.HELD, TOTAL, NOTHING, NOTHING, capture_before=until)
+    booked = OPENED.told(held)
+    assert booked.capture_before == until
+    assert booked.told(word(ChargeState.CANCELLED)).capture_before == until
 
 
 def test_why_a_charge_was_declined_belongs_to_the_decline() -> None:

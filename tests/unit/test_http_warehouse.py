@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from orders.messages import CannotFulfill
+from orders.messages import CannotFulfill, Fulfilled, Resent
 from orders.order import Recipient
 from orders.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
 from providers.fulfillment import HttpWarehouse
@@ -15,6 +15,7 @@ from providers.fulfillment import HttpWarehouse
 ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square\nLondon")
 REQUEST = ShippingRequest("t-1", ADA, (("MUG", 2),))
 ACCEPTED = {"id": "ful_1", "order_id": "t-1", "status": "accepted", "parcels": [{"id": "par_1"}]}
+RESENT = {"id": "ful_1", "order_id": "t-1", "parcel": {"id": "par_2", "status": "accepted"}}
 
 
 def answering(status: int, body: object, **headers: str) -> HttpWarehouse:
@@ -70,12 +71,88 @@ async def test_an_order_id_cannot_lead_to_another_path() -> None:
         {**ACCEPTED, "parcels": []},
         {**ACCEPTED, "parcels": [{"id": 7}]},
         {**ACCEPTED, "order_id": "t-2"},
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": 2}]},  # all of it
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": 3}]},
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": 0}]},
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": "1"}]},
+        {**ACCEPTED, "short": [{"sku": "MUG", "quantity": 1}, {"sku": "MUG", "quantity": 1}]},
+        {**ACCEPTED, "short": [{"sku": "TEA", "quantity": 1}]},
+        {**ACCEPTED, "short": "MUG"},
+        {**ACCEPTED, "parcels": [{"id": "par_1", "lines": [{"sku": "MUG", "quantity": 3}]}]},
+        {**ACCEPTED, "parcels": [{"id": "par_1", "lines": [{"sku": "TEA", "quantity": 1}]}]},
     ],
 )
 async def test_a_yes_that_makes_no_sense_is_no_answer(body: object) -> None:
     async with answering(201, body) as warehouse:
         with pytest.raises(NoAnswerError):
             await warehouse.fulfill(REQUEST, key="k")
+
+
+async def test_a_part_that_is_short_is_told() -> None:
+    short = [{"sku": "MUG", "quantity": 1}]
+    async with answering(201, {**ACCEPTED, "short": short}) as warehouse:
+        answer = await warehouse.fulfill(REQUEST, key="k")
+    assert answer == Fulfilled("ful_1", ("par_1",), short=(("MUG", 1),))
+
+
+async def test_what_a_parcel_holds_is_told_by_those_that_tell() -> None:
+    line = {"sku": "MUG", "quantity": 1}
+    parcels = [
+        {"id": "par_1", "lines": [line, line]},
+        {"id": "par_2"},
+        {"id": "par_3", "lines": []},
+    ]
+    async with answering(201, {**ACCEPTED, "parcels": parcels}) as warehouse:
+        answer = await warehouse.fulfill(REQUEST, key="k")
+    assert isinstance(answer, Fulfilled)
+    assert answer.parcel_ids == ("par_1", "par_2", "par_3")
+    assert answer.contents == {"par_1": (("MUG", 2),)}
+
+
+async def test_a_parcel_is_asked_for_again_in_the_words_of_the_contract() -> None:
+    seen: list[httpx.Request] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(201, json=RESENT)
+
+    async with HttpWarehouse("http://w", "key", transport=httpx.MockTransport(take)) as warehouse:
+        assert await warehouse.resend("t-1", "par/1?", key="k-1") == Resent("ful_1", "par_2")
+    (request,) = seen
+    assert request.method == "POST"
+    assert request.url.raw_path == b"/fulfillments/t-1/parcels/par%2F1%3F/resend"
+    assert request.headers["idempotency-key"] == "k-1"
+    assert request.content == b""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**RESENT, "parcel": {"id": "par_1"}},  # the very parcel that was lost
+        {**RESENT, "parcel": {"id": ""}},
+        {**RESENT, "parcel": None},
+        {**RESENT, "order_id": "t-2"},
+        {"id": "ful_1", "order_id": "t-1", "parcels": [{"id": "par_2"}]},
+    ],
+)
+async def test_a_resend_that_makes_no_sense_is_no_answer(body: object) -> None:
+    async with answering(201, body) as warehouse:
+        with pytest.raises(NoAnswerError):
+            await warehouse.resend("t-1", "par_1", key="k")
+
+
+async def test_a_warehouse_that_does_not_resend_says_why_or_is_refused() -> None:
+    async with refusing(422, "cannot_fulfill", "no mug left") as warehouse:
+        assert await warehouse.resend("t-1", "par_1", key="k") == CannotFulfill("no mug left")
+    async with refusing(409, "fulfillment_cancelled") as warehouse:
+        answer = await warehouse.resend("t-1", "par_1", key="k")
+        assert answer == CannotFulfill("order t-1 was cancelled before")
+    async with refusing(404, "not_found") as warehouse:
+        with pytest.raises(RefusedError):
+            await warehouse.resend("t-1", "par_1", key="k")
+    async with answering(404, "<html>a proxy's own page</html>") as warehouse:
+        with pytest.raises(NoAnswerError):
+            await warehouse.resend("t-1", "par_1", key="k")
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,46 @@ def test_every_status_is_in_the_table_and_every_end_can_be_reached() -> None:
     assert reached == set(Status)
 
 
-def test_nothing_follows_an_end_and_nothing_leads_back() -> None:
-    for status, following in FOLLOWS.items():
-        assert status.is_end == (not following)
-        assert status not in following
-        assert Status.PLACED not in following
+def after(status: Status) -> frozenset[Status]:
+    """Everything that an order may still become."""
+    following = FOLLOWS[status]
+    return following.union(*(after(each) for each in following))  # the table has no way back
+
+
+def test_nothing_follows_an_end() -> None:
+    ends = {Status.COMPLETED, Status.REJECTED, Status.CANCELLED, Status.REFUNDED}
+    assert {status for status in Status if status.is_end} == ends
+    assert {status for status, following in FOLLOWS.items() if not following} == ends
+
+
+@pytest.mark.parametrize("status", Status)
+def test_nothing_leads_back(status: Status) -> None:
+    assert status not in after(status)
+
+
+@pytest.mark.parametrize("status", [Status.PAID, Status.FULFILLED, Status.SHIPPED])
+def test_no_order_ends_as_if_nothing_had_been_taken_once_it_is_paid(status: Status) -> None:
+    assert not after(status) & {Status.REJECTED, Status.CANCELLED}
+
+
+@pytest.mark.parametrize("status", [Status.FULFILLED, Status.SHIPPED])
+def test_no_order_is_undone_once_the_warehouse_has_it(status: Status) -> None:
+    assert Status.REFUNDED not in after(status)
+    assert Status.COMPLETED in after(status)
+
+
+@pytest.mark.parametrize(
+    "status", [Status.PLACED, Status.AWAITING_APPROVAL, Status.AWAITING_PAYMENT, Status.HELD]
+)
+def test_an_order_that_is_not_paid_can_end_in_any_way(status: Status) -> None:
+    assert {each for each in after(status) if each.is_end} == {
+        Status.COMPLETED,
+        Status.REJECTED,
+        Status.CANCELLED,
+        Status.REFUNDED,
+    }
+
+
+def test_no_order_is_fulfilled_that_has_no_money_set_aside() -> None:
+    before = {status for status, following in FOLLOWS.items() if Status.FULFILLED in following}
+    assert before == {Status.PAID, Status.HELD}  # held: its parcel left before it was captured

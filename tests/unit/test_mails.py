@@ -8,6 +8,7 @@ import pytest
 
 from orders import mails
 from orders.lifecycle import Reason, Status
+from orders.messages import OrderSummary
 from orders.money import Money
 from orders.order import Line, Order, Recipient
 
@@ -45,9 +46,40 @@ def test_a_closing_mail_gives_every_reason_a_sentence(reason: Reason) -> None:
     assert str(reason) not in mail.text or reason is Reason.CANCELLED
 
 
+def test_every_reason_is_told_in_words_of_its_own() -> None:
+    rejected = replace(ORDER, status=Status.REJECTED)
+    texts = {mails.closing(replace(rejected, reason=reason)).text for reason in Reason}
+    assert len(texts) == len(Reason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (Reason.NOT_APPROVED, "did not pass our checks"),
+        (Reason.APPROVAL_TIMED_OUT, "could not check it in time"),
+        (Reason.PAYMENT_TIMED_OUT, "the payment was not completed in time"),
+        (Reason.HOLD_LAPSED, "your bank no longer holds the money"),
+    ],
+)
+def test_who_waited_in_vain_reads_for_what(reason: Reason, words: str) -> None:
+    mail = mails.closing(replace(ORDER, status=Status.REJECTED, reason=reason))
+    assert words in mail.text
+
+
 def test_a_refunded_customer_reads_how_much_comes_back() -> None:
     mail = mails.closing(replace(ORDER, status=Status.REFUNDED, reason=Reason.CANNOT_FULFILL))
     assert "We have given 29.00 EUR back" in mail.text
+
+
+def test_an_approver_reads_what_waits_and_how_to_answer_and_nothing_personal() -> None:
+    summary = OrderSummary(ORDER.id, ORDER.customer_id, ORDER.total, Status.AWAITING_APPROVAL)
+    mail = mails.approval_reminder(summary, to="approvals@example.com")
+    assert mail.to == "approvals@example.com"
+    assert mail == mails.approval_reminder(summary, to="approvals@example.com")
+    for part in (mail.text, mail.html):
+        assert "29.00 EUR" in part
+        assert "approve 1001" in part
+        assert "reject 1001" in part
 
 
 def test_a_cancelled_order_is_called_cancelled() -> None:

@@ -45,6 +45,33 @@ def test_money_reads_as_on_a_bill(money: Money, written: str) -> None:
     assert str(money) == written
 
 
+@given(st.integers(0, 10**12), currencies)
+def test_what_was_written_is_read_back(amount: int, currency: str) -> None:
+    money = Money(amount, currency)
+    assert Money.parse(str(money).removesuffix(f" {currency}"), currency) == money
+
+
+@pytest.mark.parametrize(
+    ("written", "currency", "amount"),
+    [("500", "EUR", 500_00), ("500.5", "EUR", 500_50), ("7", "KWD", 7_000), ("0", "JPY", 0)],
+)
+def test_decimals_may_be_left_out(written: str, currency: str, amount: int) -> None:
+    assert Money.parse(written, currency) == Money(amount, currency)
+
+
+@pytest.mark.parametrize(
+    ("written", "currency"),
+    [
+        *(("", "EUR"), ("-5", "EUR"), ("+5", "EUR"), ("1e3", "EUR"), ("5,00", "EUR")),
+        *((".5", "EUR"), ("5.", "EUR"), ("5 000", "EUR"), ("\u0665", "EUR"), ("NaN", "EUR")),
+        *(("5.001", "EUR"), ("5.0", "JPY"), ("5.0000", "KWD")),
+    ],
+)
+def test_what_is_not_clearly_an_amount_is_refused(written: str, currency: str) -> None:
+    with pytest.raises(ValueError, match=f"not an amount.* {currency} is one"):
+        Money.parse(written, currency)
+
+
 def test_two_currencies_are_never_mixed() -> None:
     with pytest.raises(CurrencyMismatchError):
         Money(1, "EUR") + Money(1, "USD")

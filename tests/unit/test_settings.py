@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from settings import SettingsError, WorkerSettings, temporal_profile
+from orders.refund_messages import ShopRefundTerms
+from orders.terms import Capture, ShopTerms
+from settings import CardSettings, SettingsError, WorkerSettings, temporal_profile
 
 GOOD = {
     "DATABASE_URL": "postgresql://orders:secret@localhost/orders",
@@ -66,7 +69,24 @@ def test_every_missing_setting_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) 
         ("FULFILLMENT_URL", "warehouse", "FULFILLMENT_URL must be an http:// or https:// address"),
         ("MAIL_FROM", "Shop", "MAIL_FROM must hold an address"),
         ("DATABASE_POOL_SIZE", "0", "DATABASE_POOL_SIZE"),
-        ("LOG_LEVEL", "loud", "LOG_LEVEL"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL should be 'DEBUG', 'INFO'"),
+        ("APPROVAL_ABOVE", "500", "APPROVAL_ABOVE must be like EUR=500.00,JPY=60000: '500' is"),
+        ("APPROVAL_ABOVE", "EUR=5,00", "APPROVAL_ABOVE must be like EUR=500.00,JPY=60000: '00' is"),
+        ("APPROVAL_ABOVE", '{"EUR": 5}', "APPROVAL_ABOVE must be like EUR=500.00,JPY=60000:"),
+        ("APPROVAL_TIMEOUT_HOURS", "0", "APPROVAL_TIMEOUT_HOURS should be greater than 0."),
+        ("APPROVAL_TIMEOUT_HOURS", "a day", "APPROVAL_TIMEOUT_HOURS should be a valid number"),
+        ("PAYMENT_TIMEOUT_MINUTES", "-1", "PAYMENT_TIMEOUT_MINUTES should be greater than 0."),
+        ("PAYMENT_TIMEOUT_MINUTES", "nan", "PAYMENT_TIMEOUT_MINUTES should be"),
+        ("PAYMENT_TIMEOUT_MINUTES", "inf", "PAYMENT_TIMEOUT_MINUTES should be less than"),
+        (
+            "NEW_CARD_WINDOW_MINUTES",
+            "-1",
+            "NEW_CARD_WINDOW_MINUTES should be greater than or equal",
+        ),
+        ("DELIVERY_DEADLINE_DAYS", "366", "DELIVERY_DEADLINE_DAYS should be less than or equal"),
+        ("CAPTURE", "later", "CAPTURE should be 'at_checkout' or 'at_fulfillment'."),
+        ("APPROVER_EMAIL", "Grace", "APPROVER_EMAIL must be a mail address"),
+        ("APPROVER_EMAIL", "Grace <g@example.com>", "APPROVER_EMAIL must be a mail address"),
     ],
 )
 def test_a_wrong_setting_is_named(
@@ -77,6 +97,51 @@ def test_a_wrong_setting_is_named(
     assert sentence.startswith(complaint)
 
 
+def test_refunds_above_a_limit_wait_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert WorkerSettings.load().refund_terms() == ShopRefundTerms()
+    monkeypatch.setenv("REFUND_APPROVAL_ABOVE", "EUR=200.00")
+    monkeypatch.setenv("REFUND_APPROVAL_TIMEOUT_HOURS", "12")
+    expected = ShopRefundTerms({"EUR": 200_00}, timedelta(hours=12))
+    assert WorkerSettings.load().refund_terms() == expected
+
+
+def test_without_settings_of_its_own_a_shop_asks_nobody_and_charges_at_once() -> None:
+    settings = WorkerSettings.load()
+    assert settings.shop_terms() == ShopTerms()
+    assert settings.approver_email is None
+
+
+def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "APPROVAL_ABOVE": "EUR=500.00, JPY=60000",
+        "APPROVAL_TIMEOUT_HOURS": "48",
+        "APPROVER_EMAIL": " approvals@example.com ",
+        "PAYMENT_TIMEOUT_MINUTES": "0.5",
+        "NEW_CARD_WINDOW_MINUTES": "15",
+        "CAPTURE": "at_fulfillment",
+        "DELIVERY_DEADLINE_DAYS": "10",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = WorkerSettings.load()
+    assert settings.approver_email == "approvals@example.com"
+    assert settings.shop_terms() == ShopTerms(
+        approval_above={"EUR": 500_00, "JPY": 60_000},
+        approval_timeout=timedelta(days=2),
+        payment_timeout=timedelta(seconds=30),
+        new_card_window=timedelta(minutes=15),
+        capture=Capture.AT_FULFILLMENT,
+        delivery_deadline=timedelta(days=10),
+    )
+
+
+@pytest.mark.parametrize("name", ["APPROVAL_ABOVE", "APPROVER_EMAIL"])
+def test_an_empty_term_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    settings = WorkerSettings.load()
+    assert settings.shop_terms() == ShopTerms()
+    assert settings.approver_email is None
+
+
 def test_a_live_key_is_only_ever_sent_to_stripe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIPE_API_KEY", "sk_live_123")
     assert WorkerSettings.load().stripe_api_base == "https://api.stripe.com"
@@ -84,6 +149,26 @@ def test_a_live_key_is_only_ever_sent_to_stripe(monkeypatch: pytest.MonkeyPatch)
     [sentence] = mistakes()
     assert "a live key is only ever sent to Stripe" in sentence
     assert "sk_live_123" not in sentence
+
+
+def test_a_process_beside_the_workers_needs_no_stripe_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STRIPE_API_KEY")
+    assert CardSettings.load().stripe_api_key is None
+    monkeypatch.setenv("STRIPE_API_KEY", " ")
+    assert CardSettings.load().stripe_api_key is None
+
+
+def test_a_process_beside_the_workers_guards_a_key_as_they_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert CardSettings.load().stripe_api_key is not None
+    monkeypatch.setenv("STRIPE_API_KEY", "pk_test_123")
+    with pytest.raises(SettingsError, match="must be a secret or restricted key"):
+        CardSettings.load()
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_live_123")
+    monkeypatch.setenv("STRIPE_API_BASE", "http://localhost:8300")
+    with pytest.raises(SettingsError, match="only ever sent to Stripe"):
+        CardSettings.load()
 
 
 def test_temporal_is_found_through_the_env_file_too(

@@ -18,6 +18,8 @@ from orders.lifecycle import Status
 from orders.messages import OrderRef, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
+from orders.refund_messages import ShopRefundTerms
+from orders.terms import ShopTerms
 from sandbox.temporal_server import temporal_binary, time_skipping_arguments
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import (
@@ -27,10 +29,12 @@ from tests.fakes.database import (
     InMemoryPaymentLedger,
 )
 from tests.fakes.mailer import InMemoryMailer
+from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from worker import order_worker
 from workflows import visibility
-from workflows.order import ORDER_FAILED, OrderWorkflow
+from workflows.failures import ORDER_FAILED
+from workflows.order import OrderWorkflow
 from workflows.runner import DATA_CONVERTER
 
 _numbers = count(1)
@@ -47,32 +51,43 @@ class Shop:
     """One shop with its neighbours, all in memory, all scriptable."""
 
     client: Client
+    #: Starts runs that keep to the clock, for tests that meet an order while it waits.
+    patient_client: Client
     database: InMemoryDatabase = field(default_factory=InMemoryDatabase)
     cards: InMemoryCards = field(default_factory=InMemoryCards)
+    refund_terms: ShopRefundTerms = field(default_factory=ShopRefundTerms)
     warehouse: InMemoryWarehouse = field(default_factory=InMemoryWarehouse)
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
+    terms: ShopTerms = field(default_factory=ShopTerms)
 
     def __post_init__(self) -> None:
         self.inventory = InMemoryInventory(self.database)
         self.ledger = InMemoryPaymentLedger(self.database)
         self.book = InMemoryOrderBook(self.database)
+        self.refunds = InMemoryRefundBook(self.database)
         self.database.add_product("MUG", "Mug", PRICE, ON_HAND)
 
-    async def place(self, card: str = "pm_card_visa") -> str:
+    async def place(self, card: str = "pm_card_visa", *, flagged: bool = False) -> str:
         order_id = f"w{next(_numbers)}"
         recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
-        basket = Basket(order_id, "cus_1", recipient, (("MUG", QUANTITY),), card)
+        basket = Basket(order_id, "cus_1", recipient, (("MUG", QUANTITY),), card, flagged)
         await self.book.place(basket, datetime.now(UTC))
         return order_id
 
-    async def start(self, order_id: str) -> WorkflowHandle[OrderWorkflow, Outcome]:
-        return await self.client.start_workflow(
+    async def start(
+        self, order_id: str, *, waits: bool = False
+    ) -> WorkflowHandle[OrderWorkflow, Outcome]:
+        """Start an order; time is skipped whenever it waits, or with ``waits`` is not."""
+        client = self.patient_client if waits else self.client
+        return await client.start_workflow(
             OrderWorkflow.run, OrderRef(order_id), id=workflow_id(order_id), task_queue=TASK_QUEUE
         )
 
-    async def order(self, card: str = "pm_card_visa") -> WorkflowHandle[OrderWorkflow, Outcome]:
+    async def order(
+        self, card: str = "pm_card_visa", *, waits: bool = False
+    ) -> WorkflowHandle[OrderWorkflow, Outcome]:
         """Place an order and start it."""
-        return await self.start(await self.place(card))
+        return await self.start(await self.place(card), waits=waits)
 
     async def check(self, outcome: Outcome) -> Outcome:
         """The invariants: row, run, provider, stock, parcels and mails tell the same story."""
@@ -94,7 +109,11 @@ class Shop:
         assert product.on_hand == ON_HAND - (QUANTITY if completed else 0)
         assert len(self.warehouse.parcels.get(order_id, ())) == (1 if completed else 0)
         kind = "confirmation" if completed else "closing"
-        mails = [mail.key for mail in self.mailer.sent if f"order-{order_id}:" in mail.key]
+        mails = [
+            mail.key
+            for mail in self.mailer.sent
+            if f"order-{order_id}:" in mail.key and "reminder" not in mail.key
+        ]
         assert mails == ([f"order-{order_id}:mail:{kind}"] if outcome.confirmed else [])
         return outcome
 
@@ -126,20 +145,40 @@ def events(history: WorkflowHistory) -> list[str]:
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """The real server; each run has a clock of its own that skips what nobody waits for."""
-    environment = await WorkflowEnvironment.start_time_skipping_v2(
+    async with await time_skipping_server() as environment:
+        yield environment
+
+
+async def time_skipping_server() -> WorkflowEnvironment:
+    """A server for whoever has to have one for himself; end it with ``async with``."""
+    return await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=temporal_binary(),
         dev_server_extra_args=time_skipping_arguments(),
         search_attributes=list(visibility.SEARCH_ATTRIBUTES),
         data_converter=DATA_CONVERTER,
     )
-    async with environment:
-        yield environment
 
 
 @pytest.fixture
-async def shop(temporal: WorkflowEnvironment) -> AsyncIterator[Shop]:
+def terms() -> ShopTerms:
+    """The shop's rules; a module or class of tests may have others."""
+    return ShopTerms()
+
+
+@pytest.fixture
+def refund_terms() -> ShopRefundTerms:
+    """The shop's rules for refunds."""
+    return ShopRefundTerms()
+
+
+@pytest.fixture
+async def shop(
+    temporal: WorkflowEnvironment, terms: ShopTerms, refund_terms: ShopRefundTerms
+) -> AsyncIterator[Shop]:
     """An open shop: its worker is at work."""
-    shop = Shop(temporal.client)
+    address = temporal.client.service_client.config.target_host
+    patient_client = await Client.connect(address, data_converter=DATA_CONVERTER)
+    shop = Shop(temporal.client, patient_client, terms=terms, refund_terms=refund_terms)
     async with order_worker(
         temporal.client,
         cards=shop.cards,
@@ -148,5 +187,9 @@ async def shop(temporal: WorkflowEnvironment) -> AsyncIterator[Shop]:
         mailer=shop.mailer,
         inventory=shop.inventory,
         orders=shop.book,
+        refunds=shop.refunds,
+        refund_terms=shop.refund_terms,
+        shop=shop.terms,
+        approver="approver@example.com",
     ):
         yield shop

@@ -16,7 +16,8 @@ from orders.messages import Cancelled, CancelRequest, EndedOtherwise, OrderRef, 
 from orders.ports import NoAnswerError
 from tests.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop
-from workflows.order import TOO_LATE, OrderWorkflow
+from workflows.failures import TOO_LATE
+from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
 
@@ -110,7 +111,7 @@ async def test_a_cancel_that_comes_with_the_start_charges_nothing(shop: Shop) ->
 async def test_a_cancel_between_two_tries_is_heard_at_once(shop: Shop) -> None:
     """The charge waits in Temporal for its next try; nothing runs that could hear a heartbeat."""
     shop.warehouse.fail_until_healed("fulfill", NoAnswerError("nobody answers"))
-    handle = await shop.order()
+    handle = await shop.order(waits=True)
 
     async def tried() -> bool:
         return "fulfill" in shop.warehouse.calls

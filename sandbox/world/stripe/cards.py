@@ -1,6 +1,10 @@
 """The test payment methods of Stripe's "Testing" page, and what each of them does.
 
 Only names are spoken here, never card numbers. `visa_` in a name may be left out or put in.
+
+One name is the sandbox's own, for Stripe has no test card like it: `pm_sandbox_processing`, a card
+whose bank takes its time. A charge on it is `processing` until somebody asks for
+`POST /sandbox/payment_intents/{id}/settle` with `{"outcome": "succeed"}` or `"fail"`.
 """
 
 import hashlib
@@ -51,6 +55,7 @@ class Card:
     decline: str | None = None
     authentication: str | None = None  # "always", or "off_session" (only when nobody is there)
     refund: str = "succeeded"
+    slow: bool = False  # processing until the bank has decided
 
     @property
     def id(self) -> str:
@@ -145,6 +150,7 @@ _CARDS: Final = (
     Card("pm_card_authenticationRequiredOnSetup", "3155", authentication="always"),
     Card("pm_card_pendingRefund", "7726", refund="pending"),
     Card("pm_card_refundFail", "5126", refund="failed"),
+    Card("pm_sandbox_processing", "0000", slow=True),
 )
 
 _BY_NAME: Final = {card.name.replace("pm_card_visa_", "pm_card_"): card for card in _CARDS} | {

@@ -66,11 +66,11 @@ def capture_charge(till: Till, charge: Doc, amount: int) -> None:
     till.ledger.save("charge", charge)
 
 
-def release_charge(till: Till, charge: Doc) -> None:
+def release_charge(till: Till, charge: Doc, event: str) -> None:
     """Let go of a hold. Stripe shows a released hold as a charge refunded but never captured."""
     charge |= {"amount_refunded": charge["amount"], "refunded": True}
     till.ledger.save("charge", charge)
-    till.tell("charge.refunded", charge)
+    till.tell(event, charge)
 
 
 def _outcome(decline: Doc | None) -> Doc:

@@ -1,12 +1,13 @@
 """PaymentIntents and their life ("The PaymentIntents API: lifecycle").
 
 requires_payment_method → requires_confirmation → requires_action → succeeded
-          ↑ declined             │                     │        or requires_capture → succeeded
+          ↑ declined             │                 or processing  or requires_capture → succeeded
           └──────────────────────┴─────────────────────┘
 anything before `succeeded` → canceled
+
+What happens to a payment without a request of the shop is in `banks.py`.
 """
 
-from contextlib import suppress
 from typing import Final
 
 from sandbox.world.ledger import Doc, new_id
@@ -22,8 +23,8 @@ _CANCELABLE: Final = (
     "requires_capture",
     "requires_confirmation",
     "requires_action",
-    "processing",
 )
+"""Stripe cancels a `processing` payment "in rare cases" only: a shop has to bear the refusal."""
 
 
 def create_intent(till: Till, params: Doc) -> Doc:
@@ -97,31 +98,10 @@ def confirm_intent(till: Till, intent: Doc, params: Doc) -> Doc:
         if params.get("off_session") or params.get("error_on_requires_action"):
             raise _declined(till, intent, card, "authentication_required")
         return _ask_for_authentication(till, intent, params.get("return_url"))
-    return _charge(till, intent, card)
-
-
-def finish_authentication(till: Till, intent: Doc, *, passed: bool) -> Doc:
-    """The customer came back from 3-D Secure ("Test 3D Secure authentication")."""
-    if intent["status"] != "requires_action":
-        raise unexpected_state(
-            f"This PaymentIntent waits for no authentication: it is {intent['status']}.", intent
-        )
-    intent["next_action"] = None
-    card = till.card(intent["payment_method"])
-    if passed:
-        with suppress(Refused):  # declined after all: the intent says so
-            return _charge(till, intent, card)
-        return intent
-    error = {
-        "type": "invalid_request_error",
-        "code": "payment_intent_authentication_failure",
-        "message": (
-            "The provided PaymentMethod has failed authentication. You can provide payment_method_"
-            "data or a new PaymentMethod to attempt to fulfill this PaymentIntent again."
-        ),
-    }
-    _fail(till, intent, card, error)
-    return intent
+    if card.slow:
+        intent["status"] = "processing"
+        return save_intent(till, intent, "payment_intent.processing")
+    return charge_card(till, intent, card)
 
 
 def capture_intent(till: Till, intent: Doc, params: Doc) -> Doc:
@@ -151,7 +131,7 @@ def capture_intent(till: Till, intent: Doc, params: Doc) -> Doc:
     capture_charge(till, till.load("charge", intent["latest_charge"], "charge"), amount)
     intent["metadata"] = intent["metadata"] | params.get("metadata", {})
     intent |= {"status": "succeeded", "amount_capturable": 0, "amount_received": amount}
-    return _saved(till, intent, "payment_intent.succeeded")
+    return save_intent(till, intent, "payment_intent.succeeded")
 
 
 def cancel_intent(till: Till, intent: Doc, params: Doc) -> Doc:
@@ -163,7 +143,7 @@ def cancel_intent(till: Till, intent: Doc, params: Doc) -> Doc:
             f"{', '.join(_CANCELABLE)}.",
             intent,
         )
-    return _cancel(till, intent, params.get("cancellation_reason"))
+    return close_intent(till, intent, params.get("cancellation_reason"))
 
 
 def load_intent(till: Till, intent_id: str, param: str = "intent", *, status: int = 404) -> Doc:
@@ -172,13 +152,15 @@ def load_intent(till: Till, intent_id: str, param: str = "intent", *, status: in
     if intent["status"] == "requires_capture":
         charge = till.load("charge", intent["latest_charge"], "charge")
         if till.now > charge["payment_method_details"]["card"]["capture_before"]:
-            return _cancel(till, intent, "automatic")
+            return close_intent(till, intent, "automatic")
     return intent
 
 
-def _cancel(till: Till, intent: Doc, reason: str | None) -> Doc:
+def close_intent(till: Till, intent: Doc, reason: str | None) -> Doc:
+    """Cancel it, for whatever reason; a hold is let go."""
     if intent["status"] == "requires_capture":
-        release_charge(till, till.load("charge", intent["latest_charge"], "charge"))
+        event = "charge.expired" if reason == "automatic" else "charge.refunded"
+        release_charge(till, till.load("charge", intent["latest_charge"], "charge"), event)
     intent |= {
         "status": "canceled",
         "amount_capturable": 0,
@@ -186,19 +168,20 @@ def _cancel(till: Till, intent: Doc, reason: str | None) -> Doc:
         "cancellation_reason": reason,
         "next_action": None,
     }
-    return _saved(till, intent, "payment_intent.canceled")
+    return save_intent(till, intent, "payment_intent.canceled")
 
 
-def _charge(till: Till, intent: Doc, card: Card) -> Doc:
+def charge_card(till: Till, intent: Doc, card: Card) -> Doc:
+    """Take the money or hold it, or be declined (402)."""
     if card.decline is not None:
         raise _declined(till, intent, card, card.decline)
     charge = add_charge(till, intent, card)
     intent["latest_charge"] = charge["id"]
     if not charge["captured"]:
         intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
-        return _saved(till, intent, "payment_intent.amount_capturable_updated")
+        return save_intent(till, intent, "payment_intent.amount_capturable_updated")
     intent |= {"status": "succeeded", "amount_received": intent["amount"]}
-    return _saved(till, intent, "payment_intent.succeeded")
+    return save_intent(till, intent, "payment_intent.succeeded")
 
 
 def _ask_for_authentication(till: Till, intent: Doc, return_url: str | None) -> Doc:
@@ -209,7 +192,7 @@ def _ask_for_authentication(till: Till, intent: Doc, return_url: str | None) -> 
         if return_url is None
         else {"type": "redirect_to_url", "redirect_to_url": {"return_url": return_url, "url": url}}
     )
-    return _saved(till, intent, "payment_intent.requires_action")
+    return save_intent(till, intent, "payment_intent.requires_action")
 
 
 def _declined(till: Till, intent: Doc, card: Card, decline: str) -> Refused:
@@ -217,11 +200,11 @@ def _declined(till: Till, intent: Doc, card: Card, decline: str) -> Refused:
     charge = add_charge(till, intent, card, error)
     intent["latest_charge"] = charge["id"]
     error["charge"] = charge["id"]
-    _fail(till, intent, card, error)
+    fail_intent(till, intent, card, error)
     return card_error(intent["last_payment_error"], intent)
 
 
-def _fail(till: Till, intent: Doc, card: Card, error: Doc) -> None:
+def fail_intent(till: Till, intent: Doc, card: Card, error: Doc) -> None:
     """Back to `requires_payment_method`: the failed card is let go, the error says why."""
     error["payment_method"] = card.shown(till.now)
     intent |= {
@@ -230,10 +213,11 @@ def _fail(till: Till, intent: Doc, card: Card, error: Doc) -> None:
         "next_action": None,
         "last_payment_error": error,
     }
-    _saved(till, intent, "payment_intent.payment_failed")
+    save_intent(till, intent, "payment_intent.payment_failed")
 
 
-def _saved(till: Till, intent: Doc, event: str) -> Doc:
+def save_intent(till: Till, intent: Doc, event: str) -> Doc:
+    """Keep the intent as it is now, and tell of it."""
     till.ledger.save("payment_intent", intent)
     till.tell(event, intent)
     return intent

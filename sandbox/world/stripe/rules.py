@@ -75,7 +75,7 @@ def check_confirmable(intent: Doc, params: Doc) -> None:
             "previously confirmed.",
             intent,
         )
-    if status in {"canceled", "requires_capture"}:
+    if status in {"canceled", "requires_capture", "processing"}:
         raise unexpected_state(
             f"You cannot confirm this PaymentIntent because it has a status of {status}. Only a "
             "PaymentIntent with one of the following statuses may be confirmed: "

@@ -1,0 +1,232 @@
+"""The audit: page through everybody's books, put right what is safe, tell a person of the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio import activity
+
+from orders.audits import Finding, Page, Position, Reviewed, Scan, Settled, Settlement
+from orders.discrepancies import (
+    AuditTerms,
+    Case,
+    Discrepancy,
+    Kind,
+    ListedCharge,
+    Remedy,
+    RunSighting,
+    RunState,
+)
+from orders.ports import Cards, ChargeState, PaymentLedger, RefusedError
+from orders.reconciliation import examine, examine_open_run, worth_a_look
+from orders.reconciliation_ports import AuditBook, ChargeList, Findings, Runs
+
+log = logging.getLogger(__name__)
+
+#: For the first look at a page, before Temporal and the provider are asked about single orders.
+_NO_RUN = RunSighting(RunState.NONE)
+_OF_OPEN_RUNS = frozenset({Kind.RUN_WITHOUT_ORDER, Kind.RUN_AFTER_END})
+
+
+@dataclass(frozen=True)
+class ReconciliationActivities:
+    """Conversations with everybody who keeps books of an order."""
+
+    charges: ChargeList
+    cards: Cards
+    ledger: PaymentLedger
+    book: AuditBook
+    runs: Runs
+    findings: Findings
+
+    @property
+    def all(self) -> tuple[Callable[..., Any], ...]:
+        return (self.review_page, self.settle_discrepancy)
+
+    @activity.defn
+    async def review_page(self, page: Page) -> Reviewed:
+        """What one page of one scan shows. Changes nothing but what is settled by itself."""
+        match page.position.scan:
+            case Scan.CHARGES:
+                return await self._review_charges(page)
+            case Scan.REFUNDS:
+                return await self._review_refunds(page)
+            case Scan.ORDERS:
+                return await self._review_orders(page)
+            case Scan.RUNS:
+                return await self._review_runs(page)
+            case Scan.FINDINGS:
+                return await self._review_findings(page)
+
+    @activity.defn
+    async def settle_discrepancy(self, settlement: Settlement) -> Settled:
+        """Put one discrepancy right, or flag it; neither when it is no longer so.
+
+        Everything is read again first, so that neither a retry nor a second audit beside this one
+        acts on what was true a while ago.
+        """
+        wanted, now = settlement.discrepancy, datetime.now(UTC)
+        found: Discrepancy | None = wanted
+        case = None
+        if wanted.kind not in _OF_OPEN_RUNS:
+            case = await self._case(wanted.order_id, [wanted.payment_id])
+            again = examine(case, settlement.as_of, settlement.terms)
+            found = next((one for one in again if one.same_as(wanted)), None)
+        if found is None:
+            return Settled("gone")
+        # Written down before anything is done: a repair leaves a trace whatever becomes of it.
+        seen_before = await self.findings.note(found, now)
+        if case is not None and await self._repaired(found, case):
+            await self.findings.resolve(found, "repaired", now)
+            log.info("repaired %s of order %s: %s", found.kind, found.order_id, found.detail)
+            return Settled("repaired")
+        if seen_before is not None:
+            return Settled("known" if seen_before < settlement.as_of else "counted")
+        log.warning("flagged %s of order %s: %s", found.kind, found.order_id, found.detail)
+        return Settled("flagged")
+
+    # -- the scans ---------------------------------------------------------------------------------
+
+    async def _review_charges(self, page: Page) -> Reviewed:
+        at, terms = page.position, page.terms
+        after = at.as_of - terms.window
+        listed = await self.charges.charges(after, at.as_of, at.cursor, terms.page_size)
+        by_order: defaultdict[str, list[ListedCharge]] = defaultdict(list)
+        for one in listed.items:
+            by_order[one.order_id].append(one)
+        orders = await self.book.standing(by_order)
+        found: list[Discrepancy] = []
+        for order_id, charges in by_order.items():
+            case = Case(order_id, orders.get(order_id), tuple(charges), _NO_RUN)
+            if worth_a_look(case, at.as_of, terms):
+                ids = [one.charge.payment_id for one in charges]
+                found += await self._look_closer(order_id, ids, at, terms)
+        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+
+    async def _review_refunds(self, page: Page) -> Reviewed:
+        at, terms = page.position, page.terms
+        after, before = at.as_of - terms.window, at.as_of - terms.grace
+        listed = await self.charges.refunds(after, before, at.cursor, terms.page_size)
+        known = await self.book.known_refunds(one.refund.refund_id for one in listed.items)
+        found: list[Discrepancy] = []
+        strange = (
+            one for one in listed.items if not one.given or one.refund.refund_id not in known
+        )
+        for payment_id in dict.fromkeys(one.payment_id for one in strange):
+            charge = await self.charges.find(payment_id)
+            if charge is not None:
+                found += await self._look_closer(charge.order_id, [payment_id], at, terms)
+        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+
+    async def _review_orders(self, page: Page) -> Reviewed:
+        at, terms = page.position, page.terms
+        listed = await self.book.page(at.as_of - terms.window, at.cursor, terms.page_size)
+        found: list[Discrepancy] = []
+        for order in listed.items:
+            if worth_a_look(Case(order.order_id, order, (), _NO_RUN), at.as_of, terms):
+                found += await self._look_closer(order.order_id, [], at, terms)
+        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+
+    async def _review_runs(self, page: Page) -> Reviewed:
+        at, terms = page.position, page.terms
+        listed = await self.runs.open_runs(at.cursor, terms.page_size)
+        orders = await self.book.standing(run.order_id for run in listed.items)
+        found = [
+            one
+            for run in listed.items
+            for one in examine_open_run(
+                run.order_id, orders.get(run.order_id), run.started_at, at.as_of, terms
+            )
+        ]
+        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+
+    async def _review_findings(self, page: Page) -> Reviewed:
+        """Findings of earlier audits: those that are so no longer are settled."""
+        at, terms = page.position, page.terms
+        listed = await self.findings.unresolved(at.cursor, terms.page_size)
+        found: list[Discrepancy] = []
+        for finding in listed.items:
+            if finding.last_seen >= at.as_of:
+                continue  # this audit has been there
+            if await self._still_so(finding, at, terms):
+                found.append(finding.discrepancy)
+            else:
+                await self.findings.resolve(finding.discrepancy, "settled", datetime.now(UTC))
+        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+
+    async def _still_so(self, finding: Finding, at: Position, terms: AuditTerms) -> bool:
+        # Without grace: an order that moves again is not settled before it has.
+        impatient = dataclasses.replace(terms, grace=timedelta(0))
+        known = finding.discrepancy
+        if finding.kind in _OF_OPEN_RUNS:
+            run = await self.runs.look(known.order_id)
+            order = (await self.book.standing([known.order_id])).get(known.order_id)
+            is_open = run.state is RunState.OPEN
+            since = finding.first_seen
+            found = examine_open_run(known.order_id, order, since, at.as_of, impatient)
+            return is_open and any(one.same_as(known) for one in found)
+        case = await self._case(known.order_id, [known.payment_id])
+        # As of now: an order that moved during this audit would pass for one within its grace.
+        return any(one.same_as(known) for one in examine(case, datetime.now(UTC), impatient))
+
+    # -- one order ---------------------------------------------------------------------------------
+
+    async def _look_closer(
+        self, order_id: str, payment_ids: Iterable[str], at: Position, terms: AuditTerms
+    ) -> list[Discrepancy]:
+        return examine(await self._case(order_id, payment_ids), at.as_of, terms)
+
+    async def _case(self, order_id: str, payment_ids: Iterable[str]) -> Case:
+        """All that is known of an order, in an order that matters.
+
+        The run first: once it is over it stays so, and what is read afterwards is the last word.
+        """
+        run = await self.runs.look(order_id)
+        if run.state is RunState.OPEN:
+            return Case(order_id, None, (), run)
+        order = (await self.book.standing([order_id])).get(order_id)
+        entries = order.entries if order else ()
+        wanted = dict.fromkeys([*(entry.payment_id for entry in entries), *payment_ids])
+        found = [await self.charges.find(payment_id) for payment_id in wanted if payment_id]
+        charges = tuple(one for one in found if one is not None and one.order_id == order_id)
+        return Case(order_id, order, charges, run)
+
+    async def _repaired(self, found: Discrepancy, case: Case) -> bool:
+        """Carry out the remedy; False when a person has to look."""
+        listed = next((c for c in case.charges if c.charge.payment_id == found.payment_id), None)
+        match found.remedy:
+            case Remedy.START:
+                return await self.runs.start(found.order_id)
+            case Remedy.RECORD if listed is not None:
+                return await self._record(case, listed)
+            case Remedy.RELEASE if listed is not None:
+                # Cancelling takes no key, and what was captured meanwhile stays captured.
+                charge = await self.cards.cancel(found.payment_id)
+                await self._record(case, dataclasses.replace(listed, charge=charge))
+                return charge.state is ChargeState.CANCELLED
+            case _:
+                return False
+
+    async def _record(self, case: Case, listed: ListedCharge) -> bool:
+        """Bring our entry up to the provider's word, if we have one; False when it is refused."""
+        entries = case.order.entries if case.order else ()
+        payment_id = listed.charge.payment_id
+        entry = next((one for one in entries if one.payment_id == payment_id), None)
+        if entry is None:
+            return False
+        try:
+            await self.ledger.record(case.order_id, entry.attempt, listed.charge)
+            for refund in listed.refunds:
+                if refund.given:
+                    await self.ledger.record_refund(case.order_id, entry.attempt, refund.refund)
+        except RefusedError as error:
+            # A second live charge, say: the database knows better than to believe that.
+            log.warning("our books refuse what the provider says of %s: %s", payment_id, error)
+            return False
+        return True

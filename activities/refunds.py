@@ -1,0 +1,140 @@
+"""Refunds of paid orders: set aside, given back once, looked after, restocked, mailed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from orders import refund_mails
+from orders.ids import mail_key, refund_key
+from orders.messages import MailAnswer, MailSent
+from orders.ports import CardRefund, Cards, Mailer, NoSuchOrderError, OrderBook, RefusedError
+from orders.refund_messages import (
+    RefundAttempt,
+    RefundMove,
+    RefundRef,
+    RefundReserved,
+    RefundSeen,
+    ReserveRefundAnswer,
+    ShopRefundTerms,
+)
+from orders.refund_ports import NoSuchRefundError, RefundBook
+from orders.refunds import RefundEntry, RefundRefused, RefundRequest, RefundState
+
+
+@dataclass(frozen=True)
+class RefundActivities:
+    """Conversations about refunds, each step written into the book of refunds."""
+
+    cards: Cards
+    refunds: RefundBook
+    orders: OrderBook
+    mailer: Mailer
+    shop: ShopRefundTerms = ShopRefundTerms()  # noqa: RUF009 - frozen
+
+    @activity.defn
+    async def reserve_refund(self, request: RefundRequest) -> ReserveRefundAnswer:
+        """Set the refund's amount and pieces aside, or say why it cannot be.
+
+        A refund that is in the book already is answered as it stands.
+        """
+        try:
+            order = await self.orders.summary(request.order_id)
+        except NoSuchOrderError as error:
+            return RefundRefused(str(error))
+        entry = await self.refunds.reserve(request, datetime.now(UTC))
+        if isinstance(entry, RefundRefused):
+            return entry
+        return RefundReserved(
+            customer_id=order.customer_id,
+            amount=entry.amount,
+            lines=entry.lines,
+            state=entry.state,
+            attempt=entry.attempt,
+            terms=self.shop.of(entry.amount),
+        )
+
+    @activity.defn
+    async def record_refund_state(self, move: RefundMove) -> None:
+        """Write down what the shop decided; again is a no-op."""
+        ref = move.refund
+        now = datetime.now(UTC)
+        await self.refunds.move(ref.order_id, ref.refund_id, move.state, now, move.why)
+
+    @activity.defn
+    async def issue_refund(self, attempt: RefundAttempt) -> RefundSeen:
+        """Have the provider give the amount back, once per attempt.
+
+        The book says "issuing" first: from then on only the provider knows whether money moved.
+        """
+        ref, number = attempt.refund, attempt.attempt
+        now = datetime.now(UTC)
+        entry = await self.refunds.begin(ref.order_id, ref.refund_id, number, now)
+        if entry.state is not RefundState.ISSUING or entry.attempt != number:
+            return _seen(entry)  # an earlier try got further
+        return await self._note(attempt, await self._give_back(entry))
+
+    @activity.defn
+    async def check_refund(self, attempt: RefundAttempt) -> RefundSeen:
+        """Read what became of a refund that the provider had accepted."""
+        ref = attempt.refund
+        entry = await self._find(ref)
+        key = refund_key(ref.order_id, ref.refund_id, attempt.attempt)
+        refund = await self.cards.find_refund(entry.payment_id, key=key)
+        if refund is None:
+            raise RefusedError(f"{entry.payment_id} has no refund of the key {key} any more")
+        return await self._note(attempt, refund)
+
+    @activity.defn
+    async def restock_refund(self, ref: RefundRef) -> bool:
+        """Put the refund's pieces back on the shelf, once; False when it was not asked to."""
+        now = datetime.now(UTC)
+        return (await self.refunds.restock(ref.order_id, ref.refund_id, now)).restocked
+
+    @activity.defn
+    async def send_refund_email(self, attempt: RefundAttempt) -> MailAnswer:
+        """Tell the customer what was given back."""
+        ref = attempt.refund
+        order, entry = await self.orders.get(ref.order_id), await self._find(ref)
+        key = mail_key(ref.order_id, f"refund:{ref.refund_id}:{attempt.attempt}")
+        answer = await self.mailer.send(refund_mails.refunded(order, entry), key=key)
+        now = datetime.now(UTC)
+        if isinstance(answer, MailSent):
+            event, detail = "refund_mailed", {"mail": answer.mail_id}
+        else:
+            event, detail = "refund_mail_refused", {"why": answer.message}
+        await self.orders.note(ref.order_id, event, now, refund_id=ref.refund_id, **detail)
+        return answer
+
+    async def _give_back(self, entry: RefundEntry) -> CardRefund:
+        request = entry.request
+        key = refund_key(request.order_id, request.refund_id, entry.attempt)
+        try:
+            return await self.cards.refund(
+                entry.payment_id, entry.amount, order_id=request.order_id, key=key
+            )
+        except RefusedError:
+            # It may have been made by a try whose answer was lost, and have failed since.
+            refund = await self.cards.find_refund(entry.payment_id, key=key)
+            if refund is None:
+                raise
+            return refund
+
+    async def _note(self, attempt: RefundAttempt, refund: CardRefund) -> RefundSeen:
+        ref = attempt.refund
+        now = datetime.now(UTC)
+        number = attempt.attempt
+        entry = await self.refunds.tell(ref.order_id, ref.refund_id, number, refund, now)
+        return _seen(entry)
+
+    async def _find(self, ref: RefundRef) -> RefundEntry:
+        entry = await self.refunds.find(ref.order_id, ref.refund_id)
+        if entry is None:
+            raise NoSuchRefundError(ref.order_id, ref.refund_id)
+        return entry
+
+
+def _seen(entry: RefundEntry) -> RefundSeen:
+    return RefundSeen(entry.state, entry.why)

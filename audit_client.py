@@ -1,0 +1,94 @@
+"""The door to the audit: schedule it, run it once now, read what it found.
+
+    audits = AuditClient(temporal)
+    await audits.schedule(timedelta(hours=1))
+    report = await audits.run_now()
+
+What it found is in ``orders.reconciliation_ports.Findings``.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+
+from connection import answered
+from orders.audits import AUDIT_ID, Audit, Report
+from orders.discrepancies import AuditTerms
+from orders.ids import TASK_QUEUE
+from workflows.reconcile import ReconcileWorkflow
+
+_CALL: Final = timedelta(seconds=10)
+#: The next audit looks back far enough: one that was missed need not be made up for.
+_CATCH_UP: Final = timedelta(minutes=10)
+_SUMMARY: Final = "Audit: the card provider, our books and the runs"
+
+
+class AuditClient:
+    """Asks Temporal to audit."""
+
+    def __init__(self, temporal: Client) -> None:
+        self._temporal = temporal
+
+    async def schedule(self, every: timedelta, terms: AuditTerms | None = None) -> bool:
+        """Have it audited ``every`` so often; True when that is new, False when it was changed to.
+
+        Again changes nothing, and a schedule that somebody paused stays paused.
+        """
+        wanted = _scheduled(every, terms or AuditTerms())
+        with answered(self._temporal):
+            try:
+                await self._temporal.create_schedule(AUDIT_ID, wanted, rpc_timeout=_CALL)
+            except ScheduleAlreadyRunningError:
+                pass
+            else:
+                return True
+
+            def changed(known: ScheduleUpdateInput) -> ScheduleUpdate:
+                wanted.state = known.description.schedule.state
+                return ScheduleUpdate(wanted)
+
+            await self._temporal.get_schedule_handle(AUDIT_ID).update(changed, rpc_timeout=_CALL)
+        return False
+
+    async def run_now(self, terms: AuditTerms | None = None) -> Report:
+        """Audit once and wait for it. One that a person began before is joined."""
+        with answered(self._temporal):
+            run = await self._temporal.start_workflow(
+                ReconcileWorkflow.run,
+                Audit(terms or AuditTerms()),
+                id=AUDIT_ID,
+                task_queue=TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=_SUMMARY,
+                rpc_timeout=_CALL,
+            )
+            return await run.result()
+
+
+def _scheduled(every: timedelta, terms: AuditTerms) -> Schedule:
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            ReconcileWorkflow.run,
+            Audit(terms),
+            id=AUDIT_ID,
+            task_queue=TASK_QUEUE,
+            static_summary=_SUMMARY,
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP),
+    )

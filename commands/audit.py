@@ -1,0 +1,138 @@
+"""The audit: schedule it, run it once now, read what it found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar
+
+import typer
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.service import RetryConfig
+
+from audit_client import AuditClient
+from commands.terminal import (
+    REFUSED,
+    UNREACHABLE,
+    USED_WRONGLY,
+    AsJson,
+    print_json,
+    say,
+    stop,
+)
+from connection import UnreachableError, connect
+from orders.audits import Finding, advice
+from orders.discrepancies import AuditTerms
+from orders.ports import ProviderError
+from settings import EdgeSettings, SettingsError, temporal_profile
+from store import database as store
+from store.findings import PostgresFindings
+
+T = TypeVar("T")
+
+app = typer.Typer()
+
+Window = Annotated[
+    float, typer.Option(min=1, max=8_760, help="Hours to look back, for what has ended.")
+]
+Grace = Annotated[
+    float,
+    typer.Option(min=0, max=10_080, help="Minutes that anything is left alone after it moved."),
+]
+
+
+@app.command(epilog="Example: python client.py schedule --every 1")
+def schedule(
+    *,
+    every: Annotated[float, typer.Option(min=0.1, max=168, help="Hours between audits.")] = 1,
+    window: Window = 48,
+    grace: Grace = 15,
+    as_json: AsJson = False,
+) -> None:
+    """Have everything audited regularly. Again only changes how often and how far back."""
+
+    async def work(temporal: Client) -> None:
+        terms = _terms(window, grace)
+        is_new = await AuditClient(temporal).schedule(timedelta(hours=every), terms)
+        if as_json:
+            print_json({"created": is_new, "every_hours": every})
+        else:
+            done = "is scheduled" if is_new else "was scheduled before, and now runs"
+            say(f"The audit {done}, every {every:g} h over the last {window:g} h.")
+
+    _with_temporal(work)
+
+
+@app.command(epilog="Example: python client.py reconcile")
+def reconcile(*, window: Window = 48, grace: Grace = 15, as_json: AsJson = False) -> None:
+    """Audit once, now: compare the card provider's books, ours, and Temporal's runs."""
+
+    async def work(temporal: Client) -> None:
+        report = await AuditClient(temporal).run_now(_terms(window, grace))
+        if as_json:
+            print_json(asdict(report))
+        else:
+            say(f"Audited: {report}.")
+
+    _with_temporal(work)
+
+
+@app.command(epilog="Example: python client.py findings")
+def findings(
+    *,
+    resolved: Annotated[bool, typer.Option("--all", help="Also what is settled.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List what audits found and nobody has settled, newest first, and what can be done."""
+
+    async def work() -> list[Finding]:
+        url = EdgeSettings.load().database_url.get_secret_value()
+        database = store.connect(url, pool_size=1)
+        try:
+            return await PostgresFindings(database).listed(resolved=resolved, limit=limit)
+        finally:
+            await database.close()
+
+    found = _answer(work)
+    if as_json:
+        print_json([{**asdict(one), "advice": advice(one)} for one in found])
+        return
+    for one in found:
+        _show(one)
+    if not found:
+        say("Nothing disagrees, as far as audits know.")
+
+
+def _show(one: Finding) -> None:
+    """A few lines, not a row of a table: ids and commands must be whole, to be copied."""
+    about = f"order {one.order_id}" + (f", {one.payment_id}" if one.payment_id else "")
+    say(f"{one.kind}: {about}, since {one.first_seen:%Y-%m-%d %H:%M} UTC")
+    say(f"  {one.detail}")
+    say(f"  {one.resolution}" if one.resolution else f"  what to do: {advice(one)}")
+
+
+def _terms(window: float, grace: float) -> AuditTerms:
+    return AuditTerms(window=timedelta(hours=window), grace=timedelta(minutes=grace))
+
+
+def _with_temporal(work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        brief = RetryConfig(max_elapsed_time_millis=3_000)
+        await work(await connect(temporal_profile(), retry_config=brief))
+
+    _answer(run)
+
+
+def _answer(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Do the work, or say in one sentence why not."""
+    try:
+        return asyncio.run(work())
+    except (SettingsError, store.InvalidDatabaseUrlError) as error:
+        stop(USED_WRONGLY, str(error))
+    except WorkflowFailureError as error:
+        stop(REFUSED, f"the audit failed: {error.cause}. See its run in the Temporal Web UI")
+    except (UnreachableError, ProviderError) as error:
+        stop(UNREACHABLE, str(error))

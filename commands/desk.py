@@ -1,0 +1,165 @@
+"""What the people of the shop do: find orders, decide about them, help those that are stuck."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from client import OrderClient
+from commands.terminal import (
+    AsJson,
+    OrderId,
+    carry_out,
+    console,
+    print_json,
+    say,
+    say_attention,
+    say_heard,
+)
+from orders.lifecycle import Status
+
+app = typer.Typer()
+
+By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
+
+
+@app.command("list", epilog="Example: python client.py list --status paid")
+def list_orders(
+    *,
+    status: Annotated[Status | None, typer.Option(help="Only orders of this status.")] = None,
+    needs_attention: Annotated[
+        bool, typer.Option("--needs-attention", help="Only orders with a step that keeps failing.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List started orders, newest first, up to a second behind."""
+
+    async def work(orders: OrderClient) -> None:
+        listed = orders.list(status, needs_attention=needs_attention, limit=limit)
+        rows = [row async for row in listed]
+        if as_json:
+            print_json([asdict(row) for row in rows])
+            return
+        table = Table("order", "status", "customer", "run", "started", "", box=None)
+        for row in rows:
+            flag = "needs attention" if row.needs_attention else ""
+            started = f"{row.started_at:%Y-%m-%d %H:%M:%S}"
+            cells = (row.order_id, row.status, row.customer_id or "", row.run, started, flag)
+            table.add_row(*map(escape, cells))
+        console.print(table if rows else "No such orders.")
+
+    carry_out(work)
+
+
+@app.command(epilog="Example: python client.py attention")
+def attention(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List running orders that need a person: what fails, since when, and what helps."""
+
+    async def work(orders: OrderClient) -> None:
+        troubled = await orders.attention(limit)
+        if as_json:
+            print_json([asdict(order) for order in troubled])
+            return
+        if not troubled:
+            say("No order needs attention.")
+        for order in troubled:
+            say(f"Order {order.order_id} is {order.status}: {order.doing}.")
+            if order.attention:
+                say_attention(order.order_id, order.attention)
+            say("")
+
+    carry_out(work)
+
+
+# -- orders that wait for approval -----------------------------------------------------------------
+
+
+@app.command(epilog='Example: python client.py approve 1001 --by ops-7 --note "known customer"')
+def approve(
+    order_id: OrderId,
+    *,
+    by: By,
+    note: Annotated[str, typer.Option(help="Why, for the order's history.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let an order pass that waits for approval."""
+
+    async def work(orders: OrderClient) -> None:
+        await orders.approve(order_id, by, note)
+        say_heard(order_id, "is approved", as_json=as_json)
+
+    carry_out(work)
+
+
+@app.command(epilog='Example: python client.py reject 1001 --by ops-7 --reason "stolen card"')
+def reject(
+    order_id: OrderId,
+    *,
+    by: By,
+    reason: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Stop an order that waits for approval."""
+
+    async def work(orders: OrderClient) -> None:
+        await orders.reject(order_id, by, reason)
+        say_heard(order_id, "is rejected, and is being undone", as_json=as_json)
+
+    carry_out(work)
+
+
+# -- orders with a step that keeps failing ---------------------------------------------------------
+
+
+@app.command(epilog="Example: python client.py retry-now 1001")
+def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False) -> None:
+    """Try what keeps failing again at once, its cause being mended."""
+
+    async def work(orders: OrderClient) -> None:
+        await orders.retry_now(order_id, by)
+        say_heard(order_id, "tries again", as_json=as_json)
+
+    carry_out(work)
+
+
+@app.command(epilog='Example: python client.py skip-step 1001 --reason "warehouse closed for good"')
+def skip_step(
+    order_id: OrderId,
+    *,
+    reason: Annotated[str, typer.Option(help="Why, without personal data.")],
+    by: By = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Give up the step that keeps failing: everything done so far is undone."""
+
+    async def work(orders: OrderClient) -> None:
+        await orders.skip_step(order_id, reason, by)
+        say_heard(order_id, "gives that step up, and is being undone", as_json=as_json)
+
+    carry_out(work)
+
+
+@app.command(epilog='Example: python client.py resolve 1001 --note "refunded by bank transfer"')
+def resolve(
+    order_id: OrderId,
+    *,
+    note: Annotated[str, typer.Option(help="How it was done, without personal data.")],
+    by: By = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Say that the undo that keeps failing was done by hand: it is not tried any more."""
+
+    async def work(orders: OrderClient) -> None:
+        await orders.resolve(order_id, note, by)
+        say_heard(order_id, "takes that as done by hand", as_json=as_json)
+
+    carry_out(work)

@@ -1,0 +1,87 @@
+"""Parcels on their way: telling where they are, and settling those that do not arrive."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import typer
+
+from client import OrderClient
+from commands.terminal import AsJson, OrderId, carry_out, print_json, say_heard
+from orders.parcels import ParcelStatus
+
+app = typer.Typer()
+
+ParcelId = Annotated[str, typer.Argument(help="The parcel's id, as `watch` names it.")]
+By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
+
+
+@app.command(epilog="Example: python client.py parcel 1001 par_7 shipped --tracking TRK-42")
+def parcel(
+    order_id: OrderId,
+    parcel_id: ParcelId,
+    status: Annotated[
+        Literal["shipped", "delivered", "lost"], typer.Argument(help="Where it is now.")
+    ],
+    *,
+    tracking: Annotated[str, typer.Option(help="The carrier's reference, if there is one.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tell an order where a parcel is, as the warehouse's own messages do. Again is harmless."""
+
+    async def work(orders: OrderClient) -> None:
+        await orders.parcel_updated(order_id, parcel_id, ParcelStatus(status), tracking)
+        say_heard(order_id, f"hears that {parcel_id} is {status}", as_json=as_json)
+
+    carry_out(work)
+
+
+@app.command(epilog="Example: python client.py resend-parcel 1001 par_7 --by ops-7")
+def resend_parcel(
+    order_id: OrderId, parcel_id: ParcelId, *, by: By = "operator", as_json: AsJson = False
+) -> None:
+    """Have what a parcel holds that is lost or late sent again. Again is harmless."""
+
+    async def work(orders: OrderClient) -> None:
+        resent = await orders.resend_parcel(order_id, parcel_id, by)
+        if as_json:
+            print_json({"order_id": order_id, **asdict(resent)})
+        else:
+            new = resent.parcel_id
+            say_heard(order_id, f"waits for {new} instead of {parcel_id}", as_json=False)
+
+    carry_out(work)
+
+
+@app.command(epilog="Example: python client.py refund-parcel 1001 par_7 --by ops-7")
+def refund_parcel(
+    order_id: OrderId, parcel_id: ParcelId, *, by: By = "operator", as_json: AsJson = False
+) -> None:
+    """Have what a parcel holds that is lost or late refunded, and wait no more for it."""
+
+    async def work(orders: OrderClient) -> None:
+        await orders.refund_parcel(order_id, parcel_id, by)
+        say_heard(order_id, f"has {parcel_id} refunded", as_json=as_json)
+
+    carry_out(work)
+
+
+@app.command(epilog='Example: python client.py settle-parcel 1001 par_7 --outcome "refunded as r1"')
+def settle_parcel(
+    order_id: OrderId,
+    parcel_id: ParcelId,
+    *,
+    outcome: Annotated[
+        str, typer.Option(help="What was agreed with the customer, without personal data.")
+    ],
+    by: By = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Have an order wait no more for a parcel that is lost or late."""
+
+    async def work(orders: OrderClient) -> None:
+        await orders.settle_parcel(order_id, parcel_id, outcome, by)
+        say_heard(order_id, f"waits no more for {parcel_id}", as_json=as_json)
+
+    carry_out(work)

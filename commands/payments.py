@@ -1,0 +1,61 @@
+"""Helping a customer to pay."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from client import OrderClient
+from commands.terminal import PROGRAM, AsJson, OrderId, carry_out, print_json, say, say_heard
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: python client.py new-card 1001 pm_card_mastercard")
+def new_card(
+    order_id: OrderId,
+    payment_method: Annotated[str, typer.Argument(help="As the card provider names it, pm_…")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Try another card for an order whose card was declined, while it waits for one."""
+
+    async def work(orders: OrderClient) -> None:
+        accepted = await orders.submit_payment_method(order_id, payment_method)
+        if as_json:
+            print_json(asdict(accepted))
+        else:
+            say(f"It is tried now, as charge {accepted.attempt}: {PROGRAM} watch {order_id}")
+
+    carry_out(work)
+
+
+@app.command(epilog="Example: python client.py finish-payment 1001 --json")
+def finish_payment(order_id: OrderId, *, as_json: AsJson = False) -> None:
+    """Print what the customer's browser needs to confirm the payment (3-D Secure).
+
+    The secret opens that payment to whoever has it: hand it to the customer's browser only.
+    """
+
+    async def work(orders: OrderClient) -> None:
+        payment = await orders.payment_to_finish(order_id)
+        if as_json:
+            print_json(asdict(payment))
+        else:
+            say(f"Payment {payment.payment_id} waits for the customer.")
+            say(f"Client secret: {payment.client_secret}")
+
+    carry_out(work, lazily=True, with_cards=True)
+
+
+@app.command(epilog="Example: python client.py payment-updated 1001")
+def payment_updated(order_id: OrderId, *, as_json: AsJson = False) -> None:
+    """Have an order read its payment at once, a webhook being lost say. Always harmless."""
+
+    async def work(orders: OrderClient) -> None:
+        await orders.payment_updated(order_id)
+        say_heard(order_id, "looks again", as_json=as_json)
+
+    carry_out(work)

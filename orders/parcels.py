@@ -1,0 +1,40 @@
+"""Parcels on their way, told of in any order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+
+class ParcelStatus(StrEnum):
+    """Where a parcel is."""
+
+    ACCEPTED = "accepted"  # the warehouse packs it
+    SHIPPED = "shipped"
+    LOST = "lost"  # the carrier says so; it may still turn up
+    DELIVERED = "delivered"
+
+
+# Carriers repeat themselves, and the news of a delivery may overtake that of the departure.
+_PROGRESS: Final = tuple(ParcelStatus)
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One parcel, with its latest tracking reference (empty until there is one)."""
+
+    parcel_id: str
+    status: ParcelStatus = ParcelStatus.ACCEPTED
+    tracking: str = ""
+
+    def told(self, news: Parcel) -> Parcel:
+        """The parcel after ``news`` of it; unchanged when that is old news."""
+        tracking = news.tracking or self.tracking
+        if _PROGRESS.index(news.status) <= _PROGRESS.index(self.status):
+            return replace(self, tracking=tracking)
+        return replace(self, status=news.status, tracking=tracking)
+
+    @property
+    def has_left(self) -> bool:
+        return self.status is not ParcelStatus.ACCEPTED

@@ -1,0 +1,221 @@
+"""What the audit makes of an order whose run is over or was never there.
+
+Three parties keep books of one order: the card provider, our database, Temporal. ``examine``
+compares what they say and names what disagrees. An order under way is left alone, and so is one
+that moved within the grace period: what looks wrong there is about to be put right by its run.
+
+What is safe is repaired (``Remedy``), all else is flagged for a person. Safe means: repeating it
+does no harm, and nobody loses money or goods by it. Money is therefore never given back from here.
+A run gives back all that it took before it ends; money found afterwards was moved by something that
+we do not know (a hand in the dashboard, a refund that the bank returned), and guessing could pay
+twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from orders.charging import BookedCharge
+from orders.discrepancies import (
+    AuditTerms,
+    Case,
+    Discrepancy,
+    Entry,
+    Kind,
+    ListedCharge,
+    Remedy,
+    RunSighting,
+    RunState,
+    Standing,
+)
+from orders.lifecycle import Status
+from orders.money import total
+from orders.ports import CardCharge, ChargeState
+
+#: Charges that can take no more money.
+_OVER: Final = frozenset({ChargeState.CAPTURED, ChargeState.CANCELLED})
+
+
+def examine(case: Case, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
+    """What disagrees about an order, to be put right in this order; nothing while it is under way.
+
+    ``case.charges`` may be a part of its charges: of the others, our books are believed.
+    """
+    quiet_since = now - terms.grace
+    if case.run.state is RunState.OPEN or _later_than(quiet_since, case.run.closed_at):
+        return []
+    charges = tuple(listed for listed in case.charges if listed.created_at <= quiet_since)
+    if case.order is None:
+        return [found for listed in charges for found in _of_nobody(listed, now, terms)]
+    order = case.order
+    if order.changed_at > quiet_since:
+        return []
+    if order.status is Status.PLACED and case.run.state is RunState.NONE:
+        return [_never_started(order, now, terms)]
+    found = [
+        one
+        for listed in charges
+        if (entry := _entry_of(order, listed)) is not None
+        for one in _compared(order, entry, listed, quiet_since)
+    ]
+    if not order.status.is_end:
+        return [*found, _stranded(order, charges, case.run)]
+    return [*found, *_after_the_end(order, charges)]
+
+
+def worth_a_look(case: Case, now: datetime, terms: AuditTerms) -> bool:
+    """Whether anything would disagree if the order had no run: only then is the rest asked for."""
+    if case.order is not None and case.order.status.is_end:
+        # What our books call live may have been charged too long ago to be listed.
+        listed = {one.charge.payment_id for one in case.charges}
+        unlisted = (e.booked.state for e in case.order.entries if e.payment_id not in listed)
+        if any(state not in _OVER for state in unlisted):
+            return True
+    states = (RunState.CLOSED, RunState.NONE)
+    runs = (replace(case, run=RunSighting(state)) for state in states)
+    return any(examine(without, now, terms) for without in runs)
+
+
+def examine_open_run(
+    order_id: str, order: Standing | None, started_at: datetime, now: datetime, terms: AuditTerms
+) -> list[Discrepancy]:
+    """What is wrong with a run being open; it is only ever flagged."""
+    if started_at > now - terms.grace:
+        return []
+    if order is None:
+        detail = "a run carries this order, and our books do not have it"
+        return [Discrepancy(Kind.RUN_WITHOUT_ORDER, order_id, detail)]
+    if order.status.is_end and order.changed_at < now - terms.run_outlives_order:
+        detail = f"{order.status} since {order.changed_at:%Y-%m-%d %H:%M} UTC, its run is open"
+        return [Discrepancy(Kind.RUN_AFTER_END, order_id, detail)]
+    return []
+
+
+# -- one rule each ---------------------------------------------------------------------------------
+
+
+def _of_nobody(listed: ListedCharge, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
+    charge = listed.charge
+    kept = charge.captured - charge.refunded
+    if kept:
+        detail = f"{kept} was taken, and our books have no such order"
+        return [_about(Kind.PAID_WITHOUT_ORDER, listed, detail)]
+    if charge.state in _OVER:
+        return []
+    is_old = listed.created_at <= now - terms.unknown_grace
+    detail = f"a charge over {charge.amount} is {charge.state}, and our books have no such order"
+    remedy = _release(charge.state) if is_old else Remedy.FLAG
+    return [_about(Kind.LIVE_CHARGE, listed, detail, remedy)]
+
+
+def _never_started(order: Standing, now: datetime, terms: AuditTerms) -> Discrepancy:
+    detail = f"placed {order.placed_at:%Y-%m-%d %H:%M} UTC and never started"
+    in_time = order.placed_at >= now - terms.start_within
+    remedy = Remedy.START if in_time else Remedy.FLAG
+    return Discrepancy(Kind.NEVER_STARTED, order.order_id, detail, remedy)
+
+
+def _compared(
+    order: Standing, entry: Entry, listed: ListedCharge, quiet_since: datetime
+) -> list[Discrepancy]:
+    """Our entry beside the provider's word. Refunds under way may be on one side only."""
+    charge, booked = listed.charge, entry.booked
+    found: list[Discrepancy] = []
+    lately = total(
+        (refund.given for refund in listed.refunds if refund.created_at > quiet_since),
+        charge.amount.currency,
+    )
+    told = booked.told(replace(charge, refunded=charge.refunded - lately))
+    if (told.state, told.captured, told.refunded) != (
+        booked.state,
+        booked.captured,
+        booked.refunded,
+    ):
+        detail = f"our books say {_said(booked)}, the provider says {_said(charge)}"
+        found.append(_about(Kind.BOOKS_BEHIND, listed, detail, Remedy.RECORD))
+    if charge.captured < booked.captured:
+        detail = f"our books say {booked.captured} was taken, the provider says {charge.captured}"
+        found.append(_about(Kind.BOOKS_AHEAD, listed, detail))
+    if charge.refunded < booked.refunded:
+        back = booked.refunded - charge.refunded
+        detail = f"{back} of {order.order_id} did not arrive: the bank sent the refund back to us"
+        found.append(_about(Kind.REFUND_FAILED, listed, detail))
+    return found
+
+
+def _stranded(order: Standing, charges: Iterable[ListedCharge], run: RunSighting) -> Discrepancy:
+    known = _believed(order, charges)
+    kept = total((one.captured - one.refunded for one in known), order.total.currency)
+    held = any(one.state is ChargeState.HELD for one in known)
+    why = f"its run is {run.word or run.state}" if run.state is not RunState.NONE else "no run"
+    detail = f"{order.status} and nothing carries it on ({why})"
+    if kept or held:
+        money = f"{kept} is taken" if kept else f"{order.total} is held"
+        return Discrepancy(Kind.STRANDED_WITH_MONEY, order.order_id, f"{detail}: {money}")
+    return Discrepancy(Kind.STRANDED, order.order_id, f"{detail}: nothing is taken")
+
+
+def _after_the_end(order: Standing, charges: Iterable[ListedCharge]) -> list[Discrepancy]:
+    charges = tuple(charges)
+    found: list[Discrepancy] = []
+    known = _believed(order, charges)
+    captured = total((one.captured for one in known), order.total.currency)
+    kept = captured - total((one.refunded for one in known), order.total.currency)
+    is_completed = order.status is Status.COMPLETED
+    for listed in charges:
+        charge = listed.charge
+        is_booked = _entry_of(order, listed) is not None
+        if charge.captured and not is_booked:
+            detail = f"{charge.captured} was taken, and our books do not have this charge"
+            found.append(_about(Kind.UNBOOKED_CHARGE, listed, detail))
+        if charge.state not in _OVER:
+            # Of a completed order it may be the one that was to pay for the goods.
+            may_pay = is_completed and captured < order.total
+            remedy = Remedy.FLAG if may_pay else _release(charge.state)
+            detail = f"{order.status}, and a charge over {charge.amount} is {charge.state}"
+            found.append(_about(Kind.LIVE_CHARGE, listed, detail, remedy))
+    if is_completed and not captured:
+        detail = f"completed, and none of {order.total} was taken"
+        found.append(Discrepancy(Kind.SHIPPED_UNPAID, order.order_id, detail))
+    if not is_completed and kept:
+        detail = f"{order.status}, and {kept} was not given back"
+        found.append(Discrepancy(Kind.MONEY_KEPT, order.order_id, detail))
+    return found
+
+
+# -- small words -----------------------------------------------------------------------------------
+
+
+def _about(
+    kind: Kind, listed: ListedCharge, detail: str, remedy: Remedy = Remedy.FLAG
+) -> Discrepancy:
+    return Discrepancy(kind, listed.order_id, detail, remedy, listed.charge.payment_id)
+
+
+def _release(state: ChargeState) -> Remedy:
+    """A charge that the bank has not decided on cannot be cancelled: the next audit looks again."""
+    return Remedy.FLAG if state is ChargeState.PROCESSING else Remedy.RELEASE
+
+
+def _entry_of(order: Standing, listed: ListedCharge) -> Entry | None:
+    by_id = (e for e in order.entries if e.payment_id == listed.charge.payment_id)
+    return next(by_id, None)
+
+
+def _believed(order: Standing, charges: Iterable[ListedCharge]) -> list[CardCharge | BookedCharge]:
+    """Each charge once: in the provider's words where we have them, else in those of our books."""
+    told = {listed.charge.payment_id: listed.charge for listed in charges}
+    ours = [entry.booked for entry in order.entries if entry.payment_id not in told]
+    return [*told.values(), *ours]
+
+
+def _said(one: CardCharge | BookedCharge) -> str:
+    back = f", {one.refunded} given back" if one.refunded else ""
+    return f"{one.state} with {one.captured} taken{back}"
+
+
+def _later_than(moment: datetime, other: datetime | None) -> bool:
+    return other is not None and other > moment

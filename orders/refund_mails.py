@@ -1,0 +1,37 @@
+"""The mail a refund causes: rendered from the books alone, the same bytes every time."""
+
+from __future__ import annotations
+
+from html import escape
+
+from orders.order import Order
+from orders.ports import Mail
+from orders.refunds import RefundEntry
+
+
+def refunded(order: Order, refund: RefundEntry) -> Mail:
+    """The bank has accepted the refund."""
+    names = {line.sku: line.name for line in order.lines}
+    name, amount = order.recipient.name, str(refund.amount)
+    opening = (
+        f"We have given {amount} of order {order.id} back to your card; banks take 5 to 10 days "
+        "to show it."
+    )
+    pieces = [f"{quantity} x {names[sku]}" for sku, quantity in refund.lines]
+    listed = ["", "It is for:", *(f"  {piece}" for piece in pieces)] if pieces else []
+    reference = f"Reference: {refund.request.refund_id}"
+    text = "\n".join([f"Hello {name},", "", opening, *listed, "", reference, ""])
+    items = "".join(f"<li>{escape(piece)}</li>" for piece in pieces)
+    html = (
+        '<!doctype html><html lang="en"><body style="font-family:sans-serif;max-width:36em">'
+        f"<p>Hello {escape(name)},</p><p>{escape(opening)}</p>"
+        + (f"<p>It is for:</p><ul>{items}</ul>" if pieces else "")
+        + f"<p>{escape(reference)}</p></body></html>"
+    )
+    return Mail(
+        to=order.recipient.email,
+        subject=f"{amount} of order {order.id} is on its way back to you",
+        html=html,
+        text=text,
+        tags=(("order", order.id), ("kind", "refund")),
+    )

@@ -1,0 +1,96 @@
+"""What a refund comes to, and whether there is that much left to give back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from orders.ids import InvalidRefundIdError, checked_refund_id
+from orders.money import Money, total
+from orders.order import Order
+from orders.refunds import (
+    BOOKED,
+    FREED,
+    REFUNDABLE,
+    PaidCharge,
+    Quantities,
+    RefundEntry,
+    RefundRefused,
+    RefundRequest,
+)
+
+
+def left_of(charge: PaidCharge, earlier: Iterable[RefundEntry]) -> Money:
+    """What of the charge is neither given back nor set aside for that."""
+    set_aside = (e.amount for e in earlier if e.state not in FREED | BOOKED)
+    return charge.captured - charge.refunded - total(set_aside, charge.captured.currency)
+
+
+def left_to_return(order: Order, earlier: Iterable[RefundEntry]) -> dict[str, int]:
+    """How many pieces of each line no refund has taken back, by sku."""
+    left = Counter({line.sku: line.quantity for line in order.lines})
+    for entry in earlier:
+        if entry.state not in FREED:
+            left.subtract(dict(entry.lines))
+    return dict(left)
+
+
+def planned(
+    request: RefundRequest,
+    order: Order,
+    charge: PaidCharge | None,
+    earlier: Sequence[RefundEntry],
+) -> RefundEntry | RefundRefused:
+    """The refund that ``request`` becomes beside the order's ``earlier`` ones, or why it cannot."""
+    try:
+        checked_refund_id(request.refund_id)
+        if order.status not in REFUNDABLE or charge is None:
+            return RefundRefused(
+                f"order {order.id} is {order.status}: only what is paid and handed to the "
+                "warehouse can be refunded, cancel the order instead"
+            )
+        lines = _returned(request, left_to_return(order, earlier))
+        amount = _amount(request, order, left_of(charge, earlier))
+    except (_RefusalError, InvalidRefundIdError) as refusal:
+        return RefundRefused(str(refusal))
+    return RefundEntry(request, amount, lines, charge.attempt, charge.payment_id)
+
+
+class _RefusalError(Exception):
+    """The sentence of a ``RefundRefused``."""
+
+
+def _returned(request: RefundRequest, left: Mapping[str, int]) -> Quantities:
+    """The pieces that the refund takes back."""
+    if not request.lines:
+        if request.amount is None:
+            return tuple(sorted((sku, quantity) for sku, quantity in left.items() if quantity))
+        if request.restock:
+            raise _RefusalError("only pieces can be restocked: name the lines they belong to")
+        return ()
+    if len(dict(request.lines)) < len(request.lines):
+        raise _RefusalError("a line is there twice: add the quantities up")
+    for sku, quantity in request.lines:
+        if sku not in left:
+            raise _RefusalError(f"order {request.order_id} has no {sku}")
+        if not 1 <= quantity <= left[sku]:
+            raise _RefusalError(f"{quantity} of {sku} cannot be returned: {left[sku]} are left")
+    return tuple(sorted(request.lines))
+
+
+def _amount(request: RefundRequest, order: Order, left: Money) -> Money:
+    """What the refund gives back: more than nothing, and no more than is left."""
+    prices = {line.sku: line.unit_price for line in order.lines}
+    cost = total((prices[sku] * n for sku, n in request.lines), left.currency)
+    wanted = request.amount
+    if wanted is None:
+        wanted = cost if request.lines else left
+    if wanted.currency != left.currency:
+        raise _RefusalError(f"order {order.id} was paid in {left.currency}, not in {wanted}")
+    if wanted.amount <= 0:
+        raise _RefusalError(f"there is nothing to give back: {left} of order {order.id} is left")
+    if request.lines and not wanted <= cost:
+        raise _RefusalError(f"{wanted} is more than these lines cost, {cost}")
+    if not wanted <= left:
+        raise _RefusalError(f"{wanted} cannot be given back: {left} of order {order.id} is left")
+    return wanted

@@ -1,0 +1,101 @@
+"""Stripe's own books, paged through: what the audit compares ours with.
+
+Lists, never ``search``: a search lags behind, and an audit must not miss the last hour.
+https://docs.stripe.com/api/payment_intents/list, https://docs.stripe.com/api/refunds/list
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import stripe
+
+from orders.discrepancies import ListedCharge, ListedRefund
+from orders.ids import InvalidOrderIdError, checked_order_id
+from orders.money import Money, total
+from orders.ports import RefusedError
+from orders.reconciliation_ports import Listed
+from providers.stripe import StripeCards
+from providers.stripe_money import from_stripe
+from providers.stripe_objects import charge_of, refund_as_it_is, refunded_by
+
+
+class StripeBooks(StripeCards):
+    """``orders.reconciliation_ports.ChargeList`` beside ``Cards``, over the same connections."""
+
+    async def charges(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> Listed[ListedCharge]:
+        # The charge beside each intent knows what was given back of it.
+        wanted: Any = {**_page(after, before, cursor, limit), "expand": ["data.latest_charge"]}
+        async with self._asking("list payments"):
+            page = await self._intents.list_async(wanted)
+            ours = (_listed(intent) for intent in page.data)
+            return Listed(tuple(filter(None, ours)), _next(page))
+
+    async def refunds(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> Listed[ListedRefund]:
+        async with self._asking("list refunds"):
+            page = await self._refunds.list_async(_page(after, before, cursor, limit))
+            made = (_refund(refund) for refund in page.data if refund.payment_intent)
+            return Listed(tuple(made), _next(page))
+
+    async def find(self, payment_id: str) -> ListedCharge | None:
+        try:
+            async with self._asking("read a payment"):
+                intent = await self._intents.retrieve_async(
+                    payment_id, {"expand": ["latest_charge"]}
+                )
+                listed = _listed(intent)
+        except RefusedError:  # no such payment, of another account say
+            return None
+        if listed is None or not listed.charge.captured:
+            return listed
+        async with self._asking("list refunds"):
+            made = await self._refunds_of(payment_id)
+            refunded = total(map(refunded_by, made), listed.charge.amount.currency)
+            charge = replace(listed.charge, refunded=refunded)
+            return replace(listed, charge=charge, refunds=tuple(map(_refund, made)))
+
+
+def _page(after: datetime, before: datetime, cursor: str | None, limit: int) -> Any:
+    created = {"gte": int(after.timestamp()), "lte": int(before.timestamp())}
+    page: dict[str, Any] = {"created": created, "limit": min(limit, 100)}
+    return page if cursor is None else {**page, "starting_after": cursor}
+
+
+def _next(page: stripe.ListObject[Any]) -> str | None:
+    return str(page.data[-1].id) if page.has_more else None
+
+
+def _listed(intent: stripe.PaymentIntent) -> ListedCharge | None:
+    """The charge, or None when its metadata names no order of ours: an account may sell more."""
+    order_id, attempt = _named(intent, "order_id"), _named(intent, "attempt")
+    try:
+        checked_order_id(order_id)
+    except InvalidOrderIdError:
+        return None
+    if not attempt.isdecimal():
+        return None
+    created_at = datetime.fromtimestamp(intent.created, UTC)
+    charge = replace(charge_of(intent), refunded=_refunded(intent))
+    return ListedCharge(order_id, int(attempt), created_at, charge)
+
+
+def _named(intent: stripe.PaymentIntent, name: str) -> str:
+    return str(getattr(intent.metadata, name, ""))
+
+
+def _refunded(intent: stripe.PaymentIntent) -> Money:
+    """What was given back of it, failed refunds left out; its charge must have been expanded."""
+    charge = intent.latest_charge
+    amount = charge.amount_refunded if isinstance(charge, stripe.Charge) else 0
+    return from_stripe(amount, intent.currency)
+
+
+def _refund(refund: stripe.Refund) -> ListedRefund:
+    created_at = datetime.fromtimestamp(refund.created, UTC)
+    return ListedRefund(str(refund.payment_intent), created_at, refund_as_it_is(refund))

@@ -1,0 +1,107 @@
+"""Our own books, read for the audit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import BindParameter, ColumnElement, Row, bindparam, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.charging import BookedCharge
+from orders.discrepancies import Entry, Standing
+from orders.lifecycle import Status
+from orders.money import Money
+from orders.ports import ChargeState
+from orders.reconciliation_ports import Listed
+from store.database import Database
+from store.tables import orders, payments, refunds
+
+_COLUMNS: Final = ("id", "status", "total", "currency", "placed_at", "updated_at")
+_ENDS: Final = sorted(status for status in Status if status.is_end)
+
+
+class PostgresAuditBook:
+    """``orders.reconciliation_ports.AuditBook`` in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, changed_since: datetime, cursor: str | None, limit: int
+    ) -> Listed[Standing]:
+        """Orders that have not ended, or changed since, by id; each at least once."""
+        # Written into the statement, so that PostgreSQL knows the index of orders under way.
+        ends: BindParameter[Any] = bindparam("ends", _ENDS, expanding=True, literal_execute=True)
+        wanted: list[ColumnElement[bool]] = [
+            or_(orders.c.status.not_in(ends), orders.c.updated_at >= changed_since)
+        ]
+        if cursor is not None:
+            wanted.append(orders.c.id > cursor)
+        async with self._database.snapshot() as connection:
+            found = await _read(connection, wanted, limit)
+        return Listed(found, found[-1].order_id if len(found) == limit else None)
+
+    async def standing(self, order_ids: Iterable[str]) -> Mapping[str, Standing]:
+        """These orders, without those that we do not have."""
+        if not (wanted := list(order_ids)):
+            return {}
+        async with self._database.snapshot() as connection:
+            found = await _read(connection, [orders.c.id.in_(wanted)])
+        return {order.order_id: order for order in found}
+
+    async def known_refunds(self, refund_ids: Iterable[str]) -> frozenset[str]:
+        """Which of these refunds our books have."""
+        if not (wanted := list(refund_ids)):
+            return frozenset()
+        async with self._database.statement() as connection:
+            known = await connection.scalars(
+                select(refunds.c.refund_id).where(refunds.c.refund_id.in_(wanted))
+            )
+            return frozenset(known)
+
+
+async def _read(
+    connection: AsyncConnection, wanted: Iterable[ColumnElement[bool]], limit: int | None = None
+) -> tuple[Standing, ...]:
+    rows = (
+        await connection.execute(
+            select(*(orders.c[name] for name in _COLUMNS))
+            .where(*wanted)
+            .order_by(orders.c.id)
+            .limit(limit)
+        )
+    ).all()
+    charges = await connection.execute(
+        select(payments)
+        .where(payments.c.order_id.in_([row.id for row in rows]))
+        .order_by(payments.c.attempt)
+    )
+    entries: defaultdict[str, list[Entry]] = defaultdict(list)
+    for charge in charges:
+        entries[charge.order_id].append(_entry(charge))
+    return tuple(_standing(row, entries[row.id]) for row in rows)
+
+
+def _standing(row: Row[Any], entries: Sequence[Entry]) -> Standing:
+    return Standing(
+        order_id=row.id,
+        status=Status(row.status),
+        total=Money(row.total, row.currency),
+        placed_at=row.placed_at,
+        changed_at=row.updated_at,
+        entries=tuple(entries),
+    )
+
+
+def _entry(row: Row[Any]) -> Entry:
+    booked = BookedCharge(
+        state=ChargeState(row.state),
+        captured=Money(row.captured, row.currency),
+        refunded=Money(row.refunded, row.currency),
+        decline_code=row.decline_code,
+        capture_before=row.capture_before,
+    )
+    return Entry(row.attempt, row.payment_id, booked)

@@ -1,0 +1,186 @@
+"""Refunds beside the money they come from. The order's row is locked first, as everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.ports import CardRefund, NoSuchOrderError
+from orders.refund_plan import planned
+from orders.refund_ports import NoSuchRefundError
+from orders.refunds import BOOKED, RefundEntry, RefundRefused, RefundRequest, RefundState
+from store.database import Database
+from store.history import history_line
+from store.refund_rows import changed_refund, new_refund, paid_charge, read_refunds
+from store.rows import read_order
+from store.tables import orders, payments, products, refunds
+
+
+class PostgresRefundBook:
+    """``orders.refund_ports.RefundBook`` in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def reserve(self, request: RefundRequest, now: datetime) -> RefundEntry | RefundRefused:
+        """Set the refund's amount and pieces aside, or say why it cannot be."""
+        async with self._database.transaction() as connection:
+            await _lock_order(connection, request.order_id)
+            # Statements of their own, begun after the lock was got: they see what those before us
+            # in the queue have set aside.
+            earlier = await read_refunds(connection, request.order_id)
+            for known in earlier:
+                if known.request.refund_id == request.refund_id:
+                    return known if known.request.same_as(request) else _other(known)
+            order = await read_order(connection, request.order_id)
+            if order is None:
+                raise NoSuchOrderError(request.order_id)
+            charge = await paid_charge(connection, request.order_id)
+            entry = planned(request, order, charge, earlier)
+            if isinstance(entry, RefundEntry):
+                await new_refund(connection, entry, now)
+            return entry
+
+    async def find(self, order_id: str, refund_id: str) -> RefundEntry | None:
+        """The refund, None when nothing was ever set aside for it."""
+        found = await self.refunds_of(order_id)
+        return next((each for each in found if each.request.refund_id == refund_id), None)
+
+    async def refunds_of(self, order_id: str) -> tuple[RefundEntry, ...]:
+        """All refunds of the order, oldest first."""
+        async with self._database.snapshot() as connection:
+            return await read_refunds(connection, order_id)
+
+    async def begin(
+        self, order_id: str, refund_id: str, attempt: int, now: datetime
+    ) -> RefundEntry:
+        """Note that attempt ``attempt`` asks the provider from now on."""
+        return await self._change(order_id, refund_id, lambda entry: entry.begun(attempt), now)
+
+    async def tell(
+        self, order_id: str, refund_id: str, attempt: int, refund: CardRefund, now: datetime
+    ) -> RefundEntry:
+        """Note the provider's word, here and in the charge's own books."""
+        return await self._change(
+            order_id, refund_id, lambda entry: entry.told(attempt, refund), now
+        )
+
+    async def move(
+        self, order_id: str, refund_id: str, state: RefundState, now: datetime, why: str = ""
+    ) -> RefundEntry:
+        """Note what the shop decided."""
+        return await self._change(order_id, refund_id, lambda entry: entry.moved(state, why), now)
+
+    async def restock(self, order_id: str, refund_id: str, now: datetime) -> RefundEntry:
+        """Put the refund's pieces back on the shelf, once."""
+        async with self._database.transaction() as connection:
+            known = await _locked(connection, order_id, refund_id)
+            after = known.back_on_shelf()
+            if after == known:
+                return known
+            # By sku, as every step of the stock does: no two of them deadlock.
+            await connection.execute(
+                select(products.c.sku)
+                .where(products.c.sku.in_([sku for sku, _ in known.lines]))
+                .order_by(products.c.sku)
+                .with_for_update(key_share=True)
+            )
+            for sku, quantity in known.lines:
+                await connection.execute(
+                    update(products)
+                    .where(products.c.sku == sku)
+                    .values(on_hand=products.c.on_hand + quantity)
+                )
+            await changed_refund(connection, after, now)
+            detail = {"refund_id": refund_id} | {sku: str(n) for sku, n in known.lines}
+            await connection.execute(history_line(order_id, "refund_restocked", detail, now))
+            return after
+
+    async def _change(
+        self,
+        order_id: str,
+        refund_id: str,
+        change: Callable[[RefundEntry], RefundEntry],
+        now: datetime,
+    ) -> RefundEntry:
+        async with self._database.transaction() as connection:
+            before = await _locked(connection, order_id, refund_id)
+            after = change(before)
+            if after != before:
+                await changed_refund(connection, after, now)
+                await _book(connection, before, after)
+                await connection.execute(
+                    history_line(order_id, after.event, after.history_detail(), now)
+                )
+            return after
+
+
+def _other(known: RefundEntry) -> RefundRefused:
+    request = known.request
+    return RefundRefused(
+        f"order {request.order_id} has a refund {request.refund_id} already, of other contents"
+    )
+
+
+async def _lock_order(connection: AsyncConnection, order_id: str) -> None:
+    found = await connection.scalar(
+        select(orders.c.id).where(orders.c.id == order_id).with_for_update(key_share=True)
+    )
+    if found is None:
+        raise NoSuchOrderError(order_id)
+
+
+async def _locked(connection: AsyncConnection, order_id: str, refund_id: str) -> RefundEntry:
+    """Lock the refund's order; the refund."""
+    await _lock_order(connection, order_id)
+    for entry in await read_refunds(connection, order_id):
+        if entry.request.refund_id == refund_id:
+            return entry
+    raise NoSuchRefundError(order_id, refund_id)
+
+
+async def _book(connection: AsyncConnection, before: RefundEntry, after: RefundEntry) -> None:
+    """Bring the charge's own books of what was given back up to the refund's new state."""
+    was, is_ = before.state in BOOKED, after.state in BOOKED
+    order_id, attempt = after.request.order_id, after.charge_attempt
+    of_charge = (payments.c.order_id == order_id, payments.c.attempt == attempt)
+    if is_ and not was:
+        # The provider's word may have counted it already (``PostgresPaymentLedger.record``): not
+        # added to, but raised to the sum of the refunds we know one by one.
+        await connection.execute(select(payments.c.attempt).where(*of_charge).with_for_update())
+        await connection.execute(
+            postgresql.insert(refunds)
+            .values(
+                refund_id=after.card_refund_id,
+                order_id=order_id,
+                attempt=attempt,
+                amount=after.amount.amount,
+            )
+            .on_conflict_do_nothing(index_elements=["refund_id"])
+        )
+        known = (
+            select(func.coalesce(func.sum(refunds.c.amount), 0))
+            .where(refunds.c.order_id == order_id, refunds.c.attempt == attempt)
+            .scalar_subquery()
+        )
+        await connection.execute(
+            update(payments)
+            .where(*of_charge)
+            .values(
+                refunded=func.greatest(payments.c.refunded, known),
+                updated_at=func.now(),
+            )
+        )
+    elif was and not is_:
+        await connection.execute(
+            delete(refunds).where(refunds.c.refund_id == before.card_refund_id)
+        )
+        await connection.execute(
+            update(payments)
+            .where(*of_charge)
+            .values(refunded=payments.c.refunded - after.amount.amount, updated_at=func.now())
+        )

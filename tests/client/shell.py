@@ -1,0 +1,131 @@
+"""A shell for the command line: real database and Temporal, other neighbours in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError
+from typer.testing import CliRunner, Result
+
+import cli
+from orders.terms import ShopTerms
+from sandbox.temporal_server import TemporalServer
+from store.database import Database
+from store.inventory import PostgresInventory
+from store.orders import PostgresOrderBook
+from store.payments import PostgresPaymentLedger
+from store.refunds import PostgresRefundBook
+from store.seed import DEMO, add_products
+from tests.fakes.cards import InMemoryCards
+from tests.fakes.mailer import InMemoryMailer
+from tests.fakes.warehouse import InMemoryWarehouse
+from worker import order_worker
+from workflows.runner import DATA_CONVERTER
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+Run = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+async def run(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    temporal_server: TemporalServer,
+    database: Database,
+    database_url: str,
+) -> AsyncIterator[Run]:
+    """Runs a command as in a shell whose settings name the servers."""
+    await add_products(database, DEMO)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.address)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    async def invoke(*arguments: str) -> Result:
+        # In a thread: the command has an event loop of its own.
+        return await asyncio.to_thread(CliRunner().invoke, cli.app, arguments)
+
+    yield invoke
+    # What nobody worked for is no business of the next test's worker.
+    temporal = await Client.connect(temporal_server.address)
+    async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
+        with contextlib.suppress(RPCError):
+            await temporal.get_workflow_handle(left.id).terminate()
+
+
+@pytest.fixture(scope="module")
+def cards() -> InMemoryCards:
+    """As long-lived as the database: payment ids never come twice."""
+    return InMemoryCards()
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> InMemoryWarehouse:
+    """The same for parcel ids."""
+    return InMemoryWarehouse()
+
+
+@pytest.fixture
+def terms() -> ShopTerms:
+    """The shop's rules; a module of tests may have others."""
+    return ShopTerms()
+
+
+@pytest.fixture
+async def working(
+    temporal_server: TemporalServer,
+    database: Database,
+    cards: InMemoryCards,
+    warehouse: InMemoryWarehouse,
+    terms: ShopTerms,
+) -> AsyncIterator[None]:
+    """A worker on the database, with the other neighbours in memory."""
+    worker = order_worker(
+        await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER),
+        cards=cards,
+        ledger=PostgresPaymentLedger(database),
+        warehouse=warehouse,
+        mailer=InMemoryMailer(),
+        inventory=PostgresInventory(database),
+        orders=PostgresOrderBook(database),
+        shop=terms,
+        refunds=PostgresRefundBook(database),
+    )
+    async with worker:
+        yield
+
+
+def refused(result: Result, sentence: str, code: int) -> None:
+    """One line on standard error, nothing on standard output, and this exit code."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith((".\n", "?\n"))
+
+
+def read(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+async def started(*arguments: str) -> asyncio.subprocess.Process:
+    """The program, begun with these arguments."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(CHECKOUT / "client.py"),
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NO_COLOR": "1"},
+    )

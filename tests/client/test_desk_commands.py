@@ -1,0 +1,298 @@
+"""The commands of those who pay and those who work in the shop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from commands import terminal
+from orders.ids import charge_key
+from orders.ports import NoAnswerError, RefusedError
+from orders.terms import ShopTerms
+from providers.stripe import StripeCards
+from sandbox.world import World
+from store.database import Database
+from store.orders import PostgresOrderBook
+from store.payments import PostgresPaymentLedger
+from tests.client.shell import Run, read, refused, started
+from tests.eventually import eventually
+from tests.fakes.cards import InMemoryCards
+from tests.fakes.warehouse import InMemoryWarehouse
+
+pytestmark = pytest.mark.usefixtures("working")
+
+THREE_D_SECURE = "pm_card_authenticationRequired"
+
+
+@pytest.fixture
+def terms() -> ShopTerms:
+    return ShopTerms(new_card_window=timedelta(hours=2))
+
+
+async def reaches(run: Run, order_id: str, doing: str) -> None:
+    async def there() -> bool:
+        progress = read(await run("status", order_id, "--json"))
+        return str(progress["doing"]).startswith(doing)
+
+    await eventually(there)
+
+
+async def stuck(
+    run: Run, warehouse: InMemoryWarehouse, cards: InMemoryCards, order_id: str
+) -> None:
+    """Have an order that is paid and cannot be refunded."""
+    cards.fail_until_healed("refund", RefusedError("the balance is too low"))
+    warehouse.refuse(order_id, "the roof leaks")
+    await run("place", "--order-id", order_id)
+
+    async def listed() -> bool:
+        rows = read(await run("attention", "--json"))
+        return order_id in [row["order_id"] for row in rows if row["attention"]]
+
+    await eventually(listed)
+
+
+# -- orders that wait for approval -----------------------------------------------------------------
+
+
+async def test_an_order_is_approved(run: Run) -> None:
+    await run("place", "--order-id", "desk-1", "--flagged")
+    await reaches(run, "desk-1", "waiting for approval")
+
+    said = await run("approve", "desk-1", "--by", "ops-7", "--note", "known customer")
+
+    assert said.stdout == ("Order desk-1 is approved. Watch it: python client.py watch desk-1\n")
+    watched = await run("watch", "desk-1")
+    assert "order approved (by ops-7, note known customer)" in watched.stdout
+    assert read(await run("result", "desk-1", "--json"))["status"] == "completed"
+
+
+async def test_an_order_is_rejected(run: Run) -> None:
+    await run("place", "--order-id", "desk-2", "--flagged")
+    await reaches(run, "desk-2", "waiting for approval")
+
+    answer = read(await run("reject", "desk-2", "--by", "ops-7", "--reason", "stolen", "--json"))
+
+    assert answer == {"order_id": "desk-2", "accepted": True}
+    ended = await run("result", "desk-2")
+    assert "Order desk-2 is rejected.\nWhy: rejected by ops-7: stolen." in ended.stdout
+    late = await run("approve", "desk-2", "--by", "ops-8")
+    refused(late, "has ended, it is rejected", terminal.REFUSED)
+
+
+async def test_orders_that_wait_for_approval_are_listed(run: Run) -> None:
+    await run("place", "--order-id", "desk-3", "--flagged")
+
+    async def listed() -> bool:
+        rows = read(await run("list", "--status", "awaiting_approval", "--json"))
+        return "desk-3" in [row["order_id"] for row in rows]
+
+    await eventually(listed)
+
+
+async def test_a_decision_needs_somebody_who_takes_it(run: Run) -> None:
+    for command in ("approve", "reject"):
+        result = await run(command, "desk-1")
+        assert result.exit_code == terminal.USED_WRONGLY
+        assert "--by" in result.stderr
+
+
+async def test_a_decision_that_nobody_waits_for_is_one_sentence(run: Run) -> None:
+    await run("place", "--order-id", "desk-4", "--card", THREE_D_SECURE)
+    await reaches(run, "desk-4", "waiting for the customer's bank")
+    approved = await run("approve", "desk-4", "--by", "ops-7")
+    refused(approved, "does not wait for an approval: it is awaiting_payment", terminal.REFUSED)
+    card = await run("new-card", "desk-4", "pm_card_visa")
+    refused(card, "does not wait for another card", terminal.REFUSED)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("approve", "nobody", "--by", "ops-7"),
+        ("reject", "nobody", "--by", "ops-7"),
+        ("new-card", "nobody", "pm_card_visa"),
+        ("finish-payment", "nobody"),
+        ("payment-updated", "nobody"),
+        ("retry-now", "nobody"),
+        ("skip-step", "nobody", "--reason", "no"),
+        ("resolve", "nobody", "--note", "done"),
+    ],
+)
+async def test_an_unknown_order_is_refused(run: Run, arguments: tuple[str, ...]) -> None:
+    refused(await run(*arguments), "There is no order nobody.", terminal.REFUSED)
+
+
+# -- customers who pay -----------------------------------------------------------------------------
+
+
+async def test_another_card_is_tried(run: Run) -> None:
+    await run("place", "--order-id", "desk-5", "--card", "pm_card_visa_chargeDeclined")
+    await reaches(run, "desk-5", "waiting for another card")
+
+    answer = read(await run("new-card", "desk-5", "pm_card_mastercard", "--json"))
+
+    assert answer["attempt"] == 2
+    assert read(await run("result", "desk-5", "--json"))["status"] == "completed"
+
+
+async def test_a_payment_is_looked_at_again(run: Run, cards: InMemoryCards) -> None:
+    await run("place", "--order-id", "desk-6", "--card", THREE_D_SECURE)
+    await reaches(run, "desk-6", "waiting for the customer's bank")
+    [charge] = cards.charges_of("desk-6")
+    cards.authenticate(charge.payment_id)
+
+    said = await run("payment-updated", "desk-6")
+
+    assert "Order desk-6 looks again." in said.stdout
+    assert read(await run("result", "desk-6", "--json"))["status"] == "completed"
+    none = await run("finish-payment", "desk-6")
+    refused(none, "no payment for the customer to finish: it is completed", terminal.REFUSED)
+
+
+async def test_without_stripes_key_there_is_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run("place", "--order-id", "desk-7", "--card", THREE_D_SECURE)
+    await reaches(run, "desk-7", "waiting for the customer's bank")
+    for key in (None, ""):
+        monkeypatch.delenv("STRIPE_API_KEY", raising=False)
+        if key is not None:
+            monkeypatch.setenv("STRIPE_API_KEY", key)
+        asked = await run("finish-payment", "desk-7")
+        refused(asked, "set STRIPE_API_KEY for this process", terminal.USED_WRONGLY)
+
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_test_sandbox")
+    monkeypatch.setenv("STRIPE_API_BASE", "http://127.0.0.1:1")
+    asked = await run("finish-payment", "desk-7")
+    refused(asked, "Stripe gave no answer", terminal.UNREACHABLE)
+    assert "PostgreSQL" not in asked.stderr
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_live_1")
+    asked = await run("finish-payment", "desk-7")
+    refused(asked, "a live key is only ever sent to Stripe", terminal.USED_WRONGLY)
+
+
+# -- orders with a step that keeps failing ---------------------------------------------------------
+
+
+async def test_what_needs_a_person_is_listed_with_what_helps(
+    run: Run, warehouse: InMemoryWarehouse, cards: InMemoryCards
+) -> None:
+    await stuck(run, warehouse, cards, "desk-8")
+
+    listed = (await run("attention")).stdout
+    status = (await run("status", "desk-8")).stdout
+
+    assert "Order desk-8 is paid: " in listed
+    for shown in (listed, status):
+        assert "refund_card needs attention since" in shown
+        assert ": the balance is too low\n" in shown
+        assert "python client.py retry-now or resolve desk-8\n" in shown
+    skipped = await run("skip-step", "desk-8", "--reason", "never mind")
+    refused(skipped, "takes no skip_step, only retry_now or resolve", terminal.REFUSED)
+
+    cards.heal("refund")
+    said = await run("retry-now", "desk-8", "--by", "ops-7")
+    assert "Order desk-8 tries again." in said.stdout
+    assert read(await run("result", "desk-8", "--json"))["status"] == "refunded"
+
+
+async def test_an_undo_done_by_hand_is_settled(
+    run: Run, warehouse: InMemoryWarehouse, cards: InMemoryCards
+) -> None:
+    await stuck(run, warehouse, cards, "desk-9")
+
+    answer = read(await run("resolve", "desk-9", "--note", "by bank transfer", "--json"))
+
+    assert answer == {"order_id": "desk-9", "accepted": True}
+    assert read(await run("result", "desk-9", "--json"))["status"] == "refunded"
+    cards.heal("refund")
+
+
+async def test_a_step_is_given_up(run: Run, warehouse: InMemoryWarehouse) -> None:
+    silence = NoAnswerError("nobody answers", retry_after=timedelta(milliseconds=10))
+    warehouse.fail_next("fulfill", silence, times=6)
+    warehouse.fail_until_healed("fulfill", NoAnswerError("nobody answers"))
+    await run("place", "--order-id", "desk-10")
+
+    async def flagged() -> bool:
+        return bool(read(await run("status", "desk-10", "--json"))["attention"])
+
+    await eventually(flagged)
+    said = await run("skip-step", "desk-10", "--reason", "burnt down", "--by", "ops-7")
+    warehouse.heal("fulfill")
+
+    assert "gives that step up, and is being undone" in said.stdout
+    ended = await run("result", "desk-10")
+    assert "Why: given up by ops-7: burnt down." in ended.stdout
+
+
+async def test_a_word_is_refused_while_nothing_fails(run: Run) -> None:
+    await run("place", "--order-id", "desk-11", "--flagged")
+    await reaches(run, "desk-11", "waiting for approval")
+    retried = await run("retry-now", "desk-11")
+    refused(retried, "Nothing keeps failing, at the moment it is", terminal.REFUSED)
+
+
+async def test_nothing_to_do_says_so(run: Run) -> None:
+    async def quiet() -> bool:
+        return (await run("attention")).stdout == "No order needs attention.\n"
+
+    await eventually(quiet)
+    assert read(await run("attention", "--json")) == []
+
+
+# -- as a process ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """Stripe's stand-in, named by the settings."""
+    async with World(tmp_path) as world:
+        monkeypatch.setenv("STRIPE_API_KEY", "sk_test_sandbox")
+        monkeypatch.setenv("STRIPE_API_BASE", world.url)
+        yield world
+
+
+async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
+    run: Run, world: World, database: Database
+) -> None:
+    await run("place", "--order-id", "desk-13", "--no-start")
+    order = await PostgresOrderBook(database).get("desk-13")
+    async with StripeCards("sk_test_sandbox", api_base=world.url) as cards:
+        charge = await cards.create(
+            order_id=order.id,
+            attempt=1,
+            amount=order.total,
+            payment_method=THREE_D_SECURE,
+            key=charge_key(order.id, 1),
+        )
+        charge = await cards.confirm(charge.payment_id, key=charge_key(order.id, 1))
+        secret = await cards.client_secret(charge.payment_id)
+    ledger = PostgresPaymentLedger(database)
+    await ledger.open(order.id, 1, charge.payment_id, charge.amount)
+    await ledger.record(order.id, 1, charge)
+
+    asking = await started("finish-payment", "desk-13", "--json")
+    answer, said = await asking.communicate()
+
+    assert (asking.returncode, said) == (0, b"")
+    assert json.loads(answer) == {"payment_id": charge.payment_id, "client_secret": secret}
+    assert f"Client secret: {secret}\n" in (await run("finish-payment", "desk-13")).stdout
+
+
+async def test_the_program_decides_and_refuses(run: Run) -> None:
+    await run("place", "--order-id", "desk-12", "--flagged")
+    await reaches(run, "desk-12", "waiting for approval")
+    approving = await started("approve", "desk-12", "--by", "ops-7", "--json")
+    approved, _ = await approving.communicate()
+    assert (approving.returncode, json.loads(approved)["accepted"]) == (0, True)
+
+    resolving = await started("resolve", "nobody", "--note", "done")
+    nothing, sentence = await resolving.communicate()
+    assert (resolving.returncode, nothing) == (terminal.REFUSED, b"")
+    assert sentence == b"There is no order nobody.\n"

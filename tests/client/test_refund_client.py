@@ -1,0 +1,132 @@
+"""Asking for refunds, and following them, through the real server."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from orders.ids import InvalidRefundIdError, refund_key, refund_workflow_id
+from orders.money import Money
+from orders.ports import RefusedError
+from orders.refund_messages import RefundOutcome
+from orders.refund_refusals import RefundEndedError, RefundRefusedError, UnknownRefundError
+from orders.refunds import RefundRequest, RefundState
+from orders.refusals import NotOperableError, NotWaitingError, NoWorkerError, TooLateError
+from refund_client import RefundClient
+from tests.eventually import eventually
+from tests.fakes.cards import REFUND_FAILS
+from tests.fakes.refunds import InMemoryRefundBook
+from tests.shop import Shop
+
+EURO = Money(1_00, "EUR")
+
+
+def client_of(shop: Shop) -> RefundClient:
+    return RefundClient(shop.temporal, InMemoryRefundBook(shop.database))
+
+
+async def paid(shop: Shop, card: str = "pm_card_visa") -> str:
+    order_id = await shop.start(card=card)
+    await shop.orders.result(order_id)
+    return order_id
+
+
+async def test_a_refund_is_asked_for_followed_and_done(shop: Shop) -> None:
+    refunds, order_id = client_of(shop), await paid(shop)
+    request = RefundRequest(order_id, "r1", lines=(("MUG", 1),))
+    told = await refunds.request(request)
+    assert told.amount == Money(14_50, "EUR")
+    outcome = await refunds.result(order_id, "r1")
+    assert isinstance(outcome, RefundOutcome)
+    assert outcome.state is RefundState.SUCCEEDED
+    again = await refunds.request(request)
+    assert (again.state, again.amount) == (RefundState.SUCCEEDED, told.amount)
+    await refunds.result(order_id, "r1")
+    ended = await refunds.status(order_id, "r1")
+    assert (ended.state, ended.amount) == (RefundState.SUCCEEDED, told.amount)
+    assert [entry.request for entry in await refunds.refunds_of(order_id)] == [request]
+    assert len(shop.cards.refunds) == 1
+    run = shop.temporal.get_workflow_handle(refund_workflow_id(order_id, "r1"))
+    assert await (await run.describe()).static_summary() == f"Refund r1 of order {order_id}"
+
+
+async def test_what_cannot_be_is_refused_and_may_be_asked_for_again_later(shop: Shop) -> None:
+    refunds, order_id = client_of(shop), await shop.place()
+    request = RefundRequest(order_id, "r1", amount=EURO)
+    with pytest.raises(RefundRefusedError, match="cancel the order instead"):
+        await refunds.request(request)
+    await shop.orders.start(order_id)
+    await shop.orders.result(order_id)
+    await refunds.request(request)
+    assert isinstance(await refunds.result(order_id, "r1"), RefundOutcome)
+    with pytest.raises(RefundRefusedError, match="already"):
+        await refunds.request(RefundRequest(order_id, "r1"))
+    with pytest.raises(InvalidRefundIdError):
+        await refunds.request(RefundRequest(order_id, "r-1"))
+
+
+async def test_a_running_refund_is_helped_by_a_person(shop: Shop) -> None:
+    refunds, order_id = client_of(shop), await paid(shop)
+    shop.cards.fail_until_healed("refund", RefusedError("the charge is disputed"))
+    await refunds.request(RefundRequest(order_id, "r1"))
+
+    async def stuck() -> bool:
+        return (await refunds.status(order_id, "r1")).attention is not None
+
+    await eventually(stuck)
+    with pytest.raises(RefundRefusedError, match="other contents"):
+        await refunds.request(RefundRequest(order_id, "r1", amount=EURO))
+    with pytest.raises(NotWaitingError):
+        await refunds.approve(order_id, "r1", "ops-7")
+    with pytest.raises(NotWaitingError):
+        await refunds.reject(order_id, "r1", "ops-7")
+    with pytest.raises(TooLateError):
+        await refunds.cancel(order_id, "r1")
+    await refunds.retry_now(order_id, "r1")
+    await eventually(stuck)
+    await refunds.resolve(order_id, "r1", "by bank transfer")
+    outcome = await refunds.result(order_id, "r1")
+    assert isinstance(outcome, RefundOutcome)
+    assert outcome.state is RefundState.SETTLED
+    with pytest.raises((NotOperableError, RefundEndedError)):
+        await refunds.retry_now(order_id, "r1")
+
+
+async def test_a_webhook_about_a_refund_that_had_arrived_has_it_read_again(shop: Shop) -> None:
+    refunds, order_id = client_of(shop), await paid(shop, REFUND_FAILS)
+    await refunds.request(RefundRequest(order_id, "r1"))
+    await refunds.result(order_id, "r1")
+    shop.cards.settle_refund(refund_key(order_id, "r1"))
+    await refunds.look_again(order_id, "r1")
+
+    async def failed() -> bool:
+        return (await refunds.status(order_id, "r1")).state is RefundState.FAILED
+
+    await eventually(failed)
+    await refunds.resolve(order_id, "r1", "by bank transfer")
+    outcome = await refunds.result(order_id, "r1")
+    assert isinstance(outcome, RefundOutcome)
+    assert outcome.state is RefundState.SETTLED
+    await refunds.look_again(order_id, "r1")  # settled: there is nothing to look at
+
+
+async def test_without_a_worker_the_request_is_kept(closed_shop: Shop) -> None:
+    shop = closed_shop
+    async with shop.worker():
+        order_id = await paid(shop)
+    refunds = client_of(shop)
+    request = RefundRequest(order_id, "r1", amount=EURO)
+    with pytest.raises(NoWorkerError):
+        await refunds.request(request, wait=timedelta(seconds=1))
+    async with shop.worker():
+        outcome = await refunds.result(order_id, "r1")
+    assert isinstance(outcome, RefundOutcome)
+    assert shop.cards.given_back(order_id) == 1_00
+
+
+async def test_what_nobody_asked_for_is_unknown(shop: Shop) -> None:
+    refunds = client_of(shop)
+    for ask in (refunds.status, refunds.result, refunds.look_again, refunds.retry_now):
+        with pytest.raises(UnknownRefundError):
+            await ask("nowhere", "r1")

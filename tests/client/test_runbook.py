@@ -1,0 +1,76 @@
+"""What docs/runbook.md tells a person to do, done: Temporal's own commands on our runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from orders.ids import workflow_id
+from orders.lifecycle import Status
+from orders.refusals import StrandedError
+from sandbox.temporal_server import TemporalServer, temporal_binary
+from tests.shop import Shop
+
+Temporal = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def temporal(temporal_server: TemporalServer) -> Temporal:
+    """Runs Temporal's command line, and fails when it does."""
+
+    async def run(*arguments: str) -> str:
+        command = [temporal_binary(), *arguments, "--address", temporal_server.address]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        said, _ = await process.communicate()
+        assert process.returncode == 0
+        return said.decode()
+
+    return run
+
+
+async def test_a_run_terminated_by_mistake_goes_on_where_it_was(
+    shop: Shop, temporal: Temporal
+) -> None:
+    gate = shop.warehouse.hold("fulfill")
+    order_id = await shop.start()
+    await gate.entered()
+    run = ("--workflow-id", workflow_id(order_id), "--reason", "by mistake")
+    await temporal("workflow", "terminate", *run)
+    with pytest.raises(StrandedError, match="its run is terminated"):
+        await shop.orders.cancel(order_id)
+
+    await temporal("workflow", "reset", *run, "--type", "LastWorkflowTask")
+    gate.release()
+
+    assert (await shop.orders.result(order_id)).status is Status.COMPLETED
+    assert len(shop.cards.charges_of(order_id)) == 1
+    assert len(shop.warehouse.parcels[order_id]) == 1
+
+
+async def test_a_waiting_order_terminated_by_mistake_waits_on(
+    shop: Shop, temporal: Temporal
+) -> None:
+    order_id = await shop.start(flagged=True)
+    await shop.reaches(order_id, "waiting for approval")
+    run = ("--workflow-id", workflow_id(order_id), "--reason", "by mistake")
+    await temporal("workflow", "terminate", *run)
+
+    await temporal("workflow", "reset", *run, "--type", "LastWorkflowTask")
+    await shop.reaches(order_id, "waiting for approval")
+
+    await shop.orders.approve(order_id, "ops-7")
+    assert (await shop.orders.result(order_id)).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "NeedsAttention = true AND ExecutionStatus = 'Running'",
+        "WorkflowType = 'Order' AND ExecutionStatus = 'Terminated'",
+        "ExecutionStatus = 'Running' AND TemporalReportedProblems IS NOT NULL",
+    ],
+)
+async def test_the_searches_are_understood(temporal: Temporal, query: str) -> None:
+    assert "Total" in await temporal("workflow", "count", "--query", query)

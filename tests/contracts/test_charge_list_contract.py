@@ -1,0 +1,165 @@
+"""What every provider's own books keep to: the fake, and Stripe's SDK on the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orders.discrepancies import ListedCharge, ListedRefund
+from orders.ids import charge_key
+from orders.money import Money
+from orders.ports import CardCharge, Cards, ChargeState
+from orders.reconciliation_ports import ChargeList
+from providers.stripe_lists import StripeBooks
+from tests.contracts.conftest import Desk
+from tests.fakes.audit import InMemoryChargeList
+from tests.fakes.cards import InMemoryCards
+
+PRICE = Money(42_00, "EUR")
+NOTHING = Money(0, "EUR")
+_IN_MEMORY, _ON_SANDBOX = "in memory", "Stripe's SDK on the sandbox"
+
+
+@dataclass
+class Provider:
+    """A provider's two sides: where money is taken, and where its books are read."""
+
+    cards: Cards
+    books: ChargeList
+
+    async def announced(self, order_id: str, attempt: int = 1, *, hold: bool = False) -> CardCharge:
+        return await self.cards.create(
+            order_id=order_id,
+            attempt=attempt,
+            amount=PRICE,
+            payment_method="pm_card_visa",
+            key=charge_key(order_id, attempt),
+            hold=hold,
+        )
+
+    async def paid(self, order_id: str, *, hold: bool = False) -> CardCharge:
+        charge = await self.announced(order_id, hold=hold)
+        return await self.cards.confirm(charge.payment_id, key=charge_key(order_id, 1))
+
+    async def charges(self, order_id: str, limit: int = 100) -> list[ListedCharge]:
+        """All charges of this order, read page by page."""
+        found: list[ListedCharge] = []
+        cursor: str | None = None
+        while True:
+            page = await self.books.charges(*_window(), cursor, limit)
+            assert len(page.items) <= limit
+            found += [one for one in page.items if one.order_id.startswith(order_id)]
+            if (cursor := page.cursor) is None:
+                return found
+
+    async def refunds(self, payment_id: str) -> list[ListedRefund]:
+        found: list[ListedRefund] = []
+        cursor: str | None = None
+        while True:
+            page = await self.books.refunds(*_window(), cursor, 1)
+            found += [one for one in page.items if one.payment_id == payment_id]
+            if (cursor := page.cursor) is None:
+                return found
+
+
+def _window() -> tuple[datetime, datetime]:
+    now = datetime.now(UTC)
+    return now - timedelta(hours=2), now + timedelta(minutes=1)
+
+
+@pytest.fixture(params=[_IN_MEMORY, _ON_SANDBOX])
+async def provider(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[Provider]:
+    if request.param == _IN_MEMORY:
+        cards = InMemoryCards()
+        yield Provider(cards, InMemoryChargeList(cards))
+        return
+    async with StripeBooks("sk_test_sandbox", api_base=desk.url) as books:
+        yield Provider(books, books)
+
+
+async def test_a_charge_is_listed_with_its_order_attempt_and_state(
+    provider: Provider, order_id: str
+) -> None:
+    opened = await provider.announced(f"{order_id}-a", attempt=2)
+    held = await provider.paid(f"{order_id}-b", hold=True)
+    paid = await provider.paid(f"{order_id}-c")
+
+    listed = await provider.charges(order_id)
+
+    assert [(one.charge.payment_id, one.attempt) for one in listed] == [
+        (paid.payment_id, 1),
+        (held.payment_id, 1),
+        (opened.payment_id, 2),
+    ]
+    states = [(one.charge.state, one.charge.captured) for one in listed]
+    assert states == [
+        (ChargeState.CAPTURED, PRICE),
+        (ChargeState.HELD, NOTHING),
+        (ChargeState.OPEN, NOTHING),
+    ]
+    after, before = _window()
+    assert all(after <= one.created_at <= before for one in listed)
+
+
+async def test_what_was_given_back_shows_in_the_list_and_one_by_one(
+    provider: Provider, order_id: str
+) -> None:
+    paid = await provider.paid(order_id)
+    some = Money(5_00, "EUR")
+    for key in ("first", "second"):
+        await provider.cards.refund(
+            paid.payment_id, some, order_id=order_id, key=f"{order_id}{key}"
+        )
+
+    [listed] = await provider.charges(order_id)
+    found = await provider.books.find(paid.payment_id)
+
+    assert listed.charge.refunded == some * 2
+    assert found is not None
+    assert found.charge.refunded == some * 2
+    assert [one.given for one in found.refunds] == [some, some]
+    refunds = await provider.refunds(paid.payment_id)
+    assert {one.refund.refund_id for one in refunds} == {
+        one.refund.refund_id for one in found.refunds
+    }
+
+
+async def test_more_charges_than_a_page_holds_are_all_listed_once(
+    provider: Provider, order_id: str
+) -> None:
+    for number in range(103):
+        await provider.announced(f"{order_id}-{number}")
+
+    listed = await provider.charges(order_id)
+
+    assert len(listed) == len({one.charge.payment_id for one in listed}) == 103
+
+
+async def test_what_was_created_outside_the_window_is_not_listed(
+    provider: Provider, order_id: str
+) -> None:
+    paid = await provider.paid(order_id)
+    long_ago = datetime.now(UTC) - timedelta(days=9)
+    page = await provider.books.charges(long_ago, long_ago + timedelta(days=1), None, 100)
+    assert paid.payment_id not in {one.charge.payment_id for one in page.items}
+
+
+async def test_a_charge_that_is_not_there_is_not_found(provider: Provider) -> None:
+    assert await provider.books.find("pi_nobody") is None
+
+
+async def test_charges_that_name_no_order_of_ours_are_left_out(desk: Desk) -> None:
+    async with StripeBooks("sk_test_sandbox", api_base=desk.url) as books:
+        foreign = [
+            await books._intents.create_async(
+                {"amount": 500, "currency": "eur", "metadata": metadata}
+            )
+            for metadata in ({}, {"order_id": "1"}, {"order_id": "../1", "attempt": "1"})
+        ]
+        page = await books.charges(*_window(), None, 100)
+        ids = {one.charge.payment_id for one in page.items}
+        assert ids.isdisjoint(intent.id for intent in foreign)
+        assert [await books.find(intent.id) for intent in foreign] == [None, None, None]

@@ -1,0 +1,392 @@
+"""What every book of refunds keeps to: PostgreSQL, and the one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+
+from orders.lifecycle import Status
+from orders.money import Money
+from orders.order import Basket, Order, Recipient
+from orders.ports import (
+    CardCharge,
+    CardRefund,
+    CardRefundState,
+    ChargeState,
+    IllegalStatusError,
+    Inventory,
+    NoSuchOrderError,
+    OrderBook,
+    PaymentLedger,
+)
+from orders.refund_ports import NoSuchRefundError, RefundBook
+from orders.refunds import RefundEntry, RefundReason, RefundRefused, RefundRequest, RefundState
+from orders.views import RefundView
+from store.database import Database
+from store.inventory import PostgresInventory
+from store.orders import PostgresOrderBook
+from store.payments import PostgresPaymentLedger
+from store.refunds import PostgresRefundBook
+from store.seed import Product, add_products
+from tests.fakes.database import (
+    InMemoryDatabase,
+    InMemoryInventory,
+    InMemoryOrderBook,
+    InMemoryPaymentLedger,
+)
+from tests.fakes.refunds import InMemoryRefundBook
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+PRICE = Money(5_00, "EUR")
+TOTAL = Money(15_00, "EUR")
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store under test, with orders that are paid: two mugs and a tee, 15 euros."""
+
+    orders: OrderBook
+    inventory: Inventory
+    ledger: PaymentLedger
+    refunds: RefundBook
+    add: Callable[[Product], Awaitable[None]]
+    on_hand: Callable[[str], Awaitable[int]]
+
+    async def order(self, *, until: Status = Status.COMPLETED) -> Order:
+        number = next(_numbers)
+        for sku in ("MUG", "TEE"):
+            await self.add(Product(f"{sku}-{number}", sku, PRICE, 10))
+        basket = Basket(
+            f"f-{number}",
+            "customer-1",
+            Recipient("Ada Example", "ada@example.org", "1 Sample Street, Berlin"),
+            ((f"MUG-{number}", 2), (f"TEE-{number}", 1)),
+            "pm_card_visa",
+        )
+        order = await self.orders.place(basket, NOW)
+        await self.inventory.reserve(order.id)
+        captured = CardCharge(f"pi_{order.id}", ChargeState.CAPTURED, TOTAL, TOTAL, Money(0, "EUR"))
+        await self.ledger.open(order.id, 1, captured.payment_id, TOTAL)
+        await self.ledger.record(order.id, 1, captured)
+        for status in (Status.PAID, Status.FULFILLED, Status.COMPLETED):
+            await self.orders.move(order.id, status, None, NOW)
+            if status is until:
+                break
+        if until is Status.COMPLETED:
+            await self.inventory.commit(order.id)
+        return order
+
+    async def reserved(self, request: RefundRequest) -> RefundEntry:
+        entry = await self.refunds.reserve(request, NOW)
+        assert isinstance(entry, RefundEntry), entry
+        return entry
+
+    async def refused(self, request: RefundRequest) -> str:
+        refusal = await self.refunds.reserve(request, NOW)
+        assert isinstance(refusal, RefundRefused), refusal
+        return refusal.message
+
+    async def arrived(self, request: RefundRequest) -> RefundEntry:
+        entry = await self.reserved(request)
+        await self.refunds.begin(request.order_id, request.refund_id, 1, NOW)
+        return await self.tell(entry, told(entry))
+
+    async def tell(self, entry: RefundEntry, refund: CardRefund, attempt: int = 1) -> RefundEntry:
+        request = entry.request
+        return await self.refunds.tell(request.order_id, request.refund_id, attempt, refund, NOW)
+
+    async def given_back(self, order: Order) -> int:
+        return (await self.orders.view(order.id)).payments[0].refunded.amount
+
+    async def events_of(self, order: Order) -> list[str]:
+        history = (await self.orders.view(order.id)).history
+        return [line.event for line in history if line.event.startswith("refund_")]
+
+
+@pytest.fixture(params=["in memory", "postgres"])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "in memory":
+        memory = InMemoryDatabase()
+
+        async def put(product: Product) -> None:
+            memory.add_product(product.sku, product.name, product.price, product.on_hand)
+
+        async def shelved(sku: str) -> int:
+            return memory.products[sku].on_hand
+
+        return Store(
+            InMemoryOrderBook(memory),
+            InMemoryInventory(memory),
+            InMemoryPaymentLedger(memory),
+            InMemoryRefundBook(memory),
+            put,
+            shelved,
+        )
+    database: Database = request.getfixturevalue("database")
+
+    async def add(product: Product) -> None:
+        await add_products(database, [product])
+
+    async def on_hand(sku: str) -> int:
+        async with database.engine.connect() as connection:
+            rows = await connection.exec_driver_sql(
+                "SELECT on_hand FROM products WHERE sku = $1", (sku,)
+            )
+            return int(rows.scalar_one())
+
+    return Store(
+        PostgresOrderBook(database),
+        PostgresInventory(database),
+        PostgresPaymentLedger(database),
+        PostgresRefundBook(database),
+        add,
+        on_hand,
+    )
+
+
+def told(
+    entry: RefundEntry, state: CardRefundState = CardRefundState.SUCCEEDED, attempt: int = 1
+) -> CardRefund:
+    problem = "expired_or_canceled_card" if state is CardRefundState.FAILED else ""
+    request = entry.request
+    id_ = f"re_{request.order_id}_{request.refund_id}_{attempt}"
+    return CardRefund(id_, entry.amount, state, problem)
+
+
+# -- setting aside ---------------------------------------------------------------------------------
+
+
+async def test_a_request_is_kept_as_it_was_asked(store: Store) -> None:
+    order = await store.order()
+    mug, tee = (line.sku for line in order.lines)
+    request = RefundRequest(
+        order.id,
+        "r1",
+        lines=((tee, 1), (mug, 2)),
+        amount=Money(12_00, "EUR"),
+        restock=True,
+        reason=RefundReason.DAMAGED,
+        message="one handle is off",
+    )
+    entry = await store.reserved(request)
+    assert entry == RefundEntry(
+        request, Money(12_00, "EUR"), ((mug, 2), (tee, 1)), 1, f"pi_{order.id}"
+    )
+    assert await store.refunds.find(order.id, "r1") == entry
+    assert await store.refunds.refunds_of(order.id) == (entry,)
+    assert await store.given_back(order) == 0
+    history = (await store.orders.view(order.id)).history
+    assert history[-1].event == "refund_requested"
+    assert history[-1].detail["amount"] == "12.00 EUR"
+    assert "handle" not in str(history[-1].detail)
+
+
+async def test_the_same_request_again_is_the_same_refund(store: Store) -> None:
+    order = await store.order()
+    mug, tee = (line.sku for line in order.lines)
+    request = RefundRequest(order.id, "r1", lines=((mug, 1), (tee, 1)))
+    entry = await store.reserved(request)
+    turned = replace(request, lines=request.lines[::-1])
+    assert await store.reserved(turned) == entry
+    assert len(await store.refunds.refunds_of(order.id)) == 1
+    await store.refunds.begin(order.id, "r1", 1, NOW)
+    assert (await store.reserved(request)).state is RefundState.ISSUING
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount": Money(1, "EUR")},
+        {"restock": True},
+        {"reason": RefundReason.GOODWILL},
+        {"message": "another"},
+    ],
+)
+async def test_the_same_id_with_other_contents_is_refused(
+    store: Store, change: dict[str, object]
+) -> None:
+    order = await store.order()
+    request = RefundRequest(order.id, "r1")
+    entry = await store.reserved(request)
+    other = replace(request, **change)  # type: ignore[arg-type]  # the changes are its fields
+    assert "other contents" in await store.refused(other)
+    assert await store.refunds.find(order.id, "r1") == entry
+
+
+async def test_what_is_set_aside_is_nobody_elses(store: Store) -> None:
+    order = await store.order()
+    mug, tee = (line.sku for line in order.lines)
+    await store.reserved(RefundRequest(order.id, "r1", lines=((mug, 1),)))
+    assert "10.00 EUR of order" in await store.refused(
+        RefundRequest(order.id, "r2", amount=Money(10_01, "EUR"))
+    )
+    assert "1 are left" in await store.refused(RefundRequest(order.id, "r3", lines=((mug, 2),)))
+    rest = await store.reserved(RefundRequest(order.id, "r4"))
+    assert (rest.amount, rest.lines) == (Money(10_00, "EUR"), ((mug, 1), (tee, 1)))
+    assert "nothing to give back" in await store.refused(RefundRequest(order.id, "r5"))
+
+
+@pytest.mark.parametrize("state", [RefundState.REJECTED, RefundState.CANCELLED])
+async def test_what_is_given_free_is_there_for_others(store: Store, state: RefundState) -> None:
+    order = await store.order()
+    await store.reserved(RefundRequest(order.id, "r1", restock=True))
+    await store.refunds.move(order.id, "r1", state, NOW, "because")
+    moved = await store.refunds.move(order.id, "r1", state, NOW, "because")
+    assert (moved.state, moved.why) == (state, "because")
+    assert (await store.reserved(RefundRequest(order.id, "r2"))).amount == TOTAL
+    with pytest.raises(IllegalStatusError):
+        await store.refunds.begin(order.id, "r1", 1, NOW)
+    with pytest.raises(IllegalStatusError):
+        await store.refunds.restock(order.id, "r1", NOW)
+
+
+async def test_only_a_paid_order_in_the_warehouses_hands_is_refunded(store: Store) -> None:
+    paid = await store.order(until=Status.PAID)
+    assert "is paid" in await store.refused(RefundRequest(paid.id, "r1"))
+    fulfilled = await store.order(until=Status.FULFILLED)
+    await store.reserved(RefundRequest(fulfilled.id, "r1"))
+
+
+async def test_what_somebody_else_gave_back_is_gone(store: Store) -> None:
+    order = await store.order()
+    by_hand = CardRefund(f"re_{order.id}_hand", Money(14_00, "EUR"))
+    await store.ledger.record_refund(order.id, 1, by_hand)
+    assert (await store.reserved(RefundRequest(order.id, "r1"))).amount == Money(1_00, "EUR")
+
+
+# -- the provider's word ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [CardRefundState.PENDING, CardRefundState.SUCCEEDED])
+async def test_what_the_provider_accepted_counts_once_as_given_back(
+    store: Store, state: CardRefundState
+) -> None:
+    order = await store.order()
+    entry = await store.reserved(RefundRequest(order.id, "r1", amount=Money(4_00, "EUR")))
+    await store.refunds.begin(order.id, "r1", 1, NOW)
+    for _ in range(2):
+        after = await store.tell(entry, told(entry, state))
+        assert after.state.value == state.value
+    assert await store.given_back(order) == 4_00
+    assert (await store.reserved(RefundRequest(order.id, "r2"))).amount == Money(11_00, "EUR")
+    assert await store.events_of(order) == [
+        *("refund_requested", "refund_issuing", f"refund_{state}", "refund_requested")
+    ]
+
+
+async def test_a_charge_that_was_read_before_is_not_counted_twice(store: Store) -> None:
+    order = await store.order()
+    entry = await store.reserved(RefundRequest(order.id, "r1", amount=Money(4_00, "EUR")))
+    await store.refunds.begin(order.id, "r1", 1, NOW)
+    read = CardCharge(
+        entry.payment_id, ChargeState.CAPTURED, TOTAL, TOTAL, refunded=Money(4_00, "EUR")
+    )
+    await store.ledger.record(order.id, 1, read)
+    await store.tell(entry, told(entry))
+    assert await store.given_back(order) == 4_00
+
+
+async def test_old_news_changes_nothing(store: Store) -> None:
+    order = await store.order()
+    entry = await store.arrived(RefundRequest(order.id, "r1"))
+    await store.tell(entry, told(entry, CardRefundState.PENDING))
+    await store.refunds.begin(order.id, "r1", 1, NOW)
+    found = await store.refunds.find(order.id, "r1")
+    assert found is not None
+    assert found.state is RefundState.SUCCEEDED
+
+
+async def test_a_failure_takes_the_refund_back_and_keeps_it_set_aside(store: Store) -> None:
+    order = await store.order()
+    entry = await store.arrived(RefundRequest(order.id, "r1", amount=Money(4_00, "EUR")))
+    failed = await store.tell(entry, told(entry, CardRefundState.FAILED))
+    assert await store.tell(entry, told(entry, CardRefundState.FAILED)) == failed
+    assert (failed.state, failed.why) == (RefundState.FAILED, "expired_or_canceled_card")
+    assert await store.given_back(order) == 0
+    assert (await store.reserved(RefundRequest(order.id, "r2"))).amount == Money(11_00, "EUR")
+
+
+async def test_a_failed_refund_can_be_tried_again_and_its_first_try_is_forgotten(
+    store: Store,
+) -> None:
+    order = await store.order()
+    entry = await store.arrived(RefundRequest(order.id, "r1"))
+    await store.tell(entry, told(entry, CardRefundState.FAILED))
+    again = await store.refunds.begin(order.id, "r1", 2, NOW)
+    assert (again.state, again.attempt) == (RefundState.ISSUING, 2)
+    # A first try that still runs somewhere begins nothing and tells nothing new.
+    assert await store.refunds.begin(order.id, "r1", 1, NOW) == again
+    assert await store.tell(entry, told(entry), attempt=1) == again
+    done = await store.tell(entry, told(entry, attempt=2), attempt=2)
+    assert (done.state, await store.given_back(order)) == (RefundState.SUCCEEDED, TOTAL.amount)
+
+
+async def test_what_was_settled_by_hand_stays_set_aside(store: Store) -> None:
+    order = await store.order()
+    entry = await store.arrived(RefundRequest(order.id, "r1"))
+    await store.tell(entry, told(entry, CardRefundState.FAILED))
+    settled = await store.refunds.move(order.id, "r1", RefundState.SETTLED, NOW, "by transfer")
+    assert await store.tell(entry, told(entry)) == settled
+    assert await store.given_back(order) == 0
+    assert "nothing to give back" in await store.refused(RefundRequest(order.id, "r2"))
+
+
+async def test_what_has_begun_cannot_be_given_free(store: Store) -> None:
+    order = await store.order()
+    await store.reserved(RefundRequest(order.id, "r1"))
+    await store.refunds.begin(order.id, "r1", 1, NOW)
+    with pytest.raises(IllegalStatusError, match="is issuing"):
+        await store.refunds.move(order.id, "r1", RefundState.CANCELLED, NOW)
+
+
+async def test_the_view_of_an_order_shows_its_refunds(store: Store) -> None:
+    order = await store.order()
+    await store.arrived(RefundRequest(order.id, "r1", amount=Money(4_00, "EUR")))
+    await store.reserved(RefundRequest(order.id, "r2", amount=Money(1_00, "EUR")))
+    assert (await store.orders.view(order.id)).refunds == (
+        RefundView("r1", Money(4_00, "EUR"), "succeeded"),
+        RefundView("r2", Money(1_00, "EUR"), "requested"),
+    )
+
+
+# -- pieces ----------------------------------------------------------------------------------------
+
+
+async def test_pieces_go_back_on_the_shelf_once(store: Store) -> None:
+    order = await store.order()
+    mug, tee = (line.sku for line in order.lines)
+    request = RefundRequest(order.id, "r1", lines=((mug, 2),), restock=True)
+    await store.arrived(request)
+    for _ in range(3):
+        assert (await store.refunds.restock(order.id, "r1", NOW)).restocked
+    assert (await store.on_hand(mug), await store.on_hand(tee)) == (10, 9)
+    assert (await store.events_of(order)).count("refund_restocked") == 1
+
+
+async def test_pieces_that_do_not_come_back_stay_off_the_shelf(store: Store) -> None:
+    order = await store.order()
+    mug = order.lines[0].sku
+    await store.arrived(RefundRequest(order.id, "r1", lines=((mug, 2),)))
+    assert not (await store.refunds.restock(order.id, "r1", NOW)).restocked
+    assert await store.on_hand(mug) == 8
+
+
+# -- what is not there -----------------------------------------------------------------------------
+
+
+async def test_what_was_never_asked_for_is_not_there(store: Store) -> None:
+    order = await store.order()
+    assert await store.refunds.find(order.id, "r1") is None
+    assert await store.refunds.find("nowhere", "r1") is None
+    assert await store.refunds.refunds_of(order.id) == ()
+    with pytest.raises(NoSuchOrderError):
+        await store.refunds.reserve(RefundRequest("nowhere", "r1"), NOW)
+    with pytest.raises(NoSuchRefundError):
+        await store.refunds.begin(order.id, "r1", 1, NOW)
+    with pytest.raises(NoSuchRefundError):
+        await store.refunds.restock(order.id, "r1", NOW)

@@ -1,0 +1,185 @@
+"""What the audit reads and writes, in memory, over the other twins' books."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from orders.audits import Finding, Resolution
+from orders.discrepancies import Discrepancy, Entry, ListedCharge, ListedRefund, Standing
+from orders.reconciliation_ports import Listed
+from tests.fakes.cards import InMemoryCards
+from tests.fakes.database import InMemoryDatabase
+from tests.fakes.script import Scripted
+
+T = TypeVar("T")
+
+
+class InMemoryChargeList(Scripted):
+    """``orders.reconciliation_ports.ChargeList`` over ``InMemoryCards``.
+
+    ``created`` dates charges and refunds by id; those it does not name are an hour old.
+    """
+
+    def __init__(self, cards: InMemoryCards) -> None:
+        super().__init__()
+        self._cards = cards
+        self.created: dict[str, datetime] = {}
+        self._opened = datetime.now(UTC) - timedelta(hours=1)
+
+    async def charges(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> Listed[ListedCharge]:
+        return await self._play("charges", lambda: self._charges(after, before, cursor, limit))
+
+    async def refunds(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> Listed[ListedRefund]:
+        return await self._play("refunds", lambda: self._refunds(after, before, cursor, limit))
+
+    async def find(self, payment_id: str) -> ListedCharge | None:
+        return await self._play("find", lambda: self._find(payment_id))
+
+    def _charges(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> Listed[ListedCharge]:
+        newest_first = reversed(self._cards.charges)
+        found = [one for id_ in newest_first if (one := self._find(id_)) is not None]
+        wanted = [replace(one, refunds=()) for one in found if after <= one.created_at <= before]
+        return _page(wanted, [one.charge.payment_id for one in wanted], cursor, limit)
+
+    def _refunds(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> Listed[ListedRefund]:
+        refunds = [one for id_ in self._cards.charges for one in self._refunds_of(id_)]
+        wanted = [one for one in refunds if after <= one.created_at <= before][::-1]
+        return _page(wanted, [one.refund.refund_id for one in wanted], cursor, limit)
+
+    def _find(self, payment_id: str) -> ListedCharge | None:
+        if (charge := self._cards.charges.get(payment_id)) is None:
+            return None
+        announced = self._cards.announced[payment_id]
+        return ListedCharge(
+            announced.order_id,
+            announced.attempt,
+            self.created.get(payment_id, self._opened),
+            charge,
+            tuple(self._refunds_of(payment_id)),
+        )
+
+    def _refunds_of(self, payment_id: str) -> list[ListedRefund]:
+        booked = [one for one in self._cards.refunds.values() if one.payment_id == payment_id]
+        return [
+            ListedRefund(
+                payment_id, self.created.get(one.refund.refund_id, self._opened), one.refund
+            )
+            for one in booked
+        ]
+
+
+class InMemoryAuditBook(Scripted):
+    """``orders.reconciliation_ports.AuditBook`` over ``InMemoryDatabase``."""
+
+    def __init__(self, database: InMemoryDatabase) -> None:
+        super().__init__()
+        self._database = database
+
+    async def page(
+        self, changed_since: datetime, cursor: str | None, limit: int
+    ) -> Listed[Standing]:
+        return await self._play("page", lambda: self._page(changed_since, cursor, limit))
+
+    async def standing(self, order_ids: Iterable[str]) -> Mapping[str, Standing]:
+        wanted = [id_ for id_ in order_ids if id_ in self._database.rows]
+        return await self._play("standing", lambda: {id_: self._standing(id_) for id_ in wanted})
+
+    async def known_refunds(self, refund_ids: Iterable[str]) -> frozenset[str]:
+        rows = self._database.rows.values()
+        known = {
+            id_ for row in rows for payment in row.payments.values() for id_ in payment.refunds
+        }
+        return await self._play("known_refunds", lambda: frozenset(refund_ids) & known)
+
+    def _page(self, since: datetime, cursor: str | None, limit: int) -> Listed[Standing]:
+        everyone = [self._standing(id_) for id_ in sorted(self._database.rows)]
+        wanted = [one for one in everyone if not one.status.is_end or one.changed_at >= since]
+        return _page(wanted, [one.order_id for one in wanted], cursor, limit)
+
+    def _standing(self, order_id: str) -> Standing:
+        row = self._database.row(order_id)
+        moves = {f"order_{row.order.status}", "order_placed"}
+        return Standing(
+            order_id,
+            row.order.status,
+            row.order.total,
+            placed_at=row.placed_at,
+            changed_at=max(line.at for line in row.history if line.event in moves),
+            entries=tuple(
+                Entry(attempt, payment.payment_id, payment.booked)
+                for attempt, payment in sorted(row.payments.items())
+            ),
+        )
+
+
+class InMemoryFindings(Scripted):
+    """``orders.reconciliation_ports.Findings`` in memory; ``book`` is public."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.book: dict[tuple[str, str, str], Finding] = {}
+
+    async def note(self, found: Discrepancy, now: datetime) -> datetime | None:
+        return await self._play("note", lambda: self._note(found, now))
+
+    async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
+        await self._play("resolve", lambda: self._resolve(found, how, now))
+
+    async def unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
+        return await self._play("unresolved", lambda: self._unresolved(cursor, limit))
+
+    async def listed(self, *, resolved: bool, limit: int) -> list[Finding]:
+        newest = sorted(self.book.values(), key=lambda one: one.first_seen, reverse=True)
+        wanted = [one for one in newest if resolved or one.resolved_at is None]
+        return await self._play("listed", lambda: wanted[:limit])
+
+    def _note(self, found: Discrepancy, now: datetime) -> datetime | None:
+        known = self.book.get(_key(found))
+        before = None if known is None or known.resolved_at else known
+        first_seen = before.first_seen if before else now
+        last_seen = max(before.last_seen, now) if before else now
+        self.book[_key(found)] = Finding(
+            found.kind,
+            found.order_id,
+            found.payment_id,
+            found.detail,
+            found.remedy,
+            first_seen,
+            last_seen,
+        )
+        return before.last_seen if before else None
+
+    def _resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
+        known = self.book.get(_key(found))
+        if known is not None and known.resolved_at is None:
+            self.book[_key(found)] = replace(known, resolved_at=now, resolution=how)
+
+    def _unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
+        keys = sorted(key for key, one in self.book.items() if one.resolved_at is None)
+        after = tuple(json.loads(cursor)) if cursor else ()
+        wanted = [key for key in keys if key > after][:limit]
+        cursor = json.dumps(wanted[-1]) if len(wanted) == limit else None
+        return Listed(tuple(self.book[key] for key in wanted), cursor)
+
+
+def _key(found: Discrepancy) -> tuple[str, str, str]:
+    return (found.kind, found.order_id, found.payment_id)
+
+
+def _page(items: list[T], ids: list[str], cursor: str | None, limit: int) -> Listed[T]:
+    start = ids.index(cursor) + 1 if cursor is not None else 0
+    page = items[start : start + limit]
+    has_more = start + limit < len(items)
+    return Listed(tuple(page), ids[start + len(page) - 1] if has_more else None)

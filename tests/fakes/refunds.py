@@ -1,0 +1,136 @@
+"""The book of refunds in memory, over the same ``InMemoryDatabase`` as the rest of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from orders.money import total
+from orders.ports import CardRefund, ChargeState
+from orders.refund_plan import planned
+from orders.refund_ports import NoSuchRefundError
+from orders.refunds import (
+    BOOKED,
+    PaidCharge,
+    RefundEntry,
+    RefundRefused,
+    RefundRequest,
+    RefundState,
+)
+from tests.fakes.database import InMemoryDatabase
+from tests.fakes.script import Scripted
+
+
+class InMemoryRefundBook(Scripted):
+    """``orders.refund_ports.RefundBook`` in memory."""
+
+    def __init__(self, database: InMemoryDatabase) -> None:
+        super().__init__()
+        self._database = database
+
+    async def reserve(self, request: RefundRequest, now: datetime) -> RefundEntry | RefundRefused:
+        return await self._play("reserve", lambda: self._reserve(request, now))
+
+    async def find(self, order_id: str, refund_id: str) -> RefundEntry | None:
+        return await self._play("find", lambda: self._refunds(order_id).get(refund_id))
+
+    async def refunds_of(self, order_id: str) -> tuple[RefundEntry, ...]:
+        return await self._play("refunds_of", lambda: tuple(self._refunds(order_id).values()))
+
+    async def begin(
+        self, order_id: str, refund_id: str, attempt: int, now: datetime
+    ) -> RefundEntry:
+        return await self._play(
+            "begin", lambda: self._change(order_id, refund_id, lambda e: e.begun(attempt), now)
+        )
+
+    async def tell(
+        self, order_id: str, refund_id: str, attempt: int, refund: CardRefund, now: datetime
+    ) -> RefundEntry:
+        return await self._play(
+            "tell",
+            lambda: self._change(order_id, refund_id, lambda e: e.told(attempt, refund), now),
+        )
+
+    async def move(
+        self, order_id: str, refund_id: str, state: RefundState, now: datetime, why: str = ""
+    ) -> RefundEntry:
+        return await self._play(
+            "move", lambda: self._change(order_id, refund_id, lambda e: e.moved(state, why), now)
+        )
+
+    async def restock(self, order_id: str, refund_id: str, now: datetime) -> RefundEntry:
+        return await self._play("restock", lambda: self._restock(order_id, refund_id, now))
+
+    # -- the work ----------------------------------------------------------------------------------
+
+    def _refunds(self, order_id: str) -> dict[str, RefundEntry]:
+        row = self._database.rows.get(order_id)
+        return row.refund_requests if row else {}
+
+    def _reserve(self, request: RefundRequest, now: datetime) -> RefundEntry | RefundRefused:
+        row = self._database.row(request.order_id)
+        if known := row.refund_requests.get(request.refund_id):
+            if known.request.same_as(request):
+                return known
+            return RefundRefused(f"refund {request.refund_id} is there already, of other contents")
+        earlier = tuple(row.refund_requests.values())
+        entry = planned(request, row.order, self._paid_charge(request.order_id), earlier)
+        if isinstance(entry, RefundEntry):
+            row.refund_requests[request.refund_id] = entry
+            row.say(entry.event, now, **entry.history_detail())
+        return entry
+
+    def _paid_charge(self, order_id: str) -> PaidCharge | None:
+        for attempt, payment in self._database.row(order_id).payments.items():
+            booked = payment.booked
+            if booked.state is ChargeState.CAPTURED:
+                return PaidCharge(attempt, payment.payment_id, booked.captured, booked.refunded)
+        return None
+
+    def _find(self, order_id: str, refund_id: str) -> RefundEntry:
+        try:
+            return self._database.row(order_id).refund_requests[refund_id]
+        except KeyError:
+            raise NoSuchRefundError(order_id, refund_id) from None
+
+    def _change(
+        self,
+        order_id: str,
+        refund_id: str,
+        change: Callable[[RefundEntry], RefundEntry],
+        now: datetime,
+    ) -> RefundEntry:
+        before = self._find(order_id, refund_id)
+        after = change(before)
+        if after != before:
+            self._book(before, after)
+            row = self._database.row(order_id)
+            row.refund_requests[refund_id] = after
+            row.say(after.event, now, **after.history_detail())
+        return after
+
+    def _book(self, before: RefundEntry, after: RefundEntry) -> None:
+        payment = self._database.row(after.request.order_id).payments[after.charge_attempt]
+        was, is_ = before.state in BOOKED, after.state in BOOKED
+        refunded = payment.booked.refunded
+        if is_ and not was:
+            payment.refunds[after.card_refund_id] = after.amount
+            known = total(payment.refunds.values(), after.amount.currency)
+            payment.booked = replace(payment.booked, refunded=max(refunded, known))
+        elif was and not is_:
+            del payment.refunds[before.card_refund_id]
+            payment.booked = replace(payment.booked, refunded=refunded - after.amount)
+
+    def _restock(self, order_id: str, refund_id: str, now: datetime) -> RefundEntry:
+        before = self._find(order_id, refund_id)
+        after = before.back_on_shelf()
+        if after != before:
+            row = self._database.row(order_id)
+            for sku, quantity in after.lines:
+                self._database.products[sku].on_hand += quantity
+            row.refund_requests[refund_id] = after
+            pieces = {sku: str(quantity) for sku, quantity in after.lines}
+            row.say("refund_restocked", now, refund_id=refund_id, **pieces)
+        return after

@@ -1,0 +1,349 @@
+"""What the audit makes of an order: which disagreement, and which remedy, if any."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders.audits import Finding, Position, Report, Scan, advice
+from orders.charging import BookedCharge
+from orders.discrepancies import (
+    AuditTerms,
+    Case,
+    Entry,
+    Kind,
+    ListedCharge,
+    ListedRefund,
+    Remedy,
+    RunSighting,
+    RunState,
+    Standing,
+)
+from orders.lifecycle import Status
+from orders.money import Money
+from orders.ports import CardCharge, CardRefund, CardRefundState, ChargeState
+from orders.reconciliation import examine, examine_open_run, worth_a_look
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+TOTAL = Money(29_00, "EUR")
+NOTHING = Money(0, "EUR")
+TERMS = AuditTerms()
+
+OPEN = RunSighting(RunState.OPEN)
+ENDED = RunSighting(RunState.CLOSED, NOW - HOUR, "completed")
+TERMINATED = RunSighting(RunState.CLOSED, NOW - HOUR, "terminated")
+NO_RUN = RunSighting(RunState.NONE)
+
+C = ChargeState
+S = Status
+
+
+def charge(
+    state: ChargeState, *, payment_id: str = "pi_1", captured: int = 0, refunded: int = 0
+) -> CardCharge:
+    money = (Money(captured, "EUR"), Money(refunded, "EUR"))
+    return CardCharge(payment_id, state, TOTAL, *money)
+
+
+PAID = charge(C.CAPTURED, captured=29_00)
+GIVEN_BACK = charge(C.CAPTURED, captured=29_00, refunded=29_00)
+HELD = charge(C.HELD)
+CANCELLED = charge(C.CANCELLED)
+
+
+def listed(one: CardCharge, age: timedelta = HOUR, *refunds: ListedRefund) -> ListedCharge:
+    return ListedCharge("1001", 1, NOW - age, one, refunds)
+
+
+def refund(amount: int, age: timedelta) -> ListedRefund:
+    return ListedRefund("pi_1", NOW - age, CardRefund("re_1", Money(amount, "EUR")))
+
+
+def booked(one: CardCharge, attempt: int = 1) -> Entry:
+    return Entry(attempt, one.payment_id, BookedCharge(one.state, one.captured, one.refunded))
+
+
+def order(status: Status, *entries: Entry, age: timedelta = HOUR) -> Standing:
+    return Standing("1001", status, TOTAL, NOW - age, NOW - age, entries)
+
+
+def found(
+    standing: Standing | None, *charges: ListedCharge, run: RunSighting = ENDED
+) -> list[tuple[Kind, Remedy]]:
+    case = Case("1001", standing, charges, run)
+    return [(one.kind, one.remedy) for one in examine(case, NOW, TERMS)]
+
+
+HEALTHY = [
+    (order(S.COMPLETED, booked(PAID)), (listed(PAID),)),
+    (order(S.REFUNDED, booked(GIVEN_BACK)), (listed(GIVEN_BACK),)),
+    (order(S.REJECTED, booked(CANCELLED)), (listed(CANCELLED),)),
+    (order(S.REJECTED), ()),
+    (order(S.CANCELLED), ()),
+    (None, (listed(CANCELLED),)),
+    (None, (listed(GIVEN_BACK),)),
+]
+
+
+@pytest.mark.parametrize(("standing", "charges"), HEALTHY)
+def test_books_that_agree_show_nothing(
+    standing: Standing | None, charges: tuple[ListedCharge, ...]
+) -> None:
+    assert found(standing, *charges) == []
+    assert not worth_a_look(Case("1001", standing, charges, NO_RUN), NOW, TERMS)
+
+
+DISAGREEING = [
+    # placed, and nobody started it
+    (order(S.PLACED), (), NO_RUN, Kind.NEVER_STARTED, Remedy.START),
+    (order(S.PLACED, age=25 * HOUR), (), NO_RUN, Kind.NEVER_STARTED, Remedy.FLAG),
+    # its run is over and it is not
+    (order(S.PLACED), (), TERMINATED, Kind.STRANDED, Remedy.FLAG),
+    (order(S.AWAITING_APPROVAL), (), NO_RUN, Kind.STRANDED, Remedy.FLAG),
+    (
+        order(S.PAID, booked(PAID)),
+        (listed(PAID),),
+        TERMINATED,
+        Kind.STRANDED_WITH_MONEY,
+        Remedy.FLAG,
+    ),
+    (order(S.PAID, booked(PAID)), (), TERMINATED, Kind.STRANDED_WITH_MONEY, Remedy.FLAG),
+    (
+        order(S.HELD, booked(HELD)),
+        (listed(HELD),),
+        TERMINATED,
+        Kind.STRANDED_WITH_MONEY,
+        Remedy.FLAG,
+    ),
+    # our books are behind, or ahead
+    (
+        order(S.COMPLETED, booked(HELD)),
+        (listed(PAID),),
+        ENDED,
+        Kind.BOOKS_BEHIND,
+        Remedy.RECORD,
+    ),
+    (
+        order(S.REFUNDED, booked(PAID)),
+        (listed(GIVEN_BACK, HOUR, refund(29_00, HOUR)),),
+        ENDED,
+        Kind.BOOKS_BEHIND,
+        Remedy.RECORD,
+    ),
+    (
+        order(S.COMPLETED, booked(PAID)),
+        (listed(replace(PAID, refunded=Money(5_00, "EUR")), HOUR, refund(5_00, HOUR)),),
+        ENDED,
+        Kind.BOOKS_BEHIND,
+        Remedy.RECORD,
+    ),
+    (
+        order(S.REFUNDED, booked(GIVEN_BACK)),
+        (listed(PAID),),
+        ENDED,
+        Kind.REFUND_FAILED,
+        Remedy.FLAG,
+    ),
+    (order(S.COMPLETED, booked(PAID)), (listed(HELD),), ENDED, Kind.BOOKS_AHEAD, Remedy.FLAG),
+    # money held for nothing
+    (order(S.CANCELLED, booked(HELD)), (listed(HELD),), ENDED, Kind.LIVE_CHARGE, Remedy.RELEASE),
+    (order(S.REJECTED), (listed(charge(C.OPEN)),), NO_RUN, Kind.LIVE_CHARGE, Remedy.RELEASE),
+    (
+        order(S.REJECTED, booked(charge(C.DECLINED))),
+        (listed(charge(C.DECLINED)),),
+        ENDED,
+        Kind.LIVE_CHARGE,
+        Remedy.RELEASE,
+    ),
+    (
+        order(S.CANCELLED, booked(charge(C.PROCESSING))),
+        (listed(charge(C.PROCESSING)),),
+        ENDED,
+        Kind.LIVE_CHARGE,
+        Remedy.FLAG,
+    ),
+    (None, (listed(HELD, 25 * HOUR),), NO_RUN, Kind.LIVE_CHARGE, Remedy.RELEASE),
+    (None, (listed(HELD),), NO_RUN, Kind.LIVE_CHARGE, Remedy.FLAG),
+    # a hold beside the money that paid for the goods; and a hold that was to pay for them
+    (
+        order(S.COMPLETED, booked(PAID)),
+        (listed(charge(C.HELD, payment_id="pi_2")),),
+        ENDED,
+        Kind.LIVE_CHARGE,
+        Remedy.RELEASE,
+    ),
+    (order(S.COMPLETED, booked(HELD)), (listed(HELD),), ENDED, Kind.LIVE_CHARGE, Remedy.FLAG),
+    # money that nobody expects
+    (None, (listed(PAID),), NO_RUN, Kind.PAID_WITHOUT_ORDER, Remedy.FLAG),
+    (order(S.REJECTED), (listed(PAID),), ENDED, Kind.UNBOOKED_CHARGE, Remedy.FLAG),
+    (order(S.CANCELLED, booked(PAID)), (listed(PAID),), ENDED, Kind.MONEY_KEPT, Remedy.FLAG),
+    (order(S.COMPLETED), (), ENDED, Kind.SHIPPED_UNPAID, Remedy.FLAG),
+]
+
+
+@pytest.mark.parametrize(("standing", "charges", "run", "kind", "remedy"), DISAGREEING)
+def test_each_disagreement_has_its_name_and_its_remedy(
+    standing: Standing | None,
+    charges: tuple[ListedCharge, ...],
+    run: RunSighting,
+    kind: Kind,
+    remedy: Remedy,
+) -> None:
+    assert (kind, remedy) in found(standing, *charges, run=run)
+
+
+def test_every_disagreement_is_in_the_table() -> None:
+    of_open_runs = {Kind.RUN_WITHOUT_ORDER, Kind.RUN_AFTER_END}
+    assert {row[3] for row in DISAGREEING} | of_open_runs == set(Kind)
+
+
+def test_a_refund_under_way_is_not_a_disagreement_yet() -> None:
+    just_now = refund(5_00, timedelta(minutes=1))
+    partly = replace(PAID, refunded=Money(5_00, "EUR"))
+    assert found(order(S.COMPLETED, booked(PAID)), listed(partly, HOUR, just_now)) == []
+    told = order(S.COMPLETED, booked(partly))
+    assert found(told, listed(partly, HOUR, just_now)) == []
+
+
+def test_a_refund_that_failed_gave_nothing() -> None:
+    failed = ListedRefund("pi_1", NOW, CardRefund("re_1", TOTAL, CardRefundState.FAILED))
+    assert failed.given == NOTHING
+    assert found(order(S.COMPLETED, booked(PAID)), listed(PAID, HOUR, failed)) == []
+
+
+def test_a_live_charge_that_only_our_books_show_is_looked_for_at_the_provider() -> None:
+    case = Case("1001", order(S.CANCELLED, booked(HELD)), (), NO_RUN)
+    assert worth_a_look(case, NOW, TERMS)
+
+
+def test_what_is_wrong_with_an_open_run_is_only_flagged() -> None:
+    def of_run(standing: Standing | None, age: timedelta) -> list[tuple[Kind, Remedy]]:
+        seen = examine_open_run("1001", standing, NOW - age, NOW, TERMS)
+        return [(one.kind, one.remedy) for one in seen]
+
+    assert of_run(None, HOUR) == [(Kind.RUN_WITHOUT_ORDER, Remedy.FLAG)]
+    assert of_run(None, timedelta(minutes=1)) == []
+    assert of_run(order(S.PAID), HOUR) == []
+    assert of_run(order(S.COMPLETED), 30 * HOUR) == []  # its mail is still being tried
+    overdue = order(S.COMPLETED, age=26 * HOUR)
+    assert of_run(overdue, 30 * HOUR) == [(Kind.RUN_AFTER_END, Remedy.FLAG)]
+
+
+# -- whatever the case -----------------------------------------------------------------------------
+
+ages = st.integers(0, 60 * 24 * 10).map(lambda minutes: timedelta(minutes=minutes))
+
+
+@st.composite
+def card_charges(draw: st.DrawFn, payment_id: str) -> CardCharge:
+    state = draw(st.sampled_from(ChargeState))
+    captured = 29_00 if state is C.CAPTURED else 0
+    refunded = draw(st.integers(0, captured))
+    return charge(state, payment_id=payment_id, captured=captured, refunded=refunded)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    ids = draw(st.lists(st.sampled_from(["pi_1", "pi_2", "pi_3"]), unique=True))
+    charges = tuple(
+        ListedCharge("1001", n, NOW - draw(ages), draw(card_charges(id_)))
+        for n, id_ in enumerate(ids, 1)
+    )
+    entries = tuple(
+        booked(draw(card_charges(id_)), n)
+        for n, id_ in enumerate(draw(st.lists(st.sampled_from(ids), unique=True)) if ids else [], 1)
+    )
+    placed, changed = sorted([draw(ages), draw(ages)], reverse=True)
+    status = draw(st.sampled_from(Status))
+    standing = Standing("1001", status, TOTAL, NOW - placed, NOW - changed, entries)
+    state = draw(st.sampled_from(RunState))
+    closed_at = NOW - draw(ages) if state is RunState.CLOSED else None
+    run = RunSighting(state, closed_at, "terminated")
+    return Case("1001", draw(st.sampled_from([standing, None])), charges, run)
+
+
+@given(cases())
+def test_an_order_under_way_is_never_touched(case: Case) -> None:
+    assert examine(replace(case, run=OPEN), NOW, TERMS) == []
+
+
+@given(cases(), st.integers(0, 14))
+def test_an_order_that_moved_within_the_grace_period_is_left_alone(case: Case, age: int) -> None:
+    lately = NOW - timedelta(minutes=age)
+    if case.order is not None:
+        moved = replace(case, order=replace(case.order, changed_at=lately))
+        assert examine(moved, NOW, TERMS) == []
+    closed = replace(case, run=RunSighting(RunState.CLOSED, lately))
+    assert examine(closed, NOW, TERMS) == []
+
+
+@given(cases())
+def test_only_what_took_no_money_for_an_order_that_is_over_is_released(case: Case) -> None:
+    of = {one.charge.payment_id: one.charge for one in case.charges}
+    for one in examine(case, NOW, TERMS):
+        if one.remedy is Remedy.RELEASE:
+            assert of[one.payment_id].captured == NOTHING
+            assert of[one.payment_id].state not in {C.CAPTURED, C.CANCELLED, C.PROCESSING}
+            assert case.order is None or case.order.status.is_end
+
+
+@given(cases())
+def test_only_an_order_without_a_run_and_without_a_past_is_started(case: Case) -> None:
+    for one in examine(case, NOW, TERMS):
+        if one.remedy is Remedy.START:
+            assert case.order is not None
+            assert case.order.status is Status.PLACED
+            assert case.run.state is RunState.NONE
+            assert case.order.placed_at >= NOW - TERMS.start_within
+
+
+@given(cases())
+def test_recording_what_the_provider_says_settles_the_books(case: Case) -> None:
+    if case.order is None:
+        return
+    words = {one.charge.payment_id: one.charge for one in case.charges}
+    told = tuple(
+        replace(e, booked=e.booked.told(words[e.payment_id])) if e.payment_id in words else e
+        for e in case.order.entries
+    )
+    after = replace(case, order=replace(case.order, entries=told))
+    assert not [one for one in examine(after, NOW, TERMS) if one.kind is Kind.BOOKS_BEHIND]
+
+
+@given(cases())
+def test_whatever_disagrees_is_worth_a_look_and_is_named_once(case: Case) -> None:
+    seen = examine(case, NOW, TERMS)
+    assert not seen or worth_a_look(case, NOW, TERMS)
+    assert len({(one.kind, one.payment_id) for one in seen}) == len(seen)
+
+
+@given(cases())
+def test_every_finding_comes_with_advice(case: Case) -> None:
+    for one in examine(case, NOW, TERMS):
+        known = Finding(one.kind, "1001", one.payment_id, one.detail, one.remedy, NOW, NOW)
+        assert advice(known)
+        assert known.discrepancy == one
+
+
+def test_an_audit_pages_through_every_scan_and_ends() -> None:
+    at: Position | None = Position(NOW)
+    seen = []
+    cursors = iter(["next", None] * len(Scan))
+    while at is not None:
+        assert at.as_of == NOW
+        seen.append((at.scan, at.cursor))
+        at = at.next(next(cursors))
+    assert seen == [(scan, cursor) for scan in Scan for cursor in (None, "next")]
+
+
+def test_a_report_counts_what_became_of_everything_but_what_was_gone() -> None:
+    report = Report().reviewed(7)
+    for outcome in ("repaired", "flagged", "known", "failed", "gone", "counted"):
+        report = report.settled(Kind.STRANDED, outcome)
+    assert report == Report(7, {"stranded": 4}, repaired=1, flagged=1, known=1, failed=1)
+    assert str(report).startswith("7 looked at; found 4 stranded; repaired 1")

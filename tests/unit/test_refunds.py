@@ -1,0 +1,270 @@
+"""What a refund comes to, how far it may go, and what may follow what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders import refund_mails
+from orders.ids import (
+    InvalidRefundIdError,
+    order_id_of,
+    refund_key,
+    refund_of_key,
+    refund_workflow_id,
+    undo_refund_key,
+)
+from orders.lifecycle import Status
+from orders.money import Money
+from orders.order import Line, Order, Recipient
+from orders.ports import CardRefund, CardRefundState, IllegalStatusError
+from orders.refund_messages import ShopRefundTerms
+from orders.refund_plan import left_of, left_to_return, planned
+from orders.refunds import (
+    BOOKED,
+    FOLLOWS,
+    FREED,
+    REFUNDABLE,
+    UNDECIDED,
+    PaidCharge,
+    RefundEntry,
+    RefundRefused,
+    RefundRequest,
+    RefundState,
+)
+
+LINES = (
+    Line("MUG", "Mug", 3, Money(14_50, "EUR")),
+    Line("TEE", "T-shirt", 1, Money(20_00, "EUR")),
+    Line("GIFT", "Sticker", 2, Money(0, "EUR")),
+)
+TOTAL = Money(63_50, "EUR")
+ORDER = Order(
+    id="1001",
+    customer_id="cus_1",
+    recipient=Recipient("Ada <Lovelace>", "ada@example.com", "London"),
+    lines=LINES,
+    total=TOTAL,
+    payment_method="pm_card_visa",
+    status=Status.COMPLETED,
+)
+CHARGE = PaidCharge(1, "pi_1", TOTAL, Money(0, "EUR"))
+
+
+def ask(refund_id: str = "r1", **asked: object) -> RefundRequest:
+    return RefundRequest("1001", refund_id, **asked)  # type: ignore[arg-type]  # its own fields
+
+
+def entry(request: RefundRequest, *earlier: RefundEntry) -> RefundEntry:
+    found = planned(request, ORDER, CHARGE, earlier)
+    assert isinstance(found, RefundEntry), found
+    return found
+
+
+def refusal(request: RefundRequest, *earlier: RefundEntry) -> str:
+    found = planned(request, ORDER, CHARGE, earlier)
+    assert isinstance(found, RefundRefused), found
+    return found.message
+
+
+# -- ids -------------------------------------------------------------------------------------------
+
+order_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+refund_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._]{0,20}", fullmatch=True)
+
+
+@given(order_ids, refund_ids, order_ids, refund_ids)
+def test_two_refunds_never_share_a_run_or_a_key(
+    order: str, refund: str, other_order: str, other_refund: str
+) -> None:
+    same = (order, refund) == (other_order, other_refund)
+    runs = refund_workflow_id(order, refund), refund_workflow_id(other_order, other_refund)
+    keys = refund_key(order, refund), refund_key(other_order, other_refund)
+    assert (runs[0] == runs[1], keys[0] == keys[1]) == (same, same)
+
+
+@given(order_ids, refund_ids, st.integers(1, 99))
+def test_a_run_and_a_key_say_what_they_are_about(order: str, refund: str, attempt: int) -> None:
+    assert order_id_of(refund_workflow_id(order, refund)) == order
+    assert refund_of_key(refund_key(order, refund, attempt)) == (order, refund)
+
+
+def test_keys_of_others_are_not_of_refunds() -> None:
+    assert refund_of_key(undo_refund_key("1001", 1)) is None
+    assert refund_of_key("") is None
+    assert refund_key("1001", "r1", 1) != refund_key("1001", "r1", 2)
+
+
+@pytest.mark.parametrize("refund_id", ["", "r-1", "r:1", "r 1", ".r", "r" * 65, "r1\n"])
+def test_a_refund_id_has_no_dash(refund_id: str) -> None:
+    with pytest.raises(InvalidRefundIdError):
+        refund_workflow_id("1001", refund_id)
+    assert "is not a refund id" in refusal(ask(refund_id))
+
+
+# -- what it comes to ------------------------------------------------------------------------------
+
+
+def test_lines_come_to_what_they_cost() -> None:
+    found = entry(ask(lines=(("TEE", 1), ("MUG", 2))))
+    assert (found.amount, found.lines) == (Money(49_00, "EUR"), (("MUG", 2), ("TEE", 1)))
+
+
+def test_an_amount_instead_of_what_lines_cost_is_not_above_it() -> None:
+    assert entry(ask(lines=(("MUG", 1),), amount=Money(10_00, "EUR"))).amount.amount == 10_00
+    too_much = ask(lines=(("MUG", 1),), amount=Money(14_51, "EUR"))
+    assert "more than these lines cost, 14.50 EUR" in refusal(too_much)
+
+
+def test_everything_is_all_that_is_left() -> None:
+    everything = entry(ask("r2"), entry(ask(lines=(("MUG", 1), ("GIFT", 2)))))
+    assert everything.amount == Money(49_00, "EUR")
+    assert everything.lines == (("MUG", 2), ("TEE", 1))
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (ask(lines=(("MUG", 4),)), "4 of MUG cannot be returned: 3 are left"),
+        (ask(lines=(("MUG", 0),)), "0 of MUG cannot be returned"),
+        (ask(lines=(("MUG", -1),)), "-1 of MUG cannot be returned"),
+        (ask(lines=(("MUG", 1), ("MUG", 1))), "a line is there twice"),
+        (ask(lines=(("HAT", 1),)), "order 1001 has no HAT"),
+        (ask(lines=(("GIFT", 1),)), "nothing to give back"),
+        (ask(amount=Money(0, "EUR")), "nothing to give back"),
+        (ask(amount=Money(-1, "EUR")), "nothing to give back"),
+        (ask(amount=Money(63_51, "EUR")), "63.50 EUR of order 1001 is left"),
+        (ask(amount=Money(5, "USD")), "was paid in EUR"),
+        (ask(amount=Money(5, "EUR"), restock=True), "only pieces can be restocked"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_sentence(request_: RefundRequest, says: str) -> None:
+    assert says in refusal(request_)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_only_orders_that_are_paid_and_not_undone_are_refunded(status: Status) -> None:
+    found = planned(ask(), replace(ORDER, status=status), CHARGE, ())
+    assert isinstance(found, RefundEntry) == (status in REFUNDABLE)
+    assert isinstance(planned(ask(), ORDER, None, ()), RefundRefused)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> RefundRequest:
+    quantities = draw(
+        st.dictionaries(st.sampled_from(["MUG", "TEE", "GIFT"]), st.integers(-1, 4), max_size=3)
+    )
+    amount = draw(st.none() | st.integers(-1, 70_00).map(lambda n: Money(n, "EUR")))
+    restock = draw(st.booleans())
+    return ask(lines=tuple(quantities.items()), amount=amount, restock=restock)
+
+
+@given(st.lists(st.tuples(requests(), st.sampled_from(RefundState)), max_size=12))
+def test_refunds_never_come_to_more_than_was_taken_nor_pieces_to_more_than_were_bought(
+    asked: list[tuple[RefundRequest, RefundState]],
+) -> None:
+    charge = CHARGE
+    entries: list[RefundEntry] = []
+    for number, (request, state) in enumerate(asked):
+        found = planned(replace(request, refund_id=f"r{number}"), ORDER, charge, entries)
+        if isinstance(found, RefundRefused):
+            continue
+        assert found.amount.amount > 0
+        entries.append(replace(found, state=state))
+        if state in BOOKED:
+            charge = replace(charge, refunded=charge.refunded + found.amount)
+        assert left_of(charge, entries).amount >= 0
+        assert min(left_to_return(ORDER, entries).values()) >= 0
+    counted = [e for e in entries if e.state not in FREED]
+    assert sum(e.amount.amount for e in counted) <= TOTAL.amount
+    assert left_of(charge, entries).amount == TOTAL.amount - sum(e.amount.amount for e in counted)
+
+
+# -- what may follow what --------------------------------------------------------------------------
+
+
+@given(st.sampled_from(RefundState), st.sampled_from(RefundState))
+def test_a_refund_moves_only_along_the_table(state: RefundState, wanted: RefundState) -> None:
+    known = replace(entry(ask()), state=state)
+    if wanted is state:
+        assert known.moved(wanted) is known
+    elif wanted in FOLLOWS[state]:
+        assert known.moved(wanted, "so").state is wanted
+    else:
+        with pytest.raises(IllegalStatusError):
+            known.moved(wanted)
+
+
+def test_money_that_may_have_moved_is_never_given_free() -> None:
+    reachable = {RefundState.ISSUING}
+    while more := {after for state in reachable for after in FOLLOWS[state]} - reachable:
+        reachable |= more
+    assert not reachable & (FREED | UNDECIDED)
+
+
+@pytest.mark.parametrize("state", RefundState)
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+def test_an_attempt_begins_once_and_only_in_its_turn(state: RefundState, attempt: int) -> None:
+    known = replace(entry(ask()), state=state, attempt=2 if state not in UNDECIDED else 1)
+    if (state in UNDECIDED and attempt == 1) or (state is RefundState.FAILED and attempt == 3):
+        begun = known.begun(attempt)
+        assert (begun.state, begun.attempt) == (RefundState.ISSUING, attempt)
+    elif state in FREED | UNDECIDED or attempt == 3:
+        with pytest.raises(IllegalStatusError):
+            known.begun(attempt)
+    else:
+        assert known.begun(attempt) is known
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(CardRefundState)), max_size=10))
+def test_the_providers_word_is_taken_in_any_order_and_a_failure_stays_one(
+    told: list[tuple[int, CardRefundState]],
+) -> None:
+    known = entry(ask()).begun(1)
+    for attempt, state in told:
+        refund = CardRefund(f"re_{attempt}", known.amount, state, "why")
+        after = known.told(attempt, refund)
+        assert after.told(attempt, refund) is after
+        if attempt != 1 or known.state is RefundState.FAILED:
+            assert after is known
+        known = after
+
+
+@pytest.mark.parametrize("state", RefundState)
+def test_pieces_come_back_once_and_only_for_a_refund_that_has_begun(state: RefundState) -> None:
+    known = replace(entry(ask(restock=True)), state=state)
+    if state in UNDECIDED | FREED:
+        with pytest.raises(IllegalStatusError):
+            known.back_on_shelf()
+    else:
+        back = known.back_on_shelf()
+        assert back.restocked
+        assert back.back_on_shelf() is back
+    kept = replace(entry(ask()), state=state)
+    assert kept.back_on_shelf() is kept
+
+
+# -- terms and mail --------------------------------------------------------------------------------
+
+
+def test_refunds_above_the_limit_of_their_currency_wait_for_a_person() -> None:
+    shop = ShopRefundTerms(approval_above={"EUR": 50_00})
+    assert not shop.of(Money(50_00, "EUR")).needs_approval
+    assert shop.of(Money(50_01, "EUR")).needs_approval
+    assert not shop.of(Money(1_000_00, "USD")).needs_approval
+
+
+def test_the_mail_says_what_and_how_much_and_is_the_same_every_time() -> None:
+    found = entry(ask(lines=(("MUG", 2),)))
+    mail = refund_mails.refunded(ORDER, found)
+    assert mail == refund_mails.refunded(ORDER, replace(found, state=RefundState.SUCCEEDED))
+    assert mail.to == "ada@example.com"
+    for body in (mail.text, mail.html):
+        assert "29.00 EUR" in body
+        assert "2 x Mug" in body
+        assert "r1" in body
+    assert "Ada &lt;Lovelace&gt;" in mail.html
+    assert "It is for" not in refund_mails.refunded(ORDER, entry(ask(amount=TOTAL))).text

@@ -1,0 +1,417 @@
+"""The audit, with every kind of disagreement planted: repaired where that is safe, else flagged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from activities.reconciliation import ReconciliationActivities
+from audit_runs import TemporalRuns
+from orders.audits import Audit, Finding, Report
+from orders.discrepancies import AuditTerms, Kind
+from orders.ids import TASK_QUEUE, charge_key, workflow_id
+from orders.lifecycle import Reason, Status, Stop
+from orders.messages import Outcome
+from orders.money import Money
+from orders.order import Basket, Recipient
+from orders.ports import ChargeState, NoAnswerError, RefusedError
+from tests.fakes.audit import InMemoryAuditBook, InMemoryChargeList, InMemoryFindings
+from tests.workflows.conftest import TOTAL, Shop, time_skipping_server
+from worker import order_worker
+from workflows.order import OrderWorkflow
+from workflows.reconcile import ReconcileWorkflow
+from workflows.runner import DATA_CONVERTER
+
+HOUR = timedelta(hours=1)
+#: What happened a moment ago is looked at too.
+AT_ONCE = AuditTerms(grace=timedelta(0))
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+async def temporal() -> AsyncIterator[WorkflowEnvironment]:
+    """A server of its own: the audit looks at every run there is, those of other tests too."""
+    async with await time_skipping_server() as environment:
+        yield environment
+
+
+@dataclass
+class Audited:
+    """A shop that is audited."""
+
+    shop: Shop
+    findings: InMemoryFindings = field(default_factory=InMemoryFindings)
+
+    def __post_init__(self) -> None:
+        self.charges = InMemoryChargeList(self.shop.cards)
+
+    async def begin(
+        self, terms: AuditTerms = AT_ONCE, *, pages_per_run: int = 20
+    ) -> WorkflowHandle[ReconcileWorkflow, Report]:
+        return await self.shop.client.start_workflow(
+            ReconcileWorkflow.run,
+            Audit(terms, pages_per_run=pages_per_run),
+            id=f"audit-{next(_numbers)}",
+            task_queue=TASK_QUEUE,
+        )
+
+    async def audit(self, terms: AuditTerms = AT_ONCE) -> Report:
+        return await (await self.begin(terms)).result()
+
+    def finding(self, kind: Kind, order_id: str) -> Finding:
+        [one] = [
+            one
+            for one in self.findings.book.values()
+            if (one.kind, one.order_id) == (kind, order_id)
+        ]
+        return one
+
+    # -- planting ------------------------------------------------------------------------------
+
+    async def placed(self, ago: timedelta = HOUR) -> str:
+        """An order whose checkout lost its server before it could start it."""
+        order_id = f"audit-order-{next(_numbers)}"
+        recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
+        basket = Basket(order_id, "cus_1", recipient, (("MUG", 2),), "pm_card_visa")
+        await self.shop.book.place(basket, datetime.now(UTC) - ago)
+        return order_id
+
+    async def charged(self, order_id: str, *, hold: bool = False) -> str:
+        """A charge at the provider, confirmed; its id."""
+        charge = await self.shop.cards.create(
+            order_id=order_id,
+            attempt=1,
+            amount=TOTAL,
+            payment_method="pm_card_visa",
+            key=charge_key(order_id, 1),
+            hold=hold,
+        )
+        if order_id in self.shop.database.rows:
+            await self.shop.ledger.open(order_id, 1, charge.payment_id, TOTAL)
+        await self.shop.cards.confirm(charge.payment_id, key=charge_key(order_id, 1))
+        return charge.payment_id
+
+    async def held_for_nothing(self) -> tuple[str, str]:
+        """A cancelled order whose money is still held; its id and the payment's."""
+        order_id = await self.placed()
+        payment_id = await self.charged(order_id, hold=True)
+        await self.shop.ledger.record(order_id, 1, self.shop.cards.charges[payment_id])
+        await self.end(order_id, Status.CANCELLED)
+        return order_id, payment_id
+
+    async def end(self, order_id: str, status: Status) -> None:
+        stop = None if status is Status.COMPLETED else Stop(Reason.CANCELLED, "cancelled")
+        await self.shop.book.move(order_id, status, stop, datetime.now(UTC))
+
+    async def terminated_after_charge(self) -> WorkflowHandle[OrderWorkflow, Outcome]:
+        """A run terminated from the UI with the money taken and no parcel."""
+        gate = self.shop.warehouse.hold("fulfill")
+        run = await self.shop.order()
+        await gate.entered()
+        await run.terminate("by a hand in the Web UI")
+        gate.release()
+        return run
+
+    async def state_in_books(self, order_id: str) -> str:
+        [payment] = (await self.shop.book.view(order_id)).payments
+        return payment.state
+
+
+@pytest.fixture
+async def audited(temporal: WorkflowEnvironment) -> AsyncIterator[Audited]:
+    """A shop whose worker carries orders and audits."""
+    address = temporal.client.service_client.config.target_host
+    patient_client = await Client.connect(address, data_converter=DATA_CONVERTER)
+    shop = Shop(temporal.client, patient_client)
+    audited = Audited(shop)
+    async with order_worker(
+        temporal.client,
+        cards=shop.cards,
+        ledger=shop.ledger,
+        warehouse=shop.warehouse,
+        mailer=shop.mailer,
+        inventory=shop.inventory,
+        orders=shop.book,
+        refunds=shop.refunds,
+        audit=ReconciliationActivities(
+            charges=audited.charges,
+            cards=shop.cards,
+            ledger=shop.ledger,
+            book=InMemoryAuditBook(shop.database),
+            runs=TemporalRuns(temporal.client, shop.book),
+            findings=audited.findings,
+        ),
+    ):
+        yield audited
+
+
+async def test_a_healthy_shop_shows_nothing(audited: Audited) -> None:
+    for card in ("pm_card_visa", "pm_card_visa_chargeDeclined"):
+        await (await audited.shop.order(card)).result()
+    refused = await audited.shop.place()
+    audited.shop.warehouse.refuse(refused, "the roof leaks")
+    await (await audited.shop.start(refused)).result()
+
+    report = await audited.audit()
+
+    # Three charges, a refund and three orders.
+    assert report.examined >= 7
+    assert report.found == {}
+    assert audited.findings.book == {}
+
+
+async def test_money_taken_without_an_order_is_flagged_and_left_where_it_is(
+    audited: Audited,
+) -> None:
+    payment_id = await audited.charged("ghost-1")
+
+    report = await audited.audit()
+
+    assert (report.found, report.flagged) == ({"paid_without_order": 1}, 1)
+    assert audited.finding(Kind.PAID_WITHOUT_ORDER, "ghost-1").payment_id == payment_id
+    assert audited.shop.cards.given_back("ghost-1") == 0
+
+
+async def test_an_order_that_nobody_started_is_started_and_completes(audited: Audited) -> None:
+    order_id = await audited.placed()
+
+    report = await audited.audit(AuditTerms())
+
+    assert (report.found, report.repaired) == ({"never_started": 1}, 1)
+    run = audited.shop.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
+    outcome = await audited.shop.check(await run.result())
+    assert outcome.status is Status.COMPLETED
+    assert audited.finding(Kind.NEVER_STARTED, order_id).resolution == "repaired"
+    assert (await audited.audit()).found == {}
+
+
+async def test_an_order_that_was_placed_a_moment_ago_is_left_alone(audited: Audited) -> None:
+    await audited.placed(ago=timedelta(minutes=1))
+    assert (await audited.audit(AuditTerms())).found == {}
+
+
+async def test_an_order_that_nobody_started_for_days_is_not_charged_out_of_the_blue(
+    audited: Audited,
+) -> None:
+    order_id = await audited.placed(ago=timedelta(days=3))
+
+    report = await audited.audit()
+
+    assert (report.flagged, report.repaired) == (1, 0)
+    assert audited.shop.cards.charges == {}
+    assert audited.finding(Kind.NEVER_STARTED, order_id).resolved_at is None
+
+
+async def test_a_hold_without_a_run_is_released_and_our_books_know(audited: Audited) -> None:
+    order_id, payment_id = await audited.held_for_nothing()
+
+    report = await audited.audit()
+
+    assert (report.found, report.repaired) == ({"live_charge": 1}, 1)
+    assert audited.shop.cards.charges[payment_id].state is ChargeState.CANCELLED
+    assert await audited.state_in_books(order_id) == ChargeState.CANCELLED
+    assert (await audited.audit()).found == {}
+
+
+async def test_a_hold_from_long_before_the_window_is_found_through_our_books(
+    audited: Audited,
+) -> None:
+    _, payment_id = await audited.held_for_nothing()
+    audited.charges.created[payment_id] = datetime.now(UTC) - timedelta(days=5)
+
+    assert (await audited.audit()).repaired == 1
+
+    assert audited.shop.cards.charges[payment_id].state is ChargeState.CANCELLED
+
+
+async def test_a_hold_of_an_order_that_we_do_not_have_is_flagged_for_a_day_then_released(
+    audited: Audited,
+) -> None:
+    payment_id = await audited.charged("ghost-2", hold=True)
+
+    assert (await audited.audit()).flagged == 1
+    assert audited.shop.cards.charges[payment_id].state is ChargeState.HELD
+
+    audited.charges.created[payment_id] = datetime.now(UTC) - timedelta(hours=25)
+    assert (await audited.audit()).repaired == 1
+    assert audited.shop.cards.charges[payment_id].state is ChargeState.CANCELLED
+
+
+async def test_what_the_provider_knows_and_our_books_do_not_is_recorded(audited: Audited) -> None:
+    run = await audited.shop.order()
+    outcome = await run.result()
+    [charge] = audited.shop.cards.charges_of(outcome.order_id)
+    back = Money(5_00, "EUR")
+    await audited.shop.cards.refund(
+        charge.payment_id, back, order_id=outcome.order_id, key="a hand in the dashboard"
+    )
+
+    report = await audited.audit()
+
+    assert (report.found, report.repaired) == ({"books_behind": 1}, 1)
+    [payment] = (await audited.shop.book.view(outcome.order_id)).payments
+    assert payment.refunded == back
+    assert (await audited.audit()).found == {}
+
+
+async def test_a_capture_that_our_books_missed_is_recorded(audited: Audited) -> None:
+    order_id = await audited.placed()
+    await audited.charged(order_id)
+    for status in (Status.PAID, Status.FULFILLED, Status.COMPLETED):
+        await audited.end(order_id, status)
+
+    assert (await audited.audit()).found == {"books_behind": 1}
+
+    assert await audited.state_in_books(order_id) == ChargeState.CAPTURED
+
+
+async def test_money_kept_for_an_order_that_ended_early_is_flagged_not_given_back(
+    audited: Audited,
+) -> None:
+    order_id = await audited.placed()
+    await audited.charged(order_id)
+    await audited.end(order_id, Status.CANCELLED)
+
+    report = await audited.audit()
+
+    assert report.found == {"books_behind": 1, "money_kept": 1}
+    assert (report.repaired, report.flagged) == (1, 1)
+    assert audited.shop.cards.given_back(order_id) == 0
+
+
+async def test_a_terminated_run_with_money_taken_is_flagged_once(audited: Audited) -> None:
+    run = await audited.terminated_after_charge()
+    order_id = run.id.removeprefix("order-")
+
+    first, second = await audited.audit(), await audited.audit()
+
+    assert (first.found, first.flagged, first.known) == ({"stranded_with_money": 1}, 1, 0)
+    assert (second.flagged, second.known) == (0, 1)
+    finding = audited.finding(Kind.STRANDED_WITH_MONEY, order_id)
+    assert "its run is terminated" in finding.detail
+    assert str(TOTAL) in finding.detail
+    assert audited.shop.cards.taken(order_id) == TOTAL.amount
+    assert audited.shop.cards.given_back(order_id) == 0
+
+
+async def test_what_the_finding_advises_carries_the_order_to_its_end_and_settles_it(
+    audited: Audited,
+) -> None:
+    run = await audited.terminated_after_charge()
+    order_id = run.id.removeprefix("order-")
+    await audited.audit()
+
+    await _reset_to_last_workflow_task(audited.shop.client, run)
+    again = audited.shop.client.get_workflow_handle_for(OrderWorkflow.run, run.id)
+    outcome = await audited.shop.check(await again.result())
+
+    assert outcome.status is Status.COMPLETED
+    assert (await audited.audit()).found == {}
+    assert audited.finding(Kind.STRANDED_WITH_MONEY, order_id).resolution == "settled"
+
+
+async def test_an_order_under_way_is_left_alone(audited: Audited) -> None:
+    gate = audited.shop.cards.hold("confirm", where="after")
+    run = await audited.shop.order()
+    await gate.entered()  # the money is taken, and nobody has written it down
+
+    report = await audited.audit()
+
+    assert report.found == {}
+    gate.release()
+    await audited.shop.check(await run.result())
+
+
+async def test_two_audits_at_once_do_everything_once(audited: Audited) -> None:
+    order_id = await audited.placed()
+    held, payment_id = await audited.held_for_nothing()
+    await audited.charged("ghost-3")
+
+    reports = await asyncio.gather(audited.audit(), audited.audit())
+
+    assert sum(report.flagged for report in reports) == 1
+    assert audited.shop.cards.charges[payment_id].state is ChargeState.CANCELLED
+    assert await audited.state_in_books(held) == ChargeState.CANCELLED
+    run = audited.shop.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
+    outcome = await run.result()
+    assert outcome.status is Status.COMPLETED
+    assert audited.shop.cards.taken(order_id) == TOTAL.amount
+
+
+async def test_a_repair_that_fails_does_not_stop_the_others(audited: Audited) -> None:
+    _, payment_id = await audited.held_for_nothing()
+    order_id = await audited.placed()
+    audited.shop.cards.fail_until_healed("cancel", RefusedError("not today"))
+
+    report = await audited.audit()
+
+    assert report.failed > 0
+    assert report.repaired == 1
+    run = audited.shop.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
+    await run.result()
+    audited.shop.cards.heal("cancel")
+    await audited.audit()
+    assert audited.shop.cards.charges[payment_id].state is ChargeState.CANCELLED
+
+
+async def test_a_repair_whose_answer_was_lost_is_made_once(audited: Audited) -> None:
+    order_id, payment_id = await audited.held_for_nothing()
+    audited.shop.cards.lose_answer_next("cancel")
+
+    report = await audited.audit()
+
+    # The second try found it released, and our books behind: the audit after this one records it.
+    assert report.failed == 0
+    await audited.audit()
+    assert audited.shop.cards.charges[payment_id].state is ChargeState.CANCELLED
+    assert await audited.state_in_books(order_id) == ChargeState.CANCELLED
+    assert all(one.resolved_at is not None for one in audited.findings.book.values())
+
+
+async def test_a_provider_that_is_away_is_waited_for(audited: Audited) -> None:
+    await audited.charged("ghost-4")
+    audited.charges.fail_next("charges", NoAnswerError("nobody answers"), times=3)
+    assert (await audited.audit()).flagged == 1
+
+
+async def test_many_pages_are_many_runs_and_one_report(audited: Audited) -> None:
+    ghosts = [await audited.charged(f"ghost-{next(_numbers)}") for _ in range(5)]
+    small = AuditTerms(grace=timedelta(0), page_size=2)
+
+    handle = await audited.begin(small, pages_per_run=1)
+    report = await handle.result()
+
+    assert report.flagged == len(ghosts)
+    first = audited.shop.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+    assert (await first.describe()).status is WorkflowExecutionStatus.CONTINUED_AS_NEW
+    assert len((await first.fetch_history()).events) < 40
+
+
+async def _reset_to_last_workflow_task(
+    client: Client, run: WorkflowHandle[OrderWorkflow, Outcome]
+) -> None:
+    """``temporal workflow reset --type LastWorkflowTask``."""
+    history = await run.fetch_history()
+    completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    last = [event.event_id for event in history.events if event.event_type == completed][-1]
+    await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(
+                workflow_id=run.id, run_id=run.result_run_id or ""
+            ),
+            reason="found by the audit",
+            workflow_task_finish_event_id=last,
+            request_id=run.id,
+        )
+    )

@@ -1,0 +1,179 @@
+"""Following the parcels until they are delivered, or a person has decided what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.fulfillment import FulfillmentActivities
+    from activities.notifications import NotificationActivities
+    from activities.order_book import OrderBookActivities
+    from orders import messages as m
+    from orders.ids import parcel_refund_id
+    from orders.lifecycle import Status
+    from orders.parcels import Parcel, ParcelStatus
+    from orders.requests import ParcelUpdate, RefundParcel, ResendParcel, SettleParcel
+    from workflows import policies
+    from workflows.failures import NOT_WAITING
+    from workflows.handover import refund_missing
+    from workflows.life import Life
+    from workflows.steps import Step, problem_of
+
+
+class Delivery:
+    """The order's parcels. News may come before the warehouse has even named them."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._parcels: dict[str, Parcel] = {}
+        self._recorded: dict[str, ParcelStatus] = {}
+        self._settled: set[str] = set()
+        self._deciding: set[str] = set()
+        self._mails: list[asyncio.Task[bool]] = []
+        self._news = False
+
+    async def follow(self) -> None:
+        """Return once every parcel is delivered or settled; without a deadline, at once."""
+        life = self._life
+        if not life.terms.delivery_deadline:
+            return
+        # One timer for the whole wait, however many news come meanwhile.
+        deadline = asyncio.create_task(asyncio.sleep(life.terms.delivery_deadline.total_seconds()))
+        for parcel_id in life.parcel_ids:
+            self._parcels.setdefault(parcel_id, Parcel(parcel_id))
+        while True:
+            await self._record_news()
+            if life.status is Status.FULFILLED and all(p.has_left for p in self._own()):
+                await life.move_to(Status.SHIPPED)
+            if not self._awaited():
+                break
+            self._flag_missing(late=deadline.done())
+            await self._something_new(deadline)
+        deadline.cancel()
+        life.steps.unflag()
+        for mail in self._mails:
+            await mail
+
+    async def _something_new(self, deadline: asyncio.Task[None]) -> None:
+        late = deadline.done()
+
+        def something_new() -> bool:
+            return self._news or deadline.done() is not late
+
+        await self._life.watch("waiting for the parcels to arrive", something_new, None)
+
+    def told(self, news: ParcelUpdate) -> None:
+        told = Parcel(news.parcel_id, news.status, news.tracking)
+        known = self._parcels.get(news.parcel_id, Parcel(news.parcel_id))
+        self._parcels[news.parcel_id] = known.told(told)
+        self._news = True
+
+    # -- what an operator decides about a parcel that is lost or late ---------------------------
+
+    async def settle(self, decision: SettleParcel) -> None:
+        """Wait no more for this parcel: something was agreed with the customer."""
+        await self._let_go(decision.parcel_id, decision.by, decision.outcome)
+
+    async def resend(self, decision: ResendParcel) -> m.Resent:
+        """Have its contents sent again, and wait for the new parcel instead.
+
+        Raises ``ApplicationError`` of type ``NOT_WAITING`` when the warehouse refuses.
+        """
+        life, old = self._life, decision.parcel_id
+        self._deciding.add(old)
+        step: Step[m.ParcelRef, m.ResendAnswer] = FulfillmentActivities.resend_parcel
+        lost = m.ParcelRef(life.order_id, old)
+        try:
+            answer = await life.steps.aside("having a parcel resent", step, lost, policies.FULFILL)
+        except FailureError as error:
+            answer = m.CannotFulfill(problem_of(error))
+        if isinstance(answer, m.CannotFulfill):
+            self._deciding.discard(old)
+            message = f"the warehouse does not resend {old}: {answer.message}"
+            raise ApplicationError(message, type=NOT_WAITING)
+        new = answer.parcel_id
+        if new not in life.parcel_ids:
+            life.parcel_ids += (new,)
+            self._parcels.setdefault(new, Parcel(new))
+            life.contents = {**life.contents, new: life.contents.get(old, ())}
+        await self._let_go(old, decision.by, f"resent as {new}")
+        return answer
+
+    async def refund(self, decision: RefundParcel) -> None:
+        """Have its contents refunded, and wait no more."""
+        life, parcel_id = self._life, decision.parcel_id
+        self._deciding.add(parcel_id)
+        refund_id = parcel_refund_id(parcel_id)
+        why = f"parcel {parcel_id} did not arrive"
+        await refund_missing(life, refund_id, life.contents[parcel_id], why)
+        await self._let_go(parcel_id, decision.by, f"refunded as {refund_id}")
+
+    def check_awaited(self, parcel_id: str, *, contents: bool = False) -> None:
+        """Refuse a decision about a parcel that is not waited for, or whose contents are needed
+        but were never told by the warehouse.
+        """
+        order_id = self._life.order_id
+        if parcel_id in self._deciding:
+            message = f"parcel {parcel_id} is being resent or refunded already"
+        elif parcel_id not in {parcel.parcel_id for parcel in self._awaited()}:
+            message = f"order {order_id} does not wait for a parcel {parcel_id}"
+        elif contents and not self._life.contents.get(parcel_id):
+            message = f"what parcel {parcel_id} holds is not known: refund by line, then settle it"
+        else:
+            return
+        raise ApplicationError(message, type=NOT_WAITING)
+
+    async def _let_go(self, parcel_id: str, by: str, outcome: str) -> None:
+        self._settled.add(parcel_id)
+        self._deciding.discard(parcel_id)
+        self._news = True
+        await self._life.note("parcel_settled", parcel_id=parcel_id, by=by, outcome=outcome)
+
+    def _own(self) -> list[Parcel]:
+        """The order's parcels; news of others (a mistake of the warehouse) changes nothing."""
+        return [self._parcels[id_] for id_ in self._life.parcel_ids if id_ in self._parcels]
+
+    def _awaited(self) -> list[Parcel]:
+        if not self._life.terms.delivery_deadline or self._life.status.is_end:
+            return []
+        return [
+            parcel
+            for parcel in self._own()
+            if parcel.status is not ParcelStatus.DELIVERED and parcel.parcel_id not in self._settled
+        ]
+
+    def _flag_missing(self, *, late: bool) -> None:
+        missing = [p for p in self._awaited() if late or p.status is ParcelStatus.LOST]
+        if not missing:
+            return self._life.steps.unflag()
+        parcel = missing[0]
+        word = "lost" if parcel.status is ParcelStatus.LOST else "late"
+        others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        problem = (
+            f"parcel {parcel.parcel_id} is {word}{others}: resend or refund it, then settle it"
+        )
+        return self._life.steps.flag("delivery", problem)
+
+    async def _record_news(self) -> None:
+        """Write down what is new, and tell the customer of parcels that have left."""
+        self._news = False
+        for parcel in self._own():
+            before = self._recorded.get(parcel.parcel_id, ParcelStatus.ACCEPTED)
+            if parcel.status is before:
+                continue
+            news = m.ParcelNews(self._life.order_id, parcel)
+            step = OrderBookActivities.record_parcel
+            doing = f"recording: {parcel.parcel_id} {parcel.status}"
+            await self._life.steps.finish(doing, step, news, policies.RECORD)
+            self._recorded[parcel.parcel_id] = parcel.status
+            # A parcel that is delivered before it was known to have left needs no mail.
+            if parcel.status is ParcelStatus.SHIPPED:
+                mail = self._life.mail(
+                    f"telling the customer of {parcel.parcel_id}",
+                    NotificationActivities.send_shipped_email,
+                    news,
+                )
+                self._mails.append(asyncio.create_task(mail))

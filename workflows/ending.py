@@ -1,0 +1,28 @@
+"""Bringing a run to its end, whoever would like to end it earlier."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from temporalio import workflow
+
+T = TypeVar("T")
+
+
+async def to_the_end(life: Coroutine[Any, Any, T], *, on_cancel: Callable[[], None]) -> T:
+    """Run ``life`` in a task of its own that no cancellation of the run reaches.
+
+    A cancellation (the Web UI's button) becomes a call of ``on_cancel`` instead of an exception at
+    an arbitrary line, so that there is one way to stop an order and undoing is never interrupted.
+    Handlers still at work are waited for: their callers get an answer, not an error.
+    """
+    task = asyncio.create_task(life)
+    while not task.done():
+        try:
+            await workflow.wait([task])
+        except asyncio.CancelledError:
+            on_cancel()
+    await workflow.wait_condition(workflow.all_handlers_finished)
+    return await task

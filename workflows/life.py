@@ -1,0 +1,128 @@
+"""What every stage of an order shares: where it stands, how it moves on, how it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.order_book import OrderBookActivities
+    from orders import messages as m
+    from orders.lifecycle import (
+        FOLLOWS,
+        ON_CANCEL,
+        CancelEffect,
+        Facts,
+        Status,
+        Stop,
+        final_status,
+    )
+    from orders.money import Money
+    from orders.terms import Terms
+    from workflows import policies, visibility
+    from workflows.steps import In, Step, Steps, problem_of
+
+
+class Life:
+    """One order under way. Stages change it; ``OrderWorkflow`` shows it."""
+
+    def __init__(self, ref: m.OrderRef) -> None:
+        self.ref = ref
+        self.status = Status.PLACED
+        self.stop: Stop | None = None
+        self.settled = False
+        self.settled_by_hand = False
+        self.terms = Terms()
+        self.total = self.taken = self.given_back = Money(0, "XXX")  # until the order is read
+        self.parcel_ids: tuple[str, ...] = ()
+        self.short: tuple[tuple[str, int], ...] = ()
+        self.contents: dict[str, tuple[tuple[str, int], ...]] = {}
+        self.steps = Steps(self.show)
+        self._flagged = False
+
+    @property
+    def order_id(self) -> str:
+        return self.ref.order_id
+
+    @property
+    def past_return(self) -> bool:
+        """Whether nothing can be cancelled any more."""
+        return ON_CANCEL[self.status] in {CancelEffect.TOO_LATE, CancelEffect.ENDED}
+
+    async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta) -> bool:
+        """Wait durably until ``until()`` or for ``limit``; False when the time is up.
+
+        Raises ``StoppedError`` when the order is cancelled meanwhile.
+        """
+        came = await self.watch(doing, lambda: until() or self.steps.cancel is not None, limit)
+        self.steps.stop_if_cancelled()
+        return came
+
+    async def watch(self, doing: str, until: Callable[[], bool], limit: timedelta | None) -> bool:
+        """Wait as ``wait`` does, past the point where anybody could cancel; None: for ever."""
+        self.steps.now(doing)
+        try:
+            await workflow.wait_condition(until, timeout=limit)
+        except TimeoutError:
+            return False
+        return True
+
+    async def move_to(self, status: Status) -> None:
+        """Write the status into the database, then show it: what is shown is true."""
+        if status not in FOLLOWS[self.status]:
+            raise RuntimeError(f"{self.status} cannot become {status}")
+        change = m.StatusChange(self.order_id, status, self.stop)
+        step = OrderBookActivities.record_status
+        await self.steps.finish(f"recording: {status}", step, change, policies.RECORD)
+        self.status = status
+        workflow.upsert_search_attributes([visibility.ORDER_STATUS.value_set(status)])
+        self.show()
+
+    async def end(self, *, shipped: bool) -> None:
+        """Derive how the order ended from what really happened, and write it down."""
+        facts = Facts(
+            self.taken,
+            self.given_back,
+            shipped=shipped,
+            stop=self.stop,
+            settled_by_hand=self.settled_by_hand,
+        )
+        await self.move_to(final_status(facts))
+        self.settled = True
+
+    async def note(self, event: str, **detail: str) -> None:
+        """Add a line to the order's history."""
+        note = m.Note(self.order_id, event, detail)
+        step = OrderBookActivities.record_note
+        await self.steps.aside("writing it down", step, note, policies.RECORD)
+
+    async def mail(self, doing: str, step: Step[In, m.MailAnswer], about: In) -> bool:
+        """Send a mail; False when it could not be sent, which changes nothing for the order."""
+        try:
+            answer = await self.steps.aside(doing, step, about, policies.MAIL)
+        except FailureError as error:
+            workflow.logger.warning("no mail was sent: %s", problem_of(error))
+            return False
+        return isinstance(answer, m.MailSent)
+
+    def progress(self) -> m.Progress:
+        return m.Progress(
+            order_id=self.order_id,
+            status=self.status,
+            doing=self.steps.doing,
+            stop=self.stop,
+            cancel_requested=self.steps.cancel is not None,
+            attention=self.steps.attention,
+        )
+
+    def show(self) -> None:
+        """Bring what the Web UI shows up to date."""
+        workflow.set_current_details(visibility.details(self.progress()))
+        needs_attention = self.steps.attention is not None
+        if needs_attention != self._flagged:
+            self._flagged = needs_attention
+            flag = visibility.NEEDS_ATTENTION.value_set(needs_attention)
+            workflow.upsert_search_attributes([flag])

@@ -1,0 +1,65 @@
+"""The audit: compares what the card provider, our books and Temporal say, on a schedule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.workflow import ActivityConfig
+
+with workflow.unsafe.imports_passed_through():
+    from activities.reconciliation import ReconciliationActivities
+    from orders.audits import Audit, Page, Position, Report, Reviewed, Settlement
+    from orders.discrepancies import Discrepancy
+    from workflows import policies
+
+
+@workflow.defn(name="Reconcile")
+class ReconcileWorkflow:
+    """Page through everything once; repair what is safe, flag the rest.
+
+    Two audits at once do no harm. One that fails (a neighbour is away for long) leaves nothing
+    half-done: the next one begins anew.
+    """
+
+    @workflow.run
+    async def run(self, audit: Audit) -> Report:
+        """Audit from ``audit.position`` on, page by page; the report of all of it."""
+        position = audit.position or Position(workflow.now())
+        report = audit.report
+        for _ in range(audit.pages_per_run):
+            workflow.set_current_details(f"**{position.scan}** — {report}")
+            page = await self._review(Page(position, audit.terms))
+            report = report.reviewed(page.examined)
+            for found in page.discrepancies:
+                report = await self._settle(found, position, audit, report)
+            if (following := position.next(page.cursor)) is None:
+                return report
+            position = following
+            if workflow.info().is_continue_as_new_suggested():
+                break
+        return workflow.continue_as_new(replace(audit, position=position, report=report))
+
+    async def _review(self, page: Page) -> Reviewed:
+        options: ActivityConfig = {**policies.AUDIT, "summary": f"comparing {page.position.scan}"}
+        return await workflow.execute_activity_method(
+            ReconciliationActivities.review_page, page, **options
+        )
+
+    async def _settle(
+        self, found: Discrepancy, at: Position, audit: Audit, report: Report
+    ) -> Report:
+        """Settle one discrepancy; one that cannot be settled just now must not stop the others."""
+        step = ReconciliationActivities.settle_discrepancy
+        settlement = Settlement(found, at.as_of, audit.terms)
+        doing = f"{found.remedy}: {found.kind} of order {found.order_id}"
+        options: ActivityConfig = {**policies.AUDIT, "summary": doing}
+        try:
+            settled = await workflow.execute_activity_method(step, settlement, **options)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("%s failed: %s", doing, error.cause)
+            return report.settled(found.kind, "failed")
+        return report.settled(found.kind, settled.outcome)
