@@ -194,7 +194,9 @@ class TestTheLongestOrdinaryLife:
         outcome = await handle.result()
         assert outcome.status is Status.COMPLETED
         told = events(await handle.fetch_history())
-        assert len(told) <= 78, f"{len(told)} events: {told}"
+        # 76 to 80 on a quiet machine: answers that come one by one cost a workflow task each, and a
+        # busy one adds tasks that only keep a local activity alive. Polling would add hundreds.
+        assert len(told) <= 100, f"{len(told)} events: {told}"
 
 
 async def test_what_the_warehouse_is_short_of_is_refunded_and_the_rest_ships(shop: Shop) -> None:
