@@ -194,9 +194,9 @@ class TestTheLongestOrdinaryLife:
         outcome = await handle.result()
         assert outcome.status is Status.COMPLETED
         told = events(await handle.fetch_history())
-        # 76 to 80 on a quiet machine: answers that come one by one cost a workflow task each, and a
-        # busy one adds tasks that only keep a local activity alive. Polling would add hundreds.
-        assert len(told) <= 100, f"{len(told)} events: {told}"
+        # Workflow tasks are left out: how many there are depends on which answers fall together.
+        ours = [name for name in told if not name.startswith("WORKFLOW_TASK_")]
+        assert len(ours) <= 50, f"{len(ours)} events: {ours}"
 
 
 async def test_what_the_warehouse_is_short_of_is_refunded_and_the_rest_ships(shop: Shop) -> None:
