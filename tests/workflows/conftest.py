@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
@@ -18,6 +18,7 @@ from orders.lifecycle import Status
 from orders.messages import OrderRef, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
+from orders.ports import NoAnswerError
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
 from sandbox.temporal_server import temporal_binary, time_skipping_arguments
@@ -44,6 +45,10 @@ ON_HAND = 10
 #: Every order buys two mugs.
 QUANTITY = 2
 TOTAL = PRICE * QUANTITY
+
+#: A neighbour that is away for long and says so. Skipping a pause costs a moment each time, so
+#: whoever waits for hours or a day is asked to come back in an hour instead of every ten minutes.
+HOURS_OF_SILENCE = NoAnswerError("nobody answers", retry_after=timedelta(hours=1))
 
 
 @dataclass

@@ -14,7 +14,7 @@ from orders.lifecycle import Reason, Status
 from orders.messages import Charge
 from orders.ports import ChargeState, DatabaseAwayError, LockedOutError, NoAnswerError, RefusedError
 from tests.eventually import eventually
-from tests.workflows.conftest import QUANTITY, TOTAL, Shop, ended, events
+from tests.workflows.conftest import HOURS_OF_SILENCE, QUANTITY, TOTAL, Shop, ended, events
 from workflows.failures import ALREADY_CARRIED
 from workflows.order import OrderWorkflow
 from workflows.visibility import NEEDS_ATTENTION
@@ -161,7 +161,7 @@ async def test_a_silent_warehouse_that_did_ship_keeps_its_order(shop: Shop) -> N
     """Hours without an answer, then the recall hears that the parcel left: it was sold."""
     order_id = await shop.place()
     shop.warehouse.lose_answer_next("fulfill")
-    shop.warehouse.fail_until_healed("fulfill", SILENCE)
+    shop.warehouse.fail_until_healed("fulfill", HOURS_OF_SILENCE)
     gate = shop.warehouse.hold("cancel")
     handle = await shop.start(order_id)
     await gate.entered()
@@ -215,7 +215,7 @@ async def test_a_mail_service_that_is_down_neither_fails_nor_delays_the_order(sh
 async def test_a_mail_that_cannot_be_sent_for_a_day_is_given_up_and_the_order_stands(
     shop: Shop,
 ) -> None:
-    shop.mailer.fail_until_healed("send", SILENCE)
+    shop.mailer.fail_until_healed("send", HOURS_OF_SILENCE)
     outcome = await shop.check(await (await shop.order()).result())
     assert outcome.status is Status.COMPLETED
     assert not outcome.confirmed

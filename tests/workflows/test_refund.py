@@ -15,7 +15,7 @@ from orders.ids import TASK_QUEUE, refund_key, refund_workflow_id
 from orders.lifecycle import Status
 from orders.messages import CancelRequest
 from orders.money import Money
-from orders.ports import NoAnswerError, RefusedError
+from orders.ports import RefusedError
 from orders.refund_messages import (
     RefundAnswer,
     RefundOutcome,
@@ -26,7 +26,7 @@ from orders.refunds import RefundRefused, RefundRequest, RefundState
 from orders.requests import Approve, Reject, Resolve, RetryNow, SkipStep
 from tests.eventually import eventually
 from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING
-from tests.workflows.conftest import ON_HAND, PRICE, QUANTITY, TOTAL, Shop
+from tests.workflows.conftest import HOURS_OF_SILENCE, ON_HAND, PRICE, QUANTITY, TOTAL, Shop
 from workflows.failures import NOT_OPERABLE, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from workflows.refund import RefundWorkflow
 from workflows.runner import DATA_CONVERTER, RUNNER
@@ -334,7 +334,7 @@ async def test_an_answer_lost_by_the_provider_gives_back_once(shop: Shop) -> Non
 
 
 async def test_a_provider_silent_for_hours_is_waited_for(shop: Shop) -> None:
-    shop.cards.fail_next("refund", NoAnswerError("nobody answers"), times=40)
+    shop.cards.fail_next("refund", HOURS_OF_SILENCE, times=12)
     order_id = await paid(shop)
     handle = await begin(shop, RefundRequest(order_id, new_id()))
     assert (await ended(shop, handle, order_id)).state is RefundState.SUCCEEDED
@@ -356,7 +356,7 @@ async def test_a_refund_that_the_provider_refuses_waits_for_a_person(shop: Shop)
 
 async def test_a_mail_service_that_is_away_does_not_hold_up_the_refund(shop: Shop) -> None:
     order_id = await paid(shop)
-    shop.mailer.fail_until_healed("send", NoAnswerError("nobody answers"))
+    shop.mailer.fail_until_healed("send", HOURS_OF_SILENCE)
     outcome = await refund(shop, RefundRequest(order_id, new_id()))
     assert (outcome.state, outcome.mailed) == (RefundState.SUCCEEDED, False)
 

@@ -12,11 +12,11 @@ from temporalio.exceptions import ApplicationError
 
 from orders.lifecycle import Reason, Status
 from orders.messages import CancelRequest, Outcome
-from orders.ports import ChargeState, NoAnswerError
+from orders.ports import ChargeState
 from orders.requests import Approve, NewCard, Reject, Resolve
 from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
-from tests.workflows.conftest import TOTAL, Shop, ended
+from tests.workflows.conftest import HOURS_OF_SILENCE, TOTAL, Shop, ended
 from workflows.failures import NOT_WAITING
 from workflows.order import OrderWorkflow
 
@@ -344,7 +344,7 @@ class TestHold:
     async def test_a_silent_bank_is_asked_for_hours_and_then_everything_is_undone(
         self, shop: Shop
     ) -> None:
-        shop.cards.fail_until_healed("capture", NoAnswerError("nobody answers"))
+        shop.cards.fail_until_healed("capture", HOURS_OF_SILENCE)
         outcome = await shop.check(await ended(await shop.order()))
         assert outcome.status is Status.REJECTED
         assert reason(outcome) is Reason.NO_ANSWER
