@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -22,10 +22,12 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from temporalio.envconfig import ClientConfigProfile
 
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import Capture, ShopTerms, approval_limits
+
+if TYPE_CHECKING:
+    from temporalio.envconfig import ClientConfigProfile
 
 STRIPE_API = "https://api.stripe.com"
 RESEND_API = "https://api.resend.com"
@@ -208,6 +210,9 @@ def temporal_profile() -> ClientConfigProfile:
     file): https://docs.temporal.io/develop/environment-configuration. Without any of it,
     localhost:7233 and the namespace "default".
     """
+    # Not every process talks to Temporal, and loading its SDK takes a while.
+    from temporalio.envconfig import ClientConfigProfile  # noqa: PLC0415
+
     from_file = {key: value for key, value in dotenv_values(Path(".env")).items() if value}
     return ClientConfigProfile.load(override_env_vars={**from_file, **os.environ})
 
