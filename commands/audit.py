@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from datetime import timedelta
@@ -21,6 +20,7 @@ from commands.terminal import (
     print_json,
     say,
     stop,
+    until_done,
 )
 from connection import UnreachableError, connect
 from orders.audits import Finding, advice
@@ -129,7 +129,7 @@ def _with_temporal(work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
 def _answer(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Do the work, or say in one sentence why not."""
     try:
-        return asyncio.run(work())
+        return until_done(work())
     except (SettingsError, store.InvalidDatabaseUrlError) as error:
         stop(USED_WRONGLY, str(error))
     except WorkflowFailureError as error:

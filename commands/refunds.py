@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated
@@ -22,6 +21,7 @@ from commands.terminal import (
     print_json,
     say,
     stop,
+    until_done,
 )
 from connection import UnreachableError, connect
 from orders.ids import InvalidOrderIdError, InvalidRefundIdError
@@ -196,7 +196,7 @@ def _carry_out(work: Callable[[RefundClient], Awaitable[None]]) -> None:
             await database.close()
 
     try:
-        asyncio.run(run())
+        until_done(run())
     except (SettingsError, InvalidOrderIdError, InvalidRefundIdError) as error:
         stop(USED_WRONGLY, str(error))
     except store.InvalidDatabaseUrlError as error:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -24,6 +26,8 @@ from orders.refusals import NoCardsError, OrderClientError
 from settings import CardSettings, EdgeSettings, SettingsError, temporal_profile
 from store import database as store
 from store.orders import PostgresOrderBook
+
+T = TypeVar("T")
 
 REFUSED: Final = 1
 USED_WRONGLY: Final = 2
@@ -73,6 +77,27 @@ def stop(code: int, sentence: str) -> NoReturn:
     raise typer.Exit(code)
 
 
+def until_done(work: Coroutine[Any, Any, T]) -> T:
+    """What the work comes to. On Ctrl-C it is cancelled and awaited first: no call is in flight
+    when we leave. Raises ``KeyboardInterrupt`` then.
+
+    Left to ``asyncio.run``, a Ctrl-C can go unheard: one that another thread receives, or that
+    comes just before the loop falls asleep, does not wake it. A handler of the loop's own does.
+    """
+
+    async def heeding() -> T:
+        doing = asyncio.current_task()
+        if doing is not None and threading.current_thread() is threading.main_thread():
+            with contextlib.suppress(NotImplementedError):  # Windows
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, doing.cancel)
+        return await work
+
+    try:
+        return asyncio.run(heeding())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
 def carry_out(
     work: Callable[[OrderClient], Awaitable[None]],
     *,
@@ -89,8 +114,7 @@ def carry_out(
             await work(orders)
 
     try:
-        # On Ctrl-C it cancels and awaits the work first: no call is in flight when we leave.
-        asyncio.run(run())
+        until_done(run())
     except _MISTAKES as error:
         stop(USED_WRONGLY, str(error))
     except _REFUSALS as error:

@@ -1,9 +1,12 @@
 """The command line on the real database and Temporal: one sentence and an exit code."""
 
 import asyncio
+import ctypes
 import json
 import signal
+import sys
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from commands import terminal
@@ -155,4 +158,21 @@ async def test_the_program_ends_quietly_when_it_is_interrupted(run: Run) -> None
     watching.send_signal(signal.SIGINT)
 
     _, said = await watching.communicate()
+    assert (watching.returncode, said) == (130, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sends a signal to one thread")
+async def test_an_interruption_is_heard_whichever_thread_receives_it(run: Run) -> None:
+    """The system gives a signal to any thread; the loop sleeps in another, and must wake up."""
+    await run("place", "--order-id", "cli-10")
+    watching = await started("watch", "cli-10")
+    assert watching.stdout
+    await watching.stdout.readline()
+    process = psutil.Process(watching.pid)
+    other = next(thread.id for thread in process.threads() if thread.id != watching.pid)
+
+    assert ctypes.CDLL(None).tgkill(watching.pid, other, signal.SIGINT) == 0
+
+    async with asyncio.timeout(20):
+        _, said = await watching.communicate()
     assert (watching.returncode, said) == (130, b"")
