@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -64,6 +65,8 @@ class Stage:
     database: Database
     dials: Dials
     books: Books
+    #: How a worker comes to be that is not started yet: as ``python worker.py``, or in another way.
+    hire: Callable[[Path, Mapping[str, str]], WorkerProcess] = WorkerProcess
     initial: dict[str, int] = field(default_factory=dict)
     workers: list[WorkerProcess] = field(default_factory=list)
 
@@ -71,7 +74,7 @@ class Stage:
         """One more worker; it has begun to start. ``settings`` override the sandbox's."""
         number = len(self.workers) + 1
         directory = self.sandbox.state / "workers" / str(number)
-        worker = WorkerProcess(directory, self.sandbox.environment | settings)
+        worker = self.hire(directory, self.sandbox.environment | settings)
         self.workers.append(worker)
         await worker.start()
         return worker

@@ -16,6 +16,14 @@ _WORKER: Final = Path(__file__).resolve().parent.parent / "worker.py"
 _START_TIMEOUT: Final = 60.0
 
 
+def surroundings(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker with these settings. What points the person's own programs at
+    their Temporal must not move this one.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
+    return {**inherited, **settings}
+
+
 class WorkerProcess:
     """One worker; its log is a file in ``directory``."""
 
@@ -47,12 +55,10 @@ class WorkerProcess:
 
     async def start(self) -> None:
         """Return as soon as the process exists."""
-        # What points the person's own programs at their Temporal must not move this one.
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
         command = [sys.executable, "-u", str(_WORKER)]
         # A directory of its own: no .env of the person's is found there.
         self._directory.mkdir(parents=True, exist_ok=True)
-        await self._child.start(command, env={**inherited, **self._settings}, cwd=self._directory)
+        await self._child.start(command, env=surroundings(self._settings), cwd=self._directory)
 
     async def says(self, words: str, *, within: float = _START_TIMEOUT) -> None:
         """Return once the log holds these words. Raises ``PartDiedError`` or ``TimeoutError``."""

@@ -10,6 +10,7 @@ from demo.worker_process import WorkerProcess
 from sandbox.ports import free_port
 from sandbox.stack import Sandbox
 from tests.e2e.moments import COMMITS_CAN_BE_HELD
+from tests.e2e.nursery import open_nursery
 from tests.e2e.trials import Trials
 
 _trials = count(1)
@@ -22,8 +23,10 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
     port = free_port()
     async with (
         Sandbox(tmp_path_factory.mktemp("e2e"), temporal_port=port, durable=False) as sandbox,
+        open_nursery() as nursery,
         open_stage(sandbox) as opened,
     ):
+        opened.hire = nursery.worker
         await prepare(opened)
         yield opened
 

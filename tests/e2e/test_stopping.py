@@ -13,6 +13,15 @@ from tests.e2e.moments import Asking
 from tests.e2e.trials import Trials
 
 
+@pytest.fixture(autouse=True)
+async def the_program(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a worker is ``python worker.py`` and nothing else."""
+    monkeypatch.setattr(stage, "hire", WorkerProcess)
+    for worker in stage.at_work:
+        if type(worker) is not WorkerProcess:
+            await worker.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_what_is_in_flight_is_finished_and_another_worker_goes_on(
     stage: Stage, worker: WorkerProcess, trials: Trials, number: signal.Signals
