@@ -6,6 +6,8 @@ RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 # The machine's certificates, as pip does it: a company's proxy has one that only they know.
 UV     := $(VENV)/bin/uv --system-certs
+# Every process here, and every run of a workflow, imports our modules again: they are compiled once.
+export PYTHONDONTWRITEBYTECODE :=
 
 help: ## Explain the targets
 	@echo "Durable Orders"
