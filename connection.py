@@ -29,7 +29,6 @@ _AWAY: Final = frozenset(
         RPCStatusCode.UNAVAILABLE,
         RPCStatusCode.DEADLINE_EXCEEDED,
         RPCStatusCode.CANCELLED,  # the SDK's own timeout
-        RPCStatusCode.RESOURCE_EXHAUSTED,
     }
 )
 _REFUSED: Final = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
@@ -80,11 +79,29 @@ def answered(client: Client) -> Iterator[None]:
             raise
         raise UnreachableError(_unreachable(address, error)) from None
     except RPCError as error:
+        if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
+            busy = f"Temporal at {address} has too much to do ({error.message}): ask again later"
+            raise UnreachableError(busy) from None
         if error.status in _AWAY:
             raise UnreachableError(_unreachable(address, error)) from None
         if error.status in _REFUSED or error.message.startswith("Namespace "):
             raise UnreachableError(f"Temporal at {address} refuses us: {error.message}") from None
         raise
+
+
+async def when_free(ask: Callable[[], Awaitable[T]], patience: timedelta) -> T:
+    """Temporal's answer, asked again for ``patience`` while it has too much to do already: of one
+    run it takes ten Updates at a time. Raises as ``ask``, within ``answered``.
+    """
+    now = asyncio.get_running_loop().time
+    until = now() + patience.total_seconds()
+    while True:
+        try:
+            return await ask()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.RESOURCE_EXHAUSTED or now() >= until:
+                raise
+        await asyncio.sleep(0.1)
 
 
 async def steadily(client: Client, ask: Callable[[], Awaitable[T]], patience: timedelta) -> T:

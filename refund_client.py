@@ -35,7 +35,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.workflow import UpdateMethodMultiParam
 
-from connection import UnreachableError, answered
+from connection import UnreachableError, answered, when_free
 from orders.ids import TASK_QUEUE, refund_workflow_id
 from orders.messages import CancelRequest
 from orders.refund_messages import RefundAnswer, RefundProgress, RefundRef
@@ -231,7 +231,9 @@ class RefundClient:
     ) -> Out:
         try:
             async with self._open(order_id, refund_id) as run:
-                return await run.execute_update(update, argument, rpc_timeout=CALL)
+                return await when_free(
+                    lambda: run.execute_update(update, argument, rpc_timeout=CALL), CALL
+                )
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             _raise_silence(error, order_id, asked, CALL)
         except WorkflowUpdateFailedError as error:

@@ -23,7 +23,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
-from connection import answered, steadily
+from connection import answered, steadily, when_free
 from orders.ids import workflow_id
 from orders.lifecycle import Status
 from orders.messages import Outcome, Progress
@@ -133,12 +133,15 @@ class Runs:
         accepted = False
         try:
             async with self._open(order_id) as run:
-                started = await run.start_update(
-                    update,
-                    argument,
-                    id=id_,
-                    wait_for_stage=WorkflowUpdateStage.ACCEPTED,
-                    rpc_timeout=wait,
+                started = await when_free(
+                    lambda: run.start_update(
+                        update,
+                        argument,
+                        id=id_,
+                        wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                        rpc_timeout=wait,
+                    ),
+                    wait,
                 )
                 accepted = True
                 left = max(until - loop.time(), 0.001)
