@@ -95,6 +95,7 @@ def order_worker(
             payments.check_payment,
             payments.capture_payment,
             payments.refund_card,
+            payments.record_given_back_by_hand,
             fulfillment.fulfill_order,
             fulfillment.cancel_fulfillment,
             fulfillment.resend_parcel,

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from client import OrderClient
 from commands.terminal import (
+    USED_WRONGLY,
     AsJson,
     OrderId,
     carry_out,
@@ -19,8 +20,10 @@ from commands.terminal import (
     say,
     say_attention,
     say_heard,
+    stop,
 )
 from orders.lifecycle import Status
+from orders.money import Money
 
 app = typer.Typer()
 
@@ -153,13 +156,31 @@ def resolve(
     order_id: OrderId,
     *,
     note: Annotated[str, typer.Option(help="How it was done, without personal data.")],
+    given_back: Annotated[
+        str | None,
+        typer.Option(
+            help="29.00: what the customer was given back by hand, 0 if nothing was taken. "
+            "Left out: all that was taken, where that is known."
+        ),
+    ] = None,
     by: By = "operator",
     as_json: AsJson = False,
 ) -> None:
     """Say that the undo that keeps failing was done by hand: it is not tried any more."""
 
     async def work(orders: OrderClient) -> None:
-        await orders.resolve(order_id, note, by)
+        amount = None
+        if given_back is not None:
+            currency = (await orders.view(order_id)).order.total.currency
+            amount = _amount(given_back, currency)
+        await orders.resolve(order_id, note, by, given_back=amount)
         say_heard(order_id, "takes that as done by hand", as_json=as_json)
 
     carry_out(work)
+
+
+def _amount(written: str, currency: str) -> Money:
+    try:
+        return Money.parse(written, currency)
+    except ValueError as error:
+        stop(USED_WRONGLY, f"--given-back: {error}")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orders.audits import Noted
 from orders.charging import BookedCharge
 from orders.discrepancies import Discrepancy, Entry, Kind, Remedy
 from orders.lifecycle import Reason, Status, Stop
@@ -79,11 +80,11 @@ async def test_refunds_are_known_by_their_ids(shop: Shop, book: PostgresAuditBoo
 async def test_a_finding_is_written_once_and_keeps_when_it_was_first_seen(
     findings: PostgresFindings,
 ) -> None:
-    assert await findings.note(HELD, NOW) is None
+    assert await findings.note(HELD, NOW) == Noted()
     again = replace(HELD, detail="still held", remedy=Remedy.FLAG)
-    assert await findings.note(again, NOW + DAY) == NOW
+    assert await findings.note(again, NOW + DAY) == Noted(NOW)
 
-    [known] = await findings.listed(resolved=False, limit=10)
+    [known] = await findings.listed(everything=False, limit=10)
     assert (known.detail, known.remedy) == ("still held", Remedy.FLAG)
     assert (known.first_seen, known.last_seen) == (NOW, NOW + DAY)
     assert known.discrepancy == again
@@ -93,12 +94,12 @@ async def test_a_finding_that_is_settled_and_comes_back_is_new(findings: Postgre
     await findings.note(HELD, NOW)
     await findings.resolve(HELD, "settled", NOW + DAY)
     await findings.resolve(HELD, "repaired", NOW + 2 * DAY)  # too late: the first word stays
-    assert await findings.listed(resolved=False, limit=10) == []
-    [known] = await findings.listed(resolved=True, limit=10)
+    assert await findings.listed(everything=False, limit=10) == []
+    [known] = await findings.listed(everything=True, limit=10)
     assert (known.resolution, known.resolved_at) == ("settled", NOW + DAY)
 
-    assert await findings.note(HELD, NOW + 3 * DAY) is None
-    [back] = await findings.listed(resolved=False, limit=10)
+    assert await findings.note(HELD, NOW + 3 * DAY) == Noted()
+    [back] = await findings.listed(everything=False, limit=10)
     assert (back.first_seen, back.resolved_at) == (NOW + 3 * DAY, None)
 
 
@@ -106,7 +107,7 @@ async def test_the_same_finding_from_many_audits_at_once_is_new_to_one(
     findings: PostgresFindings,
 ) -> None:
     seen = await asyncio.gather(*(findings.note(HELD, NOW) for _ in range(8)))
-    assert sum(before is None for before in seen) == 1
+    assert seen.count(Noted()) == 1
 
 
 async def test_findings_are_paged_through_while_they_are_being_settled(

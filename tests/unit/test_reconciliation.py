@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.audits import Finding, Position, Report, Scan, advice
+from orders.advice import advice
+from orders.audits import Finding, Position, Report, Scan
 from orders.charging import BookedCharge
 from orders.discrepancies import (
     AuditTerms,
