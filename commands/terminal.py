@@ -64,6 +64,8 @@ def say_attention(order_id: str, attention: Attention) -> None:
     if attention.can:
         words = " or ".join(word.replace("_", "-") for word in attention.can)
         say(f"It is still being tried. What you can do: {PROGRAM} {words} {order_id}")
+    if attention.asks_given_back:
+        say("Whether the card was charged is not known: resolve it with --given-back, or 0.")
 
 
 def stop(code: int, sentence: str) -> NoReturn:

@@ -39,7 +39,8 @@ _FAULTS: Final = (
     # What an operator gave back by hand is his word alone: the provider has the money, or had none.
     """
     SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, coalesce(p.kept, 0))
-           || coalesce(format(', and %s given back by hand, as %s says', h.amount, h.said_by), '')
+           || CASE WHEN h.amount IS NULL THEN ''
+              ELSE format(', and %s given back by hand, as %s says', h.amount, h.said_by) END
     FROM orders o LEFT JOIN (
         SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
     ) p ON p.order_id = o.id LEFT JOIN given_back_by_hand h ON h.order_id = o.id
