@@ -103,6 +103,7 @@ def order_worker(
             notifications.send_closing_email,
             notifications.send_shipped_email,
             notifications.send_approval_reminder,
+            notifications.send_refund_approval_reminder,
             *([] if audit is None else audit.all),
             paying_back.reserve_refund,
             paying_back.record_refund_state,

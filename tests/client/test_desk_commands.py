@@ -296,7 +296,7 @@ async def test_a_word_is_refused_while_nothing_fails(run: Run) -> None:
 
 async def test_nothing_to_do_says_so(run: Run) -> None:
     async def quiet() -> bool:
-        return (await run("attention")).stdout == "No order needs attention.\n"
+        return (await run("attention")).stdout == "No order or refund needs attention.\n"
 
     await eventually(quiet)
     assert read(await run("attention", "--json")) == []
