@@ -23,9 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
-from temporalio.client import (
-    WorkflowFailureError,
-)
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
@@ -95,15 +93,13 @@ class OrderClient(Desk):
         """Have the order carried to its end. One order, one run: twice, side by side, or after the
         end, the answer is the same run.
 
-        Raises ``NoSuchOrderError``; and when the order was carried but Temporal has forgotten its
-        run, ``OrderEndedError`` or ``StrandedError``.
+        Raises ``NoSuchOrderError``; ``StrandedError`` when its run is over and the order is not;
+        ``OrderEndedError`` when it has ended and Temporal has forgotten its run.
         """
         id_ = workflow_id(order_id)
         order = await self._book.summary(order_id)
         if order.status is not Status.PLACED:
-            async with self._open(order_id) as carried:
-                known = await carried.describe(rpc_timeout=CALL)
-            return StartedOrder(id_, known.run_id, already_started=True)
+            return await self._started_before(order_id)
         attributes: list[SearchAttributePair[Any]] = [
             SearchAttributePair(visibility.ORDER_STATUS, str(Status.PLACED)),
             SearchAttributePair(visibility.CUSTOMER_ID, order.customer_id),
@@ -126,9 +122,20 @@ class OrderClient(Desk):
                     search_attributes=TypedSearchAttributes(attributes),
                     rpc_timeout=CALL,
                 )
-        except WorkflowAlreadyStartedError as error:
-            return StartedOrder(id_, error.run_id or "", already_started=True)
+        except WorkflowAlreadyStartedError:
+            return await self._started_before(order_id)
         return StartedOrder(id_, run.result_run_id or "", already_started=False)
+
+    async def _started_before(self, order_id: str) -> StartedOrder:
+        """The run that carries the order, or has carried it to its end."""
+        async with self._open(order_id) as run:
+            known = await run.describe(rpc_timeout=CALL)
+        if known.status is not WorkflowExecutionStatus.RUNNING:
+            # Looked at after the run: an order that it has just brought to its end has ended.
+            why = await self._why_not(order_id)
+            if not isinstance(why, OrderEndedError):
+                raise why
+        return StartedOrder(known.id, known.run_id, already_started=True)
 
     async def status(self, order_id: str) -> Progress:
         """Where the order stands: asked of its run, or read from the book when no worker answers,

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from orders.by_hand import Stake, WrongAmountError
 from orders.ids import checked_order_id
-from orders.messages import Resent
+from orders.messages import Progress, Resent
+from orders.money import Money
+from orders.money import total as sum_of
 from orders.parcels import ParcelStatus
 from orders.ports import ChargeState
-from orders.refusals import NoCardsError, NotWaitingError, NoWorkerError, UndecidedError
+from orders.refusals import (
+    NoCardsError,
+    NotOperableError,
+    NotWaitingError,
+    NoWorkerError,
+    UndecidedError,
+)
 from orders.requests import (
     Approve,
     CardAccepted,
@@ -155,10 +164,42 @@ class Desk(Runs):
         """Give up the step that keeps failing: everything done so far is undone."""
         await self._operate(order_id, SkipStep(reason, by))
 
-    async def resolve(self, order_id: str, note: str, by: str = "operator") -> None:
-        """Say that the undo that keeps failing was done by hand, and how."""
-        await self._operate(order_id, Resolve(note, by))
+    async def resolve(
+        self, order_id: str, note: str, by: str = "operator", *, given_back: Money | None = None
+    ) -> None:
+        """Say that the undo that keeps failing was done by hand, and how.
+
+        ``given_back``: what the customer was given back past the card provider, zero when nothing
+        was taken. Asked when a charge is undone whose answer was lost
+        (``Attention.asks_given_back``), and then checked against our books, which may know more
+        than the order; else it is all that was taken.
+        """
+        said = None if given_back is None else given_back.amount
+        asked = await self._asks_given_back(order_id)
+        if asked or given_back is not None:
+            view = await self._book.view(order_id)
+            total = view.order.total
+            if given_back is not None and given_back.currency != total.currency:
+                message = f"order {order_id} is paid in {total.currency}, not in {given_back}"
+                raise NotOperableError(message)
+            taken = sum_of((payment.captured for payment in view.payments), total.currency)
+            if asked and taken:
+                said = _by_hand(Stake(taken, total), said)
+        await self._operate(order_id, Resolve(note, by, said))
+
+    async def _asks_given_back(self, order_id: str) -> bool:
+        told = await self._told(order_id)
+        return isinstance(told, Progress) and bool(
+            told.attention and told.attention.asks_given_back
+        )
 
     async def _operate(self, order_id: str, word: OperatorWord) -> None:
         # Accepted is enough: the note of it in the order's history may wait for the database.
         await self._ask(order_id, OrderWorkflow.operate, word, asked="operator's word")
+
+
+def _by_hand(stake: Stake, said: int | None) -> int:
+    try:
+        return stake.given_back(said).amount
+    except WrongAmountError as error:
+        raise NotOperableError(str(error)) from None

@@ -12,68 +12,38 @@ What makes no sense is refused with an ``OrderClientError`` (``orders.refusals``
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Final, NoReturn, TypeVar
+from typing import Final
 
 from temporalio.client import (
-    Client,
     WithStartWorkflowOperation,
-    WorkflowHandle,
-    WorkflowQueryFailedError,
-    WorkflowQueryRejectedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import (
-    QueryRejectCondition,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
-from temporalio.workflow import UpdateMethodMultiParam
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-from connection import UnreachableError, answered, when_free
-from orders.ids import TASK_QUEUE, refund_workflow_id
+from connection import answered
+from orders.ids import TASK_QUEUE, refund_of, refund_workflow_id
 from orders.messages import CancelRequest
-from orders.refund_messages import RefundAnswer, RefundProgress, RefundRef
-from orders.refund_ports import RefundBook
-from orders.refund_refusals import RefundEndedError, RefundRefusedError, UnknownRefundError
+from orders.refund_messages import RefundAnswer, RefundProgress, RefundRef, TroubledRefund
+from orders.refund_refusals import RefundRefusedError
 from orders.refunds import FREED, RefundEntry, RefundRefused, RefundRequest, RefundState
-from orders.refusals import (
-    NotOperableError,
-    NotWaitingError,
-    NoWorkerError,
-    OrderClientError,
-    TooLateError,
-)
 from orders.requests import Approve, OperatorWord, Reject, Resolve, RetryNow
-from runs import CALL, NO_RUN
-from workflows import policies
-from workflows.failures import NOT_OPERABLE, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
+from refund_runs import RefundRuns, raise_refusal, raise_silence
+from runs import CALL
+from workflows import policies, visibility
 from workflows.refund import RefundWorkflow
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-Handle = WorkflowHandle[RefundWorkflow, RefundAnswer]
-
-_QUERY: Final = timedelta(seconds=2)
-_REFUSALS: Final[dict[str | None, type[OrderClientError]]] = {
-    TOO_LATE: TooLateError,
-    NOT_WAITING: NotWaitingError,
-    NOT_OPERABLE: NotOperableError,
-    OTHER_CONTENTS: RefundRefusedError,
-}
+#: How many runs are asked side by side.
+_AT_ONCE: Final = 20
+_TROUBLED: Final = (
+    f"WorkflowType = 'Refund' AND {visibility.NEEDS_ATTENTION.name} = true "
+    "AND ExecutionStatus = 'Running'"
+)
 
 
-class RefundClient:
+class RefundClient(RefundRuns):
     """Talks to the runs of refunds in Temporal, and to their book for what has ended."""
-
-    def __init__(self, temporal: Client, book: RefundBook) -> None:
-        self._temporal = temporal
-        self._book = book
 
     async def request(self, request: RefundRequest, wait: timedelta = CALL) -> RefundProgress:
         """Have money given back. The answer says what was set aside for it; the rest follows.
@@ -104,9 +74,9 @@ class RefundClient:
                     rpc_timeout=wait,
                 )
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            _raise_silence(error, order_id, "refund", wait)
+            raise_silence(error, order_id, "refund", wait)
         except WorkflowUpdateFailedError as error:
-            _raise_refusal(error)
+            raise_refusal(error)
             raise
         if isinstance(answer, RefundRefused):
             raise RefundRefusedError(answer.message)
@@ -117,26 +87,43 @@ class RefundClient:
 
         Raises ``UnknownRefundError``.
         """
-        try:
-            with answered(self._temporal):
-                return await self._run(order_id, refund_id).query(
-                    RefundWorkflow.status,
-                    reject_condition=QueryRejectCondition.NOT_OPEN,
-                    rpc_timeout=_QUERY,
-                )
-        except (WorkflowQueryRejectedError, WorkflowQueryFailedError, UnreachableError):
-            doing = "nothing runs, or no worker answers"
-        except RPCError as error:
-            if error.status not in NO_RUN:
-                raise
-            doing = "nothing: it has no run any more"
+        told = await self._told(order_id, refund_id)
+        if isinstance(told, RefundProgress):
+            return told
         entry = await self._entry(order_id, refund_id)
         ref = RefundRef(order_id, refund_id)
-        return RefundProgress(ref, entry.state, doing, amount=entry.amount, why=entry.why)
+        return RefundProgress(ref, entry.state, told, amount=entry.amount, why=entry.why)
 
     async def refunds_of(self, order_id: str) -> tuple[RefundEntry, ...]:
         """All refunds of an order, oldest first, from the book."""
         return await self._book.refunds_of(order_id)
+
+    async def waiting(self, limit: int = 100) -> tuple[RefundEntry, ...]:
+        """Refunds that wait for a person to let them pass, the oldest first, from the book."""
+        return await self._book.waiting(limit)
+
+    async def attention(self, limit: int = 100) -> tuple[TroubledRefund, ...]:
+        """Refunds that need a person, newest first: what fails, since when, and what can help.
+
+        Each run is asked; where no worker answers, what Temporal lists has to do.
+        """
+        with answered(self._temporal):
+            runs = self._temporal.list_workflows(_TROUBLED, limit=limit)
+            ids = [run.id async for run in runs]
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def asked(order_id: str, refund_id: str) -> TroubledRefund | None:
+            async with at_once:
+                told = await self._told(order_id, refund_id)
+            ref = RefundRef(order_id, refund_id)
+            if not isinstance(told, RefundProgress):
+                return TroubledRefund(ref, told)
+            if told.attention is None:
+                return None  # mended since it was listed
+            return TroubledRefund(ref, told.doing, told.state, told.amount, told.attention)
+
+        listed = filter(None, map(refund_of, ids))
+        return tuple(filter(None, await asyncio.gather(*(asked(*one) for one in listed))))
 
     async def approve(self, order_id: str, refund_id: str, by: str, note: str = "") -> None:
         """Let a refund pass that waits for a person. Raises ``NotWaitingError``."""
@@ -193,67 +180,9 @@ class RefundClient:
         async with self._open(order_id, refund_id) as run:
             return await run.result()
 
-    # -- Temporal, in few words --------------------------------------------------------------------
-
-    def _run(self, order_id: str, refund_id: str) -> Handle:
-        return self._temporal.get_workflow_handle_for(
-            RefundWorkflow.run, refund_workflow_id(order_id, refund_id)
-        )
-
-    @contextlib.asynccontextmanager
-    async def _open(self, order_id: str, refund_id: str) -> AsyncIterator[Handle]:
-        """The refund's run, for a call of it; raises why when none takes that call."""
-        try:
-            with answered(self._temporal):
-                yield self._run(order_id, refund_id)
-        except RPCError as error:
-            if error.status not in NO_RUN:
-                raise
-            entry = await self._entry(order_id, refund_id)
-            raise RefundEndedError(order_id, refund_id, entry.state) from None
-
-    async def _entry(self, order_id: str, refund_id: str) -> RefundEntry:
-        entry = await self._book.find(order_id, refund_id)
-        if entry is None:
-            raise UnknownRefundError(order_id, refund_id)
-        return entry
-
     async def _operate(self, order_id: str, refund_id: str, word: OperatorWord) -> None:
         await self._ask(order_id, refund_id, RefundWorkflow.operate, word, "operator's word")
-
-    async def _ask(
-        self,
-        order_id: str,
-        refund_id: str,
-        update: UpdateMethodMultiParam[[RefundWorkflow, In], Out],
-        argument: In,
-        asked: str,
-    ) -> Out:
-        try:
-            async with self._open(order_id, refund_id) as run:
-                return await when_free(
-                    lambda: run.execute_update(update, argument, rpc_timeout=CALL), CALL
-                )
-        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            _raise_silence(error, order_id, asked, CALL)
-        except WorkflowUpdateFailedError as error:
-            _raise_refusal(error)
-            raise
 
 
 def _summary(order_id: str, refund_id: str) -> str:
     return f"Refund {refund_id} of order {order_id}"
-
-
-def _raise_silence(
-    error: WorkflowUpdateRPCTimeoutOrCancelledError, order_id: str, asked: str, waited: timedelta
-) -> NoReturn:
-    if isinstance(error.__cause__, asyncio.CancelledError):
-        raise error.__cause__ from None  # the SDK hides that our own task is cancelled
-    raise NoWorkerError(order_id, asked, waited) from None
-
-
-def _raise_refusal(error: WorkflowUpdateFailedError) -> None:
-    cause = error.cause
-    if isinstance(cause, ApplicationError) and (refusal := _REFUSALS.get(cause.type)):
-        raise refusal(cause.message) from None

@@ -175,8 +175,8 @@ class Runs:
                 raise
             if status is Status.PLACED:
                 return NotStartedError(order_id)
-            return StrandedError(order_id, status, "Temporal does not know its run")
-        return StrandedError(order_id, status, f"its run is {word(run.status)}")
+            return StrandedError(order_id, status, None)
+        return StrandedError(order_id, status, word(run.status))
 
     async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
         return await steadily(self._temporal, ask, self._patience)

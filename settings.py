@@ -134,7 +134,8 @@ class EdgeSettings(DatabaseSettings):
     log_format: Literal["console", "json"] = "console"
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=0, le=65535)
-    temporal_ui_url: str = "http://localhost:8233"
+    #: Where people see runs; without an address no links to them are printed.
+    temporal_ui_url: Annotated[Url | None, BeforeValidator(_blank_is_none)] = None
 
 
 class CardSettings(_FromEnvironment):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from temporalio import activity
 
-from orders import mails
+from orders import mails, refund_mails
 from orders.ids import mail_key
 from orders.messages import Confirmation, MailAnswer, MailRefused, MailSent, OrderRef, ParcelNews
 from orders.ports import Mail, Mailer, OrderBook
+from orders.refund_messages import RefundWaiting
+
+_NOBODY: Final = MailRefused("APPROVER_EMAIL is not set: nobody is reminded")
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class NotificationActivities:
 
     mailer: Mailer
     orders: OrderBook
-    #: Who is reminded of orders that wait for a person; None reminds nobody.
+    #: Who is reminded of orders and refunds that wait for a person; None reminds nobody.
     approver: str | None = None
 
     @activity.defn
@@ -46,10 +50,19 @@ class NotificationActivities:
     async def send_approval_reminder(self, order: OrderRef) -> MailAnswer:
         """Remind the approver that an order waits."""
         if self.approver is None:
-            return MailRefused("APPROVER_EMAIL is not set: nobody is reminded")
+            return _NOBODY
         summary = await self.orders.summary(order.order_id)
         mail = mails.approval_reminder(summary, to=self.approver)
         return await self._send(order.order_id, "approval_reminder", mail)
+
+    @activity.defn
+    async def send_refund_approval_reminder(self, waiting: RefundWaiting) -> MailAnswer:
+        """Remind the approver that a refund waits."""
+        if self.approver is None:
+            return _NOBODY
+        order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
+        mail = refund_mails.approval_reminder(waiting, to=self.approver)
+        return await self._send(order_id, f"refund_approval_reminder_{refund_id}", mail)
 
     async def _send(self, order_id: str, kind: str, mail: Mail) -> MailAnswer:
         answer = await self.mailer.send(mail, key=mail_key(order_id, kind))

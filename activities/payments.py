@@ -16,6 +16,7 @@ from orders.messages import (
     ChargesUndone,
     ChargingClosed,
     Declined,
+    GivenBackByHand,
     Held,
     HoldLapsed,
     OrderRef,
@@ -106,6 +107,11 @@ class PaymentActivities:
             taken += card.captured
             given_back += card.refunded
         return ChargesUndone(taken=taken, given_back=given_back)
+
+    @activity.defn
+    async def record_given_back_by_hand(self, by_hand: GivenBackByHand) -> None:
+        """Note that an operator did what ``refund_card`` could not; again is a no-op."""
+        await self.ledger.record_by_hand(by_hand)
 
     async def _holding(self, charge: Charge) -> ChargeEntry:
         """The newest attempt, up to this one, that holds money or has taken it."""

@@ -81,13 +81,15 @@ class ReconciliationActivities:
         if found is None:
             return Settled("gone")
         # Written down before anything is done: a repair leaves a trace whatever becomes of it.
-        seen_before = await self.findings.note(found, now)
+        noted = await self.findings.note(found, now)
         if case is not None and await self._repaired(found, case):
             await self.findings.resolve(found, "repaired", now)
             log.info("repaired %s of order %s: %s", found.kind, found.order_id, found.detail)
             return Settled("repaired")
-        if seen_before is not None:
-            return Settled("known" if seen_before < settlement.as_of else "counted")
+        if noted.seen_before is not None:
+            if noted.seen_before >= settlement.as_of:
+                return Settled("counted")
+            return Settled("acknowledged" if noted.is_acknowledged else "known")
         log.warning("flagged %s of order %s: %s", found.kind, found.order_id, found.detail)
         return Settled("flagged")
 

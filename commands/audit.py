@@ -1,10 +1,10 @@
-"""The audit: schedule it, run it once now, read what it found."""
+"""The audit: schedule it, run it once now, read what it found, answer for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -17,15 +17,17 @@ from commands.terminal import (
     UNREACHABLE,
     USED_WRONGLY,
     AsJson,
+    OrderId,
     print_json,
     say,
     stop,
     until_done,
 )
 from connection import UnreachableError, connect
-from orders.audits import Finding, advice
-from orders.discrepancies import AuditTerms
-from orders.ports import ProviderError
+from orders.advice import acknowledging, advice
+from orders.audits import Acknowledgement, Finding, NothingToAcknowledgeError
+from orders.discrepancies import AuditTerms, Kind
+from orders.ports import NoSuchOrderError, ProviderError
 from settings import EdgeSettings, SettingsError, temporal_profile
 from store import database as store
 from store.findings import PostgresFindings
@@ -82,28 +84,54 @@ def reconcile(*, window: Window = 48, grace: Grace = 15, as_json: AsJson = False
 @app.command(epilog="Example: python client.py findings")
 def findings(
     *,
-    resolved: Annotated[bool, typer.Option("--all", help="Also what is settled.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is settled or acknowledged.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List what audits found and nobody has settled, newest first, and what can be done."""
 
-    async def work() -> list[Finding]:
-        url = EdgeSettings.load().database_url.get_secret_value()
-        database = store.connect(url, pool_size=1)
-        try:
-            return await PostgresFindings(database).listed(resolved=resolved, limit=limit)
-        finally:
-            await database.close()
+    async def work(book: PostgresFindings) -> list[Finding]:
+        return await book.listed(everything=everything, limit=limit)
 
-    found = _answer(work)
+    found = _with_findings(work)
     if as_json:
         print_json([{**asdict(one), "advice": advice(one)} for one in found])
         return
     for one in found:
         _show(one)
     if not found:
-        say("Nothing disagrees, as far as audits know.")
+        say("Nothing disagrees that nobody answers for, as far as audits know.")
+
+
+@app.command(
+    epilog='Example: python client.py acknowledge 1001 --by ops-7 --note "by bank transfer"'
+)
+def acknowledge(
+    order_id: OrderId,
+    *,
+    kind: Annotated[
+        Kind | None, typer.Option(help="Which finding, if the order has several.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who answers for it: an account id or a role.")],
+    note: Annotated[str, typer.Option(help="Why it may stay so, without personal data.")],
+    as_json: AsJson = False,
+) -> None:
+    """Answer for what an audit found: it needs nobody, until it says something else. Again is
+    harmless.
+    """
+    word = Acknowledgement(by, note, datetime.now(UTC))
+
+    async def work(book: PostgresFindings) -> tuple[Finding, ...]:
+        return await book.acknowledge(order_id, kind, word)
+
+    acknowledged = _with_findings(work)
+    if as_json:
+        print_json([asdict(one) for one in acknowledged])
+        return
+    for one in acknowledged:
+        _show(one)
 
 
 def _show(one: Finding) -> None:
@@ -111,7 +139,13 @@ def _show(one: Finding) -> None:
     about = f"order {one.order_id}" + (f", {one.payment_id}" if one.payment_id else "")
     say(f"{one.kind}: {about}, since {one.first_seen:%Y-%m-%d %H:%M} UTC")
     say(f"  {one.detail}")
-    say(f"  {one.resolution}" if one.resolution else f"  what to do: {advice(one)}")
+    if one.resolution:
+        say(f"  {one.resolution}")
+    elif word := one.acknowledged:
+        say(f"  acknowledged by {word.by} {word.at:%Y-%m-%d %H:%M} UTC: {word.note}")
+    else:
+        say(f"  what to do: {advice(one)}")
+        say(f"  nothing more can be done: {acknowledging(one)}")
 
 
 def _terms(window: float, grace: float) -> AuditTerms:
@@ -126,12 +160,26 @@ def _with_temporal(work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
     _answer(run)
 
 
+def _with_findings(work: Callable[[PostgresFindings], Awaitable[T]]) -> T:
+    async def run() -> T:
+        url = EdgeSettings.load().database_url.get_secret_value()
+        database = store.connect(url, pool_size=1)
+        try:
+            return await work(PostgresFindings(database))
+        finally:
+            await database.close()
+
+    return _answer(run)
+
+
 def _answer(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Do the work, or say in one sentence why not."""
     try:
         return until_done(work())
     except (SettingsError, store.InvalidDatabaseUrlError) as error:
         stop(USED_WRONGLY, str(error))
+    except (NothingToAcknowledgeError, NoSuchOrderError) as error:
+        stop(REFUSED, str(error))
     except WorkflowFailureError as error:
         stop(REFUSED, f"the audit failed: {error.cause}. See its run in the Temporal Web UI")
     except (UnreachableError, ProviderError) as error:

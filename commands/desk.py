@@ -11,16 +11,24 @@ from rich.table import Table
 
 from client import OrderClient
 from commands.terminal import (
+    USED_WRONGLY,
     AsJson,
+    Doors,
     OrderId,
     carry_out,
+    carry_out_with,
     console,
     print_json,
     say,
     say_attention,
     say_heard,
+    say_refund_attention,
+    stop,
 )
+from orders.ids import refund_workflow_id, workflow_id
 from orders.lifecycle import Status
+from orders.money import Money
+from orders.refund_messages import TroubledRefund
 
 app = typer.Typer()
 
@@ -62,22 +70,37 @@ def attention(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List running orders that need a person: what fails, since when, and what helps."""
+    """List running orders and refunds that need a person: what fails, since when, what helps."""
 
-    async def work(orders: OrderClient) -> None:
-        troubled = await orders.attention(limit)
+    async def work(doors: Doors) -> None:
+        orders, refunds = await doors.orders.attention(limit), await doors.refunds.attention(limit)
         if as_json:
-            print_json([asdict(order) for order in troubled])
+            rows = [{**asdict(order), "refund_id": None} for order in orders]
+            print_json([*rows, *({**asdict(one), **asdict(one.refund)} for one in refunds)])
             return
-        if not troubled:
-            say("No order needs attention.")
-        for order in troubled:
+        if not (orders or refunds):
+            say("No order or refund needs attention.")
+        for order in orders:
             say(f"Order {order.order_id} is {order.status}: {order.doing}.")
             if order.attention:
                 say_attention(order.order_id, order.attention)
+            doors.say_where(workflow_id(order.order_id))
             say("")
+        for refund in refunds:
+            _show_refund(refund, doors)
 
-    carry_out(work)
+    carry_out_with(work)
+
+
+def _show_refund(one: TroubledRefund, doors: Doors) -> None:
+    ref = one.refund
+    amount = f" of {one.amount}" if one.amount else ""
+    state = f"{one.state}, " if one.state else ""
+    say(f"Refund {ref.refund_id}{amount} for order {ref.order_id}: {state}{one.doing}.")
+    if one.attention:
+        say_refund_attention(ref, one.attention)
+    doors.say_where(refund_workflow_id(ref.order_id, ref.refund_id))
+    say("")
 
 
 # -- orders that wait for approval -----------------------------------------------------------------
@@ -153,13 +176,31 @@ def resolve(
     order_id: OrderId,
     *,
     note: Annotated[str, typer.Option(help="How it was done, without personal data.")],
+    given_back: Annotated[
+        str | None,
+        typer.Option(
+            help="29.00: what the customer was given back by hand, 0 if nothing was taken. "
+            "Left out: all that was taken, where that is known."
+        ),
+    ] = None,
     by: By = "operator",
     as_json: AsJson = False,
 ) -> None:
     """Say that the undo that keeps failing was done by hand: it is not tried any more."""
 
     async def work(orders: OrderClient) -> None:
-        await orders.resolve(order_id, note, by)
+        amount = None
+        if given_back is not None:
+            currency = (await orders.view(order_id)).order.total.currency
+            amount = _amount(given_back, currency)
+        await orders.resolve(order_id, note, by, given_back=amount)
         say_heard(order_id, "takes that as done by hand", as_json=as_json)
 
     carry_out(work)
+
+
+def _amount(written: str, currency: str) -> Money:
+    try:
+        return Money.parse(written, currency)
+    except ValueError as error:
+        stop(USED_WRONGLY, f"--given-back: {error}")

@@ -14,8 +14,10 @@ from commands.terminal import (
     PROGRAM,
     REFUSED,
     AsJson,
+    Doors,
     OrderId,
     carry_out,
+    carry_out_with,
     console,
     print_json,
     say,
@@ -23,6 +25,7 @@ from commands.terminal import (
     stop,
 )
 from live import follow
+from orders.ids import workflow_id
 from orders.messages import CancelAnswer, Cancelled, CancelUnderWay, EndedOtherwise
 from orders.order import Basket, Order, Recipient
 from orders.views import without_personal_data
@@ -86,8 +89,8 @@ def start_order(order_id: OrderId, *, as_json: AsJson = False) -> None:
 def status(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Say where an order stands."""
 
-    async def work(orders: OrderClient) -> None:
-        progress = await orders.status(order_id)
+    async def work(doors: Doors) -> None:
+        progress = await doors.orders.status(order_id)
         if as_json:
             print_json(asdict(progress))
             return
@@ -99,8 +102,10 @@ def status(order_id: OrderId, *, as_json: AsJson = False) -> None:
             say("A cancellation was asked for.")
         if progress.attention:
             say_attention(order_id, progress.attention)
+        if not (progress.status.is_end or progress.doing == "not started yet"):
+            doors.say_where(workflow_id(order_id))
 
-    carry_out(work)
+    carry_out_with(work)
 
 
 @app.command(epilog="Example: python client.py watch 1001")

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
-from temporalio.service import RetryConfig
 
 from commands.terminal import (
-    REFUSED,
-    UNREACHABLE,
-    USED_WRONGLY,
+    PROGRAM,
     AsJson,
+    Doors,
     OrderId,
+    carry_out_with,
     console,
     print_json,
     say,
-    stop,
-    until_done,
+    say_refund_attention,
 )
-from connection import UnreachableError, connect
-from orders.ids import InvalidOrderIdError, InvalidRefundIdError
 from orders.money import Money
-from orders.ports import ProviderError
 from orders.refund_messages import RefundProgress
-from orders.refunds import RefundReason, RefundRequest
-from orders.refusals import OrderClientError
+from orders.refunds import RefundEntry, RefundReason, RefundRequest
 from refund_client import RefundClient
-from settings import EdgeSettings, SettingsError, temporal_profile
-from store import database as store
-from store.refunds import PostgresRefundBook
 
 app: typer.Typer = typer.Typer(help="Give money of paid orders back.", no_args_is_help=True)
 
@@ -88,20 +79,26 @@ def status(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -
 def list_refunds(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """List an order's refunds, oldest first."""
 
-    async def work(refunds: RefundClient) -> None:
-        found = await refunds.refunds_of(order_id)
-        if as_json:
-            print_json([asdict(entry) for entry in found])
-            return
-        table = Table("refund", "amount", "state", "pieces", "restocked", "why", box=None)
-        for entry in found:
-            pieces = ", ".join(f"{quantity} x {sku}" for sku, quantity in entry.lines)
-            restocked = "yes" if entry.restocked else ""
-            cells = (entry.request.refund_id, str(entry.amount), entry.state, pieces, restocked)
-            table.add_row(*map(escape, (*cells, entry.why)))
-        console.print(table if found else "No refunds.")
+    async def work(doors: Doors) -> None:
+        await doors.orders.view(order_id)  # is there such an order?
+        _show_all(await doors.refunds.refunds_of(order_id), "No refunds.", as_json=as_json)
 
-    _carry_out(work)
+    carry_out_with(work, lazily=True)
+
+
+@app.command(epilog="Example: python client.py refund waiting")
+def waiting(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List refunds that wait for approval, of any order, the oldest first."""
+
+    async def work(doors: Doors) -> None:
+        found = await doors.refunds.waiting(limit)
+        _show_all(found, "No refund waits for approval.", as_json=as_json)
+
+    carry_out_with(work, lazily=True)
 
 
 @app.command(epilog="Example: python client.py refund approve 1001 r1 --by ops-7")
@@ -111,12 +108,13 @@ def approve(
     *,
     by: By,
     note: Annotated[str, typer.Option(help="Why, for the order's history.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Let a refund pass that waits for approval."""
 
     async def work(refunds: RefundClient) -> None:
         await refunds.approve(order_id, refund_id, by, note)
-        say(f"Refund {refund_id} of order {order_id} is approved.")
+        _say_heard(order_id, refund_id, "is approved", as_json=as_json)
 
     _carry_out(work)
 
@@ -128,12 +126,13 @@ def reject(
     *,
     by: By,
     reason: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Stop a refund that waits for approval; its amount is free again."""
 
     async def work(refunds: RefundClient) -> None:
         await refunds.reject(order_id, refund_id, by, reason)
-        say(f"Refund {refund_id} of order {order_id} is rejected.")
+        _say_heard(order_id, refund_id, "is rejected", as_json=as_json)
 
     _carry_out(work)
 
@@ -151,12 +150,28 @@ def cancel(
 
 
 @app.command("retry-now", epilog="Example: python client.py refund retry-now 1001 r1")
-def retry_now(order_id: OrderId, refund_id: RefundId, *, by: By = "operator") -> None:
+def retry_now(
+    order_id: OrderId, refund_id: RefundId, *, by: By = "operator", as_json: AsJson = False
+) -> None:
     """Try again what keeps failing, or what failed at the bank."""
 
     async def work(refunds: RefundClient) -> None:
         await refunds.retry_now(order_id, refund_id, by)
-        say(f"Refund {refund_id} of order {order_id} tries again.")
+        _say_heard(order_id, refund_id, "tries again", as_json=as_json)
+
+    _carry_out(work)
+
+
+@app.command("look-again", epilog="Example: python client.py refund look-again 1001 r1")
+def look_again(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -> None:
+    """Have a refund read at the provider at once, also long after its end. Always harmless.
+
+    One that the bank has sent back is taken up again: it then waits for retry-now or resolve.
+    """
+
+    async def work(refunds: RefundClient) -> None:
+        await refunds.look_again(order_id, refund_id)
+        _say_heard(order_id, refund_id, "looks again", as_json=as_json)
 
     _carry_out(work)
 
@@ -168,12 +183,13 @@ def resolve(
     *,
     note: Annotated[str, typer.Option(help="How it was paid, without personal data.")],
     by: By = "operator",
+    as_json: AsJson = False,
 ) -> None:
     """Say that the customer was paid back another way."""
 
     async def work(refunds: RefundClient) -> None:
         await refunds.resolve(order_id, refund_id, note, by)
-        say(f"Refund {refund_id} of order {order_id} is settled by hand.")
+        _say_heard(order_id, refund_id, "is settled by hand", as_json=as_json)
 
     _carry_out(work)
 
@@ -182,31 +198,7 @@ def resolve(
 
 
 def _carry_out(work: Callable[[RefundClient], Awaitable[None]]) -> None:
-    """Do the work, or say in one sentence why not."""
-
-    async def run() -> None:
-        settings = EdgeSettings.load()
-        database = store.connect(settings.database_url.get_secret_value(), pool_size=1)
-        try:
-            # A person is waiting: three seconds are enough to say that nobody answers.
-            brief = RetryConfig(max_elapsed_time_millis=3_000)
-            temporal = await connect(temporal_profile(), retry_config=brief)
-            await work(RefundClient(temporal, PostgresRefundBook(database)))
-        finally:
-            await database.close()
-
-    try:
-        until_done(run())
-    except (SettingsError, InvalidOrderIdError, InvalidRefundIdError) as error:
-        stop(USED_WRONGLY, str(error))
-    except store.InvalidDatabaseUrlError as error:
-        stop(USED_WRONGLY, str(error))
-    except OrderClientError as error:
-        stop(REFUSED, str(error))
-    except UnreachableError as error:
-        stop(UNREACHABLE, str(error))
-    except ProviderError as error:
-        stop(UNREACHABLE, f"{error}. Is PostgreSQL running where DATABASE_URL points?")
+    carry_out_with(lambda doors: work(doors.refunds))
 
 
 def _show(progress: RefundProgress, *, as_json: bool) -> None:
@@ -217,8 +209,31 @@ def _show(progress: RefundProgress, *, as_json: bool) -> None:
     amount = f" of {progress.amount}" if progress.amount else ""
     why = f" ({progress.why})" if progress.why else ""
     say(f"Refund {ref.refund_id}{amount}, order {ref.order_id}: {progress.state}{why}.")
-    if found := progress.attention:
-        say(f"It needs a person: {found.problem}. What helps: {', '.join(found.can)}.")
+    if progress.attention:
+        say_refund_attention(ref, progress.attention)
+
+
+def _show_all(found: Sequence[RefundEntry], none: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(entry) for entry in found])
+        return
+    table = Table("order", "refund", "amount", "state", "pieces", "restocked", "why", box=None)
+    for entry in found:
+        ids = (entry.request.order_id, entry.request.refund_id)
+        pieces = ", ".join(f"{quantity} x {sku}" for sku, quantity in entry.lines)
+        restocked = "yes" if entry.restocked else ""
+        cells = (*ids, str(entry.amount), entry.state, pieces, restocked, entry.why)
+        table.add_row(*map(escape, cells))
+    console.print(table if found else none)
+
+
+def _say_heard(order_id: str, refund_id: str, what: str, *, as_json: bool) -> None:
+    """The refund was told, and goes on by itself."""
+    if as_json:
+        print_json({"order_id": order_id, "refund_id": refund_id, "accepted": True})
+    else:
+        status = f"{PROGRAM} refund status {order_id} {refund_id}"
+        say(f"Refund {refund_id} of order {order_id} {what}. How it is: {status}")
 
 
 def _quantity(text: str) -> tuple[str, int]:

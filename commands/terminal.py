@@ -8,6 +8,7 @@ import json
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -18,14 +19,17 @@ from temporalio.service import RetryConfig
 
 from client import OrderClient
 from connection import UnreachableError, connect
-from orders.ids import InvalidOrderIdError
+from orders.ids import InvalidOrderIdError, InvalidRefundIdError
 from orders.messages import Attention
 from orders.order import InvalidOrderError
 from orders.ports import Cards, NoSuchOrderError, OrderExistsError, ProviderError
+from orders.refund_messages import RefundRef
 from orders.refusals import NoCardsError, OrderClientError
+from refund_client import RefundClient
 from settings import CardSettings, EdgeSettings, SettingsError, temporal_profile
 from store import database as store
 from store.orders import PostgresOrderBook
+from store.refunds import PostgresRefundBook
 
 T = TypeVar("T")
 
@@ -36,7 +40,7 @@ UNREACHABLE: Final = 3
 PROGRAM: Final = "python client.py"
 _REFUSALS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
 _MISTAKES: Final = (
-    *(SettingsError, InvalidOrderIdError, NoCardsError),
+    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError),
     store.InvalidDatabaseUrlError,
 )
 
@@ -48,6 +52,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 
 def say(sentence: str) -> None:
     console.print(escape(sentence))
+
+
+def say_refund_attention(ref: RefundRef, attention: Attention) -> None:
+    """Say why a refund needs a person, and what helps."""
+    say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
+    words = " or ".join(word.replace("_", "-") for word in attention.can)
+    say(f"What you can do: {PROGRAM} refund {words} {ref.order_id} {ref.refund_id}")
 
 
 def say_heard(order_id: str, what: str, *, as_json: bool) -> None:
@@ -68,6 +79,8 @@ def say_attention(order_id: str, attention: Attention) -> None:
     if attention.can:
         words = " or ".join(word.replace("_", "-") for word in attention.can)
         say(f"It is still being tried. What you can do: {PROGRAM} {words} {order_id}")
+    if attention.asks_given_back:
+        say("Whether the card was charged is not known: resolve it with --given-back, or 0.")
 
 
 def stop(code: int, sentence: str) -> NoReturn:
@@ -98,11 +111,32 @@ def until_done(work: Coroutine[Any, Any, T]) -> T:
         raise KeyboardInterrupt from None
 
 
+@dataclass(frozen=True)
+class Doors:
+    """What a command may use: the clients, and where a person can look at a run."""
+
+    orders: OrderClient
+    refunds: RefundClient
+    runs_url: str | None = None
+
+    def say_where(self, workflow_id: str) -> None:
+        """Say where the Web UI shows the run, if we were told where the Web UI is."""
+        if self.runs_url is not None:
+            say(f"See its run: {self.runs_url}/{workflow_id}")
+
+
 def carry_out(
     work: Callable[[OrderClient], Awaitable[None]],
     *,
     lazily: bool = False,
     with_cards: bool = False,
+) -> None:
+    """Do the work with orders, or say in one sentence why not; see ``carry_out_with``."""
+    carry_out_with(lambda doors: work(doors.orders), lazily=lazily, with_cards=with_cards)
+
+
+def carry_out_with(
+    work: Callable[[Doors], Awaitable[None]], *, lazily: bool = False, with_cards: bool = False
 ) -> None:
     """Do the work, or say in one sentence why not.
 
@@ -110,8 +144,8 @@ def carry_out(
     """
 
     async def run() -> None:
-        async with _composed(lazily=lazily, with_cards=with_cards) as orders:
-            await work(orders)
+        async with _composed(lazily=lazily, with_cards=with_cards) as doors:
+            await work(doors)
 
     try:
         until_done(run())
@@ -128,7 +162,7 @@ def carry_out(
 
 
 @contextlib.asynccontextmanager
-async def _composed(*, lazily: bool, with_cards: bool) -> AsyncIterator[OrderClient]:
+async def _composed(*, lazily: bool, with_cards: bool) -> AsyncIterator[Doors]:
     settings = EdgeSettings.load()
     async with contextlib.AsyncExitStack() as stack:
         cards = _cards(stack) if with_cards else None
@@ -137,7 +171,12 @@ async def _composed(*, lazily: bool, with_cards: bool) -> AsyncIterator[OrderCli
         # A person is waiting: three seconds are enough to say that nobody answers.
         brief = RetryConfig(max_elapsed_time_millis=3_000)
         temporal = await connect(temporal_profile(), retry_config=brief, lazy=lazily)
-        yield OrderClient(temporal, PostgresOrderBook(database), cards=cards)
+        ui = settings.temporal_ui_url
+        yield Doors(
+            OrderClient(temporal, PostgresOrderBook(database), cards=cards),
+            RefundClient(temporal, PostgresRefundBook(database)),
+            ui and f"{ui}/namespaces/{temporal.namespace}/workflows",
+        )
 
 
 def _cards(stack: contextlib.AsyncExitStack) -> Cards | None:

@@ -5,6 +5,7 @@ Exit codes: 0 every promise holds, 1 one does not or the story stopped, 130 inte
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -136,6 +137,13 @@ async def _unless_interrupted(work: Coroutine[Any, Any, int], console: Console) 
 
 def main() -> None:
     """Run the demo, and end the process with its exit code."""
+    asked = argparse.ArgumentParser(
+        prog="python -m demo",
+        description=__doc__,
+        epilog="It takes no arguments. DEMO_STATE: where it keeps its files, .sandbox/demo.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    asked.parse_args()
     is_watched = sys.stdout.isatty() and os.environ.get("CI", "").lower() not in {"1", "true"}
     # A file or a pipe has no width: addresses are not to be folded there.
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)

@@ -5,6 +5,7 @@ Ids, amounts and decisions only, as in ``orders.messages``: Temporal keeps all o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -27,8 +28,9 @@ class Scan(StrEnum):
 
 
 #: What became of a discrepancy; ``gone`` when a second look did not find it any more, ``counted``
-#: when another scan of the same audit came across it first.
-Outcome = Literal["repaired", "flagged", "known", "counted", "gone", "failed"]
+#: when another scan of the same audit came across it first, ``acknowledged`` when somebody answers
+#: for it and it is as it was then.
+Outcome = Literal["repaired", "flagged", "known", "acknowledged", "counted", "gone", "failed"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Report:
     repaired: int = 0
     flagged: int = 0  # for the first time
     known: int = 0  # flagged by an earlier audit, and still so
+    acknowledged: int = 0  # the same, and somebody answers for it
     failed: int = 0  # a repair that got no answer: the next audit tries again
 
     def reviewed(self, examined: int) -> Report:
@@ -56,6 +59,8 @@ class Report:
                 return replace(self, found=found, flagged=self.flagged + 1)
             case "known":
                 return replace(self, found=found, known=self.known + 1)
+            case "acknowledged":
+                return replace(self, found=found, acknowledged=self.acknowledged + 1)
             case "failed":
                 return replace(self, found=found, failed=self.failed + 1)
 
@@ -63,7 +68,8 @@ class Report:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.found.items()))
         return (
             f"{self.examined} looked at; found {kinds or 'nothing'}; repaired {self.repaired}, "
-            f"flagged {self.flagged}, flagged before {self.known}, failed {self.failed}"
+            f"flagged {self.flagged}, flagged before {self.known}, "
+            f"acknowledged {self.acknowledged}, failed {self.failed}"
         )
 
 
@@ -133,6 +139,55 @@ Resolution = Literal["repaired", "settled"]
 
 
 @dataclass(frozen=True)
+class Acknowledgement:
+    """Somebody has looked into it, and answers for what the finding says. ``by`` is a role or an
+    account id; ``note`` holds no personal data.
+    """
+
+    by: str
+    note: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What the book of findings knew of a discrepancy when it was noted.
+
+    ``seen_before`` is when it was last seen, None when it is new, back again, or other than what
+    somebody acknowledged.
+    """
+
+    seen_before: datetime | None = None
+    is_acknowledged: bool = False
+
+
+class NothingToAcknowledgeError(LookupError):
+    """No finding, or more than one kind of them, fits what is to be acknowledged."""
+
+
+def to_acknowledge(
+    order_id: str, found: Sequence[Finding], kind: Kind | None
+) -> tuple[Finding, ...]:
+    """Those of an order's unsettled findings that an acknowledgement is about.
+
+    Raises ``NothingToAcknowledgeError``: nobody answers for what he has not named.
+    """
+    kinds = sorted({one.kind for one in found})
+    if not found:
+        raise NothingToAcknowledgeError(
+            f"no audit found anything about order {order_id} that is not settled: "
+            "`python client.py reconcile` audits now"
+        )
+    if kind is None and len(kinds) > 1:
+        message = f"order {order_id} has several findings, name one: --kind {' or '.join(kinds)}"
+        raise NothingToAcknowledgeError(message)
+    if kind is not None and kind not in kinds:
+        message = f"order {order_id} has no finding {kind}, only {' and '.join(kinds)}"
+        raise NothingToAcknowledgeError(message)
+    return tuple(one for one in found if kind in {None, one.kind})
+
+
+@dataclass(frozen=True)
 class Finding:
     """A discrepancy in the book of findings. ``resolution`` says how it was settled."""
 
@@ -145,31 +200,8 @@ class Finding:
     last_seen: datetime
     resolved_at: datetime | None = None
     resolution: Resolution | None = None
+    acknowledged: Acknowledgement | None = None
 
     @property
     def discrepancy(self) -> Discrepancy:
         return Discrepancy(self.kind, self.order_id, self.detail, self.remedy, self.payment_id)
-
-
-def advice(finding: Finding) -> str:
-    """What a person can do about it."""
-    order_id, payment_id = finding.order_id, finding.payment_id
-    match finding.kind:
-        case Kind.STRANDED | Kind.STRANDED_WITH_MONEY:
-            # A reset replays the run up to its last step and carries on from there, under the same
-            # business keys: nothing is charged, shipped or mailed twice.
-            return (
-                f"temporal workflow reset --workflow-id order-{order_id} "
-                "--type LastWorkflowTask --reason 'found by the audit'"
-            )
-        case Kind.NEVER_STARTED:
-            return f"python client.py start {order_id}, if the customer still wants it"
-        case Kind.REFUND_FAILED:
-            return f"return the money another way; {payment_id} in the provider's dashboard"
-        case Kind.RUN_WITHOUT_ORDER | Kind.RUN_AFTER_END:
-            return f"temporal workflow show --workflow-id order-{order_id}"
-        case Kind.BOOKS_BEHIND | Kind.LIVE_CHARGE:
-            return f"the next audit tries again; {payment_id} in the provider's dashboard"
-        case _:
-            where = payment_id or f"order {order_id}"
-            return f"compare {where} in the provider's dashboard: refund it or restore the order"

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     PAID_WITHOUT_ORDER = "paid_without_order"  # money taken for an order that we do not have
     UNBOOKED_CHARGE = "unbooked_charge"  # money taken by a charge that our books do not have
     MONEY_KEPT = "money_kept"  # the order ended early, and not all was given back
+    GIVEN_BACK_TOO_MUCH = "given_back_too_much"  # by hand, and by the provider too or for nothing
+    REFUNDS_DIFFER = "refunds_differ"  # of a completed order, other than its refunds say is kept
     SHIPPED_UNPAID = "shipped_unpaid"  # the order is completed, and nothing was taken
     RUN_WITHOUT_ORDER = "run_without_order"  # an open run of an order that we do not have
     RUN_AFTER_END = "run_after_end"  # a run that is open long after its order ended
@@ -85,8 +87,20 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class ByHand:
+    """What an operator, ``by``, says that he gave back past the provider."""
+
+    amount: Money
+    by: str
+
+
+@dataclass(frozen=True)
 class Standing:
-    """An order in our books."""
+    """An order in our books.
+
+    ``refunds``: what its refunds come to that the provider has accepted; None while one of them is
+    being asked for, and only the provider knows.
+    """
 
     order_id: str
     status: Status
@@ -94,6 +108,8 @@ class Standing:
     placed_at: datetime
     changed_at: datetime
     entries: tuple[Entry, ...] = ()
+    refunds: Money | None = None
+    by_hand: ByHand | None = None
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,17 @@ def refund_workflow_id(order_id: str, refund_id: str) -> str:
     return f"{_REFUND_PREFIX}{checked_order_id(order_id)}-{checked_refund_id(refund_id)}"
 
 
+def refund_of(workflow_id: str) -> tuple[str, str] | None:
+    """The order and the refund that a run carries, None when the run is of another kind."""
+    order_id, _, refund_id = workflow_id.removeprefix(_REFUND_PREFIX).rpartition("-")
+    is_refund = workflow_id.startswith(_REFUND_PREFIX) and _ORDER_ID.fullmatch(order_id)
+    return (order_id, refund_id) if is_refund and _REFUND_ID.fullmatch(refund_id) else None
+
+
 def order_id_of(workflow_id: str) -> str | None:
     """The order a run works for, or None when the run is of another kind."""
-    if workflow_id.startswith(_REFUND_PREFIX):
-        workflow_id = _WORKFLOW_PREFIX + workflow_id.removeprefix(_REFUND_PREFIX).rpartition("-")[0]
+    if refund := refund_of(workflow_id):
+        return refund[0]
     order_id = workflow_id.removeprefix(_WORKFLOW_PREFIX)
     is_order = order_id != workflow_id and _ORDER_ID.fullmatch(order_id)
     return order_id if is_order else None

@@ -66,9 +66,13 @@ def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
         f"  python client.py approve {order.order_id} --by you\n"
         f"  python client.py reject {order.order_id} --by you --reason ...\n"
     )
-    html = f'<!doctype html><html lang="en"><body><pre>{escape(text)}</pre></body></html>'
     tags = (("order", order.order_id), ("kind", "approval_reminder"))
-    subject = f"Order {order.order_id} waits for your approval"
+    return of_plain_text(to, f"Order {order.order_id} waits for your approval", text, tags)
+
+
+def of_plain_text(to: str, subject: str, text: str, tags: tuple[tuple[str, str], ...]) -> Mail:
+    """A mail to somebody of the shop: the text as it stands."""
+    html = f'<!doctype html><html lang="en"><body><pre>{escape(text)}</pre></body></html>'
     return Mail(to=to, subject=subject, html=html, text=text, tags=tags)
 
 

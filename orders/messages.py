@@ -172,6 +172,19 @@ class ChargesUndone:
     kind: Literal["charges_undone"] = "charges_undone"
 
 
+@dataclass(frozen=True)
+class GivenBackByHand:
+    """An operator has given ``amount`` back past the card provider, or says that nothing was due.
+
+    ``by`` is a role or an account id; ``note`` holds no personal data.
+    """
+
+    order_id: str
+    amount: Money
+    by: str
+    note: str
+
+
 # -- fulfill_order, cancel_fulfillment -------------------------------------------------------------
 
 
@@ -349,12 +362,14 @@ class Attention:
     """Something keeps failing: ``step`` since ``since`` (ISO 8601, UTC), for the reason given.
 
     ``can`` names the words (``orders.requests.OperatorWord.kind``) that an operator may say of it.
+    With ``asks_given_back`` whoever resolves it has to say what was given back by hand.
     """
 
     step: str
     since: str
     problem: str
     can: tuple[str, ...] = ()
+    asks_given_back: bool = False
 
 
 @dataclass(frozen=True)

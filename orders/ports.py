@@ -24,6 +24,7 @@ from typing import Protocol
 from orders.lifecycle import Status, Stop
 from orders.messages import (
     FulfillAnswer,
+    GivenBackByHand,
     MailAnswer,
     OrderSummary,
     RecallAnswer,
@@ -286,6 +287,12 @@ class PaymentLedger(Protocol):
 
     async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
         """Note money given back, once per refund id."""
+
+    async def record_by_hand(self, given_back: GivenBackByHand) -> None:
+        """Note what an operator gave back past the provider, and let no further charge begin.
+
+        One entry per order: the last word counts. Raises ``NoSuchOrderError``.
+        """
 
 
 class OrderBook(Protocol):

@@ -32,7 +32,7 @@ from orders.discrepancies import (
     Standing,
 )
 from orders.lifecycle import Status
-from orders.money import total
+from orders.money import Money, total
 from orders.ports import CardCharge, ChargeState
 
 #: Charges that can take no more money.
@@ -180,10 +180,35 @@ def _after_the_end(order: Standing, charges: Iterable[ListedCharge]) -> list[Dis
     if is_completed and not captured:
         detail = f"completed, and none of {order.total} was taken"
         found.append(Discrepancy(Kind.SHIPPED_UNPAID, order.order_id, detail))
-    if not is_completed and kept:
-        detail = f"{order.status}, and {kept} was not given back"
-        found.append(Discrepancy(Kind.MONEY_KEPT, order.order_id, detail))
+    if is_completed and captured:
+        found += _refunds_compared(order)
+    if not is_completed:
+        found += _given_back_compared(order, captured, kept)
     return found
+
+
+def _refunds_compared(order: Standing) -> list[Discrepancy]:
+    """Of a completed order all is kept but what was asked for; by our books, like every refund."""
+    back = total((entry.booked.refunded for entry in order.entries), order.total.currency)
+    if order.refunds is None or order.refunds == back:
+        return []
+    detail = f"completed, and {back} was given back, but its refunds come to {order.refunds}"
+    return [Discrepancy(Kind.REFUNDS_DIFFER, order.order_id, detail)]
+
+
+def _given_back_compared(order: Standing, captured: Money, kept: Money) -> list[Discrepancy]:
+    """All that was taken for an order that ended early went back: by the provider, or by hand."""
+    hand = order.by_hand
+    if hand is None:
+        detail = f"{order.status}, and {kept} was not given back"
+    else:
+        detail = (
+            f"{order.status}: at the provider {captured} was taken and {captured - kept} given "
+            f"back; {hand.amount} was given back by hand, as {hand.by} says"
+        )
+    if hand is not None and not hand.amount <= kept:
+        return [Discrepancy(Kind.GIVEN_BACK_TOO_MUCH, order.order_id, detail)]
+    return [Discrepancy(Kind.MONEY_KEPT, order.order_id, detail)] if kept else []
 
 
 # -- small words -----------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
-from orders.audits import Finding, Resolution
+from orders.audits import Acknowledgement, Finding, Noted, Resolution
 from orders.discrepancies import (
     Discrepancy,
+    Kind,
     ListedCharge,
     ListedRefund,
     RunSighting,
@@ -86,14 +87,24 @@ class Runs(Protocol):
 class Findings(Protocol):
     """The book of what audits found. One entry per kind, order and payment."""
 
-    async def note(self, found: Discrepancy, now: datetime) -> datetime | None:
-        """Write it down; when it was last seen before, None when it is new or back again."""
+    async def note(self, found: Discrepancy, now: datetime) -> Noted:
+        """Write it down; what was known of it. An acknowledgement ends when it says otherwise."""
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         """It is no longer so."""
 
+    async def acknowledge(
+        self, order_id: str, kind: Kind | None, word: Acknowledgement
+    ) -> tuple[Finding, ...]:
+        """Have somebody answer for an order's finding, as it is now; also in the order's history.
+
+        Returns what is acknowledged then; the first word on each stays. Which ones it is about is
+        said by ``orders.audits.to_acknowledge``, which may raise ``NothingToAcknowledgeError``;
+        ``NoSuchOrderError`` when there is no such order, and nothing was found of it.
+        """
+
     async def unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
         """What still disagrees, as far as we know."""
 
-    async def listed(self, *, resolved: bool, limit: int) -> list[Finding]:
-        """What is unresolved, newest first; with ``resolved`` everything."""
+    async def listed(self, *, everything: bool, limit: int) -> list[Finding]:
+        """What nobody has settled or answers for, newest first; or everything."""

@@ -1,12 +1,28 @@
-"""The mail a refund causes: rendered from the books alone, the same bytes every time."""
+"""The mails a refund causes: rendered from the books alone, the same bytes every time."""
 
 from __future__ import annotations
 
 from html import escape
 
+from orders.mails import of_plain_text
 from orders.order import Order
 from orders.ports import Mail
+from orders.refund_messages import RefundWaiting
 from orders.refunds import RefundEntry
+
+
+def approval_reminder(waiting: RefundWaiting, *, to: str) -> Mail:
+    """To the approver: a refund still waits."""
+    order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
+    text = (
+        f"Refund {refund_id} of {waiting.amount} for order {order_id} still waits for an approval."
+        "\n\n"
+        f"  python client.py refund approve {order_id} {refund_id} --by you\n"
+        f"  python client.py refund reject {order_id} {refund_id} --by you --reason ...\n"
+    )
+    tags = (("order", order_id), ("kind", "refund_approval_reminder"))
+    subject = f"Refund {refund_id} of order {order_id} waits for your approval"
+    return of_plain_text(to, subject, text, tags)
 
 
 def refunded(order: Order, refund: RefundEntry) -> Mail:

@@ -90,6 +90,17 @@ class RefundSeen:
     problem: str = ""
 
 
+# -- send_refund_approval_reminder -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RefundWaiting:
+    """A refund of ``amount`` that waits for a person."""
+
+    refund: RefundRef
+    amount: Money
+
+
 # -- updates, query and the run's result -----------------------------------------------------------
 
 
@@ -104,6 +115,17 @@ class RefundProgress:
     why: str = ""
     attention: Attention | None = None
     kind: Literal["refund_progress"] = "refund_progress"
+
+
+@dataclass(frozen=True)
+class TroubledRefund:
+    """A running refund that needs a person. Where no worker could tell more, ``doing`` says so."""
+
+    refund: RefundRef
+    doing: str
+    state: RefundState | None = None
+    amount: Money | None = None
+    attention: Attention | None = None
 
 
 RequestAnswer = RefundProgress | RefundRefused

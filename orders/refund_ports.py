@@ -38,6 +38,9 @@ class RefundBook(Protocol):
     async def refunds_of(self, order_id: str) -> tuple[RefundEntry, ...]:
         """All refunds of the order, oldest first."""
 
+    async def waiting(self, limit: int) -> tuple[RefundEntry, ...]:
+        """Refunds of any order that wait for a person to let them pass, the oldest first."""
+
     async def begin(
         self, order_id: str, refund_id: str, attempt: int, now: datetime
     ) -> RefundEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from orders.ids import workflow_id
 from orders.lifecycle import Status
 
 
@@ -51,13 +52,22 @@ class OrderEndedError(OrderClientError):
 
 
 class StrandedError(OrderClientError):
-    """The order has not ended, but its run is over or gone."""
+    """The order has not ended, but its run is over or gone. ``word`` is Temporal's for how the run
+    closed, None when Temporal does not know it.
+    """
 
-    def __init__(self, order_id: str, status: Status, why: str) -> None:
-        super().__init__(
-            f"order {order_id} is {status} and nothing carries it on, {why}: "
-            "look at its history in the Temporal Web UI and settle it by hand"
-        )
+    def __init__(self, order_id: str, status: Status, word: str | None) -> None:
+        if word is None:
+            why = "Temporal does not know its run"
+            help_ = f"GET /orders/{order_id} tells what was paid and shipped, settle it by hand"
+        else:
+            why = f"its run is {word}"
+            help_ = (
+                "nothing was undone, and it cannot be started again. This carries it on from where "
+                f"it was: temporal workflow reset --workflow-id {workflow_id(order_id)} "
+                "--type LastWorkflowTask --reason stranded"
+            )
+        super().__init__(f"order {order_id} is {status} and nothing carries it on, {why}: {help_}")
 
 
 class NoWorkerError(OrderClientError):

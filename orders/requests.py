@@ -103,10 +103,15 @@ class SkipStep:
 
 @dataclass(frozen=True)
 class Resolve:
-    """What keeps failing was settled by hand; ``note`` says how."""
+    """What keeps failing was settled by hand; ``note`` says how.
+
+    ``given_back``: of the undo of a charge, what the customer was given back by hand, in minor
+    units of the order's currency; by the rules of ``orders.by_hand.Stake``.
+    """
 
     note: str
     by: str = "operator"
+    given_back: int | None = None
     kind: Literal["resolve"] = "resolve"
 
     @property

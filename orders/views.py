@@ -54,6 +54,8 @@ class OrderView:
     placed_at: datetime
     stock: Literal["none", "reserved", "committed", "released"]
     payments: tuple[PaymentView, ...] = ()
+    #: Past the card provider, as an operator says; None when nobody has said anything.
+    given_back_by_hand: Money | None = None
     parcels: tuple[ParcelView, ...] = ()
     refunds: tuple[RefundView, ...] = ()
     history: tuple[HistoryLine, ...] = ()
@@ -120,6 +122,7 @@ def without_personal_data(view: OrderView) -> dict[str, object]:
         "lines": [asdict(line) for line in order.lines],
         "stock": view.stock,
         "payments": [asdict(payment) for payment in view.payments],
+        "given_back_by_hand": view.given_back_by_hand and asdict(view.given_back_by_hand),
         "parcels": [asdict(parcel) for parcel in view.parcels],
         "refunds": [asdict(refund) for refund in view.refunds],
         "history": [asdict(line) for line in view.history],

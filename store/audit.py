@@ -7,17 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Row, bindparam, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Row, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.charging import BookedCharge
-from orders.discrepancies import Entry, Standing
+from orders.discrepancies import ByHand, Entry, Standing
 from orders.lifecycle import Status
 from orders.money import Money
 from orders.ports import ChargeState
 from orders.reconciliation_ports import Listed
+from orders.refunds import BOOKED, RefundState
 from store.database import Database
-from store.tables import orders, payments, refunds
+from store.tables import given_back_by_hand, orders, payments, refund_requests, refunds
 
 _COLUMNS: Final = ("id", "status", "total", "currency", "placed_at", "updated_at")
 _ENDS: Final = sorted(status for status in Status if status.is_end)
@@ -74,18 +75,50 @@ async def _read(
             .limit(limit)
         )
     ).all()
+    ids = [row.id for row in rows]
     charges = await connection.execute(
-        select(payments)
-        .where(payments.c.order_id.in_([row.id for row in rows]))
-        .order_by(payments.c.attempt)
+        select(payments).where(payments.c.order_id.in_(ids)).order_by(payments.c.attempt)
     )
     entries: defaultdict[str, list[Entry]] = defaultdict(list)
     for charge in charges:
         entries[charge.order_id].append(_entry(charge))
-    return tuple(_standing(row, entries[row.id]) for row in rows)
+    asked, by_hand = await _refunds(connection, ids), await _by_hand(connection, ids)
+    return tuple(
+        _standing(row, entries[row.id], asked.get(row.id, 0), by_hand.get(row.id)) for row in rows
+    )
 
 
-def _standing(row: Row[Any], entries: Sequence[Entry]) -> Standing:
+async def _refunds(
+    connection: AsyncConnection, order_ids: Sequence[str]
+) -> Mapping[str, int | None]:
+    """What each order's refunds come to; None while one is being asked for."""
+    state = refund_requests.c.state
+    accepted = func.coalesce(func.sum(refund_requests.c.amount).filter(state.in_(BOOKED)), 0)
+    rows = await connection.execute(
+        select(
+            refund_requests.c.order_id,
+            accepted.label("accepted"),
+            func.bool_or(state == RefundState.ISSUING).label("is_asked"),
+        )
+        .where(refund_requests.c.order_id.in_(order_ids))
+        .group_by(refund_requests.c.order_id)
+    )
+    return {row.order_id: None if row.is_asked else int(row.accepted) for row in rows}
+
+
+async def _by_hand(
+    connection: AsyncConnection, order_ids: Sequence[str]
+) -> Mapping[str, tuple[int, str]]:
+    """What operators gave back past the provider, and who said so."""
+    rows = await connection.execute(
+        select(given_back_by_hand).where(given_back_by_hand.c.order_id.in_(order_ids))
+    )
+    return {row.order_id: (row.amount, row.said_by) for row in rows}
+
+
+def _standing(
+    row: Row[Any], entries: Sequence[Entry], refunds: int | None, hand: tuple[int, str] | None
+) -> Standing:
     return Standing(
         order_id=row.id,
         status=Status(row.status),
@@ -93,6 +126,8 @@ def _standing(row: Row[Any], entries: Sequence[Entry]) -> Standing:
         placed_at=row.placed_at,
         changed_at=row.updated_at,
         entries=tuple(entries),
+        refunds=None if refunds is None else Money(refunds, row.currency),
+        by_hand=None if hand is None else ByHand(Money(hand[0], row.currency), hand[1]),
     )
 
 

@@ -10,6 +10,8 @@ from store.database import Database
 
 # Each statement answers one sentence a fault. Only ended orders are asked about stock and money:
 # in between, the two may differ.
+# Those about money leave out what somebody has acknowledged as a finding of the audit, for as long
+# as our books say the same of the order's money as they did then.
 _FAULTS: Final = (
     """
     SELECT format('%s has %s reserved, its orders say %s', p.sku, p.reserved, coalesce(o.held, 0))
@@ -34,12 +36,21 @@ _FAULTS: Final = (
        OR (status IN ('rejected', 'cancelled', 'refunded') AND stock NOT IN ('none', 'released'))
     ORDER BY id
     """,
+    # What an operator gave back by hand is his word alone: the provider has the money, or had none.
     """
-    SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, p.kept)
-    FROM orders o JOIN (
+    SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, coalesce(p.kept, 0))
+           || CASE WHEN h.amount IS NULL THEN ''
+              ELSE format(', and %s given back by hand, as %s says', h.amount, h.said_by) END
+    FROM orders o LEFT JOIN (
         SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
-    ) p ON p.order_id = o.id
-    WHERE o.status IN ('rejected', 'cancelled', 'refunded') AND p.kept > 0
+    ) p ON p.order_id = o.id LEFT JOIN given_back_by_hand h ON h.order_id = o.id
+    WHERE o.status IN ('rejected', 'cancelled', 'refunded')
+      AND (p.kept > 0 OR h.amount > coalesce(p.kept, 0))
+      AND NOT EXISTS (
+          SELECT FROM findings f
+          WHERE f.order_id = o.id AND f.kind IN ('money_kept', 'given_back_too_much')
+            AND f.resolved_at IS NULL AND f.acknowledged_kept = coalesce(p.kept, 0)
+      )
     ORDER BY o.id
     """,
     # Of a completed order all is kept but what somebody asked to be given back.
@@ -53,6 +64,11 @@ _FAULTS: Final = (
         WHERE state IN ('pending', 'succeeded') GROUP BY order_id
     ) r ON r.order_id = o.id
     WHERE o.status = 'completed' AND coalesce(p.kept, 0) <> o.total - coalesce(r.asked, 0)
+      AND NOT EXISTS (
+          SELECT FROM findings f
+          WHERE f.order_id = o.id AND f.kind IN ('shipped_unpaid', 'refunds_differ')
+            AND f.resolved_at IS NULL AND f.acknowledged_kept = coalesce(p.kept, 0)
+      )
     ORDER BY o.id
     """,
     """

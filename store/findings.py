@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from orders.audits import Finding, Resolution
+from orders.audits import Acknowledgement, Finding, Noted, Resolution, to_acknowledge
 from orders.discrepancies import Discrepancy, Kind, Remedy
+from orders.ports import NoSuchOrderError
 from orders.reconciliation_ports import Listed
 from store.database import Database
-from store.tables import findings
+from store.history import history_line
+from store.tables import findings, orders, payments
 
 _KEY = (findings.c.kind, findings.c.order_id, findings.c.payment_id)
+_NOBODY: Final = {
+    "acknowledged_at": None,
+    "acknowledged_by": None,
+    "acknowledged_note": None,
+    "acknowledged_kept": None,
+}
 
 
 class PostgresFindings:
@@ -24,8 +33,8 @@ class PostgresFindings:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def note(self, found: Discrepancy, now: datetime) -> datetime | None:
-        """Write it down; when it was last seen before, None when it is new or back again."""
+    async def note(self, found: Discrepancy, now: datetime) -> Noted:
+        """Write it down; what was known of it. An acknowledgement ends when it says otherwise."""
         told = {"detail": found.detail, "remedy": found.remedy}
         async with self._database.transaction() as connection:
             is_new = await connection.scalar(
@@ -42,18 +51,24 @@ class PostgresFindings:
                 .returning(findings.c.kind)
             )
             if is_new is not None:
-                return None
+                return Noted()
             known = (
                 await connection.execute(select(findings).where(_is(found)).with_for_update())
             ).one()
             is_back = known.resolved_at is not None
+            is_acknowledged = known.acknowledged_at is not None
+            is_other = is_acknowledged and known.detail != found.detail
             # Of two audits at once, the earlier may write last.
             seen: dict[str, Any] = {"last_seen": func.greatest(findings.c.last_seen, now)}
             if is_back:
                 seen = {"first_seen": now, "last_seen": now, "resolved_at": None}
                 seen["resolution"] = None
+            if is_back or is_other:
+                seen |= _NOBODY
             await connection.execute(update(findings).where(_is(found)).values(**told, **seen))
-            return None if is_back else known.last_seen
+            if is_back or is_other:
+                return Noted()
+            return Noted(known.last_seen, is_acknowledged)
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         """It is no longer so; the first word on how stays."""
@@ -64,6 +79,51 @@ class PostgresFindings:
                 .where(_is(found), unresolved)
                 .values(resolved_at=now, resolution=how)
             )
+
+    async def acknowledge(
+        self, order_id: str, kind: Kind | None, word: Acknowledgement
+    ) -> tuple[Finding, ...]:
+        """Have somebody answer for an order's finding, as it is now; also in the order's history.
+
+        Again, it changes nothing. Raises ``NothingToAcknowledgeError`` or ``NoSuchOrderError``.
+        """
+        of_order = (findings.c.order_id == order_id, findings.c.resolved_at.is_(None))
+        async with self._database.transaction() as connection:
+            is_ours = await connection.scalar(select(orders.c.id).where(orders.c.id == order_id))
+            rows = await connection.execute(
+                select(findings).where(*of_order).order_by(*_KEY).with_for_update()
+            )
+            known = tuple(map(_finding, rows))
+            if not known and is_ours is None:
+                raise NoSuchOrderError(order_id)
+            wanted = to_acknowledge(order_id, known, kind)
+            kept = await connection.scalar(
+                select(func.coalesce(func.sum(payments.c.captured - payments.c.refunded), 0)).where(
+                    payments.c.order_id == order_id
+                )
+            )
+            for finding in wanted:
+                if finding.acknowledged:
+                    continue
+                await connection.execute(
+                    update(findings)
+                    .where(_is(finding.discrepancy))
+                    .values(
+                        acknowledged_at=word.at,
+                        acknowledged_by=word.by,
+                        acknowledged_note=word.note,
+                        acknowledged_kept=int(kept or 0),
+                    )
+                )
+                if is_ours is not None:
+                    detail = {"kind": finding.kind, "finding": finding.detail}
+                    said = {**detail, "by": word.by, "note": word.note}
+                    line = history_line(order_id, "finding_acknowledged", said, word.at)
+                    await connection.execute(line)
+        return tuple(
+            finding if finding.acknowledged else replace(finding, acknowledged=word)
+            for finding in wanted
+        )
 
     async def unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
         """What still disagrees, as far as we know."""
@@ -78,11 +138,13 @@ class PostgresFindings:
         last = found[-1]
         return Listed(found, json.dumps([last.kind, last.order_id, last.payment_id]))
 
-    async def listed(self, *, resolved: bool, limit: int) -> list[Finding]:
-        """What is unresolved, newest first; with ``resolved`` everything."""
+    async def listed(self, *, everything: bool, limit: int) -> list[Finding]:
+        """What nobody has settled or answers for, newest first; or everything."""
         wanted = select(findings).order_by(findings.c.first_seen.desc(), *_KEY).limit(limit)
-        if not resolved:
-            wanted = wanted.where(findings.c.resolved_at.is_(None))
+        if not everything:
+            wanted = wanted.where(
+                findings.c.resolved_at.is_(None), findings.c.acknowledged_at.is_(None)
+            )
         async with self._database.statement() as connection:
             return [_finding(row) for row in await connection.execute(wanted)]
 
@@ -106,4 +168,7 @@ def _finding(row: Row[Any]) -> Finding:
         last_seen=row.last_seen,
         resolved_at=row.resolved_at,
         resolution=row.resolution,
+        acknowledged=None
+        if row.acknowledged_at is None
+        else Acknowledgement(row.acknowledged_by, row.acknowledged_note, row.acknowledged_at),
     )

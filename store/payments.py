@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.charging import BookedCharge
+from orders.messages import GivenBackByHand
 from orders.money import Money
 from orders.ports import (
     CardCharge,
@@ -20,7 +21,7 @@ from orders.ports import (
 )
 from store.database import Database
 from store.history import history_line
-from store.tables import orders, payments, refunds
+from store.tables import given_back_by_hand, orders, payments, refunds
 
 
 class PostgresPaymentLedger:
@@ -134,15 +135,7 @@ class PostgresPaymentLedger:
         Raises ``NoSuchOrderError``.
         """
         async with self._database.transaction() as connection:
-            closed = await connection.scalar(
-                update(orders)
-                .where(orders.c.id == order_id)
-                .values(charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()))
-                .returning(orders.c.id)
-            )
-            if closed is None:
-                raise NoSuchOrderError(order_id)
-            await connection.execute(history_line(order_id, "charging_closed"))
+            await _close(connection, order_id)
             # A statement of its own, begun after the lock was got: one that began before would not
             # see the charge that another transaction opened while we waited for the lock.
             rows = await connection.execute(
@@ -193,6 +186,36 @@ class PostgresPaymentLedger:
             await connection.execute(
                 history_line(order_id, "payment_refunded", {"attempt": str(attempt)} | detail)
             )
+
+    async def record_by_hand(self, given_back: GivenBackByHand) -> None:
+        """Note what an operator gave back past the provider, and let no further charge begin.
+
+        One entry per order: the last word counts. Raises ``NoSuchOrderError``.
+        """
+        order_id, amount = given_back.order_id, given_back.amount
+        said = {"amount": amount.amount, "said_by": given_back.by, "note": given_back.note}
+        async with self._database.transaction() as connection:
+            await _close(connection, order_id)
+            await connection.execute(
+                insert(given_back_by_hand)
+                .values(order_id=order_id, **said)
+                .on_conflict_do_update(index_elements=["order_id"], set_=said)
+            )
+            detail = {"amount": str(amount), "by": given_back.by, "note": given_back.note}
+            await connection.execute(history_line(order_id, "given_back_by_hand", detail))
+
+
+async def _close(connection: AsyncConnection, order_id: str) -> None:
+    """Let no further charge of the order begin; it is locked from here on."""
+    closed = await connection.scalar(
+        update(orders)
+        .where(orders.c.id == order_id)
+        .values(charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()))
+        .returning(orders.c.id)
+    )
+    if closed is None:
+        raise NoSuchOrderError(order_id)
+    await connection.execute(history_line(order_id, "charging_closed"))
 
 
 async def _lock(connection: AsyncConnection, order_id: str, attempt: int) -> Row[Any]:

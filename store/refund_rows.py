@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, Select, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.money import Money
@@ -15,6 +15,10 @@ from orders.ports import ChargeState
 from orders.refunds import PaidCharge, RefundEntry, RefundReason, RefundRequest, RefundState
 from store.history import history_line
 from store.tables import payments, refund_lines, refund_requests
+
+_REFUNDS: Final = select(refund_requests, payments.c.payment_id, payments.c.currency).join_from(
+    refund_requests, payments
+)
 
 
 async def paid_charge(connection: AsyncConnection, order_id: str) -> PaidCharge | None:
@@ -83,23 +87,30 @@ async def changed_refund(connection: AsyncConnection, entry: RefundEntry, now: d
 
 async def read_refunds(connection: AsyncConnection, order_id: str) -> tuple[RefundEntry, ...]:
     """All refunds of the order, oldest first."""
-    rows = await connection.execute(
-        select(refund_requests, payments.c.payment_id, payments.c.currency)
-        .join_from(refund_requests, payments)
-        .where(refund_requests.c.order_id == order_id)
-        .order_by(refund_requests.c.number)
-    )
-    lines: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    found = rows.all()
+    of_order = _REFUNDS.where(refund_requests.c.order_id == order_id)
+    return await _read(connection, of_order.order_by(refund_requests.c.number))
+
+
+async def read_waiting(connection: AsyncConnection, limit: int) -> tuple[RefundEntry, ...]:
+    """Refunds that wait for approval, the oldest first."""
+    # Written into the statement, so that PostgreSQL knows the index of those that wait.
+    state = literal(RefundState.AWAITING_APPROVAL.value, literal_execute=True)
+    wanted = _REFUNDS.where(refund_requests.c.state == state)
+    return await _read(connection, wanted.order_by(refund_requests.c.requested_at).limit(limit))
+
+
+async def _read(connection: AsyncConnection, wanted: Select[Any]) -> tuple[RefundEntry, ...]:
+    found = (await connection.execute(wanted)).all()
+    lines: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     if found:
         taken_back = await connection.execute(
             select(refund_lines)
-            .where(refund_lines.c.order_id == order_id)
+            .where(refund_lines.c.order_id.in_({row.order_id for row in found}))
             .order_by(refund_lines.c.sku)
         )
         for line in taken_back:
-            lines[line.refund_id].append((line.sku, line.quantity))
-    return tuple(_entry(row, tuple(lines[row.refund_id])) for row in found)
+            lines[line.order_id, line.refund_id].append((line.sku, line.quantity))
+    return tuple(_entry(row, tuple(lines[row.order_id, row.refund_id])) for row in found)
 
 
 def _entry(row: Row[Any], lines: tuple[tuple[str, int], ...]) -> RefundEntry:

@@ -15,7 +15,13 @@ from orders.refund_ports import NoSuchRefundError
 from orders.refunds import BOOKED, RefundEntry, RefundRefused, RefundRequest, RefundState
 from store.database import Database
 from store.history import history_line
-from store.refund_rows import changed_refund, new_refund, paid_charge, read_refunds
+from store.refund_rows import (
+    changed_refund,
+    new_refund,
+    paid_charge,
+    read_refunds,
+    read_waiting,
+)
 from store.rows import read_order
 from store.tables import orders, payments, products, refunds
 
@@ -54,6 +60,11 @@ class PostgresRefundBook:
         """All refunds of the order, oldest first."""
         async with self._database.snapshot() as connection:
             return await read_refunds(connection, order_id)
+
+    async def waiting(self, limit: int) -> tuple[RefundEntry, ...]:
+        """Refunds of any order that wait for a person to let them pass, the oldest first."""
+        async with self._database.snapshot() as connection:
+            return await read_waiting(connection, limit)
 
     async def begin(
         self, order_id: str, refund_id: str, attempt: int, now: datetime

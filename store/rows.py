@@ -12,7 +12,15 @@ from orders.lifecycle import Status
 from orders.money import Money
 from orders.order import Line, Order, Recipient
 from orders.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
-from store.tables import order_history, order_lines, orders, parcels, payments, refund_requests
+from store.tables import (
+    given_back_by_hand,
+    order_history,
+    order_lines,
+    orders,
+    parcels,
+    payments,
+    refund_requests,
+)
 
 _LINE_COLUMNS = (
     order_lines.c.sku,
@@ -113,6 +121,9 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
     charges = await connection.execute(
         select(payments).where(payments.c.order_id == order_id).order_by(payments.c.attempt)
     )
+    by_hand = await connection.scalar(
+        select(given_back_by_hand.c.amount).where(given_back_by_hand.c.order_id == order_id)
+    )
     sent = await connection.execute(
         select(parcels).where(parcels.c.order_id == order_id).order_by(parcels.c.parcel_id)
     )
@@ -141,6 +152,7 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
             )
             for charge in charges
         ),
+        given_back_by_hand=None if by_hand is None else Money(by_hand, order.total.currency),
         parcels=tuple(ParcelView(p.parcel_id, p.status, p.tracking) for p in sent),
         refunds=tuple(
             RefundView(

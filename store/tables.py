@@ -159,6 +159,18 @@ refunds = Table(
     Index(None, "order_id"),
 )
 
+# What an operator gave back past the provider, as he says: the provider's word is in ``payments``.
+given_back_by_hand = Table(
+    "given_back_by_hand",
+    metadata,
+    Column("order_id", Text, ForeignKey("orders.id"), primary_key=True),
+    _required("amount", BigInteger),
+    _required("said_by", Text),
+    _required("note", Text),
+    _required("said_at", DateTime(timezone=True), server_default=_NOW),
+    CheckConstraint("amount >= 0", name="amount_not_negative"),
+)
+
 refund_requests = Table(
     "refund_requests",
     metadata,
@@ -180,6 +192,11 @@ refund_requests = Table(
     CheckConstraint("amount > 0", name="amount_positive"),
     CheckConstraint("attempt > 0", name="attempt_positive"),
     _one_of("state", RefundState),
+    Index(
+        "refund_requests_awaiting_approval",
+        "requested_at",
+        postgresql_where=text("state = 'awaiting_approval'"),
+    ),
 )
 
 refund_lines = Table(
@@ -250,9 +267,18 @@ findings = Table(
     _required("last_seen", DateTime(timezone=True)),
     Column("resolved_at", DateTime(timezone=True)),
     Column("resolution", Text),
+    Column("acknowledged_at", DateTime(timezone=True)),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_note", Text),
+    Column("acknowledged_kept", BigInteger),  # of the order's money, by our books of that moment
     PrimaryKeyConstraint("kind", "order_id", "payment_id"),
     CheckConstraint("first_seen <= last_seen", name="seen_in_order"),
     CheckConstraint("(resolved_at IS NULL) = (resolution IS NULL)", name="resolved_somehow"),
+    CheckConstraint(
+        "num_nulls(acknowledged_at, acknowledged_by, acknowledged_note, acknowledged_kept)"
+        " IN (0, 4)",
+        name="acknowledged_by_somebody",
+    ),
 )
 Index(
     "findings_unresolved",

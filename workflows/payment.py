@@ -10,8 +10,9 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.payments import PaymentActivities
     from orders import messages as m
+    from orders.by_hand import Stake
     from orders.lifecycle import Reason, Status, Stop
-    from orders.requests import CardAccepted, NewCard
+    from orders.requests import CardAccepted, NewCard, Resolve
     from orders.terms import SOFT_DECLINES, Capture
     from workflows import policies
     from workflows.failures import NOT_WAITING
@@ -179,9 +180,21 @@ class Payment:
         life = self._life
         step = PaymentActivities.refund_card
         doing = "undoing the charge"
-        undone = await life.steps.undo(doing, step, life.ref, policies.UNDO)
-        if undone is None:  # settled by hand
-            life.given_back = life.taken
+        stake = Stake(life.taken, life.total)
+        undone = await life.steps.undo(doing, step, life.ref, policies.UNDO, stake=stake)
+        if undone is None:
+            await self._record_by_hand(stake)
         else:
             life.taken, life.given_back = undone.taken, undone.given_back
         return True
+
+    async def _record_by_hand(self, stake: Stake) -> None:
+        """Take an operator's word for what was taken and given back, and write it down as that."""
+        life = self._life
+        said = life.steps.resolved or Resolve("")
+        amount = stake.given_back(said.given_back)
+        by_hand = m.GivenBackByHand(life.order_id, amount, said.by, said.note)
+        record = PaymentActivities.record_given_back_by_hand
+        doing = "recording what was given back by hand"
+        await life.steps.finish(doing, record, by_hand, policies.RECORD)
+        life.taken = life.given_back = amount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.notifications import NotificationActivities
     from activities.order_book import OrderBookActivities
     from activities.refunds import RefundActivities
     from orders import messages as m
@@ -63,11 +65,7 @@ class RefundLife:
             await self.move_to(RefundState.AWAITING_APPROVAL)
             self.awaits_decision = True
             self.steps.now("waiting for approval")
-            with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(
-                    lambda: self.decision is not None or self.steps.cancel is not None,
-                    timeout=terms.approval_timeout,
-                )
+            await self._decided(terms.approval_timeout)
             self.awaits_decision = False
         # What was said until here counts, what comes later is refused: no await in between.
         self.past_return = True
@@ -82,6 +80,36 @@ class RefundLife:
             case None if terms.needs_approval:
                 why = f"nobody decided within {terms.approval_timeout}"
                 await self.move_to(RefundState.REJECTED, why)
+
+    async def _decided(self, limit: timedelta) -> None:
+        """Wait for a decision, or for somebody who thinks better of it; half-way the approver is
+        reminded.
+        """
+        half = limit / 2
+        if await self._told_within(half):
+            return
+        reminder = asyncio.create_task(self._remind())
+        try:
+            await self._told_within(half)
+        finally:
+            reminder.cancel()
+            await asyncio.gather(reminder, return_exceptions=True)
+
+    async def _told_within(self, pause: timedelta) -> bool:
+        def told() -> bool:
+            return self.decision is not None or self.steps.cancel is not None
+
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(told, timeout=pause)
+        return told()
+
+    async def _remind(self) -> None:
+        if self.amount is None:
+            return
+        waiting = rm.RefundWaiting(self.ref, self.amount)
+        remind = NotificationActivities.send_refund_approval_reminder
+        with contextlib.suppress(FailureError):  # no mail ever delays or fails a refund
+            await self.steps.aside("reminding the approver", remind, waiting, policies.MAIL)
 
     async def pay_back(self) -> None:
         """Have the provider asked, unless it was before; what had arrived is read again."""

@@ -15,6 +15,7 @@ from temporalio.workflow import ActivityConfig, ActivityHandle, LocalActivityCon
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import DATABASE_AWAY, LOCKED_OUT
+    from orders.by_hand import Stake, WrongAmountError
     from orders.lifecycle import Reason, Stop
     from orders.messages import Attention, CancelRequest
     from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
@@ -39,6 +40,10 @@ _Words = tuple[type[OperatorWord], ...]
 class _SettledByHand(Exception):  # noqa: N818 - not an error: an operator's word
     """An operator did what an undo could not."""
 
+    def __init__(self, word: Resolve) -> None:
+        super().__init__(word.note)
+        self.word = word
+
 
 class Steps:
     """Runs steps one after another for one order.
@@ -50,6 +55,9 @@ class Steps:
         self.doing = "starting"
         self.attention: Attention | None = None
         self.cancel: CancelRequest | None = None
+        #: What an operator said of the last undo that was settled by hand.
+        self.resolved: Resolve | None = None
+        self._stake: Stake | None = None
         self._changed = changed
         self._word: OperatorWord | None = None
 
@@ -92,18 +100,29 @@ class Steps:
         return await self._persist(doing, step, argument, policy, _OF_A_RECORD)
 
     async def undo(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+        self,
+        doing: str,
+        step: Step[In, Out],
+        argument: In,
+        policy: Policy,
+        *,
+        stake: Stake | None = None,
     ) -> Out | None:
-        """Carry out an undo, whatever it takes; None when an operator settled it by hand.
+        """Carry out an undo, whatever it takes; None when an operator settled it by hand, who
+        then has said (``resolved``) what became of the money at ``stake``.
 
         Failures that Temporal does not retry (our bug, a request the provider refuses) are tried
         again too, ever more slowly: money must not stay where it is because of a typo of ours.
         """
+        self._stake = stake
         try:
             return await self._insist(doing, step, argument, policy, _OF_AN_UNDO)
-        except _SettledByHand:
+        except _SettledByHand as settled:
+            self.resolved = settled.word
             self._unflag()
             return None
+        finally:
+            self._stake = None
 
     async def _insist(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: _Words
@@ -165,6 +184,8 @@ class Steps:
             case None:
                 message = f"nothing keeps failing, at the moment it is: {self.doing}"
             case attention if word.kind in attention.can:
+                if isinstance(word, Resolve):
+                    self._check_given_back(attention.step, word)
                 return
             case attention if attention.can:
                 message = (
@@ -173,6 +194,17 @@ class Steps:
             case attention:
                 message = f"{attention.step} is not a step to try again: {attention.problem}"
         raise ApplicationError(message, type=NOT_OPERABLE)
+
+    def _check_given_back(self, step: str, word: Resolve) -> None:
+        """Refuse an amount that cannot be, where money is at stake, and any amount elsewhere."""
+        if self._stake is None and word.given_back is not None:
+            message = f"{step} does not ask what was given back: leave it out"
+            raise ApplicationError(message, type=NOT_OPERABLE)
+        try:
+            if self._stake is not None:
+                self._stake.given_back(word.given_back)
+        except WrongAmountError as error:
+            raise ApplicationError(str(error), type=NOT_OPERABLE) from None
 
     # -- trying --------------------------------------------------------------------------------
 
@@ -250,7 +282,7 @@ class Steps:
                 self._unflag()
                 raise StoppedError(Stop(Reason.GIVEN_UP, f"given up by {by}: {reason}"))
             case Resolve():
-                raise _SettledByHand
+                raise _SettledByHand(word)
             case _:
                 return word is not None
 
@@ -258,7 +290,8 @@ class Steps:
         since = self.attention.since if self.attention else workflow.now().isoformat("T", "seconds")
         name = getattr(step, "__name__", str(step))
         can = tuple(word.kind for word in allowed)
-        self.attention = Attention(step=name, since=since, problem=problem_of(error), can=can)
+        asks = self._stake is not None and not self._stake.is_known
+        self.attention = Attention(name, since, problem_of(error), can, asks_given_back=asks)
         workflow.logger.warning("%s keeps failing: %s", name, self.attention.problem)
         self._changed()
 

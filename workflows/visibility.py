@@ -49,13 +49,22 @@ def _needed(order_id: str, attention: Attention) -> list[str]:
         f"**Needs attention**: {since} keeps failing and is still being tried: {attention.problem}",
         "It goes on by itself once the cause is mended. An operator can say:",
     ]
-    words = [_WORDS[word] for word in attention.can]
+    words = [_words(word, attention) for word in attention.can]
     lines.append(
         "\n".join(
             f"- `python client.py {command.format(order_id)}`: {what}" for what, command in words
         )
     )
     return lines
+
+
+def _words(word: str, attention: Attention) -> tuple[str, str]:
+    what, command = _WORDS[word]
+    if word == "resolve" and attention.asks_given_back:
+        return f"{what}; what was given back is asked, 0 if nothing was taken", (
+            f"{command} --given-back …"
+        )
+    return what, command
 
 
 def refund_details(progress: RefundProgress) -> str:

@@ -60,6 +60,20 @@ async def test_checking_out_twenty_times_at_once_is_one_run(
     assert len(shop.cards.charges_of(order_id)) == 1
 
 
+async def test_checking_out_a_stranded_order_is_refused_and_changes_nothing(
+    closed_shop: Shop, closed: httpx.AsyncClient
+) -> None:
+    order_id = await closed_shop.start()
+    run = closed_shop.temporal.get_workflow_handle(workflow_id(order_id))
+    await run.terminate()
+
+    answer = await closed.post("/checkout", json={"order_id": order_id})
+
+    is_problem(answer, 409, "nothing carries it on, its run is terminated")
+    assert "temporal workflow reset" in answer.json()["detail"]
+    assert (await closed_shop.book.get(order_id)).status is Status.PLACED
+
+
 async def test_an_order_is_told_with_its_money_parcels_and_history(
     shop: Shop, http: httpx.AsyncClient
 ) -> None:

@@ -1,6 +1,15 @@
 """A shop on the real Temporal server, with a worker or without; and a shell to run commands in."""
 
-from tests.client.shell import cards, run, terms, warehouse, working
+from tests.client.shell import cards, refund_terms, run, terms, warehouse, working
 from tests.shop import closed_shop, shop
 
-__all__ = ["cards", "closed_shop", "run", "shop", "terms", "warehouse", "working"]
+__all__ = [
+    "cards",
+    "closed_shop",
+    "refund_terms",
+    "run",
+    "shop",
+    "terms",
+    "warehouse",
+    "working",
+]

@@ -17,6 +17,7 @@ from temporalio.service import RPCError
 from typer.testing import CliRunner, Result
 
 import cli
+from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
 from sandbox.temporal_server import TemporalServer
 from store.database import Database
@@ -81,12 +82,19 @@ def terms() -> ShopTerms:
 
 
 @pytest.fixture
+def refund_terms() -> ShopRefundTerms:
+    """The same for refunds."""
+    return ShopRefundTerms()
+
+
+@pytest.fixture
 async def working(
     temporal_server: TemporalServer,
     database: Database,
     cards: InMemoryCards,
     warehouse: InMemoryWarehouse,
     terms: ShopTerms,
+    refund_terms: ShopRefundTerms,
 ) -> AsyncIterator[None]:
     """A worker on the database, with the other neighbours in memory."""
     worker = order_worker(
@@ -98,6 +106,7 @@ async def working(
         inventory=PostgresInventory(database),
         orders=PostgresOrderBook(database),
         shop=terms,
+        refund_terms=refund_terms,
         refunds=PostgresRefundBook(database),
     )
     async with worker:

@@ -13,8 +13,10 @@ from commands import terminal
 from orders.audits import AUDIT_ID
 from orders.ids import charge_key
 from orders.money import Money
+from orders.ports import RefusedError
 from sandbox.temporal_server import TemporalServer
 from store.audit import PostgresAuditBook
+from store.check import faults
 from store.database import Database
 from store.findings import PostgresFindings
 from store.inventory import PostgresInventory
@@ -22,6 +24,7 @@ from store.orders import PostgresOrderBook
 from store.payments import PostgresPaymentLedger
 from store.refunds import PostgresRefundBook
 from tests.client.shell import Run, read, refused
+from tests.eventually import eventually
 from tests.fakes.audit import InMemoryChargeList
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
@@ -88,6 +91,54 @@ async def test_an_audit_repairs_flags_and_says_so(run: Run, cards: InMemoryCards
     told = (await run("findings")).stdout
     assert "5.00 EUR was taken, and our books have no such order" in told
     assert "flagged before 1" in (await run("reconcile", "--grace", "0")).stdout
+
+
+@pytest.mark.usefixtures("auditing")
+async def test_what_was_settled_by_hand_is_acknowledged_and_needs_nobody(
+    run: Run, cards: InMemoryCards, warehouse: InMemoryWarehouse, database: Database
+) -> None:
+    cards.fail_until_healed("refund", RefusedError("the account is closed"))
+    warehouse.refuse("cli-a2", "the roof leaks")
+    await run("place", "--order-id", "cli-a2")
+
+    async def stuck() -> bool:
+        return bool(read(await run("status", "cli-a2", "--json"))["attention"])
+
+    await eventually(stuck)
+    await run("resolve", "cli-a2", "--note", "by bank transfer", "--by", "ops-7")
+    assert read(await run("result", "cli-a2", "--json"))["status"] == "refunded"
+    cards.heal("refund")
+    early = await run("acknowledge", "cli-a2", "--by", "ops-7", "--note", "seen")
+    refused(early, "No audit found anything about order cli-a2", terminal.REFUSED)
+
+    await run("reconcile", "--grace", "0")
+    told = (await run("findings")).stdout
+    assert "29.00 EUR was given back by hand, as ops-7 says" in told
+    assert "python client.py acknowledge cli-a2 --kind money_kept --by WHO --note" in told
+    assert [one for one in await faults(database) if "cli-a2" in one]
+
+    word = ("acknowledge", "cli-a2", "--by", "ops-8", "--note", "bookkeeping 4711")
+    said = (await run(*word)).stdout
+    assert "money_kept: order cli-a2" in said
+    assert "acknowledged by ops-8" in said
+    assert "bookkeeping 4711" in said
+    [again] = read(await run(*word, "--kind", "money_kept", "--json"))
+    assert again["acknowledged"]["by"] == "ops-8"
+    assert "cli-a2" not in (await run("findings")).stdout
+    assert "acknowledged by ops-8" in (await run("findings", "--all")).stdout
+    assert [one for one in await faults(database) if "cli-a2" in one] == []
+    report = read(await run("reconcile", "--grace", "0", "--json"))
+    assert report["acknowledged"] == 1
+    assert "finding acknowledged (by ops-8" in (await run("watch", "cli-a2")).stdout
+
+
+async def test_acknowledging_what_is_not_there_is_one_sentence(run: Run) -> None:
+    word = ("--by", "ops-7", "--note", "seen")
+    unknown = await run("acknowledge", "nobody", *word)
+    refused(unknown, "There is no order nobody.", terminal.REFUSED)
+    for missing in (word[:2], word[2:]):
+        result = await run("acknowledge", "cli-a1", *missing)
+        assert result.exit_code == terminal.USED_WRONGLY
 
 
 async def test_scheduling_again_changes_the_one_schedule(

@@ -8,8 +8,11 @@ import sys
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from temporalio.client import Client
 
 from commands import terminal
+from orders.ids import workflow_id
+from sandbox.temporal_server import TemporalServer
 from store.database import Database
 from store.orders import PostgresOrderBook
 from tests.client.shell import Run, read, refused, started
@@ -56,6 +59,17 @@ async def test_an_order_that_is_not_started_says_how_to_start_it(run: Run) -> No
     assert read(await run("status", "cli-3", "--json"))["doing"] == "not started yet"
     refused(await run("cancel", "cli-3"), "not started: start it first", terminal.REFUSED)
     refused(await run("result", "cli-3"), "not started: start it first", terminal.REFUSED)
+
+
+async def test_a_stranded_order_is_not_started_before(
+    run: Run, temporal_server: TemporalServer
+) -> None:
+    await run("place", "--order-id", "cli-stranded")
+    temporal = await Client.connect(temporal_server.address)
+    await temporal.get_workflow_handle(workflow_id("cli-stranded")).terminate()
+    said = await run("start", "cli-stranded")
+    refused(said, "is placed and nothing carries it on, its run is terminated", terminal.REFUSED)
+    assert "temporal workflow reset --workflow-id order-cli-stranded" in said.stderr
 
 
 async def test_without_a_worker_cancelling_says_that_nobody_answered(run: Run) -> None:

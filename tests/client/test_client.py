@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from client import OrderClient, StartedOrder
 from connection import UnreachableError
@@ -75,6 +75,30 @@ class TestStarting:
 
         with pytest.raises(StrandedError, match="is paid and nothing carries it on"):
             await closed_shop.orders.start(order_id)
+
+    @pytest.mark.parametrize("status", [Status.PLACED, Status.PAID])
+    async def test_an_order_whose_run_was_terminated_is_stranded_not_started_before(
+        self, closed_shop: Shop, status: Status
+    ) -> None:
+        order_id = await closed_shop.start()
+        run = closed_shop.temporal.get_workflow_handle(workflow_id(order_id))
+        await run.terminate()
+        if status is not Status.PLACED:
+            await closed_shop.book.move(order_id, status, None, closed_shop.now())
+
+        with pytest.raises(StrandedError, match="its run is terminated") as refusal:
+            await closed_shop.orders.start(order_id)
+
+        reset = f"temporal workflow reset --workflow-id order-{order_id} --type LastWorkflowTask"
+        assert reset in str(refusal.value)
+        assert (await closed_shop.book.get(order_id)).status is status
+        described = await run.describe()
+        assert described.status is WorkflowExecutionStatus.TERMINATED  # and no other was started
+
+    async def test_an_order_that_waits_was_started_before(self, shop: Shop) -> None:
+        order_id = await shop.start(flagged=True)
+        await shop.reaches(order_id, "waiting for approval")
+        assert (await shop.orders.start(order_id)).already_started
 
     async def test_an_unknown_order_starts_nothing(self, closed_shop: Shop) -> None:
         with pytest.raises(NoSuchOrderError, match="there is no order nobody"):

@@ -67,10 +67,11 @@ class TestApproval:
 
     async def test_of_fifty_decisions_side_by_side_one_counts(self, shop: Shop) -> None:
         order_id = await waiting(shop)
+        long = timedelta(seconds=60)  # Temporal hears ten of them at a time
 
         answers = await asyncio.gather(
-            *(shop.orders.approve(order_id, f"ops-{n}") for n in range(25)),
-            *(shop.orders.reject(order_id, f"ops-{n}") for n in range(25, 50)),
+            *(shop.orders.approve(order_id, f"ops-{n}", wait=long) for n in range(25)),
+            *(shop.orders.reject(order_id, f"ops-{n}", "no", wait=long) for n in range(25, 50)),
             return_exceptions=True,
         )
 

@@ -25,6 +25,7 @@ from tests.fakes.warehouse import InMemoryWarehouse
 
 pytestmark = pytest.mark.usefixtures("working")
 
+SOON = timedelta(milliseconds=10)
 THREE_D_SECURE = "pm_card_authenticationRequired"
 
 
@@ -213,6 +214,61 @@ async def test_an_undo_done_by_hand_is_settled(
     cards.heal("refund")
 
 
+async def test_what_was_given_back_by_hand_is_asked_in_the_orders_currency(
+    run: Run, cards: InMemoryCards
+) -> None:
+    cards.lose_answer_next("confirm")
+    cards.fail_next("read", NoAnswerError("silence", retry_after=SOON), times=2)
+    cards.fail_until_healed("refund", RefusedError("the account is closed"))
+    await run("place", "--order-id", "desk-14")
+
+    async def asked() -> bool:
+        attention = read(await run("status", "desk-14", "--json"))["attention"]
+        return bool(attention and attention["asks_given_back"])
+
+    await eventually(asked)
+    assert "--given-back" in (await run("attention")).stdout
+    resolve = ("resolve", "desk-14", "--note", "by bank transfer", "--by", "ops-7")
+    refused(await run(*resolve), "the card was charged is not known", terminal.REFUSED)
+    for wrong in ("29.001", "EUR 29", "-29"):
+        said = await run(*resolve, "--given-back", wrong)
+        refused(said, "--given-back: ", terminal.USED_WRONGLY)
+    part = await run(*resolve, "--given-back", "14.50")
+    refused(part, "A charge takes all of 29.00 EUR or nothing", terminal.REFUSED)
+
+    assert (await run(*resolve, "--given-back", "29.00")).exit_code == 0
+
+    ended = read(await run("result", "desk-14", "--json"))
+    assert (ended["status"], ended["given_back"]["amount"]) == ("refunded", 29_00)
+    watched = (await run("watch", "desk-14")).stdout
+    assert "given back by hand (by ops-7, note by bank transfer, amount 29.00 EUR)" in watched
+    cards.heal("refund")
+
+
+async def test_our_books_may_know_what_was_taken_though_the_order_did_not_hear_of_it(
+    run: Run, cards: InMemoryCards, database: Database
+) -> None:
+    cards.lose_answer_next("confirm")
+    cards.fail_next("read", NoAnswerError("silence", retry_after=SOON), times=2)
+    cards.fail_until_healed("refund", RefusedError("the account is closed"))
+    await run("place", "--order-id", "desk-15")
+
+    async def asked() -> bool:
+        attention = read(await run("status", "desk-15", "--json"))["attention"]
+        return bool(attention and attention["asks_given_back"])
+
+    await eventually(asked)
+    [charge] = cards.charges_of("desk-15")
+    await PostgresPaymentLedger(database).record("desk-15", 1, charge)
+
+    nothing = await run("resolve", "desk-15", "--note", "not charged", "--given-back", "0")
+    refused(nothing, "29.00 EUR was taken: ", terminal.REFUSED)
+    await run("resolve", "desk-15", "--note", "by bank transfer")
+
+    assert read(await run("result", "desk-15", "--json"))["given_back"]["amount"] == 29_00
+    cards.heal("refund")
+
+
 async def test_a_step_is_given_up(run: Run, warehouse: InMemoryWarehouse) -> None:
     silence = NoAnswerError("nobody answers", retry_after=timedelta(milliseconds=10))
     warehouse.fail_next("fulfill", silence, times=6)
@@ -240,7 +296,7 @@ async def test_a_word_is_refused_while_nothing_fails(run: Run) -> None:
 
 async def test_nothing_to_do_says_so(run: Run) -> None:
     async def quiet() -> bool:
-        return (await run("attention")).stdout == "No order needs attention.\n"
+        return (await run("attention")).stdout == "No order or refund needs attention.\n"
 
     await eventually(quiet)
     assert read(await run("attention", "--json")) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from orders.ids import InvalidRefundIdError, refund_key, refund_workflow_id
 from orders.money import Money
 from orders.ports import RefusedError
-from orders.refund_messages import RefundOutcome
+from orders.refund_messages import RefundOutcome, RefundRef, TroubledRefund
 from orders.refund_refusals import RefundEndedError, RefundRefusedError, UnknownRefundError
 from orders.refunds import RefundRequest, RefundState
 from orders.refusals import NotOperableError, NotWaitingError, NoWorkerError, TooLateError
@@ -123,6 +124,37 @@ async def test_without_a_worker_the_request_is_kept(closed_shop: Shop) -> None:
         outcome = await refunds.result(order_id, "r1")
     assert isinstance(outcome, RefundOutcome)
     assert shop.cards.given_back(order_id) == 1_00
+
+
+async def test_a_refund_that_needs_a_person_is_listed_whether_a_worker_answers_or_not(
+    closed_shop: Shop,
+) -> None:
+    shop, refunds = closed_shop, client_of(closed_shop)
+
+    async def troubled(order_id: str) -> list[TroubledRefund]:
+        listed = await refunds.attention()
+        return [one for one in listed if one.refund == RefundRef(order_id, "r1")]
+
+    async with shop.worker():
+        order_id = await paid(shop)
+        shop.cards.fail_until_healed("refund", RefusedError("the charge is disputed"))
+        await refunds.request(RefundRequest(order_id, "r1", amount=EURO))
+        await eventually(lambda: some(troubled(order_id)))
+        [one] = await troubled(order_id)
+        assert (one.doing, one.amount) == ("giving 1.00 EUR back", EURO)
+        assert one.attention is not None
+        assert one.attention.problem == "the charge is disputed"
+    [one] = await troubled(order_id)
+    assert (one.attention, one.doing) == (None, "nothing runs, or no worker answers")
+    shop.cards.heal("refund")
+    async with shop.worker():
+        await refunds.retry_now(order_id, "r1")
+        await refunds.result(order_id, "r1")
+        assert await troubled(order_id) == []
+
+
+async def some(found: Awaitable[Sequence[object]]) -> bool:
+    return bool(await found)
 
 
 async def test_what_nobody_asked_for_is_unknown(shop: Shop) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
@@ -390,3 +390,20 @@ async def test_what_was_never_asked_for_is_not_there(store: Store) -> None:
         await store.refunds.begin(order.id, "r1", 1, NOW)
     with pytest.raises(NoSuchRefundError):
         await store.refunds.restock(order.id, "r1", NOW)
+
+
+async def test_refunds_that_wait_for_a_person_are_listed_the_oldest_first(store: Store) -> None:
+    orders = [await store.order() for _ in range(3)]
+    before = len(await store.refunds.waiting(100))
+    requests = [RefundRequest(one.id, "wait", ((one.lines[0].sku, 1),)) for one in orders]
+    for minutes, request in enumerate(requests, 1):
+        await store.refunds.reserve(request, NOW + timedelta(minutes=minutes))
+        await store.refunds.move(request.order_id, "wait", RefundState.AWAITING_APPROVAL, NOW)
+    await store.reserved(RefundRequest(orders[0].id, "other", amount=PRICE))
+    await store.refunds.move(orders[1].id, "wait", RefundState.REJECTED, NOW)
+
+    waiting = (await store.refunds.waiting(100))[before:]
+
+    assert [one.request for one in waiting] == [requests[0], requests[2]]
+    assert [one.lines for one in waiting] == [requests[0].lines, requests[2].lines]
+    assert len(await store.refunds.waiting(1)) == 1

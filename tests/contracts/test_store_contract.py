@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from orders.lifecycle import Reason, Status, Stop
-from orders.messages import OrderSummary, OutOfStock, ReservationClosed, Reserved
+from orders.messages import GivenBackByHand, OrderSummary, OutOfStock, ReservationClosed, Reserved
 from orders.money import Money
 from orders.order import Basket, InvalidOrderError, Line, Order, Recipient
 from orders.ports import (
@@ -545,6 +545,31 @@ async def test_more_than_was_captured_cannot_be_given_back(store: Store) -> None
         await store.ledger.record_refund(order.id, 2, CardRefund("re_x", Money(1, "EUR")))
     [payment] = await store.payments_of(order)
     assert payment.refunded == Money(3_00, "EUR")
+
+
+async def test_what_was_given_back_by_hand_is_noted_and_closes_the_order(store: Store) -> None:
+    order, _ = await store.charged()
+    said = GivenBackByHand(order.id, order.total, "ops-7", "by bank transfer")
+
+    await store.ledger.record_by_hand(said)
+    await store.ledger.record_by_hand(said)
+
+    view = await store.orders.view(order.id)
+    assert view.given_back_by_hand == order.total
+    assert view.payments[0].refunded == NOTHING  # the provider's word stays the provider's
+    [line] = [line for line in view.history if line.event == "given_back_by_hand"]
+    assert line.detail == {"amount": str(order.total), "by": "ops-7", "note": "by bank transfer"}
+    assert "charging_closed" in await store.events_of(order)
+    await store.ledger.record_by_hand(replace(said, amount=NOTHING))  # the last word counts
+    assert (await store.orders.view(order.id)).given_back_by_hand == NOTHING
+    with pytest.raises(NoSuchOrderError):
+        await store.ledger.record_by_hand(replace(said, order_id="nowhere"))
+
+
+async def test_an_order_settled_by_hand_takes_no_more_charges(store: Store) -> None:
+    order = await store.placed()
+    await store.ledger.record_by_hand(GivenBackByHand(order.id, NOTHING, "ops-7", "not charged"))
+    assert not await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
 
 
 async def test_a_refund_id_means_one_refund(store: Store) -> None:

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.xdist_group("demo")
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-async def begin(state: Path) -> asyncio.subprocess.Process:
+async def begin(state: Path, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "demo"),
+        *(sys.executable, "-m", "demo", *arguments),
         cwd=CHECKOUT,
         env={**os.environ, "DEMO_STATE": str(state)},
         stdout=asyncio.subprocess.PIPE,
@@ -52,6 +52,19 @@ async def test_the_demo_keeps_the_promises_and_ends_by_itself(tmp_path: Path) ->
     assert "/workflows/order-1002/" in output
     assert "/workflows/refund-1001-r1/" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--fast", 2)])
+async def test_asked_for_anything_else_it_explains_itself_and_starts_nothing(
+    tmp_path: Path, argument: str, code: int
+) -> None:
+    demo = await begin(tmp_path / "demo", argument)
+    async with asyncio.timeout(30):
+        output = (await demo.communicate())[0].decode()
+    assert demo.returncode == code
+    assert output.startswith("usage: python -m demo [-h]")
+    assert "starting Temporal" not in output
+    assert not (tmp_path / "demo").exists()
 
 
 async def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -8,9 +8,19 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from orders.audits import Finding, Resolution
-from orders.discrepancies import Discrepancy, Entry, ListedCharge, ListedRefund, Standing
+from orders.audits import Acknowledgement, Finding, Noted, Resolution, to_acknowledge
+from orders.discrepancies import (
+    ByHand,
+    Discrepancy,
+    Entry,
+    Kind,
+    ListedCharge,
+    ListedRefund,
+    Standing,
+)
+from orders.money import Money, total
 from orders.reconciliation_ports import Listed
+from orders.refunds import BOOKED, RefundState
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import InMemoryDatabase
 from tests.fakes.script import Scripted
@@ -121,7 +131,17 @@ class InMemoryAuditBook(Scripted):
                 Entry(attempt, payment.payment_id, payment.booked)
                 for attempt, payment in sorted(row.payments.items())
             ),
+            refunds=self._refunds(order_id),
+            by_hand=ByHand(row.by_hand.amount, row.by_hand.by) if row.by_hand else None,
         )
+
+    def _refunds(self, order_id: str) -> Money | None:
+        row = self._database.row(order_id)
+        asked = row.refund_requests.values()
+        if any(one.state is RefundState.ISSUING for one in asked):
+            return None
+        currency = row.order.total.currency
+        return total((one.amount for one in asked if one.state in BOOKED), currency)
 
 
 class InMemoryFindings(Scripted):
@@ -131,23 +151,34 @@ class InMemoryFindings(Scripted):
         super().__init__()
         self.book: dict[tuple[str, str, str], Finding] = {}
 
-    async def note(self, found: Discrepancy, now: datetime) -> datetime | None:
+    async def note(self, found: Discrepancy, now: datetime) -> Noted:
         return await self._play("note", lambda: self._note(found, now))
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         await self._play("resolve", lambda: self._resolve(found, how, now))
 
+    async def acknowledge(
+        self, order_id: str, kind: Kind | None, word: Acknowledgement
+    ) -> tuple[Finding, ...]:
+        return await self._play("acknowledge", lambda: self._acknowledge(order_id, kind, word))
+
     async def unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
         return await self._play("unresolved", lambda: self._unresolved(cursor, limit))
 
-    async def listed(self, *, resolved: bool, limit: int) -> list[Finding]:
+    async def listed(self, *, everything: bool, limit: int) -> list[Finding]:
         newest = sorted(self.book.values(), key=lambda one: one.first_seen, reverse=True)
-        wanted = [one for one in newest if resolved or one.resolved_at is None]
+        wanted = [
+            one
+            for one in newest
+            if everything or (one.resolved_at is None and one.acknowledged is None)
+        ]
         return await self._play("listed", lambda: wanted[:limit])
 
-    def _note(self, found: Discrepancy, now: datetime) -> datetime | None:
+    def _note(self, found: Discrepancy, now: datetime) -> Noted:
         known = self.book.get(_key(found))
         before = None if known is None or known.resolved_at else known
+        word = before.acknowledged if before else None
+        is_other = before is not None and word is not None and before.detail != found.detail
         first_seen = before.first_seen if before else now
         last_seen = max(before.last_seen, now) if before else now
         self.book[_key(found)] = Finding(
@@ -158,8 +189,22 @@ class InMemoryFindings(Scripted):
             found.remedy,
             first_seen,
             last_seen,
+            acknowledged=None if is_other else word,
         )
-        return before.last_seen if before else None
+        if before is None or is_other:
+            return Noted()
+        return Noted(before.last_seen, word is not None)
+
+    def _acknowledge(
+        self, order_id: str, kind: Kind | None, word: Acknowledgement
+    ) -> tuple[Finding, ...]:
+        unresolved = [one for one in self.book.values() if one.resolved_at is None]
+        known = [one for one in unresolved if one.order_id == order_id]
+        wanted = to_acknowledge(order_id, known, kind)
+        for one in wanted:
+            if one.acknowledged is None:
+                self.book[_key(one.discrepancy)] = replace(one, acknowledged=word)
+        return tuple(self.book[_key(one.discrepancy)] for one in wanted)
 
     def _resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         known = self.book.get(_key(found))

@@ -12,7 +12,13 @@ from datetime import UTC, datetime
 
 from orders.charging import LIVE, BookedCharge
 from orders.lifecycle import FOLLOWS, Status, Stop
-from orders.messages import OrderSummary, ReservationClosed, ReserveAnswer, Reserved
+from orders.messages import (
+    GivenBackByHand,
+    OrderSummary,
+    ReservationClosed,
+    ReserveAnswer,
+    Reserved,
+)
 from orders.money import Money, total
 from orders.order import Basket, Order, placed_from, priced
 from orders.parcels import Parcel
@@ -62,6 +68,7 @@ class _Row:
     payments: dict[int, _Payment] = field(default_factory=dict)
     refund_requests: dict[str, RefundEntry] = field(default_factory=dict)
     history: list[HistoryLine] = field(default_factory=list)
+    by_hand: GivenBackByHand | None = None
 
     def say(self, event: str, at: datetime, **detail: str) -> None:
         if not any(line.event == event and line.detail == detail for line in self.history):
@@ -172,6 +179,9 @@ class InMemoryPaymentLedger(Scripted):
     async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
         await self._play("record_refund", lambda: self._record_refund(order_id, attempt, refund))
 
+    async def record_by_hand(self, given_back: GivenBackByHand) -> None:
+        await self._play("record_by_hand", lambda: self._record_by_hand(given_back))
+
     def _find(self, order_id: str, attempt: int) -> ChargeEntry | None:
         row = self._database.rows.get(order_id)
         payment = row and row.payments.get(attempt)
@@ -242,6 +252,13 @@ class InMemoryPaymentLedger(Scripted):
             refund_id=refund.refund_id,
             amount=str(refund.amount),
         )
+
+    def _record_by_hand(self, said: GivenBackByHand) -> None:
+        self._close(said.order_id)
+        row = self._database.row(said.order_id)
+        row.by_hand = said
+        detail = {"amount": str(said.amount), "by": said.by, "note": said.note}
+        row.say("given_back_by_hand", self._database.clock(), **detail)
 
     def _opened(self, order_id: str, attempt: int) -> tuple[_Row, _Payment]:
         row = self._database.rows.get(order_id)
@@ -365,6 +382,7 @@ class InMemoryOrderBook(Scripted):
                 )
                 for attempt, payment in sorted(row.payments.items())
             ),
+            given_back_by_hand=row.by_hand.amount if row.by_hand else None,
             parcels=tuple(_parcel(row, parcel_id) for parcel_id in sorted(row.parcel_ids)),
             refunds=tuple(
                 RefundView(id_, refund.amount, refund.state, restocked=refund.restocked)

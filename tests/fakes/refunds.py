@@ -38,6 +38,9 @@ class InMemoryRefundBook(Scripted):
     async def refunds_of(self, order_id: str) -> tuple[RefundEntry, ...]:
         return await self._play("refunds_of", lambda: tuple(self._refunds(order_id).values()))
 
+    async def waiting(self, limit: int) -> tuple[RefundEntry, ...]:
+        return await self._play("waiting", lambda: self._waiting(limit))
+
     async def begin(
         self, order_id: str, refund_id: str, attempt: int, now: datetime
     ) -> RefundEntry:
@@ -64,6 +67,13 @@ class InMemoryRefundBook(Scripted):
         return await self._play("restock", lambda: self._restock(order_id, refund_id, now))
 
     # -- the work ----------------------------------------------------------------------------------
+
+    def _waiting(self, limit: int) -> tuple[RefundEntry, ...]:
+        everyone = [
+            one for row in self._database.rows.values() for one in row.refund_requests.values()
+        ]
+        waiting = [one for one in everyone if one.state is RefundState.AWAITING_APPROVAL]
+        return tuple(waiting[:limit])
 
     def _refunds(self, order_id: str) -> dict[str, RefundEntry]:
         row = self._database.rows.get(order_id)

@@ -8,16 +8,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orders.audits import Acknowledgement, Noted, NothingToAcknowledgeError
 from orders.charging import BookedCharge
-from orders.discrepancies import Discrepancy, Entry, Kind, Remedy
+from orders.discrepancies import ByHand, Discrepancy, Entry, Kind, Remedy, Standing
 from orders.lifecycle import Reason, Status, Stop
-from orders.ports import CardRefund, ChargeState
+from orders.messages import GivenBackByHand
+from orders.money import Money
+from orders.ports import CardRefund, ChargeState, NoSuchOrderError
+from orders.refunds import RefundRequest
 from store.audit import PostgresAuditBook
+from store.check import faults
 from store.database import Database
 from store.findings import PostgresFindings
+from store.refunds import PostgresRefundBook
 from tests.store.shop import NOTHING, NOW, PRICE, Shop
 
 DAY = timedelta(days=1)
+EURO = Money(1_00, "EUR")
 STOP = Stop(Reason.CANCELLED, "cancelled")
 HELD = Discrepancy(Kind.LIVE_CHARGE, "1001", "held for nothing", Remedy.RELEASE, "pi_1")
 
@@ -79,11 +86,11 @@ async def test_refunds_are_known_by_their_ids(shop: Shop, book: PostgresAuditBoo
 async def test_a_finding_is_written_once_and_keeps_when_it_was_first_seen(
     findings: PostgresFindings,
 ) -> None:
-    assert await findings.note(HELD, NOW) is None
+    assert await findings.note(HELD, NOW) == Noted()
     again = replace(HELD, detail="still held", remedy=Remedy.FLAG)
-    assert await findings.note(again, NOW + DAY) == NOW
+    assert await findings.note(again, NOW + DAY) == Noted(NOW)
 
-    [known] = await findings.listed(resolved=False, limit=10)
+    [known] = await findings.listed(everything=False, limit=10)
     assert (known.detail, known.remedy) == ("still held", Remedy.FLAG)
     assert (known.first_seen, known.last_seen) == (NOW, NOW + DAY)
     assert known.discrepancy == again
@@ -93,12 +100,12 @@ async def test_a_finding_that_is_settled_and_comes_back_is_new(findings: Postgre
     await findings.note(HELD, NOW)
     await findings.resolve(HELD, "settled", NOW + DAY)
     await findings.resolve(HELD, "repaired", NOW + 2 * DAY)  # too late: the first word stays
-    assert await findings.listed(resolved=False, limit=10) == []
-    [known] = await findings.listed(resolved=True, limit=10)
+    assert await findings.listed(everything=False, limit=10) == []
+    [known] = await findings.listed(everything=True, limit=10)
     assert (known.resolution, known.resolved_at) == ("settled", NOW + DAY)
 
-    assert await findings.note(HELD, NOW + 3 * DAY) is None
-    [back] = await findings.listed(resolved=False, limit=10)
+    assert await findings.note(HELD, NOW + 3 * DAY) == Noted()
+    [back] = await findings.listed(everything=False, limit=10)
     assert (back.first_seen, back.resolved_at) == (NOW + 3 * DAY, None)
 
 
@@ -106,7 +113,7 @@ async def test_the_same_finding_from_many_audits_at_once_is_new_to_one(
     findings: PostgresFindings,
 ) -> None:
     seen = await asyncio.gather(*(findings.note(HELD, NOW) for _ in range(8)))
-    assert sum(before is None for before in seen) == 1
+    assert seen.count(Noted()) == 1
 
 
 async def test_findings_are_paged_through_while_they_are_being_settled(
@@ -125,3 +132,142 @@ async def test_findings_are_paged_through_while_they_are_being_settled(
         if (cursor := page.cursor) is None:
             break
     assert seen == ["0", "1", "2", "3", "4"]
+
+
+# -- what somebody answers for ---------------------------------------------------------------------
+
+WORD = Acknowledgement("ops-7", "by bank transfer", NOW + DAY)
+
+
+async def kept(shop: Shop) -> Discrepancy:
+    """An order that was rejected, and whose money the provider has."""
+    order = await shop.charged()
+    await shop.inventory.release(order.id)
+    await shop.orders.move(order.id, Status.REFUNDED, None, NOW)
+    return Discrepancy(Kind.MONEY_KEPT, order.id, "refunded, and 5.00 EUR was not given back")
+
+
+async def test_an_acknowledged_finding_is_listed_only_among_all(
+    shop: Shop, findings: PostgresFindings
+) -> None:
+    found = await kept(shop)
+    await findings.note(found, NOW)
+
+    [answered] = await findings.acknowledge(found.order_id, None, WORD)
+    other = Acknowledgement("ops-8", "me too", NOW + 2 * DAY)
+    [again] = await findings.acknowledge(found.order_id, Kind.MONEY_KEPT, other)
+
+    assert answered.acknowledged == again.acknowledged == WORD
+    assert await findings.listed(everything=False, limit=10) == []
+    assert await findings.listed(everything=True, limit=10) == [answered]
+    assert await findings.note(found, NOW + 2 * DAY) == Noted(NOW, is_acknowledged=True)
+    view = await shop.orders.view(found.order_id)
+    [line] = [line for line in view.history if line.event == "finding_acknowledged"]
+    assert line.detail == {
+        "kind": "money_kept",
+        "finding": found.detail,
+        "by": "ops-7",
+        "note": "by bank transfer",
+    }
+
+
+async def test_a_finding_of_another_amount_needs_somebody_again(
+    shop: Shop, findings: PostgresFindings
+) -> None:
+    found = await kept(shop)
+    await findings.note(found, NOW)
+    await findings.acknowledge(found.order_id, None, WORD)
+
+    other = replace(found, detail="refunded, and 4.00 EUR was not given back")
+    assert await findings.note(other, NOW + DAY) == Noted()
+
+    [back] = await findings.listed(everything=False, limit=10)
+    assert (back.detail, back.acknowledged, back.first_seen) == (other.detail, None, NOW)
+    assert await findings.note(other, NOW + 2 * DAY) == Noted(NOW + DAY)
+
+
+async def test_a_finding_that_was_settled_and_is_back_needs_somebody_again(
+    shop: Shop, findings: PostgresFindings
+) -> None:
+    found = await kept(shop)
+    await findings.note(found, NOW)
+    await findings.acknowledge(found.order_id, None, WORD)
+    await findings.resolve(found, "settled", NOW + DAY)
+    assert await findings.note(found, NOW + 2 * DAY) == Noted()
+    [back] = await findings.listed(everything=False, limit=10)
+    assert back.acknowledged is None
+
+
+async def test_what_cannot_be_acknowledged_is_said_in_a_sentence(
+    shop: Shop, findings: PostgresFindings
+) -> None:
+    order = await shop.placed()
+    with pytest.raises(NoSuchOrderError, match="there is no order nobody"):
+        await findings.acknowledge("nobody", None, WORD)
+    with pytest.raises(NothingToAcknowledgeError, match="no audit found anything"):
+        await findings.acknowledge(order.id, None, WORD)
+
+
+async def test_a_finding_about_no_order_of_ours_can_be_acknowledged(
+    findings: PostgresFindings,
+) -> None:
+    ghost = replace(HELD, order_id="ghost")
+    await findings.note(ghost, NOW)
+    [answered] = await findings.acknowledge("ghost", None, WORD)
+    assert answered.acknowledged == WORD
+
+
+async def test_the_check_is_silent_about_what_somebody_answers_for_until_it_changes(
+    shop: Shop, findings: PostgresFindings
+) -> None:
+    found = await kept(shop)
+    named = f"order {found.order_id} is refunded, but 500 of it was kept"
+
+    async def about_it() -> list[str]:
+        return [one for one in await faults(shop.database) if found.order_id in one]
+
+    assert await about_it() == [named]
+    await findings.note(found, NOW)
+    assert await about_it() == [named]
+
+    await findings.acknowledge(found.order_id, None, WORD)
+    assert await about_it() == []
+
+    await shop.ledger.record_refund(found.order_id, 1, CardRefund("re_later", EURO))
+    assert await about_it() == [f"order {found.order_id} is refunded, but 400 of it was kept"]
+
+
+async def test_the_check_names_what_an_operator_says_beside_what_our_books_say(shop: Shop) -> None:
+    order = await shop.placed()
+    await shop.inventory.release(order.id)
+    said = GivenBackByHand(order.id, order.total, "ops-7", "by bank transfer")
+    await shop.ledger.record_by_hand(said)
+    await shop.orders.move(order.id, Status.REFUNDED, None, NOW)
+    found = [one for one in await faults(shop.database) if order.id in one]
+    assert found == [
+        f"order {order.id} is refunded, but 0 of it was kept, and 500 given back by hand, "
+        "as ops-7 says"
+    ]
+
+
+async def test_an_order_stands_with_its_refunds_and_what_was_given_back_by_hand(
+    shop: Shop, book: PostgresAuditBook
+) -> None:
+    refunds = PostgresRefundBook(shop.database)
+    order = await shop.charged()
+    for status in (Status.PAID, Status.FULFILLED):
+        await shop.orders.move(order.id, status, None, NOW)
+
+    async def standing() -> Standing:
+        return (await book.standing([order.id]))[order.id]
+
+    assert (await standing()).refunds == NOTHING
+    await refunds.reserve(RefundRequest(order.id, "r1", amount=EURO), NOW)
+    assert (await standing()).refunds == NOTHING
+    await refunds.begin(order.id, "r1", 1, NOW)
+    assert (await standing()).refunds is None  # only the provider knows
+    await refunds.tell(order.id, "r1", 1, CardRefund("re_r1", EURO), NOW)
+    assert ((await standing()).refunds, (await standing()).by_hand) == (EURO, None)
+    said = GivenBackByHand(order.id, PRICE, "ops-7", "by bank transfer")
+    await shop.ledger.record_by_hand(said)
+    assert (await standing()).by_hand == ByHand(PRICE, "ops-7")

@@ -26,7 +26,8 @@ ALLOWED: Final = {
     "desk": {"orders", "workflows", "runs"},
     # client.py run as a program is the command line.
     "client": {"orders", "workflows", "connection", "desk", "runs", "cli"},
-    "refund_client": {"orders", "workflows", "connection", "runs"},
+    "refund_runs": {"orders", "workflows", "connection", "runs"},
+    "refund_client": {"orders", "workflows", "connection", "refund_runs", "runs"},
     "audit_client": {"orders", "workflows", "connection"},
     "audit_runs": {"orders", "client", "connection"},
     "cli": {"commands", "connection"},

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.audits import Finding, Position, Report, Scan, advice
+from orders.advice import acknowledging, advice
+from orders.audits import (
+    Finding,
+    NothingToAcknowledgeError,
+    Outcome,
+    Position,
+    Report,
+    Scan,
+    to_acknowledge,
+)
 from orders.charging import BookedCharge
 from orders.discrepancies import (
     AuditTerms,
+    ByHand,
     Case,
     Entry,
     Kind,
@@ -52,8 +63,11 @@ def charge(
 
 PAID = charge(C.CAPTURED, captured=29_00)
 GIVEN_BACK = charge(C.CAPTURED, captured=29_00, refunded=29_00)
+PARTLY = charge(C.CAPTURED, captured=29_00, refunded=5_00)
 HELD = charge(C.HELD)
 CANCELLED = charge(C.CANCELLED)
+
+ALL_BY_HAND = ByHand(TOTAL, "ops-7")
 
 
 def listed(one: CardCharge, age: timedelta = HOUR, *refunds: ListedRefund) -> ListedCharge:
@@ -183,6 +197,22 @@ DISAGREEING = [
     (order(S.REJECTED), (listed(PAID),), ENDED, Kind.UNBOOKED_CHARGE, Remedy.FLAG),
     (order(S.CANCELLED, booked(PAID)), (listed(PAID),), ENDED, Kind.MONEY_KEPT, Remedy.FLAG),
     (order(S.COMPLETED), (), ENDED, Kind.SHIPPED_UNPAID, Remedy.FLAG),
+    # an operator gave it back, and the provider did too
+    (
+        replace(order(S.REFUNDED, booked(GIVEN_BACK)), by_hand=ALL_BY_HAND),
+        (listed(GIVEN_BACK),),
+        ENDED,
+        Kind.GIVEN_BACK_TOO_MUCH,
+        Remedy.FLAG,
+    ),
+    # a refund in the dashboard that nobody asked for here
+    (
+        replace(order(S.COMPLETED, booked(PARTLY)), refunds=NOTHING),
+        (listed(PARTLY),),
+        ENDED,
+        Kind.REFUNDS_DIFFER,
+        Remedy.FLAG,
+    ),
 ]
 
 
@@ -200,6 +230,64 @@ def test_each_disagreement_has_its_name_and_its_remedy(
 def test_every_disagreement_is_in_the_table() -> None:
     of_open_runs = {Kind.RUN_WITHOUT_ORDER, Kind.RUN_AFTER_END}
     assert {row[3] for row in DISAGREEING} | of_open_runs == set(Kind)
+
+
+@pytest.mark.parametrize(
+    ("status", "charges", "by_hand", "kind", "detail"),
+    [
+        (
+            S.REFUNDED,
+            (PAID,),
+            TOTAL,
+            Kind.MONEY_KEPT,
+            "refunded: at the provider 29.00 EUR was taken and 0.00 EUR given back; "
+            "29.00 EUR was given back by hand, as ops-7 says",
+        ),
+        (
+            S.REJECTED,
+            (PAID,),
+            NOTHING,
+            Kind.MONEY_KEPT,
+            "rejected: at the provider 29.00 EUR was taken and 0.00 EUR given back; "
+            "0.00 EUR was given back by hand, as ops-7 says",
+        ),
+        (
+            S.REFUNDED,
+            (CANCELLED,),
+            TOTAL,
+            Kind.GIVEN_BACK_TOO_MUCH,
+            "refunded: at the provider 0.00 EUR was taken and 0.00 EUR given back; "
+            "29.00 EUR was given back by hand, as ops-7 says",
+        ),
+        (
+            S.REFUNDED,
+            (PARTLY,),
+            TOTAL,
+            Kind.GIVEN_BACK_TOO_MUCH,
+            "refunded: at the provider 29.00 EUR was taken and 5.00 EUR given back; "
+            "29.00 EUR was given back by hand, as ops-7 says",
+        ),
+    ],
+)
+def test_an_operators_word_stands_beside_the_providers(
+    status: Status, charges: tuple[CardCharge, ...], by_hand: Money, kind: Kind, detail: str
+) -> None:
+    standing = order(status, *map(booked, charges))
+    standing = replace(standing, by_hand=ByHand(by_hand, "ops-7"))
+    case = Case("1001", standing, tuple(map(listed, charges)), ENDED)
+    [one] = examine(case, NOW, TERMS)
+    assert (one.kind, one.detail) == (kind, detail)
+
+
+def test_an_operators_word_that_nothing_was_taken_needs_no_finding_where_it_is_true() -> None:
+    standing = replace(order(S.REJECTED, booked(CANCELLED)), by_hand=ByHand(NOTHING, "ops-7"))
+    assert found(standing, listed(CANCELLED)) == []
+
+
+@pytest.mark.parametrize("refunds", [Money(5_00, "EUR"), None])
+def test_what_refunds_come_to_agrees_with_what_was_given_back(refunds: Money | None) -> None:
+    standing = replace(order(S.COMPLETED, booked(PARTLY)), refunds=refunds)
+    assert found(standing, listed(PARTLY)) == []
 
 
 def test_a_refund_under_way_is_not_a_disagreement_yet() -> None:
@@ -260,7 +348,12 @@ def cases(draw: st.DrawFn) -> Case:
     )
     placed, changed = sorted([draw(ages), draw(ages)], reverse=True)
     status = draw(st.sampled_from(Status))
-    standing = Standing("1001", status, TOTAL, NOW - placed, NOW - changed, entries)
+    amounts = st.none() | st.integers(0, 29_00).map(lambda amount: Money(amount, "EUR"))
+    said = draw(amounts)
+    by_hand = ByHand(said, "ops-7") if said else None
+    standing = Standing(
+        "1001", status, TOTAL, NOW - placed, NOW - changed, entries, draw(amounts), by_hand
+    )
     state = draw(st.sampled_from(RunState))
     closed_at = NOW - draw(ages) if state is RunState.CLOSED else None
     run = RunSighting(state, closed_at, "terminated")
@@ -343,7 +436,44 @@ def test_an_audit_pages_through_every_scan_and_ends() -> None:
 
 def test_a_report_counts_what_became_of_everything_but_what_was_gone() -> None:
     report = Report().reviewed(7)
-    for outcome in ("repaired", "flagged", "known", "failed", "gone", "counted"):
+    outcomes: tuple[Outcome, ...] = get_args(Outcome)
+    for outcome in outcomes:
         report = report.settled(Kind.STRANDED, outcome)
-    assert report == Report(7, {"stranded": 4}, repaired=1, flagged=1, known=1, failed=1)
-    assert str(report).startswith("7 looked at; found 4 stranded; repaired 1")
+    assert report == Report(7, {"stranded": 5}, 1, 1, 1, 1, 1)
+    assert str(report).startswith("7 looked at; found 5 stranded; repaired 1")
+    assert "acknowledged 1" in str(report)
+
+
+def finding(kind: Kind, payment_id: str = "pi_1") -> Finding:
+    return Finding(kind, "1001", payment_id, "so it is", Remedy.FLAG, NOW, NOW)
+
+
+def test_what_did_not_arrive_is_taken_up_again_by_a_command() -> None:
+    said = advice(finding(Kind.REFUND_FAILED))
+    assert "python client.py refund list 1001" in said
+    assert "python client.py refund look-again 1001 REFUND" in said
+    command = "python client.py acknowledge 1001 --kind refund_failed"
+    assert acknowledging(finding(Kind.REFUND_FAILED)).startswith(command)
+
+
+def test_somebody_answers_for_what_he_names() -> None:
+    kept, live = finding(Kind.MONEY_KEPT, ""), finding(Kind.LIVE_CHARGE)
+    other = finding(Kind.LIVE_CHARGE, "pi_2")
+    assert to_acknowledge("1001", [kept], None) == (kept,)
+    assert to_acknowledge("1001", [live, other], None) == (live, other)
+    assert to_acknowledge("1001", [kept, live, other], Kind.LIVE_CHARGE) == (live, other)
+
+
+@pytest.mark.parametrize(
+    ("known", "kind", "sentence"),
+    [
+        ((), None, "no audit found anything about order 1001"),
+        ((Kind.MONEY_KEPT,), Kind.LIVE_CHARGE, "has no finding live_charge, only money_kept"),
+        ((Kind.MONEY_KEPT, Kind.LIVE_CHARGE), None, "name one: --kind live_charge or money_kept"),
+    ],
+)
+def test_nobody_answers_for_what_is_not_there_or_not_named(
+    known: tuple[Kind, ...], kind: Kind | None, sentence: str
+) -> None:
+    with pytest.raises(NothingToAcknowledgeError, match=sentence):
+        to_acknowledge("1001", [finding(one) for one in known], kind)

@@ -13,9 +13,11 @@ from orders.ids import (
     InvalidRefundIdError,
     order_id_of,
     refund_key,
+    refund_of,
     refund_of_key,
     refund_workflow_id,
     undo_refund_key,
+    workflow_id,
 )
 from orders.lifecycle import Status
 from orders.money import Money
@@ -89,6 +91,8 @@ def test_two_refunds_never_share_a_run_or_a_key(
 @given(order_ids, refund_ids, st.integers(1, 99))
 def test_a_run_and_a_key_say_what_they_are_about(order: str, refund: str, attempt: int) -> None:
     assert order_id_of(refund_workflow_id(order, refund)) == order
+    assert refund_of(refund_workflow_id(order, refund)) == (order, refund)
+    assert refund_of(workflow_id(order)) is None
     assert refund_of_key(refund_key(order, refund, attempt)) == (order, refund)
 
 

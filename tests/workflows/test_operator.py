@@ -12,11 +12,12 @@ from temporalio.exceptions import ApplicationError
 
 from orders.lifecycle import Reason, Status
 from orders.messages import Attention, Outcome, Progress
+from orders.money import Money
 from orders.ports import LockedOutError, NoAnswerError, RefusedError
 from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
 from tests.eventually import eventually
 from tests.fakes.script import Scripted
-from tests.workflows.conftest import Shop, ended
+from tests.workflows.conftest import TOTAL, Shop, ended
 from workflows import visibility
 from workflows.failures import NOT_OPERABLE
 from workflows.order import OrderWorkflow
@@ -245,6 +246,80 @@ async def test_a_refund_refused_for_ever_is_settled_by_hand(shop: Shop) -> None:
     view = await shop.book.view(outcome.order_id)
     assert view.order.status is Status.REFUNDED
     assert view.stock == "released"
+
+
+async def unheard(shop: Shop) -> Handle:
+    """An order whose card was charged and every answer lost, and whose undo is refused."""
+    shop.cards.lose_answer_next("confirm")
+    shop.cards.fail_next("read", NoAnswerError("silence"), times=2)
+    shop.cards.fail_until_healed("refund", RefusedError("the account is closed"))
+    handle = await shop.order(waits=True)
+    await eventually(lambda: asked(handle))
+    return handle
+
+
+async def asked(handle: Handle) -> bool:
+    attention = (await handle.query(OrderWorkflow.status)).attention
+    return attention is not None and attention.asks_given_back
+
+
+async def test_what_became_of_a_charge_that_nobody_heard_of_is_asked(shop: Shop) -> None:
+    handle = await unheard(shop)
+    order_id = handle.id.removeprefix("order-")
+    assert f'resolve {order_id} --note "…" --given-back …' in await details(handle)
+
+    silent_about_it = await refused(say(handle, Resolve("sent by bank transfer")))
+    a_part_of_it = await refused(say(handle, Resolve("by bank transfer", given_back=14_50)))
+
+    assert "whether the card was charged is not known" in silent_about_it
+    assert "all of 29.00 EUR or nothing" in a_part_of_it
+    await say(handle, Resolve("by bank transfer", "ops-7", given_back=TOTAL.amount))
+    outcome = await ended(handle)
+    assert outcome.status is Status.REFUNDED
+    assert (outcome.taken, outcome.given_back) == (TOTAL, TOTAL)
+    view = await shop.book.view(order_id)
+    assert view.given_back_by_hand == TOTAL
+    [line] = [line for line in view.history if line.event == "given_back_by_hand"]
+    assert line.detail == {"amount": "29.00 EUR", "by": "ops-7", "note": "by bank transfer"}
+
+
+async def test_an_order_of_which_nothing_was_taken_ends_as_that(shop: Shop) -> None:
+    shop.cards.fail_until_healed("create", NoAnswerError("silence"))
+    shop.ledger.fail_until_healed("close", RefusedError("the row is broken"))
+    handle = await shop.order(waits=True)
+    await eventually(lambda: asked(handle))
+
+    await say(handle, Resolve("Stripe has no such payment", given_back=0))
+    # Closing is refused for ever here; what was said is written down all the same.
+    outcome = await ended(handle)
+
+    assert outcome.status is Status.REJECTED
+    assert not outcome.taken
+    assert (await shop.book.view(outcome.order_id)).given_back_by_hand == Money(0, "EUR")
+
+
+async def test_what_was_seen_to_be_taken_cannot_be_given_back_in_part(shop: Shop) -> None:
+    shop.cards.fail_until_healed("refund", RefusedError("the account is closed"))
+    handle = await refusing_warehouse(shop)
+    assert not (await troubled(handle)).asks_given_back
+
+    sentence = await refused(say(handle, Resolve("by bank transfer", given_back=14_50)))
+
+    assert sentence.startswith("29.00 EUR was taken: the order ends when the customer has all")
+    await say(handle, Resolve("by bank transfer"))
+    assert (await handle.result()).given_back == TOTAL
+    view = await shop.book.view(handle.id.removeprefix("order-"))
+    assert view.given_back_by_hand == TOTAL
+
+
+async def test_what_moves_no_money_asks_for_no_amount(shop: Shop) -> None:
+    shop.inventory.fail_until_healed("release", RefusedError("the row is broken"))
+    handle = await refusing_warehouse(shop)
+    await troubled(handle)
+    sentence = await refused(say(handle, Resolve("released", given_back=TOTAL.amount)))
+    assert sentence == "release_inventory does not ask what was given back: leave it out"
+    await say(handle, Resolve("released in the database"))
+    assert (await handle.result()).status is Status.REFUNDED
 
 
 async def test_an_undo_in_full_swing_can_be_settled_too(shop: Shop) -> None:

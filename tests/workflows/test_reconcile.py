@@ -17,16 +17,18 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.reconciliation import ReconciliationActivities
 from audit_runs import TemporalRuns
-from orders.audits import Audit, Finding, Report
+from orders.audits import Acknowledgement, Audit, Finding, Report
 from orders.discrepancies import AuditTerms, Kind
 from orders.ids import TASK_QUEUE, charge_key, workflow_id
 from orders.lifecycle import Reason, Status, Stop
-from orders.messages import Outcome
+from orders.messages import GivenBackByHand, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
 from orders.ports import ChargeState, NoAnswerError, RefusedError
+from orders.requests import Resolve
+from tests.eventually import eventually
 from tests.fakes.audit import InMemoryAuditBook, InMemoryChargeList, InMemoryFindings
-from tests.workflows.conftest import TOTAL, Shop, time_skipping_server
+from tests.workflows.conftest import TOTAL, Shop, ended, time_skipping_server
 from worker import order_worker
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
@@ -258,10 +260,92 @@ async def test_what_the_provider_knows_and_our_books_do_not_is_recorded(audited:
 
     report = await audited.audit()
 
-    assert (report.found, report.repaired) == ({"books_behind": 1}, 1)
+    # Written down; but nobody here had asked for it, and a person has to say that it is right.
+    assert report.found == {"books_behind": 1, "refunds_differ": 1}
+    assert (report.repaired, report.flagged) == (1, 1)
     [payment] = (await audited.shop.book.view(outcome.order_id)).payments
     assert payment.refunded == back
-    assert (await audited.audit()).found == {}
+    again = await audited.audit()
+    assert (again.found, again.known) == ({"refunds_differ": 1}, 1)
+
+
+async def test_an_acknowledged_finding_needs_nobody_until_the_facts_change(
+    audited: Audited,
+) -> None:
+    outcome = await (await audited.shop.order()).result()
+    order_id = outcome.order_id
+    [charge] = audited.shop.cards.charges_of(order_id)
+    euro = Money(1_00, "EUR")
+
+    async def refund_in_the_dashboard(key: str) -> None:
+        await audited.shop.cards.refund(charge.payment_id, euro, order_id=order_id, key=key)
+
+    await refund_in_the_dashboard("a hand in the dashboard")
+    await audited.audit()
+    word = Acknowledgement("ops-7", "goodwill", datetime.now(UTC))
+    await audited.findings.acknowledge(order_id, None, word)
+
+    report = await audited.audit()
+
+    assert (report.found, report.acknowledged) == ({"refunds_differ": 1}, 1)
+    assert (report.flagged, report.known) == (0, 0)
+    assert audited.finding(Kind.REFUNDS_DIFFER, order_id).acknowledged == word
+    assert await audited.findings.listed(everything=False, limit=10) == []
+
+    await refund_in_the_dashboard("another hand in the dashboard")
+    changed = await audited.audit()
+
+    assert (changed.flagged, changed.acknowledged) == (1, 0)
+    [back] = await audited.findings.listed(everything=False, limit=10)
+    assert "2.00 EUR was given back" in back.detail
+    assert back.acknowledged is None
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "found"),
+    [
+        (TOTAL.amount, Status.REFUNDED, "money_kept"),
+        (0, Status.REJECTED, "money_kept"),
+    ],
+)
+async def test_an_operators_word_that_the_provider_knows_nothing_of_is_a_finding(
+    audited: Audited, said: int, status: Status, found: str
+) -> None:
+    """The charge was made unheard; its undo was settled by hand, rightly or not."""
+    shop = audited.shop
+    shop.cards.lose_answer_next("confirm")
+    shop.cards.fail_next("read", NoAnswerError("silence"), times=2)
+    shop.cards.fail_until_healed("refund", RefusedError("the account is closed"))
+    order_id = await shop.place()
+    run = await shop.start(order_id, waits=True)
+
+    async def undoing() -> bool:
+        attention = (await run.query(OrderWorkflow.status)).attention
+        return attention is not None and attention.asks_given_back
+
+    await eventually(undoing)
+    word = Resolve("settled by telephone", "ops-7", given_back=said)
+    await run.execute_update(OrderWorkflow.operate, word)
+    assert (await ended(run)).status is status
+
+    report = await audited.audit()
+
+    assert report.found == {"books_behind": 1, found: 1}
+    finding = audited.finding(Kind(found), order_id)
+    assert "29.00 EUR was taken and 0.00 EUR given back" in finding.detail
+    assert f"{Money(said, 'EUR')} was given back by hand, as ops-7 says" in finding.detail
+    assert shop.cards.given_back(order_id) == 0
+
+
+async def test_an_operator_who_gave_back_what_was_never_taken_is_a_finding(
+    audited: Audited,
+) -> None:
+    order_id = await audited.placed()
+    by_hand = GivenBackByHand(order_id, TOTAL, "ops-7", "by bank transfer")
+    await audited.shop.ledger.record_by_hand(by_hand)
+    await audited.end(order_id, Status.REFUNDED)
+
+    assert (await audited.audit()).found == {"given_back_too_much": 1}
 
 
 async def test_a_capture_that_our_books_missed_is_recorded(audited: Audited) -> None:

@@ -15,7 +15,7 @@ from orders.ids import TASK_QUEUE, refund_key, refund_workflow_id
 from orders.lifecycle import Status
 from orders.messages import CancelRequest
 from orders.money import Money
-from orders.ports import RefusedError
+from orders.ports import Mail, RefusedError
 from orders.refund_messages import (
     RefundAnswer,
     RefundOutcome,
@@ -128,6 +128,13 @@ def mails_of(shop: Shop, refund_id: str) -> int:
     return sum(f":refund:{refund_id}:" in mail.key for mail in shop.mailer.sent)
 
 
+def reminders(shop: Shop, request: RefundRequest) -> list[Mail]:
+    """What the approver was sent about this refund."""
+    kind = f"refund_approval_reminder_{request.refund_id}"
+    key = f"order-{request.order_id}:mail:{kind}"
+    return [sent.mail for sent in shop.mailer.sent if sent.key == key]
+
+
 # -- what is given back ----------------------------------------------------------------------------
 
 
@@ -237,11 +244,29 @@ class TestApproval:
         outcome = await refund(shop, RefundRequest(await paid(shop), new_id(), amount=amount))
         assert outcome.state is RefundState.SUCCEEDED
 
+    async def test_whoever_decides_in_the_second_half_was_reminded(self, shop: Shop) -> None:
+        sent = shop.mailer.hold("send", where="after")
+        sent.release()
+        reminded = shop.mailer.hold("send", where="after")
+        handle = await begin(shop, request := RefundRequest(await paid(shop), new_id()))
+        await reminded.entered()  # the confirmation went before it
+        assert len(reminders(shop, request)) == 1
+        await handle.execute_update(RefundWorkflow.approve, Approve("ops-7"))
+        reminded.release()
+        assert (await ended(shop, handle, request.order_id)).state is RefundState.SUCCEEDED
+
+    async def test_a_reminder_that_cannot_be_sent_changes_nothing(self, shop: Shop) -> None:
+        request = RefundRequest(await paid(shop), new_id())
+        shop.mailer.fail_until_healed("send", RefusedError("no such address"))
+        outcome = await refund(shop, request)
+        assert outcome.state is RefundState.REJECTED
+
     async def test_an_approved_refund_is_paid(self, shop: Shop) -> None:
         handle, request = await self.waiting(shop)
         await handle.execute_update(RefundWorkflow.approve, Approve("ops-7", "seen it"))
         outcome = await ended(shop, handle, request.order_id)
         assert (outcome.state, outcome.restocked) == (RefundState.SUCCEEDED, True)
+        assert reminders(shop, request) == []
 
     async def test_a_rejected_refund_gives_its_amount_free(self, shop: Shop) -> None:
         handle, request = await self.waiting(shop)
@@ -252,9 +277,15 @@ class TestApproval:
         small = RefundRequest(request.order_id, new_id(), lines=ONE_MUG, amount=Money(1, "EUR"))
         assert (await refund(shop, small)).state is RefundState.SUCCEEDED
 
-    async def test_nobody_deciding_gives_the_amount_free(self, shop: Shop) -> None:
+    async def test_nobody_deciding_gives_the_amount_free_after_one_reminder(
+        self, shop: Shop
+    ) -> None:
         request = RefundRequest(await paid(shop), new_id())
         outcome = await refund(shop, request)
+        [mail] = reminders(shop, request)
+        assert mail.to == "approver@example.com"
+        assert f"refund approve {request.order_id} {request.refund_id} --by" in mail.text
+        assert "29.00 EUR" in mail.text
         assert outcome.state is RefundState.REJECTED
         assert outcome.why == "nobody decided within 3 days, 0:00:00"
         assert shop.cards.refunds == {}
