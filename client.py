@@ -51,7 +51,7 @@ from orders.refusals import (
     OrderEndedError,
 )
 from orders.views import ListedOrder, OrderView, Sighting, TroubledOrder
-from runs import CALL, word
+from runs import CALL, asked_by, word
 from workflows import policies, visibility
 from workflows.failures import ORDER_FAILED
 from workflows.history import steps_begun
@@ -91,9 +91,9 @@ class OrderClient(Desk):
         """
         return await self._book.place(basket, datetime.now(UTC))
 
-    async def start(self, order_id: str) -> StartedOrder:
+    async def start(self, order_id: str, *, request_id: str | None = None) -> StartedOrder:
         """Have the order carried to its end. One order, one run: twice, side by side, or after the
-        end, the answer is the same run.
+        end, the answer is the same run. ``request_id``, of whoever asked first, is in its memo.
 
         Raises ``NoSuchOrderError``; and when the order was carried but Temporal has forgotten its
         run, ``OrderEndedError`` or ``StrandedError``.
@@ -124,6 +124,7 @@ class OrderClient(Desk):
                     static_summary=f"Order {order_id}",
                     static_details=f"{order.total}, customer {order.customer_id}",
                     search_attributes=TypedSearchAttributes(attributes),
+                    memo=asked_by(request_id),
                     rpc_timeout=CALL,
                 )
         except WorkflowAlreadyStartedError as error:

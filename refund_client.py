@@ -50,7 +50,7 @@ from orders.refusals import (
     TooLateError,
 )
 from orders.requests import Approve, OperatorWord, Reject, Resolve, RetryNow
-from runs import CALL, NO_RUN
+from runs import CALL, NO_RUN, asked_by
 from workflows import policies
 from workflows.failures import NOT_OPERABLE, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from workflows.refund import RefundWorkflow
@@ -75,8 +75,11 @@ class RefundClient:
         self._temporal = temporal
         self._book = book
 
-    async def request(self, request: RefundRequest, wait: timedelta = CALL) -> RefundProgress:
+    async def request(
+        self, request: RefundRequest, wait: timedelta = CALL, *, request_id: str | None = None
+    ) -> RefundProgress:
         """Have money given back. The answer says what was set aside for it; the rest follows.
+        ``request_id``, of whoever asked first, is in the memo of its run.
 
         The same request again is the same refund, however far it came. Raises
         ``RefundRefusedError``; ``NoWorkerError`` when nobody answers within ``wait``: the request
@@ -94,6 +97,7 @@ class RefundClient:
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             task_timeout=policies.WORKFLOW_TASK,
             static_summary=_summary(order_id, refund_id),
+            memo=asked_by(request_id),
         )
         try:
             with answered(self._temporal):
