@@ -9,22 +9,32 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
-from temporalio.service import RetryConfig
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RetryConfig, RPCError
 
 import logs
 from client import OrderClient
-from connection import UnreachableError, connect, leave
+from connection import UnreachableError, answered, connect, leave
 from edge.app import create_app
-from edge.parts import Edge
+from edge.parts import Edge, EdgeLimits
 from edge.reception import current_request
+from orders.ports import ProviderError
+from processes import parent_is_gone, side_by_side
 from providers.stripe import StripeCards
 from refund_client import RefundClient
 from settings import CardSettings, EdgeSettings, SettingsError, temporal_profile
 from store import database as store
+from store.keys import PostgresKeys
+from store.migrations import is_migrated
 from store.orders import PostgresOrderBook
 from store.refunds import PostgresRefundBook
 
@@ -34,15 +44,35 @@ log = logging.getLogger("api")
 class _Server(uvicorn.Server):
     """Stops on a signal. Uvicorn's own way raises it again, past our clean-up."""
 
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], *, one_of_several: bool
+    ) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._one_of_several = one_of_several
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    def stop(self) -> None:
+        self.should_exit = True
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        if self._one_of_several:
+            loop.add_reader(parent_is_gone(), self.stop)
+        else:
+            loop.add_signal_handler(signal.SIGINT, self.stop)
         yield
 
 
 @contextlib.asynccontextmanager
-async def composed(settings: EdgeSettings, card_settings: CardSettings) -> AsyncIterator[FastAPI]:
+async def composed(
+    settings: EdgeSettings, card_settings: CardSettings, shared_metrics: Path | None = None
+) -> AsyncIterator[FastAPI]:
     """The edge on the real database and Temporal, which need not be there yet."""
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(
@@ -63,42 +93,118 @@ async def composed(settings: EdgeSettings, card_settings: CardSettings) -> Async
             Edge(
                 orders=OrderClient(temporal, PostgresOrderBook(database), cards=cards),
                 refunds=RefundClient(temporal, PostgresRefundBook(database)),
+                keys=PostgresKeys(database),
+                limits=EdgeLimits(
+                    rate_per_minute=settings.api_rate_per_minute,
+                    failures_per_minute=settings.api_failures_per_minute,
+                    body_bytes=settings.api_max_body_bytes,
+                ),
+                allowed_origins=settings.api_allowed_origins,
+                checks={
+                    "Temporal": lambda: _temporal(temporal),
+                    "database": lambda: _database(database),
+                },
+                shared_metrics=shared_metrics,
             )
         )
 
 
-async def run(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> None:
+async def _temporal(client: Client) -> str | None:
+    """What keeps us from working with Temporal."""
+    ours = DescribeNamespaceRequest(namespace=client.namespace)
+    try:
+        with answered(client):
+            await client.workflow_service.describe_namespace(ours, timeout=timedelta(seconds=3))
+    except (UnreachableError, RPCError) as error:
+        return str(error)
+    return None
+
+
+async def _database(database: store.Database) -> str | None:
+    """What keeps us from working with the database."""
+    try:
+        is_ready = await is_migrated(database)
+    except ProviderError as error:
+        return str(error)
+    return None if is_ready else "it lacks a migration: python -m store migrate"
+
+
+# -- the process -----------------------------------------------------------------------------------
+
+
+async def _run(
+    settings: EdgeSettings,
+    cards: CardSettings,
+    listening: socket.socket,
+    ready: Callable[[], None],
+    shared_metrics: Path | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then let requests in flight finish."""
-    async with composed(settings, cards) as app:
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,  # edge.reception writes a line, without addresses and queries
-            server_header=False,
-            timeout_graceful_shutdown=20,
+    async with composed(settings, cards, shared_metrics) as app:
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,  # edge.reception writes a line, without addresses and queries
+                server_header=False,
+                forwarded_allow_ips=settings.api_trusted_proxies,
+                timeout_graceful_shutdown=20,
+            ),
+            ready,
+            one_of_several=shared_metrics is not None,
         )
-        log.info("ready: http://%s:%s", *listening.getsockname()[:2])
-        await _Server(config).serve(sockets=[listening])
+        await server.serve(sockets=[listening])
+
+
+def serve(
+    settings: EdgeSettings,
+    cards: CardSettings,
+    listening: socket.socket,
+    shared_metrics: Path | None,
+    ready: Callable[[], None],
+) -> int:
+    """Serve in this process; its exit code. ``ready`` is called once it answers."""
+    logs.set_up(settings.log_level, settings.log_format, request=current_request)
+    try:
+        asyncio.run(_run(settings, cards, listening, ready, shared_metrics))
+    except (UnreachableError, store.InvalidDatabaseUrlError) as error:
+        return _said(str(error))
+    return 0
+
+
+def _serve_and_leave(*arguments: Any) -> NoReturn:
+    leave(serve(*arguments))
+
+
+def serve_in_many(
+    settings: EdgeSettings, cards: CardSettings, listening: socket.socket, where: str
+) -> int:
+    """Serve in several processes on one socket, each with its own Temporal client and pool."""
+    logs.set_up(settings.log_level, settings.log_format, request=current_request)
+    log.info("%d processes: %s", settings.api_processes, where)
+    with tempfile.TemporaryDirectory(prefix="durable-orders-metrics-") as shared:
+        # Read by prometheus_client when it is imported, which each process does anew.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        return side_by_side(settings.api_processes, serve, settings, cards, listening, Path(shared))
 
 
 def main() -> int:
+    """Run the edge; its exit code."""
     try:
         settings, cards = EdgeSettings.load(), CardSettings.load()
     except SettingsError as error:
         return _said(str(error))
-    where = (settings.api_host, settings.api_port)
+    host, port = settings.api_host, settings.api_port
     try:
-        family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
-        listening = socket.create_server(where, family=family)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
-        return _said(f"Cannot listen at {where[0]}:{where[1]}, {why}: set API_HOST and API_PORT.")
-    logs.set_up(settings.log_level, settings.log_format, request=current_request)
-    try:
-        asyncio.run(run(settings, cards, listening))
-    except (UnreachableError, store.InvalidDatabaseUrlError) as error:
-        return _said(str(error))
-    return 0
+        return _said(f"Cannot listen at {host}:{port}, {why}: set API_HOST and API_PORT.")
+    where = "http://{}:{}".format(*listening.getsockname()[:2])
+    if settings.api_processes > 1:
+        return serve_in_many(settings, cards, listening, where)
+    return serve(settings, cards, listening, None, lambda: log.info("ready: %s", where))
 
 
 def _said(sentence: str) -> int:

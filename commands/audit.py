@@ -26,7 +26,7 @@ from connection import UnreachableError, connect
 from orders.audits import Finding, advice
 from orders.discrepancies import AuditTerms
 from orders.ports import ProviderError
-from settings import EdgeSettings, SettingsError, temporal_profile
+from settings import ProcessSettings, SettingsError, temporal_profile
 from store import database as store
 from store.findings import PostgresFindings
 
@@ -89,7 +89,7 @@ def findings(
     """List what audits found and nobody has settled, newest first, and what can be done."""
 
     async def work() -> list[Finding]:
-        url = EdgeSettings.load().database_url.get_secret_value()
+        url = ProcessSettings.load().database_url.get_secret_value()
         database = store.connect(url, pool_size=1)
         try:
             return await PostgresFindings(database).listed(resolved=resolved, limit=limit)

@@ -31,7 +31,7 @@ from orders.refund_messages import RefundProgress
 from orders.refunds import RefundReason, RefundRequest
 from orders.refusals import OrderClientError
 from refund_client import RefundClient
-from settings import EdgeSettings, SettingsError, temporal_profile
+from settings import ProcessSettings, SettingsError, temporal_profile
 from store import database as store
 from store.refunds import PostgresRefundBook
 
@@ -185,7 +185,7 @@ def _carry_out(work: Callable[[RefundClient], Awaitable[None]]) -> None:
     """Do the work, or say in one sentence why not."""
 
     async def run() -> None:
-        settings = EdgeSettings.load()
+        settings = ProcessSettings.load()
         database = store.connect(settings.database_url.get_secret_value(), pool_size=1)
         try:
             # A person is waiting: three seconds are enough to say that nobody answers.

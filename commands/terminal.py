@@ -21,7 +21,7 @@ from orders.messages import Attention
 from orders.order import InvalidOrderError
 from orders.ports import Cards, NoSuchOrderError, OrderExistsError, ProviderError
 from orders.refusals import NoCardsError, OrderClientError
-from settings import CardSettings, EdgeSettings, SettingsError, temporal_profile
+from settings import CardSettings, ProcessSettings, SettingsError, temporal_profile
 from store import database as store
 from store.orders import PostgresOrderBook
 
@@ -105,7 +105,7 @@ def carry_out(
 
 @contextlib.asynccontextmanager
 async def _composed(*, lazily: bool, with_cards: bool) -> AsyncIterator[OrderClient]:
-    settings = EdgeSettings.load()
+    settings = ProcessSettings.load()
     async with contextlib.AsyncExitStack() as stack:
         cards = _cards(stack) if with_cards else None
         database = store.connect(settings.database_url.get_secret_value(), pool_size=1)

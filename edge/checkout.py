@@ -5,7 +5,15 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from edge.describing import declared
 from edge.parts import Orders, RequestId
+from edge.problems import (
+    INVALID_ORDER_ID,
+    MALFORMED,
+    ORDER_ENDED,
+    ORDER_STRANDED,
+    UNKNOWN_ORDER,
+)
 
 router = APIRouter(tags=["orders"])
 
@@ -23,7 +31,11 @@ class Accepted(BaseModel):
     status_url: str = Field(examples=["/orders/1001"])
 
 
-@router.post("/checkout", status_code=202)
+@router.post(
+    "/checkout",
+    status_code=202,
+    responses=declared(UNKNOWN_ORDER, ORDER_ENDED, ORDER_STRANDED, MALFORMED, INVALID_ORDER_ID),
+)
 async def checkout(
     asked: Checkout, orders: Orders, request: Request, request_id: RequestId
 ) -> Accepted:

@@ -1,25 +1,62 @@
-"""What others ask about the edge itself: whether it lives, what a kind of problem means."""
+"""What others ask about the edge itself: whether it lives and works, what a problem means."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from edge.problems import CATALOGUE, NOT_FOUND, ProblemError
+from edge.describing import declared
+from edge.problems import CATALOGUE, NOT_FOUND, NOT_READY, ProblemError
+from edge.readiness import Readiness
 
 router = APIRouter(tags=["the edge itself"])
 
 
-@router.get("/healthz")
+@router.get(
+    "/healthz",
+    responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}},
+)
 async def healthz() -> dict[str, str]:
-    """This process answers. Whether it can reach the others shows in their 503s."""
+    """This process answers. Whether it can do its work is ``/readyz``."""
     return {"status": "ok"}
 
 
-@router.get("/problems/{name}")
+@router.get(
+    "/readyz",
+    responses={
+        200: {"content": {"application/json": {"example": {"status": "ready"}}}},
+        **declared(NOT_READY),
+    },
+)
+async def readyz(request: Request) -> dict[str, str]:
+    """Temporal answers, and the database has the tables that this version needs."""
+    readiness: Readiness = request.app.state.readiness
+    if missing := await readiness.missing():
+        raise ProblemError(NOT_READY, f"not ready, this is missing: {', '.join(missing)}")
+    return {"status": "ready"}
+
+
+@router.get(
+    "/problems/{name}",
+    responses={
+        200: {
+            "content": {
+                "application/json": {
+                    "example": {
+                        "type": "/problems/unknown-order",
+                        "title": "Unknown order",
+                        "status": 404,
+                        "detail": "place the order first",
+                    }
+                }
+            }
+        },
+        **declared(NOT_FOUND),
+    },
+)
 async def read_problem(name: str) -> dict[str, Any]:
-    """What the ``type`` of a problem means."""
+    """What the ``type`` of a problem means, and what to do in general."""
     kind = CATALOGUE.get(name)
     if kind is None:
         raise ProblemError(NOT_FOUND, "there is no problem of this kind")

@@ -43,6 +43,17 @@ def _refusal(name: str, title: str, detail: str, status: int = 409) -> Kind:
 MALFORMED: Final = Kind(
     "malformed-request", 422, "Malformed request", "the request is not as /docs says it should be"
 )
+NO_KEY: Final = Kind(
+    "no-key",
+    401,
+    "A key is needed",
+    "send a key: Authorization: Bearer do_…, as `client.py keys create` printed it",
+)
+FORBIDDEN: Final = Kind(
+    "scope-needed", 403, "The key may not do this", "this needs a key of another scope"
+)
+TOO_LARGE: Final = Kind("too-large", 413, "Too large", "the body is too large: send less")
+TOO_MANY: Final = Kind("too-many-requests", 429, "Too many requests", "ask less often")
 NOT_FOUND: Final = Kind(
     "not-found", 404, "No such page", "there is nothing at this address: /docs lists what there is"
 )
@@ -60,6 +71,7 @@ UNAVAILABLE: Final = Kind(
     "the shop cannot be reached at the moment: ask again, that is safe",
     retry_after=5,
 )
+NOT_READY: Final = Kind("not-ready", 503, "Not ready", "ask again in a moment", retry_after=5)
 ORDER_ENDED: Final = _refusal(
     "order-ended", "The order has ended", "the order has ended: nothing can be changed"
 )

@@ -13,6 +13,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge.metrics import Metrics
 from edge.problems import OUR_FAULT, answer
 
 log = logging.getLogger(__name__)
@@ -36,11 +37,12 @@ class Reception:
     """Around the whole application.
 
     The caller's ``X-Request-Id`` is taken over when it looks like one, else one is made. It is in
-    the answer and in every line that is logged meanwhile.
+    the answer and in every line that is logged meanwhile. ``metrics`` counts every answer.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,6 +57,8 @@ class Reception:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                # Until the answer begins: one that streams goes on for as long as it is wanted.
+                self._metrics.count(scope, status, time.perf_counter() - began)
             await send(message)
 
         token = current_request.set(request_id)
@@ -69,7 +73,9 @@ class Reception:
             # Without the query, which may hold what is nobody's business; quoted, for a path may
             # hold line breaks.
             path, took = quote(scope["path"])[:200], (time.perf_counter() - began) * 1000
-            log.info("%s %s %s %.0f ms", scope["method"], path, status or "gone", took)
+            key = scope["state"].get("key")
+            by = f", key {key.name}" if key else ""
+            log.info("%s %s %s %.0f ms%s", scope["method"], path, status or "gone", took, by)
             current_request.reset(token)
 
 

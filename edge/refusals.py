@@ -97,6 +97,8 @@ async def _malformed(request: Request, error: Exception) -> JSONResponse:
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     """What the framework refuses by itself: an address or a method that is not there."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    if error.status_code == problems.TOO_LARGE.status:  # edge.bodies says more
+        return answer(problems.TOO_LARGE, request.scope, str(error.detail), error.headers)
     kind = _OF_STATUS.get(error.status_code) or replace(
         problems.REFUSED,
         status=error.status_code,

@@ -4,16 +4,14 @@ import asyncio
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from temporalio.client import Client
 
 from client import OrderClient
-from edge.app import create_app
 from orders.ids import workflow_id
 from orders.lifecycle import Status
 from orders.messages import CancelUnderWay
 from orders.ports import NoAnswerError
-from tests.api.edges import asking, edge_of, is_problem
+from tests.api.edges import asking, is_problem
 from tests.eventually import eventually
 from tests.shop import Shop
 
@@ -180,14 +178,3 @@ async def test_while_the_database_is_away_the_caller_is_asked_to_come_back(
 
     runs = closed_shop.temporal.list_workflows(f"WorkflowId = '{workflow_id(order_id)}'")
     assert [run async for run in runs] == []
-
-
-async def test_the_edge_documents_itself(closed_shop: Shop) -> None:
-    app: FastAPI = create_app(edge_of(closed_shop))
-    assert set(app.openapi()["paths"]) == {
-        "/checkout",
-        "/orders/{order_id}",
-        "/orders/{order_id}/cancel",
-        "/healthz",
-        "/problems/{name}",
-    }

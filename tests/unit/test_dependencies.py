@@ -21,6 +21,7 @@ ALLOWED: Final = {
     "settings": {"orders"},
     "live": {"orders"},
     "logs": {"orders", "activities"},
+    "processes": set(),
     "connection": {"orders", "workflows"},
     "runs": {"orders", "workflows", "connection"},
     "desk": {"orders", "workflows", "runs"},
@@ -38,7 +39,7 @@ ALLOWED: Final = {
     "edge": {"orders", "client", "connection", "desk", "refund_client"},
     "api": {
         *("orders", "providers", "store"),
-        *("client", "connection", "edge", "logs", "refund_client", "settings"),
+        *("client", "connection", "edge", "logs", "processes", "refund_client", "settings"),
     },
     "worker": {
         *("orders", "activities", "workflows", "providers", "store"),
