@@ -1,7 +1,4 @@
-"""The HTTP edge: ``python api.py``. Translates between HTTP and ``OrderClient``, decides nothing.
-
-Errors are ``application/problem+json`` (RFC 9457); the sentence is in ``detail``.
-"""
+"""The HTTP edge as a process: ``python api.py``. What it answers is in ``edge/``."""
 
 from __future__ import annotations
 
@@ -12,165 +9,70 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from http import HTTPStatus
-from typing import Annotated, Any, Final
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
 
 import uvicorn
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException
-from temporalio.service import RetryConfig
+from fastapi import FastAPI
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RetryConfig, RPCError
 
 import logs
 from client import OrderClient
-from connection import UnreachableError, connect, leave
-from orders.ids import InvalidOrderIdError
-from orders.messages import Cancelled, CancelUnderWay, EndedOtherwise
-from orders.ports import NoSuchOrderError, ProviderError
-from orders.refusals import NoWorkerError, OrderClientError
-from orders.views import without_personal_data
+from connection import UnreachableError, answered, connect, leave
+from edge.app import create_app
+from edge.parts import Edge, EdgeLimits
+from edge.reception import current_request
+from orders.ports import ProviderError
+from processes import parent_is_gone, side_by_side
 from providers.stripe import StripeCards
+from refund_client import RefundClient
 from settings import CardSettings, EdgeSettings, SettingsError, temporal_profile
 from store import database as store
+from store.keys import PostgresKeys
+from store.migrations import is_migrated
 from store.orders import PostgresOrderBook
+from store.refunds import PostgresRefundBook
 
 log = logging.getLogger("api")
-
-#: Seconds after which asking again makes sense while Temporal or the database are away.
-_RETRY_AFTER: Final = "5"
-
-_STATUS_OF: Final[dict[type[Exception], int]] = {
-    InvalidOrderIdError: 422,
-    NoSuchOrderError: 404,
-    OrderClientError: 409,
-    NoWorkerError: 503,
-    UnreachableError: 503,
-    ProviderError: 503,
-}
-
-OrderId = Annotated[str, Field(description="The order's id.", examples=["1001"])]
-
-
-class Checkout(BaseModel):
-    """A shopper checks out: carry this order, which your shop has placed before."""
-
-    order_id: OrderId
-
-
-class Accepted(BaseModel):
-    """The order is carried; ask ``status_url`` how far it is."""
-
-    workflow_id: str
-    status_url: str
-
-
-def orders_of(request: Request) -> OrderClient:
-    orders: OrderClient = request.app.state.orders
-    return orders
-
-
-Orders = Annotated[OrderClient, Depends(orders_of)]
-
-
-def create_app(orders: OrderClient) -> FastAPI:
-    """The HTTP edge over this client."""
-    app = FastAPI(title="Durable Orders", version="0.1.0")
-    app.state.orders = orders
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(Exception, _our_fault)
-    for kind in _STATUS_OF:
-        app.add_exception_handler(kind, _explained)
-
-    @app.post("/checkout", status_code=202)
-    async def checkout(asked: Checkout, orders: Orders) -> Accepted:
-        """Have an order carried to its end. Twice, or at once, is the same run."""
-        run = await orders.start(asked.order_id)
-        # A path: which host we have is the proxy's business.
-        url = app.url_path_for("read_order", order_id=asked.order_id)
-        return Accepted(workflow_id=run.workflow_id, status_url=url)
-
-    @app.get("/orders/{order_id}")
-    async def read_order(order_id: str, orders: Orders) -> dict[str, Any]:
-        """Where the order stands and what happened to it, without personal data."""
-        return without_personal_data(await orders.view(order_id))
-
-    @app.post("/orders/{order_id}/cancel")
-    async def cancel(order_id: str, orders: Orders, response: Response) -> Any:
-        """Stop the order; the answer is what became of it. 202: accepted, still being undone."""
-        answer = await orders.cancel(order_id)
-        match answer:
-            case Cancelled():
-                pass
-            case CancelUnderWay():
-                response.status_code = 202
-            case EndedOtherwise(status=status):
-                return _problem(409, f"order {order_id} could not be cancelled: it is {status}")
-        return answer
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """This process answers. Whether it can reach the others shows in their 503s."""
-        return {"status": "ok"}
-
-    return app
-
-
-# -- errors ----------------------------------------------------------------------------------------
-
-
-def _problem(status: int, detail: str) -> JSONResponse:
-    return JSONResponse(
-        {"title": HTTPStatus(status).phrase, "status": status, "detail": detail},
-        status_code=status,
-        headers={"Retry-After": _RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else None,
-        media_type="application/problem+json",
-    )
-
-
-async def _explained(_: Request, error: Exception) -> JSONResponse:
-    kind = next(kind for kind in type(error).__mro__ if kind in _STATUS_OF)
-    if kind in {UnreachableError, ProviderError}:
-        # Where our servers are is for the log, not for the caller.
-        log.error("%s", error)
-        return _problem(503, "the shop cannot be reached at the moment: ask again, that is safe")
-    return _problem(_STATUS_OF[kind], str(error))
-
-
-async def _malformed(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-    # What was sent is not repeated: it may hold what should not be logged.
-    where = ("/".join(map(str, e["loc"])) + f": {e['msg']}" for e in error.errors())
-    return _problem(422, "; ".join(where))
-
-
-async def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    return _problem(error.status_code, str(error.detail))
-
-
-async def _our_fault(_: Request, __: Exception) -> JSONResponse:
-    return _problem(500, "this is a fault of ours, and it is in our log")
-
-
-# -- the process -----------------------------------------------------------------------------------
 
 
 class _Server(uvicorn.Server):
     """Stops on a signal. Uvicorn's own way raises it again, past our clean-up."""
 
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], *, one_of_several: bool
+    ) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._one_of_several = one_of_several
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    def stop(self) -> None:
+        self.should_exit = True
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        if self._one_of_several:
+            loop.add_reader(parent_is_gone(), self.stop)
+        else:
+            loop.add_signal_handler(signal.SIGINT, self.stop)
         yield
 
 
 @contextlib.asynccontextmanager
-async def composed(settings: EdgeSettings, card_settings: CardSettings) -> AsyncIterator[FastAPI]:
+async def composed(
+    settings: EdgeSettings, card_settings: CardSettings, shared_metrics: Path | None = None
+) -> AsyncIterator[FastAPI]:
     """The edge on the real database and Temporal, which need not be there yet."""
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(
@@ -187,35 +89,122 @@ async def composed(settings: EdgeSettings, card_settings: CardSettings) -> Async
         # is waiting, so it is said soon that nobody answers.
         brief = RetryConfig(max_elapsed_time_millis=3_000)
         temporal = await connect(temporal_profile(), lazy=True, retry_config=brief)
-        yield create_app(OrderClient(temporal, PostgresOrderBook(database), cards=cards))
+        yield create_app(
+            Edge(
+                orders=OrderClient(temporal, PostgresOrderBook(database), cards=cards),
+                refunds=RefundClient(temporal, PostgresRefundBook(database)),
+                keys=PostgresKeys(database),
+                limits=EdgeLimits(
+                    rate_per_minute=settings.api_rate_per_minute,
+                    failures_per_minute=settings.api_failures_per_minute,
+                    body_bytes=settings.api_max_body_bytes,
+                ),
+                allowed_origins=settings.api_allowed_origins,
+                checks={
+                    "Temporal": lambda: _temporal(temporal),
+                    "database": lambda: _database(database),
+                },
+                shared_metrics=shared_metrics,
+            )
+        )
 
 
-async def run(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> None:
+async def _temporal(client: Client) -> str | None:
+    """What keeps us from working with Temporal."""
+    ours = DescribeNamespaceRequest(namespace=client.namespace)
+    try:
+        with answered(client):
+            await client.workflow_service.describe_namespace(ours, timeout=timedelta(seconds=3))
+    except (UnreachableError, RPCError) as error:
+        return str(error)
+    return None
+
+
+async def _database(database: store.Database) -> str | None:
+    """What keeps us from working with the database."""
+    try:
+        is_ready = await is_migrated(database)
+    except ProviderError as error:
+        return str(error)
+    return None if is_ready else "it lacks a migration: python -m store migrate"
+
+
+# -- the process -----------------------------------------------------------------------------------
+
+
+async def _run(
+    settings: EdgeSettings,
+    cards: CardSettings,
+    listening: socket.socket,
+    ready: Callable[[], None],
+    shared_metrics: Path | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then let requests in flight finish."""
-    async with composed(settings, cards) as app:
-        config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=20)
-        log.info("ready: http://%s:%s", *listening.getsockname()[:2])
-        await _Server(config).serve(sockets=[listening])
+    async with composed(settings, cards, shared_metrics) as app:
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,  # edge.reception writes a line, without addresses and queries
+                server_header=False,
+                forwarded_allow_ips=settings.api_trusted_proxies,
+                timeout_graceful_shutdown=20,
+            ),
+            ready,
+            one_of_several=shared_metrics is not None,
+        )
+        await server.serve(sockets=[listening])
+
+
+def serve(
+    settings: EdgeSettings,
+    cards: CardSettings,
+    listening: socket.socket,
+    shared_metrics: Path | None,
+    ready: Callable[[], None],
+) -> int:
+    """Serve in this process; its exit code. ``ready`` is called once it answers."""
+    logs.set_up(settings.log_level, settings.log_format, request=current_request)
+    try:
+        asyncio.run(_run(settings, cards, listening, ready, shared_metrics))
+    except (UnreachableError, store.InvalidDatabaseUrlError) as error:
+        return _said(str(error))
+    return 0
+
+
+def _serve_and_leave(*arguments: Any) -> NoReturn:
+    leave(serve(*arguments))
+
+
+def serve_in_many(
+    settings: EdgeSettings, cards: CardSettings, listening: socket.socket, where: str
+) -> int:
+    """Serve in several processes on one socket, each with its own Temporal client and pool."""
+    logs.set_up(settings.log_level, settings.log_format, request=current_request)
+    log.info("%d processes: %s", settings.api_processes, where)
+    with tempfile.TemporaryDirectory(prefix="durable-orders-metrics-") as shared:
+        # Read by prometheus_client when it is imported, which each process does anew.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        return side_by_side(settings.api_processes, serve, settings, cards, listening, Path(shared))
 
 
 def main() -> int:
+    """Run the edge; its exit code."""
     try:
         settings, cards = EdgeSettings.load(), CardSettings.load()
     except SettingsError as error:
         return _said(str(error))
-    where = (settings.api_host, settings.api_port)
+    host, port = settings.api_host, settings.api_port
     try:
-        family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
-        listening = socket.create_server(where, family=family)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
-        return _said(f"Cannot listen at {where[0]}:{where[1]}, {why}: set API_HOST and API_PORT.")
-    logs.set_up(settings.log_level, settings.log_format)
-    try:
-        asyncio.run(run(settings, cards, listening))
-    except (UnreachableError, store.InvalidDatabaseUrlError) as error:
-        return _said(str(error))
-    return 0
+        return _said(f"Cannot listen at {host}:{port}, {why}: set API_HOST and API_PORT.")
+    where = "http://{}:{}".format(*listening.getsockname()[:2])
+    if settings.api_processes > 1:
+        return serve_in_many(settings, cards, listening, where)
+    return serve(settings, cards, listening, None, lambda: log.info("ready: %s", where))
 
 
 def _said(sentence: str) -> int:

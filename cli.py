@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from commands import audit, desk, orders, parcels, payments, refunds
+from commands import audit, desk, keys, orders, parcels, payments, refunds
 from commands.terminal import PROGRAM, REFUSED
 from connection import leave
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 for part in (orders, payments, desk, parcels, audit):
     app.add_typer(part.app)
 app.add_typer(refunds.app, name="refund")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> NoReturn:

@@ -49,7 +49,7 @@ from orders.refusals import (
     OrderEndedError,
 )
 from orders.views import ListedOrder, OrderView, Sighting, TroubledOrder
-from runs import CALL, word
+from runs import CALL, asked_by, word
 from workflows import policies, visibility
 from workflows.failures import ORDER_FAILED
 from workflows.history import steps_begun
@@ -89,9 +89,9 @@ class OrderClient(Desk):
         """
         return await self._book.place(basket, datetime.now(UTC))
 
-    async def start(self, order_id: str) -> StartedOrder:
+    async def start(self, order_id: str, *, request_id: str | None = None) -> StartedOrder:
         """Have the order carried to its end. One order, one run: twice, side by side, or after the
-        end, the answer is the same run.
+        end, the answer is the same run. ``request_id``, of whoever asked first, is in its memo.
 
         Raises ``NoSuchOrderError``; ``StrandedError`` when its run is over and the order is not;
         ``OrderEndedError`` when it has ended and Temporal has forgotten its run.
@@ -120,6 +120,7 @@ class OrderClient(Desk):
                     static_summary=f"Order {order_id}",
                     static_details=f"{order.total}, customer {order.customer_id}",
                     search_attributes=TypedSearchAttributes(attributes),
+                    memo=asked_by(request_id),
                     rpc_timeout=CALL,
                 )
         except WorkflowAlreadyStartedError:

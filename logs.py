@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -14,12 +15,28 @@ from activities.interceptor import current_order
 from orders.ids import order_id_of
 
 
-def set_up(level: str, format: Literal["console", "json"]) -> None:
-    """Send all logs to standard error, each line with its order's id ("-" when there is none)."""
+def set_up(
+    level: str,
+    format: Literal["console", "json"],
+    *,
+    request: ContextVar[str | None] | None = None,
+) -> None:
+    """Send all logs to standard error, each line with its order's id ("-" when there is none).
+
+    ``request`` holds the id of the request being answered, in a process that answers requests: it
+    is in each line too.
+    """
+
+    def add_request(record: logging.LogRecord) -> bool:
+        record.request_id = (request.get() if request else None) or "-"
+        return True
+
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_add_order)
     handler.addFilter(_shorten)
-    handler.setFormatter(_Json() if format == "json" else _Console())
+    handler.addFilter(add_request)
+    ids = ("order_id", "request_id") if request else ("order_id",)
+    handler.setFormatter(_Json(ids) if format == "json" else _Console(ids))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "stripe", "asyncio", "temporalio.contrib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -50,16 +67,21 @@ def _shorten(record: logging.LogRecord) -> bool:
 
 
 class _Console(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(order_id)-12s %(name)s: %(message)s")
+    def __init__(self, ids: tuple[str, ...]) -> None:
+        columns = " ".join(f"%({name})-12s" for name in ids)
+        super().__init__(f"%(asctime)s %(levelname)-7s {columns} %(name)s: %(message)s")
 
 
 class _Json(logging.Formatter):
+    def __init__(self, ids: tuple[str, ...]) -> None:
+        super().__init__()
+        self._ids = ids
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
-            "order_id": getattr(record, "order_id", "-"),
+            **{name: getattr(record, name, "-") for name in self._ids},
             "logger": record.name,
             "message": record.getMessage(),
         }

@@ -30,7 +30,7 @@ from orders.refund_refusals import RefundRefusedError
 from orders.refunds import FREED, RefundEntry, RefundRefused, RefundRequest, RefundState
 from orders.requests import Approve, OperatorWord, Reject, Resolve, RetryNow
 from refund_runs import RefundRuns, raise_refusal, raise_silence
-from runs import CALL
+from runs import CALL, asked_by
 from workflows import policies, visibility
 from workflows.refund import RefundWorkflow
 
@@ -45,8 +45,11 @@ _TROUBLED: Final = (
 class RefundClient(RefundRuns):
     """Talks to the runs of refunds in Temporal, and to their book for what has ended."""
 
-    async def request(self, request: RefundRequest, wait: timedelta = CALL) -> RefundProgress:
+    async def request(
+        self, request: RefundRequest, wait: timedelta = CALL, *, request_id: str | None = None
+    ) -> RefundProgress:
         """Have money given back. The answer says what was set aside for it; the rest follows.
+        ``request_id``, of whoever asked first, is in the memo of its run.
 
         The same request again is the same refund, however far it came. Raises
         ``RefundRefusedError``; ``NoWorkerError`` when nobody answers within ``wait``: the request
@@ -64,6 +67,7 @@ class RefundClient(RefundRuns):
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             task_timeout=policies.WORKFLOW_TASK,
             static_summary=_summary(order_id, refund_id),
+            memo=asked_by(request_id),
         )
         try:
             with answered(self._temporal):

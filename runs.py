@@ -184,3 +184,8 @@ class Runs:
 
 def word(status: WorkflowExecutionStatus | None) -> str:
     return status.name.lower() if status else "unknown"
+
+
+def asked_by(request_id: str | None) -> dict[str, str] | None:
+    """The memo of a run: which request started it, to be found again in that process's log."""
+    return None if request_id is None else {"request_id": request_id}

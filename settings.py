@@ -6,6 +6,7 @@ Each process reads only what it needs, so that the HTTP edge runs without the St
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -85,7 +86,18 @@ Url = Annotated[Text, AfterValidator(_url)]
 Dsn = Annotated[Secret, AfterValidator(_dsn)]
 
 
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = [text.strip() for text in value.split(",") if text.strip()]
+    for origin in origins:
+        if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
+            raise ValueError(f"must be like https://shop.example, with commas between: {origin}")
+    return tuple(origins)
+
+
 #: Not JSON, as it would be by default, but as people write it.
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Limits = Annotated[Mapping[str, int], NoDecode, BeforeValidator(_limits)]
 Address = Annotated[str | None, BeforeValidator(_address)]
 _HOURS_A_YEAR = 8_760
@@ -127,15 +139,29 @@ class DatabaseSettings(_FromEnvironment):
     database_pool_size: int = Field(default=10, ge=1, le=100)
 
 
-class EdgeSettings(DatabaseSettings):
-    """What the HTTP edge and the command line need: PostgreSQL and Temporal (``TEMPORAL_*``)."""
+class ProcessSettings(DatabaseSettings):
+    """What every process needs that talks to PostgreSQL and Temporal (``TEMPORAL_*``)."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
-    api_host: str = "127.0.0.1"
-    api_port: int = Field(default=8080, ge=0, le=65535)
     #: Where people see runs; without an address no links to them are printed.
     temporal_ui_url: Annotated[Url | None, BeforeValidator(_blank_is_none)] = None
+
+
+class EdgeSettings(ProcessSettings):
+    """What the HTTP edge needs on top: where it listens, and how much it takes from whom."""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8080, ge=0, le=65535)
+    api_processes: int = Field(default=1, ge=1, le=64)
+    #: Per process: of a key, and refused ones of an address without a good one.
+    api_rate_per_minute: int = Field(default=600, ge=1, le=1_000_000)
+    api_failures_per_minute: int = Field(default=30, ge=1, le=1_000_000)
+    api_max_body_bytes: int = Field(default=262_144, ge=1_024, le=100_000_000)
+    #: The web pages that browsers may ask the edge from; none by default.
+    api_allowed_origins: Origins = ()
+    #: Whose X-Forwarded-For and -Proto are believed: addresses or networks, with commas between.
+    api_trusted_proxies: str = "127.0.0.1"
 
 
 class CardSettings(_FromEnvironment):
@@ -151,7 +177,7 @@ class CardSettings(_FromEnvironment):
         return self
 
 
-class WorkerSettings(EdgeSettings):
+class WorkerSettings(ProcessSettings):
     """What a worker needs on top: the neighbours it talks to, and the shop's terms."""
 
     stripe_api_key: Secret = Field(description="a secret key of your Stripe account, sk_test_…")

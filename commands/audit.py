@@ -28,7 +28,7 @@ from orders.advice import acknowledging, advice
 from orders.audits import Acknowledgement, Finding, NothingToAcknowledgeError
 from orders.discrepancies import AuditTerms, Kind
 from orders.ports import NoSuchOrderError, ProviderError
-from settings import EdgeSettings, SettingsError, temporal_profile
+from settings import ProcessSettings, SettingsError, temporal_profile
 from store import database as store
 from store.findings import PostgresFindings
 
@@ -162,7 +162,7 @@ def _with_temporal(work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
 
 def _with_findings(work: Callable[[PostgresFindings], Awaitable[T]]) -> T:
     async def run() -> T:
-        url = EdgeSettings.load().database_url.get_secret_value()
+        url = ProcessSettings.load().database_url.get_secret_value()
         database = store.connect(url, pool_size=1)
         try:
             return await work(PostgresFindings(database))

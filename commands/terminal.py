@@ -26,7 +26,7 @@ from orders.ports import Cards, NoSuchOrderError, OrderExistsError, ProviderErro
 from orders.refund_messages import RefundRef
 from orders.refusals import NoCardsError, OrderClientError
 from refund_client import RefundClient
-from settings import CardSettings, EdgeSettings, SettingsError, temporal_profile
+from settings import CardSettings, ProcessSettings, SettingsError, temporal_profile
 from store import database as store
 from store.orders import PostgresOrderBook
 from store.refunds import PostgresRefundBook
@@ -163,7 +163,7 @@ def carry_out_with(
 
 @contextlib.asynccontextmanager
 async def _composed(*, lazily: bool, with_cards: bool) -> AsyncIterator[Doors]:
-    settings = EdgeSettings.load()
+    settings = ProcessSettings.load()
     async with contextlib.AsyncExitStack() as stack:
         cards = _cards(stack) if with_cards else None
         database = store.connect(settings.database_url.get_secret_value(), pool_size=1)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -32,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.charging import LIVE
+from orders.keys import Scope
 from orders.lifecycle import Status
 from orders.parcels import ParcelStatus
 from orders.ports import ChargeState
@@ -286,4 +288,24 @@ Index(
     findings.c.order_id,
     findings.c.payment_id,
     postgresql_where=findings.c.resolved_at.is_(None),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _required("name", Text),
+    _required("scope", Text),
+    _required("digest", LargeBinary),  # of the secret, SHA-256
+    _required("created_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    CheckConstraint("octet_length(digest) = 32", name="digest_whole"),
+    _one_of("scope", Scope),
+)
+Index(
+    "api_keys_one_in_use",
+    api_keys.c.name,
+    unique=True,
+    postgresql_where=api_keys.c.revoked_at.is_(None),
 )

@@ -5,12 +5,14 @@ Every migration leaves the running version working: add first, deploy, remove la
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from store.database import Database
@@ -32,10 +34,36 @@ async def migrate(database: Database, *, to: str = "head") -> str:
         return await connection.run_sync(_upgrade, to)
 
 
-def _upgrade(connection: Connection, to: str) -> str:
+async def is_migrated(database: Database) -> bool:
+    """Whether the database has everything that this version of the code needs.
+
+    One that a newer version has migrated further counts: migrations only add before a deploy.
+    Raises ``NoAnswerError``.
+    """
+    async with database.statement() as connection:
+        if not await connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL")):
+            return False
+        at = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    known = _known()
+    return at is not None and (at == known[0] or at not in known)
+
+
+@functools.cache
+def _known() -> tuple[str, ...]:
+    """Our revisions, the newest first."""
+    scripts = ScriptDirectory.from_config(_config())
+    return tuple(script.revision for script in scripts.walk_revisions())
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    return config
+
+
+def _upgrade(connection: Connection, to: str) -> str:
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, to)
     return MigrationContext.configure(connection).get_current_revision() or "nothing"

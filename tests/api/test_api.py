@@ -1,48 +1,19 @@
 """The HTTP edge: it translates what the client says, and says when it cannot."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from temporalio.client import Client
 
-from api import create_app
 from client import OrderClient
 from orders.ids import workflow_id
 from orders.lifecycle import Status
 from orders.messages import CancelUnderWay
 from orders.ports import NoAnswerError
+from tests.api.edges import asking, is_problem
 from tests.eventually import eventually
 from tests.shop import Shop
-
-
-def asking(orders: OrderClient) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(orders), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://shop.example")
-
-
-def is_problem(answer: httpx.Response, status: int, sentence: str) -> None:
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
-    assert sentence in answer.json()["detail"]
-    assert ("retry-after" in answer.headers) == (status == 503)
-
-
-@pytest.fixture
-async def http(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
-    """The edge of a shop with a worker."""
-    async with asking(shop.orders) as client:
-        yield client
-
-
-@pytest.fixture
-async def closed(closed_shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
-    """The edge of a shop where nobody works."""
-    async with asking(closed_shop.orders) as client:
-        yield client
 
 
 async def test_checking_out_twenty_times_at_once_is_one_run(
@@ -141,7 +112,7 @@ async def test_a_cancellation_that_takes_long_is_accepted(shop: Shop) -> None:
         async def cancel(self, *_: object, **__: object) -> CancelUnderWay:
             return CancelUnderWay()
 
-    async with asking(Slow(shop.temporal, shop.book)) as http:
+    async with asking(shop, Slow(shop.temporal, shop.book)) as http:
         answer = await http.post("/orders/1001/cancel")
 
     assert (answer.status_code, answer.json()) == (202, {"kind": "under_way"})
@@ -190,14 +161,14 @@ async def test_a_checkout_that_names_no_order_is_refused(
 
 
 async def test_a_page_that_is_not_there_is_a_problem_too(closed: httpx.AsyncClient) -> None:
-    is_problem(await closed.get("/nowhere"), 404, "Not Found")
+    is_problem(await closed.get("/nowhere"), 404, "nothing at this address")
 
 
 async def test_while_temporal_is_away_the_caller_is_asked_to_come_back(closed_shop: Shop) -> None:
     order_id = await closed_shop.place()
     nowhere = await Client.connect("127.0.0.1:1", lazy=True)
 
-    async with asking(OrderClient(nowhere, closed_shop.book)) as http:
+    async with asking(closed_shop, OrderClient(nowhere, closed_shop.book)) as http:
         is_problem(await http.post("/checkout", json={"order_id": order_id}), 503, "ask again")
         is_problem(await http.post(f"/orders/{order_id}/cancel"), 503, "ask again")
         # What the book knows can still be told.
@@ -221,25 +192,3 @@ async def test_while_the_database_is_away_the_caller_is_asked_to_come_back(
 
     runs = closed_shop.temporal.list_workflows(f"WorkflowId = '{workflow_id(order_id)}'")
     assert [run async for run in runs] == []
-
-
-async def test_a_fault_of_ours_is_a_problem_without_details(
-    closed_shop: Shop, closed: httpx.AsyncClient
-) -> None:
-    order_id = await closed_shop.place()
-    closed_shop.book.fail_next("view", KeyError("secret"))
-
-    answer = await closed.get(f"/orders/{order_id}")
-
-    is_problem(answer, 500, "a fault of ours")
-    assert "secret" not in answer.text
-
-
-async def test_the_edge_documents_itself(closed_shop: Shop) -> None:
-    app: FastAPI = create_app(closed_shop.orders)
-    assert set(app.openapi()["paths"]) == {
-        "/checkout",
-        "/orders/{order_id}",
-        "/orders/{order_id}/cancel",
-        "/healthz",
-    }

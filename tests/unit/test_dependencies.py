@@ -13,14 +13,15 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = frozenset(
     {"orders", "activities", "workflows", "providers", "store", "sandbox", "demo"}
 )
-#: The top level: modules, and the one package that is a part of a process.
-MODULES: Final = frozenset(path.stem for path in ROOT.glob("*.py")) | {"commands"}
+#: The top level: modules, and the packages that are a part of a process.
+MODULES: Final = frozenset(path.stem for path in ROOT.glob("*.py")) | {"commands", "edge"}
 
 #: Processes put the parts together: only they read settings and know the store and providers.
 ALLOWED: Final = {
     "settings": {"orders"},
     "live": {"orders"},
     "logs": {"orders", "activities"},
+    "processes": set(),
     "connection": {"orders", "workflows"},
     "runs": {"orders", "workflows", "connection"},
     "desk": {"orders", "workflows", "runs"},
@@ -35,9 +36,11 @@ ALLOWED: Final = {
         *("orders", "providers", "store"),
         *("audit_client", "client", "connection", "live", "refund_client", "settings"),
     },
+    # Of ``connection`` only the error that the clients raise.
+    "edge": {"orders", "client", "connection", "desk", "refund_client"},
     "api": {
         *("orders", "providers", "store"),
-        *("client", "connection", "logs", "settings"),
+        *("client", "connection", "edge", "logs", "processes", "refund_client", "settings"),
     },
     "worker": {
         *("orders", "activities", "workflows", "providers", "store"),

@@ -1,0 +1,18 @@
+"""The HTTP edge: from HTTP to the clients of running orders. It translates, and decides nothing.
+
+app.py        the parts put together: every file of routes is named there, open or guarded
+parts.py      what the routes are handed: ``Edge``, made by ``api.py``, and the routes' arguments
+
+The way of a request: headers.py → reception.py (its id, its line in the log, no fault without an
+answer) → gate.py (its key: keyring.py, rates.py) → bodies.py → a route, if access.py lets the key.
+
+problems.py   what is answered when it does not work out: application/problem+json, one type a kind
+refusals.py   which kind of problem each error of the clients is
+describing.py what OpenAPI says of problems
+
+checkout.py   orders.py   health.py   readiness.py   metrics.py   docs.py: the routes
+
+To add routes: write a file with a ``router``, name it in ``app.GUARDED`` with the scope that it
+needs, or in ``app.OPEN``; what it needs of the world is a field of ``parts.Edge``, filled by
+``api.py``.
+"""

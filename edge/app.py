@@ -1,0 +1,83 @@
+"""The edge put together."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
+from starlette.types import Scope as Asked
+
+from edge import checkout, docs, health, metrics, orders, refusals
+from edge.access import needs
+from edge.bodies import BodyLimit
+from edge.describing import USUAL, described
+from edge.gate import Gate
+from edge.headers import SecurityHeaders
+from edge.keyring import Keyring
+from edge.metrics import Metrics
+from edge.parts import Edge
+from edge.rates import Rate
+from edge.readiness import Readiness
+from edge.reception import REQUEST_ID, Reception
+from orders.keys import Scope
+
+#: Every file of routes for callers with a key, and the scope that all of its routes need at least.
+#: A route that needs more says so itself, with ``needs``. A new file is named here, or below.
+GUARDED: Final[tuple[tuple[APIRouter, Scope], ...]] = (
+    (checkout.router, Scope.SHOP),
+    (orders.router, Scope.READ),
+    (metrics.router, Scope.READ),
+)
+#: Files whose routes need no key, because anybody may ask or because they look for themselves.
+OPEN: Final[tuple[APIRouter, ...]] = (
+    health.router,
+    docs.router,
+)
+
+
+def create_app(edge: Edge) -> FastAPI:
+    """The HTTP edge of these parts."""
+    app = FastAPI(
+        title="Durable Orders",
+        version="0.1.0",
+        description="Orders, carried to their end. What goes wrong is a problem (RFC 9457).",
+        openapi_url=None,  # edge.docs serves it, and pages that need no other host
+    )
+    app.state.edge = edge
+    app.state.readiness = Readiness(edge.checks)
+    app.state.metrics = Metrics(edge.shared_metrics)
+    app.openapi = lambda: described(app)  # type: ignore[method-assign] # FastAPI's own way
+    refusals.explain(app)
+    for router, scope in GUARDED:
+        app.include_router(router, dependencies=[needs(scope)], responses=USUAL)
+    for router in OPEN:
+        app.include_router(router)
+
+    # The last one added is the first to see a request.
+    limits = edge.limits
+    app.add_middleware(BodyLimit, most=limits.body_bytes)
+    app.add_middleware(
+        Gate,
+        keyring=Keyring(edge.keys),
+        is_open=_is_open,
+        per_key=Rate(limits.rate_per_minute),
+        failures=Rate(limits.failures_per_minute),
+    )
+    if edge.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=edge.allowed_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", REQUEST_ID],
+            expose_headers=[REQUEST_ID, "Retry-After"],
+        )
+    app.add_middleware(Reception, metrics=app.state.metrics)
+    app.add_middleware(SecurityHeaders)
+    return app
+
+
+def _is_open(asked: Asked) -> bool:
+    routes = (route for router in OPEN for route in router.routes)
+    return any(route.matches(asked)[0] is not Match.NONE for route in routes)

@@ -1,0 +1,83 @@
+"""How many requests there are, and how long they take: for Prometheus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import Scope
+
+router = APIRouter(tags=["the edge itself"])
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+#: From what the database alone takes to the 10 s that a worker has for an answer.
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
+
+
+class Metrics:
+    """Counted in this process; with ``shared``, added up over all that share that directory.
+
+    There ``PROMETHEUS_MULTIPROC_DIR`` has to name it, before ``prometheus_client`` is imported.
+    """
+
+    def __init__(self, shared: Path | None = None) -> None:
+        self._shared = shared
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "durable_orders_http_requests",
+            "Requests answered, by route, method and status.",
+            ["route", "method", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "durable_orders_http_request_seconds",
+            "Seconds until a request began to be answered.",
+            ["route", "method"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+    def count(self, scope: Scope, status: int, seconds: float) -> None:
+        """A request was answered. Routes are named as they are written, not by the ids in them."""
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._requests.labels(route, method, status).inc()
+        self._seconds.labels(route, method).observe(seconds)
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        if self._shared is None:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._shared))  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus' text format.",
+            "content": {
+                "text/plain": {
+                    "example": 'durable_orders_http_requests_total{route="/checkout",'
+                    'method="POST",status="202"} 17.0\n'
+                }
+            },
+        }
+    },
+)
+async def read_metrics(request: Request) -> Response:
+    """Requests and their latencies, over all processes of this edge."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

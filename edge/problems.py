@@ -1,0 +1,155 @@
+"""What is answered when it does not work out: ``application/problem+json`` (RFC 9457).
+
+A program looks at ``type``, which stays the same for ever and leads to a page about it; a person
+reads ``detail``. ``docs/http-api.md`` lists the kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from fastapi.responses import JSONResponse
+from starlette.types import Scope
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of problem. ``name`` is for ever; ``detail`` is what is said when nobody says more.
+
+    ``retry_after``: the seconds after which asking again makes sense.
+    """
+
+    name: str
+    status: int
+    title: str
+    detail: str
+    retry_after: int | None = None
+
+    @property
+    def type(self) -> str:
+        """Relative to where the edge is: which host that is, is the proxy's business."""
+        return f"/problems/{self.name}"
+
+
+def _refusal(name: str, title: str, detail: str, status: int = 409) -> Kind:
+    return Kind(name, status, title, detail)
+
+
+MALFORMED: Final = Kind(
+    "malformed-request", 422, "Malformed request", "the request is not as /docs says it should be"
+)
+NO_KEY: Final = Kind(
+    "no-key",
+    401,
+    "A key is needed",
+    "send a key: Authorization: Bearer do_…, as `client.py keys create` printed it",
+)
+FORBIDDEN: Final = Kind(
+    "scope-needed", 403, "The key may not do this", "this needs a key of another scope"
+)
+TOO_LARGE: Final = Kind("too-large", 413, "Too large", "the body is too large: send less")
+TOO_MANY: Final = Kind("too-many-requests", 429, "Too many requests", "ask less often")
+NOT_FOUND: Final = Kind(
+    "not-found", 404, "No such page", "there is nothing at this address: /docs lists what there is"
+)
+NOT_ALLOWED: Final = Kind(
+    "method-not-allowed", 405, "Method not allowed", "this address does not take this method"
+)
+REFUSED: Final = Kind("refused", 400, "Refused", "the request was refused")
+OUR_FAULT: Final = Kind(
+    "our-fault", 500, "A fault of ours", "this is a fault of ours, and it is in our log"
+)
+UNAVAILABLE: Final = Kind(
+    "unavailable",
+    503,
+    "Not available at the moment",
+    "the shop cannot be reached at the moment: ask again, that is safe",
+    retry_after=5,
+)
+NOT_READY: Final = Kind("not-ready", 503, "Not ready", "ask again in a moment", retry_after=5)
+ORDER_ENDED: Final = _refusal(
+    "order-ended", "The order has ended", "the order has ended: nothing can be changed"
+)
+INVALID_ORDER_ID: Final = _refusal(
+    "invalid-order-id", "Not an order id", "what was sent cannot be an order's id", 422
+)
+INVALID_REFUND_ID: Final = _refusal(
+    "invalid-refund-id", "Not a refund id", "what was sent cannot be a refund's id", 422
+)
+INVALID_ORDER: Final = _refusal(
+    "invalid-order", "Not an order", "what was sent cannot be sold like this", 422
+)
+UNKNOWN_ORDER: Final = _refusal("unknown-order", "Unknown order", "place the order first", 404)
+UNKNOWN_REFUND: Final = _refusal(
+    "unknown-refund", "Unknown refund", "the order has no refund of this id", 404
+)
+ORDER_EXISTS: Final = _refusal(
+    "order-exists", "Another order has this id", "take another id, or send the same again"
+)
+ORDER_NOT_STARTED: Final = _refusal(
+    "order-not-started", "The order is not started", "check it out first: POST /checkout"
+)
+TOO_LATE: Final = _refusal("too-late", "Too late", "it can be refunded instead")
+NOT_WAITING: Final = _refusal(
+    "not-waiting", "Not waited for", "look at the order: what it waits for may have passed"
+)
+NOT_OPERABLE: Final = _refusal(
+    "not-operable", "Nothing to operate on", "look at the order: what failed may work again"
+)
+ORDER_STRANDED: Final = _refusal(
+    "order-stranded", "The order is stranded", "a person has to settle it: see the runbook"
+)
+REFUND_REFUSED: Final = _refusal(
+    "refund-refused", "Refund refused", "look at what is left of the order's payment"
+)
+REFUND_ENDED: Final = _refusal("refund-ended", "The refund has ended", "ask for it again")
+NO_WORKER: Final = Kind(
+    "no-worker", 503, "No worker answers", "ask again: the first request may hold", 5
+)
+UNDECIDED: Final = Kind(
+    "undecided", 503, "Not decided yet", "the order works on it: look again later", 5
+)
+NO_CARD_PROVIDER: Final = _refusal(
+    "no-card-provider", "The edge has no card provider", "set STRIPE_API_KEY for it", 501
+)
+CONFLICT: Final = _refusal("conflict", "Not possible as things are", "look at the order")
+
+#: Every kind, by its name.
+CATALOGUE: Final = {kind.name: kind for kind in tuple(globals().values()) if isinstance(kind, Kind)}
+
+
+class ProblemError(Exception):
+    """For a route to raise: this kind of problem, in these words."""
+
+    def __init__(
+        self, kind: Kind, detail: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail or kind.detail)
+        self.kind = kind
+        self.headers = headers
+
+
+def answer(
+    kind: Kind,
+    scope: Scope,
+    detail: str = "",
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> JSONResponse:
+    """The answer to the request of this scope. ``more`` are members that only this kind has."""
+    told = {
+        "type": kind.type,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail or kind.detail,
+        "instance": quote(scope["path"]),
+        "request_id": scope.get("state", {}).get("request_id", ""),
+        **more,
+    }
+    again = {} if kind.retry_after is None else {"Retry-After": str(kind.retry_after)}
+    return JSONResponse(told, kind.status, {**again, **(headers or {})}, MEDIA_TYPE)

@@ -1,0 +1,108 @@
+"""Whatever goes wrong on the way, in the words of ``edge.problems``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from connection import UnreachableError
+from edge import problems
+from edge.problems import Kind, ProblemError, answer
+from orders.ids import InvalidOrderIdError, InvalidRefundIdError
+from orders.order import InvalidOrderError
+from orders.ports import NoSuchOrderError, OrderExistsError, ProviderError, RefusedError
+from orders.refund_refusals import RefundEndedError, RefundRefusedError, UnknownRefundError
+from orders.refusals import (
+    NoCardsError,
+    NotOperableError,
+    NotStartedError,
+    NotWaitingError,
+    NoWorkerError,
+    OrderClientError,
+    OrderEndedError,
+    StrandedError,
+    TooLateError,
+    UndecidedError,
+)
+
+log = logging.getLogger(__name__)
+
+#: What the clients raise, and which kind of problem that is; the nearest class counts.
+KIND_OF: Final[dict[type[Exception], Kind]] = {
+    InvalidOrderIdError: problems.INVALID_ORDER_ID,
+    InvalidRefundIdError: problems.INVALID_REFUND_ID,
+    InvalidOrderError: problems.INVALID_ORDER,
+    NoSuchOrderError: problems.UNKNOWN_ORDER,
+    UnknownRefundError: problems.UNKNOWN_REFUND,
+    OrderExistsError: problems.ORDER_EXISTS,
+    NotStartedError: problems.ORDER_NOT_STARTED,
+    TooLateError: problems.TOO_LATE,
+    NotWaitingError: problems.NOT_WAITING,
+    NotOperableError: problems.NOT_OPERABLE,
+    OrderEndedError: problems.ORDER_ENDED,
+    StrandedError: problems.ORDER_STRANDED,
+    RefundRefusedError: problems.REFUND_REFUSED,
+    RefundEndedError: problems.REFUND_ENDED,
+    NoWorkerError: problems.NO_WORKER,
+    UndecidedError: problems.UNDECIDED,
+    NoCardsError: problems.NO_CARD_PROVIDER,
+    OrderClientError: problems.CONFLICT,
+    UnreachableError: problems.UNAVAILABLE,
+    ProviderError: problems.UNAVAILABLE,
+    RefusedError: problems.OUR_FAULT,
+}
+#: Their errors' own words are for the log: they name our servers.
+_CONFIDENTIAL: Final = frozenset({problems.UNAVAILABLE, problems.OUR_FAULT})
+#: What the framework refuses by itself.
+_OF_STATUS: Final = {kind.status: kind for kind in (problems.NOT_FOUND, problems.NOT_ALLOWED)}
+
+
+def explain(app: FastAPI) -> None:
+    """Have everything that routes raise answered as a problem."""
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _refused)
+    for error in KIND_OF:
+        app.add_exception_handler(error, _explained)
+
+
+async def _problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for nothing else
+    return answer(error.kind, request.scope, str(error), error.headers)
+
+
+async def _explained(request: Request, error: Exception) -> JSONResponse:
+    kind = next(KIND_OF[base] for base in type(error).__mro__ if base in KIND_OF)
+    if kind in _CONFIDENTIAL:
+        log.error("%s", error)
+        return answer(kind, request.scope)
+    return answer(kind, request.scope, str(error))
+
+
+async def _malformed(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    # What was sent is not repeated: it may hold what should not be seen.
+    wrong = [{"where": "/".join(map(str, e["loc"])), "what": e["msg"]} for e in error.errors()]
+    detail = "; ".join(f"{one['where']}: {one['what']}" for one in wrong)
+    return answer(problems.MALFORMED, request.scope, detail, errors=wrong)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses by itself: an address or a method that is not there."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    if error.status_code == problems.TOO_LARGE.status:  # edge.bodies says more
+        return answer(problems.TOO_LARGE, request.scope, str(error.detail), error.headers)
+    kind = _OF_STATUS.get(error.status_code) or replace(
+        problems.REFUSED,
+        status=error.status_code,
+        title=HTTPStatus(error.status_code).phrase,
+        detail=str(error.detail),
+    )
+    return answer(kind, request.scope, headers=error.headers)

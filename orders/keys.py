@@ -1,0 +1,124 @@
+"""Keys of the HTTP API: who may ask for what.
+
+A token is ``do_<id>_<secret>``. The id finds the key, the secret proves that the caller has it, and
+only the secret's SHA-256 is kept. A fast hash is right here: the secret is 256 random bits, which
+nobody can guess at any speed. Slow hashes are for passwords, that people choose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Protocol
+
+ID_BYTES: Final = 6
+SECRET_BYTES: Final = 32
+
+_TOKEN: Final = re.compile(
+    rf"do_(?P<id>[0-9a-f]{{{2 * ID_BYTES}}})_(?P<secret>[0-9a-f]{{{2 * SECRET_BYTES}}})"
+)
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Scope(StrEnum):
+    """What a key is for. Each one may do what those before it may."""
+
+    READ = "read"  # look at orders and metrics
+    SHOP = "shop"  # place, check out, cancel: what a shop does for its customers
+    OPERATOR = "operator"  # decide, give money back: what people who work here do
+
+    def includes(self, needed: Scope) -> bool:
+        """Whether a key of this scope may do what needs ``needed``."""
+        scopes = list(Scope)
+        return scopes.index(self) >= scopes.index(needed)
+
+
+class InvalidKeyNameError(ValueError):
+    """The text cannot be the name of a key."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name[:80]!r} is not a name for a key: 1 to 64 letters, digits, dots, dashes or "
+            "underscores, starting with a letter or digit"
+        )
+
+
+class KeyNameTakenError(Exception):
+    """A key of this name is in use."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is a key {name} already: revoke it first, or take another name")
+
+
+class NoSuchKeyError(LookupError):
+    """No key of this name is in use."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no key {name} is in use")
+
+
+def checked_key_name(name: str) -> str:
+    """``name`` itself, or ``InvalidKeyNameError``."""
+    if not _NAME.fullmatch(name):
+        raise InvalidKeyNameError(name)
+    return name
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a caller presents; ``str`` of it is the text to hand out."""
+
+    key_id: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def of(cls, id_: bytes, secret: bytes) -> Token:
+        """A new one, of ``ID_BYTES`` and ``SECRET_BYTES`` that nobody can guess."""
+        if (len(id_), len(secret)) != (ID_BYTES, SECRET_BYTES):
+            raise ValueError("a token has an id and a secret of fixed lengths")
+        return cls(id_.hex(), secret.hex())
+
+    @classmethod
+    def read(cls, text: str) -> Token | None:
+        """What the text presents, None when it is no token of ours."""
+        match = _TOKEN.fullmatch(text)
+        return cls(match["id"], match["secret"]) if match else None
+
+    def __str__(self) -> str:
+        return f"do_{self.key_id}_{self.secret}"
+
+    @property
+    def digest(self) -> bytes:
+        """What is kept of the secret."""
+        return hashlib.sha256(self.secret.encode()).digest()
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """One key. ``digest`` is that of its token."""
+
+    id: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    digest: bytes = field(repr=False)
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def fits(self, token: Token) -> bool:
+        """Whether the token is this key's; takes as long whatever is wrong with it."""
+        return hmac.compare_digest(self.digest, token.digest)
+
+
+class KeyBook(Protocol):
+    """The keys that are in use."""
+
+    async def find(self, key_id: str) -> ApiKey | None:
+        """The key, or None when there is none or it was revoked."""
+
+    async def note_use(self, key_id: str, now: datetime) -> None:
+        """Note when the key was last used."""

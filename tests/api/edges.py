@@ -1,0 +1,59 @@
+"""The edge of a shop, to ask without a network between."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import httpx
+
+from client import OrderClient
+from edge.app import create_app
+from edge.parts import Edge
+from orders.keys import ApiKey, Scope, Token
+from refund_client import RefundClient
+from tests.fakes.keys import InMemoryKeys
+from tests.fakes.refunds import InMemoryRefundBook
+from tests.shop import Shop
+
+#: A key that may do everything.
+OPERATOR: Final = Token.of(b"operat", bytes(range(32)))
+
+
+def a_key(token: Token, name: str, scope: Scope) -> ApiKey:
+    return ApiKey(token.key_id, name, scope, datetime.now(UTC), token.digest)
+
+
+def edge_of(shop: Shop, orders: OrderClient | None = None) -> Edge:
+    """The parts of a shop's edge; ``orders`` in place of its own client. It knows ``OPERATOR``."""
+    return Edge(
+        orders=orders or shop.orders,
+        refunds=RefundClient(shop.temporal, InMemoryRefundBook(shop.database)),
+        keys=InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR)),
+    )
+
+
+def asking_edge(edge: Edge, token: Token | str | None = OPERATOR) -> httpx.AsyncClient:
+    """A caller of this edge, with the token as its key."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    transport = httpx.ASGITransport(create_app(edge))
+    return httpx.AsyncClient(transport=transport, base_url="http://shop.example", headers=headers)
+
+
+def asking(
+    shop: Shop, orders: OrderClient | None = None, token: Token | str | None = OPERATOR
+) -> httpx.AsyncClient:
+    """A caller of the shop's edge, with the token as its key."""
+    return asking_edge(edge_of(shop, orders), token)
+
+
+def is_problem(answer: httpx.Response, status: int, sentence: str) -> None:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert told["status"] == status
+    assert sentence in told["detail"]
+    assert told["type"].startswith("/problems/")
+    assert told["title"]
+    assert told["request_id"] == answer.headers["x-request-id"]
+    assert ("retry-after" in answer.headers) == (status in {429, 503})

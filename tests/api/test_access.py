@@ -1,0 +1,256 @@
+"""Who may come in, and how often."""
+
+import asyncio
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from edge.app import GUARDED, OPEN
+from edge.keyring import REMEMBERED, Keyring
+from edge.parts import Edge, EdgeLimits
+from edge.rates import Rate
+from orders.keys import ApiKey, NoSuchKeyError, Scope, Token
+from orders.ports import NoAnswerError
+from store.database import Database
+from store.keys import PostgresKeys
+from tests.api.edges import OPERATOR, a_key, asking_edge, edge_of, is_problem
+from tests.eventually import eventually
+from tests.fakes.keys import InMemoryKeys
+from tests.shop import Shop
+
+TOKENS = {
+    scope: Token.of(f"{scope:_<6.6}".encode(), bytes([n] * 32)) for n, scope in enumerate(Scope)
+}
+UNKNOWN = Token.of(b"nobody", bytes(32))
+
+
+@pytest.fixture
+async def keys(database: Database) -> PostgresKeys:
+    """A key of every scope, called like it."""
+    kept = PostgresKeys(database)
+    for scope, token in TOKENS.items():
+        if await kept.find(token.key_id) is None:
+            await kept.add(a_key(token, scope, scope))
+    return kept
+
+
+@pytest.fixture
+def edge(closed_shop: Shop, keys: PostgresKeys) -> Edge:
+    return replace(edge_of(closed_shop), keys=keys)
+
+
+async def test_every_route_but_the_open_ones_needs_a_key(edge: Edge) -> None:
+    async with asking_edge(edge, token=None) as http:
+        guarded = [route for router, _ in GUARDED for route in router.routes]
+        for route in guarded:
+            path = re.sub(r"\{\w+\}", "1001", getattr(route, "path", ""))
+            for method in getattr(route, "methods", ()):
+                # Not even what is wrong with a body is told to somebody without a key.
+                answer = await http.request(method, path, content=b"{")
+                is_problem(answer, 401, "Authorization: Bearer do_")
+                assert answer.headers["www-authenticate"] == 'Bearer realm="durable-orders"'
+        is_problem(await http.get("/nowhere"), 401, "send a key")
+    assert len(guarded) >= 4
+
+
+async def test_the_open_routes_are_these(edge: Edge) -> None:
+    """A route that is opened by mistake should be seen here."""
+    paths = {getattr(route, "path", "") for router in OPEN for route in router.routes}
+    assert paths == {
+        *("/healthz", "/readyz", "/problems/{name}"),
+        *("/openapi.json", "/docs", "/docs/{name}"),
+    }
+    async with asking_edge(edge, token=None) as http:
+        for path in ("/healthz", "/readyz", "/problems/no-key", "/openapi.json", "/docs"):
+            assert (await http.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "presented",
+    [
+        f"Bearer {UNKNOWN}",
+        f"Bearer {replace(TOKENS[Scope.SHOP], secret='0' * 64)}",
+        f"Bearer {TOKENS[Scope.SHOP]}0",
+        f"Basic {TOKENS[Scope.SHOP]}",
+        "Bearer",
+        "Bearer do__",
+        "Bearer \xe9",
+        f"{TOKENS[Scope.SHOP]}",
+    ],
+)
+async def test_what_is_not_a_key_of_ours_is_told_so(edge: Edge, presented: str) -> None:
+    async with asking_edge(edge, token=None) as http:
+        headers = [(b"Authorization", presented.encode("latin-1"))]
+        answer = await http.get("/orders/1001", headers=headers)
+    is_problem(answer, 401, "not one of ours, or was revoked")
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needed"),
+    [
+        ("GET", "/orders/nobody", Scope.READ),
+        ("GET", "/metrics", Scope.READ),
+        ("POST", "/checkout", Scope.SHOP),
+        ("POST", "/orders/nobody/cancel", Scope.SHOP),
+    ],
+)
+async def test_a_scope_may_do_what_those_before_it_may(
+    edge: Edge, method: str, path: str, needed: Scope
+) -> None:
+    body = {"order_id": "nobody"} if path == "/checkout" else None
+    for scope in Scope:
+        async with asking_edge(edge, TOKENS[scope]) as http:
+            answer = await http.request(method, path, json=body)
+        if scope.includes(needed):
+            assert answer.status_code in {200, 404}
+        else:
+            is_problem(answer, 403, f"needs a key of scope {needed}, and {scope} is of scope")
+            assert f'scope="{needed}"' in answer.headers["www-authenticate"]
+
+
+def test_operator_includes_shop_includes_read() -> None:
+    includes = [[one.includes(other) for other in Scope] for one in Scope]
+    assert list(Scope) == [Scope.READ, Scope.SHOP, Scope.OPERATOR]
+    assert includes == [[True, False, False], [True, True, False], [True, True, True]]
+
+
+async def test_a_key_works_at_once_and_soon_after_its_end_no_more(
+    edge: Edge, keys: PostgresKeys
+) -> None:
+    token = Token.of(b"brief!", bytes(32))
+    async with asking_edge(edge, token) as http:
+        is_problem(await http.get("/orders/nobody"), 401, "not one of ours")
+        await keys.add(a_key(token, "brief", Scope.READ))
+        assert (await http.get("/orders/nobody")).status_code == 404
+
+        await keys.revoke("brief", datetime.now(UTC))
+        began = asyncio.get_running_loop().time()
+
+        async def refused() -> bool:
+            return (await http.get("/orders/nobody")).status_code == 401
+
+        await eventually(refused)
+    assert asyncio.get_running_loop().time() - began < REMEMBERED.total_seconds() + 1
+    with pytest.raises(NoSuchKeyError):
+        await keys.revoke("brief", datetime.now(UTC))
+
+
+async def test_when_a_key_was_used_is_noted(edge: Edge, keys: PostgresKeys) -> None:
+    async with asking_edge(edge, TOKENS[Scope.READ]) as http:
+        await http.get("/orders/nobody")
+    [key] = [key for key in await keys.listed() if key.name == "read"]
+    assert key.last_used_at is not None
+    assert datetime.now(UTC) >= key.last_used_at
+
+
+class TestTheKeyring:
+    """What it asks the book, and when."""
+
+    def test_a_key_hides_its_digest_and_a_token_its_secret(self) -> None:
+        key = a_key(OPERATOR, "operator", Scope.OPERATOR)
+        assert OPERATOR.secret not in repr(OPERATOR)
+        assert repr(key.digest) not in repr(key)
+
+    async def test_it_asks_once_in_a_few_seconds(self) -> None:
+        now = 0.0
+        book = InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR))
+        keyring = Keyring(book, now=lambda: now)
+        for moment in (0.0, 1.0, 2.9, 3.1):
+            now = moment
+            assert await keyring.key_of(OPERATOR)
+        assert book.calls.count("find") == 2
+
+    async def test_a_wrong_secret_is_refused_also_of_a_key_that_is_remembered(self) -> None:
+        keyring = Keyring(InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR)))
+        assert await keyring.key_of(OPERATOR)
+        assert await keyring.key_of(replace(OPERATOR, secret="0" * 64)) is None
+
+    async def test_a_use_that_cannot_be_noted_turns_nobody_away(self) -> None:
+        book = InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR))
+        book.fail_next("note_use", NoAnswerError("away"))
+        assert await Keyring(book).key_of(OPERATOR)
+
+
+async def test_while_the_book_of_keys_is_away_the_caller_is_asked_to_come_back(
+    closed_shop: Shop,
+) -> None:
+    book = InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR))
+    book.fail_next("find", NoAnswerError("postgres-7.internal is away"))
+    async with asking_edge(replace(edge_of(closed_shop), keys=book)) as http:
+        answer = await http.get("/orders/nobody")
+        is_problem(answer, 503, "ask again")
+        assert "postgres-7" not in answer.text
+        assert (await http.get("/orders/nobody")).status_code == 404
+
+
+async def test_a_key_that_asks_too_often_waits_and_others_need_not(edge: Edge) -> None:
+    edge = replace(edge, limits=EdgeLimits(rate_per_minute=3))
+    async with asking_edge(edge, TOKENS[Scope.READ]) as http:
+        seen = [(await http.get("/orders/nobody")).status_code for _ in range(3)]
+        refused = await http.get("/orders/nobody")
+        other = {"Authorization": f"Bearer {TOKENS[Scope.SHOP]}"}
+        assert (await http.get("/orders/nobody", headers=other)).status_code == 404
+        assert (await http.get("/healthz")).status_code == 200
+
+    assert seen == [404] * 3
+    is_problem(refused, 429, "too many requests with the key read: ask again in")
+    assert 0 < int(refused.headers["retry-after"]) <= 20
+
+
+async def test_an_address_that_guesses_waits_and_does_not_lock_out_who_has_a_key(
+    edge: Edge,
+) -> None:
+    edge = replace(edge, limits=EdgeLimits(failures_per_minute=2))
+    async with asking_edge(edge, TOKENS[Scope.READ]) as http:
+        assert (await http.get("/orders/nobody")).status_code == 404
+        guess = {"Authorization": f"Bearer {UNKNOWN}"}
+        seen = [(await http.get("/orders/1", headers=guess)).status_code for _ in range(3)]
+        refused = await http.get("/orders/1", headers=guess)
+        assert (await http.get("/orders/nobody")).status_code == 404
+
+    assert seen == [401, 401, 429]
+    is_problem(refused, 429, "too many requests without a good key")
+
+
+async def test_guesses_over_the_limit_do_not_reach_the_database(closed_shop: Shop) -> None:
+    book = InMemoryKeys()
+    limited = replace(edge_of(closed_shop), keys=book, limits=EdgeLimits(failures_per_minute=2))
+    async with asking_edge(limited, UNKNOWN) as http:
+        for _ in range(9):
+            await http.get("/orders/1")
+    assert book.calls.count("find") == 2
+
+
+class TestARate:
+    """A bucket, refilled evenly."""
+
+    def test_it_refills_evenly(self) -> None:
+        now = 1000.0
+        rate = Rate(60, now=lambda: now)
+        assert [rate.take("a") for _ in range(61)] == [0.0] * 60 + [1.0]
+        now += 0.6
+        assert rate.take("a") == pytest.approx(0.4)
+        now += 0.4
+        assert [rate.take("a") > 0 for _ in range(2)] == [False, True]
+        now += 1000
+        assert [rate.take("a") > 0 for _ in range(61)] == [False] * 60 + [True]
+
+    def test_looking_does_not_count(self) -> None:
+        rate = Rate(1, now=lambda: 0.0)
+        assert [rate.wait("a") for _ in range(5)] == [0] * 5
+        assert [rate.take("a") > 0 for _ in range(2)] == [False, True]
+
+    def test_it_forgets_who_asked_longest_ago(self) -> None:
+        rate = Rate(1, names=2, now=lambda: 0.0)
+        assert [rate.take(name) for name in "abc"] == [0, 0, 0]
+        assert (rate.wait("a") > 0, rate.wait("c") > 0) == (False, True)
+
+
+def test_a_key_cannot_be_read_from_what_is_kept() -> None:
+    key: ApiKey = a_key(OPERATOR, "operator", Scope.OPERATOR)
+    assert bytes.fromhex(OPERATOR.secret) not in key.digest
+    assert len(key.digest) == 32
+    assert Token.read(str(OPERATOR)) == OPERATOR
