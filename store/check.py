@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from store.database import Database
 
-# Each statement answers one sentence a fault. Only ended orders are asked about stock and money:
-# in between, the two may differ.
+# Each statement answers one sentence a fault. Only orders that are kept or have ended are asked
+# about stock, only ended ones about money: in between, the two may differ.
 _FAULTS: Final = (
     """
     SELECT format('%s has %s reserved, its orders say %s', p.sku, p.reserved, coalesce(o.held, 0))
@@ -30,7 +30,7 @@ _FAULTS: Final = (
     """
     SELECT format('order %s is %s, but its stock is %s', id, status, stock)
     FROM orders
-    WHERE (status = 'completed' AND stock <> 'committed')
+    WHERE (status IN ('fulfilled', 'shipped', 'completed') AND stock <> 'committed')
        OR (status IN ('rejected', 'cancelled', 'refunded') AND stock NOT IN ('none', 'released'))
     ORDER BY id
     """,
