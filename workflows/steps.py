@@ -198,7 +198,7 @@ class Steps:
         try:
             return await self._quickly(doing, step, argument, policy, stoppable=stoppable)
         except FailureError as error:
-            if not _worth_patience(error, policy):
+            if self._is_unwanted(stoppable=stoppable) or not _worth_patience(error, policy):
                 raise
             self._flag(step, error, allowed)
         try:
@@ -218,11 +218,15 @@ class Steps:
             return await self._heeding(doing, step, argument, policy, stoppable=stoppable)
         except FailureError as error:
             is_last = policy.local is None or policy.quick is None
-            is_unwanted = stoppable and self.cancel is not None
-            if is_last or is_unwanted or not _worth_patience(error, policy):
+            unwanted = self._is_unwanted(stoppable=stoppable)
+            if is_last or unwanted or not _worth_patience(error, policy):
                 raise
         normally = replace(policy, local=None)
         return await self._heeding(doing, step, argument, normally, stoppable=stoppable)
+
+    def _is_unwanted(self, *, stoppable: bool) -> bool:
+        """Whether more tries would only be for an order that is to be stopped."""
+        return stoppable and self.cancel is not None
 
     async def _patiently(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
@@ -246,7 +250,7 @@ class Steps:
             return await running
 
         def interrupted() -> bool:
-            return self._word is not None or (stoppable and self.cancel is not None)
+            return self._word is not None or self._is_unwanted(stoppable=stoppable)
 
         await workflow.wait_condition(lambda: running.done() or interrupted())
         if not running.done():
