@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from tests.eventually import eventually
 from tests.workflows.conftest import QUANTITY, TOTAL, Shop, ended, events
 from workflows.failures import ALREADY_CARRIED
 from workflows.order import OrderWorkflow
-from workflows.visibility import NEEDS_ATTENTION
+from workflows.visibility import NEEDS_ATTENTION, ORDER_STATUS
 
 SILENCE = NoAnswerError("nobody answers")
 
@@ -284,3 +285,14 @@ async def test_an_order_is_quick_in_events(shop: Shop) -> None:
     handle = await shop.order()
     await handle.result()
     assert len(events(await handle.fetch_history())) <= 25  # 24 when its client says whose it is
+
+
+async def test_the_attribute_shows_the_statuses_that_last(shop: Shop) -> None:
+    handle = await shop.order()
+    await handle.result()
+    shown = []
+    for event in (await handle.fetch_history()).events:
+        upserted = event.upsert_workflow_search_attributes_event_attributes.search_attributes
+        if ORDER_STATUS.name in upserted.indexed_fields:
+            shown.append(json.loads(upserted.indexed_fields[ORDER_STATUS.name].data))
+    assert shown == [Status.PAID, Status.COMPLETED]  # fulfilled is over in milliseconds
