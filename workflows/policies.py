@@ -96,6 +96,8 @@ _LOCAL_LIMIT: Final = timedelta(seconds=8)
 #: limit for all of them: the SDK leaves the clock of each failed try running.
 _LOCAL: Final = LocalActivityConfig(
     schedule_to_close_timeout=_LOCAL_LIMIT,
+    # A neighbour that asks us to wait for longer is waited for by the server, not in the task.
+    local_retry_threshold=timedelta(seconds=1),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_attempts=5
     ),

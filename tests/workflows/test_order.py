@@ -296,3 +296,15 @@ async def test_the_attribute_shows_the_statuses_that_last(shop: Shop) -> None:
         if ORDER_STATUS.name in upserted.indexed_fields:
             shown.append(json.loads(upserted.indexed_fields[ORDER_STATUS.name].data))
     assert shown == [Status.PAID, Status.COMPLETED]  # fulfilled is over in milliseconds
+
+
+async def test_a_mail_service_that_asks_for_patience_keeps_no_workflow_task_open(
+    shop: Shop,
+) -> None:
+    patience = timedelta(seconds=30)
+    shop.mailer.fail_next("send", NoAnswerError("too many", retry_after=patience))
+    handle = await shop.order()
+    assert (await shop.check(await handle.result())).confirmed
+    assert shop.mailer.calls == ["send"] * 2
+    told = events(await handle.fetch_history())
+    assert "TIMER_FIRED" in told
