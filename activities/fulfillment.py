@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from orders.ids import fulfillment_key, resend_key
+from orders.lifecycle import KEPT
 from orders.messages import (
     AlreadyLeft,
+    CancelFulfillmentAnswer,
     FulfillAnswer,
     Fulfilled,
+    KeptBefore,
     OrderRef,
     ParcelRef,
-    RecallAnswer,
     ResendAnswer,
     Resent,
 )
@@ -52,11 +54,16 @@ class FulfillmentActivities:
         return answer
 
     @activity.defn
-    async def cancel_fulfillment(self, order: OrderRef) -> RecallAnswer:
+    async def cancel_fulfillment(self, order: OrderRef) -> CancelFulfillmentAnswer:
         """Undo of ``fulfill_order``, also when its answer was lost or its request is late.
 
-        ``AlreadyLeft`` is the one undo that can be too late: then the order stands.
+        It is the one undo that can be too late: after ``AlreadyLeft`` and ``KeptBefore`` the order
+        stands.
         """
+        # Written by a workflow task that lost its worker. Done again by another one it may take
+        # another turn, because a cancellation came meanwhile: but what is kept is kept.
+        if (await self.orders.summary(order.order_id)).status in KEPT:
+            return KeptBefore()
         answer = await self.warehouse.cancel(order.order_id)
         if isinstance(answer, AlreadyLeft):
             known = answer.fulfillment_id, answer.parcel_ids

@@ -28,5 +28,5 @@ class InventoryActivities:
 
     @activity.defn
     async def update_inventory(self, order: OrderRef) -> None:
-        """Take what the order set aside off the shelves for good."""
+        """Take what the order set aside off the shelves for good: it is fulfilled."""
         await self.inventory.commit(order.order_id)

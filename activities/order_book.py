@@ -28,7 +28,10 @@ class OrderBookActivities:
     @activity.defn
     async def record_status(self, change: StatusChange) -> None:
         """Bring the order's row to this status; again is a no-op."""
-        await self.orders.move(change.order_id, change.status, change.stop, datetime.now(UTC))
+        now = datetime.now(UTC)
+        for parcel in change.parcels:
+            await self.orders.move_parcel(change.order_id, parcel, now)
+        await self.orders.move(change.order_id, change.status, change.stop, now)
 
     @activity.defn
     async def record_parcel(self, news: ParcelNews) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from temporalio import activity
 
+from orders.charging import STATUS_OF
 from orders.ids import capture_key, charge_key, undo_refund_key
 from orders.messages import (
     AuthenticationRequired,
@@ -63,7 +65,7 @@ class PaymentActivities:
             card = await self.cards.read(entry.payment_id)
         if card.state is ChargeState.OPEN:
             card = await self.cards.confirm(card.payment_id, key=key)
-        await self.ledger.record(charge.order_id, charge.attempt, card)
+        await self._record(charge.order_id, charge.attempt, card)
         return _answer(card)
 
     @activity.defn
@@ -73,7 +75,7 @@ class PaymentActivities:
         if entry is None:
             return ChargingClosed()
         card = await self.cards.read(entry.payment_id)
-        await self.ledger.record(charge.order_id, charge.attempt, card)
+        await self._record(charge.order_id, charge.attempt, card)
         return _answer(card)
 
     @activity.defn
@@ -82,7 +84,7 @@ class PaymentActivities:
         entry = await self._holding(charge)
         key = capture_key(entry.order_id, entry.attempt)
         card = await self.cards.capture(entry.payment_id, key=key)
-        await self.ledger.record(entry.order_id, entry.attempt, card)
+        await self._record(entry.order_id, entry.attempt, card)
         match card.state:
             case ChargeState.CAPTURED:
                 return Paid(payment_id=card.payment_id, amount=card.captured)
@@ -113,6 +115,16 @@ class PaymentActivities:
         """Note that an operator did what ``refund_card`` could not; again is a no-op."""
         await self.ledger.record_by_hand(by_hand)
 
+    async def _record(self, order_id: str, attempt: int, card: CardCharge) -> None:
+        """Write down what the provider says: of the charge, and where the order stands with it.
+
+        A try that comes late never moves an order backwards, nor one that was undone: the order's
+        row refuses it.
+        """
+        await self.ledger.record(order_id, attempt, card)
+        if status := STATUS_OF.get(card.state):
+            await self.orders.move(order_id, status, None, datetime.now(UTC))
+
     async def _holding(self, charge: Charge) -> ChargeEntry:
         """The newest attempt, up to this one, that holds money or has taken it."""
         for attempt in range(charge.attempt, 0, -1):
@@ -132,7 +144,7 @@ class PaymentActivities:
             if entry is None:
                 continue
             card = await self.cards.cancel(entry.payment_id)
-            await self.ledger.record(charge.order_id, attempt, card)
+            await self._record(charge.order_id, attempt, card)
             if card.state is not ChargeState.CANCELLED:
                 return _answer(card)
         return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from orders.lifecycle import Status
 from orders.money import Money
 from orders.ports import CardCharge, ChargeState
 
@@ -36,6 +37,14 @@ _PROGRESS: Final = (
     ChargeState.CANCELLED,
     ChargeState.CAPTURED,
 )
+
+#: Where an order stands when its charge stands so; a charge in another state says nothing about it.
+STATUS_OF: Final = {
+    ChargeState.NEEDS_CUSTOMER: Status.AWAITING_PAYMENT,
+    ChargeState.PROCESSING: Status.AWAITING_PAYMENT,
+    ChargeState.HELD: Status.HELD,
+    ChargeState.CAPTURED: Status.PAID,
+}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ class Status(StrEnum):
         return not FOLLOWS[self]
 
 
+#: Past the point of no return: such an order is never undone.
+KEPT: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
+
 _CLOSED_EARLY: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.REFUNDED})
 
 #: Which status may follow which. An unpaid order may become REFUNDED because a charge whose answer

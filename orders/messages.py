@@ -230,7 +230,15 @@ class AlreadyLeft:
     kind: Literal["already_left"] = "already_left"
 
 
+@dataclass(frozen=True)
+class KeptBefore:
+    """Our own books have the order past its point of no return: nothing was recalled."""
+
+    kind: Literal["kept_before"] = "kept_before"
+
+
 RecallAnswer = Recalled | AlreadyLeft
+CancelFulfillmentAnswer = Recalled | AlreadyLeft | KeptBefore
 
 
 # -- resend_parcel ---------------------------------------------------------------------------------
@@ -256,7 +264,7 @@ class Resent:
 ResendAnswer = Resent | CannotFulfill
 
 
-# -- move_parcel, send_shipped_email ---------------------------------------------------------------
+# -- record_parcel, send_shipped_email -------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -300,11 +308,14 @@ MailAnswer = MailSent | MailRefused
 
 @dataclass(frozen=True)
 class StatusChange:
-    """The order's row takes ``status``; its history gains a line."""
+    """The order's row takes ``status``; its history gains a line. ``parcels`` is the news that
+    brought the status about, to be written down before it.
+    """
 
     order_id: str
     status: Status
     stop: Stop | None = None
+    parcels: tuple[Parcel, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,11 @@ class Inventory(Protocol):
         """Give back what is set aside. A committed order keeps its stock committed."""
 
     async def commit(self, order_id: str) -> None:
-        """Take what is set aside off the shelves for good."""
+        """Take what is set aside off the shelves for good; with that the order is FULFILLED.
+
+        Again is a no-op, also when the order has moved on since. Raises ``IllegalStatusError``, and
+        changes nothing, when nothing is set aside, or the order is not paid for or being undone.
+        """
 
 
 @dataclass(frozen=True)

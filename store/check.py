@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from store.database import Database
 
-# Each statement answers one sentence a fault. Only ended orders are asked about stock and money:
-# in between, the two may differ.
+# Each statement answers one sentence a fault. Only orders that are kept or have ended are asked
+# about stock, only ended ones about money: in between, the two may differ.
 # Those about money leave out what somebody has acknowledged as a finding of the audit, for as long
 # as our books say the same of the order's money as they did then.
 _FAULTS: Final = (
@@ -32,7 +32,7 @@ _FAULTS: Final = (
     """
     SELECT format('order %s is %s, but its stock is %s', id, status, stock)
     FROM orders
-    WHERE (status = 'completed' AND stock <> 'committed')
+    WHERE (status IN ('fulfilled', 'shipped', 'completed') AND stock <> 'committed')
        OR (status IN ('rejected', 'cancelled', 'refunded') AND stock NOT IN ('none', 'released'))
     ORDER BY id
     """,

@@ -13,9 +13,11 @@ from typing import Literal
 from sqlalchemy import Update, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.lifecycle import Status
 from orders.messages import ReservationClosed, ReserveAnswer, Reserved
 from orders.ports import IllegalStatusError, NoSuchOrderError
 from orders.stock import StockState, shortage
+from store import statuses
 from store.database import Database
 from store.history import history_line
 from store.tables import order_lines, orders, products
@@ -23,7 +25,9 @@ from store.tables import order_lines, orders, products
 
 @dataclass(frozen=True)
 class _LockedOrder:
+    status: Status
     stock: StockState
+    is_undone: bool
     quantities: tuple[tuple[str, int], ...]
 
 
@@ -73,9 +77,10 @@ class PostgresInventory:
             await _set_stock(connection, order_id, "released")
 
     async def commit(self, order_id: str) -> None:
-        """Take what is set aside off the shelves for good.
+        """Take what is set aside off the shelves for good; with that the order is FULFILLED.
 
-        Raises ``NoSuchOrderError``, or ``IllegalStatusError`` when nothing is set aside.
+        Raises ``NoSuchOrderError``, or ``IllegalStatusError`` when nothing is set aside, or the
+        order is not paid for or being undone.
         """
         async with self._database.transaction() as connection:
             order = await _lock(connection, order_id)
@@ -85,6 +90,9 @@ class PostgresInventory:
                 raise IllegalStatusError(
                     f"the stock of order {order_id} is {order.stock}: there is nothing to commit"
                 )
+            if order.is_undone:
+                raise IllegalStatusError(f"order {order_id} is being undone: it is not kept")
+            await statuses.move(connection, order_id, order.status, Status.FULFILLED)
             await _lock_products(connection, order)
             await connection.execute(
                 _products_of(order_id).values(
@@ -100,7 +108,10 @@ async def _lock(connection: AsyncConnection, order_id: str) -> _LockedOrder:
     # joined here only because they never change.
     rows = (
         await connection.execute(
-            select(orders.c.stock, order_lines.c.sku, order_lines.c.quantity)
+            select(
+                *(orders.c.status, orders.c.stock, orders.c.charging_closed_at),
+                *(order_lines.c.sku, order_lines.c.quantity),
+            )
             .join_from(orders, order_lines)
             .where(orders.c.id == order_id)
             .order_by(order_lines.c.position)
@@ -109,7 +120,14 @@ async def _lock(connection: AsyncConnection, order_id: str) -> _LockedOrder:
     ).all()
     if not rows:
         raise NoSuchOrderError(order_id)
-    return _LockedOrder(rows[0].stock, tuple((row.sku, row.quantity) for row in rows))
+    first = rows[0]
+    return _LockedOrder(
+        status=Status(first.status),
+        stock=first.stock,
+        # Undoing closes the charging first, and nothing else does.
+        is_undone=first.charging_closed_at is not None,
+        quantities=tuple((row.sku, row.quantity) for row in rows),
+    )
 
 
 async def _lock_products(connection: AsyncConnection, order: _LockedOrder) -> dict[str, int]:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.lifecycle import FOLLOWS, Status, Stop
+from orders.lifecycle import Status, Stop
 from orders.messages import OrderSummary
 from orders.money import Money
 from orders.order import Basket, Order, placed_from, priced
 from orders.parcels import Parcel, ParcelStatus
-from orders.ports import (
-    IllegalStatusError,
-    NoSuchOrderError,
-    OrderExistsError,
-    RefusedError,
-)
+from orders.ports import NoSuchOrderError, OrderExistsError, RefusedError
 from orders.views import OrderView
+from store import statuses
 from store.database import Database
 from store.history import history_line
 from store.rows import new_lines, new_order, read_order, read_view
-from store.tables import order_history, orders, parcels, products
+from store.tables import orders, parcels, products
 
 
 class PostgresOrderBook:
@@ -90,21 +85,7 @@ class PostgresOrderBook:
         """
         async with self._database.transaction() as connection:
             known = await _lock(connection, order_id)
-            if known == status:
-                return
-            if status not in FOLLOWS[known]:
-                # A workflow task that lost its worker runs its local activities again, all of them.
-                if await _has_been(connection, order_id, status):
-                    return
-                raise IllegalStatusError(f"order {order_id} is {known}: it cannot become {status}")
-            detail = {"reason": str(stop.reason), "message": stop.message} if stop else {}
-            changes: dict[str, Any] = {"status": status, "updated_at": now}
-            if stop:
-                changes |= {"reason": stop.reason, "reason_message": stop.message}
-            line = history_line(order_id, f"order_{status}", detail, now).cte("line")
-            await connection.execute(
-                update(orders).where(orders.c.id == order_id).values(changes).add_cte(line)
-            )
+            await statuses.move(connection, order_id, known, status, stop=stop, now=now)
 
     async def record_parcels(
         self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
@@ -187,13 +168,6 @@ async def _lock(connection: AsyncConnection, order_id: str) -> Status:
     if status is None:
         raise NoSuchOrderError(order_id)
     return Status(status)
-
-
-async def _has_been(connection: AsyncConnection, order_id: str, status: Status) -> bool:
-    line = select(order_history.c.id).where(
-        order_history.c.order_id == order_id, order_history.c.event == f"order_{status}"
-    )
-    return await connection.scalar(line.limit(1)) is not None
 
 
 async def _catalogue(connection: AsyncConnection, basket: Basket) -> dict[str, tuple[str, Money]]:

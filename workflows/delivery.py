@@ -35,25 +35,30 @@ class Delivery:
         self._mails: list[asyncio.Task[bool]] = []
         self._news = False
 
-    async def follow(self) -> None:
-        """Return once every parcel is delivered or settled; without a deadline, at once."""
+    async def follow(self) -> tuple[Parcel, ...]:
+        """Return once every parcel is delivered or settled; without a deadline, at once.
+
+        The news that this ended with are returned: they are still to be written down.
+        """
         life = self._life
         if not life.terms.delivery_deadline:
-            return
+            return ()
         # One timer for the whole wait, however many news come meanwhile.
         deadline = asyncio.create_task(asyncio.sleep(life.terms.delivery_deadline.total_seconds()))
         for parcel_id in life.parcel_ids:
             self._parcels.setdefault(parcel_id, Parcel(parcel_id))
-        while True:
+        while self._awaited():
             await self._record_news()
-            if life.status is Status.FULFILLED and all(p.has_left for p in self._own()):
-                await life.move_to(Status.SHIPPED)
-            if not self._awaited():
-                break
             self._flag_missing(late=deadline.done())
             await self._something_new(deadline)
         deadline.cancel()
         life.steps.unflag()
+        last = self._unrecorded()
+        self._mail_departures(last)
+        return last
+
+    async def mailed(self) -> None:
+        """Return once no mail of a departure is on its way any more."""
         for mail in self._mails:
             await mail
 
@@ -157,23 +162,35 @@ class Delivery:
         )
         return self._life.steps.flag("delivery", problem)
 
+    def _unrecorded(self) -> tuple[Parcel, ...]:
+        """The parcels of which more is known than was written down."""
+        before = ParcelStatus.ACCEPTED
+        return tuple(
+            parcel
+            for parcel in self._own()
+            if parcel.status is not self._recorded.get(parcel.parcel_id, before)
+        )
+
     async def _record_news(self) -> None:
         """Write down what is new, and tell the customer of parcels that have left."""
         self._news = False
-        for parcel in self._own():
-            before = self._recorded.get(parcel.parcel_id, ParcelStatus.ACCEPTED)
-            if parcel.status is before:
-                continue
-            news = m.ParcelNews(self._life.order_id, parcel)
-            step = OrderBookActivities.record_parcel
-            doing = f"recording: {parcel.parcel_id} {parcel.status}"
-            await self._life.steps.finish(doing, step, news, policies.RECORD)
-            self._recorded[parcel.parcel_id] = parcel.status
+        life, news = self._life, self._unrecorded()
+        if life.status is Status.FULFILLED and all(p.has_left for p in self._own()):
+            await life.move_to(Status.SHIPPED, news)
+        else:
+            for parcel in news:
+                step = OrderBookActivities.record_parcel
+                doing = f"recording: {parcel.parcel_id} {parcel.status}"
+                told = m.ParcelNews(life.order_id, parcel)
+                await life.steps.finish(doing, step, told, policies.RECORD)
+        self._recorded |= {parcel.parcel_id: parcel.status for parcel in news}
+        self._mail_departures(news)
+
+    def _mail_departures(self, news: tuple[Parcel, ...]) -> None:
+        for parcel in news:
             # A parcel that is delivered before it was known to have left needs no mail.
             if parcel.status is ParcelStatus.SHIPPED:
-                mail = self._life.mail(
-                    f"telling the customer of {parcel.parcel_id}",
-                    NotificationActivities.send_shipped_email,
-                    news,
-                )
-                self._mails.append(asyncio.create_task(mail))
+                about = m.ParcelNews(self._life.order_id, parcel)
+                step = NotificationActivities.send_shipped_email
+                doing = f"telling the customer of {parcel.parcel_id}"
+                self._mails.append(asyncio.create_task(self._life.mail(doing, step, about)))

@@ -27,22 +27,28 @@ async def hand_over(life: Life, undo: UndoneUnlessKept, *, within: timedelta | N
     """
 
     async def recall() -> bool:
-        step: Step[m.OrderRef, m.RecallAnswer] = FulfillmentActivities.cancel_fulfillment
+        step: Step[m.OrderRef, m.CancelFulfillmentAnswer]
+        step = FulfillmentActivities.cancel_fulfillment
         doing = "recalling the parcels"
-        answer = await life.steps.undo(doing, step, life.ref, policies.UNDO)
-        if isinstance(answer, m.AlreadyLeft):
-            life.parcel_ids = answer.parcel_ids
-            return False
+        match await life.steps.undo(doing, step, life.ref, policies.UNDO):
+            case m.AlreadyLeft(parcel_ids=parcel_ids):
+                life.parcel_ids = parcel_ids
+                return False
+            case m.KeptBefore():
+                return False
         return True
 
     undo.add(recall)
     step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
     doing = "handing over to the warehouse"
-    match await life.steps.do(doing, step, life.ref, policies.FULFILL.within(within)):
-        case m.Fulfilled(parcel_ids=parcel_ids, short=short, contents=contents):
-            life.parcel_ids, life.short, life.contents = parcel_ids, short, contents
-        case m.CannotFulfill(message=message):
-            raise StoppedError(Stop(Reason.CANNOT_FULFILL, message))
+    answer = await life.steps.ask(doing, step, life.ref, policies.FULFILL.within(within))
+    if isinstance(answer, m.Fulfilled):
+        # Also when the order is to be stopped: it may be too late for that.
+        life.parcel_ids, life.short = answer.parcel_ids, answer.short
+        life.contents = answer.contents
+    life.steps.stop_if_cancelled()
+    if isinstance(answer, m.CannotFulfill):
+        raise StoppedError(Stop(Reason.CANNOT_FULFILL, answer.message))
 
 
 async def refund_short(life: Life) -> None:
@@ -61,6 +67,7 @@ async def refund_missing(
     """Begin a refund of these lines that goes on by itself, once per ``refund_id``."""
     reason = RefundReason.MISSING
     request = RefundRequest(life.order_id, refund_id, lines, reason=reason, message=why)
+    life.publish()
     try:
         await workflow.start_child_workflow(
             RefundWorkflow.run,

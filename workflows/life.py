@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
@@ -21,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
         final_status,
     )
     from orders.money import Money
+    from orders.parcels import Parcel
     from orders.terms import Terms
     from workflows import policies, visibility
     from workflows.steps import In, Step, Steps, problem_of
@@ -40,8 +43,9 @@ class Life:
         self.parcel_ids: tuple[str, ...] = ()
         self.short: tuple[tuple[str, int], ...] = ()
         self.contents: dict[str, tuple[tuple[str, int], ...]] = {}
-        self.steps = Steps(self.show)
+        self.steps = Steps(self.show, self.publish)
         self._flagged = False
+        self._unpublished: dict[str, SearchAttributeUpdate[Any]] = {}
 
     @property
     def order_id(self) -> str:
@@ -64,25 +68,41 @@ class Life:
     async def watch(self, doing: str, until: Callable[[], bool], limit: timedelta | None) -> bool:
         """Wait as ``wait`` does, past the point where anybody could cancel; None: for ever."""
         self.steps.now(doing)
+        self.publish()
         try:
             await workflow.wait_condition(until, timeout=limit)
         except TimeoutError:
             return False
         return True
 
-    async def move_to(self, status: Status) -> None:
-        """Write the status into the database, then show it: what is shown is true."""
-        if status not in FOLLOWS[self.status]:
-            raise RuntimeError(f"{self.status} cannot become {status}")
-        change = m.StatusChange(self.order_id, status, self.stop)
+    async def move_to(self, status: Status, news: tuple[Parcel, ...] = ()) -> None:
+        """Write the status into the database, with the ``news`` that brought it about, then show
+        it: what is shown is true.
+        """
+        self._check_follows(status)
+        change = m.StatusChange(self.order_id, status, self.stop, news)
+        doing = ", ".join([f"recording: {status}", *(f"{p.parcel_id} {p.status}" for p in news)])
         step = OrderBookActivities.record_status
-        await self.steps.finish(f"recording: {status}", step, change, policies.RECORD)
+        await self.steps.finish(doing, step, change, policies.RECORD)
+        self.moved_to(status)
+
+    def moved_to(self, status: Status) -> None:
+        """Show the status that a step has written into the database."""
+        if status is self.status:
+            return
+        self._check_follows(status)
         self.status = status
-        workflow.upsert_search_attributes([visibility.ORDER_STATUS.value_set(status)])
+        self.announce(visibility.ORDER_STATUS.value_set(status))
         self.show()
 
-    async def end(self, *, shipped: bool) -> None:
-        """Derive how the order ended from what really happened, and write it down."""
+    def _check_follows(self, status: Status) -> None:
+        if status not in FOLLOWS[self.status]:
+            raise RuntimeError(f"{self.status} cannot become {status}")
+
+    async def end(self, *, shipped: bool, news: tuple[Parcel, ...] = ()) -> None:
+        """Derive how the order ended from what really happened, and write it down, with the
+        ``news`` that it ended with.
+        """
         facts = Facts(
             self.taken,
             self.given_back,
@@ -90,7 +110,7 @@ class Life:
             stop=self.stop,
             settled_by_hand=self.settled_by_hand,
         )
-        await self.move_to(final_status(facts))
+        await self.move_to(final_status(facts), news)
         self.settled = True
 
     async def note(self, event: str, **detail: str) -> None:
@@ -119,10 +139,19 @@ class Life:
         )
 
     def show(self) -> None:
-        """Bring what the Web UI shows up to date."""
+        """Bring what the Web UI shows of the run up to date."""
         workflow.set_current_details(visibility.details(self.progress()))
         needs_attention = self.steps.attention is not None
         if needs_attention != self._flagged:
             self._flagged = needs_attention
-            flag = visibility.NEEDS_ATTENTION.value_set(needs_attention)
-            workflow.upsert_search_attributes([flag])
+            self.announce(visibility.NEEDS_ATTENTION.value_set(needs_attention))
+
+    def announce(self, *updates: SearchAttributeUpdate[Any]) -> None:
+        """Have these search attributes published before the run waits again."""
+        self._unpublished |= {update.key.name: update for update in updates}
+
+    def publish(self) -> None:
+        """Bring the run's search attributes up to date: one event, whatever was passed through."""
+        if self._unpublished:
+            workflow.upsert_search_attributes(list(self._unpublished.values()))
+            self._unpublished = {}

@@ -52,6 +52,7 @@ class OrderWorkflow:
             return await self._live()
         finally:
             self._life.settled = True  # whatever became of it: whoever waits to hear of it may go
+            self._life.publish()
 
     async def _live(self) -> m.Outcome:
         life = self._life
@@ -79,28 +80,27 @@ class OrderWorkflow:
         life.terms, life.total = found.terms, order.total
         life.taken = life.given_back = Money(0, order.total.currency)
         if workflow.info().typed_search_attributes.get(visibility.CUSTOMER_ID) is None:
-            workflow.upsert_search_attributes(
-                [
-                    visibility.CUSTOMER_ID.value_set(order.customer_id),
-                    visibility.ORDER_TOTAL.value_set(order.total.amount),
-                ]
+            life.announce(
+                visibility.CUSTOMER_ID.value_set(order.customer_id),
+                visibility.ORDER_TOTAL.value_set(order.total.amount),
             )
 
     async def _complete(self) -> m.Outcome:
         """The parcels are the warehouse's: nothing stops or undoes the order from here on."""
         life = self._life
         await self._payment.collect()
-        await life.move_to(Status.FULFILLED)
+        await stock.take(life)
         confirm = NotificationActivities.send_confirmation_email
         confirmation = m.Confirmation(life.order_id, life.short)
         mail = asyncio.create_task(life.mail("mailing the confirmation", confirm, confirmation))
-        await stock.take(life)
         await refund_short(life)
-        await self._delivery.follow()
-        await life.end(shipped=True)
+        last_news = await self._delivery.follow()
+        await life.end(shipped=True, news=last_news)
         if not mail.done():
             life.steps.now("mailing the confirmation")
+        life.publish()
         self._confirmed = await mail
+        await self._delivery.mailed()
         life.steps.now("nothing more to do")
         return self._outcome()
 

@@ -46,10 +46,10 @@ class Payment:
             match await self._tried():
                 case m.Paid(amount=amount):
                     life.taken = amount
-                    return await life.move_to(Status.PAID)
+                    return life.moved_to(Status.PAID)
                 case m.Held() as held:
                     self._held = held
-                    return await life.move_to(Status.HELD)
+                    return life.moved_to(Status.HELD)
                 case m.Declined(code=code) if code in SOFT_DECLINES and soft_declines < 2:
                     await self._pause(policies.SOFT_DECLINE_PAUSE[soft_declines])
                     soft_declines += 1
@@ -77,7 +77,7 @@ class Payment:
         match await self._life.steps.do("taking the money", step, self._charge, policy):
             case m.Paid(amount=amount):
                 self._life.taken = amount
-                await self._life.move_to(Status.PAID)
+                self._life.moved_to(Status.PAID)
             case m.HoldLapsed():
                 message = "the bank no longer holds the money"
                 raise StoppedError(Stop(Reason.HOLD_LAPSED, message))
@@ -96,7 +96,7 @@ class Payment:
         answer = await life.steps.undo(doing, step, self._charge, policies.UNDO)
         if isinstance(answer, m.Paid):
             life.taken = answer.amount
-            await life.move_to(Status.PAID)
+            life.moved_to(Status.PAID)
             return
         if isinstance(answer, m.HoldLapsed):
             problem = "the parcels have left, but the bank no longer holds the money for them"
@@ -139,8 +139,7 @@ class Payment:
         deadline = workflow.now() + life.terms.payment_timeout
         pause = policies.LOOK_AGAIN_FIRST
         while isinstance(answer, m.AuthenticationRequired | m.Processing):
-            if life.status is not Status.AWAITING_PAYMENT:
-                await life.move_to(Status.AWAITING_PAYMENT)
+            life.moved_to(Status.AWAITING_PAYMENT)
             left = deadline - workflow.now()
             if left <= timedelta(0):
                 return answer

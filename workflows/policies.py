@@ -5,11 +5,11 @@ Give up quickly before money moves, slowly after; undoing never gives up; a mail
 A step is tried with its ``quick`` options first. Where it has ``patient`` options, a failure then
 puts the order on the list of what needs attention, and the step is tried on with those.
 
-Short, database-only steps run as *local* activities: they cost no dispatch of their own and one
-history event. Should the database be away for longer than a moment they go on as normal activities,
-so that the waiting is done by the server and not inside a worker. A workflow task that loses its
-worker runs all of its local activities again, so a step that changes what an earlier one would
-answer then is a normal activity: giving stock back is.
+Short steps that are safe to repeat run as *local* activities: they cost no dispatch of their own
+and one history event. Should their neighbour be away for longer than a moment they go on as normal
+activities, so that the waiting is done by the server and not inside a worker. A workflow task that
+loses its worker runs all of its local activities again, so a step that changes what an earlier one
+would answer then is a normal activity: giving stock back is.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 
 @dataclass(frozen=True)
 class Policy:
-    """How one step is tried: as a local activity or a normal one at first, then patiently.
+    """How one step is tried: as a local activity, as a normal one, then patiently. It begins with
+    the first of these that it has.
 
     ``patient_only_when_ours``: only where the fault is ours (a wrong key, our database away); any
     other failure of the quick tries ends the step.
@@ -88,10 +89,15 @@ def _quick(*, attempts: int) -> ActivityConfig:
     )
 
 
+#: A local activity is over after this long; its workflow task is kept open meanwhile.
+_LOCAL_LIMIT: Final = timedelta(seconds=8)
+
 #: Five tries in a second and a half: a lost connection is back by then, an outage is not. One
 #: limit for all of them: the SDK leaves the clock of each failed try running.
 _LOCAL: Final = LocalActivityConfig(
-    schedule_to_close_timeout=timedelta(seconds=8),
+    schedule_to_close_timeout=_LOCAL_LIMIT,
+    # A neighbour that asks us to wait for longer is waited for by the server, not in the task.
+    local_retry_threshold=timedelta(seconds=1),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_attempts=5
     ),
@@ -126,9 +132,12 @@ LOOK_AGAIN_LONGEST: Final = timedelta(days=1)
 #: Between tries of the same card after soft declines ("try again later").
 SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
 
-#: The warehouse has accepted: worth a day of trying, or as long as the bank holds the money.
+#: The warehouse has accepted: worth a day of trying, or as long as the bank holds the money. Local
+#: at first: one short request, and what is captured already is captured.
 CAPTURE: Final = Policy(
-    quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=24))
+    local=_LOCAL,
+    quick=_quick(attempts=6),
+    patient=_patient(give_up_after=timedelta(hours=24)),
 )
 
 #: A hold is taken for lapsed this long before it lapses.
@@ -147,18 +156,20 @@ UNDO: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=No
 AGAIN_FIRST: Final = timedelta(minutes=1)
 AGAIN_LONGEST: Final = timedelta(hours=1)
 
-#: The mail service forgets an idempotency key after 24 h: a later try could be a second mail.
+#: The mail service forgets an idempotency key after 24 h: a later try could be a second mail. Local
+#: at first: one short request, and the same mail twice is one mail.
 MAIL: Final = Policy(
-    quick=ActivityConfig(
+    local=_LOCAL,
+    patient=ActivityConfig(
         start_to_close_timeout=timedelta(seconds=30),
-        schedule_to_close_timeout=timedelta(hours=23),
+        schedule_to_close_timeout=timedelta(hours=23) - _LOCAL_LIMIT,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=RetryPolicy(
             initial_interval=timedelta(seconds=1),
             backoff_coefficient=2,
             maximum_interval=timedelta(minutes=30),
         ),
-    )
+    ),
 )
 
 #: A page of the audit, or one repair: nobody waits for it, and the next audit does it again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -48,10 +49,13 @@ class _SettledByHand(Exception):  # noqa: N818 - not an error: an operator's wor
 class Steps:
     """Runs steps one after another for one order.
 
-    ``changed`` is called whenever ``doing`` or ``attention`` change, so that they can be shown.
+    ``changed`` is called whenever ``doing`` or ``attention`` change, so that they can be shown;
+    ``waits`` before anything that may take its time.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, changed: Callable[[], None], waits: Callable[[], None] = lambda: None
+    ) -> None:
         self.doing = "starting"
         self.attention: Attention | None = None
         self.cancel: CancelRequest | None = None
@@ -59,6 +63,7 @@ class Steps:
         self.resolved: Resolve | None = None
         self._stake: Stake | None = None
         self._changed = changed
+        self._waits = waits
         self._word: OperatorWord | None = None
 
     def now(self, doing: str) -> None:
@@ -78,16 +83,22 @@ class Steps:
         may have happened. Looked at again after the step, because an activity that finishes in
         spite of being cancelled returns normally. Raises ``FailureError`` when it had no answer.
         """
+        answer = await self.ask(doing, step, argument, policy)
+        self.stop_if_cancelled()
+        return answer
+
+    async def ask(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+        """As ``do``, but an answer is returned in spite of a cancellation, for whoever has to know
+        it; ``stop_if_cancelled`` must follow.
+        """
         self.stop_if_cancelled()
         try:
-            answer = await self._persist(doing, step, argument, policy, _OF_A_STEP)
+            return await self._persist(doing, step, argument, policy, _OF_A_STEP)
         except FailureError:
             # However the step ended: Temporal lets no more tries follow one that failed while
             # being cancelled, and that is no outage.
             self.stop_if_cancelled()
             raise
-        self.stop_if_cancelled()
-        return answer
 
     async def finish(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
         """Carry out a step that must not be stopped any more, nor given up: it happened, and has to
@@ -148,6 +159,7 @@ class Steps:
         True: it is to be tried again. False: it was settled by hand.
         """
         self._flag(step, ApplicationError(problem), _OF_AN_UNDO)
+        self._waits()
         try:
             await workflow.wait_condition(lambda: self._word is not None)
             return self._heard()
@@ -161,6 +173,7 @@ class Steps:
         since = workflow.now().isoformat("T", "seconds")
         self.attention = Attention(step=step, since=since, problem=problem, can=(Resolve.kind,))
         self._changed()
+        self._waits()
         await workflow.wait_condition(lambda: self._word is not None)
         self._unflag()
 
@@ -215,9 +228,9 @@ class Steps:
         self.now(doing)
         stoppable = allowed is _OF_A_STEP
         try:
-            return await self._heeding(doing, step, argument, policy, stoppable=stoppable)
+            return await self._quickly(doing, step, argument, policy, stoppable=stoppable)
         except FailureError as error:
-            if not _worth_patience(error, policy):
+            if self._is_unwanted(stoppable=stoppable) or not _worth_patience(error, policy):
                 raise
             self._flag(step, error, allowed)
         try:
@@ -228,6 +241,24 @@ class Steps:
             raise
         self._unflag()
         return answer
+
+    async def _quickly(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
+    ) -> Out:
+        """The tries that nobody is told of: local ones, normal ones, or the one after the other."""
+        try:
+            return await self._heeding(doing, step, argument, policy, stoppable=stoppable)
+        except FailureError as error:
+            is_last = policy.local is None or policy.quick is None
+            unwanted = self._is_unwanted(stoppable=stoppable)
+            if is_last or unwanted or not _worth_patience(error, policy):
+                raise
+        normally = replace(policy, local=None)
+        return await self._heeding(doing, step, argument, normally, stoppable=stoppable)
+
+    def _is_unwanted(self, *, stoppable: bool) -> bool:
+        """Whether more tries would only be for an order that is to be stopped."""
+        return stoppable and self.cancel is not None
 
     async def _patiently(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
@@ -251,7 +282,7 @@ class Steps:
             return await running
 
         def interrupted() -> bool:
-            return self._word is not None or (stoppable and self.cancel is not None)
+            return self._word is not None or self._is_unwanted(stoppable=stoppable)
 
         await workflow.wait_condition(lambda: running.done() or interrupted())
         if not running.done():
@@ -265,11 +296,13 @@ class Steps:
             briefly: LocalActivityConfig = {**policy.local, "summary": doing}
             return workflow.start_local_activity_method(step, argument, **briefly)
         assert policy.quick is not None  # noqa: S101 - a policy has one or the other
+        self._waits()
         options: ActivityConfig = {**policy.quick, "summary": doing}
         return workflow.start_activity_method(step, argument, **options)
 
     async def _pause(self, pause: timedelta) -> None:
         """Wait before the next try, or for an operator's word."""
+        self._waits()
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._word is not None, timeout=pause)
         self._heard()

@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.inventory import InventoryActivities
     from orders import messages as m
-    from orders.lifecycle import Reason, Stop
+    from orders.lifecycle import Reason, Status, Stop
     from workflows import policies
     from workflows.life import Life
     from workflows.steps import Step
@@ -38,6 +38,8 @@ async def reserve(life: Life, undo: UndoneUnlessKept) -> None:
 
 
 async def take(life: Life) -> None:
-    """Take what is set aside off the shelves for good."""
+    """Take what is set aside off the shelves for good: with that the order is fulfilled."""
     step = InventoryActivities.update_inventory
-    await life.steps.finish("taking the stock", step, life.ref, policies.RECORD)
+    doing = f"recording: {Status.FULFILLED}, taking the stock"
+    await life.steps.finish(doing, step, life.ref, policies.RECORD)
+    life.moved_to(Status.FULFILLED)

@@ -73,12 +73,11 @@ class Store:
         captured = CardCharge(f"pi_{order.id}", ChargeState.CAPTURED, TOTAL, TOTAL, Money(0, "EUR"))
         await self.ledger.open(order.id, 1, captured.payment_id, TOTAL)
         await self.ledger.record(order.id, 1, captured)
-        for status in (Status.PAID, Status.FULFILLED, Status.COMPLETED):
-            await self.orders.move(order.id, status, None, NOW)
-            if status is until:
-                break
-        if until is Status.COMPLETED:
+        await self.orders.move(order.id, Status.PAID, None, NOW)
+        if until is not Status.PAID:
             await self.inventory.commit(order.id)
+        if until is Status.COMPLETED:
+            await self.orders.move(order.id, Status.COMPLETED, None, NOW)
         return order
 
     async def reserved(self, request: RefundRequest) -> RefundEntry:

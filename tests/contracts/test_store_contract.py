@@ -357,22 +357,65 @@ async def test_committed_stock_is_gone_for_good(store: Store) -> None:
     mug = await store.stocked(5)
     order = await store.placed((mug, 2))
     await store.inventory.reserve(order.id)
+    await store.orders.move(order.id, Status.PAID, None, NOW)
     for _ in range(2):
         await store.inventory.commit(order.id)
     await store.inventory.release(order.id)
     assert await left(store, mug) == 3
     assert await store.inventory.reserve(order.id) == ReservationClosed("committed")
-    assert (await store.orders.view(order.id)).stock == "committed"
-    assert await store.events_of(order) == ["order_placed", "stock_reserved", "stock_committed"]
+    view = await store.orders.view(order.id)
+    assert (view.stock, view.order.status) == ("committed", Status.FULFILLED)
+    assert await store.events_of(order) == [
+        *("order_placed", "stock_reserved", "order_paid"),
+        *("order_fulfilled", "stock_committed"),
+    ]
+
+
+async def test_committing_again_leaves_an_order_where_it_has_come_to(store: Store) -> None:
+    order = await store.placed()
+    await store.inventory.reserve(order.id)
+    await store.orders.move(order.id, Status.HELD, None, NOW)
+    await store.inventory.commit(order.id)
+    await store.orders.move(order.id, Status.COMPLETED, None, NOW)
+    events = await store.events_of(order)
+    await store.inventory.commit(order.id)
+    assert (await store.orders.get(order.id)).status is Status.COMPLETED
+    assert await store.events_of(order) == events
 
 
 async def test_only_what_is_set_aside_can_be_committed(store: Store) -> None:
     order = await store.placed()
+    await store.orders.move(order.id, Status.PAID, None, NOW)
     with pytest.raises(IllegalStatusError):
         await store.inventory.commit(order.id)
     await store.inventory.release(order.id)
     with pytest.raises(IllegalStatusError):
         await store.inventory.commit(order.id)
+    assert (await store.orders.get(order.id)).status is Status.PAID
+
+
+async def test_an_order_that_is_not_paid_for_is_not_kept(store: Store) -> None:
+    mug = await store.stocked(5)
+    order = await store.placed((mug, 2))
+    await store.inventory.reserve(order.id)
+    with pytest.raises(IllegalStatusError):
+        await store.inventory.commit(order.id)
+    assert (await store.orders.view(order.id)).stock == "reserved"
+    await store.inventory.release(order.id)
+    assert await left(store, mug) == 5
+
+
+async def test_an_order_that_is_being_undone_is_not_kept(store: Store) -> None:
+    mug = await store.stocked(5)
+    order = await store.placed((mug, 2))
+    await store.inventory.reserve(order.id)
+    await store.orders.move(order.id, Status.PAID, None, NOW)
+    await store.ledger.close(order.id)
+    with pytest.raises(IllegalStatusError):
+        await store.inventory.commit(order.id)
+    assert (await store.orders.get(order.id)).status is Status.PAID
+    await store.inventory.release(order.id)
+    assert await left(store, mug) == 5
 
 
 # -- charges ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from demo.worker_process import WorkerProcess
 from orders.ids import workflow_id
 from orders.lifecycle import Reason, Status
 from orders.messages import Cancelled
-from tests.e2e.moments import Asking, Moment
+from tests.e2e.moments import Asking, Committing, Moment
 from tests.e2e.trials import Trials
 
 SHIP = "warehouse.fulfillments.create"
@@ -64,3 +64,25 @@ async def test_cancelled_between_two_workers_before_anything_was_taken(
 
     assert outcome.status is Status.CANCELLED
     assert not outcome.taken
+
+
+async def test_cancelled_when_the_dead_worker_had_written_down_that_it_is_fulfilled(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    """The next worker hears of the cancellation first: it must not undo what is kept."""
+    for at, event in enumerate(("order_fulfilled", "stock_committed", "order_completed")):
+        sku = await trials.product(str(at))
+        await trials.start_and_hold(Committing(event), sku=sku)
+    sku = await trials.product("mailed")
+    await trials.start_and_hold(Asking("resend.emails.send", "delay_after"), sku=sku)
+    await trials.reached()
+    await worker.kill()
+    await trials.let_go()
+    for order_id in trials.order_ids:
+        await stage.orders.request_cancel(order_id)
+    await stage.start_worker()
+
+    outcomes = await trials.outcomes()
+
+    assert {outcome.status for outcome in outcomes} == {Status.COMPLETED}
+    assert all(outcome.parcel_ids for outcome in outcomes)

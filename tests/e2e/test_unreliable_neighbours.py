@@ -49,17 +49,21 @@ async def test_one_bad_answer_of_any_endpoint_changes_nothing(
 async def test_waits_for_as_long_as_it_is_asked_to(
     stage: Stage, worker: WorkerProcess, trials: Trials
 ) -> None:
-    steps = {CONFIRM: "charge_card", SHIP: "fulfill_order", MAIL: "send_confirmation_email"}
+    steps = {CONFIRM: "charge_card", SHIP: "fulfill_order"}
     orders = {}
     for endpoint, step in steps.items():
         orders[step] = await trials.place()
         # Longer than the pause of a second that a failure without such a word is followed by.
         await stage.dials.turn(endpoint, "rate_limit", order_id=orders[step], times=1, seconds=3)
+    mailed = await trials.place()
+    await stage.dials.turn(MAIL, "rate_limit", order_id=mailed, times=1, seconds=3)
     await asyncio.gather(*map(stage.orders.start, trials.order_ids))
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
     for step, order_id in orders.items():
         assert (await tried(stage, order_id, step)).waited >= timedelta(seconds=3)
+    at = {line.event: line.at for line in (await stage.orders.view(mailed)).history}
+    assert at["confirmation_mailed"] - at["order_fulfilled"] >= timedelta(seconds=3)
 
 
 async def test_three_errors_of_stripe_end_the_order_and_nothing_is_taken(

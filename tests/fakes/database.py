@@ -74,6 +74,19 @@ class _Row:
         if not any(line.event == event and line.detail == detail for line in self.history):
             self.history.append(HistoryLine(at, event, detail))
 
+    def move(self, status: Status, stop: Stop | None, now: datetime) -> None:
+        known = self.order.status
+        if known is status:
+            return
+        if status not in FOLLOWS[known]:
+            if any(line.event == f"order_{status}" for line in self.history):
+                return
+            raise IllegalStatusError(f"order {self.order.id} is {known}: it cannot become {status}")
+        reason = str(stop.reason) if stop else self.order.reason
+        self.order = replace(self.order, status=status, reason=reason)
+        detail = {"reason": str(stop.reason), "message": stop.message} if stop else {}
+        self.say(f"order_{status}", now, **detail)
+
 
 class InMemoryDatabase:
     """What the three twins share. ``products`` by sku and ``rows`` by order id are public.
@@ -146,6 +159,9 @@ class InMemoryInventory(Scripted):
             return
         if row.stock != "reserved":
             raise IllegalStatusError(f"the stock of order {order_id} is {row.stock}")
+        if row.charging_closed:
+            raise IllegalStatusError(f"order {order_id} is being undone")
+        row.move(Status.FULFILLED, None, self._database.clock())
         for line in row.order.lines:
             product = self._database.products[line.sku]
             product.on_hand -= line.quantity
@@ -327,18 +343,7 @@ class InMemoryOrderBook(Scripted):
         )
 
     def _move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
-        row = self._database.row(order_id)
-        known = row.order.status
-        if known is status:
-            return
-        if status not in FOLLOWS[known]:
-            if any(line.event == f"order_{status}" for line in row.history):
-                return
-            raise IllegalStatusError(f"order {order_id} is {known}: it cannot become {status}")
-        reason = str(stop.reason) if stop else row.order.reason
-        row.order = replace(row.order, status=status, reason=reason)
-        detail = {"reason": str(stop.reason), "message": stop.message} if stop else {}
-        row.say(f"order_{status}", now, **detail)
+        self._database.row(order_id).move(status, stop, now)
 
     def _record_parcels(
         self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]

@@ -25,8 +25,7 @@ async def paid(shop: Shop, sku: str, quantity: int = 1) -> Order:
     await shop.inventory.reserve(order.id)
     await shop.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
     await shop.ledger.record(order.id, 1, captured(order))
-    for status in (Status.PAID, Status.FULFILLED):
-        await shop.orders.move(order.id, status, None, NOW)
+    await shop.orders.move(order.id, Status.PAID, None, NOW)
     await shop.orders.record_parcels(order.id, f"ful_{order.id}", (f"par_{order.id}",))
     await shop.inventory.commit(order.id)
     await shop.orders.move(order.id, Status.COMPLETED, None, NOW)

@@ -44,7 +44,7 @@ async def _play(
     database = connect(url, pool_size=1)
     shop = Shop(database)
     first, second = await shop.stocked(on_hand), await shop.stocked(on_hand)
-    orders = [await shop.placed((first, one), (second, two)) for one, two in quantities]
+    orders = [await shop.paid((first, one), (second, two)) for one, two in quantities]
     model = ["none"] * len(orders)
     for step, number in steps:
         model[number] = await _do(shop, orders[number].id, step, model[number])

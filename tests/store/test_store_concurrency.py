@@ -39,7 +39,7 @@ async def test_orders_over_the_same_products_in_opposite_order_do_not_deadlock(
 ) -> None:
     skus = [await shop.stocked(1_000) for _ in range(4)]
     lines = tuple((sku, 1) for sku in skus)
-    orders = [await shop.placed(*(lines if n % 2 else lines[::-1])) for n in range(MANY)]
+    orders = [await shop.paid(*(lines if n % 2 else lines[::-1])) for n in range(MANY)]
 
     async def carry(number: int, order_id: str) -> None:
         await shop.inventory.reserve(order_id)
@@ -54,13 +54,16 @@ async def test_orders_over_the_same_products_in_opposite_order_do_not_deadlock(
 
 async def test_repeating_a_stock_step_at_once_does_it_once(shop: Shop) -> None:
     mug = await shop.stocked(10)
-    order = await shop.placed((mug, 2))
+    order = await shop.paid((mug, 2))
     answers = await asyncio.gather(*(shop.inventory.reserve(order.id) for _ in range(10)))
     assert set(answers) == {Reserved()}
     assert await shop.stock_of(mug) == Stock(on_hand=10, reserved=2)
     await asyncio.gather(*(shop.inventory.commit(order.id) for _ in range(10)))
     assert await shop.stock_of(mug) == Stock(on_hand=8, reserved=0)
-    assert await shop.events_of(order) == ["order_placed", "stock_reserved", "stock_committed"]
+    assert await shop.events_of(order) == [
+        *("order_placed", "order_paid", "stock_reserved"),
+        *("order_fulfilled", "stock_committed"),
+    ]
 
 
 async def test_a_release_racing_a_reservation_leaves_nothing_set_aside(shop: Shop) -> None:

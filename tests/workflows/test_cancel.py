@@ -192,3 +192,20 @@ async def test_two_cancels_at_once_get_the_same_answer_and_one_refund(shop: Shop
 
 async def cancel_requested(handle: Handle) -> bool:
     return (await handle.query(OrderWorkflow.status)).cancel_requested
+
+
+async def test_a_cancel_that_overtakes_a_lost_workflow_task_finds_the_order_kept(
+    shop: Shop,
+) -> None:
+    """A worker wrote down that the order is fulfilled and died before it could tell the server."""
+    gate = shop.warehouse.hold("fulfill", where="after")
+    handle = await shop.order()
+    await gate.entered()
+    await shop.inventory.commit(handle.id.removeprefix("order-"))
+    cancelling = asyncio.create_task(handle.execute_update(OrderWorkflow.cancel, CancelRequest()))
+    await handle.signal(OrderWorkflow.cancel_order)
+    gate.release()
+    outcome = await shop.check(await handle.result())
+    assert outcome.status is Status.COMPLETED
+    assert isinstance(await cancelling, EndedOtherwise)
+    assert shop.warehouse.cancelled == set()

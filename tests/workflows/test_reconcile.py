@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -131,6 +132,12 @@ class Audited:
 
 @pytest.fixture
 async def audited(temporal: WorkflowEnvironment) -> AsyncIterator[Audited]:
+    async with opened(temporal) as audited:
+        yield audited
+
+
+@asynccontextmanager
+async def opened(temporal: WorkflowEnvironment) -> AsyncIterator[Audited]:
     """A shop whose worker carries orders and audits."""
     address = temporal.client.service_client.config.target_host
     patient_client = await Client.connect(address, data_converter=DATA_CONVERTER)

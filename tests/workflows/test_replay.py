@@ -1,30 +1,53 @@
 """Runs started by code of yesterday go on with code of today.
 
-`histories/` holds what real runs recorded. A change of the workflow that makes one of them fail
-would strand every order in flight at the deploy: guard it with ``workflow.patched``, or record the
+`histories/` holds what real runs recorded. A change of a workflow that makes one of them fail
+would strand every run in flight at the deploy: guard it with ``workflow.patched``, or record the
 histories again (`pytest tests/workflows/test_replay.py --record-histories`) while nothing is
 deployed yet. See docs/operations.md.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHandle, WorkflowHistory
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer, WorkflowReplayResult
 
-from orders.messages import Outcome
+from orders.ids import refund_key
+from orders.lifecycle import Status
+from orders.money import Money
+from orders.parcels import ParcelStatus
 from orders.ports import NoAnswerError
-from tests.workflows.conftest import Shop, ended
+from orders.refund_messages import ShopRefundTerms
+from orders.refunds import RefundRequest, RefundState
+from orders.requests import Approve, ResendParcel, RetryNow
+from orders.terms import Capture, ShopTerms
+from tests.eventually import eventually
+from tests.fakes.cards import REFUND_PENDING
+from tests.workflows import test_delivery as delivery
+from tests.workflows import test_refund as refunds
+from tests.workflows.conftest import Shop, time_skipping_server
+from tests.workflows.test_reconcile import AT_ONCE, Audited, opened
+from tests.workflows.test_waiting import DECLINED, reached
 from workflows.order import OrderWorkflow
+from workflows.reconcile import ReconcileWorkflow
+from workflows.refund import RefundWorkflow
 from workflows.runner import DATA_CONVERTER, RUNNER
 
-Handle = WorkflowHandle[OrderWorkflow, Outcome]
+Handle = WorkflowHandle[Any, Any]
 
 HISTORIES = Path(__file__).parent / "histories"
+
+
+# -- lives of an order -----------------------------------------------------------------------------
 
 
 async def completed(shop: Shop) -> Handle:
@@ -32,7 +55,7 @@ async def completed(shop: Shop) -> Handle:
 
 
 async def declined(shop: Shop) -> Handle:
-    return await shop.order("pm_card_visa_chargeDeclined")
+    return await shop.order(DECLINED)
 
 
 async def cancelled(shop: Shop) -> Handle:
@@ -57,39 +80,201 @@ async def unanswered(shop: Shop) -> Handle:
 async def outage(shop: Shop) -> Handle:
     shop.inventory.fail_next("reserve", NoAnswerError("nobody answers"), times=6)
     shop.warehouse.fail_next("fulfill", NoAnswerError("nobody answers"), times=8)
+    shop.mailer.fail_next("send", NoAnswerError("nobody answers"), times=8)
     return await shop.order()
 
 
-LIVES: list[Callable[[Shop], Awaitable[Handle]]] = [
-    completed,
-    declined,
-    cancelled,
-    refused,
-    unanswered,
-    outage,
+async def undecided(shop: Shop) -> Handle:
+    """Nobody lets it pass, in spite of a reminder."""
+    return await shop.order()
+
+
+async def lapsed(shop: Shop) -> Handle:
+    """The bank holds the money no more when it is to be taken."""
+    gate = shop.cards.hold("capture")
+    handle = await shop.order(waits=True)
+    await gate.entered()
+    [charge] = shop.cards.charges_of(handle.id.removeprefix("order-"))
+    shop.cards.lapse(charge.payment_id)
+    gate.release()
+    return handle
+
+
+async def left(shop: Shop) -> Handle:
+    """Cancelled when its parcel had left: the money that was only held has to be taken."""
+    gate = shop.cards.hold("capture")
+    handle = await shop.order(waits=True)
+    await gate.entered()
+    shop.warehouse.dispatch(handle.id.removeprefix("order-"))
+    await handle.signal(OrderWorkflow.cancel_order)
+    return handle
+
+
+async def operated(shop: Shop) -> Handle:
+    """The bank is silent until an operator has it asked again."""
+    shop.cards.fail_until_healed("capture", NoAnswerError("nobody answers"))
+    handle = await shop.order(waits=True)
+
+    async def flagged() -> bool:
+        return (await handle.query(OrderWorkflow.status)).attention is not None
+
+    await eventually(flagged, within=60)
+    shop.cards.heal("capture")
+    await handle.execute_update(OrderWorkflow.operate, RetryNow("ops-7"))
+    return handle
+
+
+async def short(shop: Shop) -> Handle:
+    """The warehouse lacks one of the two mugs: a refund of its own begins."""
+    order_id = await shop.place()
+    shop.warehouse.run_short(order_id, (("MUG", 1),))
+    return await shop.start(order_id)
+
+
+async def resent(shop: Shop) -> Handle:
+    """Its parcel is lost and sent again."""
+    handle = await shop.order(waits=True)
+    await reached(shop, handle, Status.FULFILLED)
+    lost = delivery.parcel_of(shop, handle)
+    await delivery.tell(handle, lost, ParcelStatus.SHIPPED, ParcelStatus.LOST)
+    await eventually(lambda: delivery.flagged(handle))
+    again = await handle.execute_update(OrderWorkflow.resend_parcel, ResendParcel(lost))
+    await delivery.tell(handle, again.parcel_id, ParcelStatus.SHIPPED, ParcelStatus.DELIVERED)
+    return handle
+
+
+# -- lives of a refund -----------------------------------------------------------------------------
+
+
+async def refund(shop: Shop) -> Handle:
+    request = RefundRequest(await refunds.paid(shop), "r1", lines=refunds.ONE_MUG, restock=True)
+    return await refunds.begin(shop, request)
+
+
+async def refund_approved(shop: Shop) -> Handle:
+    """A person lets it pass, and the bank takes its time."""
+    order_id = await refunds.paid(shop, REFUND_PENDING)
+    handle = await refunds.begin(shop, RefundRequest(order_id, "r1"), waits=True)
+    await refunds.reached(shop, handle, RefundState.AWAITING_APPROVAL)
+    await handle.execute_update(RefundWorkflow.approve, Approve("ops-7", "seen it"))
+    await refunds.reached(shop, handle, RefundState.PENDING)
+    shop.cards.settle_refund(refund_key(order_id, "r1", 1))
+    await handle.signal(RefundWorkflow.refund_updated)
+    return handle
+
+
+async def refund_undecided(shop: Shop) -> Handle:
+    return await refunds.begin(shop, RefundRequest(await refunds.paid(shop), "r1"))
+
+
+async def refund_refused(shop: Shop) -> Handle:
+    request = RefundRequest(await refunds.paid(shop), "r1", amount=Money(99_00, "EUR"))
+    return await refunds.begin(shop, request)
+
+
+# -- each of them, recorded and replayed -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Life:
+    """A kind of life, and the rules of the shop where it is led."""
+
+    live: Callable[[Shop], Awaitable[Handle]]
+    terms: ShopTerms = ShopTerms()  # noqa: RUF009 - frozen
+    refund_terms: ShopRefundTerms = ShopRefundTerms()  # noqa: RUF009 - frozen
+
+    @property
+    def name(self) -> str:
+        return self.live.__name__
+
+
+APPROVAL = ShopTerms(approval_above={"EUR": 0})
+HOLD = ShopTerms(capture=Capture.AT_FULFILLMENT)
+DELIVERY = ShopTerms(delivery_deadline=timedelta(days=30))
+REFUND_APPROVAL = ShopRefundTerms(approval_above={"EUR": 0})
+
+LIVES = [
+    *(Life(live) for live in (completed, declined, cancelled, refused, unanswered, outage, short)),
+    Life(undecided, APPROVAL),
+    *(Life(live, HOLD) for live in (lapsed, left, operated)),
+    Life(resent, DELIVERY),
+    Life(delivery.longest_ordinary_life, delivery.LONGEST),
+    Life(delivery.life_with_everything, delivery.WITH_EVERYTHING),
+    *(Life(live) for live in (refund, refund_refused)),
+    *(Life(live, refund_terms=REFUND_APPROVAL) for live in (refund_approved, refund_undecided)),
 ]
+AUDITS = ("audit", "audit_continued")
 
 
-@pytest.mark.parametrize("live", LIVES)
-async def test_a_run_can_be_replayed(
-    shop: Shop, live: Callable[[Shop], Awaitable[Handle]], request: pytest.FixtureRequest
-) -> None:
-    handle = await live(shop)
-    await ended(handle)
+@pytest.fixture(params=LIVES, ids=lambda life: life.name)
+def life(request: pytest.FixtureRequest) -> Life:
+    kind: Life = request.param
+    return kind
+
+
+@pytest.fixture
+def terms(life: Life) -> ShopTerms:
+    return life.terms
+
+
+@pytest.fixture
+def refund_terms(life: Life) -> ShopRefundTerms:
+    return life.refund_terms
+
+
+Keep = Callable[[str, WorkflowHistory], None]
+
+
+@pytest.fixture
+def keep(request: pytest.FixtureRequest) -> Keep:
+    """Writes a history down under a name, if this run of the tests is to record."""
+
+    def write(name: str, history: WorkflowHistory) -> None:
+        if request.config.getoption("--record-histories"):
+            HISTORIES.mkdir(exist_ok=True)
+            # Stack traces name files; where this checkout lies is nobody's business.
+            text = history.to_json().replace(f"{Path.cwd()}/", "").replace(f"{sys.prefix}/", "")
+            (HISTORIES / f"{name}.json").write_text(text + "\n")
+
+    return write
+
+
+async def test_a_run_can_be_replayed(shop: Shop, life: Life, keep: Keep) -> None:
+    handle = await life.live(shop)
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
     history = await handle.fetch_history()
     await replayed(history)
-    if request.config.getoption("--record-histories"):
-        HISTORIES.mkdir(exist_ok=True)
-        # Stack traces name files; where this checkout lies is nobody's business.
-        text = history.to_json().replace(f"{Path.cwd()}/", "").replace(f"{sys.prefix}/", "")
-        (HISTORIES / f"{live.__name__}.json").write_text(text + "\n")
+    keep(life.name, history)
+
+
+@pytest.fixture
+async def audited() -> AsyncIterator[Audited]:
+    """A server of its own: an audit looks at every run there is."""
+    async with await time_skipping_server() as environment, opened(environment) as audited:
+        yield audited
+
+
+async def test_an_audit_can_be_replayed(audited: Audited, keep: Keep) -> None:
+    await audited.held_for_nothing()  # to be released
+    await audited.charged("ghost")  # to be flagged
+    whole = await audited.begin(AT_ONCE)
+    await whole.result()
+    paged = await audited.begin(AT_ONCE, pages_per_run=1)
+    await paged.result()
+    client = audited.shop.client
+    first = client.get_workflow_handle(paged.id, run_id=paged.first_execution_run_id)
+    for name, run in zip(AUDITS, (whole, first), strict=True):
+        history = await run.fetch_history()
+        await replayed(history)
+        keep(name, history)
 
 
 @pytest.fixture(params=sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
 def recorded(request: pytest.FixtureRequest) -> WorkflowHistory:
     """A history that was recorded before."""
     path: Path = request.param
-    return WorkflowHistory.from_json(f"order-{path.stem}", path.read_text())
+    return WorkflowHistory.from_json(path.stem, path.read_text())
 
 
 async def test_a_run_recorded_before_can_be_replayed(recorded: WorkflowHistory) -> None:
@@ -97,11 +282,19 @@ async def test_a_run_recorded_before_can_be_replayed(recorded: WorkflowHistory) 
 
 
 def test_every_kind_of_life_is_recorded() -> None:
-    assert {live.__name__ for live in LIVES} <= {path.stem for path in HISTORIES.glob("*.json")}
+    assert {*(life.name for life in LIVES), *AUDITS} <= {p.stem for p in HISTORIES.glob("*.json")}
+
+
+def test_a_recorded_history_names_no_directory_of_the_machine_it_was_recorded_on() -> None:
+    absolute = re.compile(r"(?<![\w/.:])/(?:home|root|work|usr|opt|tmp|Users|var)/")
+    for path in HISTORIES.glob("*.json"):
+        assert absolute.search(path.read_text()) is None, path.name
 
 
 async def replayed(history: WorkflowHistory) -> WorkflowReplayResult:
     replayer = Replayer(
-        workflows=[OrderWorkflow], workflow_runner=RUNNER, data_converter=DATA_CONVERTER
+        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow],
+        workflow_runner=RUNNER,
+        data_converter=DATA_CONVERTER,
     )
     return await replayer.replay_workflow(history)
