@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 from starlette.types import Scope as Asked
 
-from edge import checkout, docs, health, metrics, orders, refusals
+from edge import checkout, docs, health, metrics, orders, refusals, webhooks
 from edge.access import needs
 from edge.bodies import BodyLimit
 from edge.describing import USUAL, described
@@ -34,6 +34,7 @@ GUARDED: Final[tuple[tuple[APIRouter, Scope], ...]] = (
 OPEN: Final[tuple[APIRouter, ...]] = (
     health.router,
     docs.router,
+    webhooks.router,
 )
 
 
