@@ -36,6 +36,9 @@ from orders.messages import (
     Progress,
 )
 from orders.order import Basket, Order
+from orders.pages import Bookmark, OrderPage, Wanted
+from orders.placing import KeyReusedError, RequestKey
+from orders.ports import OrderExistsError
 from orders.refusals import OrderEndedError
 from orders.views import ListedOrder, OrderView, Sighting, TroubledOrder
 from runs import CALL, word
@@ -62,13 +65,19 @@ class OrderClient(Till):
     ``watch`` wait for a Temporal that went away meanwhile.
     """
 
-    async def place(self, basket: Basket) -> Order:
+    async def place(self, basket: Basket, *, key: RequestKey | None = None) -> Order:
         """Keep the basket as an order, at the catalogue's prices. The same basket again: as placed.
 
         Nothing happens to the order before ``start``. Raises ``orders.order.InvalidOrderError`` or
-        ``orders.ports.OrderExistsError``.
+        ``orders.ports.OrderExistsError``, and ``orders.placing.KeyReusedError`` when another basket
+        was placed with this ``key``.
         """
-        return await self._book.place(basket, datetime.now(UTC))
+        try:
+            return await self._book.place(basket, datetime.now(UTC), key=key)
+        except OrderExistsError:
+            if key is not None and basket.order_id == key.made_id:
+                raise KeyReusedError(key) from None  # its caller knows the key, and not the id
+            raise
 
     async def status(self, order_id: str) -> Progress:
         """Where the order stands: asked of its run, or read from the book when no worker answers,
@@ -130,6 +139,12 @@ class OrderClient(Till):
             if isinstance(cause, ApplicationError) and cause.type == ORDER_FAILED:
                 return _OUTCOME.validate_python(cause.details[0])
         raise await self._why_not(order_id)
+
+    async def page(
+        self, wanted: Wanted, limit: int = 50, after: Bookmark | None = None
+    ) -> OrderPage:
+        """Orders as the book has them, newest first, started or not; this needs no Temporal."""
+        return await self._book.page(wanted, limit, after)
 
     async def list(
         self, status: Status | None = None, *, needs_attention: bool = False, limit: int = 100

@@ -19,7 +19,7 @@ from orders.lifecycle import Status
 from orders.money import Money
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_WRITTEN: Final = re.compile(r"1:([0-9]{1,17}):(.+)")
+_WRITTEN: Final = re.compile(r"1:([0-9]{1,18}):(.+)")
 
 
 class InvalidBookmarkError(ValueError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RequestKey:
-    """A caller's own name for a request (``Idempotency-Key``). Two callers may use the same text."""
+    """A caller's own name for a request (``Idempotency-Key``); others may use the same text."""
 
     caller: str
     text: str

@@ -44,11 +44,11 @@ class PostgresOrderBook:
         was placed with this key.
         """
         async with self._database.transaction() as connection:
-            if key is not None:
-                await _check_free(connection, key, basket)
+            if key is None:
+                return await _placed(connection, basket, now)
+            await _check_free(connection, key, basket)
             order = await _placed(connection, basket, now)
-            if key is not None:
-                await _use(connection, key, basket, now)
+            await _use(connection, key, basket, now)
             return order
 
     async def get(self, order_id: str) -> Order:
