@@ -78,14 +78,14 @@ class _Processes:
 
     def _look(self) -> None:
         """Wait for something to happen to a process, and see to it."""
-        waited_for = {process.sentinel: process for process in self._running}
+        ends = {process.sentinel: process for process in self._running}
         silent = {says: p for p, says in self._running.items() if p not in self._ready}
         # Not for ever: a signal is seen to between two calls.
-        for seen in wait([*waited_for, *silent], timeout=1.0):
-            if isinstance(seen, Connection):
-                self._hear(silent[seen])
-            elif isinstance(seen, int):
-                self._bury(waited_for[seen])
+        seen = set(wait([*ends, *silent], timeout=1.0))
+        for says in silent.keys() & seen:
+            self._hear(silent[says])
+        for sentinel in ends.keys() & seen:
+            self._bury(ends[sentinel])
 
     def _hear(self, process: BaseProcess) -> None:
         with suppress(EOFError):  # it died without a word: that is seen by itself
@@ -96,9 +96,8 @@ class _Processes:
 
     def _bury(self, process: BaseProcess) -> None:
         process.join()
-        said = self._running[process].poll()
         self._running.pop(process).close()
-        was_ready = process in self._ready or said
+        was_ready = process in self._ready
         self._ready.discard(process)
         if self._stopping:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from edge.describing import declared
+from edge.describing import declared, exampled
 from edge.parts import Orders, RequestId
 from edge.problems import (
     INVALID_ORDER_ID,
@@ -34,7 +34,10 @@ class Accepted(BaseModel):
 @router.post(
     "/checkout",
     status_code=202,
-    responses=declared(UNKNOWN_ORDER, ORDER_ENDED, ORDER_STRANDED, MALFORMED, INVALID_ORDER_ID),
+    responses={
+        202: exampled({"workflow_id": "order-1001", "status_url": "/orders/1001"}),
+        **declared(UNKNOWN_ORDER, ORDER_ENDED, ORDER_STRANDED, MALFORMED, INVALID_ORDER_ID),
+    },
 )
 async def checkout(
     asked: Checkout, orders: Orders, request: Request, request_id: RequestId

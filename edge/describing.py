@@ -60,6 +60,11 @@ def declared(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+def exampled(value: object) -> dict[str, Any]:
+    """For the ``responses`` of a route: what it may answer when all is well."""
+    return {"content": {"application/json": {"example": value}}}
+
+
 def _example(kind: Kind) -> dict[str, Any]:
     return {
         "type": kind.type,

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from edge.describing import declared
-from edge.problems import CATALOGUE, NOT_FOUND, NOT_READY, ProblemError
+from edge.describing import declared, exampled
+from edge.problems import CATALOGUE, MALFORMED, NOT_FOUND, NOT_READY, ProblemError
 from edge.readiness import Readiness
 
 router = APIRouter(tags=["the edge itself"])
@@ -15,7 +15,7 @@ router = APIRouter(tags=["the edge itself"])
 
 @router.get(
     "/healthz",
-    responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}},
+    responses={200: exampled({"status": "ok"})},
 )
 async def healthz() -> dict[str, str]:
     """This process answers. Whether it can do its work is ``/readyz``."""
@@ -25,7 +25,7 @@ async def healthz() -> dict[str, str]:
 @router.get(
     "/readyz",
     responses={
-        200: {"content": {"application/json": {"example": {"status": "ready"}}}},
+        200: exampled({"status": "ready"}),
         **declared(NOT_READY),
     },
 )
@@ -40,19 +40,15 @@ async def readyz(request: Request) -> dict[str, str]:
 @router.get(
     "/problems/{name}",
     responses={
-        200: {
-            "content": {
-                "application/json": {
-                    "example": {
-                        "type": "/problems/unknown-order",
-                        "title": "Unknown order",
-                        "status": 404,
-                        "detail": "place the order first",
-                    }
-                }
+        200: exampled(
+            {
+                "type": "/problems/unknown-order",
+                "title": "Unknown order",
+                "status": 404,
+                "detail": "place the order first",
             }
-        },
-        **declared(NOT_FOUND),
+        ),
+        **declared(NOT_FOUND, MALFORMED),
     },
 )
 async def read_problem(name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 
 from edge.access import needs
-from edge.describing import declared
+from edge.describing import declared, exampled
 from edge.parts import OrderId, Orders
 from edge.problems import (
     INVALID_ORDER_ID,
@@ -55,13 +55,9 @@ _CANCELLED: Final = {
 }
 
 
-def _example(value: object) -> dict[str, Any]:
-    return {"content": {"application/json": {"example": value}}}
-
-
 @router.get(
     "/{order_id}",
-    responses={200: _example(_ORDER), **declared(UNKNOWN_ORDER, MALFORMED, INVALID_ORDER_ID)},
+    responses={200: exampled(_ORDER), **declared(UNKNOWN_ORDER, MALFORMED, INVALID_ORDER_ID)},
 )
 async def read_order(order_id: OrderId, orders: Orders) -> dict[str, Any]:
     """Where the order stands and what happened to it, without personal data."""
@@ -72,8 +68,8 @@ async def read_order(order_id: OrderId, orders: Orders) -> dict[str, Any]:
     "/{order_id}/cancel",
     dependencies=[needs(Scope.SHOP)],
     responses={
-        200: _example(_CANCELLED),
-        202: {"description": "Accepted, still being undone", **_example({"kind": "under_way"})},
+        200: exampled(_CANCELLED),
+        202: {"description": "Accepted, still being undone", **exampled({"kind": "under_way"})},
         **declared(UNKNOWN_ORDER, ORDER_NOT_STARTED, TOO_LATE, ORDER_ENDED, ORDER_STRANDED),
         **declared(MALFORMED, INVALID_ORDER_ID, UNAVAILABLE, NO_WORKER),
     },

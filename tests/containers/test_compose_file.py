@@ -10,7 +10,7 @@ import pytest
 from sandbox.environment import settings as sandbox_settings
 from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
 from sandbox.temporal_server import TemporalServer, temporal_binary
-from settings import EdgeSettings, WorkerSettings
+from settings import EdgeSettings, ProcessSettings, WorkerSettings
 from tests.containers.composed import COMPOSE, OWN_KEYS, ROOT, SANDBOX, SERVICES, run
 from workflows.policies import GRACEFUL_SHUTDOWN
 from workflows.visibility import SEARCH_ATTRIBUTES
@@ -45,10 +45,10 @@ def test_the_image_runs_on_the_oldest_python_that_is_checked() -> None:
 @pytest.mark.parametrize(
     ("service", "settings"), [("worker", WorkerSettings), ("api", EdgeSettings)]
 )
-def test_every_setting_is_passed_and_no_other(service: str, settings: type[EdgeSettings]) -> None:
+def test_every_setting_is_passed_and_no_other(
+    service: str, settings: type[ProcessSettings]
+) -> None:
     fields = {name.upper() for name in settings.model_fields}
-    # The worker listens nowhere.
-    fields -= {"API_HOST", "API_PORT"} if service == "worker" else set()
     passed = SERVICES[service]["environment"]
     assert set(passed) == fields | {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
 

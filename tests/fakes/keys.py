@@ -16,8 +16,14 @@ class InMemoryKeys(Scripted):
         super().__init__()
         self.keys = {key.id: key for key in keys}
 
+    async def add(self, key: ApiKey) -> None:
+        self.keys[key.id] = key
+
+    async def revoke(self, key: ApiKey) -> None:
+        del self.keys[key.id]
+
     async def find(self, key_id: str) -> ApiKey | None:
-        return await self._play("find", lambda: self._in_use(key_id))
+        return await self._play("find", lambda: self.keys.get(key_id))
 
     async def note_use(self, key_id: str, now: datetime) -> None:
         def note() -> None:
@@ -25,7 +31,3 @@ class InMemoryKeys(Scripted):
                 self.keys[key_id] = replace(key, last_used_at=now)
 
         await self._play("note_use", note)
-
-    def _in_use(self, key_id: str) -> ApiKey | None:
-        key = self.keys.get(key_id)
-        return key if key and key.revoked_at is None else None

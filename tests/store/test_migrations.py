@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from orders.lifecycle import Status
 from orders.money import Money
 from store.database import Database, connect
-from store.migrations import migrate
+from store.migrations import is_migrated, migrate
 from store.orders import PostgresOrderBook
 from store.tables import metadata
 from tests.conftest import Postgres
@@ -61,6 +61,21 @@ async def test_migrating_again_changes_nothing(postgres: Postgres) -> None:
     before = await definitions(database)
     assert await migrate(database) == revision
     assert await definitions(database) == before
+    await database.close()
+
+
+async def test_a_database_is_ready_when_it_has_what_this_version_needs(
+    postgres: Postgres,
+) -> None:
+    database = connect(await postgres.empty())
+    assert not await is_migrated(database)
+    await migrate(database, to="0001")
+    assert not await is_migrated(database)
+    await migrate(database)
+    assert await is_migrated(database)
+    # The next version migrates before it is deployed: that must not take this one out of service.
+    await _execute(database, "UPDATE alembic_version SET version_num = 'later'")
+    assert await is_migrated(database)
     await database.close()
 
 

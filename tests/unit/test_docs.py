@@ -12,7 +12,7 @@ import typer
 
 import cli
 from orders.lifecycle import FOLLOWS, Status
-from settings import WorkerSettings
+from settings import EdgeSettings, WorkerSettings
 from workflows.visibility import SEARCH_ATTRIBUTES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -21,6 +21,9 @@ DECISIONS: Final = sorted(
     set(ROOT.glob("docs/decisions/*.md")) - {ROOT / "docs/decisions/README.md"}
 )
 
+SETTINGS: Final = {
+    name.upper() for name in (*WorkerSettings.model_fields, *EdgeSettings.model_fields)
+}
 #: Read by Temporal's own configuration, as https://docs.temporal.io says, not by `settings.py`.
 OF_TEMPORAL: Final = re.compile(r"TEMPORAL_(ADDRESS|NAMESPACE|API_KEY|PROFILE|TLS\w*)")
 #: Capitals in the prose that look like a setting and are a word of Temporal's.
@@ -126,7 +129,7 @@ def test_the_diagram_is_the_table_of_what_may_follow_which() -> None:
 
 
 def test_the_settings_are_those_that_exist() -> None:
-    settings = {name.upper() for name in WorkerSettings.model_fields}
+    settings = SETTINGS
     for_containers = set(re.findall(r"\$\{(\w+)", text_of([ROOT / "docker-compose.yml"])))
     example = set(re.findall(r"^(?:# )?([A-Z_]+)=", text_of([ROOT / ".env.example"]), re.M))
     unknown = example - settings - for_containers
@@ -146,7 +149,7 @@ def test_the_settings_are_those_that_exist() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
 def test_every_setting_and_constant_named_exists(page: Path) -> None:
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)(?:[=…]\S*)?`", prose(page))) - OTHER_CAPITALS
-    known = constants() | {name.upper() for name in WorkerSettings.model_fields}
+    known = constants() | SETTINGS
     assert {name for name in named - known if not OF_TEMPORAL.match(name)} == set()
 
 

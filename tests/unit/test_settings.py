@@ -9,7 +9,7 @@ import pytest
 
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import Capture, ShopTerms
-from settings import CardSettings, SettingsError, WorkerSettings, temporal_profile
+from settings import CardSettings, EdgeSettings, SettingsError, WorkerSettings, temporal_profile
 
 GOOD = {
     "DATABASE_URL": "postgresql://orders:secret@localhost/orders",
@@ -25,7 +25,7 @@ GOOD = {
 def _only_these(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No .env of this checkout, no variable of this machine."""
     monkeypatch.chdir(tmp_path)
-    for name in WorkerSettings.model_fields:
+    for name in WorkerSettings.model_fields.keys() | EdgeSettings.model_fields.keys():
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
@@ -179,3 +179,37 @@ def test_temporal_is_found_through_the_env_file_too(
     assert temporal_profile().address == "temporal.example.com:7233"
     monkeypatch.setenv("TEMPORAL_ADDRESS", "elsewhere:7233")
     assert temporal_profile().address == "elsewhere:7233"
+
+
+def test_by_default_the_edge_is_one_process_for_this_machine_and_no_other_origin() -> None:
+    settings = EdgeSettings.load()
+    assert (settings.api_host, settings.api_processes) == ("127.0.0.1", 1)
+    assert (settings.api_allowed_origins, settings.api_trusted_proxies) == ((), "127.0.0.1")
+
+
+def test_origins_are_written_with_commas_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = ("https://shop.example", "http://localhost:3000")
+    monkeypatch.setenv("API_ALLOWED_ORIGINS", " , ".join(origins))
+    assert EdgeSettings.load().api_allowed_origins == origins
+    monkeypatch.setenv("API_ALLOWED_ORIGINS", "")
+    assert EdgeSettings.load().api_allowed_origins == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("API_ALLOWED_ORIGINS", "*", "must be like https://shop.example, with commas between: *"),
+        ("API_ALLOWED_ORIGINS", "https://a.example/page", "must be like https://shop.example"),
+        ("API_PROCESSES", "0", "API_PROCESSES"),
+        ("API_RATE_PER_MINUTE", "0", "API_RATE_PER_MINUTE"),
+        ("API_MAX_BODY_BYTES", "7", "API_MAX_BODY_BYTES"),
+    ],
+)
+def test_what_the_edge_cannot_do_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        EdgeSettings.load()
+    assert str(refused.value).startswith(name)
+    assert sentence in str(refused.value)
