@@ -17,6 +17,8 @@ from edge import problems
 from edge.problems import Kind, ProblemError, answer
 from orders.ids import InvalidOrderIdError, InvalidRefundIdError
 from orders.order import InvalidOrderError
+from orders.pages import InvalidBookmarkError
+from orders.placing import KeyReusedError
 from orders.ports import NoSuchOrderError, OrderExistsError, ProviderError, RefusedError
 from orders.refund_refusals import RefundEndedError, RefundRefusedError, UnknownRefundError
 from orders.refusals import (
@@ -39,9 +41,11 @@ KIND_OF: Final[dict[type[Exception], Kind]] = {
     InvalidOrderIdError: problems.INVALID_ORDER_ID,
     InvalidRefundIdError: problems.INVALID_REFUND_ID,
     InvalidOrderError: problems.INVALID_ORDER,
+    InvalidBookmarkError: problems.INVALID_CURSOR,
     NoSuchOrderError: problems.UNKNOWN_ORDER,
     UnknownRefundError: problems.UNKNOWN_REFUND,
     OrderExistsError: problems.ORDER_EXISTS,
+    KeyReusedError: problems.KEY_REUSED,
     NotStartedError: problems.ORDER_NOT_STARTED,
     TooLateError: problems.TOO_LATE,
     NotWaitingError: problems.NOT_WAITING,
