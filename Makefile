@@ -20,7 +20,7 @@ sandbox: $(READY) ## Run Temporal, PostgreSQL and stand-ins for Stripe, Resend a
 worker: $(READY) ## Run one worker (needs `make sandbox` in another terminal, or your own .env)
 	@$(RUN) worker.py
 
-api: $(READY) ## Run the HTTP edge: POST /checkout, GET /orders/{id}, POST /orders/{id}/cancel
+api: $(READY) ## Run the HTTP edge; http://localhost:8080/docs lists what it does
 	@$(RUN) api.py
 
 check: $(READY) ## Formatting, lint, types, dependency directions: what CI checks
