@@ -12,11 +12,13 @@ with workflow.unsafe.imports_passed_through():
     from orders import messages as m
     from orders.by_hand import Stake
     from orders.lifecycle import Reason, Status, Stop
+    from orders.payment_news import CustomerNeeded, PaymentDeclined
     from orders.requests import CardAccepted, NewCard, Resolve
     from orders.terms import SOFT_DECLINES, Capture
     from workflows import policies
     from workflows.failures import NOT_WAITING
     from workflows.life import Life
+    from workflows.paying import Paying
     from workflows.steps import Step
     from workflows.undo import StoppedError, UndoneUnlessKept
 
@@ -24,8 +26,9 @@ with workflow.unsafe.imports_passed_through():
 class Payment:
     """The order's money, from the first card to the last refund of the undo."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, paying: Paying) -> None:
         self._life = life
+        self._paying = paying
         self._charge = m.Charge(life.order_id)
         self._news = False
         self._card: NewCard | None = None
@@ -55,8 +58,9 @@ class Payment:
                     soft_declines += 1
                     self._next(self._charge.payment_method)
                 case m.Declined(code=code):
-                    card = await self._another_card()
+                    card = await self._another_card(code)
                     if card is None:
+                        self._paying.tell(PaymentDeclined(code))
                         message = f"the bank declined: {code}"
                         raise StoppedError(Stop(Reason.CARD_DECLINED, message))
                     soft_declines = 0
@@ -144,7 +148,11 @@ class Payment:
             if left <= timedelta(0):
                 return answer
             waiting = "waiting for the customer's bank"
-            if not await life.wait(waiting, lambda: self._news, min(pause, left)):
+            asked = isinstance(answer, m.AuthenticationRequired)
+            needed = CustomerNeeded(answer.payment_id) if asked else None
+            with self._paying.telling(needed):
+                came = await life.wait(waiting, lambda: self._news, min(pause, left))
+            if not came:
                 pause *= 2
             self._news = False
             look: Step[m.Charge, m.ChargeAnswer] = PaymentActivities.check_payment
@@ -159,7 +167,7 @@ class Payment:
     async def _pause(self, pause: timedelta) -> None:
         await self._life.wait("letting the bank breathe", lambda: False, pause)
 
-    async def _another_card(self) -> NewCard | None:
+    async def _another_card(self, declined: str) -> NewCard | None:
         """Wait for the customer to offer another card, if the terms allow for that."""
         life = self._life
         if not life.terms.new_card_window:
@@ -169,7 +177,9 @@ class Payment:
         self._card, self._wants_card = None, True
         window = life.terms.new_card_window
         try:
-            await life.wait("waiting for another card", lambda: self._card is not None, window)
+            # Told now that one is taken: whoever hears of it may offer one at once.
+            with self._paying.telling(PaymentDeclined(declined, another_card=True)):
+                await life.wait("waiting for another card", lambda: self._card is not None, window)
         finally:
             self._wants_card = False
         return self._card

@@ -6,7 +6,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,29 @@ async def stocked(database: Database, database_url: str) -> str:
     return database_url
 
 
-async def serve(directory: Path, **settings: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, str(CHECKOUT / "api.py")),
-        cwd=directory,
-        env={**os.environ, **settings},
-        stderr=asyncio.subprocess.PIPE,
-    )
+Serve = Callable[..., Awaitable[asyncio.subprocess.Process]]
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Starts ``python api.py`` with these settings; what a failed test leaves is ended."""
+    begun: list[asyncio.subprocess.Process] = []
+
+    async def begin(**settings: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(CHECKOUT / "api.py")),
+            cwd=tmp_path,
+            env={**os.environ, **settings},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
 
 
 def calling(port: int, **options: Any) -> httpx.AsyncClient:
@@ -57,41 +73,64 @@ def calling(port: int, **options: Any) -> httpx.AsyncClient:
     )
 
 
-async def is_up(http: httpx.AsyncClient) -> bool:
+async def is_up(http: httpx.AsyncClient, path: str = "/healthz") -> bool:
     try:
-        return (await http.get("/healthz")).status_code == 200
+        return (await http.get(path)).status_code == 200
     except httpx.ConnectError:
         return False
 
 
 async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
-    tmp_path: Path, temporal_server: TemporalServer, database: Database, stocked: str
+    serve: Serve, temporal_server: TemporalServer, database: Database, stocked: str
 ) -> None:
     order = await PostgresOrderBook(database).place(basket("api-1"), datetime.now(UTC))
     port, temporal_port = free_port(), free_port()
     process = await serve(
-        tmp_path,
         API_PORT=str(port),
         DATABASE_URL=stocked,
         TEMPORAL_ADDRESS=f"127.0.0.1:{temporal_port}",
     )
     async with calling(port) as http:
-        await eventually(lambda: is_up(http))
+        await eventually(lambda: is_up(http), within=90)
         not_ready = await http.get("/readyz")
 
         early = await http.post("/checkout", json={"order_id": order.id})
         async with await forward(temporal_port, temporal_server.port):
             answer = await http.post("/checkout", json={"order_id": order.id})
-            await asyncio.sleep(1.1)  # so long a look at them holds
-            ready = await http.get("/readyz")
+            await eventually(lambda: is_up(http, "/readyz"))  # a look at them holds for a second
             process.send_signal(signal.SIGTERM)
             await process.communicate()
 
     assert (early.status_code, "retry-after" in early.headers) == (503, True)
-    assert (not_ready.status_code, ready.status_code) == (503, 200)
+    assert not_ready.status_code == 503
     assert "missing: Temporal" in not_ready.json()["detail"]
     assert answer.status_code == 202
     assert answer.json()["workflow_id"] == "order-api-1"
+    assert process.returncode == 0
+
+
+async def test_it_stops_soon_while_an_order_that_waits_is_followed(
+    serve: Serve, temporal_server: TemporalServer, database: Database, stocked: str
+) -> None:
+    order = await PostgresOrderBook(database).place(basket("api-2"), datetime.now(UTC))
+    port = free_port()
+    process = await serve(
+        API_PORT=str(port),
+        DATABASE_URL=stocked,
+        TEMPORAL_ADDRESS=temporal_server.address,
+    )
+    async with calling(port) as http:
+        await eventually(lambda: is_up(http), within=90)
+        await http.post("/checkout", json={"order_id": order.id})
+        async with http.stream("GET", f"/orders/{order.id}/events") as response:
+            lines = response.aiter_lines()
+            assert await anext(lines) == "event: history"
+            process.send_signal(signal.SIGTERM)
+            # Less than what requests in flight are given: nobody had to be cut off.
+            async with asyncio.timeout(15):
+                assert not [line async for line in lines if line == "event: end"]
+                await process.communicate()
+
     assert process.returncode == 0
 
 
@@ -107,11 +146,10 @@ class TestSeveralProcesses:
 
     @pytest.fixture
     async def port(
-        self, tmp_path: Path, temporal_server: TemporalServer, stocked: str
+        self, serve: Serve, temporal_server: TemporalServer, stocked: str
     ) -> AsyncIterator[int]:
         port = free_port()
         self.edge = await serve(
-            tmp_path,
             API_PORT=str(port),
             API_PROCESSES="2",
             DATABASE_URL=stocked,
@@ -199,9 +237,8 @@ class TestSeveralProcesses:
         await eventually(gone)
 
 
-async def test_several_processes_that_cannot_start_end_the_whole(tmp_path: Path) -> None:
+async def test_several_processes_that_cannot_start_end_the_whole(serve: Serve) -> None:
     process = await serve(
-        tmp_path,
         API_PORT=str(free_port()),
         API_PROCESSES="2",
         DATABASE_URL="postgresql://localhost/orders?unknown=1",
@@ -214,19 +251,19 @@ async def test_several_processes_that_cannot_start_end_the_whole(tmp_path: Path)
     assert b"Traceback" not in said
 
 
-async def test_a_busy_port_is_named(tmp_path: Path) -> None:
+async def test_a_busy_port_is_named(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        process = await serve(tmp_path, API_PORT=port, DATABASE_URL="postgresql://localhost/orders")
+        process = await serve(API_PORT=port, DATABASE_URL="postgresql://localhost/orders")
         _, said = await process.communicate()
 
     sentence = f"Cannot listen at 127.0.0.1:{port}, Address already in use: set API_HOST and"
     assert (process.returncode, said.decode()) == (1, f"{sentence} API_PORT.\n")
 
 
-async def test_missing_settings_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_settings_are_named(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    process = await serve(tmp_path)
+    process = await serve()
     _, said = await process.communicate()
 
     assert process.returncode == 1

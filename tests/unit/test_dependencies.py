@@ -25,20 +25,21 @@ ALLOWED: Final = {
     "connection": {"orders", "workflows"},
     "runs": {"orders", "workflows", "connection"},
     "desk": {"orders", "workflows", "runs"},
+    "till": {"orders", "workflows", "connection", "desk", "runs"},
     # client.py run as a program is the command line.
-    "client": {"orders", "workflows", "connection", "desk", "runs", "cli"},
     "refund_runs": {"orders", "workflows", "connection", "runs"},
     "refund_client": {"orders", "workflows", "connection", "refund_runs", "runs"},
+    "client": {"orders", "workflows", "connection", "desk", "runs", "till", "cli"},
     "audit_client": {"orders", "workflows", "connection"},
     "audit_runs": {"orders", "client", "connection"},
     "cli": {"commands", "connection"},
     "commands": {
         *("orders", "providers", "store"),
-        *("audit_client", "client", "connection", "live", "refund_client", "settings"),
+        *("audit_client", "client", "connection", "live", "refund_client", "settings", "till"),
     },
     # Of ``connection`` only the error that the clients raise.
     "inbox": {"orders", "client", "connection", "refund_client"},
-    "edge": {"orders", "client", "connection", "desk", "inbox", "refund_client"},
+    "edge": {"orders", "client", "connection", "desk", "inbox", "refund_client", "till"},
     "api": {
         *("orders", "providers", "store"),
         *("client", "connection", "edge", "inbox", "logs", "processes", "refund_client"),
