@@ -27,16 +27,23 @@ from connection import UnreachableError, answered, connect, leave
 from edge.app import create_app
 from edge.parts import Edge, EdgeLimits
 from edge.reception import current_request
+from inbox import Inbox
 from orders.ports import ProviderError
+from orders.webhook_ports import EventReader
+from orders.webhooks import Source
 from processes import parent_is_gone, side_by_side
+from providers.resend_webhooks import ResendEvents
 from providers.stripe import StripeCards
+from providers.stripe_webhooks import StripeEvents
+from providers.warehouse_webhooks import WarehouseEvents
 from refund_client import RefundClient
-from settings import CardSettings, EdgeSettings, SettingsError, temporal_profile
+from settings import CardSettings, EdgeSettings, SettingsError, WebhookSecrets, temporal_profile
 from store import database as store
 from store.keys import PostgresKeys
 from store.migrations import is_migrated
 from store.orders import PostgresOrderBook
 from store.refunds import PostgresRefundBook
+from store.webhook_events import PostgresEventBook, PostgresMailLog
 
 log = logging.getLogger("api")
 
@@ -89,11 +96,22 @@ async def composed(
         # is waiting, so it is said soon that nobody answers.
         brief = RetryConfig(max_elapsed_time_millis=3_000)
         temporal = await connect(temporal_profile(), lazy=True, retry_config=brief)
+        orders = OrderClient(temporal, PostgresOrderBook(database), cards=cards)
+        refunds = RefundClient(temporal, PostgresRefundBook(database))
+        inbox = Inbox(
+            readers=event_readers(settings),
+            events=PostgresEventBook(database),
+            mails=PostgresMailLog(database),
+            orders=orders,
+            refunds=refunds,
+        )
+        await stack.enter_async_context(inbox.at_work())
         yield create_app(
             Edge(
-                orders=OrderClient(temporal, PostgresOrderBook(database), cards=cards),
-                refunds=RefundClient(temporal, PostgresRefundBook(database)),
+                orders=orders,
+                refunds=refunds,
                 keys=PostgresKeys(database),
+                inbox=inbox,
                 limits=EdgeLimits(
                     rate_per_minute=settings.api_rate_per_minute,
                     failures_per_minute=settings.api_failures_per_minute,
@@ -107,6 +125,18 @@ async def composed(
                 shared_metrics=shared_metrics,
             )
         )
+
+
+def event_readers(secrets: WebhookSecrets) -> dict[Source, EventReader]:
+    """Those who are listened to: whose secret is set."""
+    readers: dict[Source, EventReader] = {}
+    if secret := secrets.stripe_webhook_secret:
+        readers[Source.STRIPE] = StripeEvents(secret.get_secret_value())
+    if secret := secrets.fulfillment_webhook_secret:
+        readers[Source.WAREHOUSE] = WarehouseEvents(secret.get_secret_value())
+    if secret := secrets.resend_webhook_secret:
+        readers[Source.RESEND] = ResendEvents(secret.get_secret_value())
+    return readers
 
 
 async def _temporal(client: Client) -> str | None:

@@ -5,6 +5,7 @@ Each process reads only what it needs, so that the HTTP edge runs without the St
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Mapping
@@ -94,10 +95,39 @@ def _origins(value: object) -> object:
     return tuple(origins)
 
 
+def _long(secret: SecretStr) -> SecretStr:
+    # Whoever guesses it can make events up.
+    if len(secret.get_secret_value().removeprefix("whsec_")) < _SHORTEST_SECRET:
+        raise ValueError(f"must have {_SHORTEST_SECRET} characters at least")
+    return secret
+
+
+def _of_endpoint(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().startswith("whsec_"):
+        raise ValueError("must be the signing secret of the webhook endpoint, whsec_…")
+    return _long(secret)
+
+
+def _of_svix(secret: SecretStr) -> SecretStr:
+    # The SDK would skip what is not base64, and sign with the rest of the key.
+    try:
+        key = base64.b64decode(_of_endpoint(secret).get_secret_value()[6:], validate=True)
+    except ValueError:
+        key = b""
+    if len(key) < _SHORTEST_SECRET:
+        raise ValueError("must be the signing secret of the webhook endpoint, whsec_… and base64")
+    return secret
+
+
 #: Not JSON, as it would be by default, but as people write it.
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Limits = Annotated[Mapping[str, int], NoDecode, BeforeValidator(_limits)]
 Address = Annotated[str | None, BeforeValidator(_address)]
+#: Unset is no endpoint; empty is a mistake.
+Shared = Annotated[Secret, AfterValidator(_long)]
+Stripes = Annotated[Secret, AfterValidator(_of_endpoint)]
+Svixs = Annotated[Secret, AfterValidator(_of_svix)]
+_SHORTEST_SECRET = 16
 _HOURS_A_YEAR = 8_760
 _MINUTES_A_WEEK = 10_080
 
@@ -145,7 +175,15 @@ class ProcessSettings(DatabaseSettings):
     temporal_ui_url: str = "http://localhost:8233"
 
 
-class EdgeSettings(ProcessSettings):
+class WebhookSecrets(_FromEnvironment):
+    """What neighbours sign their webhooks with. Without one, that neighbour is not listened to."""
+
+    stripe_webhook_secret: Stripes | None = None
+    fulfillment_webhook_secret: Shared | None = None
+    resend_webhook_secret: Svixs | None = None
+
+
+class EdgeSettings(ProcessSettings, WebhookSecrets):
     """What the HTTP edge needs on top: where it listens, and how much it takes from whom."""
 
     api_host: str = "127.0.0.1"

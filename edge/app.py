@@ -9,7 +9,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 from starlette.types import Scope as Asked
 
-from edge import checkout, docs, events, health, metrics, orders, placing, refunds, refusals
+from edge import (
+    checkout,
+    docs,
+    events,
+    health,
+    metrics,
+    orders,
+    placing,
+    refunds,
+    refusals,
+    webhooks,
+)
 from edge.access import needs
 from edge.bodies import BodyLimit
 from edge.describing import USUAL, described
@@ -38,6 +49,7 @@ GUARDED: Final[tuple[tuple[APIRouter, Scope], ...]] = (
 OPEN: Final[tuple[APIRouter, ...]] = (
     health.router,
     docs.router,
+    webhooks.router,
 )
 
 

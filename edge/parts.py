@@ -15,6 +15,7 @@ from client import OrderClient
 from edge.readiness import Check
 from edge.reception import request_id_of
 from edge.shapes import ORDER_ID
+from inbox import Inbox
 from orders.keys import KeyBook
 from refund_client import RefundClient
 
@@ -43,6 +44,8 @@ class Edge:
     orders: OrderClient
     refunds: RefundClient
     keys: KeyBook
+    #: Where webhooks go; without it nobody listens to any.
+    inbox: Inbox | None = None
     limits: EdgeLimits = EdgeLimits()
     #: The web pages that browsers may ask us from.
     allowed_origins: tuple[str, ...] = ()

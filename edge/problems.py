@@ -72,6 +72,12 @@ UNAVAILABLE: Final = Kind(
     retry_after=5,
 )
 NOT_READY: Final = Kind("not-ready", 503, "Not ready", "ask again in a moment", retry_after=5)
+BAD_SIGNATURE: Final = Kind(
+    "bad-signature", 400, "Bad signature", "the signature is missing, wrong, or too old"
+)
+NOT_LISTENING: Final = Kind(
+    "not-listening", 503, "Nobody listens", "the secret of this webhook is not set", 300
+)
 ORDER_ENDED: Final = _refusal(
     "order-ended", "The order has ended", "the order has ended: nothing can be changed"
 )

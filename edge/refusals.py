@@ -33,6 +33,7 @@ from orders.refusals import (
     TooLateError,
     UndecidedError,
 )
+from orders.webhooks import BadSignatureError, UnreadableEventError
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ KIND_OF: Final[dict[type[Exception], Kind]] = {
     UndecidedError: problems.UNDECIDED,
     NoCardsError: problems.NO_CARD_PROVIDER,
     OrderClientError: problems.CONFLICT,
+    BadSignatureError: problems.BAD_SIGNATURE,
+    UnreadableEventError: problems.MALFORMED,
     UnreachableError: problems.UNAVAILABLE,
     ProviderError: problems.UNAVAILABLE,
     RefusedError: problems.OUR_FAULT,

@@ -48,6 +48,13 @@ def main(
             "A file that the sandbox did not write is left alone.",
         ),
     ] = Path(".env"),
+    api: Annotated[
+        str,
+        typer.Option(
+            envvar="SANDBOX_API_URL",
+            help="Where api.py listens: it gets the webhooks. Empty: nobody does.",
+        ),
+    ] = "http://127.0.0.1:8080",
     reset: Annotated[
         bool, typer.Option("--reset", help="Forget all orders, workflows and mails first.")
     ] = False,
@@ -58,7 +65,7 @@ def main(
     Resend and the warehouse. What they know is kept in the state directory for the next run.
     """
     try:
-        sandbox = Sandbox(state, temporal_port, ui_port, world_port, env_file)
+        sandbox = Sandbox(state, temporal_port, ui_port, world_port, env_file, api_url=api)
         asyncio.run(_run(sandbox, env_file, reset=reset))
     except SandboxError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(str(error))}[/]")

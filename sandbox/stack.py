@@ -25,6 +25,7 @@ class Sandbox:
     """The outside world on one machine: `async with Sandbox(directory) as sandbox`.
 
     Port 0 means any free one. `write_env` names a `.env` file to write once everything is up.
+    Webhooks go to the API at `api_url`; without it to where they went before, at first to nobody.
     With `durable=False` PostgreSQL no longer waits for the disk: for tests alone.
     """
 
@@ -36,6 +37,7 @@ class Sandbox:
         world_port: int = 0,
         write_env: Path | None = None,
         *,
+        api_url: str | None = None,
         time_skipping: bool = False,
         durable: bool = True,
     ) -> None:
@@ -51,6 +53,7 @@ class Sandbox:
         self.postgres = PostgresServer(self.state / "postgres", durable=durable)
         self._world: World | None = None
         self._world_port = world_port
+        self._api_url = api_url
         self._write_env = write_env
         self._lock = StateLock(self.state)
 
@@ -170,7 +173,7 @@ class Sandbox:
         await asyncio.sleep(0.05)
         from sandbox.world import World, WorldPortBusyError  # noqa: PLC0415
 
-        world = World(self.state / "world", HOST, self._world_port)
+        world = World(self.state / "world", HOST, self._world_port, api_url=self._api_url)
         try:
             await world.__aenter__()
         except WorldPortBusyError as error:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     cast,
     func,
     text,
@@ -38,6 +39,8 @@ from orders.lifecycle import Status
 from orders.parcels import ParcelStatus
 from orders.ports import ChargeState
 from orders.refunds import RefundState
+from orders.webhook_ports import Ending
+from orders.webhooks import Source
 
 metadata = MetaData(
     naming_convention={
@@ -253,6 +256,40 @@ Index(
     postgresql_where=orders.c.status.not_in(sorted(status for status in Status if status.is_end)),
 )
 Index(None, orders.c.updated_at)
+
+# Which order a mail was about, when the mail service speaks of it.
+Index(
+    "order_history_mails",
+    order_history.c.detail["mail"].astext,
+    postgresql_where=order_history.c.detail.has_key("mail"),
+)
+
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    _required("source", Text),
+    _required("event_id", Text),
+    _required("type", Text),
+    _required("news", JSONB),  # whom to tell what: ids, no amounts, nothing personal
+    _required("received_at", DateTime(timezone=True)),
+    _required("tries", Integer, server_default=text("0")),
+    _required("next_try_at", DateTime(timezone=True)),
+    _required("problem", Text, server_default=text("''")),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("ending", Text),
+    # The same event twice is one.
+    UniqueConstraint("source", "event_id"),
+    CheckConstraint("(ended_at IS NULL) = (ending IS NULL)", name="ended_somehow"),
+    _one_of("source", Source),
+    _one_of("ending", Ending),
+)
+Index(
+    "webhook_events_untold",
+    webhook_events.c.next_try_at,
+    postgresql_where=webhook_events.c.ended_at.is_(None),
+)
+Index(None, webhook_events.c.ended_at)
 
 findings = Table(
     "findings",

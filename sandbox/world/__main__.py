@@ -1,4 +1,4 @@
-"""`python -m sandbox.world STATE [--host H] [--port P]`: the outside world as a process."""
+"""`python -m sandbox.world STATE [--host H] [--port P] [--api URL]`: the world as a process."""
 
 import argparse
 import asyncio
@@ -8,8 +8,8 @@ from pathlib import Path
 from sandbox.world.server import World
 
 
-async def _run(state: Path, host: str, port: int) -> None:
-    async with World(state, host, port) as world:
+async def _run(state: Path, host: str, port: int, api_url: str | None) -> None:
+    async with World(state, host, port, api_url=api_url) as world:
         print(f"The outside world is at {world.url}", flush=True)
         await world.wait()
 
@@ -19,6 +19,7 @@ if __name__ == "__main__":
     parser.add_argument("state", type=Path, help="a directory that keeps what happened")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8030)
+    parser.add_argument("--api", help="the address of the shop's API, for webhooks")
     asked = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run(asked.state, asked.host, asked.port))
+        asyncio.run(_run(asked.state, asked.host, asked.port, asked.api))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
+from sandbox.endpoints import endpoints_of
 from sandbox.world.desk import desk_routes
 from sandbox.world.dialboard import DialBoard
 from sandbox.world.ledger import Ledger
@@ -19,9 +20,15 @@ from sandbox.world.warehouse_api import warehouse_routes
 from sandbox.world.webhooks import Postman
 
 
-def create_app(state: Path, *, clock: Clock = time.time) -> Starlette:
-    """Build the world on `state` (a directory, or a file `….sqlite`); a test may bring a clock."""
+def create_app(state: Path, *, clock: Clock = time.time, api_url: str | None = None) -> Starlette:
+    """Build the world on `state` (a directory, or a file `….sqlite`); a test may bring a clock.
+
+    Webhooks go to the API at `api_url`, to nobody when that is empty; without it to where they went
+    before, at first to nobody.
+    """
     ledger = Ledger(state)
+    if api_url is not None:
+        ledger.set("webhooks", endpoints_of(api_url))
     board = DialBoard()
     reception = Reception(ledger, board, clock)
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from sandbox.endpoints import SENDERS
 from sandbox.world.accounts import books, page
 from sandbox.world.dialboard import ENDPOINTS, MODES, BadDialError
 from sandbox.world.ledger import Doc
@@ -205,20 +206,20 @@ def _mover(reception: Reception) -> Callable[[Request], object]:
 
 
 def _webhooks(reception: Reception) -> Callable[[Request], object]:
-    allowed = {"stripe", "stripe_secret", "warehouse", "warehouse_secret"}
+    allowed = {*SENDERS, *(f"{sender}_secret" for sender in SENDERS)}
 
     async def webhooks(request: Request) -> Response:
         if request.method == "POST":
             wish = await _json(request)
             if set(wish) - allowed:
                 return _sorry(400, f"Webhooks have {sorted(allowed)}, not {sorted(wish)}.")
-            for name in ("stripe", "warehouse"):
+            for name in SENDERS:
                 if wish.get(name) and not wish.get(f"{name}_secret"):
                     return _sorry(400, f"{name}_secret is needed to sign what goes to {name}.")
             with reception.ledger.transaction():
                 reception.ledger.set("webhooks", wish)
         where = reception.ledger.setting("webhooks")
-        return JSONResponse({name: where.get(name) for name in ("stripe", "warehouse")})
+        return JSONResponse({name: where.get(name) for name in SENDERS})
 
     return webhooks
 

@@ -233,6 +233,10 @@ class Ledger:
     def set(self, name: str, body: Doc) -> None:
         self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(body)))
 
+    def is_told(self, who: str) -> bool:
+        """Whether anybody wants to hear what this neighbour tells."""
+        return bool(self.setting("webhooks").get(who))
+
     def post(self, to_whom: str, body: Doc, now: float) -> None:
         """Put a webhook in the outbox, in the transaction of what it tells of."""
         self._db.execute(

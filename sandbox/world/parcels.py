@@ -76,7 +76,7 @@ def move_parcels(
             "order_id": order_id,
             "parcel": parcel,
         }
-        if ledger.setting("webhooks").get("warehouse"):
+        if ledger.is_told("warehouse"):
             ledger.post("warehouse", event, now)
     return fulfillment
 

@@ -1,7 +1,7 @@
 """Resend over HTTP: `POST /emails`, `GET /emails/{id}`. Nothing leaves the machine.
 
-Sources on resend.com/docs: "Send Email", "Errors", "Idempotency Keys". The rate limit of the real
-service is not imitated: 429 comes from a dial only.
+Sources on resend.com/docs: "Send Email", "Errors", "Idempotency Keys", "Send Test Emails". The rate
+limit of the real service is not imitated: 429 comes from a dial only.
 """
 
 import json
@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from sandbox.world.dialboard import Dial
 from sandbox.world.ledger import Doc, Remembered
+from sandbox.world.mail_events import fates_of, tell_fates
 from sandbox.world.orders import order_id_of_key, purpose_of_key
 from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
 
@@ -91,6 +92,7 @@ def resend_routes(reception: Reception) -> list[Route]:
                 raise Refused(_error(422, "validation_error", reason))
             mail_id = str(uuid.uuid4())
             now = reception.clock()
+            fates = fates_of(_several(mail["to"]))
             kept = {
                 "id": mail_id,
                 "object": "email",
@@ -103,12 +105,13 @@ def resend_routes(reception: Reception) -> list[Route]:
                 "subject": mail["subject"],
                 "html": mail.get("html"),
                 "text": mail.get("text"),
-                "last_event": "delivered",
+                "last_event": fates[-1],
                 "tags": mail.get("tags", []),
                 "_key": key,
                 "_kind": tags.get("kind") or purpose_of_key(key),
             }
             reception.ledger.add("mail", kept, order_id=call.order_id, created=int(now))
+            tell_fates(reception.ledger, kept, fates, now)
             return Answer(200, {"id": mail_id})
 
         return await reception.receive(neighbour, call, work)

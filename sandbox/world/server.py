@@ -75,7 +75,7 @@ class World:
     """The outside world, running: `async with World(state) as world: … world.url`.
 
     `state` is a directory, or a file named `….sqlite`. Port 0 takes a free one.
-    `clock` lets a test pass the days.
+    `clock` lets a test pass the days. Webhooks go to the API at `api_url`, if it is given.
     """
 
     def __init__(
@@ -85,8 +85,10 @@ class World:
         port: int = 0,
         *,
         clock: Clock = time.time,
+        api_url: str | None = None,
     ) -> None:
         self._state, self._host, self._port, self._clock = state, host, port, clock
+        self._api_url = api_url
         self._server: _Server | None = None
         self._running: asyncio.Task[None] | None = None
         self.url = ""
@@ -95,7 +97,7 @@ class World:
         listener = _listen(self._host, self._port)
         host = "127.0.0.1" if self._host in {"0.0.0.0", ""} else self._host  # noqa: S104  compared
         self.url = f"http://{host}:{listener.getsockname()[1]}"
-        self._app = create_app(self._state, clock=self._clock)
+        self._app = create_app(self._state, clock=self._clock, api_url=self._api_url)
         self._server = _Server(self._app)
         self._running = asyncio.create_task(self._server.serve([listener]), name="world")
         listening = asyncio.create_task(self._server.listening.wait())

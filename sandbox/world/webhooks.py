@@ -1,11 +1,13 @@
 """Webhooks out of the world: signed, tried again for a while, off unless an endpoint is set.
 
 Stripe's are signed as "Verify webhook signatures manually" says; the warehouse's use the same
-scheme under the header `Warehouse-Signature`. The outbox is in the ledger, so a world that was
-killed goes on delivering. Stripe tries for three days; here it is a handful of times.
+scheme under the header `Warehouse-Signature`. Resend's are signed as Svix does ("Verify Webhooks
+Requests"). The outbox is in the ledger, so a world that was killed goes on delivering. Stripe tries
+for three days; here it is a handful of times.
 """
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import json
@@ -14,7 +16,7 @@ from typing import Final
 
 import httpx
 
-from sandbox.world.ledger import Ledger
+from sandbox.world.ledger import Doc, Ledger
 from sandbox.world.reception import Clock
 
 RETRY_AFTER: Final = (0.2, 1.0, 5.0, 15.0, 60.0, 300.0)
@@ -27,6 +29,23 @@ def signature(payload: str, secret: str, now: int) -> str:
     """The header's value: `t=…,v1=…` over `{t}.{payload}`."""
     signed = hmac.new(secret.encode(), f"{now}.{payload}".encode(), hashlib.sha256)
     return f"t={now},v1={signed.hexdigest()}"
+
+
+def svix_signature(payload: str, secret: str, event_id: str, now: int) -> str:
+    """The header's value: `v1,…` over `{id}.{t}.{payload}`."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = hmac.new(key, f"{event_id}.{now}.{payload}".encode(), hashlib.sha256)
+    return f"v1,{base64.b64encode(signed.digest()).decode()}"
+
+
+def _headers(to_whom: str, event: Doc, payload: str, secret: str, now: int) -> dict[str, str]:
+    if to_whom == "resend":
+        return {
+            "svix-id": event["id"],
+            "svix-timestamp": str(now),
+            "svix-signature": svix_signature(payload, secret, event["id"], now),
+        }
+    return {_HEADERS[to_whom]: signature(payload, secret, now)}
 
 
 class Postman:
@@ -59,11 +78,14 @@ class Postman:
         url = where.get(to_whom)
         if not url:
             return True
-        payload = json.dumps(json.loads(body), indent=2)
+        event = json.loads(body)
+        # The id of one of Resend's is in its headers only.
+        shown = {n: value for n, value in event.items() if to_whom != "resend" or n != "id"}
+        payload = json.dumps(shown, indent=2)
         secret = where.get(f"{to_whom}_secret", "")
         headers = {
             "Content-Type": "application/json; charset=utf-8",
-            _HEADERS[to_whom]: signature(payload, secret, int(self._clock())),
+            **_headers(to_whom, event, payload, secret, int(self._clock())),
         }
         with suppress(httpx.HTTPError):
             answer = await http.post(url, content=payload, headers=headers)

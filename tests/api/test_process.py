@@ -23,6 +23,7 @@ from store.keys import PostgresKeys
 from store.orders import PostgresOrderBook
 from store.seed import DEMO, add_products
 from tests.api.edges import a_key
+from tests.api.forwarding import forward
 from tests.eventually import eventually
 from tests.shop import basket
 
@@ -79,7 +80,7 @@ async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
         not_ready = await http.get("/readyz")
 
         early = await http.post("/checkout", json={"order_id": order.id})
-        async with await _forward(temporal_port, temporal_server.port):
+        async with await forward(temporal_port, temporal_server.port):
             answer = await http.post("/checkout", json={"order_id": order.id})
             await asyncio.sleep(1.1)  # so long a look at them holds
             ready = await http.get("/readyz")
@@ -230,19 +231,3 @@ async def test_missing_settings_are_named(tmp_path: Path, monkeypatch: pytest.Mo
 
     assert process.returncode == 1
     assert b"DATABASE_URL is not set" in said
-
-
-async def _forward(port: int, to: int) -> asyncio.Server:
-    """Temporal, at another port: it is "down" until this is there."""
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while block := await reader.read(65536):
-            writer.write(block)
-            await writer.drain()
-        writer.close()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", to)
-        await asyncio.gather(copy(reader, server_writer), copy(server_reader, writer))
-
-    return await asyncio.start_server(connected, "127.0.0.1", port)

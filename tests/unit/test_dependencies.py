@@ -37,10 +37,12 @@ ALLOWED: Final = {
         *("audit_client", "client", "connection", "live", "refund_client", "settings", "till"),
     },
     # Of ``connection`` only the error that the clients raise.
-    "edge": {"orders", "client", "connection", "desk", "refund_client", "till"},
+    "inbox": {"orders", "client", "connection", "refund_client"},
+    "edge": {"orders", "client", "connection", "desk", "inbox", "refund_client", "till"},
     "api": {
         *("orders", "providers", "store"),
-        *("client", "connection", "edge", "logs", "processes", "refund_client", "settings"),
+        *("client", "connection", "edge", "inbox", "logs", "processes", "refund_client"),
+        "settings",
     },
     "worker": {
         *("orders", "activities", "workflows", "providers", "store"),

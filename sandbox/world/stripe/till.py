@@ -64,5 +64,5 @@ class Till:
             "type": event,
         }
         self.ledger.add("event", body, order_id=self.order_id, created=self.now)
-        if self.ledger.setting("webhooks").get("stripe"):
+        if self.ledger.is_told("stripe"):
             self.ledger.post("stripe", body, self.now)

@@ -1,0 +1,197 @@
+"""What neighbours tell us by themselves, from their webhook to the order that it is about.
+
+    neighbour → receive: verified, stored, acknowledged → at_work: the order is told
+
+An event is acknowledged once it is stored, and told from there: at once, and again for as long as
+Temporal is away. Any process that runs this tells the events of all. See
+docs/decisions/webhooks-are-stored-then-told.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from temporalio.service import RPCError
+
+from client import OrderClient
+from connection import UnreachableError
+from orders.ids import InvalidOrderIdError, InvalidRefundIdError
+from orders.ports import NoSuchOrderError, ProviderError
+from orders.refusals import OrderClientError
+from orders.webhook_ports import Ending, EventBook, EventReader, MailLog, UntoldEvent
+from orders.webhooks import (
+    KEPT_FOR,
+    MAIL_KNOWN_WITHIN,
+    BadSignatureError,
+    MailReturned,
+    ParcelMoved,
+    PaymentMoved,
+    RefundMoved,
+    Source,
+    UnreadableEventError,
+    is_given_up,
+    pause_after,
+)
+from refund_client import RefundClient
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 20
+#: One event. Who tells it for longer may be dead: another process may tell it after the lease.
+_PATIENCE: Final = timedelta(seconds=10)
+_LEASE: Final = timedelta(seconds=15)
+#: Between two looks for events that others have stored, or that are due again.
+_LOOK: Final = timedelta(seconds=1)
+_LOOK_WHEN_AWAY: Final = timedelta(seconds=5)
+_PRUNE_EVERY: Final = timedelta(hours=1)
+
+#: There is no run that could be told. What it would have looked at, it looks at by itself.
+_NOBODY: Final = (
+    OrderClientError,
+    NoSuchOrderError,
+    InvalidOrderIdError,
+    InvalidRefundIdError,
+)
+
+
+class NotListeningError(Exception):
+    """This process was not given the secret of this neighbour's webhooks."""
+
+
+class Inbox:
+    """Receives events, and tells them. ``readers`` has those who are listened to."""
+
+    def __init__(
+        self,
+        *,
+        readers: Mapping[Source, EventReader],
+        events: EventBook,
+        mails: MailLog,
+        orders: OrderClient,
+        refunds: RefundClient,
+    ) -> None:
+        self._readers = readers
+        self._events = events
+        self._mails = mails
+        self._orders = orders
+        self._refunds = refunds
+        self._arrived = asyncio.Event()
+        self._pruned_at = datetime.min.replace(tzinfo=UTC)
+
+    async def receive(self, source: Source, headers: Mapping[str, str], body: bytes) -> None:
+        """Verify an event and store it. Once this returns it will be told, whatever crashes.
+
+        Raises ``NotListeningError``, ``BadSignatureError`` or ``UnreadableEventError``; and what
+        the book raises, ``NoAnswerError``: then the sender has to try again.
+        """
+        reader = self._readers.get(source)
+        if reader is None:
+            raise NotListeningError(source)
+        try:
+            event = reader.read(headers, body)
+        except (BadSignatureError, UnreadableEventError) as error:
+            log.warning("a webhook in the name of %s is refused: %s", source, error)
+            raise
+        if event.news is None:
+            log.debug("%s %s is for nobody here", event.type, event.event_id)
+            return
+        if await self._events.keep(event, datetime.now(UTC)):
+            log.info("%s %s is stored", event.type, event.event_id)
+            self._arrived.set()
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Events are told meanwhile. What is being told at the end is told again by the next."""
+        telling = asyncio.create_task(self._run(), name="inbox")
+        try:
+            yield
+        finally:
+            telling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await telling
+
+    async def _run(self) -> None:
+        while True:
+            pause = _LOOK
+            try:
+                while await self.tell_due():
+                    pass
+                await self._prune()
+            except ProviderError as error:
+                log.warning("no event can be told: %s", error)
+                pause = _LOOK_WHEN_AWAY
+            except Exception:
+                log.exception("a fault of ours")  # and nobody would start this again
+                pause = _LOOK_WHEN_AWAY
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause.total_seconds()):
+                    await self._arrived.wait()
+            self._arrived.clear()
+
+    async def tell_due(self) -> int:
+        """Tell what is due, some at once; how many events that were."""
+        taken = await self._events.take(datetime.now(UTC), _LEASE, _AT_ONCE)
+        settled = (self._settle(event) for event in taken)
+        for failed in await asyncio.gather(*settled, return_exceptions=True):
+            if isinstance(failed, BaseException):
+                raise failed  # what could not be noted is taken again after its lease
+        return len(taken)
+
+    async def _settle(self, event: UntoldEvent) -> None:
+        """Tell one event, and note what came of it. Raises what the book raises."""
+        ending, why = await self._outcome(event)
+        now = datetime.now(UTC)
+        if ending is None and is_given_up(event.received_at, now):
+            ending = Ending.GIVEN_UP
+        if ending is None:
+            level = logging.WARNING
+            await self._events.postpone(event.number, now + pause_after(event.tries), why)
+        else:
+            level = logging.ERROR if ending is Ending.GIVEN_UP else logging.INFO
+            await self._events.end(event.number, ending, now, why)
+        told = ending or f"not told yet (try {event.tries})"
+        log.log(level, "%s %s: %s", event.type, event.event_id, f"{told}, {why}" if why else told)
+
+    async def _outcome(self, event: UntoldEvent) -> tuple[Ending | None, str]:
+        """What comes of telling the event, and why; None: try again."""
+        try:
+            async with asyncio.timeout(_PATIENCE.total_seconds()):
+                return await self._tell(event)
+        except _NOBODY as error:
+            return Ending.NOBODY, str(error)
+        except TimeoutError:
+            return None, "no answer in time"
+        except (UnreachableError, ProviderError, RPCError) as error:
+            return None, str(error)
+        except Exception as error:
+            log.exception("a fault of ours")
+            return None, repr(error)
+
+    async def _tell(self, event: UntoldEvent) -> tuple[Ending | None, str]:
+        match event.news:
+            case PaymentMoved(order_id=order_id):
+                await self._orders.payment_updated(order_id)
+            case RefundMoved(order_id=order_id, refund_id=refund_id):
+                await self._refunds.look_again(order_id, refund_id)
+            case ParcelMoved(order_id=order_id, parcel_id=parcel_id) as news:
+                await self._orders.parcel_updated(order_id, parcel_id, news.status, news.tracking)
+            case MailReturned(mail_id=mail_id) as news:
+                now = datetime.now(UTC)
+                if not await self._mails.note_fate(mail_id, news.fate, now, news.why):
+                    is_late = now - event.received_at >= MAIL_KNOWN_WITHIN
+                    return Ending.NOBODY if is_late else None, f"no order knows the mail {mail_id}"
+            case None:
+                return None, "this version of the program cannot read it"
+        return Ending.TOLD, ""
+
+    async def _prune(self) -> None:
+        now = datetime.now(UTC)
+        if now - self._pruned_at >= _PRUNE_EVERY:
+            while await self._events.prune(now - KEPT_FOR):
+                pass
+            self._pruned_at = now

@@ -1,0 +1,105 @@
+"""Resend's webhooks, which Svix signs; verified by Resend's own SDK, both sides of the clock.
+
+https://resend.com/docs/dashboard/webhooks/verify-webhooks-requests
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import resend
+from pydantic import BaseModel
+
+from orders.webhooks import (
+    BadSignatureError,
+    Event,
+    MailFate,
+    MailReturned,
+    Source,
+    UnreadableEventError,
+)
+from providers.webhook_bodies import Word, parsed
+
+#: https://resend.com/docs/dashboard/webhooks/event-types
+_FATES: Final = {f"email.{fate}": fate for fate in MailFate}
+_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_NOT_OF_A_CODE: Final = re.compile(r"[^A-Za-z0-9_ -]")
+
+
+class _Reason(BaseModel):
+    type: str = ""
+    subType: str = ""  # noqa: N815 - Resend's name for it
+    reason: str = ""
+
+    def code(self) -> str:
+        """Their codes; the message beside them quotes the address."""
+        parts = [each for each in (self.type, self.subType, self.reason) if each]
+        return _NOT_OF_A_CODE.sub("", " ".join(parts))[:80]
+
+
+class _Mail(BaseModel):
+    email_id: Word | None = None
+    tags: dict[str, str] | None = None
+    bounce: _Reason = _Reason()
+    failed: _Reason = _Reason()
+    suppressed: _Reason = _Reason()
+
+
+class _Body(BaseModel):
+    type: Word
+    data: _Mail = _Mail()
+
+
+class ResendEvents:
+    """``orders.webhook_ports.EventReader`` of Resend. ``secret`` is the endpoint's, ``whsec_…``."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Event:
+        event_id = headers.get("svix-id", "")
+        try:
+            resend.Webhooks.verify(
+                {
+                    "payload": body.decode(),
+                    "headers": {
+                        "id": event_id,
+                        "timestamp": headers.get("svix-timestamp", ""),
+                        "signature": headers.get("svix-signature", ""),
+                    },
+                    "webhook_secret": self._secret,
+                }
+            )
+        except RecursionError:
+            raise UnreadableEventError("this is no event of Resend's: it is not JSON") from None
+        except ValueError as error:
+            if str(error).startswith("failed to parse"):  # after the signature was found good
+                raise UnreadableEventError("this is no event of Resend's: it is not JSON") from None
+            raise BadSignatureError(_why(error)) from None
+        if not _ID.fullmatch(event_id):
+            raise UnreadableEventError("this is no event of Resend's: wrong is svix-id")
+        told = parsed(_Body, body, "event of Resend's")
+        return Event(Source.RESEND, event_id, told.type, _news(told))
+
+
+def _why(error: ValueError) -> str:
+    if str(error).startswith("timestamp outside"):
+        return "the signature is more than 300 s old, or ahead of our clock"
+    return "the svix-signature does not fit this body and our RESEND_WEBHOOK_SECRET"
+
+
+def _news(told: _Body) -> MailReturned | None:
+    fate = _FATES.get(told.type)
+    mail = told.data
+    if fate is None or mail.email_id is None:
+        return None
+    if mail.tags is not None and "order" not in mail.tags:
+        return None  # a mail that something else of the same account has sent
+    reasons = {
+        MailFate.BOUNCED: mail.bounce,
+        MailFate.FAILED: mail.failed,
+        MailFate.SUPPRESSED: mail.suppressed,
+    }
+    return MailReturned(mail.email_id, fate, reasons.get(fate, _Reason()).code())

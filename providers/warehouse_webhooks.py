@@ -1,0 +1,72 @@
+"""The warehouse's webhooks, as docs/warehouse-api.md describes them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import BaseModel
+
+from orders.ids import InvalidOrderIdError, checked_order_id
+from orders.parcels import ParcelStatus
+from orders.webhooks import BadSignatureError, Event, ParcelMoved, Source
+from providers.webhook_bodies import Word, check_moment, parsed
+
+_STATUSES: Final = {
+    "parcel.left": ParcelStatus.SHIPPED,
+    "parcel.lost": ParcelStatus.LOST,
+    "parcel.delivered": ParcelStatus.DELIVERED,
+}
+
+
+class _Parcel(BaseModel):
+    id: Word
+    tracking: Word | None = None
+
+
+class _Body(BaseModel):
+    id: Word
+    type: Word
+    order_id: Word | None = None
+    parcel: _Parcel | None = None
+
+
+class WarehouseEvents:
+    """``orders.webhook_ports.EventReader`` of the warehouse. ``secret`` is shared with it."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Event:
+        check_moment(self._signed_at(headers.get("warehouse-signature", ""), body))
+        told = parsed(_Body, body, "event of the warehouse's")
+        status = _STATUSES.get(told.type)
+        news = None
+        if status is not None and told.parcel is not None and told.order_id is not None:
+            try:
+                order_id = checked_order_id(told.order_id)
+                news = ParcelMoved(order_id, told.parcel.id, status, told.parcel.tracking or "")
+            except InvalidOrderIdError:
+                pass  # not an order of this shop's
+        return Event(Source.WAREHOUSE, told.id, told.type, news)
+
+    def _signed_at(self, header: str, body: bytes) -> int:
+        """When the body was signed. Several ``v1`` are allowed, while the secret is changed."""
+        items = [item.partition("=") for item in header.split(",")]
+        moments = [value for name, _, value in items if name == "t"]
+        signatures = [value for name, _, value in items if name == "v1"]
+        if len(moments) != 1 or not signatures or not _is_number(moments[0]):
+            raise BadSignatureError("there is no Warehouse-Signature: t=…,v1=…")
+        signed = hmac.new(self._secret, moments[0].encode() + b"." + body, hashlib.sha256)
+        expected = signed.hexdigest().encode()
+        if not any(hmac.compare_digest(expected, each.encode()) for each in signatures):
+            raise BadSignatureError(
+                "the Warehouse-Signature does not fit this body and our FULFILLMENT_WEBHOOK_SECRET"
+            )
+        return int(moments[0])
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 12

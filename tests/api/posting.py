@@ -1,0 +1,76 @@
+"""A shop's edge that listens to its neighbours, on a real database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from client import OrderClient
+from edge.app import create_app
+from inbox import Inbox
+from orders.webhook_ports import EventReader
+from orders.webhooks import Source
+from store.database import Database
+from store.webhook_events import PostgresEventBook, PostgresMailLog
+from tests.api.edges import edge_of
+from tests.contracts.signing import READERS, Letter
+from tests.shop import Shop
+
+ALL: dict[Source, EventReader] = {Source(name): reader for name, reader in READERS.items()}
+
+
+@dataclass(frozen=True)
+class Post:
+    """Where neighbours send their letters, and what was kept of them."""
+
+    http: httpx.AsyncClient
+    inbox: Inbox
+    database: Database
+
+    async def send(self, sender: str, letter: Letter) -> httpx.Response:
+        return await self.http.post(
+            f"/webhooks/{sender}", content=letter.body, headers=letter.headers
+        )
+
+    async def kept(self) -> list[Any]:
+        """The rows of all events, oldest first."""
+        async with self.database.statement() as connection:
+            rows = await connection.execute(text("SELECT * FROM webhook_events ORDER BY number"))
+            return list(rows.all())
+
+    async def forget(self) -> None:
+        async with self.database.transaction() as connection:
+            await connection.execute(text("TRUNCATE webhook_events"))
+
+
+def inbox_of(
+    shop: Shop,
+    database: Database,
+    *,
+    orders: OrderClient | None = None,
+    readers: dict[Source, EventReader] | None = None,
+) -> Inbox:
+    """An inbox of the shop's; ``orders`` in place of its own client."""
+    return Inbox(
+        readers=ALL if readers is None else readers,
+        events=PostgresEventBook(database),
+        mails=PostgresMailLog(database),
+        orders=orders or shop.orders,
+        refunds=edge_of(shop).refunds,
+    )
+
+
+@asynccontextmanager
+async def posting(
+    shop: Shop, database: Database, inbox: Inbox | None = None
+) -> AsyncIterator[Post]:
+    """The edge, asked without a network between. Nothing is told before the inbox is at work."""
+    inbox = inbox or inbox_of(shop, database)
+    transport = httpx.ASGITransport(create_app(replace(edge_of(shop), inbox=inbox)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop.example") as http:
+        yield Post(http, inbox, database)

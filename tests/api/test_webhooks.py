@@ -1,0 +1,162 @@
+"""Webhooks: believed when they are signed, acknowledged once they are stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from orders.webhooks import Source
+from sandbox.ports import free_port
+from store.database import Database, connect
+from tests.api.edges import is_problem
+from tests.api.posting import Post, inbox_of, posting
+from tests.contracts.signing import (
+    READERS,
+    Letter,
+    a_body,
+    mail_event,
+    parcel_event,
+    signed,
+    stripe_event,
+)
+from tests.shop import Shop
+
+SENDERS = sorted(READERS)
+
+
+@pytest.fixture
+async def post(closed_shop: Shop, database: Database) -> AsyncIterator[Post]:
+    """The edge of a shop where nobody works, so that nothing is told unless a test does."""
+    async with posting(closed_shop, database) as open_:
+        yield open_
+        await open_.forget()
+
+
+async def test_a_genuine_event_is_stored_and_acknowledged(post: Post) -> None:
+    for sender in SENDERS:
+        answer = await post.send(sender, signed(sender, a_body(sender)))
+        assert (answer.status_code, answer.json()) == (200, {"received": True})
+    kept = await post.kept()
+    assert [(row.source, row.event_id) for row in kept] == [
+        ("resend", "msg_1"),
+        ("stripe", "evt_x"),
+        ("warehouse", "wev_x"),
+    ]
+    assert kept[1].news == {"kind": "payment", "order_id": "1001"}
+    assert all(row.ended_at is None for row in kept)
+
+
+async def test_an_event_that_comes_again_is_acknowledged_and_not_stored_again(post: Post) -> None:
+    body = a_body("stripe")
+    letters = [signed("stripe", body, age=age) for age in (0, 0, 60)]
+    answers = await asyncio.gather(*(post.send("stripe", letter) for letter in letters))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(await post.kept()) == 1
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+async def test_what_is_forged_old_or_changed_on_the_way_is_refused_and_not_stored(
+    post: Post, sender: str
+) -> None:
+    good = signed(sender, a_body(sender))
+    for letter in (
+        Letter({}, good.body),
+        Letter(good.headers, good.body.replace(b"1001", b"1002")),
+        signed(sender, good.body, age=3600),
+        signed(sender, good.body, age=-3600),
+        Letter({name: f"é{value}" for name, value in good.headers.items()}, good.body),
+    ):
+        headers = [(n.encode(), value.encode("latin-1")) for n, value in letter.headers.items()]
+        answer = await post.http.post(f"/webhooks/{sender}", content=letter.body, headers=headers)
+        is_problem(answer, 400, "ignature")
+        assert answer.json()["type"] == "/problems/bad-signature"
+    assert await post.kept() == []
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+async def test_what_is_signed_and_is_no_event_is_malformed(post: Post, sender: str) -> None:
+    for body in (b"{", b"[]", b"[" * 100_000, b'{"type": 1}'):
+        answer = await post.send(sender, signed(sender, body))
+        is_problem(answer, 422, "this is no event")
+        assert answer.json()["type"] == "/problems/malformed-request"
+    assert await post.kept() == []
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+async def test_a_megabyte_is_refused_before_it_is_looked_at(post: Post, sender: str) -> None:
+    letter = signed(sender, a_body(sender) + b" " * 1_000_000)
+    is_problem(await post.send(sender, letter), 413, "larger than 262144 bytes")
+
+    async def unannounced() -> AsyncIterator[bytes]:
+        for start in range(0, len(letter.body), 65_536):
+            yield letter.body[start : start + 65_536]
+
+    answer = await post.http.post(
+        f"/webhooks/{sender}", content=unannounced(), headers=letter.headers
+    )
+    is_problem(answer, 413, "larger than 262144 bytes")
+    assert await post.kept() == []
+
+
+async def test_the_largest_event_that_stripe_sends_is_taken(post: Post) -> None:
+    body = a_body("stripe")
+    body += b" " * (262_144 - len(body))
+    assert (await post.send("stripe", signed("stripe", body))).status_code == 200
+    assert len(await post.kept()) == 1
+
+
+@pytest.mark.parametrize(
+    ("sender", "body"),
+    [
+        ("stripe", stripe_event("customer.created", {"order_id": "1001"})),
+        ("stripe", stripe_event("payment_intent.succeeded", {})),
+        ("warehouse", parcel_event("parcel.admired", "1001", "par_1")),
+        ("resend", mail_event("email.delivery_delayed", "mail_1")),
+        ("resend", mail_event("contact.created", "mail_1")),
+    ],
+)
+async def test_an_event_that_is_for_nobody_is_acknowledged_and_not_kept(
+    post: Post, sender: str, body: bytes
+) -> None:
+    assert (await post.send(sender, signed(sender, body))).status_code == 200
+    assert await post.kept() == []
+
+
+@pytest.mark.parametrize(
+    ("sender", "setting"),
+    [
+        ("stripe", "STRIPE_WEBHOOK_SECRET"),
+        ("warehouse", "FULFILLMENT_WEBHOOK_SECRET"),
+        ("resend", "RESEND_WEBHOOK_SECRET"),
+    ],
+)
+async def test_without_its_secret_a_neighbour_is_told_to_come_back(
+    closed_shop: Shop, database: Database, sender: str, setting: str
+) -> None:
+    others = {Source(name): READERS[name] for name in SENDERS if name != sender}
+    deaf = inbox_of(closed_shop, database, readers=others)
+    async with posting(closed_shop, database, deaf) as post:
+        answer = await post.send(sender, signed(sender, a_body(sender)))
+    is_problem(answer, 503, f"{setting} is not set")
+
+
+async def test_an_edge_without_an_inbox_listens_to_nobody(closed: httpx.AsyncClient) -> None:
+    is_problem(await closed.post("/webhooks/stripe"), 503, "STRIPE_WEBHOOK_SECRET is not set")
+
+
+async def test_no_key_is_asked_for(post: Post) -> None:
+    assert "Authorization" not in post.http.headers
+    assert (await post.send("stripe", signed("stripe", a_body("stripe")))).status_code == 200
+
+
+async def test_while_the_database_is_away_the_sender_is_told_to_come_back(
+    closed_shop: Shop,
+) -> None:
+    nowhere = connect(f"postgresql://nobody@127.0.0.1:{free_port()}/none", connect_timeout=1)
+    async with posting(closed_shop, nowhere) as post:
+        answer = await post.send("stripe", signed("stripe", a_body("stripe")))
+    is_problem(answer, 503, "ask again")
+    await nowhere.close()

@@ -1,0 +1,117 @@
+"""How each neighbour signs what it sends, as its own documentation says, not our code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final
+
+import stripe
+
+from orders.webhook_ports import EventReader
+from providers.resend_webhooks import ResendEvents
+from providers.stripe_webhooks import StripeEvents
+from providers.warehouse_webhooks import WarehouseEvents
+from sandbox.endpoints import RESEND_SECRET, STRIPE_SECRET, WAREHOUSE_SECRET
+
+READERS: Final[dict[str, EventReader]] = {
+    "stripe": StripeEvents(STRIPE_SECRET),
+    "warehouse": WarehouseEvents(WAREHOUSE_SECRET),
+    "resend": ResendEvents(RESEND_SECRET),
+}
+_SECRETS: Final = {
+    "stripe": STRIPE_SECRET,
+    "warehouse": WAREHOUSE_SECRET,
+    "resend": RESEND_SECRET,
+}
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A request as it comes in."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+def signed(
+    sender: str, body: bytes, *, secret: str | None = None, age: int = 0, event_id: str = "msg_1"
+) -> Letter:
+    """The body in the name of this sender, signed so many seconds ago."""
+    secret = secret or _SECRETS[sender]
+    moment = int(time.time()) - age
+    if sender == "stripe":
+        sign = stripe.WebhookSignature.generate_signature_header
+        header: str = sign(body.decode(), secret, moment)
+        return Letter({"stripe-signature": header}, body)
+    if sender == "warehouse":
+        text = f"{moment}.".encode() + body
+        digest = hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
+        return Letter({"warehouse-signature": f"t={moment},v1={digest}"}, body)
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    text = f"{event_id}.{moment}.".encode() + body
+    digest = base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()
+    return Letter(
+        {"svix-id": event_id, "svix-timestamp": str(moment), "svix-signature": f"v1,{digest}"}, body
+    )
+
+
+def stripe_event(type_: str, metadata: dict[str, str], event_id: str = "") -> bytes:
+    """An event of Stripe's about something with this metadata."""
+    thing = {"id": "pi_1", "amount": 2900, "client_secret": "very secret", "metadata": metadata}
+    return _json(
+        {
+            "id": event_id or f"evt_{next(_numbers)}",
+            "object": "event",
+            "type": type_,
+            "created": int(time.time()),
+            "data": {"object": thing},
+        }
+    )
+
+
+def parcel_event(
+    type_: str, order_id: str, parcel_id: str, *, tracking: str = "trk_1", event_id: str = ""
+) -> bytes:
+    """An event of the warehouse's."""
+    parcel = {"id": parcel_id, "status": type_.removeprefix("parcel."), "tracking": tracking}
+    return _json(
+        {
+            "id": event_id or f"wev_{next(_numbers)}",
+            "type": type_,
+            "created": int(time.time()),
+            "order_id": order_id,
+            "parcel": parcel,
+        }
+    )
+
+
+def mail_event(type_: str, mail_id: str, **more: Any) -> bytes:
+    """An event of Resend's; its id is in the headers alone."""
+    data = {
+        "email_id": mail_id,
+        "to": ["ada@example.com"],
+        "subject": "Order 1001 is confirmed",
+        "tags": {"order": "1001", "kind": "confirmation"},
+        **more,
+    }
+    return _json({"type": type_, "created_at": "2026-03-01T12:00:00Z", "data": data})
+
+
+def a_body(sender: str) -> bytes:
+    """A good event of this sender's."""
+    return {
+        "stripe": stripe_event("payment_intent.succeeded", {"order_id": "1001"}, "evt_x"),
+        "warehouse": parcel_event("parcel.left", "1001", "par_1", event_id="wev_x"),
+        "resend": mail_event("email.bounced", "mail_1"),
+    }[sender]
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, indent=2).encode()
