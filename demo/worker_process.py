@@ -8,21 +8,25 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from sandbox.child import Child
 
-_WORKER: Final = Path(__file__).resolve().parent.parent / "worker.py"
+_CHECKOUT: Final = Path(__file__).resolve().parent.parent
 _START_TIMEOUT: Final = 60.0
 
 
 class WorkerProcess:
     """One worker; its log is a file in ``directory``."""
 
+    #: What is run, and what it says once it can be used.
+    program: ClassVar = "worker.py"
+    ready_words: ClassVar = "ready: working on the queue"
+
     def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
         self._directory = directory
         self._settings = settings
-        self._child = Child("A worker", directory)
+        self._child = Child(self.program, directory)
 
     @property
     def pid(self) -> int:
@@ -49,7 +53,7 @@ class WorkerProcess:
         """Return as soon as the process exists."""
         # What points the person's own programs at their Temporal must not move this one.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
-        command = [sys.executable, "-u", str(_WORKER)]
+        command = [sys.executable, "-u", str(_CHECKOUT / self.program)]
         # A directory of its own: no .env of the person's is found there.
         self._directory.mkdir(parents=True, exist_ok=True)
         await self._child.start(command, env={**inherited, **self._settings}, cwd=self._directory)
@@ -63,8 +67,8 @@ class WorkerProcess:
                 await asyncio.sleep(0.02)
 
     async def ready(self) -> None:
-        """Return once it polls for work."""
-        await self.says("ready: working on the queue")
+        """Return once it can be used: a worker polls for work then."""
+        await self.says(self.ready_words)
 
     async def kill(self) -> None:
         """SIGKILL: nothing in it gets to say goodbye."""

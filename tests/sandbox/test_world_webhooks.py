@@ -7,9 +7,12 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+import resend
 import stripe
 import uvicorn
 from starlette.applications import Starlette
@@ -17,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sandbox.endpoints import RESEND_SECRET
+from sandbox.world import World
 from tests.sandbox.buying import paid
 
 
@@ -128,3 +133,76 @@ async def test_a_webhook_needs_a_secret(http: httpx.AsyncClient) -> None:
     answer = await http.post("/sandbox/webhooks", json={"stripe": "http://127.0.0.1:9/"})
     assert answer.status_code == 400
     assert "stripe_secret" in answer.json()["error"]["message"]
+
+
+async def mailed(mailer: type[resend.Emails], to: str) -> str:
+    params: resend.Emails.SendParams = {
+        "from": "Shop <orders@shop.example>",
+        "to": [to],
+        "subject": "Order 1001 is confirmed",
+        "text": "Thank you!",
+        "tags": [{"name": "order", "value": "1001"}],
+    }
+    return str((await mailer.send_async(params))["id"])
+
+
+@pytest.mark.parametrize(
+    ("to", "fates"),
+    [
+        ("ada@example.com", ["email.sent", "email.delivered"]),
+        ("delivered@resend.dev", ["email.sent", "email.delivered"]),
+        ("bounced@resend.dev", ["email.sent", "email.bounced"]),
+        ("bounced+1001@resend.dev", ["email.sent", "email.bounced"]),
+        ("Ada <bounced@resend.dev>", ["email.sent", "email.bounced"]),
+        ("complained@resend.dev", ["email.sent", "email.delivered", "email.complained"]),
+        ("suppressed@resend.dev", ["email.suppressed"]),
+    ],
+)
+async def test_what_becomes_of_a_mail_is_told_as_resends_own_sdk_verifies_it(
+    mailer: type[resend.Emails], http: httpx.AsyncClient, to: str, fates: list[str]
+) -> None:
+    listener = Listener()
+    async with listener.listening() as url:
+        wish = {"resend": url, "resend_secret": RESEND_SECRET}
+        await http.post("/sandbox/webhooks", json=wish)
+        mail_id = await mailed(mailer, to)
+        told: list[str] = []
+        ids: set[str] = set()
+        async with asyncio.timeout(10):
+            while len(told) < len(fates):
+                headers, body = await listener.heard.get()
+                options: Any = {
+                    "payload": body.decode(),
+                    "headers": {
+                        part: headers[f"svix-{part}"] for part in ("id", "timestamp", "signature")
+                    },
+                    "webhook_secret": RESEND_SECRET,
+                }
+                event: Any = resend.Webhooks.verify(options)
+                assert event["data"]["email_id"] == mail_id
+                assert event["data"]["tags"] == {"order": "1001"}
+                told.append(event["type"])
+                ids.add(headers["svix-id"])
+        await http.post("/sandbox/webhooks", json={})
+    assert sorted(told) == sorted(fates)  # the first one was refused once
+    assert len(ids) == len(fates)
+    shown = await http.get(f"/emails/{mail_id}", headers={"Authorization": "Bearer re_sandbox"})
+    assert f"email.{shown.json()['last_event']}" == fates[-1]
+
+
+async def test_a_world_that_is_told_of_an_api_has_its_webhooks_go_there(tmp_path: Path) -> None:
+    there = {
+        sender: f"http://127.0.0.1:9/webhooks/{sender}"
+        for sender in ("stripe", "warehouse", "resend")
+    }
+    # Told nothing, it goes on as it did before.
+    for api_url, goes in (
+        ("http://127.0.0.1:9/", there),
+        (None, there),
+        ("", dict.fromkeys(there)),
+    ):
+        async with (
+            World(tmp_path, api_url=api_url) as world,
+            httpx.AsyncClient(base_url=world.url) as http,
+        ):
+            assert (await http.get("/sandbox/webhooks")).json() == goes

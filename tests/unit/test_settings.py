@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from api import event_readers
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import Capture, ShopTerms
+from orders.webhooks import Source
+from sandbox.environment import settings as sandbox_settings
 from settings import CardSettings, EdgeSettings, SettingsError, WorkerSettings, temporal_profile
 
 GOOD = {
@@ -169,6 +172,52 @@ def test_a_process_beside_the_workers_guards_a_key_as_they_do(
     monkeypatch.setenv("STRIPE_API_BASE", "http://localhost:8300")
     with pytest.raises(SettingsError, match="only ever sent to Stripe"):
         CardSettings.load()
+
+
+SECRETS = {
+    "STRIPE_WEBHOOK_SECRET": "whsec_0123456789abcdef",
+    "FULFILLMENT_WEBHOOK_SECRET": "0123456789abcdef",
+    "RESEND_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
+}
+
+
+def test_neighbours_without_a_secret_are_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert event_readers(EdgeSettings.load()) == {}
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    assert set(event_readers(EdgeSettings.load())) == set(Source)
+    assert "0123456789" not in repr(EdgeSettings.load())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        *((name, value, "must not be empty.") for name in SECRETS for value in ("", "  ")),
+        ("STRIPE_WEBHOOK_SECRET", "sk_test_0123456789abcdef", "must be the signing secret of the"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_", "must have 16 characters at least."),
+        ("FULFILLMENT_WEBHOOK_SECRET", "tooshort", "must have 16 characters at least."),
+        ("RESEND_WEBHOOK_SECRET", "whsec_", "must be the signing secret of the webhook endpoint"),
+        ("RESEND_WEBHOOK_SECRET", "whsec_!!!!!!!!!!!!!!!!!!!", "must be the signing secret of the"),
+        ("RESEND_WEBHOOK_SECRET", "MDEyMzQ1Njc4OWFiY2RlZg==", "must be the signing secret of the"),
+        ("RESEND_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFi", "must be the signing secret of the"),
+    ],
+)
+def test_an_empty_or_weak_webhook_secret_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name} {complaint}"):
+        EdgeSettings.load()
+
+
+def test_the_sandboxs_webhook_secrets_are_such_as_the_edge_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nowhere = dict.fromkeys(("temporal_address", "namespace", "ui_url", "world_url"), "")
+    written = sandbox_settings(database_url="postgresql://localhost/orders", **nowhere)
+    for name in SECRETS:
+        monkeypatch.setenv(name, written[name])
+    assert set(event_readers(EdgeSettings.load())) == set(Source)
 
 
 def test_temporal_is_found_through_the_env_file_too(

@@ -1,0 +1,66 @@
+"""`python api.py` as a process, listening to the neighbours of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any, ClassVar
+
+import httpx
+from sqlalchemy import text
+
+from demo.stage import Stage
+from demo.worker_process import WorkerProcess
+from sandbox.endpoints import endpoints_of
+from sandbox.ports import free_port
+
+_numbers = count(1)
+
+
+class EdgeProcess(WorkerProcess):
+    """One HTTP edge, on one or two processes."""
+
+    program: ClassVar = "api.py"
+    ready_words: ClassVar = "ready"
+
+
+async def start_edge(stage: Stage, port: int, **settings: str) -> EdgeProcess:
+    """An edge at this port that can be used; ``settings`` override the sandbox's."""
+    directory = stage.sandbox.state / "edges" / str(next(_numbers))
+    environment: Mapping[str, str] = stage.sandbox.environment | {"API_PORT": str(port)} | settings
+    edge = EdgeProcess(directory, environment)
+    await edge.start()
+    await edge.ready()
+    return edge
+
+
+@asynccontextmanager
+async def neighbours_tell(stage: Stage) -> AsyncIterator[int]:
+    """The sandbox's webhooks go to this port, until the end of the block."""
+    port = free_port()
+    async with httpx.AsyncClient(base_url=stage.sandbox.world_url, timeout=30) as http:
+        wish = endpoints_of(f"http://127.0.0.1:{port}")
+        (await http.post("/sandbox/webhooks", json=wish)).raise_for_status()
+        try:
+            yield port
+        finally:
+            (await http.post("/sandbox/webhooks", json={})).raise_for_status()
+
+
+@asynccontextmanager
+async def an_edge(stage: Stage, **settings: str) -> AsyncIterator[EdgeProcess]:
+    """An edge that all neighbours tell everything."""
+    async with neighbours_tell(stage) as port:
+        edge = await start_edge(stage, port, **settings)
+        try:
+            yield edge
+        finally:
+            await edge.stop()
+
+
+async def events_about(stage: Stage, order_id: str) -> list[Any]:
+    """The stored events about an order, oldest first."""
+    wanted = text("SELECT * FROM webhook_events WHERE news->>'order_id' = :id ORDER BY number")
+    async with stage.database.statement() as connection:
+        return list((await connection.execute(wanted, {"id": order_id})).all())
