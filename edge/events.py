@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.sse import EventSourceResponse
+from fastapi.responses import StreamingResponse
 
 from connection import UnreachableError
 from edge.describing import declared
@@ -48,7 +48,7 @@ class End(Told):
 
 @router.get(
     "/{order_id}/events",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,
     responses={
         200: {
             "description": "Events: `history` for each line, then `end`.",

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any, Final
 
-from fastapi.sse import EventSourceResponse
+from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from edge.problems import TOO_MANY_STREAMS, ProblemError
@@ -41,7 +41,7 @@ class Streams:
         """End them all; whoever comes back finds another process."""
         self._stopping.set()
 
-    def answer(self, events: Events) -> EventSourceResponse:
+    def answer(self, events: Events) -> StreamingResponse:
         """The answer that tells these events, in the room that was taken. It frees both when it is
         over, and when the caller goes away.
         """
@@ -76,7 +76,9 @@ class Streams:
             await events.aclose()
 
 
-class _Stream(EventSourceResponse):
+class _Stream(StreamingResponse):
+    media_type = "text/event-stream"
+
     def __init__(self, events: Events, room: Streams) -> None:
         super().__init__(events, headers={"X-Accel-Buffering": "no"})
         self._events = events
