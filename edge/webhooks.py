@@ -10,7 +10,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 
-from edge.describing import declared
+from edge.describing import declared, exampled
 from edge.parts import Parts
 from edge.problems import (
     BAD_SIGNATURE,
@@ -28,7 +28,10 @@ from orders.webhooks import Source
 router = APIRouter(
     prefix="/webhooks",
     tags=["webhooks"],
-    responses=declared(BAD_SIGNATURE, TOO_LARGE, MALFORMED, OUR_FAULT, UNAVAILABLE, NOT_LISTENING),
+    responses={
+        200: exampled({"received": True}),
+        **declared(BAD_SIGNATURE, TOO_LARGE, MALFORMED, OUR_FAULT, UNAVAILABLE, NOT_LISTENING),
+    },
 )
 
 _SETTINGS: Final = {

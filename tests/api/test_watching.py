@@ -128,6 +128,7 @@ async def test_every_operation_is_described_with_an_example_and_its_problems(
         *("/orders/{order_id}/refunds/{refund_id}/approve",),
         *("/orders/{order_id}/refunds/{refund_id}/reject",),
         *("/healthz", "/readyz", "/metrics", "/problems/{name}"),
+        *("/webhooks/stripe", "/webhooks/warehouse", "/webhooks/resend"),
     }
     guarded = {getattr(route, "path", "") for router, _ in GUARDED for route in router.routes}
     for path, operations in description["paths"].items():
