@@ -35,6 +35,17 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/orders", tags=["orders"])
 
 _END: Final = "end"
+#: One event, as OpenAPI describes a stream of them. ``data`` is JSON.
+_EVENT: Final = {
+    "type": "object",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["history", _END]},
+        "id": {"type": "string"},
+        "data": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+}
 _COME_BACK_AFTER: Final = timedelta(seconds=2)
 
 
@@ -54,7 +65,7 @@ class End(Told):
             "description": "Events: `history` for each line, then `end`.",
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
+                    "schema": _EVENT,
                     "example": (
                         "event: history\nid: 5f0c1d2e3a4b5c6d\n"
                         'data: {"at":"2026-03-01T10:00:00Z","event":"order_paid","detail":{},'

@@ -106,6 +106,8 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     if error.status_code == problems.TOO_LARGE.status:  # edge.bodies says more
         return answer(problems.TOO_LARGE, request.scope, str(error.detail), error.headers)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # its name for a body that is not even text
+        return answer(problems.MALFORMED, request.scope, "body: it is not JSON in UTF-8")
     kind = _OF_STATUS.get(error.status_code) or replace(
         problems.REFUSED,
         status=error.status_code,
