@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field
@@ -26,6 +27,9 @@ from orders.ports import ProviderError
 from orders.refusals import OrderClientError
 
 log = logging.getLogger(__name__)
+
+#: With the provider, in seconds, after what was waited for the payment.
+_PATIENCE: Final = 5
 
 router = APIRouter(tags=["orders"])
 
@@ -165,8 +169,9 @@ async def _payment(orders: OrderClient, order_id: str, told: news.PaymentNews) -
 async def _to_finish(orders: OrderClient, order_id: str, payment_id: str) -> NeedsCustomer:
     # The order is carried whatever the provider answers now, and that is what was asked for.
     try:
-        payment = await orders.payment_to_finish(order_id)
-    except (OrderClientError, ProviderError) as error:
+        async with asyncio.timeout(_PATIENCE):
+            payment = await orders.payment_to_finish(order_id)
+    except (OrderClientError, ProviderError, TimeoutError) as error:
         log.warning("the customer of order %s cannot be helped: %s", order_id, error)
         return NeedsCustomer(state="needs_customer", payment_id=payment_id, client_secret=None)
     return NeedsCustomer(
