@@ -34,7 +34,7 @@ check: $(READY) ## Formatting, lint, types, dependency directions: what CI check
 test: $(READY) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
 	@$(RUN) -m pytest -n 4 --dist loadgroup
 
-bench: $(READY) ## Measure recovery after a kill and the cost of an order, beside a yardstick
+bench: $(READY) ## Measure recovery after a kill, the cost of an order and the HTTP edge
 	@$(RUN) -m bench
 
 lock: $(READY) ## Lock the requirements again after changing pyproject.toml

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import cost
+from bench import cost, edge
 from bench.audit import wrongs
 from bench.recovery import recover
 from bench.report import RECOVERY_TARGET, Measured, table
@@ -32,15 +33,26 @@ console = Console(highlight=False, width=120 if _PLAIN else None)
 _WARM_UP: Final = 5
 
 
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    ALONE = "alone"  # orders, one at a time
+    LOAD = "load"  # many at a time
+    RECOVERY = "recovery"  # after kill -9 of a worker
+    EDGE = "edge"  # checkouts over HTTP
+
+
 @dataclass(frozen=True)
 class Plan:
     """How much is measured."""
 
+    parts: frozenset[Part]
     orders: int
     in_flight: tuple[int, ...]
     load: int
     load_seconds: float
     kills: int
+    checkouts: int
     limit: float
 
 
@@ -57,22 +69,29 @@ def main(
         float, typer.Option(min=1, max=120, help="Start no more runs of a load after that.")
     ] = 20,
     kills: Annotated[int, typer.Option(min=1, max=50, help="Workers killed.")] = 9,
+    checkouts: Annotated[
+        int, typer.Option(min=2, max=10_000, help="Orders checked out over HTTP, twice.")
+    ] = 1_000,
+    only: Annotated[
+        list[Part] | None, typer.Option(help="Measure this alone, may be repeated.")
+    ] = None,
     limit: Annotated[
         float, typer.Option(min=10, max=1_800, help="Stop after so many seconds.")
-    ] = 360,
+    ] = 480,
     quick: Annotated[bool, typer.Option("--quick", help="A rough picture in a minute.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every single figure there too.")
     ] = None,
 ) -> None:
-    """Measure recovery after a kill and the cost of an order, beside a yardstick.
+    """Measure recovery after a kill, the cost of an order, and what the HTTP edge takes.
 
-    Everything runs on this machine and is stopped at the end. The times are this machine's; the
-    ratios to a workflow of four empty activities, measured in the same run, are what to look at.
+    Everything runs on this machine and is stopped at the end. The times are this machine's; what to
+    look at are the ratios to a yardstick that does nothing, measured in the same run.
     """
-    plan = Plan(orders, tuple(in_flight or (20, 100)), load, load_seconds, kills, limit)
+    parts, at_a_time = frozenset(only or Part), tuple(in_flight or (20, 100))
+    plan = Plan(parts, orders, at_a_time, load, load_seconds, kills, checkouts, limit)
     if quick:
-        plan = Plan(10, (20,), 50, 10, 3, min(limit, 90))
+        plan = Plan(parts, 10, (20,), 50, 10, 3, 100, min(limit, 120))
     measured = Measured()
     found: list[str]
     try:
@@ -91,7 +110,10 @@ def main(
         console.print(f"[red]{escape(sentence)}[/]")
     if found:
         raise typer.Exit(1)
-    console.print("Every order was completed: one charge, one parcel and one mail each.")
+    if parts - {Part.EDGE}:
+        console.print("Every order was completed: one charge, one parcel and one mail each.")
+    if Part.EDGE in parts:
+        console.print("Every checkout was accepted, and every order checked out has one run.")
 
 
 async def _measure(plan: Plan, measured: Measured) -> list[str]:
@@ -105,27 +127,50 @@ async def _measure(plan: Plan, measured: Measured) -> list[str]:
         )
     try:
         async with asyncio.timeout(plan.limit):
-            return await _in_a_directory(plan, measured)
+            found = []
+            if plan.parts - {Part.EDGE}:
+                with _a_directory() as directory:
+                    found += await _orders(plan, measured, directory)
+            if Part.EDGE in plan.parts:
+                with _a_directory() as directory:
+                    found += await _edge(plan, measured, directory)
+            return found
     except TimeoutError:
         return [f"Stopped after {plan.limit:.0f} s (--limit): the rest was not measured."]
 
 
-async def _in_a_directory(plan: Plan, measured: Measured) -> list[str]:
-    with tempfile.TemporaryDirectory(prefix="durable-orders-bench-") as directory:
-        _say("Starting the sandbox and a worker of each kind …")
-        async with stage(Path(directory)) as on:
-            first = await asyncio.gather(on.add_worker(ORDERS), on.add_worker(YARDSTICK))
-            await cost.alone(on, _WARM_UP, cost.Alone())
+def _a_directory() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="durable-orders-bench-")
+
+
+async def _orders(plan: Plan, measured: Measured, directory: str) -> list[str]:
+    """Everything that is about orders under way."""
+    _say("Starting the sandbox and a worker of each kind …")
+    async with stage(Path(directory)) as on:
+        first = await asyncio.gather(on.add_worker(ORDERS), on.add_worker(YARDSTICK))
+        await cost.alone(on, _WARM_UP, cost.Alone())
+        if Part.ALONE in plan.parts:
             _say(f"One at a time, {plan.orders} of each …")
             await cost.alone(on, plan.orders, measured.alone)
             measured.events = await cost.events(on)
-            for in_flight in plan.in_flight:
-                _say(f"{plan.load} of each, {in_flight} in flight …")
-                loaded = await cost.load(on, in_flight, plan.load, plan.load_seconds, first)
-                measured.loads.append(loaded)
+        for in_flight in plan.in_flight if Part.LOAD in plan.parts else ():
+            _say(f"{plan.load} of each, {in_flight} in flight …")
+            loaded = await cost.load(on, in_flight, plan.load, plan.load_seconds, first)
+            measured.loads.append(loaded)
+        if Part.RECOVERY in plan.parts:
             _say(f"{plan.kills} kills; the yardstick takes half a minute to recover …")
             await recover(on, plan.kills, measured.recovery)
-            return await wrongs(on)
+        return await wrongs(on)
+
+
+async def _edge(plan: Plan, measured: Measured, directory: str) -> list[str]:
+    """A sandbox of its own, for no worker may be there to take the orders up."""
+    _say("Starting a sandbox without a worker …")
+    async with stage(Path(directory)) as on:
+        for processes in edge.PROCESSES:
+            _say(f"{plan.checkouts} checkouts over HTTP, processes of the edge: {processes} …")
+            measured.edge.append(await edge.press(on, plan.checkouts, processes))
+        return await edge.wrongs(on, measured.edge)
 
 
 def _say(what: str) -> None:

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from bench.cost import Alone, Load, Pass
+from bench.edge import CONNECTIONS, Press
 from bench.recovery import STEPS, Kill, Recovery
 
 #: What we aim at: half of all killed orders stand still for no longer than that.
@@ -25,6 +26,7 @@ class Measured:
     loads: list[Load] = field(default_factory=list)
     events: tuple[int, int] | None = None
     recovery: Recovery = field(default_factory=Recovery)
+    edge: list[Press] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -33,7 +35,7 @@ class Measured:
 def table(measured: Measured, *, plain: bool) -> Table:
     """Ours, the yardstick's, and the one divided by the other; ``plain`` is Markdown."""
     shown = Table(
-        title="Durable Orders, beside four empty activities on the SDK's defaults",
+        title="Durable Orders, beside what does nothing",
         title_justify="left",
         box=box.MARKDOWN if plain else box.ROUNDED,
     )
@@ -70,6 +72,9 @@ def _sections(measured: Measured) -> Iterable[tuple[str, list[Row]]]:
         ours, theirs = measured.events
         rows = [("history events", str(ours), str(theirs), _ratio(ours, theirs))]
         yield "History of one run", rows
+    for press in measured.edge:
+        in_all = f"{press.processes} process{'es' if press.processes > 1 else ''}"
+        yield f"POST /checkout, {in_all}, {CONNECTIONS} connections", _press(press)
 
 
 def _recovery(measured: Measured) -> list[Row]:
@@ -124,6 +129,37 @@ def _load(load: Load) -> list[Row]:
     ]
 
 
+def _press(press: Press) -> list[Row]:
+    ours, theirs = press.edge, press.nothing
+    counted: Row = ("requests", str(ours.asked), str(theirs.asked), "")
+    refused: Row = ("of them not accepted", str(ours.refused), str(theirs.refused), "")
+    here, there = ours.cpu.per(ours.asked), theirs.cpu.per(theirs.asked)
+    return [
+        counted,
+        refused,
+        _row("per second", ours.rate, theirs.rate, "/s"),
+        *(
+            _row(
+                f"until the answer, {name}",
+                percentile(ours.took, share) * 1000,
+                percentile(theirs.took, share) * 1000,
+                "ms",
+            )
+            for name, share in (("p50", 0.5), ("p99", 0.99))
+        ),
+        _row("CPU per request: edge", here.worker * 1000, there.worker * 1000, "ms"),
+        _row("CPU per request: Temporal", here.temporal * 1000, None, "ms"),
+        _row("CPU per request: PostgreSQL", here.postgres * 1000, None, "ms"),
+        _row("CPU per request: load generator", here.load * 1000, there.load * 1000, "ms"),
+        (
+            "load generator, of a core",
+            _percent(ours.generator_share),
+            _percent(theirs.generator_share),
+            "",
+        ),
+    ]
+
+
 def _p50(one: Pass) -> float:
     return percentile(one.took, 0.5) * 1000
 
@@ -145,6 +181,10 @@ def _row(what: str, ours: float, theirs: float | None, unit: str) -> Row:
 
 def _number(value: float, unit: str) -> str:
     return f"{value:.2f} {unit}" if value < 100 else f"{value:.0f} {unit}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}"
 
 
 def _ratio(ours: float, theirs: float | None) -> str:

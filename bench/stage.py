@@ -1,4 +1,4 @@
-"""Where it is measured: the sandbox and the workers, each a process of its own.
+"""Where it is measured: the sandbox, workers and servers, each a process of its own.
 
 The load generator is this process. So the CPU time of each part can be told apart, and a worker can
 be killed without harm to anything else.
@@ -12,8 +12,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -32,14 +32,18 @@ from sandbox.ports import HOST
 from store.database import Database
 from store.orders import PostgresOrderBook
 
-_CHECKOUT: Final = Path(__file__).resolve().parent.parent
+CHECKOUT: Final = Path(__file__).resolve().parent.parent
 _PATIENCE: Final = 60.0
 
 ORDERS: Final = "orders"
 YARDSTICK: Final = "yardstick"
+API: Final = "api"
+NOTHING: Final = "nothing"
 _COMMANDS: Final = {
-    ORDERS: [sys.executable, str(_CHECKOUT / "worker.py")],
+    ORDERS: [sys.executable, str(CHECKOUT / "worker.py")],
     YARDSTICK: [sys.executable, "-m", "bench.yardstick_worker"],
+    API: [sys.executable, str(CHECKOUT / "api.py")],
+    NOTHING: [sys.executable, "-m", "bench.nothing_api"],
 }
 
 _numbers = count(1)
@@ -59,6 +63,14 @@ class Cpu:
         return Cpu(
             *(now - then for now, then in zip(_seconds(self), _seconds(before), strict=True))
         )
+
+    def with_load(self, seconds: float) -> Cpu:
+        """The same, with another load generator than this process."""
+        return replace(self, load=seconds)
+
+    @classmethod
+    def total(cls, all_of_them: Iterable[Cpu]) -> Cpu:
+        return cls(*map(sum, zip(*map(_seconds, all_of_them), strict=True)))
 
     def per(self, runs: int) -> Cpu:
         return Cpu(*(seconds / max(runs, 1) for seconds in _seconds(self)))
@@ -82,15 +94,15 @@ class Stage:
     def world_url(self) -> str:
         return self.environment["STRIPE_API_BASE"]
 
-    async def add_worker(self, kind: str) -> Child:
-        """Start one more worker, and return once it works."""
+    async def add_worker(self, kind: str, **settings: str) -> Child:
+        """Start one more worker or server, and return once it works. ``settings`` override ours."""
         directory = self.directory / f"{kind}-{next(_numbers)}"
-        worker = Child(f"The worker for {kind}", directory)
+        worker = Child(f"The process for {kind}", directory, patience=30)
         self._workers.append(worker)
         directory.mkdir()
         # Started where there is no .env, and only with our own TEMPORAL_*.
         rest = {key: text for key, text in os.environ.items() if not key.startswith("TEMPORAL_")}
-        ours = {**rest, **self.environment, "PYTHONPATH": str(_CHECKOUT)}
+        ours = {**rest, **self.environment, **settings, "PYTHONPATH": str(CHECKOUT)}
         await worker.start(_COMMANDS[kind], env=ours, cwd=directory)
         await _until(lambda: b"ready" in worker.log.read_bytes(), worker)
         return worker
@@ -102,6 +114,11 @@ class Stage:
         await victim.ended()
         self._workers.remove(victim)
 
+    async def stop(self, worker: Child) -> None:
+        """Have it end in order."""
+        self._workers.remove(worker)
+        await worker.stop()
+
     def cpu(self, worker: Child) -> Cpu:
         """What each part has used so far."""
         sandbox = psutil.Process(self._sandbox.pid)
@@ -111,7 +128,7 @@ class Stage:
                 name = child.name()
                 by_name[name] = by_name.get(name, 0.0) + _used(child)
         return Cpu(
-            worker=_used(psutil.Process(worker.pid)),
+            worker=_used_by_family(psutil.Process(worker.pid)),
             stand_in=_used(sandbox),
             temporal=by_name["temporal"],
             postgres=by_name["postgres"],
@@ -121,6 +138,11 @@ class Stage:
     async def place(self, orders: int) -> list[str]:
         """So many orders, placed and not started; their ids."""
         return [await self._place_one() for _ in range(orders)]
+
+    async def place_at_once(self, orders: int) -> list[str]:
+        """The same, many at a time; in no order."""
+        tenths = (self.place(len(range(first, orders, 10))) for first in range(10))
+        return [order_id for placed in await asyncio.gather(*tenths) for order_id in placed]
 
     async def start(self, order_id: str) -> None:
         """Have the order carried, by ``OrderClient.start``."""
@@ -153,7 +175,7 @@ async def stage(directory: Path) -> AsyncIterator[Stage]:
     for port in ("--temporal-port", "--ui-port", "--world-port"):
         command += [port, "0"]
     try:
-        await sandbox.start(command, cwd=_CHECKOUT)
+        await sandbox.start(command, cwd=CHECKOUT)
         await _until((state / "env").exists, sandbox)
         found = dotenv_values(state / "env", interpolate=False)
         set_up = Stage(directory, sandbox, {name: text or "" for name, text in found.items()})
@@ -194,6 +216,10 @@ async def _until(condition: Callable[[], bool], process: Child) -> None:
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise StartError(f"{process.name} is not ready.{process.last_words()}") from None
+
+
+def _used_by_family(process: psutil.Process) -> float:
+    return sum(map(_used, [process, *process.children(recursive=True)]))
 
 
 def _used(process: psutil.Process) -> float:

@@ -9,7 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo.invariants import Account, Finding
+from demo.shop import Shop
 from demo.stage import Stage
+from orders.keys import Scope
 from orders.money import Money
 
 
@@ -41,14 +43,17 @@ def show_findings(findings: Iterable[Finding], console: Console) -> None:
             console.print(f"      [red]{escape(fault)}")
 
 
-def show_addresses(runs: dict[str, str], stage: Stage, console: Console) -> None:
+def show_addresses(runs: dict[str, str], stage: Stage, shop: Shop, console: Console) -> None:
     """Where a person can look: ``runs`` is the run id of each workflow id."""
     ui = f"{stage.sandbox.ui_url}/namespaces/{stage.sandbox.environment['TEMPORAL_NAMESPACE']}"
     addresses = {
         "Inbox": f"{stage.sandbox.world_url}/inbox",
         "Books": f"{stage.sandbox.world_url}/books",
         "Worker logs": stage.sandbox.state / "workers",
+        "The API's log": shop.edge.log_file,
         "Workflows": f"{ui}/workflows",
+        "API": f"{shop.url}/docs",
+        "A key for it": shop.token(Scope.OPERATOR),
     }
     for workflow_id, run_id in runs.items():
         addresses[workflow_id] = f"{ui}/workflows/{workflow_id}/{run_id}/history"

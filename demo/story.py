@@ -8,18 +8,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 
+from demo.shop import Shop
 from demo.stage import Stage
 from live import follow, show_lines
 from orders.ids import refund_workflow_id, workflow_id
-from orders.messages import Cancelled
+from orders.keys import Scope
 from orders.money import Money
-from orders.refunds import RefundEntry, RefundReason, RefundRequest, RefundState
+from orders.refunds import RefundEntry, RefundState
 
 #: A scene takes a few seconds; on a machine that is busy with other things, more.
 _SCENE_TIMEOUT: Final = 90.0
@@ -33,10 +33,11 @@ class StoryError(Exception):
 
 
 class Story:
-    """Plays the scenes on ``stage`` and tells them on ``console``."""
+    """Plays the scenes on ``stage`` and tells them on ``console``; ``shop`` asks for things."""
 
-    def __init__(self, stage: Stage, console: Console) -> None:
+    def __init__(self, stage: Stage, shop: Shop, console: Console) -> None:
         self._stage = stage
+        self._shop = shop
         self._console = console
         self.order_ids: list[str] = []
         self.workflow_ids: list[str] = []
@@ -66,7 +67,12 @@ class Story:
     async def _goes_through(self) -> None:
         worker = await self._stage.start_worker(**_TERMS)
         self._say(f"A worker starts, process {worker.pid}; its log is {worker.log_file}")
-        await worker.ready()
+        shop = self._shop
+        self._say(
+            f"The shop has an HTTP API, process {shop.edge.pid}, and a key for it: "
+            f"API={shop.url}, Authorization: Bearer do_…"
+        )
+        await asyncio.gather(worker.ready(), shop.edge.ready())
         async with self._order("1001", sku="MUG", quantity=2):
             pass
 
@@ -94,15 +100,18 @@ class Story:
         async with self._order("1003", sku="POSTER", quantity=3):
             await stage.dials.wait_hit(dial, timeout=60)
             self._say(f"{await self._left('POSTER')}. The card is charged; the customer cancels")
-            answer = await stage.orders.cancel("1003", wait=timedelta(seconds=60))
+            answer = await self._shop.post("/orders/1003/cancel")
             await stage.dials.off(dial)
-        if not isinstance(answer, Cancelled):
-            raise StoryError(f"Order 1003 was not cancelled: {answer}.")
-        self._say(f"The customer is told: {answer.status}, {answer.given_back} is given back")
+        if answer["kind"] != "cancelled":  # it took longer than the API waits: asked again it says
+            answer = await self._shop.post("/orders/1003/cancel")
+        given_back = _money(answer["given_back"])
+        self._say(f"The customer is told: {answer['status']}, {given_back} is given back")
         self._say(await self._left("POSTER"))
 
     async def _is_declined(self) -> None:
-        async with self._order("1004", sku="MUG", card="pm_card_visa_chargeDeclined"):
+        # The shop waits for what becomes of the payment: its customer is there to be told.
+        card = "pm_card_visa_chargeDeclined"
+        async with self._order("1004", sku="MUG", card=card, wait_seconds=10):
             pass
 
     async def _is_approved(self) -> None:
@@ -118,34 +127,30 @@ class Story:
             )
             await successor.ready()
             self._say("A person approves the order")
-            await stage.orders.approve(
-                "1005", by="sales", note="a collector", wait=timedelta(seconds=60)
-            )
+            approval = {"by": "sales", "note": "a collector"}
+            await self._shop.post("/orders/1005/approve", approval, Scope.OPERATOR)
         await self._say_books("1005")
 
     async def _is_confirmed(self) -> None:
         stage = self._stage
-        async with self._order("1006", sku="TEE", card="pm_card_threeDSecure2Required"):
+        card = "pm_card_threeDSecure2Required"
+        async with self._order("1006", sku="TEE", card=card, wait_seconds=10):
             await stage.waits("1006")
             (payment,) = (await stage.books.order("1006")).payments
             self._say(f"{await self._left('TEE')}. {await self._taken('1006')}")
+            self._say("The customer confirms at the bank, and nobody tells us but Stripe's webhook")
             await stage.confirm_at_bank(payment.id)
-            self._say("The customer confirms at the bank; Stripe's webhook says: look again")
-            await stage.orders.payment_updated("1006")
         await self._say_books("1006")
 
     async def _comes_back(self) -> None:
         stage = self._stage
-        request = RefundRequest(
-            "1001", "r1", (("MUG", 1),), restock=True, reason=RefundReason.RETURNED
-        )
         self.workflow_ids.append(refund_workflow_id("1001", "r1"))
         known = len((await stage.orders.view("1001")).history)
         self._say(f"{await self._left('MUG')}. One of the two mugs of order 1001 is sent back")
-        refunded = await self._refunded(request)
+        refunded = await self._refunded()
         show_lines((await stage.orders.view("1001")).history[known:], self._console)
         self._say(f"{refunded.amount} is given back. {await self._left('MUG')}")
-        if await self._refunded(request) != refunded:
+        if await self._refunded() != refunded:
             raise StoryError("Asked for again, the refund became another one.")
         page = await stage.books.order("1001")
         kept = Money(page.captured - page.refunded, "EUR")
@@ -153,24 +158,35 @@ class Story:
         refunds = _counted(len(page.refunds), "refund")
         self._say(f"The books of order 1001: {refunds}, {kept} kept. {await self._left('MUG')}")
 
-    async def _refunded(self, request: RefundRequest) -> RefundEntry:
-        refunds, ids = self._stage.refunds, (request.order_id, request.refund_id)
-        await refunds.request(request)
-        await refunds.result(*ids)
-        (entry,) = await refunds.refunds_of(request.order_id)
+    async def _refunded(self) -> RefundEntry:
+        refunds = self._stage.refunds
+        returned = {"refund_id": "r1", "lines": [{"sku": "MUG", "quantity": 1}]}
+        more = {"restock": True, "reason": "returned"}
+        await self._shop.post("/orders/1001/refunds", returned | more, Scope.OPERATOR)
+        await refunds.result("1001", "r1")
+        (entry,) = await refunds.refunds_of("1001")
         if entry.state is not RefundState.SUCCEEDED:
-            raise StoryError(f"Refund {ids[1]} of order {ids[0]} is {entry.state}: {entry.why}.")
+            raise StoryError(f"Refund r1 of order 1001 is {entry.state}: {entry.why}.")
         return entry
 
     @contextlib.asynccontextmanager
     async def _order(
-        self, order_id: str, *, sku: str, quantity: int = 1, card: str = "pm_card_visa"
+        self,
+        order_id: str,
+        *,
+        sku: str,
+        quantity: int = 1,
+        card: str = "pm_card_visa",
+        wait_seconds: int = 0,
     ) -> AsyncIterator[None]:
-        """Start an order and show it live, whatever the block does, until its end."""
+        """Check an order out and show it live, whatever the block does, until its end."""
         self.order_ids.append(order_id)
         self.workflow_ids.append(workflow_id(order_id))
-        await self._stage.place(order_id, sku=sku, quantity=quantity, card=card)
-        await self._stage.orders.start(order_id)
+        await self._shop.place(order_id, sku=sku, quantity=quantity, card=card)
+        checkout: dict[str, Any] = {"order_id": order_id}
+        if wait_seconds:
+            checkout["wait_seconds"] = wait_seconds
+        await self._shop.post("/checkout", checkout)
         showing = asyncio.create_task(follow(self._stage.orders.watch(order_id), self._console))
         try:
             yield
@@ -197,6 +213,10 @@ class Story:
 
     def _say(self, sentence: str) -> None:
         self._console.print(f"[cyan]>[/] {sentence}")
+
+
+def _money(told: dict[str, Any]) -> Money:
+    return Money(told["amount"], told["currency"])
 
 
 def _counted(number: int, noun: str) -> str:

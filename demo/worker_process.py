@@ -1,4 +1,4 @@
-"""`python worker.py` as a process that can be killed like any other."""
+"""`python worker.py`, and `python api.py`, as processes that can be killed like any other."""
 
 from __future__ import annotations
 
@@ -98,3 +98,10 @@ class WorkerProcess:
     async def stop(self) -> None:
         """Ask it to stop, insist after a while."""
         await self._child.stop()
+
+
+class EdgeProcess(WorkerProcess):
+    """One HTTP edge, on one or more processes."""
+
+    program: ClassVar = "api.py"
+    ready_words: ClassVar = "ready"

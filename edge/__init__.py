@@ -14,8 +14,8 @@ shapes.py     the JSON that several routes share: money, lines, an order; how st
 streams.py    answers that go on: how many, kept alive, freed when their callers go away
 
 The routes: placing.py (new orders, lists), checkout.py, orders.py (one order, decisions about it),
-events.py (live), refunds.py; webhooks.py;
-health.py with readiness.py, metrics.py, docs.py.
+events.py (live), refunds.py; health.py with readiness.py, metrics.py, docs.py;
+webhooks.py (no key, signed).
 
 To add routes: write a file with a ``router``, name it in ``app.GUARDED`` with the scope that it
 needs, or in ``app.OPEN``; what it needs of the world is a field of ``parts.Edge``, filled by

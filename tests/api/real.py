@@ -19,6 +19,7 @@ from temporalio.client import Client
 from client import OrderClient
 from edge.app import create_app
 from edge.parts import Edge, EdgeLimits
+from inbox import Inbox
 from orders.keys import Scope, Token
 from providers.stripe import StripeCards
 from refund_client import RefundClient
@@ -30,7 +31,9 @@ from store.database import Database
 from store.orders import PostgresOrderBook
 from store.refunds import PostgresRefundBook
 from store.seed import DEMO, add_products
+from store.webhook_events import PostgresEventBook, PostgresMailLog
 from tests.api.edges import OPERATOR, a_key
+from tests.api.posting import ALL
 from tests.fakes.keys import InMemoryKeys
 from worker import composed
 from workflows.runner import DATA_CONVERTER
@@ -109,9 +112,18 @@ async def real(
         )
         cards = StripeCards("sk_test_sandbox", api_base=world.url)
         stack.push_async_callback(cards.aclose)
+        orders = OrderClient(temporal, PostgresOrderBook(database), cards=cards)
+        refunds = RefundClient(temporal, PostgresRefundBook(database))
         edge = Edge(
-            orders=OrderClient(temporal, PostgresOrderBook(database), cards=cards),
-            refunds=RefundClient(temporal, PostgresRefundBook(database)),
+            orders=orders,
+            refunds=refunds,
+            inbox=Inbox(
+                readers=ALL,
+                events=PostgresEventBook(database),
+                mails=PostgresMailLog(database),
+                orders=orders,
+                refunds=refunds,
+            ),
             keys=InMemoryKeys(
                 a_key(OPERATOR, "ops-desk", Scope.OPERATOR), a_key(SHOP, "web-shop", Scope.SHOP)
             ),

@@ -5,35 +5,55 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-SMALL = ("--orders", "2", "--in-flight", "4", "--load", "5", "--kills", "1")
 
-
-async def test_a_small_run_measures_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
+async def measured(directory: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """What a run said, and its figures; it left no process behind."""
+    figures = directory / "figures.json"
     bench = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench", *SMALL, "--json", str(figures)),
+        *(sys.executable, "-m", "bench", *arguments, "--json", str(figures)),
         cwd=CHECKOUT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(directory)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await bench.communicate()
-    said = output.decode()
+    assert bench.returncode == 0, output.decode()
+    assert not [process for process in psutil.process_iter() if _works_in(directory, process)]
+    return output.decode(), json.loads(figures.read_text())
 
-    assert bench.returncode == 0, said
+
+async def test_a_small_run_measures_orders_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    parts = ("--only", "alone", "--only", "load", "--only", "recovery")
+    small = ("--orders", "2", "--in-flight", "4", "--load", "5", "--kills", "1")
+    said, figures = await measured(tmp_path, *parts, *small)
+
     assert "one charge, one parcel and one mail each" in said
     for heading in ("Orders", "Yardstick", "Ratio", "Recovery after", "One at a time", "4 in flig"):
         assert heading in said
-    measured = json.loads(figures.read_text())
-    assert len(measured["alone"]["orders"]) == len(measured["alone"]["yardstick"]) == 2
-    assert [load["orders"]["done"] for load in measured["loads"]] == [5]
-    assert len(measured["recovery"]["orders"]) == len(measured["recovery"]["yardstick"]) == 1
-    assert not [process for process in psutil.process_iter() if _works_in(tmp_path, process)]
+    assert len(figures["alone"]["orders"]) == len(figures["alone"]["yardstick"]) == 2
+    assert [load["orders"]["done"] for load in figures["loads"]] == [5]
+    assert len(figures["recovery"]["orders"]) == len(figures["recovery"]["yardstick"]) == 1
+    assert figures["edge"] == []
+
+
+async def test_a_small_run_measures_the_edge_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    said, figures = await measured(tmp_path, "--only", "edge", "--checkouts", "8")
+
+    assert "every order checked out has one run" in said
+    assert "one charge" not in said
+    for press in figures["edge"]:
+        edge, nothing = press["edge"], press["nothing"]
+        assert len(edge["took"]) == 8
+        assert edge["refused"] == nothing["refused"] == 0
+        assert min(edge["cpu"]["worker"], nothing["cpu"]["worker"], edge["cpu"]["load"]) > 0
+    assert [press["processes"] for press in figures["edge"]] == [1, 2]
+    assert figures["loads"] == []
 
 
 def _works_in(directory: Path, process: psutil.Process) -> bool:

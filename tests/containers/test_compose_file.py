@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sys
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from sandbox.environment import settings as sandbox_settings
 from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
 from sandbox.temporal_server import TemporalServer, temporal_binary
-from settings import EdgeSettings, ProcessSettings, WorkerSettings
+from settings import CardSettings, EdgeSettings, WorkerSettings
 from tests.containers.composed import COMPOSE, OWN_KEYS, ROOT, SANDBOX, SERVICES, run
 from workflows.policies import GRACEFUL_SHUTDOWN
 from workflows.visibility import SEARCH_ATTRIBUTES
@@ -43,12 +46,12 @@ def test_the_image_runs_on_the_oldest_python_that_is_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "settings"), [("worker", WorkerSettings), ("api", EdgeSettings)]
+    ("service", "settings"), [("worker", (WorkerSettings,)), ("api", (EdgeSettings, CardSettings))]
 )
 def test_every_setting_is_passed_and_no_other(
-    service: str, settings: type[ProcessSettings]
+    service: str, settings: tuple[type[BaseSettings], ...]
 ) -> None:
-    fields = {name.upper() for name in settings.model_fields}
+    fields = {name.upper() for each in settings for name in each.model_fields}
     passed = SERVICES[service]["environment"]
     assert set(passed) == fields | {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
 
@@ -84,6 +87,26 @@ def test_only_pages_and_the_http_edge_are_published_and_only_to_this_machine() -
 def test_our_containers_may_do_nothing_they_need_not(service: str) -> None:
     ours = SERVICES[service]
     assert (ours["read_only"], ours["cap_drop"], ours["init"]) == (True, ["ALL"], True)
+
+
+@pytest.mark.parametrize(("status", "is_healthy"), [(200, True), (503, False)])
+async def test_the_edge_is_healthy_while_it_is_ready(status: int, *, is_healthy: bool) -> None:
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        *_, code = SERVICES["api"]["healthcheck"]["test"]
+        command = [sys.executable, "-c", code.replace(":8080", f":{port}")]
+        done = await asyncio.to_thread(run, command, env={})
+
+    assert asked == [b"GET /readyz HTTP/1.1\r\n"]
+    assert (done.returncode == 0) is is_healthy
 
 
 def test_a_worker_is_given_the_time_it_lets_activities_finish() -> None:

@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 from sqlalchemy import text
 
 from demo.stage import Stage
-from demo.worker_process import WorkerProcess
+from demo.worker_process import EdgeProcess
 from sandbox.endpoints import endpoints_of
 from sandbox.ports import free_port
 
 _numbers = count(1)
-
-
-class EdgeProcess(WorkerProcess):
-    """One HTTP edge, on one or two processes."""
-
-    program: ClassVar = "api.py"
-    ready_words: ClassVar = "ready"
 
 
 async def start_edge(stage: Stage, port: int, **settings: str) -> EdgeProcess:
