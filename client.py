@@ -18,41 +18,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import TypeAdapter
-from temporalio.client import (
-    WorkflowFailureError,
-)
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 
 from connection import answered
-from desk import Desk
-from orders.ids import TASK_QUEUE, checked_order_id, order_id_of, workflow_id
+from orders.ids import checked_order_id, order_id_of
 from orders.lifecycle import Reason, Status, Stop
 from orders.messages import (
     CancelAnswer,
     CancelRequest,
     CancelUnderWay,
-    OrderRef,
     Outcome,
     Progress,
 )
 from orders.order import Basket, Order
-from orders.refusals import (
-    OrderEndedError,
-)
+from orders.pages import Bookmark, OrderPage, Wanted
+from orders.placing import KeyReusedError, RequestKey
+from orders.ports import OrderExistsError
+from orders.refusals import OrderEndedError
 from orders.views import ListedOrder, OrderView, Sighting, TroubledOrder
-from runs import CALL, asked_by, word
-from workflows import policies, visibility
+from runs import CALL, word
+from till import Till
+from workflows import visibility
 from workflows.failures import ORDER_FAILED
 from workflows.history import steps_begun
 from workflows.order import OrderWorkflow
@@ -66,70 +57,27 @@ _CANCEL_ID: Final = "cancel"
 _OUTCOME: Final = TypeAdapter(Outcome)
 
 
-@dataclass(frozen=True)
-class StartedOrder:
-    """The run that carries an order; ``already_started`` when an earlier call started it."""
-
-    workflow_id: str
-    run_id: str
-    already_started: bool
-
-
-class OrderClient(Desk):
-    """Orders from their placing to their end. What else people and neighbours tell a running order
-    is in ``desk.Desk``, and is asked of this client too.
+class OrderClient(Till):
+    """Orders from their placing to their end. Starting them is in ``till.Till``, what else people
+    and neighbours tell a running order in ``desk.Desk``; both are asked of this client too.
 
     ``cards``: only ``payment_to_finish`` needs them. ``patience``: how long ``result`` and
     ``watch`` wait for a Temporal that went away meanwhile.
     """
 
-    async def place(self, basket: Basket) -> Order:
+    async def place(self, basket: Basket, *, key: RequestKey | None = None) -> Order:
         """Keep the basket as an order, at the catalogue's prices. The same basket again: as placed.
 
         Nothing happens to the order before ``start``. Raises ``orders.order.InvalidOrderError`` or
-        ``orders.ports.OrderExistsError``.
+        ``orders.ports.OrderExistsError``, and ``orders.placing.KeyReusedError`` when another basket
+        was placed with this ``key``.
         """
-        return await self._book.place(basket, datetime.now(UTC))
-
-    async def start(self, order_id: str, *, request_id: str | None = None) -> StartedOrder:
-        """Have the order carried to its end. One order, one run: twice, side by side, or after the
-        end, the answer is the same run. ``request_id``, of whoever asked first, is in its memo.
-
-        Raises ``NoSuchOrderError``; and when the order was carried but Temporal has forgotten its
-        run, ``OrderEndedError`` or ``StrandedError``.
-        """
-        id_ = workflow_id(order_id)
-        order = await self._book.summary(order_id)
-        if order.status is not Status.PLACED:
-            async with self._open(order_id) as carried:
-                known = await carried.describe(rpc_timeout=CALL)
-            return StartedOrder(id_, known.run_id, already_started=True)
-        attributes: list[SearchAttributePair[Any]] = [
-            SearchAttributePair(visibility.ORDER_STATUS, str(Status.PLACED)),
-            SearchAttributePair(visibility.CUSTOMER_ID, order.customer_id),
-            SearchAttributePair(visibility.ORDER_TOTAL, order.total.amount),
-        ]
         try:
-            with answered(self._temporal):
-                run = await self._temporal.start_workflow(
-                    OrderWorkflow.run,
-                    OrderRef(order_id),
-                    id=id_,
-                    task_queue=TASK_QUEUE,
-                    # FAIL instead of USE_EXISTING only to be told which it was.
-                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    # No run timeout: an order waits for as long as it takes.
-                    task_timeout=policies.WORKFLOW_TASK,
-                    static_summary=f"Order {order_id}",
-                    static_details=f"{order.total}, customer {order.customer_id}",
-                    search_attributes=TypedSearchAttributes(attributes),
-                    memo=asked_by(request_id),
-                    rpc_timeout=CALL,
-                )
-        except WorkflowAlreadyStartedError as error:
-            return StartedOrder(id_, error.run_id or "", already_started=True)
-        return StartedOrder(id_, run.result_run_id or "", already_started=False)
+            return await self._book.place(basket, datetime.now(UTC), key=key)
+        except OrderExistsError:
+            if key is not None and basket.order_id == key.made_id:
+                raise KeyReusedError(key) from None  # its caller knows the key, and not the id
+            raise
 
     async def status(self, order_id: str) -> Progress:
         """Where the order stands: asked of its run, or read from the book when no worker answers,
@@ -191,6 +139,12 @@ class OrderClient(Desk):
             if isinstance(cause, ApplicationError) and cause.type == ORDER_FAILED:
                 return _OUTCOME.validate_python(cause.details[0])
         raise await self._why_not(order_id)
+
+    async def page(
+        self, wanted: Wanted, limit: int = 50, after: Bookmark | None = None
+    ) -> OrderPage:
+        """Orders as the book has them, newest first, started or not; this needs no Temporal."""
+        return await self._book.page(wanted, limit, after)
 
     async def list(
         self, status: Status | None = None, *, needs_attention: bool = False, limit: int = 100

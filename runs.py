@@ -50,7 +50,8 @@ CALL: Final = timedelta(seconds=10)
 _QUERY: Final = timedelta(seconds=2)
 #: Temporal's answers when the order has no run, or one that has ended.
 NO_RUN: Final = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.ABORTED})
-_NO_WORKER: Final = frozenset(
+#: Temporal's answers to a query that no worker takes.
+NO_WORKER: Final = frozenset(
     {RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION}
 )
 
@@ -103,7 +104,7 @@ class Runs:
                         rpc_timeout=_QUERY,
                     )
                 except RPCError as error:
-                    if error.status not in _NO_WORKER:
+                    if error.status not in NO_WORKER:
                         raise
                     return "unknown: no worker answers"
         except WorkflowQueryFailedError:

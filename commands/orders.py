@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from client import OrderClient, StartedOrder
+from client import OrderClient
 from commands.terminal import (
     PROGRAM,
     REFUSED,
@@ -26,6 +26,7 @@ from live import follow
 from orders.messages import CancelAnswer, Cancelled, CancelUnderWay, EndedOtherwise
 from orders.order import Basket, Order, Recipient
 from orders.views import without_personal_data
+from till import StartedOrder
 
 app = typer.Typer()
 

@@ -32,7 +32,9 @@ from orders.messages import (
 )
 from orders.money import Money
 from orders.order import Basket, Order, Recipient
+from orders.pages import Bookmark, OrderPage, Wanted
 from orders.parcels import Parcel
+from orders.placing import RequestKey
 from orders.views import OrderView
 
 
@@ -291,11 +293,11 @@ class PaymentLedger(Protocol):
 class OrderBook(Protocol):
     """Orders, their status and history."""
 
-    async def place(self, basket: Basket, now: datetime) -> Order:
+    async def place(self, basket: Basket, now: datetime, *, key: RequestKey | None = None) -> Order:
         """Price the basket from the catalogue and keep it as a new order.
 
         The same basket again returns the order that exists. Raises ``InvalidOrderError`` or
-        ``OrderExistsError``.
+        ``OrderExistsError``; and ``KeyReusedError`` when another basket was placed with this key.
         """
 
     async def get(self, order_id: str) -> Order:
@@ -303,6 +305,9 @@ class OrderBook(Protocol):
 
     async def summary(self, order_id: str) -> OrderSummary:
         """The order without personal data. Raises ``NoSuchOrderError``."""
+
+    async def page(self, wanted: Wanted, limit: int, after: Bookmark | None = None) -> OrderPage:
+        """At most ``limit`` orders, newest first, from those placed before ``after``."""
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
         """Give the order this status and write it into its history.

@@ -13,7 +13,9 @@ from orders.lifecycle import FOLLOWS, Status, Stop
 from orders.messages import OrderSummary
 from orders.money import Money
 from orders.order import Basket, Order, placed_from, priced
+from orders.pages import Bookmark, OrderPage, Wanted
 from orders.parcels import Parcel, ParcelStatus
+from orders.placing import KeyReusedError, RequestKey
 from orders.ports import (
     IllegalStatusError,
     NoSuchOrderError,
@@ -23,8 +25,9 @@ from orders.ports import (
 from orders.views import OrderView
 from store.database import Database
 from store.history import history_line
+from store.pages import read_page
 from store.rows import new_lines, new_order, read_order, read_view
-from store.tables import order_history, orders, parcels, products
+from store.tables import order_history, orders, parcels, placing_keys, products
 
 
 class PostgresOrderBook:
@@ -33,27 +36,19 @@ class PostgresOrderBook:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def place(self, basket: Basket, now: datetime) -> Order:
+    async def place(self, basket: Basket, now: datetime, *, key: RequestKey | None = None) -> Order:
         """Price the basket from the catalogue and keep it as a new order.
 
         The same basket again returns the order that exists, at the prices it was placed at. Raises
-        ``InvalidOrderError`` or ``OrderExistsError``.
+        ``InvalidOrderError`` or ``OrderExistsError``; and ``KeyReusedError`` when another basket
+        was placed with this key.
         """
         async with self._database.transaction() as connection:
-            if known := await read_order(connection, basket.order_id):
-                return _same(known, basket)
-            order = priced(basket, await _catalogue(connection, basket))
-            is_new = await connection.scalar(new_order(order, now))
-            if is_new is None:
-                # Somebody placed it since we looked; the insert has waited for their commit.
-                placed = await read_order(connection, basket.order_id)
-                if placed is None:
-                    raise NoSuchOrderError(basket.order_id)
-                return _same(placed, basket)
-            await connection.execute(new_lines(order))
-            await connection.execute(
-                history_line(order.id, "order_placed", {"total": str(order.total)}, now)
-            )
+            if key is None:
+                return await _placed(connection, basket, now)
+            await _check_free(connection, key, basket)
+            order = await _placed(connection, basket, now)
+            await _use(connection, key, basket, now)
             return order
 
     async def get(self, order_id: str) -> Order:
@@ -80,6 +75,11 @@ class PostgresOrderBook:
             status=Status(row.status),
             flagged=row.flagged,
         )
+
+    async def page(self, wanted: Wanted, limit: int, after: Bookmark | None = None) -> OrderPage:
+        """At most ``limit`` orders, newest first, from those placed before ``after``."""
+        async with self._database.statement() as connection:
+            return await read_page(connection, wanted, limit, after)
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
         """Give the order this status and write it into its history.
@@ -177,6 +177,46 @@ class PostgresOrderBook:
         if view is None:
             raise NoSuchOrderError(order_id)
         return view
+
+
+async def _placed(connection: AsyncConnection, basket: Basket, now: datetime) -> Order:
+    if known := await read_order(connection, basket.order_id):
+        return _same(known, basket)
+    order = priced(basket, await _catalogue(connection, basket))
+    is_new = await connection.scalar(new_order(order, now))
+    if is_new is None:
+        # Somebody placed it since we looked; the insert has waited for their commit.
+        placed = await read_order(connection, basket.order_id)
+        if placed is None:
+            raise NoSuchOrderError(basket.order_id)
+        return _same(placed, basket)
+    await connection.execute(new_lines(order))
+    await connection.execute(
+        history_line(order.id, "order_placed", {"total": str(order.total)}, now)
+    )
+    return order
+
+
+async def _check_free(connection: AsyncConnection, key: RequestKey, basket: Basket) -> None:
+    """Raises ``KeyReusedError`` when the key was used for another basket."""
+    used_for = await connection.scalar(
+        select(placing_keys.c.order_id).where(
+            placing_keys.c.caller == key.caller, placing_keys.c.key == key.text
+        )
+    )
+    if used_for is None:
+        return
+    known = await read_order(connection, used_for)
+    if known is None or not placed_from(known, basket):
+        raise KeyReusedError(key)
+
+
+async def _use(connection: AsyncConnection, key: RequestKey, basket: Basket, now: datetime) -> None:
+    """Note what the key was used for; waits for whoever is using it now."""
+    values = {"caller": key.caller, "key": key.text, "order_id": basket.order_id, "placed_at": now}
+    used = postgresql.insert(placing_keys).values(values)
+    await connection.execute(used.on_conflict_do_nothing(index_elements=["caller", "key"]))
+    await _check_free(connection, key, basket)
 
 
 async def _lock(connection: AsyncConnection, order_id: str) -> Status:

@@ -103,6 +103,22 @@ orders = Table(
     _one_of("stock", ("none", "reserved", "committed", "released")),
 )
 
+# A page of orders is read from one of these, backwards from where the page before it ended.
+Index("orders_newest", orders.c.placed_at, orders.c.id)
+Index("orders_of_customer", orders.c.customer_id, orders.c.placed_at, orders.c.id)
+Index("orders_of_status", orders.c.status, orders.c.placed_at, orders.c.id)
+
+# By which request an order was placed: the caller's name and the Idempotency-Key it sent.
+placing_keys = Table(
+    "placing_keys",
+    metadata,
+    _required("caller", Text),
+    _required("key", Text),
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("placed_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("caller", "key"),
+)
+
 order_lines = Table(
     "order_lines",
     metadata,

@@ -10,17 +10,20 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from orders.lifecycle import Reason, Status, Stop
+    from orders.payment_news import ApprovalAwaited
     from orders.requests import Approve, Reject
     from workflows.failures import NOT_WAITING
     from workflows.life import Life
+    from workflows.paying import Paying
     from workflows.undo import StoppedError
 
 
 class Approval:
     """The order waits for ``decide``; half-way the approver is reminded."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, paying: Paying) -> None:
         self._life = life
+        self._paying = paying
         self._decision: Approve | Reject | None = None
         self._open = False
 
@@ -31,7 +34,8 @@ class Approval:
             return
         await life.move_to(Status.AWAITING_APPROVAL)
         self._open = True
-        await self._decided()
+        with self._paying.telling(ApprovalAwaited()):
+            await self._decided()
         self._open = False
         match self._decision:
             case Approve(by=by, note=note):

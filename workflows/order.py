@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from orders import requests as r
     from orders.lifecycle import Reason, Status, Stop
     from orders.money import Money
+    from orders.payment_news import PaymentNews
     from workflows import policies, stock, visibility
     from workflows.approval import Approval
     from workflows.delivery import Delivery
@@ -21,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.failures import ALREADY_CARRIED, ORDER_FAILED, TOO_LATE
     from workflows.handover import hand_over, refund_short
     from workflows.life import Life
+    from workflows.paying import Paying
     from workflows.payment import Payment
     from workflows.steps import problem_of
     from workflows.undo import UndoneUnlessKept
@@ -33,8 +35,9 @@ class OrderWorkflow:
     @workflow.init
     def __init__(self, order: m.OrderRef) -> None:
         self._life = Life(order)
-        self._approval = Approval(self._life)
-        self._payment = Payment(self._life)
+        self._paying = Paying()
+        self._approval = Approval(self._life, self._paying)
+        self._payment = Payment(self._life, self._paying)
         self._delivery = Delivery(self._life)
         self._confirmed = True
 
@@ -187,6 +190,16 @@ class OrderWorkflow:
     @submit_payment_method.validator
     def _validate_card(self, card: r.NewCard) -> None:  # noqa: ARG002 - the SDK's shape
         self._payment.check_wants_card()
+
+    @workflow.query
+    def payment_news(self) -> PaymentNews:
+        """What a shopper has to know of the payment now."""
+        return self._paying.news(self._life)
+
+    @workflow.update
+    async def payment_outcome(self) -> PaymentNews:
+        """The same, once something is known. Whoever asks in the same turn shares one answer."""
+        return await self._paying.outcome(self._life)
 
     @workflow.signal
     def parcel_updated(self, news: r.ParcelUpdate) -> None:

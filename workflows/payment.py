@@ -11,11 +11,13 @@ with workflow.unsafe.imports_passed_through():
     from activities.payments import PaymentActivities
     from orders import messages as m
     from orders.lifecycle import Reason, Status, Stop
+    from orders.payment_news import CustomerNeeded, PaymentDeclined
     from orders.requests import CardAccepted, NewCard
     from orders.terms import SOFT_DECLINES, Capture
     from workflows import policies
     from workflows.failures import NOT_WAITING
     from workflows.life import Life
+    from workflows.paying import Paying
     from workflows.steps import Step
     from workflows.undo import StoppedError, UndoneUnlessKept
 
@@ -23,8 +25,9 @@ with workflow.unsafe.imports_passed_through():
 class Payment:
     """The order's money, from the first card to the last refund of the undo."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, paying: Paying) -> None:
         self._life = life
+        self._paying = paying
         self._charge = m.Charge(life.order_id)
         self._news = False
         self._card: NewCard | None = None
@@ -54,10 +57,14 @@ class Payment:
                     soft_declines += 1
                     self._next(self._charge.payment_method)
                 case m.Declined(code=code):
+                    another_card = bool(life.terms.new_card_window)
+                    self._paying.tell(PaymentDeclined(code, another_card))
                     card = await self._another_card()
                     if card is None:
+                        self._paying.tell(PaymentDeclined(code))
                         message = f"the bank declined: {code}"
                         raise StoppedError(Stop(Reason.CARD_DECLINED, message))
+                    self._paying.over()
                     soft_declines = 0
                     self._next(card.payment_method)
                 case m.ChargingClosed():
@@ -144,7 +151,11 @@ class Payment:
             if left <= timedelta(0):
                 return answer
             waiting = "waiting for the customer's bank"
-            if not await life.wait(waiting, lambda: self._news, min(pause, left)):
+            asked = isinstance(answer, m.AuthenticationRequired)
+            needed = CustomerNeeded(answer.payment_id) if asked else None
+            with self._paying.telling(needed):
+                came = await life.wait(waiting, lambda: self._news, min(pause, left))
+            if not came:
                 pause *= 2
             self._news = False
             look: Step[m.Charge, m.ChargeAnswer] = PaymentActivities.check_payment

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from client import OrderClient, StartedOrder
+from client import OrderClient
 from connection import UnreachableError
 from orders.ids import InvalidOrderIdError, workflow_id
 from orders.lifecycle import Reason, Status, Stop
@@ -27,6 +27,7 @@ from sandbox.ports import free_port
 from sandbox.temporal_server import TemporalServer
 from tests.eventually import eventually
 from tests.shop import Shop, basket
+from till import StartedOrder
 from workflows.runner import DATA_CONVERTER
 
 TOTAL = Money(29_00, "EUR")

@@ -15,7 +15,9 @@ from orders.lifecycle import FOLLOWS, Status, Stop
 from orders.messages import OrderSummary, ReservationClosed, ReserveAnswer, Reserved
 from orders.money import Money, total
 from orders.order import Basket, Order, placed_from, priced
+from orders.pages import Bookmark, OrderPage, PlacedOrder, Wanted
 from orders.parcels import Parcel
+from orders.placing import KeyReusedError, RequestKey
 from orders.ports import (
     CardCharge,
     CardRefund,
@@ -77,6 +79,7 @@ class InMemoryDatabase:
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.products: dict[str, StockedProduct] = {}
         self.rows: dict[str, _Row] = {}
+        self.keys: dict[RequestKey, str] = {}
         self.clock = clock
 
     def add_product(self, sku: str, name: str, price: Money, on_hand: int) -> None:
@@ -264,8 +267,11 @@ class InMemoryOrderBook(Scripted):
         super().__init__()
         self._database = database
 
-    async def place(self, basket: Basket, now: datetime) -> Order:
-        return await self._play("place", lambda: self._place(basket, now))
+    async def place(self, basket: Basket, now: datetime, *, key: RequestKey | None = None) -> Order:
+        return await self._play("place", lambda: self._place_by(key, basket, now))
+
+    async def page(self, wanted: Wanted, limit: int, after: Bookmark | None = None) -> OrderPage:
+        return await self._play("page", lambda: self._page(wanted, limit, after))
 
     async def get(self, order_id: str) -> Order:
         return await self._play("get", lambda: self._database.row(order_id).order)
@@ -291,6 +297,33 @@ class InMemoryOrderBook(Scripted):
 
     async def view(self, order_id: str) -> OrderView:
         return await self._play("view", lambda: self._view(order_id))
+
+    def _place_by(self, key: RequestKey | None, basket: Basket, now: datetime) -> Order:
+        keys = self._database.keys
+        if key in keys and not placed_from(self._database.row(keys[key]).order, basket):
+            raise KeyReusedError(key)
+        order = self._place(basket, now)
+        if key is not None:
+            keys[key] = order.id
+        return order
+
+    def _page(self, wanted: Wanted, limit: int, after: Bookmark | None) -> OrderPage:
+        rows = sorted(self._database.rows.values(), key=lambda row: (row.placed_at, row.order.id))
+        found = [
+            PlacedOrder(
+                row.order.id,
+                row.order.customer_id,
+                row.order.status,
+                row.order.reason,
+                row.order.total,
+                row.placed_at,
+            )
+            for row in reversed(rows)
+            if wanted.status in {None, row.order.status}
+            and wanted.customer_id in {None, row.order.customer_id}
+            and (after is None or (row.placed_at, row.order.id) < (after.placed_at, after.order_id))
+        ]
+        return OrderPage.of(found[: limit + 1], limit)
 
     def _place(self, basket: Basket, now: datetime) -> Order:
         if known := self._database.rows.get(basket.order_id):

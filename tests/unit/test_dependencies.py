@@ -25,18 +25,19 @@ ALLOWED: Final = {
     "connection": {"orders", "workflows"},
     "runs": {"orders", "workflows", "connection"},
     "desk": {"orders", "workflows", "runs"},
+    "till": {"orders", "workflows", "connection", "desk", "runs"},
     # client.py run as a program is the command line.
-    "client": {"orders", "workflows", "connection", "desk", "runs", "cli"},
+    "client": {"orders", "workflows", "connection", "desk", "runs", "till", "cli"},
     "refund_client": {"orders", "workflows", "connection", "runs"},
     "audit_client": {"orders", "workflows", "connection"},
     "audit_runs": {"orders", "client", "connection"},
     "cli": {"commands", "connection"},
     "commands": {
         *("orders", "providers", "store"),
-        *("audit_client", "client", "connection", "live", "refund_client", "settings"),
+        *("audit_client", "client", "connection", "live", "refund_client", "settings", "till"),
     },
     # Of ``connection`` only the error that the clients raise.
-    "edge": {"orders", "client", "connection", "desk", "refund_client"},
+    "edge": {"orders", "client", "connection", "desk", "refund_client", "till"},
     "api": {
         *("orders", "providers", "store"),
         *("client", "connection", "edge", "logs", "processes", "refund_client", "settings"),

@@ -1,0 +1,94 @@
+"""Orders, listed page by page, newest first.
+
+A page begins where the one before it ended, at an order and not at a number: orders that are placed
+meanwhile shift nothing, and no order is shown twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from orders.ids import InvalidOrderIdError, checked_order_id
+from orders.lifecycle import Status
+from orders.money import Money
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_WRITTEN: Final = re.compile(r"1:([0-9]{1,18}):(.+)")
+
+
+class InvalidBookmarkError(ValueError):
+    """The text is no bookmark that we handed out."""
+
+    def __init__(self) -> None:
+        super().__init__("this is no cursor of ours: take the one of the page before, or none")
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """The last order of a page. ``str`` of it is what to hand out; only ``read`` understands it."""
+
+    placed_at: datetime
+    order_id: str
+
+    def __str__(self) -> str:
+        micros = (self.placed_at - _EPOCH) // timedelta(microseconds=1)
+        plain = f"1:{micros}:{self.order_id}"
+        return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+    @classmethod
+    def read(cls, text: str) -> Bookmark:
+        """What was handed out. Raises ``InvalidBookmarkError``."""
+        try:
+            plain = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
+            match = _WRITTEN.fullmatch(plain)
+            if match is None:
+                raise InvalidBookmarkError
+            placed_at = _EPOCH + timedelta(microseconds=int(match[1]))
+            bookmark = cls(placed_at, checked_order_id(match[2]))
+        except (binascii.Error, ValueError, OverflowError, InvalidOrderIdError):
+            raise InvalidBookmarkError from None
+        if str(bookmark) != text:  # one order, one text
+            raise InvalidBookmarkError
+        return bookmark
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which orders to list; None: all."""
+
+    status: Status | None = None
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True)
+class PlacedOrder:
+    """An order in a list, without personal data. ``reason`` as in ``orders.order.Order``."""
+
+    order_id: str
+    customer_id: str
+    status: Status
+    reason: str | None
+    total: Money
+    placed_at: datetime
+
+
+@dataclass(frozen=True)
+class OrderPage:
+    """Some orders, newest first; ``next`` is where to go on, None when these were the last."""
+
+    orders: tuple[PlacedOrder, ...]
+    next: Bookmark | None = None
+
+    @classmethod
+    def of(cls, found: Sequence[PlacedOrder], limit: int) -> OrderPage:
+        """The page of at most ``limit`` orders, of what was found when one more was looked for."""
+        shown = tuple(found[:limit])
+        if len(found) <= limit:
+            return cls(shown)
+        return cls(shown, Bookmark(shown[-1].placed_at, shown[-1].order_id))
