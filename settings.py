@@ -157,6 +157,8 @@ class EdgeSettings(ProcessSettings):
     api_max_body_bytes: int = Field(default=262_144, ge=1_024, le=100_000_000)
     #: The web pages that browsers may ask the edge from; none by default.
     api_allowed_origins: Origins = ()
+    #: Whether there are pages for operators, at /operator.
+    operator_pages: bool = True
     #: Whose X-Forwarded-For and -Proto are believed: addresses or networks, with commas between.
     api_trusted_proxies: str = "127.0.0.1"
 

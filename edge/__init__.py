@@ -10,7 +10,10 @@ problems.py   what is answered when it does not work out: application/problem+js
 refusals.py   which kind of problem each error of the clients is
 describing.py what OpenAPI says of problems
 
+admission.py  whose key it is and how often: for the gate, and for the operator's login
+
 checkout.py   orders.py   health.py   readiness.py   metrics.py   docs.py: the routes
+operator/     pages for people, with sessions in place of keys
 
 To add routes: write a file with a ``router``, name it in ``app.GUARDED`` with the scope that it
 needs, or in ``app.OPEN``; what it needs of the world is a field of ``parts.Edge``, filled by
