@@ -48,10 +48,16 @@ class _Server(uvicorn.Server):
     """Stops on a signal. Uvicorn's own way raises it again, past our clean-up."""
 
     def __init__(
-        self, config: uvicorn.Config, ready: Callable[[], None], *, one_of_several: bool
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], None],
+        stopping: Callable[[], None],
+        *,
+        one_of_several: bool,
     ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stopping = stopping
         self._one_of_several = one_of_several
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -59,6 +65,7 @@ class _Server(uvicorn.Server):
         self._ready()
 
     def stop(self) -> None:
+        self._stopping()
         self.should_exit = True
 
     @contextlib.contextmanager
@@ -101,6 +108,7 @@ async def composed(
                     rate_per_minute=settings.api_rate_per_minute,
                     failures_per_minute=settings.api_failures_per_minute,
                     body_bytes=settings.api_max_body_bytes,
+                    streams=settings.api_max_streams,
                 ),
                 allowed_origins=settings.api_allowed_origins,
                 checks={
@@ -166,6 +174,7 @@ async def _run(
                 timeout_graceful_shutdown=20,
             ),
             ready,
+            app.state.streams.stop,  # nobody waits for what would go on for hours
             one_of_several=shared_metrics is not None,
         )
         await server.serve(sockets=[listening])

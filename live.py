@@ -34,7 +34,7 @@ async def follow(sightings: AsyncIterator[Sighting], console: Console) -> None:
 def show_lines(lines: Iterable[HistoryLine], console: Console) -> None:
     """Show what has happened to an order, a line each."""
     for line in lines:
-        console.print(Text(f"{_time(line)}  {_words(line)}"))
+        console.print(Text(f"{_time(line)}  {line.words}"))
 
 
 async def _line_by_line(sightings: AsyncIterator[Sighting], console: Console) -> None:
@@ -52,7 +52,7 @@ async def _line_by_line(sightings: AsyncIterator[Sighting], console: Console) ->
 def _picture(seen: Sighting) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     for line in seen.view.history:
-        lines.add_row(Text(_time(line), style="dim"), Text(_words(line)))
+        lines.add_row(Text(_time(line), style="dim"), Text(line.words))
     parts: list[RenderableType] = [_headline(seen), lines]
     if seen.doing != "ended":
         parts.append(Spinner("dots", text=Text(f"{seen.doing} …")))
@@ -67,9 +67,3 @@ def _headline(seen: Sighting) -> Text:
 
 def _time(line: HistoryLine) -> str:
     return f"{line.at.astimezone():%H:%M:%S}"
-
-
-def _words(line: HistoryLine) -> str:
-    detail = ", ".join(f"{name} {value}" for name, value in line.detail.items())
-    event = line.event.replace("_", " ")
-    return f"{event} ({detail})" if detail else event

@@ -155,6 +155,8 @@ class EdgeSettings(ProcessSettings):
     api_rate_per_minute: int = Field(default=600, ge=1, le=1_000_000)
     api_failures_per_minute: int = Field(default=30, ge=1, le=1_000_000)
     api_max_body_bytes: int = Field(default=262_144, ge=1_024, le=100_000_000)
+    #: Orders that are followed live at a time, per process.
+    api_max_streams: int = Field(default=100, ge=1, le=10_000)
     #: The web pages that browsers may ask the edge from; none by default.
     api_allowed_origins: Origins = ()
     #: Whether there are pages for operators, at /operator.

@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 from starlette.types import Scope as Asked
 
-from edge import checkout, docs, health, metrics, orders, refusals
+from edge import checkout, docs, events, health, metrics, orders, placing, refunds, refusals
 from edge.access import needs
 from edge.admission import Admission
 from edge.bodies import BodyLimit
@@ -25,13 +25,17 @@ from edge.parts import Edge
 from edge.rates import Rate
 from edge.readiness import Readiness
 from edge.reception import REQUEST_ID, Reception
+from edge.streams import Streams
 from orders.keys import Scope
 
 #: Every file of routes for callers with a key, and the scope that all of its routes need at least.
 #: A route that needs more says so itself, with ``needs``. A new file is named here, or below.
 GUARDED: Final[tuple[tuple[APIRouter, Scope], ...]] = (
+    (placing.router, Scope.READ),
     (checkout.router, Scope.SHOP),
     (orders.router, Scope.READ),
+    (events.router, Scope.READ),
+    (refunds.router, Scope.READ),
     (metrics.router, Scope.READ),
 )
 #: Files whose routes need no key, because anybody may ask or because they look for themselves.
@@ -62,6 +66,7 @@ def create_app(edge: Edge) -> FastAPI:
     app.state.edge = edge
     app.state.readiness = Readiness(edge.checks)
     app.state.metrics = Metrics(edge.shared_metrics)
+    app.state.streams = Streams(edge.limits.streams, heartbeat=edge.limits.heartbeat)
     app.openapi = lambda: described(app)  # type: ignore[method-assign] # FastAPI's own way
     refusals.explain(app)
     for router, scope in GUARDED:
@@ -87,8 +92,11 @@ def create_app(edge: Edge) -> FastAPI:
             CORSMiddleware,
             allow_origins=edge.allowed_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", REQUEST_ID],
-            expose_headers=[REQUEST_ID, "Retry-After"],
+            allow_headers=[
+                *("Authorization", "Content-Type", REQUEST_ID),
+                *("Idempotency-Key", "Last-Event-ID"),
+            ],
+            expose_headers=[REQUEST_ID, "Retry-After", "Location"],
         )
     app.add_middleware(Reception, metrics=app.state.metrics)
     app.add_middleware(SecurityHeaders)

@@ -43,6 +43,11 @@ _SCHEMA: Final = {
 }
 
 
+def example(value: object) -> dict[str, Any]:
+    """For an entry of the ``responses`` of a route: what it may look like."""
+    return {"content": {"application/json": {"example": value}}}
+
+
 def declared(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """For the ``responses`` of a route: the problems that it may answer, by status."""
     responses: dict[int | str, dict[str, Any]] = {}

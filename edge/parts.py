@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from client import OrderClient
 from edge.operator.office import Office
 from edge.readiness import Check
 from edge.reception import request_id_of
+from edge.shapes import ORDER_ID
 from orders.keys import KeyBook
 from refund_client import RefundClient
 
@@ -21,12 +23,15 @@ from refund_client import RefundClient
 @dataclass(frozen=True)
 class EdgeLimits:
     """How much and how often, in each process: requests a minute of a key, refused ones a minute
-    of an address without one, bytes of a body.
+    of an address without one, bytes of a body, event streams at a time and how often those that
+    have nothing to tell say so.
     """
 
     rate_per_minute: int = 600
     failures_per_minute: int = 30
     body_bytes: int = 262_144
+    streams: int = 100
+    heartbeat: timedelta = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -76,4 +81,7 @@ def _request_id(request: Request) -> str:
 Orders = Annotated[OrderClient, Depends(_orders)]
 Refunds = Annotated[RefundClient, Depends(_refunds)]
 RequestId = Annotated[str, Depends(_request_id)]
-OrderId = Annotated[str, InPath(description="The order's id.", examples=["1001"])]
+OrderId = Annotated[
+    str,
+    InPath(description="The order's id.", examples=["1001"], json_schema_extra=dict(ORDER_ID)),
+]

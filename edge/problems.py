@@ -84,12 +84,18 @@ INVALID_REFUND_ID: Final = _refusal(
 INVALID_ORDER: Final = _refusal(
     "invalid-order", "Not an order", "what was sent cannot be sold like this", 422
 )
+INVALID_CURSOR: Final = _refusal(
+    "invalid-cursor", "Not a cursor", "take next_cursor of the page before, or none", 422
+)
 UNKNOWN_ORDER: Final = _refusal("unknown-order", "Unknown order", "place the order first", 404)
 UNKNOWN_REFUND: Final = _refusal(
     "unknown-refund", "Unknown refund", "the order has no refund of this id", 404
 )
 ORDER_EXISTS: Final = _refusal(
     "order-exists", "Another order has this id", "take another id, or send the same again"
+)
+KEY_REUSED: Final = _refusal(
+    "idempotency-key-reused", "The key was used for another request", "take a new key"
 )
 ORDER_NOT_STARTED: Final = _refusal(
     "order-not-started", "The order is not started", "check it out first: POST /checkout"
@@ -110,6 +116,13 @@ REFUND_REFUSED: Final = _refusal(
 REFUND_ENDED: Final = _refusal("refund-ended", "The refund has ended", "ask for it again")
 NO_WORKER: Final = Kind(
     "no-worker", 503, "No worker answers", "ask again: the first request may hold", 5
+)
+TOO_MANY_STREAMS: Final = Kind(
+    "too-many-streams",
+    503,
+    "Too many follow orders",
+    "come back in a moment, or ask now and then",
+    5,
 )
 UNDECIDED: Final = Kind(
     "undecided", 503, "Not decided yet", "the order works on it: look again later", 5

@@ -17,6 +17,8 @@ from edge import problems
 from edge.problems import Kind, ProblemError, answer
 from orders.ids import InvalidOrderIdError, InvalidRefundIdError
 from orders.order import InvalidOrderError
+from orders.pages import InvalidBookmarkError
+from orders.placing import KeyReusedError
 from orders.ports import NoSuchOrderError, OrderExistsError, ProviderError, RefusedError
 from orders.refund_refusals import RefundEndedError, RefundRefusedError, UnknownRefundError
 from orders.refusals import (
@@ -39,9 +41,11 @@ KIND_OF: Final[dict[type[Exception], Kind]] = {
     InvalidOrderIdError: problems.INVALID_ORDER_ID,
     InvalidRefundIdError: problems.INVALID_REFUND_ID,
     InvalidOrderError: problems.INVALID_ORDER,
+    InvalidBookmarkError: problems.INVALID_CURSOR,
     NoSuchOrderError: problems.UNKNOWN_ORDER,
     UnknownRefundError: problems.UNKNOWN_REFUND,
     OrderExistsError: problems.ORDER_EXISTS,
+    KeyReusedError: problems.KEY_REUSED,
     NotStartedError: problems.ORDER_NOT_STARTED,
     TooLateError: problems.TOO_LATE,
     NotWaitingError: problems.NOT_WAITING,
@@ -109,6 +113,8 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     if error.status_code == problems.TOO_LARGE.status:  # edge.bodies says more
         return answer(problems.TOO_LARGE, request.scope, str(error.detail), error.headers)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # its name for a body that is not even text
+        return answer(problems.MALFORMED, request.scope, "body: it is not JSON in UTF-8")
     kind = _OF_STATUS.get(error.status_code) or replace(
         problems.REFUSED,
         status=error.status_code,

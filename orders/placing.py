@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RequestKey:
-    """A caller's own name for a request (``Idempotency-Key``); others may use the same text."""
+    """The shop's own name for a request (``Idempotency-Key``). It is the shop's, not that of the
+    API key it came with: a request sent again after the API key was replaced is the same request.
+    """
 
-    caller: str
     text: str
 
     @property
@@ -18,8 +19,7 @@ class RequestKey:
         """The id of what this request makes, if its caller gives none: always the same one. It is
         an order's id as well as a refund's.
         """
-        named = f"{len(self.caller)}:{self.caller}:{self.text}"
-        return f"k{hashlib.sha256(named.encode()).hexdigest()[:31]}"
+        return f"k{hashlib.sha256(self.text.encode()).hexdigest()[:31]}"
 
 
 class KeyReusedError(Exception):

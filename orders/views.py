@@ -18,6 +18,13 @@ class HistoryLine:
     event: str
     detail: dict[str, str]
 
+    @property
+    def words(self) -> str:
+        """The line for a person."""
+        detail = ", ".join(f"{name} {value}" for name, value in self.detail.items())
+        event = self.event.replace("_", " ")
+        return f"{event} ({detail})" if detail else event
+
 
 @dataclass(frozen=True)
 class PaymentView:

@@ -200,9 +200,7 @@ async def _placed(connection: AsyncConnection, basket: Basket, now: datetime) ->
 async def _check_free(connection: AsyncConnection, key: RequestKey, basket: Basket) -> None:
     """Raises ``KeyReusedError`` when the key was used for another basket."""
     used_for = await connection.scalar(
-        select(placing_keys.c.order_id).where(
-            placing_keys.c.caller == key.caller, placing_keys.c.key == key.text
-        )
+        select(placing_keys.c.order_id).where(placing_keys.c.key == key.text)
     )
     if used_for is None:
         return
@@ -213,9 +211,9 @@ async def _check_free(connection: AsyncConnection, key: RequestKey, basket: Bask
 
 async def _use(connection: AsyncConnection, key: RequestKey, basket: Basket, now: datetime) -> None:
     """Note what the key was used for; waits for whoever is using it now."""
-    values = {"caller": key.caller, "key": key.text, "order_id": basket.order_id, "placed_at": now}
+    values = {"key": key.text, "order_id": basket.order_id, "placed_at": now}
     used = postgresql.insert(placing_keys).values(values)
-    await connection.execute(used.on_conflict_do_nothing(index_elements=["caller", "key"]))
+    await connection.execute(used.on_conflict_do_nothing(index_elements=["key"]))
     await _check_free(connection, key, basket)
 
 

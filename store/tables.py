@@ -109,15 +109,13 @@ Index("orders_newest", orders.c.placed_at, orders.c.id)
 Index("orders_of_customer", orders.c.customer_id, orders.c.placed_at, orders.c.id)
 Index("orders_of_status", orders.c.status, orders.c.placed_at, orders.c.id)
 
-# By which request an order was placed: the caller's name and the Idempotency-Key it sent.
+# By which request an order was placed: the Idempotency-Key it came with.
 placing_keys = Table(
     "placing_keys",
     metadata,
-    _required("caller", Text),
-    _required("key", Text),
+    Column("key", Text, primary_key=True),
     _required("order_id", Text, ForeignKey("orders.id")),
     _required("placed_at", DateTime(timezone=True)),
-    PrimaryKeyConstraint("caller", "key"),
 )
 
 order_lines = Table(

@@ -114,6 +114,7 @@ async def test_no_secret_card_or_address_is_logged(
     order_id = await closed_shop.place()
     card = {"order_id": order_id, "card": "4242424242424242", "mail": "ada@example.com"}
     async with asking_edge(edge_of(closed_shop)) as http:
+        await http.post("/checkout", json={"order_id": order_id})
         await http.post("/checkout", json=card)
         await http.post("/checkout", json={**card, "order_id": ["4242424242424242"]})
         await http.post("/checkout", content=b'{"card": "4242424242424242", ', headers=JSON)

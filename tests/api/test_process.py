@@ -96,6 +96,32 @@ async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
     assert process.returncode == 0
 
 
+async def test_it_stops_soon_while_an_order_that_waits_is_followed(
+    tmp_path: Path, temporal_server: TemporalServer, database: Database, stocked: str
+) -> None:
+    order = await PostgresOrderBook(database).place(basket("api-2"), datetime.now(UTC))
+    port = free_port()
+    process = await serve(
+        tmp_path,
+        API_PORT=str(port),
+        DATABASE_URL=stocked,
+        TEMPORAL_ADDRESS=temporal_server.address,
+    )
+    async with calling(port) as http:
+        await eventually(lambda: is_up(http))
+        await http.post("/checkout", json={"order_id": order.id})
+        async with http.stream("GET", f"/orders/{order.id}/events") as response:
+            lines = response.aiter_lines()
+            assert await anext(lines) == "event: history"
+            process.send_signal(signal.SIGTERM)
+            # Less than what requests in flight are given: nobody had to be cut off.
+            async with asyncio.timeout(15):
+                assert not [line async for line in lines if line == "event: end"]
+                await process.communicate()
+
+    assert process.returncode == 0
+
+
 def is_alive(process: psutil.Process) -> bool:
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)

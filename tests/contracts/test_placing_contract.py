@@ -53,7 +53,7 @@ def customer() -> str:
 @pytest.fixture
 def key() -> RequestKey:
     """One that nobody has used."""
-    return RequestKey("shop", f"key-{next(_numbers)}")
+    return RequestKey(f"key-{next(_numbers)}")
 
 
 def basket(customer: str, quantity: int = 1, order_id: str | None = None) -> Basket:
@@ -120,16 +120,6 @@ async def test_baskets_with_one_key_and_no_id_of_their_own_are_told_of_the_key(
     await book.place(basket(customer, order_id=key.made_id), NOW, key=key)
     with pytest.raises(KeyReusedError):
         await book.place(basket(customer, 2, order_id=key.made_id), NOW, key=key)
-
-
-async def test_a_key_is_the_callers_own(book: OrderBook, customer: str, key: RequestKey) -> None:
-    other = replace(key, caller="another-shop")
-    assert other.made_id != key.made_id
-
-    await book.place(basket(customer), NOW, key=key)
-    await book.place(basket(customer, 2), NOW, key=other)
-
-    assert len((await book.page(Wanted(customer_id=customer), 10)).orders) == 2
 
 
 async def test_a_basket_that_cannot_be_sold_leaves_its_key_unused(

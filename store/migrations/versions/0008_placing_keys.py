@@ -15,11 +15,10 @@ CREATE INDEX orders_of_customer ON orders (customer_id, placed_at, id);
 CREATE INDEX orders_of_status ON orders (status, placed_at, id);
 
 CREATE TABLE placing_keys (
-    caller text NOT NULL,
     key text NOT NULL,
     order_id text NOT NULL,
     placed_at timestamptz NOT NULL,
-    CONSTRAINT placing_keys_pkey PRIMARY KEY (caller, key),
+    CONSTRAINT placing_keys_pkey PRIMARY KEY (key),
     CONSTRAINT placing_keys_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders (id)
 );
 """

@@ -1,0 +1,207 @@
+"""Orders are placed, and listed."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import Field, StringConstraints
+
+from edge.access import needs
+from edge.describing import declared, example
+from edge.parts import Orders
+from edge.problems import (
+    INVALID_CURSOR,
+    INVALID_ORDER,
+    INVALID_ORDER_ID,
+    KEY_REUSED,
+    MALFORMED,
+    ORDER_EXISTS,
+)
+from edge.shapes import (
+    ORDER_ID,
+    Amount,
+    Asked,
+    CustomerId,
+    Line,
+    Name,
+    PaymentMethod,
+    Pieces,
+    Told,
+)
+from orders.keys import Scope
+from orders.lifecycle import Status
+from orders.order import Basket, Recipient
+from orders.pages import Bookmark, Wanted
+from orders.placing import RequestKey
+
+router = APIRouter(prefix="/orders", tags=["orders"])
+
+#: What a caller calls a request, so that it can send it again.
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="Your own name for this request. Sent again with it, it is the same request.",
+        examples=["4c8b2f60-8f0d-4a53-9a0e-0d5b1c3e7f11"],
+    ),
+]
+
+
+class ToRecipient(Asked):
+    """Who gets the mail and the parcel. It is kept in the database, and never told again."""
+
+    name: Name = Field(examples=["Ada Lovelace"])
+    email: Annotated[
+        str,
+        StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$"),
+    ] = Field(examples=["ada@example.com"])
+    address: Name = Field(examples=["12 St James's Square, London"])
+
+
+class NewOrder(Asked):
+    """What a shopper wants. Prices, currency and total are the catalogue's."""
+
+    order_id: str | None = Field(
+        default=None,
+        description="Your own id of the order. Left out: one is made.",
+        examples=["1001"],
+        json_schema_extra=dict(ORDER_ID),
+    )
+    customer_id: CustomerId = Field(
+        description="An account id; no name or address", examples=["cus_1"]
+    )
+    recipient: ToRecipient
+    lines: list[Pieces] = Field(min_length=1, max_length=100)
+    payment_method: PaymentMethod = Field(description="The card provider's token.")
+    flagged: bool = Field(default=False, description="Have a person look at it before it is paid.")
+
+
+class PlacedOrder(Told):
+    """The order as it was placed; where it stands is at ``status_url``."""
+
+    order_id: str
+    total: Amount
+    lines: tuple[Line, ...]
+    status_url: str
+
+
+class ListedOrder(Told):
+    order_id: str
+    customer_id: str
+    status: Status
+    reason: str | None
+    total: Amount
+    placed_at: datetime
+
+
+class OrderList(Told):
+    """Some orders, newest first. ``next_cursor`` is where to go on, null at the end."""
+
+    orders: tuple[ListedOrder, ...]
+    next_cursor: str | None
+
+
+@router.post(
+    "",
+    status_code=201,
+    dependencies=[needs(Scope.SHOP)],
+    responses={
+        201: {
+            "headers": {
+                "Location": {"description": "Where the order is.", "schema": {"type": "string"}}
+            },
+            **example(
+                {
+                    "order_id": "1001",
+                    "total": {"amount": 2900, "currency": "EUR"},
+                    "lines": [
+                        {
+                            "sku": "MUG",
+                            "name": "Mug",
+                            "quantity": 2,
+                            "unit_price": {"amount": 1450, "currency": "EUR"},
+                        }
+                    ],
+                    "status_url": "/orders/1001",
+                }
+            ),
+        },
+        **declared(ORDER_EXISTS, KEY_REUSED),
+        **declared(MALFORMED, INVALID_ORDER, INVALID_ORDER_ID),
+    },
+)
+async def place_order(
+    asked: NewOrder,
+    orders: Orders,
+    request: Request,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> PlacedOrder:
+    """Place an order, at the catalogue's prices. Nothing happens to it before it is checked out.
+
+    Send an `order_id` of your own, or an `Idempotency-Key`: sent again, it is the same order with
+    the same answer, at the prices of the first time. With neither it is another order each time.
+    """
+    key = None if idempotency_key is None else RequestKey(idempotency_key)
+    order_id = asked.order_id
+    if order_id is None:
+        order_id = key.made_id if key else f"o{secrets.token_hex(12)}"
+    recipient = Recipient(asked.recipient.name, asked.recipient.email, asked.recipient.address)
+    basket = Basket(
+        order_id=order_id,
+        customer_id=asked.customer_id,
+        recipient=recipient,
+        quantities=tuple((line.sku, line.quantity) for line in asked.lines),
+        payment_method=asked.payment_method,
+        flagged=asked.flagged,
+    )
+    order = await orders.place(basket, key=key)
+    url = str(request.app.url_path_for("read_order", order_id=order.id))
+    response.headers["Location"] = url
+    return PlacedOrder.model_validate(
+        {"order_id": order.id, "total": order.total, "lines": order.lines, "status_url": url}
+    )
+
+
+@router.get(
+    "",
+    responses={
+        200: example(
+            {
+                "orders": [
+                    {
+                        "order_id": "1001",
+                        "customer_id": "cus_1",
+                        "status": "completed",
+                        "reason": None,
+                        "total": {"amount": 2900, "currency": "EUR"},
+                        "placed_at": "2026-03-01T10:00:00Z",
+                    }
+                ],
+                "next_cursor": "MToxNzcyMzU5MjAwMDAwMDAwOjEwMDE",
+            }
+        ),
+        **declared(MALFORMED, INVALID_CURSOR),
+    },
+)
+async def list_orders(
+    orders: Orders,
+    status: Annotated[Status | None, Query(description="Only those of this status.")] = None,
+    customer: Annotated[
+        CustomerId | None, Query(description="Only this customer's.", examples=["cus_1"])
+    ] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="At most so many.")] = 50,
+) -> OrderList:
+    """Orders, newest first. Orders placed while you turn pages shift nothing."""
+    after = None if cursor is None else Bookmark.read(cursor)
+    page = await orders.page(Wanted(status, customer), limit, after)
+    return OrderList.model_validate(
+        {"orders": page.orders, "next_cursor": str(page.next) if page.next else None}
+    )

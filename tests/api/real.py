@@ -1,0 +1,159 @@
+"""A shop with nothing in memory: Temporal, PostgreSQL, and the real SDKs on the stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from temporalio.client import Client
+
+from client import OrderClient
+from edge.app import create_app
+from edge.parts import Edge, EdgeLimits
+from orders.keys import Scope, Token
+from providers.stripe import StripeCards
+from refund_client import RefundClient
+from sandbox.environment import settings
+from sandbox.temporal_server import NAMESPACE, TemporalServer
+from sandbox.world import World
+from settings import WorkerSettings
+from store.database import Database
+from store.orders import PostgresOrderBook
+from store.refunds import PostgresRefundBook
+from store.seed import DEMO, add_products
+from tests.api.edges import OPERATOR, a_key
+from tests.fakes.keys import InMemoryKeys
+from worker import composed
+from workflows.runner import DATA_CONVERTER
+
+#: A key of a shop's web server, which decides nothing.
+SHOP = Token.of(b"shoppe", bytes(range(1, 33)))
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class RealShop:
+    """Its edge, asked without a network between, and the stand-in's own books."""
+
+    edge: Edge
+    app: FastAPI
+    http: httpx.AsyncClient
+    world: httpx.AsyncClient
+
+    async def books(self, order_id: str) -> dict[str, Any]:
+        """What Stripe, the warehouse and the mail service have of an order."""
+        return dict((await self.world.get(f"/books/{order_id}")).raise_for_status().json())
+
+    async def place(self, card: str = "pm_card_visa", **more: object) -> str:
+        """A new order of two mugs; its id."""
+        answer = await self.http.post("/orders", json=wish(card) | more)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["order_id"])
+
+    async def completed(self) -> str:
+        """An order that was paid, packed and confirmed; its id."""
+        order_id = await self.place()
+        await self.http.post("/checkout", json={"order_id": order_id})
+        await self.edge.orders.result(order_id)
+        return order_id
+
+
+def wish(card: str = "pm_card_visa", **more: object) -> dict[str, object]:
+    """Two mugs for Ada."""
+    return {
+        "order_id": f"real-{next(_numbers)}",
+        "customer_id": "cus_1",
+        "recipient": {
+            "name": "Ada Lovelace",
+            "email": "ada@example.com",
+            "address": "12 St James's Square, London",
+        },
+        "lines": [{"sku": "MUG", "quantity": 2}],
+        "payment_method": card,
+    } | more
+
+
+@pytest.fixture(scope="module")
+async def real(
+    tmp_path_factory: pytest.TempPathFactory, database: Database, database_url: str
+) -> AsyncIterator[RealShop]:
+    """The shop with a worker. It waits for another card, and for a person from 20 EUR of refund."""
+    await add_products(database, DEMO)
+    async with contextlib.AsyncExitStack() as stack:
+        temporal_server, world = await asyncio.gather(
+            stack.enter_async_context(TemporalServer(tmp_path_factory.mktemp("temporal"))),
+            stack.enter_async_context(World(tmp_path_factory.mktemp("world"))),
+        )
+        temporal = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+        terms = {"new_card_window_minutes": 60, "refund_approval_above": {"EUR": 20_00}}
+        environment = settings(
+            temporal_address=temporal_server.address,
+            namespace=NAMESPACE,
+            ui_url="",
+            database_url=database_url,
+            world_url=world.url,
+        )
+        named = {name.lower(): value for name, value in environment.items()}
+        configured = WorkerSettings.model_validate(named | terms)
+        await stack.enter_async_context(
+            await stack.enter_async_context(composed(configured, temporal))
+        )
+        cards = StripeCards("sk_test_sandbox", api_base=world.url)
+        stack.push_async_callback(cards.aclose)
+        edge = Edge(
+            orders=OrderClient(temporal, PostgresOrderBook(database), cards=cards),
+            refunds=RefundClient(temporal, PostgresRefundBook(database)),
+            keys=InMemoryKeys(
+                a_key(OPERATOR, "ops-desk", Scope.OPERATOR), a_key(SHOP, "web-shop", Scope.SHOP)
+            ),
+            limits=EdgeLimits(rate_per_minute=1_000_000, streams=5),
+        )
+        app = create_app(edge)
+        transport = httpx.ASGITransport(app)
+        headers = {"Authorization": f"Bearer {OPERATOR}"}
+        yield RealShop(
+            edge,
+            app,
+            await stack.enter_async_context(
+                httpx.AsyncClient(
+                    transport=transport, base_url="http://shop.example", headers=headers
+                )
+            ),
+            await stack.enter_async_context(httpx.AsyncClient(base_url=world.url, timeout=30)),
+        )
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+@contextlib.asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[str]:
+    """The application on a socket of this machine; its address."""
+    server = _Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
+    running = asyncio.create_task(server._serve())
+    await server.listening.wait()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        app.state.streams.stop()
+        server.should_exit = True
+        await running
