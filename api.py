@@ -25,6 +25,7 @@ import logs
 from client import OrderClient
 from connection import UnreachableError, answered, connect, leave
 from edge.app import create_app
+from edge.operator.office import Office, WebUi
 from edge.parts import Edge, EdgeLimits
 from edge.reception import current_request
 from inbox import Inbox
@@ -42,7 +43,9 @@ from store import database as store
 from store.keys import PostgresKeys
 from store.migrations import is_migrated
 from store.orders import PostgresOrderBook
+from store.overview import PostgresOverview
 from store.refunds import PostgresRefundBook
+from store.sessions import PostgresSessions
 from store.webhook_events import PostgresEventBook, PostgresMailLog
 
 log = logging.getLogger("api")
@@ -130,6 +133,7 @@ async def composed(
                     "Temporal": lambda: _temporal(temporal),
                     "database": lambda: _database(database),
                 },
+                office=_office(settings, database, temporal.namespace),
                 shared_metrics=shared_metrics,
             )
         )
@@ -145,6 +149,17 @@ def event_readers(secrets: WebhookSecrets) -> dict[Source, EventReader]:
     if secret := secrets.resend_webhook_secret:
         readers[Source.RESEND] = ResendEvents(secret.get_secret_value())
     return readers
+
+
+def _office(settings: EdgeSettings, database: store.Database, namespace: str) -> Office | None:
+    """What the operator's pages need, unless they are turned off."""
+    if not settings.operator_pages:
+        return None
+    return Office(
+        PostgresSessions(database),
+        PostgresOverview(database),
+        WebUi(settings.temporal_ui_url, namespace),
+    )
 
 
 async def _temporal(client: Client) -> str | None:

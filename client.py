@@ -210,8 +210,10 @@ class OrderClient(Till):
 
 
 def _stop_in(view: OrderView) -> Stop | None:
+    # Other lines have reasons too, of a refund say, or in a person's own words.
+    moves = {f"order_{status}" for status in Status}
     for line in reversed(view.history):
-        if "reason" in line.detail:
+        if line.event in moves and "reason" in line.detail:
             return Stop(Reason(line.detail["reason"]), line.detail.get("message", ""))
     return None
 

@@ -200,6 +200,8 @@ class EdgeSettings(ProcessSettings, WebhookSecrets):
     api_max_streams: int = Field(default=100, ge=1, le=10_000)
     #: The web pages that browsers may ask the edge from; none by default.
     api_allowed_origins: Origins = ()
+    #: Whether there are pages for operators, at /operator.
+    operator_pages: bool = True
     #: Whose X-Forwarded-For and -Proto are believed: addresses or networks, with commas between.
     api_trusted_proxies: str = "127.0.0.1"
 

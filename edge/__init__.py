@@ -13,9 +13,12 @@ shapes.py     the JSON that several routes share: money, lines, an order; how st
               is read
 streams.py    answers that go on: how many, kept alive, freed when their callers go away
 
+admission.py  whose key it is and how often: for the gate, and for the operator's login
+
 The routes: placing.py (new orders, lists), checkout.py, orders.py (one order, decisions about it),
 events.py (live), refunds.py; health.py with readiness.py, metrics.py, docs.py;
 webhooks.py (no key, signed).
+operator/: pages for people, with sessions in place of keys.
 
 To add routes: write a file with a ``router``, name it in ``app.GUARDED`` with the scope that it
 needs, or in ``app.OPEN``; what it needs of the world is a field of ``parts.Edge``, filled by

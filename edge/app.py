@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from fastapi import APIRouter, FastAPI
@@ -22,12 +23,15 @@ from edge import (
     webhooks,
 )
 from edge.access import needs
+from edge.admission import Admission
 from edge.bodies import BodyLimit
 from edge.describing import USUAL, described
 from edge.gate import Gate
 from edge.headers import SecurityHeaders
 from edge.keyring import Keyring
 from edge.metrics import Metrics
+from edge.operator import decisions, giving_back, login, order, overview, rest
+from edge.operator.door import Door
 from edge.parts import Edge
 from edge.rates import Rate
 from edge.readiness import Readiness
@@ -51,6 +55,16 @@ OPEN: Final[tuple[APIRouter, ...]] = (
     docs.router,
     webhooks.router,
 )
+#: The operator's pages, open because a browser has no key: ``edge.operator.visits`` lets in who has
+#: logged in. The last one takes what is left.
+OPERATOR: Final[tuple[APIRouter, ...]] = (
+    login.router,
+    overview.router,
+    order.router,
+    giving_back.router,  # before what would take "refund" for a decision
+    decisions.router,
+    rest.router,
+)
 
 
 def create_app(edge: Edge) -> FastAPI:
@@ -69,19 +83,22 @@ def create_app(edge: Edge) -> FastAPI:
     refusals.explain(app)
     for router, scope in GUARDED:
         app.include_router(router, dependencies=[needs(scope)], responses=USUAL)
-    for router in OPEN:
-        app.include_router(router)
-
-    # The last one added is the first to see a request.
     limits = edge.limits
-    app.add_middleware(BodyLimit, most=limits.body_bytes)
-    app.add_middleware(
-        Gate,
-        keyring=Keyring(edge.keys),
-        is_open=_is_open,
+    admission = Admission(
+        Keyring(edge.keys),
         per_key=Rate(limits.rate_per_minute),
         failures=Rate(limits.failures_per_minute),
     )
+    opened = OPEN
+    if edge.office is not None:
+        opened += OPERATOR
+        app.state.door = Door(edge.office, admission)
+    for router in opened:
+        app.include_router(router)
+
+    # The last one added is the first to see a request.
+    app.add_middleware(BodyLimit, most=limits.body_bytes)
+    app.add_middleware(Gate, admission=admission, is_open=_opened(opened))
     if edge.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -98,6 +115,7 @@ def create_app(edge: Edge) -> FastAPI:
     return app
 
 
-def _is_open(asked: Asked) -> bool:
-    routes = (route for router in OPEN for route in router.routes)
-    return any(route.matches(asked)[0] is not Match.NONE for route in routes)
+def _opened(routers: Iterable[APIRouter]) -> Callable[[Asked], bool]:
+    """Whether what is asked is a route of these."""
+    routes = tuple(route for router in routers for route in router.routes)
+    return lambda asked: any(route.matches(asked)[0] is not Match.NONE for route in routes)

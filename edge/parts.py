@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from fastapi import Path as InPath
 
 from client import OrderClient
+from edge.operator.office import Office
 from edge.readiness import Check
 from edge.reception import request_id_of
 from edge.shapes import ORDER_ID
@@ -51,6 +52,8 @@ class Edge:
     allowed_origins: tuple[str, ...] = ()
     #: What ``/readyz`` asks, by the name that is told.
     checks: Mapping[str, Check] = field(default_factory=dict)
+    #: What the operator's pages need; None: there are none.
+    office: Office | None = None
     #: Where several processes of one edge add up what they count.
     shared_metrics: Path | None = None
 

@@ -85,12 +85,22 @@ async def _problem(request: Request, error: Exception) -> JSONResponse:
     return answer(error.kind, request.scope, str(error), error.headers)
 
 
-async def _explained(request: Request, error: Exception) -> JSONResponse:
-    kind = next(KIND_OF[base] for base in type(error).__mro__ if base in KIND_OF)
+def told(error: Exception) -> tuple[Kind, str] | None:
+    """Which kind of problem this is, and what of it may be told; None: it is a fault of ours."""
+    kind = next((KIND_OF[base] for base in type(error).__mro__ if base in KIND_OF), None)
+    if kind is None:
+        return None
     if kind in _CONFIDENTIAL:
         log.error("%s", error)
-        return answer(kind, request.scope)
-    return answer(kind, request.scope, str(error))
+        return kind, kind.detail
+    return kind, str(error)
+
+
+async def _explained(request: Request, error: Exception) -> JSONResponse:
+    known = told(error)
+    assert known is not None  # noqa: S101 - registered for nothing else
+    kind, sentence = known
+    return answer(kind, request.scope, sentence)
 
 
 async def _malformed(request: Request, error: Exception) -> JSONResponse:

@@ -26,7 +26,7 @@ class PostgresKeys:
         wanted = select(api_keys).where(api_keys.c.id == key_id, _IN_USE)
         async with self._database.statement() as connection:
             row = (await connection.execute(wanted)).one_or_none()
-        return None if row is None else _key(row)
+        return None if row is None else key_of(row)
 
     async def note_use(self, key_id: str, now: datetime) -> None:
         """Note when the key was last used."""
@@ -59,7 +59,7 @@ class PostgresKeys:
             row = (await connection.execute(done)).one_or_none()
         if row is None:
             raise NoSuchKeyError(name)
-        return _key(row)
+        return key_of(row)
 
     async def listed(self, *, revoked: bool = False) -> list[ApiKey]:
         """The keys in use, oldest first; with ``revoked`` all there ever were."""
@@ -67,10 +67,11 @@ class PostgresKeys:
         if not revoked:
             wanted = wanted.where(_IN_USE)
         async with self._database.statement() as connection:
-            return [_key(row) for row in await connection.execute(wanted)]
+            return [key_of(row) for row in await connection.execute(wanted)]
 
 
-def _key(row: Row[Any]) -> ApiKey:
+def key_of(row: Row[Any]) -> ApiKey:
+    """The key in a row that has all columns of one."""
     return ApiKey(
         id=row.id,
         name=row.name,

@@ -36,6 +36,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from orders.charging import LIVE
 from orders.keys import Scope
 from orders.lifecycle import Status
+from orders.overview import MAY_NEED_A_PERSON
 from orders.parcels import ParcelStatus
 from orders.ports import ChargeState
 from orders.refunds import RefundState
@@ -359,4 +360,24 @@ Index(
     api_keys.c.name,
     unique=True,
     postgresql_where=api_keys.c.revoked_at.is_(None),
+)
+
+operator_sessions = Table(
+    "operator_sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # of what the browser has, SHA-256
+    _required("key_id", Text, ForeignKey("api_keys.id")),
+    _required("opened_at", DateTime(timezone=True)),
+    _required("seen_at", DateTime(timezone=True)),
+    Column("word", Text),  # what the next page says, once
+    Column("done", Boolean),
+    CheckConstraint("octet_length(digest) = 32", name="digest_whole"),
+    CheckConstraint("(word IS NULL) = (done IS NULL)", name="word_whole"),
+)
+
+# Refunds that may need a person: few, however many there were.
+Index(
+    "refund_requests_open",
+    refund_requests.c.number,
+    postgresql_where=refund_requests.c.state.in_(sorted(MAY_NEED_A_PERSON)),
 )

@@ -93,6 +93,7 @@ async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
     async with calling(port) as http:
         await eventually(lambda: is_up(http), within=90)
         not_ready = await http.get("/readyz")
+        login = await http.get("/operator/login")
 
         early = await http.post("/checkout", json={"order_id": order.id})
         async with await forward(temporal_port, temporal_server.port):
@@ -103,6 +104,7 @@ async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
 
     assert (early.status_code, "retry-after" in early.headers) == (503, True)
     assert not_ready.status_code == 503
+    assert "Key of scope operator" in login.text
     assert "missing: Temporal" in not_ready.json()["detail"]
     assert answer.status_code == 202
     assert answer.json()["workflow_id"] == "order-api-1"

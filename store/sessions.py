@@ -1,0 +1,76 @@
+"""The sessions of operators."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, or_, select, update
+
+from orders.sessions import IDLE, LIFE, Session, Word
+from store.database import Database
+from store.keys import key_of
+from store.tables import api_keys, operator_sessions
+
+
+class PostgresSessions:
+    """``orders.sessions.SessionBook`` in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, session: Session) -> None:
+        """Keep a new one. Those that are over by then are forgotten."""
+        at = session.opened_at
+        over = or_(
+            operator_sessions.c.opened_at <= at - LIFE, operator_sessions.c.seen_at <= at - IDLE
+        )
+        kept = insert(operator_sessions).values(
+            digest=session.digest,
+            key_id=session.key.id,
+            opened_at=session.opened_at,
+            seen_at=session.seen_at,
+        )
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(operator_sessions).where(over))
+            await connection.execute(kept)
+
+    async def find(self, digest: bytes) -> Session | None:
+        """The session, None when there is none or its key was revoked. It may be over."""
+        wanted = (
+            select(
+                *(operator_sessions.c[name] for name in ("opened_at", "seen_at", "word", "done")),
+                *(api_keys.c[name] for name in ("id", "name", "scope", "digest")),
+                *(api_keys.c[name] for name in ("created_at", "last_used_at", "revoked_at")),
+            )
+            .join_from(operator_sessions, api_keys)
+            .where(operator_sessions.c.digest == digest, api_keys.c.revoked_at.is_(None))
+        )
+        async with self._database.statement() as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        return None if row is None else _session(digest, row)
+
+    async def note_use(self, digest: bytes, now: datetime) -> None:
+        """Note when it was last used."""
+        await self._set(digest, seen_at=now)
+
+    async def say(self, digest: bytes, word: Word | None) -> None:
+        """Keep what the next page says; None: it has been said."""
+        said = (word.sentence, word.done) if word else (None, None)
+        await self._set(digest, word=said[0], done=said[1])
+
+    async def end(self, digest: bytes) -> None:
+        """Forget it; harmless when there is none."""
+        gone = delete(operator_sessions).where(operator_sessions.c.digest == digest)
+        async with self._database.statement() as connection:
+            await connection.execute(gone)
+
+    async def _set(self, digest: bytes, **values: Any) -> None:
+        changed = update(operator_sessions).where(operator_sessions.c.digest == digest)
+        async with self._database.statement() as connection:
+            await connection.execute(changed.values(values))
+
+
+def _session(digest: bytes, row: Row[Any]) -> Session:
+    word = None if row.word is None else Word(row.word, row.done)
+    return Session(digest, key_of(row), row.opened_at, row.seen_at, word)

@@ -1,0 +1,124 @@
+"""Operators' sessions and what they see from afar, in PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from orders.keys import ApiKey, Scope, Token
+from orders.lifecycle import Status
+from orders.money import Money
+from orders.overview import SILENT_FOR
+from orders.ports import CardRefund, CardRefundState
+from orders.refunds import RefundEntry, RefundRequest, RefundState
+from orders.sessions import IDLE, LIFE, Session, Ticket, Word
+from store.database import Database
+from store.keys import PostgresKeys
+from store.overview import PostgresOverview
+from store.refunds import PostgresRefundBook
+from store.sessions import PostgresSessions
+from tests.store.shop import Shop
+from tests.store.test_refund_concurrency import paid
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+async def a_key(database: Database, name: str) -> ApiKey:
+    token = Token.of(name.encode(), bytes(32))
+    key = ApiKey(token.key_id, name, Scope.OPERATOR, NOW, token.digest)
+    await PostgresKeys(database).add(key)
+    return key
+
+
+def a_session(key: ApiKey, secret: int, at: datetime = NOW) -> Session:
+    return Session(Ticket(bytes([secret] * 32)).digest, key, at, at)
+
+
+async def test_a_session_is_found_as_it_was_opened_until_it_is_ended(database: Database) -> None:
+    sessions = PostgresSessions(database)
+    session = a_session(await a_key(database, "found_"), 1)
+    assert await sessions.find(session.digest) is None
+    await sessions.open(session)
+    assert await sessions.find(session.digest) == session
+
+    later, word = NOW + timedelta(minutes=5), Word("It was done.", done=True)
+    await sessions.note_use(session.digest, later)
+    await sessions.say(session.digest, word)
+    found = await sessions.find(session.digest)
+    assert found
+    assert (found.seen_at, found.word) == (later, word)
+    await sessions.say(session.digest, None)
+    found = await sessions.find(session.digest)
+    assert found
+    assert found.word is None
+
+    await sessions.end(session.digest)
+    await sessions.end(session.digest)
+    assert await sessions.find(session.digest) is None
+
+
+async def test_a_session_ends_with_its_key_also_when_another_takes_the_name(
+    database: Database,
+) -> None:
+    sessions, keys = PostgresSessions(database), PostgresKeys(database)
+    key = await a_key(database, "ended_")
+    session = a_session(key, 2)
+    await sessions.open(session)
+    await keys.revoke(key.name, NOW)
+    assert await sessions.find(session.digest) is None
+    token = Token.of(b"other_", bytes(32))
+    await keys.add(ApiKey(token.key_id, key.name, Scope.OPERATOR, NOW, token.digest))
+    assert await sessions.find(session.digest) is None
+
+
+async def test_opening_one_forgets_those_that_are_over(database: Database) -> None:
+    sessions = PostgresSessions(database)
+    key = await a_key(database, "sweeps")
+    old, idle, busy = (a_session(key, n) for n in (3, 4, 5))
+    for session in (old, idle, busy):
+        await sessions.open(session)
+    later = NOW + LIFE - timedelta(minutes=1)
+    await sessions.note_use(old.digest, later)
+    await sessions.note_use(busy.digest, later)
+    await sessions.open(a_session(key, 6, NOW + IDLE))
+    assert await sessions.find(idle.digest) is None
+    assert await sessions.find(busy.digest)
+    await sessions.open(a_session(key, 7, NOW + LIFE))
+    assert await sessions.find(old.digest) is None
+
+
+async def test_orders_are_counted_no_further_than_asked(database: Database, shop: Shop) -> None:
+    overview = PostgresOverview(database)
+    before = await overview.counts(1_000)
+    assert set(before) == set(Status)
+    sku = await shop.stocked(10)
+    for _ in range(3):
+        await shop.placed((sku, 1))
+    after = await overview.counts(1_000)
+    assert after[Status.PLACED] == before[Status.PLACED] + 3
+    assert (await overview.counts(2))[Status.PLACED] == 2
+
+
+async def test_refunds_show_when_a_person_is_needed_and_while_they_are_under_way_do_not(
+    database: Database, shop: Shop
+) -> None:
+    overview, book = PostgresOverview(database), PostgresRefundBook(database)
+    order = await paid(shop, await shop.stocked(10), 4)
+
+    async def shown(at: datetime) -> dict[str, RefundState]:
+        found = await overview.waiting_refunds(at, 100)
+        return {one.refund_id: one.state for one in found if one.order_id == order.id}
+
+    for refund_id in ("silent", "waits", "asked", "done"):
+        request = RefundRequest(order.id, refund_id, amount=Money(1_00, "EUR"))
+        assert isinstance(await book.reserve(request, NOW), RefundEntry)
+    await book.move(order.id, "waits", RefundState.AWAITING_APPROVAL, NOW)
+    await book.begin(order.id, "silent", 1, NOW)
+    await book.begin(order.id, "done", 1, NOW)
+    told = CardRefund(f"re_{order.id}", Money(1_00, "EUR"), CardRefundState.SUCCEEDED)
+    await book.tell(order.id, "done", 1, told, NOW)
+
+    waits = {"waits": RefundState.AWAITING_APPROVAL}
+    assert await shown(NOW) == waits
+    assert await shown(NOW + SILENT_FOR) == {"silent": RefundState.ISSUING, **waits}
+    [first] = await overview.waiting_refunds(NOW, 1)
+    assert (first.amount, first.since) == (Money(1_00, "EUR"), NOW)
