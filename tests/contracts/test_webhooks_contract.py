@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from orders.ids import refund_key, undo_refund_key
@@ -40,6 +40,8 @@ OTHER_SECRETS = {
     "resend": "whsec_bm90IG91ciBzZWNyZXQgYXQgYWxs",
 }
 senders = st.sampled_from(SENDERS)
+#: How long an example takes says how busy the machine is.
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read(sender: str, letter: Letter) -> Event:
@@ -97,7 +99,7 @@ def test_a_request_without_a_signature_is_refused(sender: str) -> None:
 
 @pytest.mark.parametrize("sender", SENDERS)
 @given(data=st.data())
-@settings(deadline=None)
+@settings(BUSY)
 def test_a_signature_fits_one_body_alone(sender: str, data: st.DataObject) -> None:
     letter = signed(sender, a_body(sender))
     at = data.draw(st.integers(0, len(letter.body)))
@@ -109,7 +111,7 @@ def test_a_signature_fits_one_body_alone(sender: str, data: st.DataObject) -> No
 
 
 @given(sender=senders, body=st.binary(max_size=300), data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(BUSY, max_examples=300)
 def test_whatever_is_put_into_the_headers_nothing_unsigned_is_believed(
     sender: str, body: bytes, data: st.DataObject
 ) -> None:
@@ -128,7 +130,7 @@ def test_whatever_is_put_into_the_headers_nothing_unsigned_is_believed(
 
 
 @given(data=st.data())
-@settings(deadline=None)
+@settings(BUSY)
 def test_a_flipped_bit_of_the_signature_is_refused(data: st.DataObject) -> None:
     sender = data.draw(senders)
     letter = signed(sender, a_body(sender))
