@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.lifecycle import Reason, Status, Stop
     from orders.payment_news import ApprovalAwaited
     from orders.requests import Approve, Reject
+    from workflows.ending import dropped
     from workflows.failures import NOT_WAITING
     from workflows.life import Life
     from workflows.paying import Paying
@@ -76,6 +77,7 @@ class Approval:
         )
         try:
             await self._life.wait(doing, lambda: self._decision is not None, half)
-        finally:
-            reminder.cancel()
-            await asyncio.gather(reminder, return_exceptions=True)
+        except StoppedError:
+            await dropped(reminder)
+            raise
+        await dropped(reminder)

@@ -48,14 +48,9 @@ class OrderWorkflow:
         Raises ``ApplicationError`` of type ``ORDER_FAILED`` when a neighbour stayed silent and the
         order was undone because of that: an outage to look at, not a business decision.
         """
-        return await to_the_end(self._carry(), on_cancel=self._cancelled_from_outside)
-
-    async def _carry(self) -> m.Outcome:
-        try:
-            return await self._live()
-        finally:
-            self._life.settled = True  # whatever became of it: whoever waits to hear of it may go
-            self._life.publish()
+        return await to_the_end(
+            self._live(), on_cancel=self._cancelled_from_outside, on_end=self._over
+        )
 
     async def _live(self) -> m.Outcome:
         life = self._life
@@ -153,6 +148,10 @@ class OrderWorkflow:
                 "ask for a return instead"
             )
             raise ApplicationError(message, type=TOO_LATE)
+
+    def _over(self) -> None:
+        self._life.settled = True
+        self._life.publish()
 
     def _cancelled_from_outside(self) -> None:
         self.cancel_order(m.CancelRequest(by="Temporal"))

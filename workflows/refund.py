@@ -32,13 +32,9 @@ class RefundWorkflow:
     @workflow.run
     async def run(self, request: RefundRequest) -> rm.RefundAnswer:  # noqa: ARG002 - by __init__
         """Carry the refund to its end and say how it ended."""
-        return await to_the_end(self._carry(), on_cancel=self._cancelled_from_outside)
-
-    async def _carry(self) -> rm.RefundAnswer:
-        try:
-            return await self._live()
-        finally:
-            self._over = True  # whatever became of it: whoever waits to hear of it may go
+        return await to_the_end(
+            self._live(), on_cancel=self._cancelled_from_outside, on_end=self._is_over
+        )
 
     async def _live(self) -> rm.RefundAnswer:
         life = self._life
@@ -108,6 +104,9 @@ class RefundWorkflow:
                 f"{'refused' if life.refused else life.state}: it is too late to cancel it"
             )
             raise ApplicationError(message, type=TOO_LATE)
+
+    def _is_over(self) -> None:
+        self._over = True
 
     def _cancelled_from_outside(self) -> None:
         if not self._life.past_return:

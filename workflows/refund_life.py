@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.refunds import UNDECIDED, RefundRefused, RefundRequest, RefundState
     from orders.requests import Approve, Reject
     from workflows import policies, visibility
+    from workflows.ending import dropped
     from workflows.steps import Step, Steps, problem_of
 
 
@@ -89,11 +90,8 @@ class RefundLife:
         if await self._told_within(half):
             return
         reminder = asyncio.create_task(self._remind())
-        try:
-            await self._told_within(half)
-        finally:
-            reminder.cancel()
-            await asyncio.gather(reminder, return_exceptions=True)
+        await self._told_within(half)
+        await dropped(reminder)
 
     async def _told_within(self, pause: timedelta) -> bool:
         def told() -> bool:

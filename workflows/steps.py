@@ -160,13 +160,13 @@ class Steps:
         """
         self._flag(step, ApplicationError(problem), _OF_AN_UNDO)
         self._waits()
+        await workflow.wait_condition(lambda: self._word is not None)
         try:
-            await workflow.wait_condition(lambda: self._word is not None)
-            return self._heard()
+            again = self._heard()
         except _SettledByHand:
-            return False
-        finally:
-            self._unflag()
+            again = False
+        self._unflag()
+        return again
 
     async def by_hand(self, step: str, problem: str) -> None:
         """Ask a person to do what we cannot, and wait until it is resolved."""
