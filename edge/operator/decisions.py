@@ -15,6 +15,7 @@ from edge.parts import Orders
 from edge.problems import MALFORMED, NOT_FOUND, ProblemError
 from orders.lifecycle import ON_CANCEL, CancelEffect, Status
 from orders.messages import Cancelled, CancelUnderWay, EndedOtherwise, Progress
+from orders.money import Money
 from orders.refusals import OrderClientError
 from orders.views import OrderView
 
@@ -23,13 +24,16 @@ router = APIRouter(prefix="/operator", route_class=Page, include_in_schema=False
 
 @dataclass(frozen=True)
 class Decision:
-    """Something to decide. ``asks`` is what has to be typed, ``may_tell`` what can be."""
+    """Something to decide. ``asks`` is what has to be typed, ``may_tell`` what can be,
+    ``asks_amount`` what sum.
+    """
 
     name: str
     button: str
     effect: str
     asks: str = ""
     may_tell: str = ""
+    asks_amount: str = ""
     is_harmful: bool = False
 
 
@@ -63,10 +67,15 @@ DECISIONS: Final = {
             "You have done by hand what keeps failing: it is not tried any more, and the order "
             "goes on as if it had worked.",
             asks="How it was done (no personal data)",
+            asks_amount="What the customer was given back by hand, 0 if nothing was taken",
             is_harmful=True,
         ),
     )
 }
+
+
+class WrongSumError(Exception):
+    """What was typed as a sum is none; the message says why."""
 
 
 def possible(view: OrderView, progress: Progress | None) -> list[Decision]:
@@ -98,7 +107,7 @@ async def decide(order_id: str, name: str, visit: Visiting, orders: Orders, sent
     then = f"/operator/orders/{order_id}"
     try:
         done, told = await _carried_out(decision, order_id, orders, visit, sent)
-    except OrderClientError as error:
+    except (OrderClientError, WrongSumError) as error:
         return await visit.refused(sentence(str(error)), then)
     return await (visit.done(told, then) if done else visit.refused(told, then))
 
@@ -122,10 +131,25 @@ async def _carried_out(
             await orders.skip_step(order_id, why, by)
             return True, f"Order {order_id} gives the step up: what was done is being undone."
         case "resolve":
-            await orders.resolve(order_id, why, by)
+            given_back = await _given_back(order_id, orders, sent["given_back"])
+            await orders.resolve(order_id, why, by, given_back=given_back)
             return True, f"Order {order_id} takes that as done by hand."
         case _:
             return await _cancelled(order_id, orders, by)
+
+
+async def _given_back(order_id: str, orders: Orders, typed: str) -> Money | None:
+    """The sum in the order's currency; None leaves it to what is known of the order.
+
+    Raises ``WrongSumError``.
+    """
+    if not typed:
+        return None
+    currency = (await orders.view(order_id)).order.total.currency
+    try:
+        return Money.parse(typed, currency)
+    except ValueError as error:
+        raise WrongSumError(str(error)) from None
 
 
 async def _cancelled(order_id: str, orders: Orders, by: str) -> tuple[bool, str]:

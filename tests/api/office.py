@@ -195,8 +195,10 @@ class Operator:
         data = {"form_token": token, **fields}
         return await self.http.post(path, data=data, headers=FROM_OUR_PAGE)
 
-    async def decide(self, order_id: str, name: str, why: str = "") -> httpx.Response:
-        return await self.send(f"/operator/orders/{order_id}/{name}", why=why)
+    async def decide(
+        self, order_id: str, name: str, why: str = "", **fields: str
+    ) -> httpx.Response:
+        return await self.send(f"/operator/orders/{order_id}/{name}", why=why, **fields)
 
 
 @pytest.fixture(scope="module")

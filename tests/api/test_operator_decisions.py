@@ -177,6 +177,9 @@ async def test_a_step_is_given_up_and_its_undo_settled_by_hand(
             return "resolve" in await buttons(operator, order_id)
 
         await eventually(undoing)
+        for wrong in ("plenty", "-5", "1000.00"):  # it is not more than was taken
+            page = await operator.decide(order_id, "resolve", "in cash", given_back=wrong)
+            assert said(page).startswith("Not done.")
         page = await operator.decide(order_id, "resolve", "paid back in cash")
         assert "takes that as done by hand" in said(page)
         await premises.ends(order_id, Status.REFUNDED)
