@@ -17,10 +17,11 @@ with workflow.unsafe.imports_passed_through():
     from orders.parcels import Parcel, ParcelStatus
     from orders.requests import ParcelUpdate, RefundParcel, ResendParcel, SettleParcel
     from workflows import policies
+    from workflows.attention import problem_of
     from workflows.failures import NOT_WAITING
     from workflows.handover import refund_missing
     from workflows.life import Life
-    from workflows.steps import Step, problem_of
+    from workflows.steps import Step
 
 
 class Delivery:

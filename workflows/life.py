@@ -26,7 +26,8 @@ with workflow.unsafe.imports_passed_through():
     from orders.parcels import Parcel
     from orders.terms import Terms
     from workflows import policies, visibility
-    from workflows.steps import In, Step, Steps, problem_of
+    from workflows.attention import problem_of
+    from workflows.steps import In, Step, Steps
 
 
 class Life:

@@ -17,6 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.payment_news import PaymentNews
     from workflows import policies, stock, visibility
     from workflows.approval import Approval
+    from workflows.attention import problem_of
     from workflows.delivery import Delivery
     from workflows.ending import to_the_end
     from workflows.failures import ALREADY_CARRIED, ORDER_FAILED, TOO_LATE
@@ -24,7 +25,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.life import Life
     from workflows.paying import Paying
     from workflows.payment import Payment
-    from workflows.steps import problem_of
     from workflows.undo import UndoneUnlessKept
 
 

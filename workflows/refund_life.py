@@ -19,8 +19,9 @@ with workflow.unsafe.imports_passed_through():
     from orders.refunds import UNDECIDED, RefundRefused, RefundRequest, RefundState
     from orders.requests import Approve, Reject
     from workflows import policies, visibility
+    from workflows.attention import problem_of
     from workflows.ending import dropped
-    from workflows.steps import Step, Steps, problem_of
+    from workflows.steps import Step, Steps
 
 
 class RefundLife:

@@ -16,11 +16,17 @@ from temporalio.workflow import ActivityConfig, ActivityHandle, LocalActivityCon
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import DATABASE_AWAY, LOCKED_OUT
-    from orders.by_hand import Stake, WrongAmountError
+    from orders.by_hand import Stake
     from orders.lifecycle import Reason, Stop
-    from orders.messages import Attention, CancelRequest
-    from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
-    from workflows.failures import NOT_OPERABLE
+    from orders.messages import CancelRequest
+    from workflows.attention import (
+        OF_A_RECORD,
+        OF_A_STEP,
+        OF_AN_UNDO,
+        Attended,
+        SettledByHand,
+        Words,
+    )
     from workflows.policies import AGAIN_FIRST, AGAIN_LONGEST, Policy
     from workflows.undo import StoppedError
 
@@ -30,23 +36,8 @@ Out = TypeVar("Out")
 #: An activity by reference: ``PaymentActivities.charge_card``.
 Step = MethodAsyncSingleParam[Any, In, Out]
 
-# What an operator may say of a step that keeps failing. A step of ours can be given up, which
-# undoes the order. What happened must be written down, and an undo must happen, if by hand.
-_OF_A_STEP = (RetryNow, SkipStep)
-_OF_A_RECORD = (RetryNow,)
-_OF_AN_UNDO = (RetryNow, Resolve)
-_Words = tuple[type[OperatorWord], ...]
 
-
-class _SettledByHand(Exception):  # noqa: N818 - not an error: an operator's word
-    """An operator did what an undo could not."""
-
-    def __init__(self, word: Resolve) -> None:
-        super().__init__(word.note)
-        self.word = word
-
-
-class Steps:
+class Steps(Attended):
     """Runs steps one after another for one order.
 
     ``changed`` is called whenever ``doing`` or ``attention`` change, so that they can be shown;
@@ -56,20 +47,8 @@ class Steps:
     def __init__(
         self, changed: Callable[[], None], waits: Callable[[], None] = lambda: None
     ) -> None:
-        self.doing = "starting"
-        self.attention: Attention | None = None
+        super().__init__(changed, waits)
         self.cancel: CancelRequest | None = None
-        #: What an operator said of the last undo that was settled by hand.
-        self.resolved: Resolve | None = None
-        self._stake: Stake | None = None
-        self._changed = changed
-        self._waits = waits
-        self._word: OperatorWord | None = None
-
-    def now(self, doing: str) -> None:
-        """Say what is being done."""
-        self.doing = doing
-        self._changed()
 
     def stop_if_cancelled(self) -> None:
         """Raises ``StoppedError`` when somebody asked to cancel the order."""
@@ -93,7 +72,7 @@ class Steps:
         """
         self.stop_if_cancelled()
         try:
-            return await self._persist(doing, step, argument, policy, _OF_A_STEP)
+            return await self._persist(doing, step, argument, policy, OF_A_STEP)
         except FailureError:
             # However the step ended: Temporal lets no more tries follow one that failed while
             # being cancelled, and that is no outage.
@@ -104,11 +83,11 @@ class Steps:
         """Carry out a step that must not be stopped any more, nor given up: it happened, and has to
         be written down, or it must happen because of what happened.
         """
-        return await self._insist(doing, step, argument, policy, _OF_A_RECORD)
+        return await self._insist(doing, step, argument, policy, OF_A_RECORD)
 
     async def read(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
         """Carry out a step before anything has happened: its failure fails the run."""
-        return await self._persist(doing, step, argument, policy, _OF_A_RECORD)
+        return await self._persist(doing, step, argument, policy, OF_A_RECORD)
 
     async def undo(
         self,
@@ -127,8 +106,8 @@ class Steps:
         """
         self._stake = stake
         try:
-            return await self._insist(doing, step, argument, policy, _OF_AN_UNDO)
-        except _SettledByHand as settled:
+            return await self._insist(doing, step, argument, policy, OF_AN_UNDO)
+        except SettledByHand as settled:
             self.resolved = settled.word
             self._unflag()
             return None
@@ -136,7 +115,7 @@ class Steps:
             self._stake = None
 
     async def _insist(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: _Words
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: Words
     ) -> Out:
         """Try until it is done, ever more slowly."""
         pause = AGAIN_FIRST
@@ -153,30 +132,6 @@ class Steps:
                 self._unflag()
                 return answer
 
-    async def decided(self, step: Step[Any, Any], problem: str) -> bool:
-        """Have a person decide about a step that ended in a way which no try of ours mends.
-
-        True: it is to be tried again. False: it was settled by hand.
-        """
-        self._flag(step, ApplicationError(problem), _OF_AN_UNDO)
-        self._waits()
-        await workflow.wait_condition(lambda: self._word is not None)
-        try:
-            again = self._heard()
-        except _SettledByHand:
-            again = False
-        self._unflag()
-        return again
-
-    async def by_hand(self, step: str, problem: str) -> None:
-        """Ask a person to do what we cannot, and wait until it is resolved."""
-        since = workflow.now().isoformat("T", "seconds")
-        self.attention = Attention(step=step, since=since, problem=problem, can=(Resolve.kind,))
-        self._changed()
-        self._waits()
-        await workflow.wait_condition(lambda: self._word is not None)
-        self._unflag()
-
     async def aside(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
         """Carry out something beside the order's own steps: it flags nothing, shows nowhere."""
         try:
@@ -186,47 +141,14 @@ class Steps:
                 raise
         return await self._start(doing, step, argument, Policy(quick=policy.patient))
 
-    # -- an operator's way out of what keeps failing -------------------------------------------
-
-    def operate(self, word: OperatorWord) -> None:
-        self._word = word
-
-    def check_operable(self, word: OperatorWord) -> None:
-        """Refuse a word that does not fit what keeps failing."""
-        match self.attention:
-            case None:
-                message = f"nothing keeps failing, at the moment it is: {self.doing}"
-            case attention if word.kind in attention.can:
-                if isinstance(word, Resolve):
-                    self._check_given_back(attention.step, word)
-                return
-            case attention if attention.can:
-                message = (
-                    f"{attention.step} takes no {word.kind}, only {' or '.join(attention.can)}"
-                )
-            case attention:
-                message = f"{attention.step} is not a step to try again: {attention.problem}"
-        raise ApplicationError(message, type=NOT_OPERABLE)
-
-    def _check_given_back(self, step: str, word: Resolve) -> None:
-        """Refuse an amount that cannot be, where money is at stake, and any amount elsewhere."""
-        if self._stake is None and word.given_back is not None:
-            message = f"{step} does not ask what was given back: leave it out"
-            raise ApplicationError(message, type=NOT_OPERABLE)
-        try:
-            if self._stake is not None:
-                self._stake.given_back(word.given_back)
-        except WrongAmountError as error:
-            raise ApplicationError(str(error), type=NOT_OPERABLE) from None
-
     # -- trying --------------------------------------------------------------------------------
 
     async def _persist(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: _Words
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: Words
     ) -> Out:
         """Try quickly; if that fails and patience is called for, flag it and try patiently."""
         self.now(doing)
-        stoppable = allowed is _OF_A_STEP
+        stoppable = allowed is OF_A_STEP
         try:
             return await self._quickly(doing, step, argument, policy, stoppable=stoppable)
         except FailureError as error:
@@ -306,55 +228,6 @@ class Steps:
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._word is not None, timeout=pause)
         self._heard()
-
-    def _heard(self) -> bool:
-        """Take the operator's word. True: try again. Raises what the other words mean."""
-        word, self._word = self._word, None
-        match word:
-            case SkipStep(by=by, reason=reason):
-                self._unflag()
-                raise StoppedError(Stop(Reason.GIVEN_UP, f"given up by {by}: {reason}"))
-            case Resolve():
-                raise _SettledByHand(word)
-            case _:
-                return word is not None
-
-    def _flag(self, step: Step[In, Out], error: FailureError, allowed: _Words) -> None:
-        since = self.attention.since if self.attention else workflow.now().isoformat("T", "seconds")
-        name = getattr(step, "__name__", str(step))
-        can = tuple(word.kind for word in allowed)
-        asks = self._stake is not None and not self._stake.is_known
-        self.attention = Attention(name, since, problem_of(error), can, asks_given_back=asks)
-        workflow.logger.warning("%s keeps failing: %s", name, self.attention.problem)
-        self._changed()
-
-    def flag(self, step: str, problem: str) -> None:
-        """Ask a person to look at something that is not a failing step."""
-        since = workflow.now().isoformat("T", "seconds")
-        if self.attention is None or (self.attention.step, self.attention.problem) != (
-            step,
-            problem,
-        ):
-            self.attention = Attention(step=step, since=since, problem=problem)
-            self._changed()
-
-    def unflag(self) -> None:
-        """Nobody need look any more."""
-        self._unflag()
-
-    def _unflag(self) -> None:
-        self._word = None
-        if self.attention is not None:
-            self.attention = None
-            self._changed()
-
-
-def problem_of(error: BaseException) -> str:
-    """What went wrong, in the words of the neighbour or the timeout rather than Temporal's."""
-    cause = error.__cause__
-    if isinstance(error, ActivityError) and cause is not None:
-        return problem_of(cause)
-    return error.message if isinstance(error, FailureError) else str(error)
 
 
 def _worth_patience(error: FailureError, policy: Policy) -> bool:
