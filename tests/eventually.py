@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = 20) -> None:
     """Return as soon as ``condition`` holds; raise ``TimeoutError`` after ``within`` seconds."""
+    pause = 0.01
     async with asyncio.timeout(within):
-        while not await condition():  # noqa: ASYNC110 - what is waited for is elsewhere, it cannot tell us
-            await asyncio.sleep(0.02)
+        while not await condition():
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.3, 0.2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
@@ -35,23 +37,28 @@ class Delivery:
         self._deciding: set[str] = set()
         self._mails: list[asyncio.Task[bool]] = []
         self._news = False
+        self._deadline: datetime | None = None
 
-    async def follow(self) -> tuple[Parcel, ...]:
+    async def follow(self, enough: Callable[[], bool]) -> tuple[Parcel, ...] | None:
         """Return once every parcel is delivered or settled; without a deadline, at once.
 
-        The news that this ended with are returned: they are still to be written down.
+        The news that this ended with are returned: they are still to be written down. None when
+        the rest is for another run: nothing is under way here, and ``enough`` said so.
         """
         life = self._life
         if not life.terms.delivery_deadline:
             return ()
         # One timer for the whole wait, however many news come meanwhile.
-        deadline = asyncio.create_task(asyncio.sleep(life.terms.delivery_deadline.total_seconds()))
+        self._deadline = self._deadline or workflow.now() + life.terms.delivery_deadline
+        left = self._deadline - workflow.now()
+        deadline = asyncio.create_task(asyncio.sleep(max(left.total_seconds(), 0)))
         for parcel_id in life.parcel_ids:
             self._parcels.setdefault(parcel_id, Parcel(parcel_id))
         while self._awaited():
             await self._record_news()
             self._flag_missing(late=deadline.done())
-            await self._something_new(deadline)
+            if not await self._something_new(deadline, enough):
+                return None
         deadline.cancel()
         life.steps.unflag()
         last = self._unrecorded()
@@ -63,13 +70,48 @@ class Delivery:
         for mail in self._mails:
             await mail
 
-    async def _something_new(self, deadline: asyncio.Task[None]) -> None:
+    def take_over(self, so_far: m.HandedOn) -> None:
+        """Go on where another run has stopped."""
+        self._deadline = so_far.deadline
+        self._parcels = {parcel.parcel_id: parcel for parcel in so_far.parcels}
+        self._recorded = {parcel.parcel_id: parcel.status for parcel in so_far.parcels}
+        self._settled = set(so_far.settled)
+
+    def hand_on(self, *, confirmed: bool) -> m.HandedOn:
+        """What another run has to know in order to go on here."""
+        life = self._life
+        assert self._deadline is not None  # noqa: S101 - parcels are followed
+        return m.HandedOn(
+            terms=life.terms,
+            status=life.status,
+            total=life.total,
+            taken=life.taken,
+            parcel_ids=life.parcel_ids,
+            contents=life.contents,
+            parcels=tuple(self._own()),
+            settled=tuple(sorted(self._settled)),
+            deadline=self._deadline,
+            confirmed=confirmed,
+            settled_by_hand=life.settled_by_hand,
+            cancel=life.steps.cancel,
+            attention=life.steps.attention,
+        )
+
+    async def _something_new(
+        self, deadline: asyncio.Task[None], enough: Callable[[], bool]
+    ) -> bool:
+        """Wait for news or the deadline; False when there are none, and ``enough`` says so."""
         late = deadline.done()
 
         def something_new() -> bool:
             return self._news or deadline.done() is not late
 
-        await self._life.watch("waiting for the parcels to arrive", something_new, None)
+        def quiet() -> bool:
+            return enough() and all(mail.done() for mail in self._mails)
+
+        doing = "waiting for the parcels to arrive"
+        await self._life.watch(doing, lambda: something_new() or quiet(), None)
+        return something_new()
 
     def told(self, news: ParcelUpdate) -> None:
         told = Parcel(news.parcel_id, news.status, news.tracking)
