@@ -40,10 +40,12 @@ def compose_command() -> list[str]:
     return [docker, "compose"]
 
 
-def run(command: list[str], *, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    command: list[str], *, env: dict[str, str], cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     """Run this with these variables alone, to its end."""
     return subprocess.run(
-        command, check=False, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60
+        command, check=False, env=env, cwd=cwd, capture_output=True, text=True, timeout=60
     )
 
 

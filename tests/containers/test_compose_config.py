@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pydantic_settings import BaseSettings
 
-from settings import WorkerSettings
+from settings import CardSettings, EdgeSettings, WorkerSettings
 from tests.containers.composed import OWN_KEYS, ROOT, resolved, run_compose
 
 SANDBOX_FILE = ("--env-file", str(ROOT / "sandbox" / "compose.env"))
@@ -34,10 +35,29 @@ def test_a_key_that_is_missing_is_named(missing: str) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "env"), [((), OWN_KEYS), (SANDBOX_FILE, {})])
-def test_the_worker_accepts_what_it_is_given(
-    arguments: tuple[str, ...], env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("service", "settings"),
+    [("worker", WorkerSettings), ("api", EdgeSettings), ("api", CardSettings)],
+)
+def test_a_process_accepts_what_it_is_given(
+    service: str,
+    settings: type[BaseSettings],
+    arguments: tuple[str, ...],
+    env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in resolved(*arguments, env=env)["worker"]["environment"].items():
-        monkeypatch.setenv(name, value)
+    for name, value in resolved(*arguments, env=env)[service]["environment"].items():
+        if value is not None:  # not set at all
+            monkeypatch.setenv(name, value)
     monkeypatch.chdir("/")  # where there is no .env
-    WorkerSettings.load()
+    settings()
+
+
+@pytest.mark.parametrize(
+    "secret", ["STRIPE_WEBHOOK_SECRET", "RESEND_WEBHOOK_SECRET", "FULFILLMENT_WEBHOOK_SECRET"]
+)
+def test_a_webhook_secret_reaches_the_edge_when_it_is_set(secret: str) -> None:
+    without = resolved(env=OWN_KEYS)["api"]["environment"]
+    assert without[secret] is None
+    given = resolved(env=OWN_KEYS | {secret: "whsec_x"})["api"]["environment"]
+    assert given[secret] == "whsec_x"

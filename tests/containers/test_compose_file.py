@@ -56,6 +56,39 @@ def test_every_setting_is_passed_and_no_other(
     assert set(passed) == fields | {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
 
 
+@pytest.mark.parametrize(
+    ("service", "settings"), [("worker", WorkerSettings), ("api", EdgeSettings)]
+)
+def test_what_is_not_set_is_what_it_is_without_containers(
+    service: str, settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optional = {}
+    for name, given in SERVICES[service]["environment"].items():
+        if name.lower() in settings.model_fields and (
+            found := re.fullmatch(r"\$\{\w+:-(.*)\}", str(given))
+        ):
+            optional[name] = found[1]
+    optional.pop("LOG_FORMAT")  # programs read the logs of containers, people those of a terminal
+    for name, value in (OWN_KEYS | {"DATABASE_URL": "postgresql://"} | optional).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir("/")  # where there is no .env
+    loaded = settings()
+    fields = {name.lower(): settings.model_fields[name.lower()] for name in optional}
+    assert {name: getattr(loaded, name) for name in fields} == {
+        name: field.get_default(call_default_factory=True) for name, field in fields.items()
+    }
+
+
+@pytest.mark.parametrize("image", ["durable-orders", "durable-orders-sandbox"])
+def test_an_image_is_built_by_one_service_that_all_others_wait_for(image: str) -> None:
+    users = {name for name, service in SERVICES.items() if service["image"] == image}
+    [builder] = {name for name in users if "build" in SERVICES[name]}
+    for name in users - {builder}:
+        assert builder in SERVICES[name]["depends_on"]
+    # Whatever has that name at a registry is not ours.
+    assert {SERVICES[name]["pull_policy"] for name in users} == {"never"}
+
+
 def test_without_keys_the_workers_talk_to_the_stand_in_alone() -> None:
     world = "http://world:8030"
     expected = sandbox_settings(
