@@ -23,6 +23,9 @@ REQUEST_ID: Final = "X-Request-Id"
 #: The request that is being answered, for the log.
 current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
 
+#: Asked every few seconds by whoever looks after the process: worth a line when all is not well.
+_LOOKS: Final = frozenset({"/healthz", "/readyz"})
+
 # What proxies make: UUIDs, ULIDs, trace ids. Nothing that could break a line of a log, or a header.
 _SANE: Final = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 
@@ -75,7 +78,9 @@ class Reception:
             path, took = quote(scope["path"])[:200], (time.perf_counter() - began) * 1000
             key = scope["state"].get("key")
             by = f", key {key.name}" if key else ""
-            log.info("%s %s %s %.0f ms%s", scope["method"], path, status or "gone", took, by)
+            level = logging.DEBUG if status == 200 and path in _LOOKS else logging.INFO
+            word = status or "gone"
+            log.log(level, "%s %s %s %.0f ms%s", scope["method"], path, word, took, by)
             current_request.reset(token)
 
 

@@ -62,7 +62,7 @@ def _is_module(path: Path) -> bool:
     return path.is_dir() or path.with_suffix(".py").exists()
 
 
-@pytest.mark.parametrize("service", ["worker", "api", "migrate", "seed"])
+@pytest.mark.parametrize("service", ["worker", "api"])
 def test_a_container_without_settings_ends_with_a_sentence_that_names_them(
     service: str, images: dict[str, Path]
 ) -> None:
