@@ -4,20 +4,40 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from sandbox.postgres import PostgresServer
 from sandbox.temporal_server import TemporalServer
 from store.database import Database, connect
 from store.migrations import migrate
+from workflows import policies
 
 # Nearly everything here speaks plain HTTP to this machine, but every HTTP client, of the tests' and
 # of the processes they start, would first load the certificates of the world: a tenth of a second
 # each. Stripe's SDK brings its own and goes on using them.
 os.environ.setdefault("SSL_CERT_DIR", tempfile.gettempdir())
+
+# A local activity that a test holds is over after a quarter of the usual time.
+policies.LOCAL["schedule_to_close_timeout"] = timedelta(seconds=2)
+
+# Every worker tries its workflows in the sandbox when it is made. Hundreds are made here, of the
+# same three.
+_try, _tried = SandboxedWorkflowRunner.prepare_workflow, set[type]()
+
+
+def _try_once(runner: SandboxedWorkflowRunner, workflow: Any) -> None:
+    if workflow.cls not in _tried:
+        _try(runner, workflow)
+        _tried.add(workflow.cls)
+
+
+SandboxedWorkflowRunner.prepare_workflow = _try_once  # type: ignore[method-assign, assignment]
 
 _TEMPLATE = "migrated"
 _numbers = count(1)

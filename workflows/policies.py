@@ -94,7 +94,7 @@ _LOCAL_LIMIT: Final = timedelta(seconds=8)
 
 #: Five tries in a second and a half: a lost connection is back by then, an outage is not. One
 #: limit for all of them: the SDK leaves the clock of each failed try running.
-_LOCAL: Final = LocalActivityConfig(
+LOCAL: Final = LocalActivityConfig(
     schedule_to_close_timeout=_LOCAL_LIMIT,
     # A neighbour that asks us to wait for longer is waited for by the server, not in the task.
     local_retry_threshold=timedelta(seconds=1),
@@ -105,11 +105,11 @@ _LOCAL: Final = LocalActivityConfig(
 
 #: Reading the order and reserving stock: nothing has happened yet, but a database outage is ours,
 #: not the customer's, so the order waits it out.
-DATABASE: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
+DATABASE: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
 
 
 #: Writing down what happened: never given up, because it did happen.
-RECORD: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=None))
+RECORD: Final = Policy(local=LOCAL, patient=_patient(give_up_after=None))
 
 #: Three tries, then the order fails and is undone: the customer is waiting at the checkout. Where
 #: the fault is ours it waits: orders survive a rotated key and a database that is down.
@@ -121,7 +121,7 @@ CHARGE: Final = Policy(
 
 #: Reading a payment whose customer or bank is at work: short, changes nothing, and what it is asked
 #: for again is only ever further on. So it is local although it is not the database that is asked.
-LOOK: Final = Policy(local=_LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
+LOOK: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
 
 #: When no webhook says that a payment changed, it is read after this long, then twice as long, …
 LOOK_AGAIN_FIRST: Final = timedelta(minutes=5)
@@ -135,7 +135,7 @@ SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
 #: The warehouse has accepted: worth a day of trying, or as long as the bank holds the money. Local
 #: at first: one short request, and what is captured already is captured.
 CAPTURE: Final = Policy(
-    local=_LOCAL,
+    local=LOCAL,
     quick=_quick(attempts=6),
     patient=_patient(give_up_after=timedelta(hours=24)),
 )
@@ -159,7 +159,7 @@ AGAIN_LONGEST: Final = timedelta(hours=1)
 #: The mail service forgets an idempotency key after 24 h: a later try could be a second mail. Local
 #: at first: one short request, and the same mail twice is one mail.
 MAIL: Final = Policy(
-    local=_LOCAL,
+    local=LOCAL,
     patient=ActivityConfig(
         start_to_close_timeout=timedelta(seconds=30),
         schedule_to_close_timeout=timedelta(hours=23) - _LOCAL_LIMIT,

@@ -25,7 +25,7 @@ from orders.ids import refund_key
 from orders.lifecycle import Status
 from orders.money import Money
 from orders.parcels import ParcelStatus
-from orders.ports import NoAnswerError
+from orders.ports import NoAnswerError, RefusedError
 from orders.refund_messages import ShopRefundTerms
 from orders.refunds import RefundRequest, RefundState
 from orders.requests import Approve, ResendParcel, RetryNow
@@ -112,15 +112,17 @@ async def left(shop: Shop) -> Handle:
 
 
 async def operated(shop: Shop) -> Handle:
-    """The bank is silent until an operator has it asked again."""
-    shop.cards.fail_until_healed("capture", NoAnswerError("nobody answers"))
-    handle = await shop.order(waits=True)
+    """The bank refuses to give the money back until an operator has it asked again."""
+    shop.cards.fail_until_healed("refund", RefusedError("the balance is too low"))
+    order_id = await shop.place()
+    shop.warehouse.refuse(order_id, "the roof leaks")
+    handle = await shop.start(order_id, waits=True)
 
     async def flagged() -> bool:
         return (await handle.query(OrderWorkflow.status)).attention is not None
 
-    await eventually(flagged, within=60)
-    shop.cards.heal("capture")
+    await eventually(flagged)
+    shop.cards.heal("refund")
     await handle.execute_update(OrderWorkflow.operate, RetryNow("ops-7"))
     return handle
 
@@ -196,8 +198,9 @@ REFUND_APPROVAL = ShopRefundTerms(approval_above={"EUR": 0})
 
 LIVES = [
     *(Life(live) for live in (completed, declined, cancelled, refused, unanswered, outage, short)),
+    Life(operated),
     Life(undecided, APPROVAL),
-    *(Life(live, HOLD) for live in (lapsed, left, operated)),
+    *(Life(live, HOLD) for live in (lapsed, left)),
     Life(resent, DELIVERY),
     Life(longest.longest_ordinary_life, longest.LONGEST),
     Life(longest.life_with_everything, longest.WITH_EVERYTHING),

@@ -17,6 +17,7 @@ from orders.requests import Approve, NewCard, Reject, Resolve
 from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
 from tests.workflows.conftest import HOURS_OF_SILENCE, TOTAL, Shop, ended
+from workflows import policies
 from workflows.failures import NOT_WAITING
 from workflows.order import OrderWorkflow
 
@@ -296,7 +297,11 @@ class TestHold:
         assert shop.cards.refunds == {}
 
     @pytest.mark.parametrize("where", ["before", "after"])
-    async def test_a_cancel_racing_the_capture_keeps_no_money(self, shop: Shop, where: str) -> None:
+    async def test_a_cancel_racing_the_capture_keeps_no_money(
+        self, shop: Shop, where: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Long enough for the run to hear of the cancellation meanwhile.
+        monkeypatch.setitem(policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=8))
         gate = shop.cards.hold("capture", where=where)  # type: ignore[arg-type]
         handle = await shop.order()
         await gate.entered()
