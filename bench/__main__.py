@@ -53,6 +53,7 @@ class Plan:
     load_seconds: float
     kills: int
     checkouts: int
+    edge_processes: tuple[int, ...]
     limit: float
 
 
@@ -72,6 +73,10 @@ def main(
     checkouts: Annotated[
         int, typer.Option(min=2, max=10_000, help="Orders checked out over HTTP, twice.")
     ] = 1_000,
+    edge_processes: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=16, help="Processes of the edge, may be repeated. [default: 1, 2]"),
+    ] = None,
     only: Annotated[
         list[Part] | None, typer.Option(help="Measure this alone, may be repeated.")
     ] = None,
@@ -89,9 +94,10 @@ def main(
     look at are the ratios to a yardstick that does nothing, measured in the same run.
     """
     parts, at_a_time = frozenset(only or Part), tuple(in_flight or (20, 100))
-    plan = Plan(parts, orders, at_a_time, load, load_seconds, kills, checkouts, limit)
+    edges = tuple(edge_processes or (1, 2))
+    plan = Plan(parts, orders, at_a_time, load, load_seconds, kills, checkouts, edges, limit)
     if quick:
-        plan = Plan(parts, 10, (20,), 50, 10, 3, 100, min(limit, 120))
+        plan = Plan(parts, 10, (20,), 50, 10, 3, 100, edges, min(limit, 120))
     measured = Measured()
     found: list[str]
     try:
@@ -167,7 +173,7 @@ async def _edge(plan: Plan, measured: Measured, directory: str) -> list[str]:
     """A sandbox of its own, for no worker may be there to take the orders up."""
     _say("Starting a sandbox without a worker …")
     async with stage(Path(directory)) as on:
-        for processes in edge.PROCESSES:
+        for processes in plan.edge_processes:
             _say(f"{plan.checkouts} checkouts over HTTP, processes of the edge: {processes} …")
             measured.edge.append(await edge.press(on, plan.checkouts, processes))
         return await edge.wrongs(on, measured.edge)

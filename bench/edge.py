@@ -25,7 +25,6 @@ from sandbox.child import Child, StartError
 from sandbox.ports import free_port
 from store.keys import PostgresKeys
 
-PROCESSES: Final = (1, 2)
 CONNECTIONS: Final = 16
 #: In turns, so that what disturbs the machine disturbs both.
 _TURNS: Final = 2
@@ -98,13 +97,14 @@ async def press(stage: Stage, checkouts: int, processes: int) -> Press:
     """Check so many new orders out; ``stage.started`` are those that really were."""
     token = await _key(stage, f"bench-{processes}")
     each = checkouts // _TURNS + CONNECTIONS
+    a_while = min(_NOTHING_SECONDS, each * _NOTHING_SECONDS / 100)
     async with (
         _served(stage, API, processes) as edge,
         _served(stage, NOTHING, processes) as nothing,
     ):
         for _ in range(_TURNS):
             order_ids = await stage.place_at_once(each)
-            await nothing.turn(token, order_ids, _NOTHING_SECONDS, again=True)
+            await nothing.turn(token, order_ids, a_while, again=True)
             asked = await edge.turn(token, order_ids, _TURN_SECONDS, again=False)
             stage.started += order_ids[:asked]
         return Press(processes, edge.pressed(), nothing.pressed())
