@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 
 import asyncpg  # type: ignore[import-untyped]
@@ -13,6 +13,7 @@ from sandbox.postgres import PostgresServer
 from sandbox.temporal_server import TemporalServer
 from store.database import Database, connect
 from store.migrations import migrate
+from tests.nursery import Nursery, open_nursery
 
 # Nearly everything here speaks plain HTTP to this machine, but every HTTP client, of the tests' and
 # of the processes they start, would first load the certificates of the world: a tenth of a second
@@ -83,6 +84,13 @@ async def temporal_server(
     """The real Temporal server, with the real clock; every xdist worker has its own."""
     async with TemporalServer(tmp_path_factory.mktemp("temporal")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Starts our programs in a moment."""
+    with open_nursery() as opened:
+        yield opened
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
