@@ -75,18 +75,21 @@ class Nursery:
         program: str,
         arguments: Sequence[str] = (),
         *,
+        anew: bool = False,
         log: Path,
         env: Mapping[str, str],
         cwd: Path,
     ) -> Forked:
         """A new process, begun to run this program; its output goes to ``log``, which begins anew.
 
-        The first of a program takes as long as loading it does.
+        The first of a program takes as long as loading it does; with ``anew`` Python starts and
+        loads it, as when a person does that.
         """
         assert self._process.stdin is not None
         wanted = {
             "program": program,
             "arguments": list(arguments),
+            "anew": anew,
             "log": str(log),
             "env": dict(env),
             "cwd": str(cwd),

@@ -57,9 +57,10 @@ def serve() -> None:
 
 
 def _fork(wanted: dict[str, Any]) -> int:
-    for module in _LOADED_FOR[wanted["program"]]:
-        importlib.import_module(module)
-    gc.freeze()  # what is loaded is no garbage of any child's
+    if not wanted["anew"]:
+        for module in _LOADED_FOR[wanted["program"]]:
+            importlib.import_module(module)
+        gc.freeze()  # what is loaded is no garbage of any child's
     log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     pid = os.fork()
     if not pid:
@@ -81,14 +82,24 @@ def _become(wanted: dict[str, Any], log: int) -> NoReturn:
     os.chdir(wanted["cwd"])
     os.environ.clear()
     os.environ.update(wanted["env"])
-    sys.argv = [wanted["program"], *wanted["arguments"]]
-    leave(_exit_code(lambda: _run(wanted["program"])))
+    program = wanted["program"]
+    if wanted["anew"]:
+        how = [str(_CHECKOUT / program)] if _is_file(program) else ["-m", program]
+        command = [sys.executable, *how, *wanted["arguments"]]
+        os.execv(sys.executable, command)  # noqa: S606 - without a shell, as it should be
+    sys.argv = [program, *wanted["arguments"]]
+    leave(_exit_code(lambda: _run(program)))
+
+
+def _is_file(program: str) -> bool:
+    return program.endswith(".py")
 
 
 def _run(program: str) -> None:
-    if program.endswith(".py"):
+    if _is_file(program):
         runpy.run_path(str(_CHECKOUT / program), run_name="__main__")
     else:
+        sys.modules.pop(f"{program}.__main__", None)  # it is run, not imported
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
