@@ -18,7 +18,8 @@ from tests.nursery import Nursery, open_nursery
 # Nearly everything here speaks plain HTTP to this machine, but every HTTP client, of the tests' and
 # of the processes they start, would first load the certificates of the world: a tenth of a second
 # each. Stripe's SDK brings its own and goes on using them.
-os.environ.setdefault("SSL_CERT_DIR", tempfile.gettempdir())
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = tempfile.gettempdir()
 
 _TEMPLATE = "migrated"
 _numbers = count(1)

@@ -22,11 +22,15 @@ from processes import leave
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
-#: What a program loads, at its start or later.
+_CALLS: Final = ("httpcore", "anyio._backends._asyncio")
+_ANSWERS: Final = ("uvicorn.lifespan.on", "uvicorn.protocols.http.auto")
+_STRIPE: Final = ("stripe._payment_intent_service", "stripe._refund_service", "stripe._v2_services")
+
+#: What a program loads: at its start, and with the first thing that it does.
 _LOADED_FOR: Final = {
-    "worker.py": ("worker",),
-    "api.py": ("api", "serving"),
-    "sandbox": ("sandbox.__main__", "sandbox.world"),
+    "worker.py": ("worker", *_CALLS, *_STRIPE),
+    "api.py": ("api", "serving", *_ANSWERS, *_CALLS, *_STRIPE),
+    "sandbox": ("sandbox.__main__", "sandbox.world", *_ANSWERS, *_CALLS),
 }
 
 
@@ -60,6 +64,8 @@ def _fork(wanted: dict[str, Any]) -> int:
     if not wanted["anew"]:
         for module in _LOADED_FOR[wanted["program"]]:
             importlib.import_module(module)
+        if wanted["program"] == "worker.py":
+            _read_build_id()
         gc.freeze()  # what is loaded is no garbage of any child's
     log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     pid = os.fork()
@@ -67,6 +73,13 @@ def _fork(wanted: dict[str, Any]) -> int:
         _become(wanted, log)
     os.close(log)
     return pid
+
+
+def _read_build_id() -> None:
+    """The SDK's name for all that is loaded, which takes a worker a third of a second: once."""
+    from temporalio.worker._worker import load_default_build_id  # noqa: PLC0415 - with a worker only
+
+    load_default_build_id()
 
 
 def _become(wanted: dict[str, Any], log: int) -> NoReturn:
