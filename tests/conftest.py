@@ -13,6 +13,7 @@ from sandbox.postgres import PostgresServer
 from sandbox.temporal_server import TemporalServer
 from store.database import Database, connect
 from store.migrations import migrate
+from tests.groups import Groups
 from tests.nursery import Nursery, open_nursery
 
 # Nearly everything here speaks plain HTTP to this machine, but every HTTP client, of the tests' and
@@ -100,6 +101,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the histories that test_replay.py compares with anew",
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Groups | None:
+    return Groups(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 _own_basetemp = pytest.StashKey[str]()

@@ -10,9 +10,6 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-#: One demo at a time: both want the usual ports.
-pytestmark = pytest.mark.xdist_group("demo")
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 

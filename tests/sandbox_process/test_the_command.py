@@ -15,9 +15,6 @@ from sandbox.temporal_server import temporal_binary
 from tests.nursery import Nursery
 from tests.sandbox_process.conftest import SandboxProcess, Start, sandboxes, wait_until
 
-#: One after the other, on one state.
-pytestmark = pytest.mark.xdist_group("sandbox")
-
 
 def temporal(sandbox: SandboxProcess, *command: str) -> str:
     return subprocess.run(

@@ -19,9 +19,6 @@ from sandbox.state import StateInUseError
 from sandbox.temporal_server import TemporalServer
 from tests.sandbox_process.conftest import wait_until
 
-#: With the command, whose state it uses.
-pytestmark = pytest.mark.xdist_group("sandbox")
-
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
