@@ -1,245 +1,15 @@
-"""The HTTP edge as a process: ``python api.py``. What it answers is in ``edge/``."""
+"""The HTTP edge as a process, or several: ``python api.py``. What they do is in ``serving.py``."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import os
-import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
 
-import uvicorn
-from fastapi import FastAPI
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.client import Client
-from temporalio.service import RetryConfig, RPCError
-
-import logs
-from client import OrderClient
-from connection import UnreachableError, answered, connect, leave
-from edge.app import create_app
-from edge.operator.office import Office, WebUi
-from edge.parts import Edge, EdgeLimits
-from edge.reception import current_request
-from inbox import Inbox
-from orders.ports import ProviderError
-from orders.webhook_ports import EventReader
-from orders.webhooks import Source
-from processes import parent_is_gone, side_by_side
-from providers.resend_webhooks import ResendEvents
-from providers.stripe import StripeCards
-from providers.stripe_webhooks import StripeEvents
-from providers.warehouse_webhooks import WarehouseEvents
-from refund_client import RefundClient
-from settings import CardSettings, EdgeSettings, SettingsError, WebhookSecrets, temporal_profile
-from store import database as store
-from store.keys import PostgresKeys
-from store.migrations import is_migrated
-from store.orders import PostgresOrderBook
-from store.overview import PostgresOverview
-from store.refunds import PostgresRefundBook
-from store.sessions import PostgresSessions
-from store.webhook_events import PostgresEventBook, PostgresMailLog
-
-log = logging.getLogger("api")
-
-
-class _Server(uvicorn.Server):
-    """Stops on a signal. Uvicorn's own way raises it again, past our clean-up."""
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        ready: Callable[[], None],
-        stopping: Callable[[], None],
-        *,
-        one_of_several: bool,
-    ) -> None:
-        super().__init__(config)
-        self._ready = ready
-        self._stopping = stopping
-        self._one_of_several = one_of_several
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self._ready()
-
-    def stop(self) -> None:
-        self._stopping()
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop)
-        if self._one_of_several:
-            loop.add_reader(parent_is_gone(), self.stop)
-        else:
-            loop.add_signal_handler(signal.SIGINT, self.stop)
-        yield
-
-
-@contextlib.asynccontextmanager
-async def composed(
-    settings: EdgeSettings, card_settings: CardSettings, shared_metrics: Path | None = None
-) -> AsyncIterator[FastAPI]:
-    """The edge on the real database and Temporal, which need not be there yet."""
-    async with contextlib.AsyncExitStack() as stack:
-        database = store.connect(
-            settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
-        )
-        stack.push_async_callback(database.close)
-        # Without Stripe's key the edge works, but cannot help a browser to finish a payment.
-        cards = None
-        if card_settings.stripe_api_key is not None:
-            key = card_settings.stripe_api_key.get_secret_value()
-            cards = StripeCards(key, api_base=card_settings.stripe_api_base)
-            stack.push_async_callback(cards.aclose)
-        # Lazy: connects with the first call, and again with the next one if that fails. A shopper
-        # is waiting, so it is said soon that nobody answers.
-        brief = RetryConfig(max_elapsed_time_millis=3_000)
-        temporal = await connect(temporal_profile(), lazy=True, retry_config=brief)
-        orders = OrderClient(temporal, PostgresOrderBook(database), cards=cards)
-        refunds = RefundClient(temporal, PostgresRefundBook(database))
-        inbox = Inbox(
-            readers=event_readers(settings),
-            events=PostgresEventBook(database),
-            mails=PostgresMailLog(database),
-            orders=orders,
-            refunds=refunds,
-        )
-        await stack.enter_async_context(inbox.at_work())
-        yield create_app(
-            Edge(
-                orders=orders,
-                refunds=refunds,
-                keys=PostgresKeys(database),
-                inbox=inbox,
-                limits=EdgeLimits(
-                    rate_per_minute=settings.api_rate_per_minute,
-                    failures_per_minute=settings.api_failures_per_minute,
-                    body_bytes=settings.api_max_body_bytes,
-                    streams=settings.api_max_streams,
-                ),
-                allowed_origins=settings.api_allowed_origins,
-                checks={
-                    "Temporal": lambda: _temporal(temporal),
-                    "database": lambda: _database(database),
-                },
-                office=_office(settings, database, temporal.namespace),
-                shared_metrics=shared_metrics,
-            )
-        )
-
-
-def event_readers(secrets: WebhookSecrets) -> dict[Source, EventReader]:
-    """Those who are listened to: whose secret is set."""
-    readers: dict[Source, EventReader] = {}
-    if secret := secrets.stripe_webhook_secret:
-        readers[Source.STRIPE] = StripeEvents(secret.get_secret_value())
-    if secret := secrets.fulfillment_webhook_secret:
-        readers[Source.WAREHOUSE] = WarehouseEvents(secret.get_secret_value())
-    if secret := secrets.resend_webhook_secret:
-        readers[Source.RESEND] = ResendEvents(secret.get_secret_value())
-    return readers
-
-
-def _office(settings: EdgeSettings, database: store.Database, namespace: str) -> Office | None:
-    """What the operator's pages need, unless they are turned off."""
-    if not settings.operator_pages:
-        return None
-    return Office(
-        PostgresSessions(database),
-        PostgresOverview(database),
-        WebUi(settings.temporal_ui_url, namespace),
-    )
-
-
-async def _temporal(client: Client) -> str | None:
-    """What keeps us from working with Temporal."""
-    ours = DescribeNamespaceRequest(namespace=client.namespace)
-    try:
-        with answered(client):
-            await client.workflow_service.describe_namespace(ours, timeout=timedelta(seconds=3))
-    except (UnreachableError, RPCError) as error:
-        return str(error)
-    return None
-
-
-async def _database(database: store.Database) -> str | None:
-    """What keeps us from working with the database."""
-    try:
-        is_ready = await is_migrated(database)
-    except ProviderError as error:
-        return str(error)
-    return None if is_ready else "it lacks a migration: python -m store migrate"
-
-
-# -- the process -----------------------------------------------------------------------------------
-
-
-async def _run(
-    settings: EdgeSettings,
-    cards: CardSettings,
-    listening: socket.socket,
-    ready: Callable[[], None],
-    shared_metrics: Path | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests in flight finish."""
-    async with composed(settings, cards, shared_metrics) as app:
-        server = _Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,  # edge.reception writes a line, without addresses and queries
-                server_header=False,
-                forwarded_allow_ips=settings.api_trusted_proxies,
-                timeout_graceful_shutdown=20,
-            ),
-            ready,
-            app.state.streams.stop,  # nobody waits for what would go on for hours
-            one_of_several=shared_metrics is not None,
-        )
-        await server.serve(sockets=[listening])
-
-
-def serve(
-    settings: EdgeSettings,
-    cards: CardSettings,
-    listening: socket.socket,
-    shared_metrics: Path | None,
-    ready: Callable[[], None],
-) -> int:
-    """Serve in this process; its exit code. ``ready`` is called once it answers."""
-    logs.set_up(settings.log_level, settings.log_format, request=current_request)
-    try:
-        asyncio.run(_run(settings, cards, listening, ready, shared_metrics))
-    except (UnreachableError, store.InvalidDatabaseUrlError) as error:
-        return _said(str(error))
-    return 0
-
-
-def _serve_and_leave(*arguments: Any) -> NoReturn:
-    leave(serve(*arguments))
-
-
-def serve_in_many(
-    settings: EdgeSettings, cards: CardSettings, listening: socket.socket, where: str
-) -> int:
-    """Serve in several processes on one socket, each with its own Temporal client and pool."""
-    logs.set_up(settings.log_level, settings.log_format, request=current_request)
-    log.info("%d processes: %s", settings.api_processes, where)
-    with tempfile.TemporaryDirectory(prefix="durable-orders-metrics-") as shared:
-        # Read by prometheus_client when it is imported, which each process does anew.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        return side_by_side(settings.api_processes, serve, settings, cards, listening, Path(shared))
+from processes import leave, side_by_side
+from settings import CardSettings, EdgeSettings, SettingsError
 
 
 def main() -> int:
@@ -255,10 +25,33 @@ def main() -> int:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
         return _said(f"Cannot listen at {host}:{port}, {why}: set API_HOST and API_PORT.")
-    where = "http://{}:{}".format(*listening.getsockname()[:2])
-    if settings.api_processes > 1:
-        return serve_in_many(settings, cards, listening, where)
-    return serve(settings, cards, listening, None, lambda: log.info("ready: %s", where))
+    serve = _serve_in_many if settings.api_processes > 1 else _serve
+    return serve(settings, cards, listening)
+
+
+# What serves takes seconds to load, so it is loaded once there is nothing left to be refused.
+
+
+def _serve(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> int:
+    from serving import log, serve  # noqa: PLC0415 - see above
+
+    return serve(settings, cards, listening, None, lambda: log.info("ready: %s", _url(listening)))
+
+
+def _serve_in_many(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> int:
+    """Serve in several processes on one socket, each with its own Temporal client and pool."""
+    with tempfile.TemporaryDirectory(prefix="durable-orders-metrics-") as shared:
+        # Read by prometheus_client when it is imported.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        from serving import log, serve, set_up_logs  # noqa: PLC0415 - see above, and after this
+
+        set_up_logs(settings)
+        log.info("%d processes: %s", settings.api_processes, _url(listening))
+        return side_by_side(settings.api_processes, serve, settings, cards, listening, Path(shared))
+
+
+def _url(listening: socket.socket) -> str:
+    return "http://{}:{}".format(*listening.getsockname()[:2])
 
 
 def _said(sentence: str) -> int:

@@ -13,7 +13,7 @@ import typer
 
 from commands import audit, desk, keys, orders, parcels, payments, refunds
 from commands.terminal import PROGRAM, REFUSED
-from connection import leave
+from processes import leave
 
 app = typer.Typer(
     help="Place orders; follow, cancel and refund them; decide, and help those that are stuck.",

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
@@ -123,20 +121,6 @@ async def steadily(client: Client, ask: Callable[[], Awaitable[T]], patience: ti
             if now() - away_since >= patience.total_seconds():
                 raise
         await asyncio.sleep(0.5)
-
-
-def leave(code: int) -> NoReturn:
-    """End a process that has used a client.
-
-    The SDK's threads may still be letting go of a call that was answered a moment ago. Python would
-    then abort instead of ending (https://github.com/temporalio/sdk-python/issues/300), so it is not
-    asked to tear itself down.
-    """
-    logging.shutdown()
-    with contextlib.suppress(OSError):  # nobody reads what we print: a closed pipe
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
 
 
 def _unreachable(address: str, error: Exception) -> str:

@@ -1,16 +1,19 @@
-"""One process as several that do the same: started, replaced and stopped together."""
+"""One process as several that do the same: started, replaced and stopped together. How one ends."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
+import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +21,21 @@ log = logging.getLogger(__name__)
 _LONGEST_STOP: Final = 30.0
 _PAUSE: Final = 1.0
 
-# Not forked: Temporal's client has threads, which a fork would leave behind.
-_SPAWN: Final = multiprocessing.get_context("spawn")
+# Forked, so that what takes long to load is loaded once. A fork would leave threads behind, and the
+# first process has none: it makes no client of Temporal. Elsewhere the system may start some.
+_CONTEXT: Final = (
+    multiprocessing.get_context("fork")
+    if sys.platform == "linux"
+    else multiprocessing.get_context("spawn")
+)
+_ASKED_TO_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
-#: What runs in each process: called with the arguments, and with what to call once it is ready.
-Work = Callable[..., object]
+#: What runs in each process: called with the arguments, and with what to call once it is ready. It
+#: returns the exit code, None for 0.
+Work = Callable[..., int | None]
+
+#: The end of a pipe whose other end the first process alone holds.
+_first: ContextVar[Connection] = ContextVar("first")
 
 
 def side_by_side(count: int, work: Work, *arguments: Any) -> int:
@@ -37,9 +50,21 @@ def side_by_side(count: int, work: Work, *arguments: Any) -> int:
 
 def parent_is_gone() -> int:
     """For ``work``: a file descriptor that can be read once the process that started it is gone."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101 - called by ``work`` only
-    return parent.sentinel
+    return _first.get().fileno()
+
+
+def leave(code: int) -> NoReturn:
+    """End a process that has used a client.
+
+    The SDK's threads may still be letting go of a call that was answered a moment ago. Python would
+    then abort instead of ending (https://github.com/temporalio/sdk-python/issues/300), so it is not
+    asked to tear itself down.
+    """
+    logging.shutdown()
+    with suppress(OSError):  # nobody reads what we print: a closed pipe
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 class _Processes:
@@ -47,13 +72,14 @@ class _Processes:
         self._count = count
         self._work = work
         self._arguments = arguments
+        self._first = _CONTEXT.Pipe(duplex=False)
         self._running: dict[BaseProcess, Connection] = {}
         self._ready: set[BaseProcess] = set()
         self._stopping = False
         self._failed = False
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ASKED_TO_STOP:
             signal.signal(number, lambda *_: self._stop())
         for _ in range(self._count):
             self._start()
@@ -63,9 +89,12 @@ class _Processes:
         return 1 if self._failed else 0
 
     def _start(self) -> None:
-        says, hears = _SPAWN.Pipe(duplex=False)
-        process = _SPAWN.Process(target=_in_child, args=(self._work, self._arguments, hears))
-        process.start()
+        says, hears = _CONTEXT.Pipe(duplex=False)
+        process = _CONTEXT.Process(
+            target=_in_child, args=(self._work, self._arguments, hears, self._first)
+        )
+        with _signals_wait():
+            process.start()
         hears.close()
         self._running[process] = says
         if self._stopping:  # told so while it was being started
@@ -125,7 +154,29 @@ class _Processes:
             says.close()
 
 
-def _in_child(work: Work, arguments: tuple[Any, ...], hears: Connection) -> None:
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """One that comes within the block is seen to after it: the new process is not to take it for
+    its own and do what the first one does.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ASKED_TO_STOP)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _in_child(
+    work: Work,
+    arguments: tuple[Any, ...],
+    hears: Connection,
+    first: tuple[Connection, Connection],
+) -> NoReturn:
     # A terminal's Ctrl-C is for all of its processes: ours are told by the one that started them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    work(*arguments, lambda: hears.send(None))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKED_TO_STOP)
+    ends, held = first
+    held.close()
+    _first.set(ends)
+    sys.exit(work(*arguments, lambda: hears.send(None)))

@@ -24,12 +24,13 @@ from activities.payments import PaymentActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.refunds import RefundActivities
 from audit_runs import TemporalRuns
-from connection import UnreachableError, answered, connect, leave
+from connection import UnreachableError, answered, connect
 from orders.ids import TASK_QUEUE
 from orders.ports import Cards, Inventory, Mailer, OrderBook, PaymentLedger, Warehouse
 from orders.refund_messages import ShopRefundTerms
 from orders.refund_ports import RefundBook
 from orders.terms import ShopTerms
+from processes import leave
 from providers.fulfillment import HttpWarehouse
 from providers.resend import ResendMailer
 from providers.stripe_lists import StripeBooks

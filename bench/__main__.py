@@ -22,7 +22,7 @@ from bench.audit import wrongs
 from bench.recovery import recover
 from bench.report import RECOVERY_TARGET, Measured, table
 from bench.stage import ORDERS, YARDSTICK, stage
-from connection import leave
+from processes import leave
 from sandbox import SandboxError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -18,7 +18,7 @@ from temporalio.envconfig import ClientConfigProfile
 from client import OrderClient
 from connection import connect
 from demo.invariants import Account, Finding, Stock, examine
-from demo.worker_process import WorkerProcess
+from demo.worker_process import EdgeProcess, WorkerProcess
 from orders.ids import workflow_id
 from orders.order import Basket, Recipient
 from orders.refusals import StrandedError
@@ -67,6 +67,8 @@ class Stage:
     books: Books
     #: How a worker comes to be that is not started yet: as ``python worker.py``, or in another way.
     hire: Callable[[Path, Mapping[str, str]], WorkerProcess] = WorkerProcess
+    #: The same for an edge and ``python api.py``.
+    serve: Callable[[Path, Mapping[str, str]], EdgeProcess] = EdgeProcess
     initial: dict[str, int] = field(default_factory=dict)
     workers: list[WorkerProcess] = field(default_factory=list)
 

@@ -3,10 +3,9 @@
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -17,12 +16,15 @@ from sandbox.postgres import PostgresServer
 from sandbox.temporal_server import TemporalServer
 from store.database import Database, connect
 from store.migrations import migrate
+from tests.groups import Groups, turn
+from tests.nursery import Nursery, open_nursery
 from workflows import policies
 
 # Nearly everything here speaks plain HTTP to this machine, but every HTTP client, of the tests' and
 # of the processes they start, would first load the certificates of the world: a tenth of a second
 # each. Stripe's SDK brings its own and goes on using them.
-os.environ.setdefault("SSL_CERT_DIR", tempfile.gettempdir())
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = tempfile.gettempdir()
 
 # A local activity that a test holds is over after a quarter of the usual time.
 policies.LOCAL["schedule_to_close_timeout"] = timedelta(seconds=2)
@@ -106,16 +108,11 @@ async def temporal_server(
         yield server
 
 
-#: Where the longest tests are, so that what is left at the end of a run are many short ones.
-_FIRST = ("e2e", "bench", "sandbox_process", "workflows", "client", "api")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def turn(item: pytest.Item) -> int:
-        tier = item.path.relative_to(Path(__file__).parent).parts[0]
-        return _FIRST.index(tier) if tier in _FIRST else len(_FIRST)
-
-    items.sort(key=turn)
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Starts our programs in a moment."""
+    with open_nursery() as opened:
+        yield opened
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -124,6 +121,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the histories that test_replay.py compares with anew",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: turn(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Groups | None:
+    return Groups(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 _own_basetemp = pytest.StashKey[str]()

@@ -1,11 +1,9 @@
 """The HTTP edge as a process."""
 
 import asyncio
-import os
 import re
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from demo.worker_process import EdgeProcess
 from orders.keys import Scope, Token
 from sandbox.ports import free_port
 from sandbox.temporal_server import TemporalServer
@@ -25,10 +24,8 @@ from store.seed import DEMO, add_products
 from tests.api.edges import a_key
 from tests.api.forwarding import forward
 from tests.eventually import eventually
+from tests.nursery import Nursery
 from tests.shop import basket
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-
 
 TOKEN = Token.of(b"proces", bytes(range(32)))
 KEY = {"Authorization": f"Bearer {TOKEN}"}
@@ -42,29 +39,23 @@ async def stocked(database: Database, database_url: str) -> str:
     return database_url
 
 
-Serve = Callable[..., Awaitable[asyncio.subprocess.Process]]
+Serve = Callable[..., Awaitable[EdgeProcess]]
 
 
 @pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Starts ``python api.py`` with these settings; what a failed test leaves is ended."""
-    begun: list[asyncio.subprocess.Process] = []
+async def serve(nursery: Nursery, tmp_path: Path) -> AsyncIterator[Serve]:
+    """Begins an edge with these settings, forked or as the ``program``; none outlives the test."""
+    begun: list[EdgeProcess] = []
 
-    async def begin(**settings: str) -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(CHECKOUT / "api.py")),
-            cwd=tmp_path,
-            env={**os.environ, **settings},
-            stderr=asyncio.subprocess.PIPE,
-        )
-        begun.append(process)
-        return process
+    async def begin(*, program: bool = False, **settings: str) -> EdgeProcess:
+        edge = EdgeProcess if program else nursery.edge
+        begun.append(edge(tmp_path, settings))
+        await begun[-1].start()
+        return begun[-1]
 
     yield begin
     for process in begun:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+        await process.kill()
 
 
 def calling(port: int, **options: Any) -> httpx.AsyncClient:
@@ -73,11 +64,8 @@ def calling(port: int, **options: Any) -> httpx.AsyncClient:
     )
 
 
-async def is_up(http: httpx.AsyncClient, path: str = "/healthz") -> bool:
-    try:
-        return (await http.get(path)).status_code == 200
-    except httpx.ConnectError:
-        return False
+async def is_up(http: httpx.AsyncClient, path: str) -> bool:
+    return (await http.get(path)).status_code == 200
 
 
 async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
@@ -85,13 +73,14 @@ async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
 ) -> None:
     order = await PostgresOrderBook(database).place(basket("api-1"), datetime.now(UTC))
     port, temporal_port = free_port(), free_port()
-    process = await serve(
+    edge = await serve(
         API_PORT=str(port),
         DATABASE_URL=stocked,
         TEMPORAL_ADDRESS=f"127.0.0.1:{temporal_port}",
     )
     async with calling(port) as http:
-        await eventually(lambda: is_up(http), within=90)
+        await edge.ready()
+        assert await is_up(http, "/healthz")
         not_ready = await http.get("/readyz")
         login = await http.get("/operator/login")
 
@@ -99,8 +88,8 @@ async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
         async with await forward(temporal_port, temporal_server.port):
             answer = await http.post("/checkout", json={"order_id": order.id})
             await eventually(lambda: is_up(http, "/readyz"))  # a look at them holds for a second
-            process.send_signal(signal.SIGTERM)
-            await process.communicate()
+            await edge.signal(signal.SIGTERM)
+            exit_code = await edge.ends()
 
     assert (early.status_code, "retry-after" in early.headers) == (503, True)
     assert not_ready.status_code == 503
@@ -108,7 +97,7 @@ async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
     assert "missing: Temporal" in not_ready.json()["detail"]
     assert answer.status_code == 202
     assert answer.json()["workflow_id"] == "order-api-1"
-    assert process.returncode == 0
+    assert exit_code == 0
 
 
 async def test_it_stops_soon_while_an_order_that_waits_is_followed(
@@ -116,24 +105,24 @@ async def test_it_stops_soon_while_an_order_that_waits_is_followed(
 ) -> None:
     order = await PostgresOrderBook(database).place(basket("api-2"), datetime.now(UTC))
     port = free_port()
-    process = await serve(
+    edge = await serve(
         API_PORT=str(port),
         DATABASE_URL=stocked,
         TEMPORAL_ADDRESS=temporal_server.address,
     )
     async with calling(port) as http:
-        await eventually(lambda: is_up(http), within=90)
+        await edge.ready()
         await http.post("/checkout", json={"order_id": order.id})
         async with http.stream("GET", f"/orders/{order.id}/events") as response:
             lines = response.aiter_lines()
             assert await anext(lines) == "event: history"
-            process.send_signal(signal.SIGTERM)
+            await edge.signal(signal.SIGTERM)
             # Less than what requests in flight are given: nobody had to be cut off.
             async with asyncio.timeout(15):
                 assert not [line async for line in lines if line == "event: end"]
-                await process.communicate()
+                exit_code = await edge.ends()
 
-    assert process.returncode == 0
+    assert exit_code == 0
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -143,40 +132,35 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+Begin = Callable[..., Awaitable[int]]
+
+
 class TestSeveralProcesses:
     """``API_PROCESSES=2``: one edge, two processes on one socket."""
 
     @pytest.fixture
-    async def port(
-        self, serve: Serve, temporal_server: TemporalServer, stocked: str
-    ) -> AsyncIterator[int]:
-        port = free_port()
-        self.edge = await serve(
-            API_PORT=str(port),
-            API_PROCESSES="2",
-            DATABASE_URL=stocked,
-            TEMPORAL_ADDRESS=temporal_server.address,
-            LOG_FORMAT="json",
-        )
-        try:
-            # Three times Python with all it imports, on a machine that may be busy.
-            await eventually(lambda: self.both_are_ready(port), within=90)
-            yield port
-        finally:
-            if self.edge.returncode is None:
-                self.edge.terminate()
-            await self.edge.communicate()
+    async def begin(self, serve: Serve, temporal_server: TemporalServer, stocked: str) -> Begin:
+        """Starts the edge; the port that it answers at."""
 
-    async def both_are_ready(self, port: int) -> bool:
-        async with calling(port) as http:
-            return len(self.children()) == 2 and await is_up(http)
+        async def begin(*, program: bool) -> int:
+            port = free_port()
+            self.edge = await serve(
+                program=program,
+                API_PORT=str(port),
+                API_PROCESSES="2",
+                DATABASE_URL=stocked,
+                TEMPORAL_ADDRESS=temporal_server.address,
+                LOG_FORMAT="json",
+            )
+            await self.edge.says("all 2 processes are ready")
+            return port
+
+        return begin
 
     def children(self) -> dict[int, psutil.Process]:
-        """The processes that serve: those that listen, besides the one that started them."""
+        """The processes that serve: all but the one that started them."""
         found = psutil.Process(self.edge.pid).children()
-        return {
-            one.pid: one for one in found if is_alive(one) and "spawn_main" in str(one.cmdline())
-        }
+        return {one.pid: one for one in found if is_alive(one)}
 
     async def ask(self, port: int, times: int) -> set[int]:
         """Ask so often, each time on a connection of its own."""
@@ -197,11 +181,15 @@ class TestSeveralProcesses:
         )
         return float(value)
 
-    async def test_they_add_up_what_they_count_and_a_dead_one_is_replaced(self, port: int) -> None:
+    async def test_they_share_a_port_are_replaced_and_stop_together(
+        self, begin: Begin, database: Database
+    ) -> None:
+        port = await begin(program=True)
         assert await self.ask(port, 30) == {404}
         assert {await self.counted(port) for _ in range(6)} == {30}
 
         before = self.children()
+        assert len(before) == 2
         victim = next(iter(before.values()))
         victim.kill()
 
@@ -213,25 +201,26 @@ class TestSeveralProcesses:
         assert await self.ask(port, 10) == {404}
         # What the dead one had counted still counts.
         assert await self.counted(port) == 40
-        assert self.edge.returncode is None
+        assert self.edge.running
 
-    async def test_they_carry_orders_and_stop_together_when_asked(
-        self, port: int, database: Database
-    ) -> None:
-        order = await PostgresOrderBook(database).place(basket("api-2"), datetime.now(UTC))
-        children = self.children()
+        order = await PostgresOrderBook(database).place(basket("api-3"), datetime.now(UTC))
         async with calling(port) as http:
             answer = await http.post("/checkout", json={"order_id": order.id})
         assert answer.status_code == 202
 
-        self.edge.terminate()
+        children = self.children()
+        await self.edge.signal(signal.SIGTERM)
 
-        assert await self.edge.wait() == 0
+        assert await self.edge.ends() == 0
+        assert len(children) == 2
         assert not any(is_alive(child) for child in children.values())
 
-    async def test_none_stays_behind_when_the_first_is_killed(self, port: int) -> None:
+    async def test_none_stays_behind_when_the_first_is_killed(self, begin: Begin) -> None:
+        await begin(program=False)
         children = self.children()
-        self.edge.kill()
+        assert len(children) == 2
+
+        await self.edge.kill()
 
         async def gone() -> bool:
             return not any(is_alive(child) for child in children.values())
@@ -240,33 +229,31 @@ class TestSeveralProcesses:
 
 
 async def test_several_processes_that_cannot_start_end_the_whole(serve: Serve) -> None:
-    process = await serve(
+    edge = await serve(
         API_PORT=str(free_port()),
         API_PROCESSES="2",
         DATABASE_URL="postgresql://localhost/orders?unknown=1",
     )
-    _, said = await process.communicate()
 
-    assert process.returncode == 1
-    assert b"asyncpg does not know unknown" in said
-    assert b"at its start" in said
-    assert b"Traceback" not in said
+    assert await edge.ends() == 1
+    assert "asyncpg does not know unknown" in edge.log
+    assert "at its start" in edge.log
+    assert "Traceback" not in edge.log
 
 
 async def test_a_busy_port_is_named(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        process = await serve(API_PORT=port, DATABASE_URL="postgresql://localhost/orders")
-        _, said = await process.communicate()
+        edge = await serve(API_PORT=port, DATABASE_URL="postgresql://localhost/orders")
+        exit_code = await edge.ends()
 
     sentence = f"Cannot listen at 127.0.0.1:{port}, Address already in use: set API_HOST and"
-    assert (process.returncode, said.decode()) == (1, f"{sentence} API_PORT.\n")
+    assert (exit_code, edge.log) == (1, f"{sentence} API_PORT.\n")
 
 
 async def test_missing_settings_are_named(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    process = await serve()
-    _, said = await process.communicate()
+    edge = await serve(program=True)
 
-    assert process.returncode == 1
-    assert b"DATABASE_URL is not set" in said
+    assert await edge.ends() == 1
+    assert "DATABASE_URL is not set" in edge.log

@@ -10,10 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
-from api import _database, _temporal
 from edge.app import GUARDED, create_app
 from edge.readiness import Check
 from sandbox.ports import free_port
+from serving import _database, _temporal
 from store.database import connect
 from tests.api.edges import asking_edge, edge_of, is_problem
 from tests.conftest import Postgres

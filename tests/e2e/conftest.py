@@ -10,23 +10,22 @@ from demo.worker_process import WorkerProcess
 from sandbox.ports import free_port
 from sandbox.stack import Sandbox
 from tests.e2e.moments import COMMITS_CAN_BE_HELD
-from tests.e2e.nursery import open_nursery
 from tests.e2e.trials import Trials
+from tests.nursery import Nursery
 
 _trials = count(1)
 
 
 @pytest.fixture(scope="session")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+async def stage(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> AsyncIterator[Stage]:
     """The sandbox and everything needed to use it."""
     # Temporal's port is a fixed one, so that it can be restarted behind its clients' backs.
     port = free_port()
     async with (
         Sandbox(tmp_path_factory.mktemp("e2e"), temporal_port=port, durable=False) as sandbox,
-        open_nursery() as nursery,
         open_stage(sandbox) as opened,
     ):
-        opened.hire = nursery.worker
+        opened.hire, opened.serve = nursery.worker, nursery.edge
         await prepare(opened)
         yield opened
 

@@ -1,4 +1,4 @@
-"""`python api.py` as a process, listening to the neighbours of a stage."""
+"""The edge as a process, listening to the neighbours of a stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def start_edge(stage: Stage, port: int, **settings: str) -> EdgeProcess:
     """An edge at this port that can be used; ``settings`` override the sandbox's."""
     directory = stage.sandbox.state / "edges" / str(next(_numbers))
     environment: Mapping[str, str] = stage.sandbox.environment | {"API_PORT": str(port)} | settings
-    edge = EdgeProcess(directory, environment)
+    edge = stage.serve(directory, environment)
     await edge.start()
     await edge.ready()
     return edge

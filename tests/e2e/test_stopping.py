@@ -13,19 +13,22 @@ from tests.e2e.moments import Asking
 from tests.e2e.trials import Trials
 
 
-@pytest.fixture(autouse=True)
-async def the_program(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here a worker is ``python worker.py`` and nothing else."""
-    monkeypatch.setattr(stage, "hire", WorkerProcess)
-    for worker in stage.at_work:
-        if type(worker) is not WorkerProcess:
-            await worker.kill()
+@pytest.fixture
+async def program(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:
+    """The one worker there is, and it is ``python worker.py`` itself."""
+    for forked in stage.at_work:
+        await forked.kill()
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "hire", WorkerProcess)
+        only = await stage.start_worker()
+    await only.ready()
+    return only
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_what_is_in_flight_is_finished_and_another_worker_goes_on(
+async def stops_in_flight(
     stage: Stage, worker: WorkerProcess, trials: Trials, number: signal.Signals
 ) -> None:
+    """What is in flight is finished, and another worker goes on."""
     order_id = await trials.start_and_hold(Asking("stripe.payment_intents.confirm", "delay_after"))
     await trials.reached()
 
@@ -40,6 +43,18 @@ async def test_what_is_in_flight_is_finished_and_another_worker_goes_on(
     assert (exit_code, "Traceback" in last_words) == (0, False), last_words
     assert outcome.status is Status.COMPLETED
     assert (await tried(stage, order_id, "charge_card")).attempt == 1
+
+
+async def test_what_is_in_flight_is_finished_and_another_worker_goes_on(
+    stage: Stage, program: WorkerProcess, trials: Trials
+) -> None:
+    await stops_in_flight(stage, program, trials, signal.SIGTERM)
+
+
+async def test_ctrl_c_lets_what_is_in_flight_finish_too(
+    stage: Stage, worker: WorkerProcess, trials: Trials
+) -> None:
+    await stops_in_flight(stage, worker, trials, signal.SIGINT)
 
 
 async def test_a_worker_waits_for_temporal_and_says_so(
@@ -103,7 +118,7 @@ async def test_wrong_settings_are_a_sentence_each(
 
 
 async def test_settings_that_are_missing_are_named(stage: Stage) -> None:
-    bare = WorkerProcess(stage.sandbox.state / "workers" / "bare", {})
+    bare = stage.hire(stage.sandbox.state / "workers" / "bare", {})
     needed = [
         name
         for name in stage.sandbox.environment

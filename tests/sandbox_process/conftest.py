@@ -3,17 +3,17 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 from dotenv import dotenv_values
+
+from tests.nursery import Nursery
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 40.0
@@ -31,26 +31,39 @@ class SandboxProcess:
     """`python -m sandbox`, run in a working directory as a user would, on free ports."""
 
     def __init__(
-        self, directory: Path, state: Path, *options: str, env: Mapping[str, str] | None = None
+        self,
+        nursery: Nursery,
+        directory: Path,
+        state: Path,
+        *options: str,
+        anew: bool = False,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.state = state
         self.output_file = directory / f"output-{time.monotonic_ns()}"
-        command = [sys.executable, "-m", "sandbox", "--state", str(state)]
+        arguments = ["--state", str(state)]
         for port in ("--temporal-port", "--ui-port", "--world-port"):
             if port not in options:
-                command += [port, "0"]
+                arguments += [port, "0"]
         path = f"{CHECKOUT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        with self.output_file.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*command, *options],
-                cwd=directory,
-                env=os.environ | {"PYTHONPATH": path} | dict(env or {}),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = nursery.fork(
+            "sandbox",
+            [*arguments, *options],
+            anew=anew,
+            log=self.output_file,
+            env=os.environ | {"PYTHONPATH": path} | dict(env or {}),
+            cwd=directory,
+        )
         self._seen: set[psutil.Process] = set()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
 
     @property
     def output(self) -> str:
@@ -71,28 +84,26 @@ class SandboxProcess:
     def children(self) -> set[psutil.Process]:
         """Every process below the sandbox, now."""
         with suppress(psutil.NoSuchProcess):
-            self._seen.update(psutil.Process(self.process.pid).children(recursive=True))
+            self._seen.update(psutil.Process(self.pid).children(recursive=True))
         return {child for child in self._seen if child.is_running()}
 
     def child(self, name: str) -> psutil.Process:
-        return next(c for c in self.children() if c.name() == name and c.ppid() == self.process.pid)
+        return next(c for c in self.children() if c.name() == name and c.ppid() == self.pid)
 
     def up(self) -> Self:
         """Return when it says that it is up."""
-        wait_until(
-            lambda: "Ctrl-C stops" in self.output or self.process.poll() is not None, "the table"
-        )
-        assert self.process.poll() is None, self.output
+        wait_until(lambda: "Ctrl-C stops" in self.output or not self.running, "the table")
+        assert self.running, self.output
         self.children()
         return self
 
     def signal(self, number: signal.Signals) -> None:
         self.children()
-        self.process.send_signal(number)
+        self._process.send_signal(number)
 
     def ends(self) -> int:
         """Its exit code, once it has ended."""
-        return self.process.wait(PATIENCE)
+        return self._process.ends(PATIENCE)
 
     def left_behind(self) -> set[psutil.Process]:
         """The processes seen below it that still run."""
@@ -109,22 +120,30 @@ def used_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("used")
 
 
-@pytest.fixture
-def sandbox(used_state: Path, tmp_path: Path) -> Iterator[Callable[..., SandboxProcess]]:
-    """Starts sandboxes in the test's own directory; whatever still runs afterwards is ended."""
+Start = Callable[..., SandboxProcess]
+
+
+@contextmanager
+def sandboxes(nursery: Nursery, directory: Path, usual_state: Path) -> Iterator[Start]:
+    """Starts sandboxes in a directory; whatever still runs at the end is ended."""
     started: list[SandboxProcess] = []
 
-    def start(
-        *options: str, state: Path = used_state, env: Mapping[str, str] | None = None
-    ) -> SandboxProcess:
-        started.append(SandboxProcess(tmp_path, state, *options, env=env))
+    def start(*options: str, state: Path = usual_state, **how: Any) -> SandboxProcess:
+        started.append(SandboxProcess(nursery, directory, state, *options, **how))
         return started[-1]
 
     yield start
     for process in started:
-        if process.process.poll() is None:
+        if process.running:
             process.signal(signal.SIGTERM)
             process.ends()
         for child in process.left_behind():
             with suppress(psutil.NoSuchProcess):
                 child.kill()
+
+
+@pytest.fixture
+def sandbox(nursery: Nursery, used_state: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts sandboxes in the test's own directory."""
+    with sandboxes(nursery, tmp_path, used_state) as start:
+        yield start

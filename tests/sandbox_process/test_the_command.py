@@ -3,7 +3,7 @@
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]
@@ -12,9 +12,8 @@ import pytest
 
 from sandbox.environment import MARK
 from sandbox.temporal_server import temporal_binary
-from tests.sandbox_process.conftest import SandboxProcess, wait_until
-
-Start = Callable[..., SandboxProcess]
+from tests.nursery import Nursery
+from tests.sandbox_process.conftest import SandboxProcess, Start, sandboxes, wait_until
 
 
 def temporal(sandbox: SandboxProcess, *command: str) -> str:
@@ -34,47 +33,65 @@ async def sql(sandbox: SandboxProcess, statement: str) -> list[asyncpg.Record]:
         await connection.close()
 
 
-async def test_it_comes_up_and_every_address_it_prints_answers(sandbox: Start) -> None:
-    running = sandbox().up()
-
-    async with httpx.AsyncClient(follow_redirects=True) as client:
-        for page in ("Temporal Web UI", "Inbox", "Books", "Dials"):
-            answer = await client.get(running.address(page))
-            assert answer.status_code == 200, page
-    assert running.address("Temporal gRPC") == running.settings["TEMPORAL_ADDRESS"]
-    assert running.address("PostgreSQL") == running.settings["DATABASE_URL"]
-    assert await sql(running, "SELECT current_database()") == [("orders",)]
-    assert "worker.py" in running.output
-    assert "client.py place" in running.output
+@pytest.fixture(scope="class")
+def running(
+    nursery: Nursery, used_state: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SandboxProcess]:
+    """Begun by a person who has a key in their environment, and a `.env` of an earlier sandbox."""
+    directory = tmp_path_factory.mktemp("up")
+    (directory / ".env").write_text(f"{MARK}\nTEMPORAL_ADDRESS=elsewhere:1\n")
+    with sandboxes(nursery, directory, used_state) as start:
+        yield start(anew=True, env={"STRIPE_API_KEY": "sk_test_mine"}).up()
 
 
-def test_temporal_knows_the_search_attributes_from_the_start(sandbox: Start) -> None:
-    known = temporal(sandbox().up(), "operator", "search-attribute", "list")
+class TestOnceItIsUp:
+    async def test_every_address_it_prints_answers(self, running: SandboxProcess) -> None:
+        async with httpx.AsyncClient(follow_redirects=True) as client:
+            for page in ("Temporal Web UI", "Inbox", "Books", "Dials"):
+                answer = await client.get(running.address(page))
+                assert answer.status_code == 200, page
+        assert running.address("Temporal gRPC") == running.settings["TEMPORAL_ADDRESS"]
+        assert running.address("PostgreSQL") == running.settings["DATABASE_URL"]
+        assert await sql(running, "SELECT current_database()") == [("orders",)]
+        assert "worker.py" in running.output
+        assert "client.py place" in running.output
 
-    kinds = dict(line.split() for line in known.splitlines()[1:])
-    assert {name: kinds[name] for name in ("OrderStatus", "CustomerId")} == {
-        "OrderStatus": "Keyword",
-        "CustomerId": "Keyword",
-    }
-    assert (kinds["OrderTotal"], kinds["NeedsAttention"]) == ("Int", "Bool")
+    def test_temporal_knows_the_search_attributes(self, running: SandboxProcess) -> None:
+        known = temporal(running, "operator", "search-attribute", "list")
 
+        kinds = dict(line.split() for line in known.splitlines()[1:])
+        assert {name: kinds[name] for name in ("OrderStatus", "CustomerId")} == {
+            "OrderStatus": "Keyword",
+            "CustomerId": "Keyword",
+        }
+        assert (kinds["OrderTotal"], kinds["NeedsAttention"]) == ("Int", "Bool")
 
-def test_it_writes_the_settings_into_the_working_directory(sandbox: Start, tmp_path: Path) -> None:
-    running = sandbox().up()
+    def test_the_settings_are_in_the_working_directory_and_the_earlier_ones_are_gone(
+        self, running: SandboxProcess
+    ) -> None:
+        written = (running.directory / ".env").read_text()
+        assert written.startswith(MARK)
+        assert written == (running.state / "env").read_text()
+        assert "elsewhere" not in written
+        settings = running.settings
+        assert settings["MAIL_FROM"] == "Durable Orders <orders@shop.example>"
+        assert settings["FULFILLMENT_URL"] == settings["STRIPE_API_BASE"] + "/warehouse"
 
-    written = (tmp_path / ".env").read_text()
-    assert written.startswith(MARK)
-    assert written == (running.state / "env").read_text()
-    assert running.settings["MAIL_FROM"] == "Durable Orders <orders@shop.example>"
-    assert running.settings["FULFILLMENT_URL"] == running.settings["STRIPE_API_BASE"] + "/warehouse"
+    def test_it_warns_of_variables_that_win_over_its_settings(
+        self, running: SandboxProcess
+    ) -> None:
+        assert "STRIPE_API_KEY in your environment will win over .env" in running.output
 
+    def test_a_second_one_on_the_same_state_says_so_and_harms_nothing(
+        self, running: SandboxProcess, sandbox: Start
+    ) -> None:
+        second = sandbox(state=running.state)
 
-def test_its_own_settings_of_an_earlier_run_are_replaced(sandbox: Start, tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(f"{MARK}\nTEMPORAL_ADDRESS=elsewhere:1\n")
-
-    sandbox().up()
-
-    assert "elsewhere" not in (tmp_path / ".env").read_text()
+        assert second.ends() == 1
+        assert second.output.count("\n") == 1
+        assert f"A sandbox (process {running.pid}) is already running" in second.output
+        assert running.running
+        assert temporal(running, "operator", "cluster", "health").strip() == "SERVING"
 
 
 def test_the_users_own_env_file_is_left_alone_and_a_way_around_it_is_shown(
@@ -97,13 +114,7 @@ def test_the_users_own_env_file_is_left_alone_and_a_way_around_it_is_shown(
     assert loaded == f"Durable Orders <orders@shop.example>|{running.address('Temporal gRPC')}"
 
 
-def test_it_warns_of_variables_that_would_win_over_its_settings(sandbox: Start) -> None:
-    running = sandbox(env={"STRIPE_API_KEY": "sk_test_mine"}).up()
-
-    assert "STRIPE_API_KEY in your environment will win over .env" in running.output
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_request_to_stop_leaves_no_process_behind(sandbox: Start, number: signal.Signals) -> None:
     running = sandbox().up()
     assert {"temporal", "postgres"} <= {child.name() for child in running.children()}
@@ -115,7 +126,9 @@ def test_a_request_to_stop_leaves_no_process_behind(sandbox: Start, number: sign
     assert "Traceback" not in running.output
 
 
-def test_a_second_ctrl_c_while_stopping_leaves_no_process_behind(sandbox: Start) -> None:
+def test_ctrl_c_and_a_second_one_while_stopping_leave_no_process_behind(
+    sandbox: Start,
+) -> None:
     running = sandbox().up()
 
     running.signal(signal.SIGINT)
@@ -147,7 +160,7 @@ def test_a_busy_port_is_one_sentence_that_names_the_setting(sandbox: Start, opti
         port = other.getsockname()[1]
 
         refused = sandbox(option, str(port))
-        wait_until(lambda: not refused.children() and refused.process.poll() is not None, "the end")
+        wait_until(lambda: not refused.children() and not refused.running, "the end")
 
     assert refused.ends() == 1
     assert refused.output.count("\n") == 1
@@ -156,19 +169,7 @@ def test_a_busy_port_is_one_sentence_that_names_the_setting(sandbox: Start, opti
     assert not refused.left_behind()
 
 
-def test_a_second_sandbox_on_the_same_state_says_so_and_harms_nothing(sandbox: Start) -> None:
-    first = sandbox().up()
-
-    second = sandbox()
-
-    assert second.ends() == 1
-    assert second.output.count("\n") == 1
-    assert f"A sandbox (process {first.process.pid}) is already running" in second.output
-    assert first.process.poll() is None
-    assert temporal(first, "operator", "cluster", "health").strip() == "SERVING"
-
-
-async def test_what_was_known_outlives_a_kill_of_the_sandbox(sandbox: Start) -> None:
+async def test_what_was_known_outlives_a_kill_until_it_is_reset(sandbox: Start) -> None:
     killed = sandbox().up()
     await sql(killed, "CREATE TABLE remembered AS SELECT 42 AS answer")
     start = ("workflow", "start", "--type", "Any", "--task-queue", "nobody", "-w", "remembered")
@@ -181,6 +182,13 @@ async def test_what_was_known_outlives_a_kill_of_the_sandbox(sandbox: Start) -> 
     wait_until(lambda: not killed.left_behind(), "the killed sandbox's processes to be gone")
     assert await sql(restarted, "SELECT answer FROM remembered") == [(42,)]
     assert "remembered" in temporal(restarted, "workflow", "describe", "-w", "remembered")
+
+    restarted.signal(signal.SIGKILL)  # so that there are processes to be dealt with, too
+    restarted.ends()
+    emptied = sandbox("--reset").up()
+
+    assert await sql(emptied, "SELECT to_regclass('remembered')") == [(None,)]
+    assert "remembered" not in temporal(emptied, "workflow", "list")
 
 
 @pytest.mark.parametrize(
@@ -203,17 +211,6 @@ def test_when_a_part_dies_it_says_which_and_stops_the_others(
     assert "Its last lines" in running.output or "is empty" in running.output
     assert "Traceback" not in running.output
     wait_until(lambda: not running.left_behind(), "the last process to be gone")
-
-
-async def test_reset_forgets_everything(sandbox: Start, tmp_path: Path) -> None:
-    first = sandbox(state=tmp_path / "new").up()
-    await sql(first, "CREATE TABLE remembered AS SELECT 42 AS answer")
-    first.signal(signal.SIGKILL)  # so that there are processes to be dealt with, too
-    first.ends()
-
-    again = sandbox("--reset", state=first.state).up()
-
-    assert await sql(again, "SELECT to_regclass('remembered')") == [(None,)]
 
 
 def test_help_names_every_setting(sandbox: Start) -> None:

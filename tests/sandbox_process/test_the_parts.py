@@ -31,8 +31,14 @@ async def scalar(url: str, statement: str) -> object:
         await engine.dispose()
 
 
-async def test_postgres_gives_each_caller_a_database_of_its_own(tmp_path: Path) -> None:
-    async with PostgresServer(tmp_path, durable=False) as server:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one PostgreSQL after the other runs on: only the first has to create everything."""
+    return tmp_path_factory.mktemp("cluster")
+
+
+async def test_postgres_gives_each_caller_a_database_of_its_own(cluster: Path) -> None:
+    async with PostgresServer(cluster, durable=False) as server:
         one, other = await server.create_database("one"), await server.create_database("other")
         assert await scalar(server.url, "SELECT current_database()") == "orders"
         assert await scalar(one, "SELECT current_database()") == "one"
@@ -49,34 +55,34 @@ async def test_postgres_works_in_a_directory_with_a_long_and_odd_name(tmp_path: 
         assert await scalar(server.url, "SELECT 2") == 2
 
 
-async def test_two_servers_never_share_a_state(tmp_path: Path) -> None:
-    async with PostgresServer(tmp_path, durable=False) as server:
+async def test_two_servers_never_share_a_state(cluster: Path) -> None:
+    async with PostgresServer(cluster, durable=False) as server:
         with pytest.raises(StateInUseError, match=f"process {os.getpid()}"):
-            await PostgresServer(tmp_path).start()
+            await PostgresServer(cluster).start()
         assert await scalar(server.url, "SELECT 1") == 1
 
 
 async def test_a_postmaster_file_that_names_an_unrelated_process_is_no_obstacle(
-    tmp_path: Path,
+    cluster: Path,
 ) -> None:
-    async with PostgresServer(tmp_path, durable=False):
+    async with PostgresServer(cluster, durable=False):
         pass
-    (tmp_path / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n{tmp_path}/data\n")
+    (cluster / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n{cluster}/data\n")
 
-    async with PostgresServer(tmp_path, durable=False) as server:
+    async with PostgresServer(cluster, durable=False) as server:
         assert await scalar(server.url, "SELECT 1") == 1
 
 
 async def test_a_server_that_nobody_recorded_is_ended_before_the_next_start(
-    tmp_path: Path,
+    cluster: Path,
 ) -> None:
-    first = PostgresServer(tmp_path, durable=False)
+    first = PostgresServer(cluster, durable=False)
     await first.start()
     lost = first.child.pid
-    (tmp_path / "pid").unlink()
+    (cluster / "pid").unlink()
     first._lock.release()  # as if its process had been killed
 
-    async with PostgresServer(tmp_path, durable=False) as second:
+    async with PostgresServer(cluster, durable=False) as second:
         await first.child.ended()
         assert second.child.pid != lost
         assert await scalar(second.url, "SELECT 1") == 1
@@ -139,9 +145,9 @@ async def test_temporal_alone_answers_on_ports_of_its_own_and_keeps_its_state(
 
 
 async def test_a_sandbox_in_this_process_says_what_its_env_file_would_hold(
-    tmp_path: Path,
+    used_state: Path,
 ) -> None:
-    async with Sandbox(tmp_path, durable=False) as sandbox:
+    async with Sandbox(used_state, durable=False) as sandbox:
         assert sandbox.environment["TEMPORAL_ADDRESS"] == sandbox.temporal_address
         assert sandbox.environment["DATABASE_URL"] == sandbox.database_url
         assert sandbox.environment["STRIPE_API_BASE"] == sandbox.world_url

@@ -32,7 +32,7 @@ ALLOWED: Final = {
     "client": {"orders", "workflows", "connection", "desk", "runs", "till", "cli"},
     "audit_client": {"orders", "workflows", "connection"},
     "audit_runs": {"orders", "client", "connection"},
-    "cli": {"commands", "connection"},
+    "cli": {"commands", "processes"},
     "commands": {
         *("orders", "providers", "store"),
         *("audit_client", "client", "connection", "live", "refund_client", "settings", "till"),
@@ -40,14 +40,15 @@ ALLOWED: Final = {
     # Of ``connection`` only the error that the clients raise.
     "inbox": {"orders", "client", "connection", "refund_client"},
     "edge": {"orders", "client", "connection", "desk", "inbox", "refund_client", "till"},
-    "api": {
+    "api": {"processes", "serving", "settings"},
+    "serving": {
         *("orders", "providers", "store"),
         *("client", "connection", "edge", "inbox", "logs", "processes", "refund_client"),
         "settings",
     },
     "worker": {
         *("orders", "activities", "workflows", "providers", "store"),
-        *("audit_runs", "connection", "logs", "settings"),
+        *("audit_runs", "connection", "logs", "processes", "settings"),
     },
 }
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from api import event_readers
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import Capture, ShopTerms
 from orders.webhooks import Source
 from sandbox.environment import settings as sandbox_settings
+from serving import event_readers
 from settings import CardSettings, EdgeSettings, SettingsError, WorkerSettings, temporal_profile
 
 GOOD = {

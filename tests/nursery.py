@@ -1,0 +1,171 @@
+"""Our programs without the seconds that Python takes to load one: forked from a process that has.
+
+What runs in the fork is the program itself (``worker.py``, ``api.py``, ``python -m sandbox``), in a
+process of its own with its own arguments, settings, log and exit code, to be killed like any other.
+Of each program at least one test starts it as a person does: ``tests/e2e/test_stopping.py`` and
+``test_demo.py``, ``tests/api/test_process.py``, ``tests/sandbox_process/test_the_command.py``.
+
+Here is what tests see of it; ``tests/nursery_process.py`` is the process that forks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from queue import SimpleQueue
+
+from demo.worker_process import EdgeProcess, WorkerProcess, surroundings
+from sandbox.child import Child
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+class Forked:
+    """As much of ``asyncio.subprocess.Process`` as ``Child`` needs, and ``ends`` for who has no
+    event loop.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.exit_code: Future[int] = Future()
+
+    @property
+    def returncode(self) -> int | None:
+        return self.exit_code.result() if self.exit_code.done() else None
+
+    async def wait(self) -> int:
+        return await asyncio.shield(asyncio.wrap_future(self.exit_code))
+
+    def ends(self, within: float) -> int:
+        """Its exit code, once it has ended."""
+        return self.exit_code.result(within)
+
+    def send_signal(self, number: int) -> None:
+        # Not reaped before it is reported, so the pid is no other's.
+        if not self.exit_code.done():
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """The process that forks, and what it says of its children."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._begun: SimpleQueue[Forked] = SimpleQueue()
+        self._one_at_a_time = threading.Lock()
+        self._children: dict[int, Forked] = {}
+
+    def fork(
+        self,
+        program: str,
+        arguments: Sequence[str] = (),
+        *,
+        anew: bool = False,
+        log: Path,
+        env: Mapping[str, str],
+        cwd: Path,
+    ) -> Forked:
+        """A new process, begun to run this program; its output goes to ``log``, which begins anew.
+
+        The first of a program takes as long as loading it does; with ``anew`` Python starts and
+        loads it, as when a person does that.
+        """
+        assert self._process.stdin is not None
+        wanted = {
+            "program": program,
+            "arguments": list(arguments),
+            "anew": anew,
+            "log": str(log),
+            "env": dict(env),
+            "cwd": str(cwd),
+        }
+        with self._one_at_a_time:
+            self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
+            self._process.stdin.flush()
+            return self._begun.get()
+
+    def worker(self, directory: Path, settings: Mapping[str, str]) -> WorkerProcess:
+        """A worker that ``start`` will fork."""
+        return _ForkedWorker(self, directory, settings)
+
+    def edge(self, directory: Path, settings: Mapping[str, str]) -> EdgeProcess:
+        """An edge that ``start`` will fork. Several processes of one do not add up their metrics:
+        that has to be asked for before anything is loaded.
+        """
+        return _ForkedEdge(self, directory, settings)
+
+    def listen(self) -> None:
+        """Hear what it says, until its end."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            match json.loads(line):
+                case {"begun": pid}:
+                    self._children[pid] = Forked(pid)
+                    self._begun.put(self._children[pid])
+                case {"ended": pid, "code": code}:
+                    self._children.pop(pid).exit_code.set_result(code)
+
+
+class _ForkedChild(Child):
+    """A ``Child`` whose process comes from the nursery."""
+
+    def __init__(self, nursery: Nursery, program: str, directory: Path) -> None:
+        super().__init__(program, directory)
+        self._nursery = nursery
+
+    async def fork(self, env: Mapping[str, str], cwd: Path) -> None:
+        begun = await asyncio.to_thread(
+            self._nursery.fork, self.name, log=self.log, env=env, cwd=cwd
+        )
+        self._process = begun  # type: ignore[assignment]
+
+
+class _ForkedWorker(WorkerProcess):
+    def __init__(self, nursery: Nursery, directory: Path, settings: Mapping[str, str]) -> None:
+        super().__init__(directory, settings)
+        self._child: _ForkedChild = _ForkedChild(nursery, self.program, directory)
+
+    async def start(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        await self._child.fork(surroundings(self._settings), self._directory)
+
+
+class _ForkedEdge(_ForkedWorker, EdgeProcess):
+    pass
+
+
+@contextlib.contextmanager
+def open_nursery() -> Iterator[Nursery]:
+    """A nursery that ends with the block, and its children with it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.nursery_process"],
+        cwd=_CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    nursery = Nursery(process)
+    listening = threading.Thread(target=nursery.listen)
+    listening.start()
+    try:
+        yield nursery
+    finally:
+        process.stdin.close()
+        process.wait()
+        listening.join()
