@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import cli
@@ -34,6 +35,10 @@ from workflows.runner import DATA_CONVERTER
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
+# The program puts its commands together once. Typer's runner would do so for every command that a
+# test gives, which costs several times what most of them do.
+COMMANDS: Final = get_command(cli.app)
+
 Run = Callable[..., Awaitable[Result]]
 
 
@@ -50,6 +55,7 @@ async def run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.address)
     monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setattr("typer.testing._get_command", lambda _: COMMANDS)
 
     async def invoke(*arguments: str) -> Result:
         # In a thread: the command has an event loop of its own.
