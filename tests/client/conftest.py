@@ -1,9 +1,10 @@
 """A shop on the real Temporal server, with a worker or without; and a shell to run commands in."""
 
-from tests.client.shell import cards, refund_terms, run, terms, warehouse, working
+from tests.client.shell import aside, cards, refund_terms, run, terms, warehouse, working
 from tests.shop import closed_shop, shop
 
 __all__ = [
+    "aside",
     "cards",
     "closed_shop",
     "refund_terms",
