@@ -23,11 +23,12 @@ from tests.api.office import (
     premises,
     said,
     text_of,
+    usual_edge,
     warehouse,
 )
 from tests.eventually import eventually
 
-__all__ = ["cards", "closed_premises", "operator", "premises", "warehouse"]
+__all__ = ["cards", "closed_premises", "operator", "premises", "usual_edge", "warehouse"]
 
 SOON = timedelta(milliseconds=10)
 NEVER = timedelta(hours=3)
@@ -213,7 +214,7 @@ async def test_without_temporal_the_pages_show_what_the_database_knows(
     database = closed_premises.database
     closed_premises.orders = OrderClient(away, PostgresOrderBook(database))
     closed_premises.refunds = RefundClient(away, PostgresRefundBook(database))
-    async with closed_premises.operator() as somebody:
+    async with closed_premises.operator(closed_premises.edge()) as somebody:
         front = await somebody.http.get("/operator")
         page = await somebody.http.get(f"/operator/orders/{order_id}")
         decided = await somebody.send(f"/operator/orders/{order_id}/cancel")
