@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from tests.api.edges import asking
-from tests.shop import Shop, closed_shop, shop
+from tests.shop import Shop, brief_mails, brief_queries, closed_shop, shop
 
-__all__ = ["closed_shop", "shop"]
+__all__ = ["brief_mails", "brief_queries", "closed_shop", "shop"]
 
 
 @pytest.fixture
