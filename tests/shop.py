@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
@@ -13,6 +13,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+import refund_runs
+import runs
 from client import OrderClient
 from orders.ids import workflow_id
 from orders.messages import Progress
@@ -32,6 +34,7 @@ from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from worker import order_worker
+from workflows import policies
 from workflows.runner import DATA_CONVERTER
 
 _numbers = count(1)
@@ -127,3 +130,21 @@ async def shop(closed_shop: Shop) -> AsyncIterator[Shop]:
     """The shop with a worker."""
     async with closed_shop.worker():
         yield closed_shop
+
+
+@pytest.fixture
+def brief_mails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail that takes long is waited for outside the workflow task after a second, not eight:
+    until then the run answers nobody.
+    """
+    assert policies.MAIL.local is not None
+    brief = policies.MAIL.local.copy()
+    brief["schedule_to_close_timeout"] = timedelta(seconds=1)
+    monkeypatch.setattr(policies, "MAIL", replace(policies.MAIL, local=brief))
+
+
+@pytest.fixture
+def brief_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no worker answers, a run is asked for a third of a second, not for two."""
+    for asking in (runs, refund_runs):
+        monkeypatch.setattr(asking, "_QUERY", timedelta(seconds=0.3))

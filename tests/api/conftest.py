@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from sandbox.temporal_server import TemporalServer
+from sandbox.world import World
 from tests.api.edges import asking
-from tests.shop import Shop, closed_shop, shop
+from tests.api.real import RealServers
+from tests.shop import Shop, brief_mails, brief_queries, closed_shop, shop
 
-__all__ = ["closed_shop", "shop"]
+__all__ = ["brief_mails", "brief_queries", "closed_shop", "shop"]
 
 
 @pytest.fixture
@@ -23,3 +26,12 @@ async def closed(closed_shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
     """The edge of a shop where nobody works."""
     async with asking(closed_shop) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+async def real_servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealServers]:
+    """What the shops with nothing in memory are on, one after the other."""
+    temporal = TemporalServer(tmp_path_factory.mktemp("temporal"))
+    world = World(tmp_path_factory.mktemp("world"))
+    async with temporal, world:
+        yield RealServers(temporal, world)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -65,12 +66,13 @@ def said(answer: httpx.Response) -> str:
 
 @dataclass
 class Premises:
-    """The shop. ``clock`` is how far the office's clock is ahead."""
+    """The shop. ``clock`` is how far the office's clock is ahead, in an edge of its own."""
 
     temporal: Client
     database: Database
     cards: InMemoryCards
     warehouse: InMemoryWarehouse
+    usual_edge: FastAPI
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
     clock: timedelta = timedelta(0)
     limits: EdgeLimits = field(default_factory=EdgeLimits)
@@ -83,17 +85,13 @@ class Premises:
         self.refunds = RefundClient(self.temporal, PostgresRefundBook(self.database))
 
     def edge(self) -> Edge:
+        """The parts of an edge of its own, with these limits and this clock."""
         return Edge(
             orders=self.orders,
             refunds=self.refunds,
             keys=self.keys,
             limits=self.limits,
-            office=Office(
-                self.sessions,
-                PostgresOverview(self.database),
-                WebUi("http://localhost:8233", "default"),
-                now=lambda: datetime.now(UTC) + self.clock,
-            ),
+            office=_office(self.database, lambda: datetime.now(UTC) + self.clock),
         )
 
     async def key(self, scope: Scope = Scope.OPERATOR) -> tuple[str, Token]:
@@ -104,12 +102,13 @@ class Premises:
         return name, token
 
     @contextlib.asynccontextmanager
-    async def operator(self, *, base_url: str = HERE) -> AsyncIterator[Operator]:
-        """Somebody who has logged in."""
+    async def operator(
+        self, edge: Edge | None = None, *, base_url: str = HERE
+    ) -> AsyncIterator[Operator]:
+        """Somebody who has logged in, at this edge or the usual one."""
         name, token = await self.key()
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(self.edge())), base_url=base_url
-        ) as http:
+        transport = httpx.ASGITransport(create_app(edge) if edge else self.usual_edge)
+        async with httpx.AsyncClient(transport=transport, base_url=base_url) as http:
             somebody = Operator(http, name, token)
             await somebody.log_in()
             yield somebody
@@ -213,17 +212,39 @@ def warehouse() -> InMemoryWarehouse:
     return InMemoryWarehouse()
 
 
+@pytest.fixture(scope="module")
+async def usual_edge(temporal_server: TemporalServer, database: Database) -> FastAPI:
+    """The edge with its usual limits. One for all: FastAPI works a route out when it is first asked
+    for, which takes longer than most tests of it.
+    """
+    temporal = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+    return create_app(
+        Edge(
+            orders=OrderClient(temporal, PostgresOrderBook(database)),
+            refunds=RefundClient(temporal, PostgresRefundBook(database)),
+            keys=PostgresKeys(database),
+            office=_office(database),
+        )
+    )
+
+
+def _office(database: Database, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Office:
+    web_ui = WebUi("http://localhost:8233", "default")
+    return Office(PostgresSessions(database), PostgresOverview(database), web_ui, now=now)
+
+
 @pytest.fixture
 async def closed_premises(
     temporal_server: TemporalServer,
     database: Database,
     cards: InMemoryCards,
     warehouse: InMemoryWarehouse,
+    usual_edge: FastAPI,
 ) -> AsyncIterator[Premises]:
     """A shop where nobody works."""
     await add_products(database, DEMO)
     temporal = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
-    premises = Premises(temporal, database, cards, warehouse)
+    premises = Premises(temporal, database, cards, warehouse, usual_edge)
     yield premises
     # What nobody worked for is no business of the next test's worker.
     for order_id in premises.placed:

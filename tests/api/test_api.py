@@ -118,6 +118,7 @@ async def test_a_cancellation_that_takes_long_is_accepted(shop: Shop) -> None:
     assert (answer.status_code, answer.json()) == (202, {"kind": "under_way"})
 
 
+@pytest.mark.usefixtures("brief_mails")
 async def test_cancelling_too_late_is_a_conflict(shop: Shop, http: httpx.AsyncClient) -> None:
     gate = shop.mailer.hold("send")
     order_id = await shop.start()

@@ -18,7 +18,6 @@ from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi import checks
 
-from edge.app import create_app
 from tests.api.edges import OPERATOR
 from tests.api.real import RealShop, real, served
 
@@ -108,7 +107,7 @@ def ask_of_everything(address: str, order_id: str) -> dict[str, set[int]]:
 
 async def test_every_answer_is_as_described_and_none_is_a_fault(real: RealShop) -> None:
     order_id = await real.completed()
-    async with served(create_app(real.edge)) as address:
+    async with served(real.app) as address:
         seen = await asyncio.to_thread(ask_of_everything, address, order_id)
 
     # Not only refusals were compared with their description.

@@ -75,10 +75,10 @@ async def until(heard: Heard, said: str) -> list[Event]:
     raise AssertionError(f"the stream ended before {said}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def address(real: RealShop) -> AsyncIterator[str]:
     """Where the shop with nothing in memory is served."""
-    async with served(create_app(real.edge)) as url:
+    async with served(real.app) as url:
         yield url
 
 

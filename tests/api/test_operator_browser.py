@@ -11,14 +11,14 @@ from typing import Final
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from playwright.async_api import Page, async_playwright
 
-from edge.app import create_app
 from orders.lifecycle import Status
-from tests.api.office import Premises, cards, closed_premises, premises, warehouse
+from tests.api.office import Premises, cards, closed_premises, premises, usual_edge, warehouse
 from tests.eventually import eventually
 
-__all__ = ["cards", "closed_premises", "premises", "warehouse"]
+__all__ = ["cards", "closed_premises", "premises", "usual_edge", "warehouse"]
 
 CHROMIUM: Final = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -28,9 +28,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium o
 
 
 @pytest.fixture
-async def address(premises: Premises) -> AsyncIterator[str]:
+async def address(usual_edge: FastAPI) -> AsyncIterator[str]:
     """Where the edge of the shop is served."""
-    config = uvicorn.Config(create_app(premises.edge()), port=0, log_config=None)
+    config = uvicorn.Config(usual_edge, port=0, log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())
 

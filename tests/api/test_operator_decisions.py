@@ -9,6 +9,7 @@ import pytest
 from client import OrderClient
 from connection import connect
 from orders.lifecycle import Status
+from orders.messages import CancelAnswer, CancelUnderWay
 from orders.ports import NoAnswerError, RefusedError
 from refund_client import RefundClient
 from settings import temporal_profile
@@ -23,11 +24,12 @@ from tests.api.office import (
     premises,
     said,
     text_of,
+    usual_edge,
     warehouse,
 )
 from tests.eventually import eventually
 
-__all__ = ["cards", "closed_premises", "operator", "premises", "warehouse"]
+__all__ = ["cards", "closed_premises", "operator", "premises", "usual_edge", "warehouse"]
 
 SOON = timedelta(milliseconds=10)
 NEVER = timedelta(hours=3)
@@ -190,12 +192,24 @@ async def test_a_step_is_given_up_and_its_undo_settled_by_hand(
     assert events["operator_resolve"]["why"] == "paid back in cash"
 
 
+class Impatient(OrderClient):
+    """Gives a worker half a second to answer a cancellation, not ten."""
+
+    async def cancel(
+        self, order_id: str, by: str = "customer", wait: timedelta = timedelta(seconds=0.5)
+    ) -> CancelAnswer | CancelUnderWay:
+        return await super().cancel(order_id, by, wait)
+
+
+@pytest.mark.usefixtures("brief_queries")
 async def test_without_a_worker_it_is_said_that_the_word_may_still_take_hold(
     closed_premises: Premises,
 ) -> None:
     order_id = await closed_premises.place()
     await closed_premises.orders.start(order_id)
-    async with closed_premises.operator() as somebody:
+    book = PostgresOrderBook(closed_premises.database)
+    closed_premises.orders = Impatient(closed_premises.temporal, book)
+    async with closed_premises.operator(closed_premises.edge()) as somebody:
         page = await somebody.http.get(f"/operator/orders/{order_id}")
         assert "Unknown: no worker answers." in text_of(page.text)
         assert page.status_code == 200
@@ -213,7 +227,7 @@ async def test_without_temporal_the_pages_show_what_the_database_knows(
     database = closed_premises.database
     closed_premises.orders = OrderClient(away, PostgresOrderBook(database))
     closed_premises.refunds = RefundClient(away, PostgresRefundBook(database))
-    async with closed_premises.operator() as somebody:
+    async with closed_premises.operator(closed_premises.edge()) as somebody:
         front = await somebody.http.get("/operator")
         page = await somebody.http.get(f"/operator/orders/{order_id}")
         decided = await somebody.send(f"/operator/orders/{order_id}/cancel")

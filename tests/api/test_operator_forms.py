@@ -19,10 +19,11 @@ from tests.api.office import (
     operator,
     premises,
     text_of,
+    usual_edge,
     warehouse,
 )
 
-__all__ = ["cards", "closed_premises", "operator", "premises", "warehouse"]
+__all__ = ["cards", "closed_premises", "operator", "premises", "usual_edge", "warehouse"]
 
 CHANGING = sorted(
     route.path

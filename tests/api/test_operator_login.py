@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from edge.app import OPERATOR, create_app
-from edge.parts import EdgeLimits
+from edge.parts import Edge, EdgeLimits
 from orders.keys import Scope, Token
 from orders.sessions import IDLE, LIFE, Ticket
 from store.database import Database, connect
@@ -25,17 +25,20 @@ from tests.api.office import (
     closed_premises,
     said,
     text_of,
+    usual_edge,
     warehouse,
 )
 
-__all__ = ["cards", "closed_premises", "warehouse"]
+__all__ = ["cards", "closed_premises", "usual_edge", "warehouse"]
 
 TLS = "https://shop.example"
 
 
-def browser(premises: Premises, base_url: str = HERE) -> httpx.AsyncClient:
-    """A browser in which nobody has logged in."""
-    transport = httpx.ASGITransport(create_app(premises.edge()))
+def browser(
+    premises: Premises, base_url: str = HERE, *, edge: Edge | None = None
+) -> httpx.AsyncClient:
+    """A browser in which nobody has logged in, at this edge or the usual one."""
+    transport = httpx.ASGITransport(create_app(edge) if edge else premises.usual_edge)
     return httpx.AsyncClient(transport=transport, base_url=base_url)
 
 
@@ -124,7 +127,7 @@ async def test_failed_logins_count_against_the_address_and_say_when_to_come_back
 ) -> None:
     closed_premises.limits = EdgeLimits(failures_per_minute=3)
     _, token = await closed_premises.key()
-    async with browser(closed_premises) as http:
+    async with browser(closed_premises, edge=closed_premises.edge()) as http:
         for wrong in ("nonsense", Token.of(b"nobody", bytes(32)), "<b>"):
             assert "no key of ours" in said(await try_key(http, wrong))
         answer = await try_key(http, token)
@@ -138,7 +141,7 @@ async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
     closed_premises: Premises,
 ) -> None:
     closed_premises.limits = EdgeLimits(failures_per_minute=3)
-    async with closed_premises.operator() as somebody:
+    async with closed_premises.operator(closed_premises.edge()) as somebody:
         assert await is_in(somebody.http)
         transport = somebody.http._transport
         async with httpx.AsyncClient(transport=transport, base_url=HERE) as stranger:
@@ -151,7 +154,7 @@ async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
 
 
 async def test_a_session_ends_when_it_is_left_alone(closed_premises: Premises) -> None:
-    async with closed_premises.operator() as somebody:
+    async with closed_premises.operator(closed_premises.edge()) as somebody:
         for _ in range(3):
             closed_premises.clock += IDLE - timedelta(minutes=2)
             assert await is_in(somebody.http)
@@ -164,7 +167,7 @@ async def test_a_session_ends_when_it_is_left_alone(closed_premises: Premises) -
 async def test_a_session_ends_after_a_working_day_however_busy_it_is(
     closed_premises: Premises,
 ) -> None:
-    async with closed_premises.operator() as somebody:
+    async with closed_premises.operator(closed_premises.edge()) as somebody:
         while closed_premises.clock < LIFE - timedelta(minutes=20):
             closed_premises.clock += timedelta(minutes=20)
             assert await is_in(somebody.http) == (closed_premises.clock < LIFE)
@@ -227,7 +230,7 @@ async def test_the_database_away_is_a_page_that_says_so(closed_premises: Premise
     closed_premises.database = connect("postgresql://nobody@127.0.0.1:1/none", connect_timeout=1)
     closed_premises.keys = PostgresKeys(closed_premises.database)
     closed_premises.sessions = PostgresSessions(closed_premises.database)
-    async with browser(closed_premises) as http:
+    async with browser(closed_premises, edge=closed_premises.edge()) as http:
         tried = await try_key(http, Token.of(b"nobody", bytes(32)))
         http.cookies.set("operator", "ab" * 32)
         for answer in (tried, await http.get("/operator")):

@@ -17,10 +17,11 @@ from tests.api.office import (
     closed_premises,
     said,
     text_of,
+    usual_edge,
     warehouse,
 )
 
-__all__ = ["cards", "closed_premises", "warehouse"]
+__all__ = ["cards", "closed_premises", "usual_edge", "warehouse"]
 
 BEGIN = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from temporalio.client import Client
 
 from orders.webhooks import Source
 from sandbox.ports import free_port
+from sandbox.temporal_server import TemporalServer
 from store.database import Database, connect
 from tests.api.edges import is_problem
 from tests.api.posting import Post, inbox_of, posting
@@ -23,16 +25,24 @@ from tests.contracts.signing import (
     stripe_event,
 )
 from tests.shop import Shop
+from workflows.runner import DATA_CONVERTER
 
 SENDERS = sorted(READERS)
 
 
-@pytest.fixture
-async def post(closed_shop: Shop, database: Database) -> AsyncIterator[Post]:
+@pytest.fixture(scope="module")
+async def opened(temporal_server: TemporalServer, database: Database) -> AsyncIterator[Post]:
     """The edge of a shop where nobody works, so that nothing is told unless a test does."""
-    async with posting(closed_shop, database) as open_:
+    shop = Shop(await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER))
+    async with posting(shop, database) as open_:
         yield open_
-        await open_.forget()
+
+
+@pytest.fixture
+async def post(opened: Post) -> AsyncIterator[Post]:
+    """The same for one test: nothing is kept yet."""
+    yield opened
+    await opened.forget()
 
 
 async def test_a_genuine_event_is_stored_and_acknowledged(post: Post) -> None:

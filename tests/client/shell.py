@@ -8,17 +8,22 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import cli
+from client import OrderClient
+from orders.order import Basket, Recipient
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
+from refund_client import RefundClient
 from sandbox.temporal_server import TemporalServer
 from store.database import Database
 from store.inventory import PostgresInventory
@@ -26,6 +31,7 @@ from store.orders import PostgresOrderBook
 from store.payments import PostgresPaymentLedger
 from store.refunds import PostgresRefundBook
 from store.seed import DEMO, add_products
+from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
@@ -33,6 +39,10 @@ from worker import order_worker
 from workflows.runner import DATA_CONVERTER
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+
+# The program puts its commands together once. Typer's runner would do so for every command that a
+# test gives, which costs several times what most of them do.
+COMMANDS: Final = get_command(cli.app)
 
 Run = Callable[..., Awaitable[Result]]
 
@@ -50,6 +60,7 @@ async def run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.address)
     monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setattr("typer.testing._get_command", lambda _: COMMANDS)
 
     async def invoke(*arguments: str) -> Result:
         # In a thread: the command has an event loop of its own.
@@ -61,6 +72,40 @@ async def run(
     async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
         with contextlib.suppress(RPCError):
             await temporal.get_workflow_handle(left.id).terminate()
+
+
+@dataclass(frozen=True)
+class Aside:
+    """The shop beside the shell: to bring an order to where a test begins, and to wait for it.
+    What a command does, says and shows is asked of commands.
+    """
+
+    orders: OrderClient
+    refunds: RefundClient
+
+    async def place(
+        self, order_id: str, card: str = "pm_card_visa", *, flagged: bool = False
+    ) -> None:
+        """An order of two mugs, 29.00 EUR, placed and started: what ``place`` does by itself."""
+        recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
+        lines = (("MUG", 2),)
+        await self.orders.place(Basket(order_id, "customer-1", recipient, lines, card, flagged))
+        await self.orders.start(order_id)
+
+    async def reaches(self, order_id: str, doing: str) -> None:
+        async def there() -> bool:
+            return (await self.orders.status(order_id)).doing.startswith(doing)
+
+        await eventually(there)
+
+
+@pytest.fixture
+async def aside(temporal_server: TemporalServer, database: Database) -> Aside:
+    temporal = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+    return Aside(
+        OrderClient(temporal, PostgresOrderBook(database)),
+        RefundClient(temporal, PostgresRefundBook(database)),
+    )
 
 
 @pytest.fixture(scope="module")

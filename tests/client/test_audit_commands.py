@@ -23,7 +23,7 @@ from store.inventory import PostgresInventory
 from store.orders import PostgresOrderBook
 from store.payments import PostgresPaymentLedger
 from store.refunds import PostgresRefundBook
-from tests.client.shell import Run, read, refused
+from tests.client.shell import Aside, Run, read, refused
 from tests.eventually import eventually
 from tests.fakes.audit import InMemoryChargeList
 from tests.fakes.cards import InMemoryCards
@@ -95,14 +95,18 @@ async def test_an_audit_repairs_flags_and_says_so(run: Run, cards: InMemoryCards
 
 @pytest.mark.usefixtures("auditing")
 async def test_what_was_settled_by_hand_is_acknowledged_and_needs_nobody(
-    run: Run, cards: InMemoryCards, warehouse: InMemoryWarehouse, database: Database
+    run: Run,
+    aside: Aside,
+    cards: InMemoryCards,
+    warehouse: InMemoryWarehouse,
+    database: Database,
 ) -> None:
     cards.fail_until_healed("refund", RefusedError("the account is closed"))
     warehouse.refuse("cli-a2", "the roof leaks")
-    await run("place", "--order-id", "cli-a2")
+    await aside.place("cli-a2")
 
     async def stuck() -> bool:
-        return bool(read(await run("status", "cli-a2", "--json"))["attention"])
+        return (await aside.orders.status("cli-a2")).attention is not None
 
     await eventually(stuck)
     await run("resolve", "cli-a2", "--note", "by bank transfer", "--by", "ops-7")

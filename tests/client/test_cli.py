@@ -12,10 +12,12 @@ from temporalio.client import Client
 
 from commands import terminal
 from orders.ids import workflow_id
+from orders.lifecycle import Status
 from sandbox.temporal_server import TemporalServer
 from store.database import Database
 from store.orders import PostgresOrderBook
-from tests.client.shell import Run, read, refused, started
+from tests.client.shell import Aside, Run, read, refused, started
+from tests.eventually import eventually
 
 
 @pytest.mark.usefixtures("working")
@@ -80,14 +82,15 @@ async def test_without_a_worker_cancelling_says_that_nobody_answered(run: Run) -
     assert "python client.py watch cli-4" in left.stdout
 
 
-async def test_started_orders_are_listed(run: Run) -> None:
+async def test_started_orders_are_listed(run: Run, aside: Aside) -> None:
     await run("place", "--order-id", "cli-5")
 
-    async with asyncio.timeout(10):
-        while True:
-            rows = read(await run("list", "--status", "placed", "--json"))
-            if "cli-5" in {row["order_id"] for row in rows}:
-                break
+    async def listed() -> bool:
+        return "cli-5" in [row.order_id async for row in aside.orders.list(Status.PLACED)]
+
+    await eventually(listed, within=10)
+    rows = read(await run("list", "--status", "placed", "--json"))
+    assert "cli-5" in {row["order_id"] for row in rows}
     assert "cli-5" in (await run("list")).stdout
 
 

@@ -31,6 +31,7 @@ from till import StartedOrder
 from workflows.runner import DATA_CONVERTER
 
 TOTAL = Money(29_00, "EUR")
+SOON = timedelta(milliseconds=10)
 
 
 class TestStarting:
@@ -150,6 +151,7 @@ class TestStatus:
 
         assert (progress.status, progress.doing) == (Status.PLACED, "not started yet")
 
+    @pytest.mark.usefixtures("brief_queries")
     async def test_without_a_worker_the_book_answers(self, closed_shop: Shop) -> None:
         order_id = await closed_shop.start()
 
@@ -206,12 +208,13 @@ class TestCancelling:
         order_id = await shop.start()
         await gate.entered()
 
-        answer = await shop.orders.cancel(order_id, wait=timedelta(seconds=1))
+        answer = await shop.orders.cancel(order_id, wait=timedelta(seconds=0.3))
 
         assert answer == CancelUnderWay()
         gate.release()
         assert (await shop.orders.result(order_id)).status is Status.REFUNDED
 
+    @pytest.mark.usefixtures("brief_mails")
     async def test_it_is_too_late_once_the_warehouse_has_it(self, shop: Shop) -> None:
         gate = shop.mailer.hold("send")
         order_id = await shop.start()
@@ -283,7 +286,9 @@ class TestResult:
         assert outcome.parcel_ids == shop.warehouse.parcels[order_id]
 
     async def test_an_order_undone_after_an_outage_has_an_outcome_too(self, shop: Shop) -> None:
-        shop.cards.fail_next("create", NoAnswerError("the bank is on fire"), times=3)
+        shop.cards.fail_next(
+            "create", NoAnswerError("the bank is on fire", retry_after=SOON), times=3
+        )
         order_id = await shop.start()
 
         outcome = await shop.orders.result(order_id)

@@ -211,6 +211,7 @@ class TestAttention:
         assert (await shop.orders.result(order_id)).status is Status.REFUNDED
         assert order_id not in {order.order_id for order in await shop.orders.attention()}
 
+    @pytest.mark.usefixtures("brief_queries")
     async def test_without_a_worker_what_temporal_lists_has_to_do(self, closed_shop: Shop) -> None:
         async with closed_shop.worker():
             order_id = await stuck(closed_shop)

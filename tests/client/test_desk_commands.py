@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ from sandbox.world import World
 from store.database import Database
 from store.orders import PostgresOrderBook
 from store.payments import PostgresPaymentLedger
-from tests.client.shell import Run, read, refused, started
+from tests.client.shell import Aside, Run, read, refused
 from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
@@ -34,35 +33,37 @@ def terms() -> ShopTerms:
     return ShopTerms(new_card_window=timedelta(hours=2))
 
 
-async def reaches(run: Run, order_id: str, doing: str) -> None:
-    async def there() -> bool:
-        progress = read(await run("status", order_id, "--json"))
-        return str(progress["doing"]).startswith(doing)
-
-    await eventually(there)
-
-
 async def stuck(
-    run: Run, warehouse: InMemoryWarehouse, cards: InMemoryCards, order_id: str
+    aside: Aside, warehouse: InMemoryWarehouse, cards: InMemoryCards, order_id: str
 ) -> None:
     """Have an order that is paid and cannot be refunded."""
     cards.fail_until_healed("refund", RefusedError("the balance is too low"))
     warehouse.refuse(order_id, "the roof leaks")
-    await run("place", "--order-id", order_id)
+    await aside.place(order_id)
 
     async def listed() -> bool:
-        rows = read(await run("attention", "--json"))
-        return order_id in [row["order_id"] for row in rows if row["attention"]]
+        troubled = await aside.orders.attention()
+        return order_id in [one.order_id for one in troubled if one.attention]
 
     await eventually(listed)
+
+
+async def asks_what_was_given_back(aside: Aside, order_id: str) -> None:
+    """The order needs a person, and does not know whether the card was charged."""
+
+    async def asked() -> bool:
+        attention = (await aside.orders.status(order_id)).attention
+        return bool(attention and attention.asks_given_back)
+
+    await eventually(asked)
 
 
 # -- orders that wait for approval -----------------------------------------------------------------
 
 
-async def test_an_order_is_approved(run: Run) -> None:
-    await run("place", "--order-id", "desk-1", "--flagged")
-    await reaches(run, "desk-1", "waiting for approval")
+async def test_an_order_is_approved(run: Run, aside: Aside) -> None:
+    await aside.place("desk-1", flagged=True)
+    await aside.reaches("desk-1", "waiting for approval")
 
     said = await run("approve", "desk-1", "--by", "ops-7", "--note", "known customer")
 
@@ -72,9 +73,9 @@ async def test_an_order_is_approved(run: Run) -> None:
     assert read(await run("result", "desk-1", "--json"))["status"] == "completed"
 
 
-async def test_an_order_is_rejected(run: Run) -> None:
-    await run("place", "--order-id", "desk-2", "--flagged")
-    await reaches(run, "desk-2", "waiting for approval")
+async def test_an_order_is_rejected(run: Run, aside: Aside) -> None:
+    await aside.place("desk-2", flagged=True)
+    await aside.reaches("desk-2", "waiting for approval")
 
     answer = read(await run("reject", "desk-2", "--by", "ops-7", "--reason", "stolen", "--json"))
 
@@ -102,9 +103,9 @@ async def test_a_decision_needs_somebody_who_takes_it(run: Run) -> None:
         assert "--by" in result.stderr
 
 
-async def test_a_decision_that_nobody_waits_for_is_one_sentence(run: Run) -> None:
-    await run("place", "--order-id", "desk-4", "--card", THREE_D_SECURE)
-    await reaches(run, "desk-4", "waiting for the customer's bank")
+async def test_a_decision_that_nobody_waits_for_is_one_sentence(run: Run, aside: Aside) -> None:
+    await aside.place("desk-4", THREE_D_SECURE)
+    await aside.reaches("desk-4", "waiting for the customer's bank")
     approved = await run("approve", "desk-4", "--by", "ops-7")
     refused(approved, "does not wait for an approval: it is awaiting_payment", terminal.REFUSED)
     card = await run("new-card", "desk-4", "pm_card_visa")
@@ -131,9 +132,9 @@ async def test_an_unknown_order_is_refused(run: Run, arguments: tuple[str, ...])
 # -- customers who pay -----------------------------------------------------------------------------
 
 
-async def test_another_card_is_tried(run: Run) -> None:
-    await run("place", "--order-id", "desk-5", "--card", "pm_card_visa_chargeDeclined")
-    await reaches(run, "desk-5", "waiting for another card")
+async def test_another_card_is_tried(run: Run, aside: Aside) -> None:
+    await aside.place("desk-5", "pm_card_visa_chargeDeclined")
+    await aside.reaches("desk-5", "waiting for another card")
 
     answer = read(await run("new-card", "desk-5", "pm_card_mastercard", "--json"))
 
@@ -141,9 +142,9 @@ async def test_another_card_is_tried(run: Run) -> None:
     assert read(await run("result", "desk-5", "--json"))["status"] == "completed"
 
 
-async def test_a_payment_is_looked_at_again(run: Run, cards: InMemoryCards) -> None:
-    await run("place", "--order-id", "desk-6", "--card", THREE_D_SECURE)
-    await reaches(run, "desk-6", "waiting for the customer's bank")
+async def test_a_payment_is_looked_at_again(run: Run, aside: Aside, cards: InMemoryCards) -> None:
+    await aside.place("desk-6", THREE_D_SECURE)
+    await aside.reaches("desk-6", "waiting for the customer's bank")
     [charge] = cards.charges_of("desk-6")
     cards.authenticate(charge.payment_id)
 
@@ -156,10 +157,10 @@ async def test_a_payment_is_looked_at_again(run: Run, cards: InMemoryCards) -> N
 
 
 async def test_without_stripes_key_there_is_one_sentence(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, aside: Aside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await run("place", "--order-id", "desk-7", "--card", THREE_D_SECURE)
-    await reaches(run, "desk-7", "waiting for the customer's bank")
+    await aside.place("desk-7", THREE_D_SECURE)
+    await aside.reaches("desk-7", "waiting for the customer's bank")
     for key in (None, ""):
         monkeypatch.delenv("STRIPE_API_KEY", raising=False)
         if key is not None:
@@ -181,12 +182,15 @@ async def test_without_stripes_key_there_is_one_sentence(
 
 
 async def test_what_needs_a_person_is_listed_with_what_helps(
-    run: Run, warehouse: InMemoryWarehouse, cards: InMemoryCards
+    run: Run, aside: Aside, warehouse: InMemoryWarehouse, cards: InMemoryCards
 ) -> None:
-    await stuck(run, warehouse, cards, "desk-8")
+    await stuck(aside, warehouse, cards, "desk-8")
 
+    [row] = read(await run("attention", "--json"))
     listed = (await run("attention")).stdout
     status = (await run("status", "desk-8")).stdout
+
+    assert (row["order_id"], row["attention"]["problem"]) == ("desk-8", "the balance is too low")
 
     assert "Order desk-8 is paid: " in listed
     for shown in (listed, status):
@@ -203,9 +207,9 @@ async def test_what_needs_a_person_is_listed_with_what_helps(
 
 
 async def test_an_undo_done_by_hand_is_settled(
-    run: Run, warehouse: InMemoryWarehouse, cards: InMemoryCards
+    run: Run, aside: Aside, warehouse: InMemoryWarehouse, cards: InMemoryCards
 ) -> None:
-    await stuck(run, warehouse, cards, "desk-9")
+    await stuck(aside, warehouse, cards, "desk-9")
 
     answer = read(await run("resolve", "desk-9", "--note", "by bank transfer", "--json"))
 
@@ -215,18 +219,14 @@ async def test_an_undo_done_by_hand_is_settled(
 
 
 async def test_what_was_given_back_by_hand_is_asked_in_the_orders_currency(
-    run: Run, cards: InMemoryCards
+    run: Run, aside: Aside, cards: InMemoryCards
 ) -> None:
     cards.lose_answer_next("confirm")
     cards.fail_next("read", NoAnswerError("silence", retry_after=SOON), times=2)
     cards.fail_until_healed("refund", RefusedError("the account is closed"))
-    await run("place", "--order-id", "desk-14")
-
-    async def asked() -> bool:
-        attention = read(await run("status", "desk-14", "--json"))["attention"]
-        return bool(attention and attention["asks_given_back"])
-
-    await eventually(asked)
+    await aside.place("desk-14")
+    await asks_what_was_given_back(aside, "desk-14")
+    assert read(await run("status", "desk-14", "--json"))["attention"]["asks_given_back"]
     assert "--given-back" in (await run("attention")).stdout
     resolve = ("resolve", "desk-14", "--note", "by bank transfer", "--by", "ops-7")
     refused(await run(*resolve), "the card was charged is not known", terminal.REFUSED)
@@ -246,18 +246,13 @@ async def test_what_was_given_back_by_hand_is_asked_in_the_orders_currency(
 
 
 async def test_our_books_may_know_what_was_taken_though_the_order_did_not_hear_of_it(
-    run: Run, cards: InMemoryCards, database: Database
+    run: Run, aside: Aside, cards: InMemoryCards, database: Database
 ) -> None:
     cards.lose_answer_next("confirm")
     cards.fail_next("read", NoAnswerError("silence", retry_after=SOON), times=2)
     cards.fail_until_healed("refund", RefusedError("the account is closed"))
-    await run("place", "--order-id", "desk-15")
-
-    async def asked() -> bool:
-        attention = read(await run("status", "desk-15", "--json"))["attention"]
-        return bool(attention and attention["asks_given_back"])
-
-    await eventually(asked)
+    await aside.place("desk-15")
+    await asks_what_was_given_back(aside, "desk-15")
     [charge] = cards.charges_of("desk-15")
     await PostgresPaymentLedger(database).record("desk-15", 1, charge)
 
@@ -269,14 +264,14 @@ async def test_our_books_may_know_what_was_taken_though_the_order_did_not_hear_o
     cards.heal("refund")
 
 
-async def test_a_step_is_given_up(run: Run, warehouse: InMemoryWarehouse) -> None:
+async def test_a_step_is_given_up(run: Run, aside: Aside, warehouse: InMemoryWarehouse) -> None:
     silence = NoAnswerError("nobody answers", retry_after=timedelta(milliseconds=10))
     warehouse.fail_next("fulfill", silence, times=6)
     warehouse.fail_until_healed("fulfill", NoAnswerError("nobody answers"))
-    await run("place", "--order-id", "desk-10")
+    await aside.place("desk-10")
 
     async def flagged() -> bool:
-        return bool(read(await run("status", "desk-10", "--json"))["attention"])
+        return bool((await aside.orders.status("desk-10")).attention)
 
     await eventually(flagged)
     said = await run("skip-step", "desk-10", "--reason", "burnt down", "--by", "ops-7")
@@ -287,11 +282,13 @@ async def test_a_step_is_given_up(run: Run, warehouse: InMemoryWarehouse) -> Non
     assert "Why: given up by ops-7: burnt down." in ended.stdout
 
 
-async def test_a_word_is_refused_while_nothing_fails(run: Run) -> None:
-    await run("place", "--order-id", "desk-11", "--flagged")
-    await reaches(run, "desk-11", "waiting for approval")
+async def test_a_word_is_refused_while_nothing_fails(run: Run, aside: Aside) -> None:
+    await aside.place("desk-11", flagged=True)
+    await aside.reaches("desk-11", "waiting for approval")
     retried = await run("retry-now", "desk-11")
     refused(retried, "Nothing keeps failing, at the moment it is", terminal.REFUSED)
+    approved = read(await run("approve", "desk-11", "--by", "ops-7", "--json"))
+    assert approved == {"order_id": "desk-11", "accepted": True}
 
 
 async def test_nothing_to_do_says_so(run: Run) -> None:
@@ -302,7 +299,7 @@ async def test_nothing_to_do_says_so(run: Run) -> None:
     assert read(await run("attention", "--json")) == []
 
 
-# -- as a process ----------------------------------------------------------------------------------
+# -- with Stripe -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -333,22 +330,7 @@ async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
     await ledger.open(order.id, 1, charge.payment_id, charge.amount)
     await ledger.record(order.id, 1, charge)
 
-    asking = await started("finish-payment", "desk-13", "--json")
-    answer, said = await asking.communicate()
+    answer = read(await run("finish-payment", "desk-13", "--json"))
 
-    assert (asking.returncode, said) == (0, b"")
-    assert json.loads(answer) == {"payment_id": charge.payment_id, "client_secret": secret}
+    assert answer == {"payment_id": charge.payment_id, "client_secret": secret}
     assert f"Client secret: {secret}\n" in (await run("finish-payment", "desk-13")).stdout
-
-
-async def test_the_program_decides_and_refuses(run: Run) -> None:
-    await run("place", "--order-id", "desk-12", "--flagged")
-    await reaches(run, "desk-12", "waiting for approval")
-    approving = await started("approve", "desk-12", "--by", "ops-7", "--json")
-    approved, _ = await approving.communicate()
-    assert (approving.returncode, json.loads(approved)["accepted"]) == (0, True)
-
-    resolving = await started("resolve", "nobody", "--note", "done")
-    nothing, sentence = await resolving.communicate()
-    assert (resolving.returncode, nothing) == (terminal.REFUSED, b"")
-    assert sentence == b"There is no order nobody.\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from datetime import timedelta
 
 import pytest
@@ -21,7 +20,7 @@ from orders.refusals import (
 )
 from orders.terms import ShopTerms
 from orders.views import ListedOrder
-from tests.client.shell import Run, read, refused
+from tests.client.shell import Aside, Run, read, refused
 from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
@@ -170,7 +169,7 @@ async def test_a_warehouse_that_is_slow_to_send_again_is_waited_for_by_the_order
 ) -> None:
     order_id = await on_its_way(shop, "par_slow")
     gate = shop.warehouse.hold("resend")
-    wait = timedelta(seconds=2)
+    wait = timedelta(seconds=1)
     with pytest.raises(UndecidedError, match="has taken on the resending of a parcel"):
         await shop.orders.resend_parcel(order_id, "par_slow", "ops-7", wait=wait)
     gate.release()
@@ -230,23 +229,19 @@ async def test_without_a_worker_news_is_kept_and_nothing_is_settled(closed_shop:
 # -- the command line ------------------------------------------------------------------------------
 
 
-async def ordered(run: Run, warehouse: InMemoryWarehouse, order_id: str) -> str:
+async def ordered(aside: Aside, warehouse: InMemoryWarehouse, order_id: str) -> str:
     """The parcel of an order that waits for it."""
-    await run("place", "--order-id", order_id)
-
-    async def waits() -> bool:
-        return bool(re.match(WAITING, read(await run("status", order_id, "--json"))["doing"]))
-
-    await eventually(waits)
+    await aside.place(order_id)
+    await aside.reaches(order_id, WAITING)
     [parcel_id] = warehouse.parcels[order_id]
     return parcel_id
 
 
 @pytest.mark.usefixtures("working")
 async def test_a_parcel_is_told_of_from_the_command_line(
-    run: Run, warehouse: InMemoryWarehouse
+    run: Run, aside: Aside, warehouse: InMemoryWarehouse
 ) -> None:
-    parcel_id = await ordered(run, warehouse, "cli-p1")
+    parcel_id = await ordered(aside, warehouse, "cli-p1")
 
     told = await run("parcel", "cli-p1", parcel_id, "shipped", "--tracking", "TRK-42")
     assert told.stdout.startswith(f"Order cli-p1 hears that {parcel_id} is shipped. Watch it: ")
@@ -266,9 +261,9 @@ async def test_a_parcel_is_told_of_from_the_command_line(
 
 @pytest.mark.usefixtures("working")
 async def test_a_lost_parcel_is_settled_from_the_command_line(
-    run: Run, warehouse: InMemoryWarehouse
+    run: Run, aside: Aside, warehouse: InMemoryWarehouse
 ) -> None:
-    parcel_id = await ordered(run, warehouse, "cli-p2")
+    parcel_id = await ordered(aside, warehouse, "cli-p2")
     outcome = ("--outcome", "refunded as r1")
 
     wrong = await run("settle-parcel", "cli-p2", "par_nobody", *outcome)
@@ -281,9 +276,9 @@ async def test_a_lost_parcel_is_settled_from_the_command_line(
 
 @pytest.mark.usefixtures("working")
 async def test_a_lost_parcel_is_sent_again_or_refunded_from_the_command_line(
-    run: Run, warehouse: InMemoryWarehouse, cards: InMemoryCards
+    run: Run, aside: Aside, warehouse: InMemoryWarehouse, cards: InMemoryCards
 ) -> None:
-    lost = await ordered(run, warehouse, "cli-p3")
+    lost = await ordered(aside, warehouse, "cli-p3")
     wrong = await run("resend-parcel", "cli-p3", "par_nobody")
     refused(wrong, "does not wait for a parcel par_nobody", terminal.REFUSED)
 

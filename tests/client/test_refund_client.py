@@ -119,13 +119,14 @@ async def test_without_a_worker_the_request_is_kept(closed_shop: Shop) -> None:
     refunds = client_of(shop)
     request = RefundRequest(order_id, "r1", amount=EURO)
     with pytest.raises(NoWorkerError):
-        await refunds.request(request, wait=timedelta(seconds=1))
+        await refunds.request(request, wait=timedelta(seconds=0.5))
     async with shop.worker():
         outcome = await refunds.result(order_id, "r1")
     assert isinstance(outcome, RefundOutcome)
     assert shop.cards.given_back(order_id) == 1_00
 
 
+@pytest.mark.usefixtures("brief_queries")
 async def test_a_refund_that_needs_a_person_is_listed_whether_a_worker_answers_or_not(
     closed_shop: Shop,
 ) -> None:

@@ -6,9 +6,11 @@ import pytest
 
 from commands import terminal
 from orders.ids import refund_key
+from orders.lifecycle import Status
 from orders.ports import RefusedError
-from orders.refund_messages import ShopRefundTerms
-from tests.client.shell import Run, read, refused
+from orders.refund_messages import RefundRef, ShopRefundTerms
+from orders.refunds import RefundRequest, RefundState
+from tests.client.shell import Aside, Run, read, refused
 from tests.eventually import eventually
 from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING, InMemoryCards
 
@@ -21,38 +23,37 @@ def refund_terms() -> ShopRefundTerms:
     return ShopRefundTerms(approval_above={"EUR": 20_00})
 
 
-async def paid(run: Run, order_id: str, card: str = "pm_card_visa") -> None:
+async def paid(aside: Aside, order_id: str, card: str = "pm_card_visa") -> None:
     """An order of two mugs, 29.00 EUR, that is completed."""
-    await run("place", "--order-id", order_id, "--card", card)
-    assert read(await run("result", order_id, "--json"))["status"] == "completed"
+    await aside.place(order_id, card)
+    assert (await aside.orders.result(order_id)).status is Status.COMPLETED
 
 
-async def reaches(run: Run, order_id: str, state: str) -> None:
+async def reaches(aside: Aside, order_id: str, state: RefundState) -> None:
     """The order's refund r1 is in this state."""
 
     async def there() -> bool:
-        told = read(await run("refund", "status", order_id, "r1", "--json"))
-        return str(told["state"]) == state
+        return (await aside.refunds.status(order_id, "r1")).state is state
 
     await eventually(there)
 
 
-async def waits(run: Run, order_id: str) -> None:
+async def waits(aside: Aside, order_id: str) -> None:
     """A refund r1 of everything, that waits for a person."""
-    await paid(run, order_id)
-    await run("refund", "request", order_id, "r1")
-    await reaches(run, order_id, "awaiting_approval")
+    await paid(aside, order_id)
+    await aside.refunds.request(RefundRequest(order_id, "r1"))
+    await reaches(aside, order_id, RefundState.AWAITING_APPROVAL)
 
 
-async def stuck(run: Run, cards: InMemoryCards, order_id: str) -> None:
+async def stuck(aside: Aside, cards: InMemoryCards, order_id: str) -> None:
     """A refund r1 of a mug that the provider refuses."""
-    await paid(run, order_id)
+    await paid(aside, order_id)
     cards.fail_until_healed("refund", RefusedError("the charge is disputed"))
-    await run("refund", "request", order_id, "r1", "--line", "MUG=1")
+    await aside.refunds.request(RefundRequest(order_id, "r1", lines=(("MUG", 1),)))
 
     async def listed() -> bool:
-        rows = read(await run("attention", "--json"))
-        return (order_id, "r1") in [(row["order_id"], row["refund_id"]) for row in rows]
+        troubled = [one.refund for one in await aside.refunds.attention() if one.attention]
+        return RefundRef(order_id, "r1") in troubled
 
     await eventually(listed)
 
@@ -60,8 +61,8 @@ async def stuck(run: Run, cards: InMemoryCards, order_id: str) -> None:
 # -- asking and following --------------------------------------------------------------------------
 
 
-async def test_a_line_is_given_back_followed_and_listed(run: Run) -> None:
-    await paid(run, "ref-1")
+async def test_a_line_is_given_back_followed_and_listed(run: Run, aside: Aside) -> None:
+    await paid(aside, "ref-1")
 
     asked = read(await run("refund", "request", "ref-1", "r1", "--line", "MUG=1", "--json"))
 
@@ -69,7 +70,8 @@ async def test_a_line_is_given_back_followed_and_listed(run: Run) -> None:
         {"amount": 1450, "currency": "EUR"},
         "r1",
     )
-    await reaches(run, "ref-1", "succeeded")
+    await reaches(aside, "ref-1", RefundState.SUCCEEDED)
+    assert read(await run("refund", "status", "ref-1", "r1", "--json"))["state"] == "succeeded"
     said = (await run("refund", "status", "ref-1", "r1")).stdout
     assert said == "Refund r1 of 14.50 EUR, order ref-1: succeeded.\n"
     [row] = read(await run("refund", "list", "ref-1", "--json"))
@@ -79,8 +81,10 @@ async def test_a_line_is_given_back_followed_and_listed(run: Run) -> None:
     assert "1 x MUG" in table
 
 
-async def test_an_amount_is_given_back_in_the_currency_that_is_written(run: Run) -> None:
-    await paid(run, "ref-2")
+async def test_an_amount_is_given_back_in_the_currency_that_is_written(
+    run: Run, aside: Aside
+) -> None:
+    await paid(aside, "ref-2")
     said = await run("refund", "request", "ref-2", "r1", "--amount", "EUR=5.00")
     assert "Refund r1 of 5.00 EUR, order ref-2" in said.stdout
     yen = await run("refund", "request", "ref-2", "r2", "--amount", "JPY=500")
@@ -92,8 +96,8 @@ async def test_an_amount_is_given_back_in_the_currency_that_is_written(run: Run)
     assert result.exit_code == terminal.USED_WRONGLY
 
 
-async def test_more_than_is_left_is_refused(run: Run) -> None:
-    await paid(run, "ref-3")
+async def test_more_than_is_left_is_refused(run: Run, aside: Aside) -> None:
+    await paid(aside, "ref-3")
     await run("refund", "request", "ref-3", "r1", "--line", "MUG=1")
     too_much = await run("refund", "request", "ref-3", "r2", "--line", "MUG=2")
     refused(too_much, "2 of MUG cannot be returned: 1 are left", terminal.REFUSED)
@@ -101,8 +105,8 @@ async def test_more_than_is_left_is_refused(run: Run) -> None:
     refused(other, "of other contents", terminal.REFUSED)
 
 
-async def test_an_order_without_refunds_says_so(run: Run) -> None:
-    await paid(run, "ref-4")
+async def test_an_order_without_refunds_says_so(run: Run, aside: Aside) -> None:
+    await paid(aside, "ref-4")
     assert (await run("refund", "list", "ref-4")).stdout == "No refunds.\n"
     assert read(await run("refund", "list", "ref-4", "--json")) == []
 
@@ -136,8 +140,8 @@ async def test_what_cannot_be_an_id_is_used_wrongly(run: Run) -> None:
 # -- deciding --------------------------------------------------------------------------------------
 
 
-async def test_a_refund_that_waits_is_listed_and_approved(run: Run) -> None:
-    await waits(run, "ref-5")
+async def test_a_refund_that_waits_is_listed_and_approved(run: Run, aside: Aside) -> None:
+    await waits(aside, "ref-5")
 
     rows = read(await run("refund", "waiting", "--json"))
     assert ["ref-5", "r1"] in [[r["request"]["order_id"], r["request"]["refund_id"]] for r in rows]
@@ -147,24 +151,26 @@ async def test_a_refund_that_waits_is_listed_and_approved(run: Run) -> None:
 
     assert said.stdout.startswith("Refund r1 of order ref-5 is approved.")
     assert "python client.py refund status ref-5 r1" in said.stdout
-    await reaches(run, "ref-5", "succeeded")
+    await reaches(aside, "ref-5", RefundState.SUCCEEDED)
     assert "ref-5" not in (await run("refund", "waiting")).stdout
     for late in (("approve", "ref-5", "r1", "--by", "ops-8"), ("cancel", "ref-5", "r1")):
         refused(await run("refund", *late), "is succeeded, and nothing runs", terminal.REFUSED)
 
 
-async def test_a_refund_is_rejected(run: Run) -> None:
-    await waits(run, "ref-6")
+async def test_a_refund_is_rejected(run: Run, aside: Aside) -> None:
+    await waits(aside, "ref-6")
     word = ("ref-6", "r1", "--by", "ops-7", "--reason", "worn")
     answer = read(await run("refund", "reject", *word, "--json"))
     assert answer == {"order_id": "ref-6", "refund_id": "r1", "accepted": True}
-    await reaches(run, "ref-6", "rejected")
+    await reaches(aside, "ref-6", RefundState.REJECTED)
     said = (await run("refund", "status", "ref-6", "r1")).stdout
     assert "rejected (rejected by ops-7: worn)" in said
 
 
-async def test_a_request_is_taken_back(run: Run) -> None:
-    await waits(run, "ref-7")
+async def test_a_request_is_taken_back(run: Run, aside: Aside) -> None:
+    await paid(aside, "ref-7")
+    await run("refund", "request", "ref-7", "r1")
+    await reaches(aside, "ref-7", RefundState.AWAITING_APPROVAL)
     told = read(await run("refund", "cancel", "ref-7", "r1", "--json"))
     assert told["state"] == "cancelled"
 
@@ -190,12 +196,15 @@ async def test_nobody_waits_says_so(run: Run) -> None:
 
 
 async def test_a_refund_that_keeps_failing_needs_attention_and_is_tried_again(
-    run: Run, cards: InMemoryCards
+    run: Run, aside: Aside, cards: InMemoryCards
 ) -> None:
-    await stuck(run, cards, "ref-8")
+    await stuck(aside, cards, "ref-8")
 
+    [row] = read(await run("attention", "--json"))
     listed = (await run("attention")).stdout
     status = (await run("refund", "status", "ref-8", "r1")).stdout
+
+    assert (row["order_id"], row["refund_id"]) == ("ref-8", "r1")
 
     assert "Refund r1 of 14.50 EUR for order ref-8: " in listed
     for shown in (listed, status):
@@ -210,39 +219,41 @@ async def test_a_refund_that_keeps_failing_needs_attention_and_is_tried_again(
     cards.heal("refund")
     said = await run("refund", "retry-now", "ref-8", "r1", "--by", "ops-7")
     assert said.stdout.startswith("Refund r1 of order ref-8 tries again.")
-    await reaches(run, "ref-8", "succeeded")
+    await reaches(aside, "ref-8", RefundState.SUCCEEDED)
 
 
-async def test_a_refund_paid_another_way_is_settled(run: Run, cards: InMemoryCards) -> None:
-    await stuck(run, cards, "ref-9")
+async def test_a_refund_paid_another_way_is_settled(
+    run: Run, aside: Aside, cards: InMemoryCards
+) -> None:
+    await stuck(aside, cards, "ref-9")
     word = ("ref-9", "r1", "--note", "by bank transfer", "--by", "ops-7")
     answer = read(await run("refund", "resolve", *word, "--json"))
     cards.heal("refund")
     assert answer["accepted"] is True
-    await reaches(run, "ref-9", "settled")
+    await reaches(aside, "ref-9", RefundState.SETTLED)
     refused(await run("refund", "retry-now", "ref-9", "r1"), "is settled", terminal.REFUSED)
 
 
-async def test_a_word_is_refused_while_nothing_fails(run: Run) -> None:
-    await paid(run, "ref-10", REFUND_PENDING)
+async def test_a_word_is_refused_while_nothing_fails(run: Run, aside: Aside) -> None:
+    await paid(aside, "ref-10", REFUND_PENDING)
     await run("refund", "request", "ref-10", "r1", "--line", "MUG=1")
-    await reaches(run, "ref-10", "pending")
+    await reaches(aside, "ref-10", RefundState.PENDING)
     retried = await run("refund", "retry-now", "ref-10", "r1")
     refused(retried, "Nothing keeps failing, at the moment it is", terminal.REFUSED)
 
 
 async def test_a_refund_that_the_bank_sent_back_later_is_taken_up_again(
-    run: Run, cards: InMemoryCards
+    run: Run, aside: Aside, cards: InMemoryCards
 ) -> None:
-    await paid(run, "ref-11", REFUND_FAILS)
+    await paid(aside, "ref-11", REFUND_FAILS)
     await run("refund", "request", "ref-11", "r1", "--line", "MUG=1")
-    await reaches(run, "ref-11", "succeeded")
+    await reaches(aside, "ref-11", RefundState.SUCCEEDED)
     cards.settle_refund(refund_key("ref-11", "r1"))
 
     said = await run("refund", "look-again", "ref-11", "r1")
 
     assert said.stdout.startswith("Refund r1 of order ref-11 looks again.")
-    await reaches(run, "ref-11", "failed")
+    await reaches(aside, "ref-11", RefundState.FAILED)
     again = await run("refund", "retry-now", "ref-11", "r1")
     assert again.exit_code == 0
     second = refund_key("ref-11", "r1", 2)
@@ -259,9 +270,9 @@ async def test_a_refund_that_the_bank_sent_back_later_is_taken_up_again(
 
 
 async def test_a_stuck_refund_and_its_order_say_where_their_runs_are_seen(
-    run: Run, cards: InMemoryCards, monkeypatch: pytest.MonkeyPatch
+    run: Run, aside: Aside, cards: InMemoryCards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await stuck(run, cards, "ref-12")
+    await stuck(aside, cards, "ref-12")
     assert "See its run" not in (await run("attention")).stdout
     monkeypatch.setenv("TEMPORAL_UI_URL", "http://localhost:8233/")
     url = "http://localhost:8233/namespaces/default/workflows"
