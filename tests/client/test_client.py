@@ -208,7 +208,7 @@ class TestCancelling:
         order_id = await shop.start()
         await gate.entered()
 
-        answer = await shop.orders.cancel(order_id, wait=timedelta(seconds=0.3))
+        answer = await shop.orders.cancel(order_id, wait=timedelta(seconds=1))
 
         assert answer == CancelUnderWay()
         gate.release()

@@ -169,7 +169,7 @@ async def test_a_warehouse_that_is_slow_to_send_again_is_waited_for_by_the_order
 ) -> None:
     order_id = await on_its_way(shop, "par_slow")
     gate = shop.warehouse.hold("resend")
-    wait = timedelta(seconds=1)
+    wait = timedelta(seconds=2)
     with pytest.raises(UndecidedError, match="has taken on the resending of a parcel"):
         await shop.orders.resend_parcel(order_id, "par_slow", "ops-7", wait=wait)
     gate.release()

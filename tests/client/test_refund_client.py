@@ -126,7 +126,6 @@ async def test_without_a_worker_the_request_is_kept(closed_shop: Shop) -> None:
     assert shop.cards.given_back(order_id) == 1_00
 
 
-@pytest.mark.usefixtures("brief_queries")
 async def test_a_refund_that_needs_a_person_is_listed_whether_a_worker_answers_or_not(
     closed_shop: Shop,
 ) -> None:
