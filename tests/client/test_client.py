@@ -204,7 +204,7 @@ class TestCancelling:
         assert await shop.orders.cancel(order_id) == first
 
     async def test_an_undo_that_takes_long_is_under_way(self, shop: Shop) -> None:
-        gate = shop.warehouse.hold("fulfill")
+        gate, undoing = shop.warehouse.hold("fulfill"), shop.cards.hold("refund")
         order_id = await shop.start()
         await gate.entered()
 
@@ -212,6 +212,7 @@ class TestCancelling:
 
         assert answer == CancelUnderWay()
         gate.release()
+        undoing.release()
         assert (await shop.orders.result(order_id)).status is Status.REFUNDED
 
     @pytest.mark.usefixtures("brief_mails")
