@@ -1,5 +1,6 @@
 """Real servers for the tests that ask for them: one of each a session, one database a module."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -125,6 +126,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: turn(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector of garbage need not look through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
