@@ -406,37 +406,3 @@ class Outcome:
     parcel_ids: tuple[str, ...] = ()
     stop: Stop | None = None
     confirmed: bool = True
-
-
-# -- what a run of an order begins with ------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HandedOn:
-    """What the next run of an order has to know: it only follows the parcels, until ``deadline``.
-
-    ``settled`` are parcels that are waited for no more, ``short`` and ``contents`` as in
-    ``Fulfilled``. All news of ``parcels`` are written down.
-    """
-
-    terms: Terms
-    status: Status
-    total: Money
-    taken: Money
-    parcel_ids: tuple[str, ...]
-    contents: dict[str, tuple[tuple[str, int], ...]]
-    parcels: tuple[Parcel, ...]
-    settled: tuple[str, ...]
-    deadline: datetime
-    confirmed: bool
-    settled_by_hand: bool = False
-    cancel: CancelRequest | None = None
-    attention: Attention | None = None
-
-
-@dataclass(frozen=True)
-class Carry:
-    """Carry this order to its end. ``so_far`` is what an earlier run of it hands on."""
-
-    order_id: str
-    so_far: HandedOn | None = None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
@@ -37,28 +35,23 @@ class Delivery:
         self._deciding: set[str] = set()
         self._mails: list[asyncio.Task[bool]] = []
         self._news = False
-        self._deadline: datetime | None = None
 
-    async def follow(self, enough: Callable[[], bool]) -> tuple[Parcel, ...] | None:
+    async def follow(self) -> tuple[Parcel, ...]:
         """Return once every parcel is delivered or settled; without a deadline, at once.
 
-        The news that this ended with are returned: they are still to be written down. None when
-        the rest is for another run: nothing is under way here, and ``enough`` said so.
+        The news that this ended with are returned: they are still to be written down.
         """
         life = self._life
         if not life.terms.delivery_deadline:
             return ()
         # One timer for the whole wait, however many news come meanwhile.
-        self._deadline = self._deadline or workflow.now() + life.terms.delivery_deadline
-        left = self._deadline - workflow.now()
-        deadline = asyncio.create_task(asyncio.sleep(max(left.total_seconds(), 0)))
+        deadline = asyncio.create_task(asyncio.sleep(life.terms.delivery_deadline.total_seconds()))
         for parcel_id in life.parcel_ids:
             self._parcels.setdefault(parcel_id, Parcel(parcel_id))
         while self._awaited():
             await self._record_news()
             self._flag_missing(late=deadline.done())
-            if not await self._something_new(deadline, enough):
-                return None
+            await self._something_new(deadline)
         deadline.cancel()
         life.steps.unflag()
         last = self._unrecorded()
@@ -70,48 +63,13 @@ class Delivery:
         for mail in self._mails:
             await mail
 
-    def take_over(self, so_far: m.HandedOn) -> None:
-        """Go on where another run has stopped."""
-        self._deadline = so_far.deadline
-        self._parcels = {parcel.parcel_id: parcel for parcel in so_far.parcels}
-        self._recorded = {parcel.parcel_id: parcel.status for parcel in so_far.parcels}
-        self._settled = set(so_far.settled)
-
-    def hand_on(self, *, confirmed: bool) -> m.HandedOn:
-        """What another run has to know in order to go on here."""
-        life = self._life
-        assert self._deadline is not None  # noqa: S101 - parcels are followed
-        return m.HandedOn(
-            terms=life.terms,
-            status=life.status,
-            total=life.total,
-            taken=life.taken,
-            parcel_ids=life.parcel_ids,
-            contents=life.contents,
-            parcels=tuple(self._own()),
-            settled=tuple(sorted(self._settled)),
-            deadline=self._deadline,
-            confirmed=confirmed,
-            settled_by_hand=life.settled_by_hand,
-            cancel=life.steps.cancel,
-            attention=life.steps.attention,
-        )
-
-    async def _something_new(
-        self, deadline: asyncio.Task[None], enough: Callable[[], bool]
-    ) -> bool:
-        """Wait for news or the deadline; False when there are none, and ``enough`` says so."""
+    async def _something_new(self, deadline: asyncio.Task[None]) -> None:
         late = deadline.done()
 
         def something_new() -> bool:
             return self._news or deadline.done() is not late
 
-        def quiet() -> bool:
-            return enough() and all(mail.done() for mail in self._mails)
-
-        doing = "waiting for the parcels to arrive"
-        await self._life.watch(doing, lambda: something_new() or quiet(), None)
-        return something_new()
+        await self._life.watch("waiting for the parcels to arrive", something_new, None)
 
     def told(self, news: ParcelUpdate) -> None:
         told = Parcel(news.parcel_id, news.status, news.tracking)

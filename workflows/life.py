@@ -46,20 +46,7 @@ class Life:
         self.contents: dict[str, tuple[tuple[str, int], ...]] = {}
         self.steps = Steps(self.show, self.publish)
         self._flagged = False
-        self._headline = ""
         self._unpublished: dict[str, SearchAttributeUpdate[Any]] = {}
-
-    def take_over(self, so_far: m.HandedOn) -> None:
-        """Go on where another run has stopped. What it has published is this run's too, but for
-        the summary that its client gave it.
-        """
-        self._headline = f"Order {self.order_id}, {so_far.total}: goes on from an earlier run"
-        self.terms, self.status, self.total = so_far.terms, so_far.status, so_far.total
-        self.taken, self.given_back = so_far.taken, Money(0, so_far.total.currency)
-        self.parcel_ids, self.contents = so_far.parcel_ids, so_far.contents
-        self.settled_by_hand = so_far.settled_by_hand
-        self.steps.cancel, self.steps.attention = so_far.cancel, so_far.attention
-        self._flagged = so_far.attention is not None
 
     @property
     def order_id(self) -> str:
@@ -69,11 +56,6 @@ class Life:
     def past_return(self) -> bool:
         """Whether nothing can be cancelled any more."""
         return ON_CANCEL[self.status] in {CancelEffect.TOO_LATE, CancelEffect.ENDED}
-
-    @property
-    def is_long(self) -> bool:
-        """Whether this run has a history that is better not added to."""
-        return workflow.info().get_current_history_length() > policies.LONG_HISTORY
 
     async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta) -> bool:
         """Wait durably until ``until()`` or for ``limit``; False when the time is up.
@@ -159,7 +141,7 @@ class Life:
 
     def show(self) -> None:
         """Bring what the Web UI shows of the run up to date."""
-        workflow.set_current_details(visibility.details(self.progress(), self._headline))
+        workflow.set_current_details(visibility.details(self.progress()))
         needs_attention = self.steps.attention is not None
         if needs_attention != self._flagged:
             self._flagged = needs_attention

@@ -33,20 +33,16 @@ class OrderWorkflow:
     """Reserve, approve, charge, fulfil, confirm; undone as a whole when it cannot be completed."""
 
     @workflow.init
-    def __init__(self, order: m.Carry) -> None:
-        self._life = Life(m.OrderRef(order.order_id))
+    def __init__(self, order: m.OrderRef) -> None:
+        self._life = Life(order)
         self._paying = Paying()
         self._approval = Approval(self._life, self._paying)
         self._payment = Payment(self._life, self._paying)
         self._delivery = Delivery(self._life)
-        self._confirming: asyncio.Task[bool] | None = None
         self._confirmed = True
-        self._so_far = order.so_far
-        if self._so_far is not None:
-            self._take_over(self._so_far)
 
     @workflow.run
-    async def run(self, order: m.Carry) -> m.Outcome:  # noqa: ARG002 - taken by __init__
+    async def run(self, order: m.OrderRef) -> m.Outcome:  # noqa: ARG002 - taken by __init__
         """Carry the order to its end and say how it ended.
 
         Raises ``ApplicationError`` of type ``ORDER_FAILED`` when a neighbour stayed silent and the
@@ -57,8 +53,6 @@ class OrderWorkflow:
         )
 
     async def _live(self) -> m.Outcome:
-        if self._so_far is not None:
-            return await self._deliver()
         life = self._life
         await self._read()
         async with UndoneUnlessKept() as undo:
@@ -70,8 +64,7 @@ class OrderWorkflow:
             undo.keep()
         if undo.undone:
             return await self._close(undo)
-        await self._keep()
-        return await self._deliver()
+        return await self._complete()
 
     async def _read(self) -> None:
         life = self._life
@@ -90,49 +83,24 @@ class OrderWorkflow:
                 visibility.ORDER_TOTAL.value_set(order.total.amount),
             )
 
-    async def _keep(self) -> None:
+    async def _complete(self) -> m.Outcome:
         """The parcels are the warehouse's: nothing stops or undoes the order from here on."""
         life = self._life
         await self._payment.collect()
         await stock.take(life)
         confirm = NotificationActivities.send_confirmation_email
         confirmation = m.Confirmation(life.order_id, life.short)
-        mail = life.mail("mailing the confirmation", confirm, confirmation)
-        self._confirming = asyncio.create_task(mail)
+        mail = asyncio.create_task(life.mail("mailing the confirmation", confirm, confirmation))
         await refund_short(life)
-
-    async def _deliver(self) -> m.Outcome:
-        """See the parcels to the customer, in as many runs as that takes."""
-        life = self._life
-        last_news = await self._delivery.follow(self._is_long_and_quiet)
-        if last_news is None:
-            so_far = self._delivery.hand_on(confirmed=await self._is_confirmed())
-            workflow.continue_as_new(m.Carry(life.order_id, so_far))
+        last_news = await self._delivery.follow()
         await life.end(shipped=True, news=last_news)
-        if self._confirming and not self._confirming.done():
+        if not mail.done():
             life.steps.now("mailing the confirmation")
         life.publish()
-        self._confirmed = await self._is_confirmed()
+        self._confirmed = await mail
         await self._delivery.mailed()
         life.steps.now("nothing more to do")
         return self._outcome()
-
-    async def _is_confirmed(self) -> bool:
-        return await self._confirming if self._confirming else self._confirmed
-
-    def _is_long_and_quiet(self) -> bool:
-        """Whether the rest of the life is better told in a history of its own."""
-        return (
-            self._life.is_long
-            and (self._confirming is None or self._confirming.done())
-            and workflow.all_handlers_finished()
-        )
-
-    def _take_over(self, so_far: m.HandedOn) -> None:
-        """Go on where another run has stopped."""
-        self._life.take_over(so_far)
-        self._delivery.take_over(so_far)
-        self._confirmed = so_far.confirmed
 
     async def _close(self, undo: UndoneUnlessKept) -> m.Outcome:
         """Everything is undone: derive how the order ended, and tell the customer."""

@@ -172,10 +172,6 @@ MAIL: Final = Policy(
     ),
 )
 
-#: Waiting for parcels, a run of more events than this hands on to a new one, if nothing is under
-#: way in it: however much the neighbours have to tell, no history of an order outgrows a page.
-LONG_HISTORY: Final = 45
-
 #: A page of the audit, or one repair: nobody waits for it, and the next audit does it again.
 AUDIT: Final = ActivityConfig(
     start_to_close_timeout=timedelta(minutes=5),

@@ -15,7 +15,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from orders.ids import TASK_QUEUE, workflow_id
 from orders.lifecycle import Status
-from orders.messages import Carry, Outcome
+from orders.messages import OrderRef, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
 from orders.ports import NoAnswerError
@@ -85,7 +85,7 @@ class Shop:
         """Start an order; time is skipped whenever it waits, or with ``waits`` is not."""
         client = self.patient_client if waits else self.client
         return await client.start_workflow(
-            OrderWorkflow.run, Carry(order_id), id=workflow_id(order_id), task_queue=TASK_QUEUE
+            OrderWorkflow.run, OrderRef(order_id), id=workflow_id(order_id), task_queue=TASK_QUEUE
         )
 
     async def order(
