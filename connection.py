@@ -87,21 +87,6 @@ def answered(client: Client) -> Iterator[None]:
         raise
 
 
-async def when_free(ask: Callable[[], Awaitable[T]], patience: timedelta) -> T:
-    """Temporal's answer, asked again for ``patience`` while it has too much to do already: of one
-    run it takes ten Updates at a time. Raises as ``ask``, within ``answered``.
-    """
-    now = asyncio.get_running_loop().time
-    until = now() + patience.total_seconds()
-    while True:
-        try:
-            return await ask()
-        except RPCError as error:
-            if error.status is not RPCStatusCode.RESOURCE_EXHAUSTED or now() >= until:
-                raise
-        await asyncio.sleep(0.1)
-
-
 async def steadily(client: Client, ask: Callable[[], Awaitable[T]], patience: timedelta) -> T:
     """The answer of Temporal or the database, asked again while one of them is away.
 

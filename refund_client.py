@@ -12,6 +12,7 @@ What makes no sense is refused with an ``OrderClientError`` (``orders.refusals``
 from __future__ import annotations
 
 import asyncio
+import uuid
 from datetime import timedelta
 from typing import Final
 
@@ -25,9 +26,16 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from connection import answered
 from orders.ids import TASK_QUEUE, refund_of, refund_workflow_id
 from orders.messages import CancelRequest
-from orders.refund_messages import RefundAnswer, RefundProgress, RefundRef, TroubledRefund
+from orders.refund_messages import (
+    RefundAnswer,
+    RefundProgress,
+    RefundRef,
+    RequestAnswer,
+    TroubledRefund,
+)
 from orders.refund_refusals import RefundRefusedError
 from orders.refunds import FREED, RefundEntry, RefundRefused, RefundRequest, RefundState
+from orders.refusals import NoWorkerError
 from orders.requests import Approve, OperatorWord, Reject, Resolve, RetryNow
 from refund_runs import RefundRuns, raise_refusal, raise_silence
 from runs import CALL, asked_by
@@ -57,26 +65,34 @@ class RefundClient(RefundRuns):
         """
         order_id, refund_id = request.order_id, request.refund_id
         run_id = refund_workflow_id(order_id, refund_id)
-        start = WithStartWorkflowOperation(
-            RefundWorkflow.run,
-            request,
-            id=run_id,
-            task_queue=TASK_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            # Not the run but the book says what a refund is: it may be carried on by another run.
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            task_timeout=policies.WORKFLOW_TASK,
-            static_summary=_summary(order_id, refund_id),
-            memo=asked_by(request_id),
-        )
+        update_id = str(uuid.uuid4())  # the same Update, however often it has to be sent
+
+        async def ask(left: timedelta) -> RequestAnswer:
+            start = WithStartWorkflowOperation(
+                RefundWorkflow.run,
+                request,
+                id=run_id,
+                task_queue=TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                # Not the run but the book says what a refund is: another may carry it on.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                task_timeout=policies.WORKFLOW_TASK,
+                static_summary=_summary(order_id, refund_id),
+                memo=asked_by(request_id),
+            )
+            return await self._temporal.execute_update_with_start_workflow(
+                RefundWorkflow.request,
+                request,
+                start_workflow_operation=start,
+                id=update_id,
+                rpc_timeout=left,
+            )
+
         try:
             with answered(self._temporal):
-                answer = await self._temporal.execute_update_with_start_workflow(
-                    RefundWorkflow.request,
-                    request,
-                    start_workflow_operation=start,
-                    rpc_timeout=wait,
-                )
+                answer = await self._turns.take(run_id, ask, wait)
+        except TimeoutError:
+            raise NoWorkerError(order_id, "refund", wait) from None  # those before it got no answer
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             raise_silence(error, order_id, "refund", wait)
         except WorkflowUpdateFailedError as error:

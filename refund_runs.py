@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final, NoReturn, TypeVar
@@ -21,7 +22,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.workflow import UpdateMethodMultiParam
 
-from connection import UnreachableError, answered, when_free
+from connection import UnreachableError, answered
 from orders.ids import refund_workflow_id
 from orders.refund_messages import RefundAnswer, RefundProgress
 from orders.refund_ports import RefundBook
@@ -35,6 +36,7 @@ from orders.refusals import (
     TooLateError,
 )
 from runs import CALL, NO_RUN
+from turns import Turns
 from workflows.failures import NOT_OPERABLE, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from workflows.refund import RefundWorkflow
 
@@ -57,6 +59,7 @@ class RefundRuns:
     def __init__(self, temporal: Client, book: RefundBook) -> None:
         self._temporal = temporal
         self._book = book
+        self._turns = Turns()
 
     def _run(self, order_id: str, refund_id: str) -> Handle:
         return self._temporal.get_workflow_handle_for(
@@ -105,13 +108,18 @@ class RefundRuns:
         argument: In,
         asked: str,
     ) -> Out:
+        id_ = str(uuid.uuid4())  # the same Update, however often it has to be sent
         try:
             async with self._open(order_id, refund_id) as run:
-                return await when_free(
-                    lambda: run.execute_update(update, argument, rpc_timeout=CALL), CALL
+                return await self._turns.take(
+                    run.id,
+                    lambda left: run.execute_update(update, argument, id=id_, rpc_timeout=left),
+                    CALL,
                 )
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             raise_silence(error, order_id, asked, CALL)
+        except TimeoutError:
+            raise NoWorkerError(order_id, asked, CALL) from None  # those before it got no answer
         except WorkflowUpdateFailedError as error:
             raise_refusal(error)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Final, NoReturn, TypeVar
@@ -23,7 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
-from connection import answered, steadily, when_free
+from connection import answered, steadily
 from orders.ids import workflow_id
 from orders.lifecycle import Status
 from orders.messages import Outcome, Progress
@@ -38,6 +39,7 @@ from orders.refusals import (
     StrandedError,
     TooLateError,
 )
+from turns import Turns
 from workflows.failures import NOT_OPERABLE, NOT_WAITING, TOO_LATE
 from workflows.order import OrderWorkflow
 
@@ -77,6 +79,7 @@ class Runs:
         self._book = book
         self._cards = cards
         self._patience = patience
+        self._turns = Turns()
 
     def _run(self, order_id: str) -> WorkflowHandle[OrderWorkflow, Outcome]:
         return self._temporal.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
@@ -132,15 +135,17 @@ class Runs:
         loop = asyncio.get_running_loop()
         until = loop.time() + wait.total_seconds()
         accepted = False
+        id_ = id_ or str(uuid.uuid4())  # the same Update, however often it has to be sent
         try:
             async with self._open(order_id) as run:
-                started = await when_free(
-                    lambda: run.start_update(
+                started = await self._turns.take(
+                    run.id,
+                    lambda left: run.start_update(
                         update,
                         argument,
                         id=id_,
                         wait_for_stage=WorkflowUpdateStage.ACCEPTED,
-                        rpc_timeout=wait,
+                        rpc_timeout=left,
                     ),
                     wait,
                 )
@@ -153,6 +158,8 @@ class Runs:
             if accepted:
                 return None
             raise NoWorkerError(order_id, asked, wait) from None
+        except TimeoutError:
+            raise NoWorkerError(order_id, asked, wait) from None  # those before it got no answer
         except WorkflowUpdateFailedError as error:
             await self._refuse(order_id, error)
 
