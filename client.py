@@ -150,7 +150,8 @@ class OrderClient(Till):
         self, status: Status | None = None, *, needs_attention: bool = False, limit: int = 100
     ) -> AsyncIterator[ListedOrder]:
         """Started orders, newest first: all, those of one status, those that need a person."""
-        filters = ["WorkflowType = 'Order'"]
+        # A run that has handed on to another one has nothing more to tell.
+        filters = ["WorkflowType = 'Order'", "ExecutionStatus != 'ContinuedAsNew'"]
         if status is not None:
             filters.append(f"{visibility.ORDER_STATUS.name} = '{Status(status).value}'")
         if needs_attention:

@@ -406,3 +406,40 @@ class Outcome:
     parcel_ids: tuple[str, ...] = ()
     stop: Stop | None = None
     confirmed: bool = True
+
+
+# -- what a run of an order begins with ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HandedOn:
+    """What the next run of an order has to know: it only follows the parcels, until ``deadline``.
+
+    ``settled`` are parcels that are waited for no more, ``short`` and ``contents`` as in
+    ``Fulfilled``. ``confirmed``: whether the confirmation was mailed, None when it is still to be,
+    and with it the refund of what is short. All news of the order's ``parcels`` are written down;
+    there may be others, that the warehouse has spoken of and not named yet.
+    """
+
+    terms: Terms
+    status: Status
+    total: Money
+    taken: Money
+    parcel_ids: tuple[str, ...]
+    short: tuple[tuple[str, int], ...]
+    contents: dict[str, tuple[tuple[str, int], ...]]
+    parcels: tuple[Parcel, ...]
+    settled: tuple[str, ...]
+    deadline: datetime
+    confirmed: bool | None
+    settled_by_hand: bool = False
+    cancel: CancelRequest | None = None
+    attention: Attention | None = None
+
+
+@dataclass(frozen=True)
+class Carry:
+    """Carry this order to its end. ``so_far`` is what an earlier run of it hands on."""
+
+    order_id: str
+    so_far: HandedOn | None = None

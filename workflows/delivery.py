@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
@@ -35,23 +37,33 @@ class Delivery:
         self._deciding: set[str] = set()
         self._mails: list[asyncio.Task[bool]] = []
         self._news = False
+        self._deadline = workflow.now()  # until the parcels are named
 
-    async def follow(self) -> tuple[Parcel, ...]:
+    def begin(self) -> None:
+        """The warehouse has named the parcels: from now on they are waited for."""
+        life = self._life
+        self._deadline = workflow.now() + life.terms.delivery_deadline
+        for parcel_id in life.parcel_ids:
+            self._parcels.setdefault(parcel_id, Parcel(parcel_id))
+
+    async def follow(self, quiet: Callable[[], bool]) -> tuple[Parcel, ...] | None:
         """Return once every parcel is delivered or settled; without a deadline, at once.
 
-        The news that this ended with are returned: they are still to be written down.
+        The news that this ended with are returned: they are still to be written down. None when
+        the rest is for another run: this one has had enough, and nothing is under way in it,
+        beside the parcels neither (``quiet``).
         """
         life = self._life
         if not life.terms.delivery_deadline:
             return ()
         # One timer for the whole wait, however many news come meanwhile.
-        deadline = asyncio.create_task(asyncio.sleep(life.terms.delivery_deadline.total_seconds()))
-        for parcel_id in life.parcel_ids:
-            self._parcels.setdefault(parcel_id, Parcel(parcel_id))
+        left = max(self._deadline - workflow.now(), timedelta(0))
+        deadline = asyncio.create_task(asyncio.sleep(left.total_seconds()))
         while self._awaited():
             await self._record_news()
             self._flag_missing(late=deadline.done())
-            await self._something_new(deadline)
+            if not await self._something_new(deadline, quiet):
+                return None
         deadline.cancel()
         life.steps.unflag()
         last = self._unrecorded()
@@ -63,13 +75,79 @@ class Delivery:
         for mail in self._mails:
             await mail
 
-    async def _something_new(self, deadline: asyncio.Task[None]) -> None:
+    def take_over(self, so_far: m.HandedOn) -> None:
+        """Go on where another run has stopped."""
+        self._deadline = so_far.deadline
+        self._parcels = {parcel.parcel_id: parcel for parcel in so_far.parcels}
+        self._recorded = {parcel.parcel_id: parcel.status for parcel in self._own()}
+        self._settled = set(so_far.settled)
+
+    def hand_on(self, *, confirmed: bool | None) -> m.HandedOn:
+        """What another run has to know in order to go on here."""
+        life = self._life
+        return m.HandedOn(
+            terms=life.terms,
+            status=life.status,
+            total=life.total,
+            taken=life.taken,
+            parcel_ids=life.parcel_ids,
+            short=life.short,
+            contents=life.contents,
+            parcels=tuple(self._parcels.values()),
+            settled=tuple(sorted(self._settled)),
+            deadline=self._deadline,
+            confirmed=confirmed,
+            settled_by_hand=life.settled_by_hand,
+            cancel=life.steps.cancel,
+            attention=life.steps.attention,
+        )
+
+    async def can_hand_on(self) -> bool:
+        """Whether the rest is better told in another history, and nothing comes for a moment.
+
+        Only a timer may have the last word. Temporal refuses to continue as new when news came
+        meanwhile, and has the run decide again; then the news come with the firing of the timer,
+        and are heard first. They would not be with the end of a local activity: the run is given
+        that from its own records, before the news, and would go on without them.
+        """
+        if not self._is_quiet():
+            return False
+        self._life.steps.now("going on in another run")
+        try:
+            pause = policies.HAND_ON_PAUSE
+            await workflow.wait_condition(lambda: not self._is_quiet(), timeout=pause)
+        except TimeoutError:
+            return self._is_quiet()
+        return False
+
+    def _is_quiet(self) -> bool:
+        """Whether this run has had enough, and nothing is under way here."""
+        return (
+            self._life.is_long
+            and bool(self._awaited())
+            and not self._news
+            and not self._unrecorded()
+            and all(mail.done() for mail in self._mails)
+            and workflow.all_handlers_finished()
+        )
+
+    async def _something_new(self, deadline: asyncio.Task[None], quiet: Callable[[], bool]) -> bool:
+        """Wait for news or the deadline; False when the rest is for another run."""
         late = deadline.done()
 
         def something_new() -> bool:
             return self._news or deadline.done() is not late
 
-        await self._life.watch("waiting for the parcels to arrive", something_new, None)
+        def enough() -> bool:
+            return quiet() and self._is_quiet()
+
+        doing = "waiting for the parcels to arrive"
+        while True:
+            await self._life.watch(doing, lambda: something_new() or enough(), None)
+            if something_new():
+                return True
+            if await self.can_hand_on() and not something_new():
+                return False
 
     def told(self, news: ParcelUpdate) -> None:
         told = Parcel(news.parcel_id, news.status, news.tracking)

@@ -1,4 +1,4 @@
-"""Following a run by its history: the server pushes, whether a worker is alive or not."""
+"""Following runs by their histories: the server pushes, whether a worker is alive or not."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ async def steps_begun(
 ) -> AsyncIterator[str]:
     """The step last begun, in the run's own words: now, and whenever its history grows.
 
-    Ends with the run. ``call`` makes each call of the server, and may repeat it.
+    Ends with the run, or the last of those that it hands on to. ``call`` makes each call of the
+    server, and may repeat it.
     """
     doing = "starting"
     events = run.fetch_history_events(wait_new_event=True)
     while True:
         await call(events.fetch_next_page)
+        next_run = ""
         for event in events.current_page or ():
             summary = event.user_metadata.summary
             if summary.data and event.HasField("activity_task_scheduled_event_attributes"):
                 [doing] = await client.data_converter.decode([summary], [str])
+            handed_on = event.workflow_execution_continued_as_new_event_attributes
+            next_run = handed_on.new_execution_run_id
+        if next_run:
+            following = client.get_workflow_handle(run.id, run_id=next_run)
+            events = following.fetch_history_events(wait_new_event=True)
         # A page without a token is the last one there will ever be.
-        if events.next_page_token is None:
+        elif events.next_page_token is None:
             return
         yield doing

@@ -46,7 +46,23 @@ class Life:
         self.contents: dict[str, tuple[tuple[str, int], ...]] = {}
         self.steps = Steps(self.show, self.publish)
         self._flagged = False
+        self._headline = ""
         self._unpublished: dict[str, SearchAttributeUpdate[Any]] = {}
+
+    def take_over(self, so_far: m.HandedOn) -> None:
+        """Go on where another run has stopped. What it has published is this run's too, but for
+        the summary that its client gave it.
+        """
+        self._headline = f"Order {self.order_id}, {so_far.total}: goes on from an earlier run"
+        self.terms, self.status, self.total = so_far.terms, so_far.status, so_far.total
+        self.taken, self.given_back = so_far.taken, Money(0, so_far.total.currency)
+        self.parcel_ids, self.contents = so_far.parcel_ids, so_far.contents
+        self.short, self.settled_by_hand = so_far.short, so_far.settled_by_hand
+        self.steps.cancel, self.steps.attention = so_far.cancel, so_far.attention
+        published = workflow.info().typed_search_attributes
+        self._flagged = bool(published.get(visibility.NEEDS_ATTENTION))
+        if published.get(visibility.ORDER_STATUS) != self.status:
+            self.announce(visibility.ORDER_STATUS.value_set(self.status))
 
     @property
     def order_id(self) -> str:
@@ -56,6 +72,11 @@ class Life:
     def past_return(self) -> bool:
         """Whether nothing can be cancelled any more."""
         return ON_CANCEL[self.status] in {CancelEffect.TOO_LATE, CancelEffect.ENDED}
+
+    @property
+    def is_long(self) -> bool:
+        """Whether this run has a history that is better not added to."""
+        return workflow.info().get_current_history_length() > policies.LONG_HISTORY
 
     async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta) -> bool:
         """Wait durably until ``until()`` or for ``limit``; False when the time is up.
@@ -141,7 +162,7 @@ class Life:
 
     def show(self) -> None:
         """Bring what the Web UI shows of the run up to date."""
-        workflow.set_current_details(visibility.details(self.progress()))
+        workflow.set_current_details(visibility.details(self.progress(), self._headline))
         needs_attention = self.steps.attention is not None
         if needs_attention != self._flagged:
             self._flagged = needs_attention
@@ -150,6 +171,10 @@ class Life:
     def announce(self, *updates: SearchAttributeUpdate[Any]) -> None:
         """Have these search attributes published before the run waits again."""
         self._unpublished |= {update.key.name: update for update in updates}
+
+    def leave_unpublished(self) -> None:
+        """Have nothing published any more: the next run sees what is missing."""
+        self._unpublished = {}
 
     def publish(self) -> None:
         """Bring the run's search attributes up to date: one event, whatever was passed through."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NoReturn
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -33,16 +34,21 @@ class OrderWorkflow:
     """Reserve, approve, charge, fulfil, confirm; undone as a whole when it cannot be completed."""
 
     @workflow.init
-    def __init__(self, order: m.OrderRef) -> None:
-        self._life = Life(order)
+    def __init__(self, order: m.Carry) -> None:
+        self._life = Life(m.OrderRef(order.order_id))
         self._paying = Paying()
         self._approval = Approval(self._life, self._paying)
         self._payment = Payment(self._life, self._paying)
         self._delivery = Delivery(self._life)
-        self._confirmed = True
+        self._confirmed: bool | None = None
+        self._so_far = order.so_far
+        if self._so_far is not None:
+            self._life.take_over(self._so_far)
+            self._delivery.take_over(self._so_far)
+            self._confirmed = self._so_far.confirmed
 
     @workflow.run
-    async def run(self, order: m.OrderRef) -> m.Outcome:  # noqa: ARG002 - taken by __init__
+    async def run(self, order: m.Carry) -> m.Outcome:  # noqa: ARG002 - taken by __init__
         """Carry the order to its end and say how it ended.
 
         Raises ``ApplicationError`` of type ``ORDER_FAILED`` when a neighbour stayed silent and the
@@ -53,6 +59,8 @@ class OrderWorkflow:
         )
 
     async def _live(self) -> m.Outcome:
+        if self._so_far is not None:
+            return await self._deliver()
         life = self._life
         await self._read()
         async with UndoneUnlessKept() as undo:
@@ -64,7 +72,13 @@ class OrderWorkflow:
             undo.keep()
         if undo.undone:
             return await self._close(undo)
-        return await self._complete()
+        # The parcels are the warehouse's: nothing stops or undoes the order from here on.
+        await self._payment.collect()
+        await stock.take(life)
+        self._delivery.begin()
+        if await self._delivery.can_hand_on():
+            self._hand_on()
+        return await self._deliver()
 
     async def _read(self) -> None:
         life = self._life
@@ -83,24 +97,38 @@ class OrderWorkflow:
                 visibility.ORDER_TOTAL.value_set(order.total.amount),
             )
 
-    async def _complete(self) -> m.Outcome:
-        """The parcels are the warehouse's: nothing stops or undoes the order from here on."""
+    async def _deliver(self) -> m.Outcome:
+        """See the parcels to the customer, in as many runs as that takes."""
         life = self._life
-        await self._payment.collect()
-        await stock.take(life)
-        confirm = NotificationActivities.send_confirmation_email
-        confirmation = m.Confirmation(life.order_id, life.short)
-        mail = asyncio.create_task(life.mail("mailing the confirmation", confirm, confirmation))
-        await refund_short(life)
-        last_news = await self._delivery.follow()
+        confirming = asyncio.create_task(self._confirm())
+        if self._confirmed is None:
+            await refund_short(life)
+        last_news = await self._delivery.follow(quiet=confirming.done)
+        if last_news is None:
+            self._hand_on()
         await life.end(shipped=True, news=last_news)
-        if not mail.done():
+        if not confirming.done():
             life.steps.now("mailing the confirmation")
         life.publish()
-        self._confirmed = await mail
+        await confirming
         await self._delivery.mailed()
         life.steps.now("nothing more to do")
         return self._outcome()
+
+    async def _confirm(self) -> None:
+        """Mail the confirmation, unless an earlier run has."""
+        if self._confirmed is not None:
+            return
+        life = self._life
+        confirm = NotificationActivities.send_confirmation_email
+        confirmation = m.Confirmation(life.order_id, life.short)
+        self._confirmed = await life.mail("mailing the confirmation", confirm, confirmation)
+
+    def _hand_on(self) -> NoReturn:
+        """Have another run carry on: to everybody outside it stays one order."""
+        self._life.leave_unpublished()
+        so_far = self._delivery.hand_on(confirmed=self._confirmed)
+        workflow.continue_as_new(m.Carry(self._life.order_id, so_far))
 
     async def _close(self, undo: UndoneUnlessKept) -> m.Outcome:
         """Everything is undone: derive how the order ended, and tell the customer."""
@@ -261,5 +289,5 @@ class OrderWorkflow:
             given_back=life.given_back,
             parcel_ids=life.parcel_ids,
             stop=life.stop,
-            confirmed=self._confirmed,
+            confirmed=bool(self._confirmed),
         )

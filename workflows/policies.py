@@ -172,6 +172,14 @@ MAIL: Final = Policy(
     ),
 )
 
+#: Waiting for parcels, a run of more events than this hands on to a new one, if nothing is under
+#: way in it: however much the neighbours have to tell, no history of an order outgrows a page. To
+#: change it is to change what a replay does: for runs under way behind ``workflow.patched``.
+LONG_HISTORY: Final = 45
+
+#: Nothing may come for this long before a run hands on: see ``delivery.Delivery.can_hand_on``.
+HAND_ON_PAUSE: Final = timedelta(seconds=1)
+
 #: A page of the audit, or one repair: nobody waits for it, and the next audit does it again.
 AUDIT: Final = ActivityConfig(
     start_to_close_timeout=timedelta(minutes=5),

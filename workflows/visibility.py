@@ -20,9 +20,10 @@ NEEDS_ATTENTION: Final = SearchAttributeKey.for_bool("NeedsAttention")
 SEARCH_ATTRIBUTES: Final = (ORDER_STATUS, CUSTOMER_ID, ORDER_TOTAL, NEEDS_ATTENTION)
 
 
-def details(progress: Progress) -> str:
-    """The run's current details, in Markdown."""
-    lines = [f"**{progress.status}** — {progress.doing}"]
+def details(progress: Progress, headline: str = "") -> str:
+    """The run's current details, in Markdown. ``headline`` is for a run that has no summary."""
+    lines = [headline] if headline else []
+    lines.append(f"**{progress.status}** — {progress.doing}")
     if progress.cancel_requested:
         lines.append("A cancellation was asked for.")
     if progress.stop is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -14,14 +15,17 @@ from orders.refusals import (
     NotWaitingError,
     NoWorkerError,
     OrderEndedError,
+    TooLateError,
     UndecidedError,
 )
 from orders.terms import ShopTerms
+from orders.views import ListedOrder
 from tests.client.shell import Aside, Run, read, refused
 from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.shop import Shop
+from workflows import policies
 
 WAITING = "waiting for the parcels to arrive"
 SHIPPED, LOST, DELIVERED = ParcelStatus.SHIPPED, ParcelStatus.LOST, ParcelStatus.DELIVERED
@@ -63,6 +67,43 @@ async def test_an_order_is_completed_when_its_last_parcel_is_delivered(shop: Sho
     assert (told["par_2"].status, told["par_2"].tracking) == ("delivered", "T-par_2")
     with pytest.raises(OrderEndedError):
         await shop.orders.parcel_updated(order_id, "par_1", LOST)
+
+
+async def test_an_order_is_one_order_in_however_many_runs(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "LONG_HISTORY", 8)
+    order_id = await shop.place()
+    shop.warehouse.pack(order_id, "par_a")
+    first = await shop.orders.start(order_id, request_id="req-1")
+    watching = shop.orders.watch(order_id)
+    await anext(watching)
+    ended = asyncio.create_task(shop.orders.result(order_id))
+
+    async def handed_on() -> bool:
+        return (await shop.orders.start(order_id)).run_id != first.run_id
+
+    await eventually(handed_on)
+    run = await shop.temporal.get_workflow_handle(first.workflow_id).describe()
+    assert await run.memo_value("request_id") == "req-1"
+    assert (await shop.orders.status(order_id)).status is Status.FULFILLED
+
+    async def listed() -> bool:
+        return [row.run for row in await _rows(shop, order_id)] == ["running"]
+
+    await eventually(listed)
+    with pytest.raises(TooLateError):
+        await shop.orders.cancel(order_id)
+    await shop.orders.parcel_updated(order_id, "par_a", DELIVERED)
+
+    assert (await ended).status is Status.COMPLETED
+    seen = [sighting async for sighting in watching]
+    assert (seen[-1].view.order.status, seen[-1].doing) == (Status.COMPLETED, "ended")
+    assert (await shop.orders.start(order_id)).already_started
+
+
+async def _rows(shop: Shop, order_id: str) -> list[ListedOrder]:
+    return [row async for row in shop.orders.list(limit=1000) if row.order_id == order_id]
 
 
 async def test_a_lost_parcel_is_waited_for_until_somebody_settles_it(shop: Shop) -> None:

@@ -12,10 +12,11 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, WorkflowReplayResult
 
 from orders.ids import TASK_QUEUE, workflow_id
 from orders.lifecycle import Status
-from orders.messages import OrderRef, Outcome
+from orders.messages import Carry, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
 from orders.ports import NoAnswerError
@@ -36,7 +37,9 @@ from worker import order_worker
 from workflows import visibility
 from workflows.failures import ORDER_FAILED
 from workflows.order import OrderWorkflow
-from workflows.runner import DATA_CONVERTER
+from workflows.reconcile import ReconcileWorkflow
+from workflows.refund import RefundWorkflow
+from workflows.runner import DATA_CONVERTER, RUNNER
 
 _numbers = count(1)
 
@@ -85,7 +88,7 @@ class Shop:
         """Start an order; time is skipped whenever it waits, or with ``waits`` is not."""
         client = self.patient_client if waits else self.client
         return await client.start_workflow(
-            OrderWorkflow.run, OrderRef(order_id), id=workflow_id(order_id), task_queue=TASK_QUEUE
+            OrderWorkflow.run, Carry(order_id), id=workflow_id(order_id), task_queue=TASK_QUEUE
         )
 
     async def order(
@@ -198,3 +201,13 @@ async def shop(
         approver="approver@example.com",
     ):
         yield shop
+
+
+async def replayed(history: WorkflowHistory) -> WorkflowReplayResult:
+    """Run a history again as a worker would that has never seen it; raises where they differ."""
+    replayer = Replayer(
+        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow],
+        workflow_runner=RUNNER,
+        data_converter=DATA_CONVERTER,
+    )
+    return await replayer.replay_workflow(history)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,17 +13,15 @@ from orders.messages import Outcome
 from orders.parcels import ParcelStatus
 from orders.ports import RefusedError
 from orders.requests import (
-    Approve,
-    NewCard,
     ParcelUpdate,
     RefundParcel,
     ResendParcel,
     SettleParcel,
 )
-from orders.terms import Capture, ShopTerms
+from orders.terms import ShopTerms
 from tests.eventually import eventually
-from tests.workflows.conftest import PRICE, TOTAL, Shop, events
-from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached, refused
+from tests.workflows.conftest import PRICE, TOTAL, Shop
+from tests.workflows.test_waiting import reached, refused
 from workflows.failures import NOT_WAITING
 from workflows.order import OrderWorkflow
 from workflows.visibility import NEEDS_ATTENTION
@@ -173,111 +170,6 @@ async def test_a_cancel_of_a_shipped_order_is_too_late(shop: Shop) -> None:
     await handle.cancel()
     await tell(handle, parcel_id, ParcelStatus.DELIVERED)
     assert (await handle.result()).status is Status.COMPLETED
-
-
-LONGEST = ShopTerms(
-    approval_above={"EUR": 0},
-    capture=Capture.AT_FULFILLMENT,
-    delivery_deadline=timedelta(days=30),
-)
-
-
-async def approved(shop: Shop, card: str) -> Handle:
-    """An order that a person had to let pass, and did."""
-    handle = await shop.order(card, waits=True)
-    await reached(shop, handle, Status.AWAITING_APPROVAL)
-    await handle.execute_update(OrderWorkflow.approve, Approve("ops-7"))
-    return handle
-
-
-async def confirm(shop: Shop, handle: Handle) -> None:
-    """The customer confirms the newest charge at his bank (3-D Secure)."""
-
-    async def waited_for() -> bool:
-        progress = await handle.query(OrderWorkflow.status)
-        return progress.doing == "waiting for the customer's bank"
-
-    await eventually(waited_for)
-    charge = shop.cards.charges_of(handle.id.removeprefix("order-"))[-1]
-    shop.cards.authenticate(charge.payment_id)
-    await handle.signal(OrderWorkflow.payment_updated)
-
-
-async def deliver(shop: Shop, handle: Handle) -> None:
-    """One after the other the parcels leave, and one after the other they arrive."""
-    await reached(shop, handle, Status.FULFILLED)
-    parcel_ids = shop.warehouse.parcels[handle.id.removeprefix("order-")]
-    for status in (ParcelStatus.SHIPPED, ParcelStatus.DELIVERED):
-        for parcel_id in parcel_ids:
-            await tell(handle, parcel_id, status)
-            await noted(shop, handle, f"parcel_{status}", parcel_id)
-
-
-async def noted(shop: Shop, handle: Handle, event: str, parcel_id: str) -> None:
-    async def there() -> bool:
-        view = await shop.book.view(handle.id.removeprefix("order-"))
-        told = [line.detail for line in view.history if line.event == event]
-        return parcel_id in {detail["parcel_id"] for detail in told}
-
-    await eventually(there)
-
-
-async def longest_ordinary_life(shop: Shop) -> Handle:
-    """Approved by a person, confirmed by the customer, held, captured, shipped, delivered."""
-    handle = await approved(shop, THREE_D_SECURE)
-    await confirm(shop, handle)
-    await deliver(shop, handle)
-    return handle
-
-
-WITH_EVERYTHING = replace(LONGEST, new_card_window=timedelta(hours=2))
-
-
-async def life_with_everything(shop: Shop) -> Handle:
-    """The longest one, with a declined card before the good one, and two parcels."""
-    order_id = await shop.place(DECLINED)
-    shop.warehouse.pack(order_id, "par_first", "par_second")
-    handle = await shop.start(order_id, waits=True)
-    await reached(shop, handle, Status.AWAITING_APPROVAL)
-    await handle.execute_update(OrderWorkflow.approve, Approve("ops-7"))
-    await reached(shop, handle, Status.AWAITING_PAYMENT)
-    card = NewCard(THREE_D_SECURE)
-    await handle.execute_update(OrderWorkflow.submit_payment_method, card)
-    await confirm(shop, handle)
-    await deliver(shop, handle)
-    return handle
-
-
-async def events_of(handle: Handle) -> tuple[list[str], list[str]]:
-    """The names of a completed order's events: all, and without those of workflow tasks."""
-    assert (await handle.result()).status is Status.COMPLETED
-    told = events(await handle.fetch_history())
-    return told, [name for name in told if not name.startswith("WORKFLOW_TASK_")]
-
-
-class TestTheLongestOrdinaryLife:
-    @pytest.fixture
-    def terms(self) -> ShopTerms:
-        return LONGEST
-
-    async def test_it_takes_few_events_and_no_polling(self, shop: Shop) -> None:
-        told, ours = await events_of(await longest_ordinary_life(shop))
-        # And seven workflow tasks of three events each: the start, four times news, two answers of
-        # neighbours. Fewer when some of these fall together, never more.
-        assert len(ours) <= 36, f"{len(ours)} events: {ours}"
-        assert len(told) < 60, f"{len(told)} events: {told}"
-
-
-class TestALifeWithEverything:
-    @pytest.fixture
-    def terms(self) -> ShopTerms:
-        return WITH_EVERYTHING
-
-    async def test_its_history_can_still_be_read(self, shop: Shop) -> None:
-        told, ours = await events_of(await life_with_everything(shop))
-        # And eleven workflow tasks: more news, and one answer more.
-        assert len(ours) <= 49, f"{len(ours)} events: {ours}"
-        assert len(told) < 85, f"{len(told)} events: {told}"
 
 
 async def test_what_the_warehouse_is_short_of_is_refunded_and_the_rest_ships(shop: Shop) -> None:

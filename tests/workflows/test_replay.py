@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
-from temporalio.worker import Replayer, WorkflowReplayResult
 
 from orders.ids import refund_key
 from orders.lifecycle import Status
@@ -33,14 +32,13 @@ from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
 from tests.fakes.cards import REFUND_PENDING
 from tests.workflows import test_delivery as delivery
+from tests.workflows import test_long_histories as longest
 from tests.workflows import test_refund as refunds
-from tests.workflows.conftest import Shop, time_skipping_server
+from tests.workflows.conftest import Shop, replayed, time_skipping_server
 from tests.workflows.test_reconcile import AT_ONCE, Audited, opened
 from tests.workflows.test_waiting import DECLINED, reached
 from workflows.order import OrderWorkflow
-from workflows.reconcile import ReconcileWorkflow
 from workflows.refund import RefundWorkflow
-from workflows.runner import DATA_CONVERTER, RUNNER
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -201,8 +199,8 @@ LIVES = [
     Life(undecided, APPROVAL),
     *(Life(live, HOLD) for live in (lapsed, left)),
     Life(resent, DELIVERY),
-    Life(delivery.longest_ordinary_life, delivery.LONGEST),
-    Life(delivery.life_with_everything, delivery.WITH_EVERYTHING),
+    Life(longest.longest_ordinary_life, longest.LONGEST),
+    Life(longest.life_with_everything, longest.WITH_EVERYTHING),
     *(Life(live) for live in (refund, refund_refused)),
     *(Life(live, refund_terms=REFUND_APPROVAL) for live in (refund_approved, refund_undecided)),
 ]
@@ -246,9 +244,9 @@ async def test_a_run_can_be_replayed(shop: Shop, life: Life, keep: Keep) -> None
     handle = await life.live(shop)
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
-    history = await handle.fetch_history()
-    await replayed(history)
-    keep(life.name, history)
+    for number, history in enumerate(await longest.histories(shop, handle), 1):
+        await replayed(history)
+        keep(life.name if number == 1 else f"{life.name}_{number}", history)
 
 
 @pytest.fixture
@@ -292,12 +290,3 @@ def test_a_recorded_history_names_no_directory_of_the_machine_it_was_recorded_on
     absolute = re.compile(r"(?<![\w/.:])/(?:home|root|work|usr|opt|tmp|Users|var)/")
     for path in HISTORIES.glob("*.json"):
         assert absolute.search(path.read_text()) is None, path.name
-
-
-async def replayed(history: WorkflowHistory) -> WorkflowReplayResult:
-    replayer = Replayer(
-        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow],
-        workflow_runner=RUNNER,
-        data_converter=DATA_CONVERTER,
-    )
-    return await replayer.replay_workflow(history)
