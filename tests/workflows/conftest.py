@@ -34,7 +34,7 @@ from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from worker import order_worker
-from workflows import visibility
+from workflows import policies, visibility
 from workflows.failures import ORDER_FAILED
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
@@ -88,7 +88,11 @@ class Shop:
         """Start an order; time is skipped whenever it waits, or with ``waits`` is not."""
         client = self.patient_client if waits else self.client
         return await client.start_workflow(
-            OrderWorkflow.run, Carry(order_id), id=workflow_id(order_id), task_queue=TASK_QUEUE
+            OrderWorkflow.run,
+            Carry(order_id),
+            id=workflow_id(order_id),
+            task_queue=TASK_QUEUE,
+            task_timeout=policies.WORKFLOW_TASK,
         )
 
     async def order(

@@ -300,7 +300,8 @@ class TestHold:
     async def test_a_cancel_racing_the_capture_keeps_no_money(
         self, shop: Shop, where: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # Long enough for the run to hear of the cancellation meanwhile.
+        # As it really is: the run hears of the cancellation when it has its workflow task renewed,
+        # after four fifths of ``policies.WORKFLOW_TASK``. The first try is held for twice as long.
         monkeypatch.setitem(policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=8))
         gate = shop.cards.hold("capture", where=where)  # type: ignore[arg-type]
         handle = await shop.order()
