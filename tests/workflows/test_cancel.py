@@ -133,9 +133,14 @@ async def test_the_update_says_what_was_given_back(shop: Shop) -> None:
 async def test_a_cancel_after_the_point_of_no_return_is_refused_and_changes_nothing(
     shop: Shop,
 ) -> None:
-    gate = shop.mailer.hold("send")
-    handle = await shop.order()
-    await gate.entered()
+    shop.mailer.fail_until_healed("send", NoAnswerError("nobody answers"))  # the run stays open
+    handle = await shop.order(waits=True)
+
+    async def completed() -> bool:
+        order = await shop.book.get(handle.id.removeprefix("order-"))
+        return order.status is Status.COMPLETED
+
+    await eventually(completed)
     with pytest.raises(WorkflowUpdateFailedError) as refusal:
         await handle.execute_update(OrderWorkflow.cancel, CancelRequest())
     assert isinstance(refusal.value.cause, ApplicationError)
@@ -143,7 +148,7 @@ async def test_a_cancel_after_the_point_of_no_return_is_refused_and_changes_noth
     assert "ask for a return" in refusal.value.cause.message
     await by_signal(handle)
     await by_temporal(handle)
-    gate.release()
+    shop.mailer.heal("send")
     outcome = await shop.check(await handle.result())
     assert outcome.status is Status.COMPLETED
 
