@@ -34,7 +34,7 @@ from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from worker import order_worker
-from workflows import policies, visibility
+from workflows import visibility
 from workflows.failures import ORDER_FAILED
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
@@ -83,16 +83,19 @@ class Shop:
         return order_id
 
     async def start(
-        self, order_id: str, *, waits: bool = False
+        self, order_id: str, *, waits: bool = False, task_timeout: timedelta | None = None
     ) -> WorkflowHandle[OrderWorkflow, Outcome]:
-        """Start an order; time is skipped whenever it waits, or with ``waits`` is not."""
+        """Start an order; time is skipped whenever it waits, or with ``waits`` is not.
+
+        Its workflow tasks may take the SDK's ten seconds unless ``task_timeout`` says otherwise.
+        """
         client = self.patient_client if waits else self.client
         return await client.start_workflow(
             OrderWorkflow.run,
             Carry(order_id),
             id=workflow_id(order_id),
             task_queue=TASK_QUEUE,
-            task_timeout=policies.WORKFLOW_TASK,
+            task_timeout=task_timeout,
         )
 
     async def order(

@@ -304,7 +304,7 @@ class TestHold:
         # after four fifths of ``policies.WORKFLOW_TASK``. The first try is held for twice as long.
         monkeypatch.setitem(policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=8))
         gate = shop.cards.hold("capture", where=where)  # type: ignore[arg-type]
-        handle = await shop.order()
+        handle = await shop.start(await shop.place(), task_timeout=policies.WORKFLOW_TASK)
         await gate.entered()
         await handle.signal(OrderWorkflow.cancel_order)
         outcome = await shop.check(await handle.result())
