@@ -1,6 +1,8 @@
 """One order, from checkout to its end."""
 
-from __future__ import annotations
+# Loaded anew for every run, in the SDK's sandbox. So only names are imported: a module taken from
+# its package (`from workflows import policies`) is not passed through and would be loaded anew too.
+# And annotations are left as they are: the SDK would evaluate each from its text.
 
 import asyncio
 from typing import NoReturn
@@ -16,7 +18,6 @@ with workflow.unsafe.imports_passed_through():
     from orders.lifecycle import Reason, Status, Stop
     from orders.money import Money
     from orders.payment_news import PaymentNews
-    from workflows import policies, stock, visibility
     from workflows.approval import Approval
     from workflows.attention import problem_of
     from workflows.delivery import Delivery
@@ -26,7 +27,10 @@ with workflow.unsafe.imports_passed_through():
     from workflows.life import Life
     from workflows.paying import Paying
     from workflows.payment import Payment
+    from workflows.policies import DATABASE
+    from workflows.stock import reserve_stock, take_off_stock
     from workflows.undo import UndoneUnlessKept
+    from workflows.visibility import CUSTOMER_ID, ORDER_TOTAL
 
 
 @workflow.defn(name="Order")
@@ -64,7 +68,7 @@ class OrderWorkflow:
         life = self._life
         await self._read()
         async with UndoneUnlessKept() as undo:
-            await stock.reserve(life, undo)
+            await reserve_stock(life, undo)
             await self._approval.pass_or_stop()
             await self._payment.take(undo)
             await hand_over(life, undo, within=self._payment.hold_lasts())
@@ -74,7 +78,7 @@ class OrderWorkflow:
             return await self._close(undo)
         # The parcels are the warehouse's: nothing stops or undoes the order from here on.
         await self._payment.collect()
-        await stock.take(life)
+        await take_off_stock(life)
         self._delivery.begin()
         if await self._delivery.can_hand_on():
             self._hand_on()
@@ -83,7 +87,7 @@ class OrderWorkflow:
     async def _read(self) -> None:
         life = self._life
         step = OrderBookActivities.read_order
-        found = await life.steps.read("reading the order", step, life.ref, policies.DATABASE)
+        found = await life.steps.read("reading the order", step, life.ref, DATABASE)
         order = found.order
         # AWAITING_APPROVAL may be ours, written in the workflow task that lost its worker.
         if order.status not in {Status.PLACED, Status.AWAITING_APPROVAL}:
@@ -91,10 +95,10 @@ class OrderWorkflow:
             raise ApplicationError(message, type=ALREADY_CARRIED, non_retryable=True)
         life.terms, life.total = found.terms, order.total
         life.taken = life.given_back = Money(0, order.total.currency)
-        if workflow.info().typed_search_attributes.get(visibility.CUSTOMER_ID) is None:
+        if workflow.info().typed_search_attributes.get(CUSTOMER_ID) is None:
             life.announce(
-                visibility.CUSTOMER_ID.value_set(order.customer_id),
-                visibility.ORDER_TOTAL.value_set(order.total.amount),
+                CUSTOMER_ID.value_set(order.customer_id),
+                ORDER_TOTAL.value_set(order.total.amount),
             )
 
     async def _deliver(self) -> m.Outcome:

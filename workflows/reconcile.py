@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.reconciliation import ReconciliationActivities
     from orders.audits import Audit, Page, Position, Report, Reviewed, Settlement
     from orders.discrepancies import Discrepancy
-    from workflows import policies
+    from workflows.policies import AUDIT
 
 
 @workflow.defn(name="Reconcile")
@@ -42,7 +42,7 @@ class ReconcileWorkflow:
         return workflow.continue_as_new(replace(audit, position=position, report=report))
 
     async def _review(self, page: Page) -> Reviewed:
-        options: ActivityConfig = {**policies.AUDIT, "summary": f"comparing {page.position.scan}"}
+        options: ActivityConfig = {**AUDIT, "summary": f"comparing {page.position.scan}"}
         return await workflow.execute_activity_method(
             ReconciliationActivities.review_page, page, **options
         )
@@ -54,7 +54,7 @@ class ReconcileWorkflow:
         step = ReconciliationActivities.settle_discrepancy
         settlement = Settlement(found, at.as_of, audit.terms)
         doing = f"{found.remedy}: {found.kind} of order {found.order_id}"
-        options: ActivityConfig = {**policies.AUDIT, "summary": doing}
+        options: ActivityConfig = {**AUDIT, "summary": doing}
         try:
             settled = await workflow.execute_activity_method(step, settlement, **options)
         except ActivityError as error:

@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.undo import StoppedError, UndoneUnlessKept
 
 
-async def reserve(life: Life, undo: UndoneUnlessKept) -> None:
+async def reserve_stock(life: Life, undo: UndoneUnlessKept) -> None:
     """Set all lines aside. Raises ``StoppedError`` when not all of them can be had."""
 
     async def release() -> bool:
@@ -37,7 +37,7 @@ async def reserve(life: Life, undo: UndoneUnlessKept) -> None:
             raise StoppedError(Stop(Reason.CLOSED_BEFORE, message))
 
 
-async def take(life: Life) -> None:
+async def take_off_stock(life: Life) -> None:
     """Take what is set aside off the shelves for good: with that the order is fulfilled."""
     step = InventoryActivities.update_inventory
     doing = f"recording: {Status.FULFILLED}, taking the stock"
