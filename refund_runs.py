@@ -35,7 +35,7 @@ from orders.refusals import (
     OrderClientError,
     TooLateError,
 )
-from runs import CALL, NO_RUN
+from runs import CALL, NO_RUN, OVER
 from turns import Turns
 from workflows.failures import NOT_OPERABLE, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from workflows.refund import RefundWorkflow
@@ -93,8 +93,12 @@ class RefundRuns:
                     reject_condition=QueryRejectCondition.NOT_OPEN,
                     rpc_timeout=_QUERY,
                 )
-        except (WorkflowQueryRejectedError, WorkflowQueryFailedError, UnreachableError):
-            return "nothing runs, or no worker answers"
+        except WorkflowQueryRejectedError:
+            return OVER
+        except WorkflowQueryFailedError:
+            return "unknown: the worker could not tell, see its log"
+        except UnreachableError:
+            return "unknown: no worker answers"
         except RPCError as error:
             if error.status not in NO_RUN:
                 raise

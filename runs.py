@@ -50,6 +50,8 @@ Out = TypeVar("Out")
 #: One call of Temporal. A worker that is alive answers in milliseconds.
 CALL: Final = timedelta(seconds=10)
 _QUERY: Final = timedelta(seconds=2)
+#: What is told of a run that has ended.
+OVER: Final = "nothing: its run is over"
 #: Temporal's answers when the order has no run, or one that has ended.
 NO_RUN: Final = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.ABORTED})
 #: Temporal's answers to a query that no worker takes.
@@ -113,7 +115,7 @@ class Runs:
         except WorkflowQueryFailedError:
             return "unknown: the worker could not tell, see its log"
         except WorkflowQueryRejectedError:
-            return "nothing: its run is over"
+            return OVER
         except RPCError as error:
             if error.status not in NO_RUN:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -22,6 +23,7 @@ from orders.refusals import (
     OrderEndedError,
 )
 from orders.terms import ShopTerms
+from orders.views import ListedOrder
 from tests.eventually import eventually
 from tests.shop import Shop
 
@@ -211,6 +213,22 @@ class TestAttention:
         shop.cards.heal("refund")
         await shop.orders.retry_now(order_id, "ops-7")
         assert (await shop.orders.result(order_id)).status is Status.REFUNDED
+        assert order_id not in {order.order_id for order in await shop.orders.attention()}
+
+    async def test_an_order_that_has_ended_since_it_was_listed_needs_nobody(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        order_id = await shop.start()
+        await shop.orders.result(order_id)
+
+        def all_of_them(**_: object) -> AsyncIterator[ListedOrder]:
+            return OrderClient.list(shop.orders)
+
+        async def listed() -> bool:
+            return order_id in [row.order_id async for row in all_of_them()]
+
+        await eventually(listed)
+        monkeypatch.setattr(shop.orders, "list", all_of_them)  # as if the list lagged behind
         assert order_id not in {order.order_id for order in await shop.orders.attention()}
 
     @pytest.mark.usefixtures("brief_queries")

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+import refund_client
 from orders.ids import InvalidRefundIdError, refund_key, refund_workflow_id
 from orders.money import Money
 from orders.ports import RefusedError
@@ -145,12 +146,29 @@ async def test_a_refund_that_needs_a_person_is_listed_whether_a_worker_answers_o
         assert one.attention is not None
         assert one.attention.problem == "the charge is disputed"
     [one] = await troubled(order_id)
-    assert (one.attention, one.doing) == (None, "nothing runs, or no worker answers")
+    assert (one.attention, one.doing) == (None, "unknown: no worker answers")
     shop.cards.heal("refund")
     async with shop.worker():
         await refunds.retry_now(order_id, "r1")
         await refunds.result(order_id, "r1")
         assert await troubled(order_id) == []
+
+
+async def test_a_refund_that_has_ended_since_it_was_listed_needs_nobody(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refunds, order_id = client_of(shop), await paid(shop)
+    await refunds.request(RefundRequest(order_id, "r1", amount=EURO))
+    await refunds.result(order_id, "r1")
+    everything = "WorkflowType = 'Refund'"
+    monkeypatch.setattr(refund_client, "_TROUBLED", everything)  # as if the list lagged behind
+
+    async def listed() -> bool:
+        runs = shop.temporal.list_workflows(everything)
+        return refund_workflow_id(order_id, "r1") in [run.id async for run in runs]
+
+    await eventually(listed)
+    assert order_id not in {one.refund.order_id for one in await refunds.attention()}
 
 
 async def some(found: Awaitable[Sequence[object]]) -> bool:
