@@ -12,12 +12,9 @@ from typing import Final, NoReturn, TypeVar
 from temporalio.client import (
     Client,
     WorkflowHandle,
-    WorkflowQueryFailedError,
-    WorkflowQueryRejectedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import QueryRejectCondition
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.workflow import UpdateMethodMultiParam
@@ -35,7 +32,7 @@ from orders.refusals import (
     OrderClientError,
     TooLateError,
 )
-from runs import CALL, NO_RUN, OVER
+from runs import CALL, NO_RUN, told_by
 from turns import Turns
 from workflows.failures import NOT_OPERABLE, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from workflows.refund import RefundWorkflow
@@ -44,7 +41,6 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 Handle = WorkflowHandle[RefundWorkflow, RefundAnswer]
 
-_QUERY: Final = timedelta(seconds=2)
 _REFUSALS: Final[dict[str | None, type[OrderClientError]]] = {
     TOO_LATE: TooLateError,
     NOT_WAITING: NotWaitingError,
@@ -86,23 +82,11 @@ class RefundRuns:
 
     async def _told(self, order_id: str, refund_id: str) -> RefundProgress | str:
         """Where the refund stands in its run's own words, or why it does not tell."""
+        run, gone = self._run(order_id, refund_id), "nothing: it has no run any more"
         try:
-            with answered(self._temporal):
-                return await self._run(order_id, refund_id).query(
-                    RefundWorkflow.status,
-                    reject_condition=QueryRejectCondition.NOT_OPEN,
-                    rpc_timeout=_QUERY,
-                )
-        except WorkflowQueryRejectedError:
-            return OVER
-        except WorkflowQueryFailedError:
-            return "unknown: the worker could not tell, see its log"
+            return await told_by(self._temporal, run, RefundWorkflow.status, without=gone)
         except UnreachableError:
-            return "unknown: no worker answers"
-        except RPCError as error:
-            if error.status not in NO_RUN:
-                raise
-            return "nothing: it has no run any more"
+            return "unknown: Temporal does not answer"
 
     async def _ask(
         self,

@@ -7,7 +7,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from temporalio.client import (
     Client,
@@ -22,6 +22,7 @@ from temporalio.client import (
 from temporalio.common import QueryRejectCondition
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.types import MethodSyncOrAsyncNoParam
 from temporalio.workflow import UpdateMethodMultiParam
 
 from connection import answered, steadily
@@ -46,6 +47,7 @@ from workflows.order import OrderWorkflow
 T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
+W = TypeVar("W")
 
 #: One call of Temporal. A worker that is alive answers in milliseconds.
 CALL: Final = timedelta(seconds=10)
@@ -64,6 +66,39 @@ _REFUSALS: Final[dict[str | None, type[OrderClientError]]] = {
     NOT_WAITING: NotWaitingError,
     NOT_OPERABLE: NotOperableError,
 }
+
+
+async def told_by(
+    temporal: Client,
+    run: WorkflowHandle[W, Any],
+    status: MethodSyncOrAsyncNoParam[W, T],
+    *,
+    without: str,
+) -> T | str:
+    """What the run answers, or why it does not: ``without`` when there is none, ``OVER`` when it
+    has ended. Raises ``UnreachableError`` when Temporal itself gives no answer.
+    """
+    try:
+        with answered(temporal):
+            try:
+                return await run.query(
+                    status,
+                    # Who has ended is told by the book: no worker need replay it for that.
+                    reject_condition=QueryRejectCondition.NOT_OPEN,
+                    rpc_timeout=_QUERY,
+                )
+            except RPCError as error:
+                if error.status not in NO_WORKER:
+                    raise
+                return "unknown: no worker answers"
+    except WorkflowQueryFailedError:
+        return "unknown: the worker could not tell, see its log"
+    except WorkflowQueryRejectedError:
+        return OVER
+    except RPCError as error:
+        if error.status not in NO_RUN:
+            raise
+        return without
 
 
 class Runs:
@@ -99,27 +134,8 @@ class Runs:
 
     async def _told(self, order_id: str) -> Progress | str:
         """Where the order stands in its run's own words, or why it does not tell."""
-        try:
-            with answered(self._temporal):
-                try:
-                    return await self._run(order_id).query(
-                        OrderWorkflow.status,
-                        # Who has ended is told by the book: no worker need replay it for that.
-                        reject_condition=QueryRejectCondition.NOT_OPEN,
-                        rpc_timeout=_QUERY,
-                    )
-                except RPCError as error:
-                    if error.status not in NO_WORKER:
-                        raise
-                    return "unknown: no worker answers"
-        except WorkflowQueryFailedError:
-            return "unknown: the worker could not tell, see its log"
-        except WorkflowQueryRejectedError:
-            return OVER
-        except RPCError as error:
-            if error.status not in NO_RUN:
-                raise
-            return "not started yet"
+        run = self._run(order_id)
+        return await told_by(self._temporal, run, OrderWorkflow.status, without="not started yet")
 
     async def _ask(
         self,

@@ -13,7 +13,6 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-import refund_runs
 import runs
 from client import OrderClient
 from orders.ids import workflow_id
@@ -146,5 +145,4 @@ def brief_mails(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def brief_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no worker answers, a run is asked for a third of a second, not for two."""
-    for asking in (runs, refund_runs):
-        monkeypatch.setattr(asking, "_QUERY", timedelta(seconds=0.3))
+    monkeypatch.setattr(runs, "_QUERY", timedelta(seconds=0.3))

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 
 import pytest
+from temporalio.client import Client
 
 import refund_client
 from orders.ids import InvalidRefundIdError, refund_key, refund_workflow_id
@@ -152,6 +153,18 @@ async def test_a_refund_that_needs_a_person_is_listed_whether_a_worker_answers_o
         await refunds.retry_now(order_id, "r1")
         await refunds.result(order_id, "r1")
         assert await troubled(order_id) == []
+
+
+async def test_while_temporal_is_away_the_book_tells_of_a_refund_and_why(shop: Shop) -> None:
+    order_id, book = await paid(shop), InMemoryRefundBook(shop.database)
+    refunds = RefundClient(shop.temporal, book)
+    await refunds.request(RefundRequest(order_id, "r1", amount=EURO))
+    await refunds.result(order_id, "r1")
+    nowhere = await Client.connect("127.0.0.1:1", lazy=True)
+
+    told = await RefundClient(nowhere, book).status(order_id, "r1")
+
+    assert (told.state, told.doing) == (RefundState.SUCCEEDED, "unknown: Temporal does not answer")
 
 
 async def test_a_refund_that_has_ended_since_it_was_listed_needs_nobody(
