@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from orders.ports import NoAnswerError
 from workflows.runner import DATA_CONVERTER
@@ -46,11 +46,18 @@ async def connect(
     """
     config = profile.to_client_connect_config()
     address = config.setdefault("target_host", "localhost:7233")
+    # Without TLS it is in a network of one's own, where compressing takes more than it spares.
+    compression = GrpcCompression.GZIP if config.get("tls") else GrpcCompression.NONE
     loop = asyncio.get_running_loop()
     started, pause = loop.time(), 0.25
     while True:
         try:
-            return await Client.connect(**config, data_converter=DATA_CONVERTER, **options)
+            return await Client.connect(
+                **config,
+                data_converter=DATA_CONVERTER,
+                grpc_compression=compression,
+                **options,
+            )
         except RuntimeError as error:
             # The SDK's name for "nobody is listening there".
             waited = timedelta(seconds=loop.time() - started)

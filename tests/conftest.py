@@ -12,6 +12,8 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
+from temporalio.client import Client
+from temporalio.service import GrpcCompression
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, _runner
 
 from sandbox.postgres import PostgresServer
@@ -27,6 +29,12 @@ from workflows import policies
 # each. Stripe's SDK brings its own and goes on using them.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = tempfile.gettempdir()
+
+# Each of the test processes has servers beside it: what each would do in parallel, they do already.
+os.environ.setdefault("GOMAXPROCS", "1")
+
+# As connection.py does it.
+Client.connect.__kwdefaults__["grpc_compression"] = GrpcCompression.NONE  # type: ignore[index]
 
 # A local activity that a test holds is over after a quarter of the usual time.
 policies.LOCAL["schedule_to_close_timeout"] = timedelta(seconds=2)

@@ -67,6 +67,18 @@ def constants() -> set[str]:
     return set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", text_of(sources())))
 
 
+@functools.cache
+def tests() -> str:
+    """Every test, as it is written."""
+    return text_of([path for path in sources() if path.name.startswith("test_")])
+
+
+@functools.cache
+def commands() -> frozenset[str]:
+    """What can follow ``python client.py``."""
+    return frozenset(typer.main.get_group(cli.app).commands)
+
+
 def modules() -> set[str]:
     """Every Python file, by its path and by its name."""
     return {str(path.relative_to(ROOT)) for path in sources()} | {path.name for path in sources()}
@@ -89,9 +101,8 @@ def test_every_test_named_is_where_the_page_says(page: Path) -> None:
     linked = set(re.findall(r"\[`(test_\w+)`\]\(([^)]+\.py)\)", text))
     for name, target in linked:
         assert re.search(rf"def {name}\(", (page.parent / target).read_text()), name
-    tests = "\n".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
     for name in set(_NAMED_TEST.findall(text)) - {name for name, _ in linked}:
-        assert re.search(rf"def {name}\(", tests), name
+        assert re.search(rf"def {name}\(", tests()), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
@@ -110,8 +121,7 @@ def test_every_target_of_make_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
 def test_every_command_of_ours_exists(page: Path) -> None:
     text = page.read_text()
-    known = typer.main.get_group(cli.app).commands
-    assert set(re.findall(r"client\.py ([a-z][a-z-]*)\b", text)) <= set(known)
+    assert set(re.findall(r"client\.py ([a-z][a-z-]*)\b", text)) <= commands()
     parts = re.findall(r"^def (\w+)\(", (ROOT / "store/__main__.py").read_text(), re.M)
     assert set(re.findall(r"-m store ([a-z]+)\b", text)) <= set(parts)
 

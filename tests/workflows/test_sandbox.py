@@ -1,15 +1,27 @@
-"""What a run costs before its first step: the SDK's sandbox loads the workflow anew for each."""
+"""What the SDK's sandbox costs a run: it loads the workflow anew for each, and more if one asks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 
 import pytest
+from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowHistory
+from temporalio.converter import (
+    ActivitySerializationContext,
+    PayloadCodec,
+    SerializationContext,
+    WithSerializationContext,
+)
+from temporalio.worker import Replayer
 
 from tests.workflows.conftest import replayed
 from tests.workflows.test_replay import HISTORIES
+from workflows import runner
+from workflows.order import OrderWorkflow
 
 
 @pytest.mark.parametrize(
@@ -36,3 +48,36 @@ async def test_a_run_loads_its_own_module_anew_and_no_other(
     await replayed(history)
 
     assert loaded == ["workflows", defined_in]
+
+
+@dataclass(frozen=True)
+class Curious(PayloadCodec, WithSerializationContext):
+    """Changes nothing, and remembers of which activities it was shown something."""
+
+    shown: set[str] = field(default_factory=set)
+    activity: str = ""
+
+    def with_context(self, context: SerializationContext) -> Curious:
+        if isinstance(context, ActivitySerializationContext) and context.activity_type:
+            return replace(self, activity=context.activity_type)
+        return self
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        self.shown.update({self.activity} - {""})
+        return list(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return await self.encode(payloads)
+
+
+async def test_a_codec_is_told_whose_payloads_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = Curious()
+    converter = replace(runner.DATA_CONVERTER, payload_codec=codec)
+    monkeypatch.setattr(runner, "DATA_CONVERTER", converter)
+    history = WorkflowHistory.from_json("run", (HISTORIES / "completed.json").read_text())
+
+    await Replayer(
+        workflows=[OrderWorkflow], workflow_runner=runner.RUNNER, data_converter=converter
+    ).replay_workflow(history)
+
+    assert codec.shown >= {"charge_card", "fulfill_order"}
