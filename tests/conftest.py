@@ -22,6 +22,7 @@ from store.database import Database, connect
 from store.migrations import migrate
 from tests.groups import Groups, turn
 from tests.nursery import Nursery, open_nursery
+from tests.prefork import fork_workers
 from workflows import policies
 
 # Nearly everything here speaks plain HTTP to this machine, but every HTTP client, of the tests' and
@@ -157,6 +158,12 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Groups | None:
     return Groups(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    if all(spec.popen and not spec.python for spec in specs):
+        fork_workers(config, specs)
 
 
 _own_basetemp = pytest.StashKey[str]()
