@@ -62,17 +62,24 @@ def temporal_binary() -> str:
 class TemporalServer:
     """A Temporal server whose state is a directory: `async with TemporalServer(state) as server`.
 
-    Port 0 means any free one.
+    Port 0 means any free one. With `durable=False` it keeps in memory what it is told.
     """
 
     def __init__(
-        self, state: Path, *, port: int = 0, ui_port: int = 0, time_skipping: bool = False
+        self,
+        state: Path,
+        *,
+        port: int = 0,
+        ui_port: int = 0,
+        time_skipping: bool = False,
+        durable: bool = True,
     ) -> None:
         self.port = port
         self.ui_port = ui_port
         self.binary = temporal_binary()
         self._any_port = 0 in {port, ui_port}
         self._wanted = (port, ui_port)
+        self._durable = durable
         self._state = state.absolute()
         self._lock = StateLock(self._state)
         self._config = _DYNAMIC_CONFIG | (_TIME_SKIPPING if time_skipping else {})
@@ -154,9 +161,11 @@ class TemporalServer:
         command = [self.binary, "server", "start-dev", "--ip", HOST]
         command += ["--port", str(self.port), "--ui-port", str(self.ui_port)]
         command += ["--ui-disable-news-fetch", "--log-level", "warn"]
-        command += ["--db-filename", str(self._state / "temporal.db")]
-        # Survives kill -9 of the server at a third of the default's cost; not a power cut.
-        command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
+        if self._durable:
+            command += ["--db-filename", str(self._state / "temporal.db")]
+            # Survives kill -9 of the server at a third of the default's cost; not a power cut.
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
+                command += ["--sqlite-pragma", pragma]
         for key, value in self._config.items():
             command += _dynamic(key, value)
         for name, kind in SEARCH_ATTRIBUTES.items():

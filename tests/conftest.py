@@ -32,7 +32,9 @@ os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = tempfile.gettempdir()
 
 # Each of the test processes has servers beside it: what each would do in parallel, they do already.
+# They do not live long enough to have much garbage.
 os.environ.setdefault("GOMAXPROCS", "1")
+os.environ.setdefault("GOGC", "300")
 
 # As connection.py does it.
 Client.connect.__kwdefaults__["grpc_compression"] = GrpcCompression.NONE  # type: ignore[index]
@@ -126,7 +128,7 @@ async def temporal_server(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[TemporalServer]:
     """The real Temporal server, with the real clock; every xdist worker has its own."""
-    async with TemporalServer(tmp_path_factory.mktemp("temporal")) as server:
+    async with TemporalServer(tmp_path_factory.mktemp("temporal"), durable=False) as server:
         yield server
 
 
