@@ -6,6 +6,7 @@ are forked from it: see ``tests/prefork_process.py``.
 
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
 import sys
@@ -36,5 +37,5 @@ def fork_workers(config: pytest.Config, specs: list[Any]) -> None:
     )
     assert process.stdin is not None
     opened.callback(process.stdin.close)
-    command = f"{sys.executable} -S {_PROCESS} join {address}"
+    command = shlex.join([sys.executable, "-S", str(_PROCESS), "join", str(address)])
     specs[:] = [type(spec)(f"{spec}//python={command}") for spec in specs]

@@ -68,7 +68,7 @@ def constants() -> set[str]:
 
 
 @functools.cache
-def tests() -> str:
+def written_tests() -> str:
     """Every test, as it is written."""
     return text_of([path for path in sources() if path.name.startswith("test_")])
 
@@ -102,7 +102,7 @@ def test_every_test_named_is_where_the_page_says(page: Path) -> None:
     for name, target in linked:
         assert re.search(rf"def {name}\(", (page.parent / target).read_text()), name
     for name in set(_NAMED_TEST.findall(text)) - {name for name, _ in linked}:
-        assert re.search(rf"def {name}\(", tests()), name
+        assert re.search(rf"def {name}\(", written_tests()), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
