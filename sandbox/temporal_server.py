@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sysconfig
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -38,12 +39,6 @@ _TIME_SKIPPING = {
 _START_TIMEOUT = 20.0
 
 
-def time_skipping_arguments() -> list[str]:
-    """What `temporal server start-dev` needs on top to be quick and to skip time on request."""
-    config = _DYNAMIC_CONFIG | _TIME_SKIPPING
-    return [part for key, value in config.items() for part in _dynamic(key, value)]
-
-
 def _dynamic(key: str, value: str) -> list[str]:
     return ["--dynamic-config-value", f"{key}={value}"]
 
@@ -62,7 +57,8 @@ def temporal_binary() -> str:
 class TemporalServer:
     """A Temporal server whose state is a directory: `async with TemporalServer(state) as server`.
 
-    Port 0 means any free one. With `durable=False` it keeps in memory what it is told.
+    Port 0 means any free one. With `durable=False` it keeps in memory what it is told. It has the
+    namespace "default", and those that are named.
     """
 
     def __init__(
@@ -73,6 +69,7 @@ class TemporalServer:
         ui_port: int = 0,
         time_skipping: bool = False,
         durable: bool = True,
+        namespaces: Sequence[str] = (),
     ) -> None:
         self.port = port
         self.ui_port = ui_port
@@ -80,6 +77,7 @@ class TemporalServer:
         self._any_port = 0 in {port, ui_port}
         self._wanted = (port, ui_port)
         self._durable = durable
+        self._namespaces = namespaces
         self._state = state.absolute()
         self._lock = StateLock(self._state)
         self._config = _DYNAMIC_CONFIG | (_TIME_SKIPPING if time_skipping else {})
@@ -166,6 +164,8 @@ class TemporalServer:
             # Survives kill -9 of the server at a third of the default's cost; not a power cut.
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
                 command += ["--sqlite-pragma", pragma]
+        for namespace in self._namespaces:
+            command += ["--namespace", namespace]
         for key, value in self._config.items():
             command += _dynamic(key, value)
         for name, kind in SEARCH_ATTRIBUTES.items():

@@ -15,8 +15,7 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -25,8 +24,6 @@ from queue import SimpleQueue
 
 from demo.worker_process import EdgeProcess, WorkerProcess, surroundings
 from sandbox.child import Child
-
-_CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 class Forked:
@@ -62,10 +59,10 @@ class Forked:
 
 
 class Nursery:
-    """The process that forks, and what it says of its children."""
+    """A connection to the process that forks."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    def __init__(self, forks: socket.socket) -> None:
+        self._forks = forks
         self._begun: SimpleQueue[Forked] = SimpleQueue()
         self._one_at_a_time = threading.Lock()
         self._children: dict[int, Forked] = {}
@@ -82,21 +79,17 @@ class Nursery:
     ) -> Forked:
         """A new process, begun to run this program; its output goes to ``log``, which begins anew.
 
-        The first of a program takes as long as loading it does; with ``anew`` Python starts and
-        loads it, as when a person does that.
+        With ``anew`` Python starts and loads it, as when a person does that.
         """
-        assert self._process.stdin is not None
         wanted = {
             "program": program,
             "arguments": list(arguments),
             "anew": anew,
-            "log": str(log),
             "env": dict(env),
             "cwd": str(cwd),
         }
-        with self._one_at_a_time:
-            self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
-            self._process.stdin.flush()
+        with self._one_at_a_time, log.open("wb") as output:
+            socket.send_fds(self._forks, [json.dumps(wanted).encode() + b"\n"], [output.fileno()])
             return self._begun.get()
 
     def worker(self, directory: Path, settings: Mapping[str, str]) -> WorkerProcess:
@@ -111,14 +104,14 @@ class Nursery:
 
     def listen(self) -> None:
         """Hear what it says, until its end."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            match json.loads(line):
-                case {"begun": pid}:
-                    self._children[pid] = Forked(pid)
-                    self._begun.put(self._children[pid])
-                case {"ended": pid, "code": code}:
-                    self._children.pop(pid).exit_code.set_result(code)
+        with self._forks.makefile() as facts:
+            for fact in map(json.loads, facts):
+                match fact:
+                    case {"begun": pid}:
+                        self._children[pid] = Forked(pid)
+                        self._begun.put(self._children[pid])
+                    case {"ended": pid, "code": code}:
+                        self._children.pop(pid).exit_code.set_result(code)
 
 
 class _ForkedChild(Child):
@@ -150,22 +143,15 @@ class _ForkedEdge(_ForkedWorker, EdgeProcess):
 
 
 @contextlib.contextmanager
-def open_nursery() -> Iterator[Nursery]:
-    """A nursery that ends with the block, and its children with it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.nursery_process"],
-        cwd=_CHECKOUT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    nursery = Nursery(process)
-    listening = threading.Thread(target=nursery.listen)
-    listening.start()
-    try:
-        yield nursery
-    finally:
-        process.stdin.close()
-        process.wait()
-        listening.join()
+def connected(address: str) -> Iterator[Nursery]:
+    """A nursery whose children end with the block."""
+    with socket.socket(socket.AF_UNIX) as forks:
+        forks.connect(address)
+        nursery = Nursery(forks)
+        listening = threading.Thread(target=nursery.listen)
+        listening.start()
+        try:
+            yield nursery
+        finally:
+            forks.shutdown(socket.SHUT_WR)
+            listening.join()

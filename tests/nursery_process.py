@@ -1,93 +1,48 @@
-"""The process that forks: ``python -m tests.nursery_process``, started by ``tests/nursery.py``.
+"""The process that has loaded our programs and forks them for ``tests/nursery.py``.
 
-It reads a line of JSON per program to start, and writes a line when one runs and when one has
-ended. At the end of its input it kills those that still run.
+It has not loaded the tests: what they change of the SDK and of our settings is not for programs.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
-import json
 import os
 import runpy
-import selectors
-import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from temporalio.worker._worker import load_default_build_id
+
 from processes import leave
+from tests.forks import serve
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
-_CALLS: Final = ("httpcore", "anyio._backends._asyncio")
-_ANSWERS: Final = ("uvicorn.lifespan.on", "uvicorn.protocols.http.auto")
-_STRIPE: Final = ("stripe._payment_intent_service", "stripe._refund_service", "stripe._v2_services")
-
-#: What a program loads: at its start, and with the first thing that it does.
-_LOADED_FOR: Final = {
-    "worker.py": ("worker", *_CALLS, *_STRIPE),
-    "api.py": ("api", "serving", *_ANSWERS, *_CALLS, *_STRIPE),
-    "sandbox": ("sandbox.__main__", "sandbox.world", *_ANSWERS, *_CALLS),
-}
+#: What our programs load: at their start, and with the first thing that they do.
+_LOADED: Final = (
+    *("worker", "api", "serving", "sandbox.__main__", "sandbox.world"),
+    *("httpcore", "anyio._backends._asyncio", "uvicorn.lifespan.on", "uvicorn.protocols.http.auto"),
+    *("stripe._payment_intent_service", "stripe._refund_service", "stripe._v2_services"),
+)
 
 
-def serve() -> None:
-    """Fork what is asked for until nobody asks any more."""
-    reading, waking = os.pipe()
-    os.set_blocking(waking, False)
-    signal.set_wakeup_fd(waking)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    waiting = selectors.DefaultSelector()
-    waiting.register(0, selectors.EVENT_READ)
-    waiting.register(reading, selectors.EVENT_READ)
-    pids: set[int] = set()
-    asked = b""
-    while True:
-        for key, _ in waiting.select():
-            if key.fd == reading:
-                os.read(reading, 1024)
-                _report(pids)
-            elif not (more := os.read(0, 65_536)):
-                return _end(pids)
-            else:
-                *lines, asked = (asked + more).split(b"\n")
-                for line in lines:
-                    pid = _fork(json.loads(line))
-                    pids.add(pid)
-                    _say({"begun": pid})
-
-
-def _fork(wanted: dict[str, Any]) -> int:
-    if not wanted["anew"]:
-        for module in _LOADED_FOR[wanted["program"]]:
-            importlib.import_module(module)
-        if wanted["program"] == "worker.py":
-            _read_build_id()
-        gc.freeze()  # what is loaded is no garbage of any child's
-    log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    pid = os.fork()
-    if not pid:
-        _become(wanted, log)
-    os.close(log)
-    return pid
-
-
-def _read_build_id() -> None:
-    """The SDK's name for all that is loaded, which takes a worker a third of a second: once."""
-    from temporalio.worker._worker import load_default_build_id  # noqa: PLC0415 - with a worker only
-
+def load() -> None:
+    for module in _LOADED:
+        importlib.import_module(module)
+    # The SDK's name for all that is loaded, which takes a worker a third of a second.
     load_default_build_id()
+    gc.freeze()  # it is no garbage of any child's
 
 
-def _become(wanted: dict[str, Any], log: int) -> NoReturn:
-    """Be this program, in the forked process."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def become(wanted: dict[str, Any], descriptors: list[int]) -> NoReturn:
+    """Be this program, in the forked process; the descriptor is of its log."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
+    [log] = descriptors
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     os.closerange(3, 256)
@@ -128,23 +83,6 @@ def _exit_code(run: Callable[[], None]) -> int:
     return 0
 
 
-def _report(pids: set[int]) -> None:
-    for pid in tuple(pids):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            pids.discard(pid)
-            _say({"ended": pid, "code": os.waitstatus_to_exitcode(status)})
-
-
-def _end(pids: set[int]) -> None:
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def _say(fact: dict[str, int]) -> None:
-    os.write(1, json.dumps(fact).encode() + b"\n")
-
-
 if __name__ == "__main__":
-    serve()
+    load()
+    serve(socket.socket(fileno=int(sys.argv[1])), become)

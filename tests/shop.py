@@ -20,7 +20,6 @@ from orders.messages import Progress
 from orders.money import Money
 from orders.order import Basket, Recipient
 from orders.terms import ShopTerms
-from sandbox.temporal_server import TemporalServer
 from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import (
@@ -32,9 +31,9 @@ from tests.fakes.database import (
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.servers import Temporal
 from worker import order_worker
 from workflows import policies
-from workflows.runner import DATA_CONVERTER
 
 _numbers = count(1)
 
@@ -117,9 +116,9 @@ class Shop:
 
 
 @pytest.fixture
-async def closed_shop(temporal_server: TemporalServer) -> AsyncIterator[Shop]:
+async def closed_shop(temporal_server: Temporal) -> AsyncIterator[Shop]:
     """A shop where nobody works."""
-    shop = Shop(await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER))
+    shop = Shop(await temporal_server.connect())
     yield shop
     await shop.abandon()
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from sandbox.temporal_server import TemporalServer
 from sandbox.world import World
 from tests.api.edges import asking
 from tests.api.real import RealServers
+from tests.servers import Servers
 from tests.shop import Shop, brief_mails, brief_queries, closed_shop, shop
 
 __all__ = ["brief_mails", "brief_queries", "closed_shop", "shop"]
@@ -29,9 +29,9 @@ async def closed(closed_shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def real_servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealServers]:
+async def real_servers(
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RealServers]:
     """What the shops with nothing in memory are on, one after the other."""
-    temporal = TemporalServer(tmp_path_factory.mktemp("temporal"))
-    world = World(tmp_path_factory.mktemp("world"))
-    async with temporal, world:
-        yield RealServers(temporal, world)
+    async with World(tmp_path_factory.mktemp("world")) as world:
+        yield RealServers(servers.temporal("real"), world)

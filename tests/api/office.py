@@ -28,7 +28,6 @@ from orders.order import Basket, Recipient
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
 from refund_client import RefundClient
-from sandbox.temporal_server import TemporalServer
 from store.database import Database
 from store.inventory import PostgresInventory
 from store.keys import PostgresKeys
@@ -43,8 +42,8 @@ from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.servers import Temporal
 from worker import order_worker
-from workflows.runner import DATA_CONVERTER
 
 HERE: Final = "http://127.0.0.1:8080"
 #: What a browser tells of a form on a page of ours.
@@ -213,11 +212,11 @@ def warehouse() -> InMemoryWarehouse:
 
 
 @pytest.fixture(scope="module")
-async def usual_edge(temporal_server: TemporalServer, database: Database) -> FastAPI:
+async def usual_edge(temporal_server: Temporal, database: Database) -> FastAPI:
     """The edge with its usual limits. One for all: FastAPI works a route out when it is first asked
     for, which takes longer than most tests of it.
     """
-    temporal = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+    temporal = await temporal_server.connect()
     return create_app(
         Edge(
             orders=OrderClient(temporal, PostgresOrderBook(database)),
@@ -235,7 +234,7 @@ def _office(database: Database, now: Callable[[], datetime] = lambda: datetime.n
 
 @pytest.fixture
 async def closed_premises(
-    temporal_server: TemporalServer,
+    temporal_server: Temporal,
     database: Database,
     cards: InMemoryCards,
     warehouse: InMemoryWarehouse,
@@ -243,7 +242,7 @@ async def closed_premises(
 ) -> AsyncIterator[Premises]:
     """A shop where nobody works."""
     await add_products(database, DEMO)
-    temporal = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+    temporal = await temporal_server.connect()
     premises = Premises(temporal, database, cards, warehouse, usual_edge)
     yield premises
     # What nobody worked for is no business of the next test's worker.

@@ -14,7 +14,6 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from temporalio.client import Client
 from temporalio.service import RPCError
 
 from client import OrderClient
@@ -25,7 +24,6 @@ from orders.keys import Scope, Token
 from providers.stripe import StripeCards
 from refund_client import RefundClient
 from sandbox.environment import settings
-from sandbox.temporal_server import NAMESPACE, TemporalServer
 from sandbox.world import World
 from settings import WorkerSettings
 from store.database import Database
@@ -36,8 +34,8 @@ from store.webhook_events import PostgresEventBook, PostgresMailLog
 from tests.api.edges import OPERATOR, a_key
 from tests.api.posting import ALL
 from tests.fakes.keys import InMemoryKeys
+from tests.servers import Temporal
 from worker import composed
-from workflows.runner import DATA_CONVERTER
 
 #: A key of a shop's web server, which decides nothing.
 SHOP = Token.of(b"shoppe", bytes(range(1, 33)))
@@ -88,9 +86,9 @@ def wish(card: str = "pm_card_visa", **more: object) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class RealServers:
-    """Temporal, and the stand-in of the other neighbours; shops in memory have another Temporal."""
+    """Temporal, in a namespace where no shop is in memory, and the stand-in of the others."""
 
-    temporal: TemporalServer
+    temporal: Temporal
     world: World
 
 
@@ -101,12 +99,12 @@ async def real(
     """The shop with a worker. It waits for another card, and for a person from 20 EUR of refund."""
     await add_products(database, DEMO)
     temporal_server, world = real_servers.temporal, real_servers.world
-    temporal = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+    temporal = await temporal_server.connect()
     async with contextlib.AsyncExitStack() as stack:
         terms = {"new_card_window_minutes": 60, "refund_approval_above": {"EUR": 20_00}}
         environment = settings(
             temporal_address=temporal_server.address,
-            namespace=NAMESPACE,
+            namespace=temporal_server.namespace,
             ui_url="",
             database_url=database_url,
             world_url=world.url,

@@ -16,7 +16,6 @@ import pytest
 from demo.worker_process import EdgeProcess
 from orders.keys import Scope, Token
 from sandbox.ports import free_port
-from sandbox.temporal_server import TemporalServer
 from store.database import Database
 from store.keys import PostgresKeys
 from store.orders import PostgresOrderBook
@@ -25,6 +24,7 @@ from tests.api.edges import a_key
 from tests.api.forwarding import forward
 from tests.eventually import eventually
 from tests.nursery import Nursery
+from tests.servers import Temporal
 from tests.shop import basket
 
 TOKEN = Token.of(b"proces", bytes(range(32)))
@@ -69,14 +69,14 @@ async def is_up(http: httpx.AsyncClient, path: str) -> bool:
 
 
 async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
-    serve: Serve, temporal_server: TemporalServer, database: Database, stocked: str
+    serve: Serve, temporal_server: Temporal, database: Database, stocked: str
 ) -> None:
     order = await PostgresOrderBook(database).place(basket("api-1"), datetime.now(UTC))
     port, temporal_port = free_port(), free_port()
     edge = await serve(
         API_PORT=str(port),
         DATABASE_URL=stocked,
-        TEMPORAL_ADDRESS=f"127.0.0.1:{temporal_port}",
+        **temporal_server.settings | {"TEMPORAL_ADDRESS": f"127.0.0.1:{temporal_port}"},
     )
     async with calling(port) as http:
         await edge.ready()
@@ -101,14 +101,14 @@ async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
 
 
 async def test_it_stops_soon_while_an_order_that_waits_is_followed(
-    serve: Serve, temporal_server: TemporalServer, database: Database, stocked: str
+    serve: Serve, temporal_server: Temporal, database: Database, stocked: str
 ) -> None:
     order = await PostgresOrderBook(database).place(basket("api-2"), datetime.now(UTC))
     port = free_port()
     edge = await serve(
         API_PORT=str(port),
         DATABASE_URL=stocked,
-        TEMPORAL_ADDRESS=temporal_server.address,
+        **temporal_server.settings,
     )
     async with calling(port) as http:
         await edge.ready()
@@ -139,7 +139,7 @@ class TestSeveralProcesses:
     """``API_PROCESSES=2``: one edge, two processes on one socket."""
 
     @pytest.fixture
-    async def begin(self, serve: Serve, temporal_server: TemporalServer, stocked: str) -> Begin:
+    async def begin(self, serve: Serve, temporal_server: Temporal, stocked: str) -> Begin:
         """Starts the edge; the port that it answers at."""
 
         async def begin(*, program: bool) -> int:
@@ -149,7 +149,7 @@ class TestSeveralProcesses:
                 API_PORT=str(port),
                 API_PROCESSES="2",
                 DATABASE_URL=stocked,
-                TEMPORAL_ADDRESS=temporal_server.address,
+                **temporal_server.settings,
                 LOG_FORMAT="json",
             )
             await self.edge.says("all 2 processes are ready")

@@ -20,7 +20,6 @@ from orders.parcels import ParcelStatus
 from orders.refunds import RefundRequest, RefundState
 from orders.terms import ShopTerms
 from sandbox.ports import free_port
-from sandbox.temporal_server import TemporalServer
 from store.database import Database
 from store.orders import PostgresOrderBook
 from store.seed import DEMO, add_products
@@ -29,6 +28,7 @@ from tests.api.forwarding import forward
 from tests.api.posting import Post, inbox_of, posting
 from tests.contracts.signing import mail_event, parcel_event, signed, stripe_event
 from tests.eventually import eventually
+from tests.servers import Temporal
 from tests.shop import Shop, basket
 from workflows.runner import DATA_CONVERTER
 
@@ -203,7 +203,7 @@ async def test_several_inboxes_side_by_side_tell_each_event_once(
 
 
 async def test_while_temporal_is_away_events_are_stored_and_told_once_it_is_back(
-    closed_shop: Shop, database: Database, temporal_server: TemporalServer
+    closed_shop: Shop, database: Database, temporal_server: Temporal
 ) -> None:
     order_id = await closed_shop.start()
     port = free_port()
@@ -317,7 +317,11 @@ async def at_port(shop: Shop, port: int) -> OrderClient:
     brief = RetryConfig(max_elapsed_time_millis=500)
     address = f"127.0.0.1:{port}"
     temporal = await Client.connect(
-        address, lazy=True, data_converter=DATA_CONVERTER, retry_config=brief
+        address,
+        namespace=shop.temporal.namespace,
+        lazy=True,
+        data_converter=DATA_CONVERTER,
+        retry_config=brief,
     )
     return OrderClient(temporal, shop.book)
 

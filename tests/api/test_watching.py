@@ -16,7 +16,7 @@ from sandbox.ports import free_port
 from serving import _database, _temporal
 from store.database import connect
 from tests.api.edges import asking_edge, edge_of, is_problem
-from tests.conftest import Postgres
+from tests.servers import Postgres
 from tests.shop import Shop
 
 

@@ -7,11 +7,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from temporalio.client import Client
 
 from orders.webhooks import Source
 from sandbox.ports import free_port
-from sandbox.temporal_server import TemporalServer
 from store.database import Database, connect
 from tests.api.edges import is_problem
 from tests.api.posting import Post, inbox_of, posting
@@ -24,16 +22,16 @@ from tests.contracts.signing import (
     signed,
     stripe_event,
 )
+from tests.servers import Temporal
 from tests.shop import Shop
-from workflows.runner import DATA_CONVERTER
 
 SENDERS = sorted(READERS)
 
 
 @pytest.fixture(scope="module")
-async def opened(temporal_server: TemporalServer, database: Database) -> AsyncIterator[Post]:
+async def opened(temporal_server: Temporal, database: Database) -> AsyncIterator[Post]:
     """The edge of a shop where nobody works, so that nothing is told unless a test does."""
-    shop = Shop(await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER))
+    shop = Shop(await temporal_server.connect())
     async with posting(shop, database) as open_:
         yield open_
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from temporalio.client import Client
 from temporalio.service import RPCError
 from typer.main import get_command
 from typer.testing import CliRunner, Result
@@ -24,7 +23,6 @@ from orders.order import Basket, Recipient
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
 from refund_client import RefundClient
-from sandbox.temporal_server import TemporalServer
 from store.database import Database
 from store.inventory import PostgresInventory
 from store.orders import PostgresOrderBook
@@ -35,8 +33,8 @@ from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.servers import Temporal
 from worker import order_worker
-from workflows.runner import DATA_CONVERTER
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -51,15 +49,15 @@ Run = Callable[..., Awaitable[Result]]
 async def run(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    temporal_server: TemporalServer,
+    temporal_server: Temporal,
     database: Database,
     database_url: str,
 ) -> AsyncIterator[Run]:
     """Runs a command as in a shell whose settings name the servers."""
     await add_products(database, DEMO)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.address)
-    monkeypatch.setenv("DATABASE_URL", database_url)
+    for name, value in (temporal_server.settings | {"DATABASE_URL": database_url}).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr("typer.testing._get_command", lambda _: COMMANDS)
 
     async def invoke(*arguments: str) -> Result:
@@ -68,7 +66,7 @@ async def run(
 
     yield invoke
     # What nobody worked for is no business of the next test's worker.
-    temporal = await Client.connect(temporal_server.address)
+    temporal = await temporal_server.connect()
     async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
         with contextlib.suppress(RPCError):
             await temporal.get_workflow_handle(left.id).terminate()
@@ -100,8 +98,8 @@ class Aside:
 
 
 @pytest.fixture
-async def aside(temporal_server: TemporalServer, database: Database) -> Aside:
-    temporal = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+async def aside(temporal_server: Temporal, database: Database) -> Aside:
+    temporal = await temporal_server.connect()
     return Aside(
         OrderClient(temporal, PostgresOrderBook(database)),
         RefundClient(temporal, PostgresRefundBook(database)),
@@ -134,7 +132,7 @@ def refund_terms() -> ShopRefundTerms:
 
 @pytest.fixture
 async def working(
-    temporal_server: TemporalServer,
+    temporal_server: Temporal,
     database: Database,
     cards: InMemoryCards,
     warehouse: InMemoryWarehouse,
@@ -143,7 +141,7 @@ async def working(
 ) -> AsyncIterator[None]:
     """A worker on the database, with the other neighbours in memory."""
     worker = order_worker(
-        await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER),
+        await temporal_server.connect(),
         cards=cards,
         ledger=PostgresPaymentLedger(database),
         warehouse=warehouse,

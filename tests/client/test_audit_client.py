@@ -15,8 +15,8 @@ from orders.audits import AUDIT_ID
 from orders.discrepancies import RunState
 from orders.ports import NoAnswerError
 from sandbox.ports import free_port
-from sandbox.temporal_server import TemporalServer
 from tests.eventually import eventually
+from tests.servers import Temporal
 from tests.shop import Shop
 from workflows.runner import DATA_CONVERTER
 
@@ -24,8 +24,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-async def temporal(temporal_server: TemporalServer) -> AsyncIterator[Client]:
-    client = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+async def temporal(temporal_server: Temporal) -> AsyncIterator[Client]:
+    client = await temporal_server.connect()
     yield client
     await client.get_schedule_handle(AUDIT_ID).delete()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from temporalio.client import Client
 
 from activities.reconciliation import ReconciliationActivities
 from audit_runs import TemporalRuns
@@ -14,7 +13,6 @@ from orders.audits import AUDIT_ID
 from orders.ids import charge_key
 from orders.money import Money
 from orders.ports import RefusedError
-from sandbox.temporal_server import TemporalServer
 from store.audit import PostgresAuditBook
 from store.check import faults
 from store.database import Database
@@ -29,19 +27,19 @@ from tests.fakes.audit import InMemoryChargeList
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.servers import Temporal
 from worker import order_worker
-from workflows.runner import DATA_CONVERTER
 
 
 @pytest.fixture
 async def auditing(
-    temporal_server: TemporalServer,
+    temporal_server: Temporal,
     database: Database,
     cards: InMemoryCards,
     warehouse: InMemoryWarehouse,
 ) -> AsyncIterator[None]:
     """A worker that carries orders and audits."""
-    client = await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+    client = await temporal_server.connect()
     orders, ledger = PostgresOrderBook(database), PostgresPaymentLedger(database)
     audit = ReconciliationActivities(
         charges=InMemoryChargeList(cards),
@@ -146,11 +144,11 @@ async def test_acknowledging_what_is_not_there_is_one_sentence(run: Run) -> None
 
 
 async def test_scheduling_again_changes_the_one_schedule(
-    run: Run, temporal_server: TemporalServer
+    run: Run, temporal_server: Temporal
 ) -> None:
     assert "is scheduled, every 1 h" in (await run("schedule")).stdout
     assert "now runs, every 2 h" in (await run("schedule", "--every", "2")).stdout
-    client = await Client.connect(temporal_server.address)
+    client = await temporal_server.connect()
     await client.get_schedule_handle(AUDIT_ID).delete()
 
 

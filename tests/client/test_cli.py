@@ -8,16 +8,15 @@ import sys
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from temporalio.client import Client
 
 from commands import terminal
 from orders.ids import workflow_id
 from orders.lifecycle import Status
-from sandbox.temporal_server import TemporalServer
 from store.database import Database
 from store.orders import PostgresOrderBook
 from tests.client.shell import Aside, Run, read, refused, started
 from tests.eventually import eventually
+from tests.servers import Temporal
 
 
 @pytest.mark.usefixtures("working")
@@ -63,11 +62,9 @@ async def test_an_order_that_is_not_started_says_how_to_start_it(run: Run) -> No
     refused(await run("result", "cli-3"), "not started: start it first", terminal.REFUSED)
 
 
-async def test_a_stranded_order_is_not_started_before(
-    run: Run, temporal_server: TemporalServer
-) -> None:
+async def test_a_stranded_order_is_not_started_before(run: Run, temporal_server: Temporal) -> None:
     await run("place", "--order-id", "cli-stranded")
-    temporal = await Client.connect(temporal_server.address)
+    temporal = await temporal_server.connect()
     await temporal.get_workflow_handle(workflow_id("cli-stranded")).terminate()
     said = await run("start", "cli-stranded")
     refused(said, "is placed and nothing carries it on, its run is terminated", terminal.REFUSED)

@@ -13,6 +13,7 @@ from orders.refunds import RefundRequest, RefundState
 from tests.client.shell import Aside, Run, read, refused
 from tests.eventually import eventually
 from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING, InMemoryCards
+from tests.servers import Temporal
 
 pytestmark = pytest.mark.usefixtures("working")
 
@@ -275,12 +276,16 @@ async def test_a_refund_that_the_bank_sent_back_later_is_taken_up_again(
 
 
 async def test_a_stuck_refund_and_its_order_say_where_their_runs_are_seen(
-    run: Run, aside: Aside, cards: InMemoryCards, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    aside: Aside,
+    cards: InMemoryCards,
+    temporal_server: Temporal,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await stuck(aside, cards, "ref-12")
     assert "See its run" not in (await run("attention")).stdout
     monkeypatch.setenv("TEMPORAL_UI_URL", "http://localhost:8233/")
-    url = "http://localhost:8233/namespaces/default/workflows"
+    url = f"http://localhost:8233/namespaces/{temporal_server.namespace}/workflows"
     assert f"See its run: {url}/refund-ref-12-r1\n" in (await run("attention")).stdout
     await run("place", "--order-id", "ref-13", "--card", "pm_card_authenticationRequired")
     assert f"See its run: {url}/order-ref-13\n" in (await run("status", "ref-13")).stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -10,19 +11,23 @@ import pytest
 from orders.ids import workflow_id
 from orders.lifecycle import Status
 from orders.refusals import StrandedError
-from sandbox.temporal_server import TemporalServer, temporal_binary
+from sandbox.temporal_server import temporal_binary
+from tests.servers import Temporal
 from tests.shop import Shop
 
-Temporal = Callable[..., Awaitable[str]]
+Command = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture
-def temporal(temporal_server: TemporalServer) -> Temporal:
+def temporal(temporal_server: Temporal) -> Command:
     """Runs Temporal's command line, and fails when it does."""
 
     async def run(*arguments: str) -> str:
-        command = [temporal_binary(), *arguments, "--address", temporal_server.address]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *(temporal_binary(), *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ | temporal_server.settings,
+        )
         said, _ = await process.communicate()
         assert process.returncode == 0
         return said.decode()
@@ -31,7 +36,7 @@ def temporal(temporal_server: TemporalServer) -> Temporal:
 
 
 async def test_a_run_terminated_by_mistake_goes_on_where_it_was(
-    shop: Shop, temporal: Temporal
+    shop: Shop, temporal: Command
 ) -> None:
     gate = shop.warehouse.hold("fulfill")
     order_id = await shop.start()
@@ -50,7 +55,7 @@ async def test_a_run_terminated_by_mistake_goes_on_where_it_was(
 
 
 async def test_a_waiting_order_terminated_by_mistake_waits_on(
-    shop: Shop, temporal: Temporal
+    shop: Shop, temporal: Command
 ) -> None:
     order_id = await shop.start(flagged=True)
     await shop.reaches(order_id, "waiting for approval")
@@ -72,5 +77,5 @@ async def test_a_waiting_order_terminated_by_mistake_waits_on(
         "ExecutionStatus = 'Running' AND TemporalReportedProblems IS NOT NULL",
     ],
 )
-async def test_the_searches_are_understood(temporal: Temporal, query: str) -> None:
+async def test_the_searches_are_understood(temporal: Command, query: str) -> None:
     assert "Total" in await temporal("workflow", "count", "--query", query)

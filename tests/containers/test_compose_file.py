@@ -12,9 +12,10 @@ from pydantic_settings import BaseSettings
 
 from sandbox.environment import settings as sandbox_settings
 from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
-from sandbox.temporal_server import TemporalServer, temporal_binary
+from sandbox.temporal_server import temporal_binary
 from settings import CardSettings, EdgeSettings, WorkerSettings
 from tests.containers.composed import COMPOSE, OWN_KEYS, ROOT, SANDBOX, SERVICES, run
+from tests.servers import Temporal
 from workflows.policies import GRACEFUL_SHUTDOWN
 from workflows.visibility import SEARCH_ATTRIBUTES
 
@@ -166,17 +167,17 @@ def test_search_attributes_are_the_same_everywhere() -> None:
 
 
 async def test_the_namespace_is_prepared_on_the_real_server_and_again(
-    temporal_server: TemporalServer,
+    temporal_server: Temporal,
 ) -> None:
     namespace = "prepared-by-compose"
     env = {
-        "PATH": f"{Path(temporal_server.binary).parent}:/usr/bin:/bin",
+        "PATH": f"{Path(temporal_binary()).parent}:/usr/bin:/bin",
         "TEMPORAL_ADDRESS": temporal_server.address,
         "TEMPORAL_NAMESPACE": namespace,
     }
     for _ in range(2):
         done = run([*SERVICES["temporal-namespace"]["entrypoint"], NAMESPACE_SCRIPT], env=env)
         assert done.returncode == 0, done.stdout + done.stderr
-    listed = run([temporal_server.binary, "operator", "search-attribute", "list"], env=env).stdout
+    listed = run([temporal_binary(), "operator", "search-attribute", "list"], env=env).stdout
     found = dict(re.findall(r"^\s*(\w+)\s+(\w+)\s*$", listed, re.MULTILINE))
     assert {name: found.get(name) for name in ATTRIBUTES} == ATTRIBUTES

@@ -10,7 +10,7 @@ from orders.lifecycle import Status
 from orders.ports import LockedOutError, NoAnswerError, RefusedError
 from store.database import Database, InvalidDatabaseUrlError, asyncpg_url, connect
 from store.orders import PostgresOrderBook
-from tests.conftest import Postgres
+from tests.servers import Postgres
 from tests.store.shop import NOW, RECIPIENT, Shop
 
 

@@ -14,7 +14,7 @@ from store.database import Database, connect
 from store.migrations import is_migrated, migrate
 from store.orders import PostgresOrderBook
 from store.tables import metadata
-from tests.conftest import Postgres
+from tests.servers import Postgres
 from tests.store.shop import NOW
 
 # What alembic's comparison does not look at: constraints and indexes, word by word.

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from store.__main__ import app
 from store.database import connect
 from store.seed import DEMO
-from tests.conftest import Postgres
+from tests.servers import Postgres
 from tests.store.shop import Shop
 
 CHECKOUT = Path(__file__).resolve().parents[2]

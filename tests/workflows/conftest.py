@@ -11,7 +11,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import WorkflowEnvironment
+from temporalio.testing import TimeSkipper
 from temporalio.worker import Replayer, WorkflowReplayResult
 
 from orders.ids import TASK_QUEUE, workflow_id
@@ -22,7 +22,6 @@ from orders.order import Basket, Recipient
 from orders.ports import NoAnswerError
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
-from sandbox.temporal_server import temporal_binary, time_skipping_arguments
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import (
     InMemoryDatabase,
@@ -33,8 +32,8 @@ from tests.fakes.database import (
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.servers import Servers, Temporal
 from worker import order_worker
-from workflows import visibility
 from workflows.failures import ORDER_FAILED
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
@@ -157,21 +156,24 @@ def events(history: WorkflowHistory) -> list[str]:
     return [EventType.Name(event.event_type)[prefix:] for event in history.events]
 
 
+@dataclass(frozen=True)
+class Clients:
+    """Two of one namespace of the real server."""
+
+    #: Each of its runs has a clock of its own that skips what nobody waits for.
+    skipping: Client
+    #: Its runs keep to the real clock.
+    patient: Client
+
+    @classmethod
+    async def of(cls, temporal: Temporal) -> Clients:
+        patient = await temporal.connect()
+        return cls(TimeSkipper(patient).client, patient)
+
+
 @pytest.fixture(scope="session")
-async def temporal() -> AsyncIterator[WorkflowEnvironment]:
-    """The real server; each run has a clock of its own that skips what nobody waits for."""
-    async with await time_skipping_server() as environment:
-        yield environment
-
-
-async def time_skipping_server() -> WorkflowEnvironment:
-    """A server for whoever has to have one for himself; end it with ``async with``."""
-    return await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=temporal_binary(),
-        dev_server_extra_args=time_skipping_arguments(),
-        search_attributes=list(visibility.SEARCH_ATTRIBUTES),
-        data_converter=DATA_CONVERTER,
-    )
+async def clients(servers: Servers) -> Clients:
+    return await Clients.of(servers.temporal("skipping"))
 
 
 @pytest.fixture
@@ -188,14 +190,12 @@ def refund_terms() -> ShopRefundTerms:
 
 @pytest.fixture
 async def shop(
-    temporal: WorkflowEnvironment, terms: ShopTerms, refund_terms: ShopRefundTerms
+    clients: Clients, terms: ShopTerms, refund_terms: ShopRefundTerms
 ) -> AsyncIterator[Shop]:
     """An open shop: its worker is at work."""
-    address = temporal.client.service_client.config.target_host
-    patient_client = await Client.connect(address, data_converter=DATA_CONVERTER)
-    shop = Shop(temporal.client, patient_client, terms=terms, refund_terms=refund_terms)
+    shop = Shop(clients.skipping, clients.patient, terms=terms, refund_terms=refund_terms)
     async with order_worker(
-        temporal.client,
+        clients.skipping,
         cards=shop.cards,
         ledger=shop.ledger,
         warehouse=shop.warehouse,

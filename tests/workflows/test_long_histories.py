@@ -246,8 +246,13 @@ class TestHandingOn:
         await tell(handle, "par_e", ParcelStatus.DELIVERED)
         assert (await handle.result()).status is Status.COMPLETED
         told = [events(history) for history in await histories(shop, handle)]
-        assert sum(names.count("WORKFLOW_EXECUTION_SIGNALED") for names in told) == 61
-        assert max(map(len, told)) < 100
+        heard = [names.count("WORKFLOW_EXECUTION_SIGNALED") for names in told]
+        assert sum(heard) == 61
+        # What is left of one twenty and the whole next one may meet in a run. A repetition costs it
+        # a signal, a timer and, when it comes alone, a workflow task; nothing is recorded.
+        assert max(heard) < 40
+        for names, signals in zip(told[1:], heard[1:], strict=True):
+            assert len(names) <= 30 + 5 * signals
 
     @pytest.mark.parametrize("later", [False, True], ids=["at once", "after news"])
     async def test_news_in_the_very_moment_of_handing_on_are_heard(

@@ -14,7 +14,6 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.testing import WorkflowEnvironment
 
 from activities.reconciliation import ReconciliationActivities
 from audit_runs import TemporalRuns
@@ -29,11 +28,11 @@ from orders.ports import ChargeState, NoAnswerError, RefusedError
 from orders.requests import Resolve
 from tests.eventually import eventually
 from tests.fakes.audit import InMemoryAuditBook, InMemoryChargeList, InMemoryFindings
-from tests.workflows.conftest import TOTAL, Shop, ended, time_skipping_server
+from tests.servers import Servers
+from tests.workflows.conftest import TOTAL, Clients, Shop, ended
 from worker import order_worker
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
-from workflows.runner import DATA_CONVERTER
 
 HOUR = timedelta(hours=1)
 #: What happened a moment ago is looked at too.
@@ -42,10 +41,9 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="module")
-async def temporal() -> AsyncIterator[WorkflowEnvironment]:
-    """A server of its own: the audit looks at every run there is, those of other tests too."""
-    async with await time_skipping_server() as environment:
-        yield environment
+async def clients(servers: Servers) -> Clients:
+    """A namespace of its own: the audit looks at every run there is, those of other tests too."""
+    return await Clients.of(servers.temporal("audits"))
 
 
 @dataclass
@@ -131,20 +129,18 @@ class Audited:
 
 
 @pytest.fixture
-async def audited(temporal: WorkflowEnvironment) -> AsyncIterator[Audited]:
-    async with opened(temporal) as audited:
+async def audited(clients: Clients) -> AsyncIterator[Audited]:
+    async with opened(clients) as audited:
         yield audited
 
 
 @asynccontextmanager
-async def opened(temporal: WorkflowEnvironment) -> AsyncIterator[Audited]:
+async def opened(clients: Clients) -> AsyncIterator[Audited]:
     """A shop whose worker carries orders and audits."""
-    address = temporal.client.service_client.config.target_host
-    patient_client = await Client.connect(address, data_converter=DATA_CONVERTER)
-    shop = Shop(temporal.client, patient_client)
+    shop = Shop(clients.skipping, clients.patient)
     audited = Audited(shop)
     async with order_worker(
-        temporal.client,
+        clients.skipping,
         cards=shop.cards,
         ledger=shop.ledger,
         warehouse=shop.warehouse,
@@ -157,7 +153,7 @@ async def opened(temporal: WorkflowEnvironment) -> AsyncIterator[Audited]:
             cards=shop.cards,
             ledger=shop.ledger,
             book=InMemoryAuditBook(shop.database),
-            runs=TemporalRuns(temporal.client, shop.book),
+            runs=TemporalRuns(clients.skipping, shop.book),
             findings=audited.findings,
         ),
     ):

@@ -31,10 +31,11 @@ from orders.requests import Approve, ResendParcel, RetryNow
 from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
 from tests.fakes.cards import REFUND_PENDING
+from tests.servers import Servers
 from tests.workflows import test_delivery as delivery
 from tests.workflows import test_long_histories as longest
 from tests.workflows import test_refund as refunds
-from tests.workflows.conftest import Shop, replayed, time_skipping_server
+from tests.workflows.conftest import Clients, Shop, replayed
 from tests.workflows.test_reconcile import AT_ONCE, Audited, opened
 from tests.workflows.test_waiting import DECLINED, reached
 from workflows.order import OrderWorkflow
@@ -250,9 +251,9 @@ async def test_a_run_can_be_replayed(shop: Shop, life: Life, keep: Keep) -> None
 
 
 @pytest.fixture
-async def audited() -> AsyncIterator[Audited]:
-    """A server of its own: an audit looks at every run there is."""
-    async with await time_skipping_server() as environment, opened(environment) as audited:
+async def audited(servers: Servers) -> AsyncIterator[Audited]:
+    """In a namespace of its own: an audit looks at every run there is."""
+    async with opened(await Clients.of(servers.temporal("replayed"))) as audited:
         yield audited
 
 

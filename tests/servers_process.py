@@ -1,0 +1,50 @@
+"""The process that runs the servers which all tests share, for ``tests/servers.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from sandbox.postgres import PostgresServer
+from sandbox.temporal_server import TemporalServer
+from store.database import connect
+from store.migrations import migrate
+
+#: Has our tables; copied, it takes no migration.
+TEMPLATE = "migrated"
+
+
+async def serve(listening: socket.socket, namespaces: list[str]) -> None:
+    """Tell whoever connects where they are, once they run, until standard input ends."""
+    os.environ.pop("GOMAXPROCS", None)  # this Temporal is for all: it may use all processors
+    with tempfile.TemporaryDirectory(prefix="orders-") as state:
+        postgres = PostgresServer(Path(state) / "postgres", durable=False)
+        temporal = TemporalServer(
+            Path(state) / "temporal", durable=False, time_skipping=True, namespaces=namespaces
+        )
+        async with temporal, postgres:
+            await _make_template(postgres)
+            addresses = {"postgres": postgres.url_of(TEMPLATE), "temporal": temporal.address}
+            told = json.dumps(addresses).encode()
+
+            async def tell(_: asyncio.StreamReader, caller: asyncio.StreamWriter) -> None:
+                caller.write(told)
+                caller.close()
+
+            async with await asyncio.start_unix_server(tell, sock=listening):
+                await asyncio.to_thread(os.read, 0, 1)
+
+
+async def _make_template(postgres: PostgresServer) -> None:
+    database = connect(await postgres.create_database(TEMPLATE))
+    await migrate(database)
+    await database.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(socket.socket(fileno=int(sys.argv[-1])), sys.argv[1:-1]))
