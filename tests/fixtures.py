@@ -4,6 +4,7 @@ Whatever runs tests registers this as a plugin: see ``tests/conftest.py``.
 """
 
 import gc
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -18,6 +19,9 @@ from tests.nursery import Nursery, connected
 from tests.servers import Postgres, Servers, Temporal
 from tests.shared import Shared, open_nursery, open_servers
 from workflows import policies
+
+# Stripe's SDK reads the certificates of the world for every client that is made of it.
+ssl.create_default_context = lru_cache(ssl.create_default_context)  # type: ignore[assignment]
 
 # A local activity that a test holds is over after a quarter of the usual time.
 policies.LOCAL["schedule_to_close_timeout"] = timedelta(seconds=2)

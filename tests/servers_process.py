@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -38,6 +39,9 @@ async def serve(listening: socket.socket, namespaces: list[str]) -> None:
 
             async with await asyncio.start_unix_server(tell, sock=listening):
                 await asyncio.to_thread(os.read, 0, 1)
+            # Nothing is kept, so nobody has to stop in an orderly way.
+            os.kill(temporal.child.pid, signal.SIGKILL)
+            os.kill(postgres.child.pid, signal.SIGQUIT)
 
 
 async def _make_template(postgres: PostgresServer) -> None:
