@@ -21,22 +21,21 @@ def beside(
     """Run this with Python until the block ends; the address of its socket, to connect to at once.
 
     The last argument it gets is the number of that socket, which listens already. Its standard
-    input ends with the block, or with this process.
+    input ends with the block, or with this process. When it dies, so does whoever waits for it: he
+    is refused or reset.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="orders-") as short,
-        socket.socket(socket.AF_UNIX) as listening,
-    ):
+    with tempfile.TemporaryDirectory(prefix="orders-") as short:
         address = str(Path(short) / "socket")
-        listening.bind(address)
-        listening.listen()
-        process = subprocess.Popen(
-            [sys.executable, *command, str(listening.fileno())],
-            cwd=directory,
-            start_new_session=not hears_ctrl_c,
-            stdin=subprocess.PIPE,
-            pass_fds=[listening.fileno()],
-        )
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(address)
+            listening.listen()
+            process = subprocess.Popen(
+                [sys.executable, *command, str(listening.fileno())],
+                cwd=directory,
+                start_new_session=not hears_ctrl_c,
+                stdin=subprocess.PIPE,
+                pass_fds=[listening.fileno()],
+            )
         assert process.stdin is not None
         try:
             yield address

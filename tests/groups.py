@@ -20,11 +20,8 @@ _MODULES = {
         *("e2e/test_long_lives.py", "e2e/test_many_orders.py"),
         *("e2e/test_told_by_webhooks.py", "e2e/test_unreliable_neighbours.py"),
     ),
-    #: A nursery, and a sandbox's state.
-    "processes": (
-        *("sandbox_process/test_the_command.py", "sandbox_process/test_the_parts.py"),
-        "api/test_process.py",
-    ),
+    #: A sandbox's state, which one after the other uses.
+    "sandboxes": ("sandbox_process/test_the_command.py", "sandbox_process/test_the_parts.py"),
     "containers": ("containers/test_testcontainers.py",),
 }
 _GROUPS = {f"tests/{module}": name for name, modules in _MODULES.items() for module in modules}

@@ -63,7 +63,7 @@ class Nursery:
 
     def __init__(self, forks: socket.socket) -> None:
         self._forks = forks
-        self._begun: SimpleQueue[Forked] = SimpleQueue()
+        self._begun: SimpleQueue[Forked | None] = SimpleQueue()
         self._one_at_a_time = threading.Lock()
         self._children: dict[int, Forked] = {}
 
@@ -90,7 +90,9 @@ class Nursery:
         }
         with self._one_at_a_time, log.open("wb") as output:
             socket.send_fds(self._forks, [json.dumps(wanted).encode() + b"\n"], [output.fileno()])
-            return self._begun.get()
+            begun = self._begun.get()
+        assert begun, "the process that forks is gone"
+        return begun
 
     def worker(self, directory: Path, settings: Mapping[str, str]) -> WorkerProcess:
         """A worker that ``start`` will fork."""
@@ -104,14 +106,16 @@ class Nursery:
 
     def listen(self) -> None:
         """Hear what it says, until its end."""
-        with self._forks.makefile() as facts:
-            for fact in map(json.loads, facts):
-                match fact:
-                    case {"begun": pid}:
-                        self._children[pid] = Forked(pid)
-                        self._begun.put(self._children[pid])
-                    case {"ended": pid, "code": code}:
-                        self._children.pop(pid).exit_code.set_result(code)
+        try:
+            with self._forks.makefile() as facts:
+                for fact in map(json.loads, facts):
+                    match fact:
+                        case {"begun": pid}:
+                            self._begun.put(self._children.setdefault(pid, Forked(pid)))
+                        case {"ended": pid, "code": code}:
+                            self._children.pop(pid).exit_code.set_result(code)
+        finally:
+            self._begun.put(None)
 
 
 class _ForkedChild(Child):

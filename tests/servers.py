@@ -82,9 +82,7 @@ class Servers:
     def __init__(self, address: str, session: int = 0) -> None:
         with socket.socket(socket.AF_UNIX) as asked, asked.makefile() as answer:
             asked.connect(address)
-            told = answer.read()
-        assert told, "PostgreSQL or Temporal did not start: see above"
-        addresses = json.loads(told)
+            addresses = json.load(answer)
         self._temporal: str = addresses["temporal"]
         self._session = session
         self.postgres = Postgres(addresses["postgres"], session)
