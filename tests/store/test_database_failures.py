@@ -47,13 +47,13 @@ async def test_a_connection_lost_in_the_middle_gives_no_answer_and_changes_nothi
     async with shop.database.transaction() as blocker:
         await blocker.exec_driver_sql("LOCK TABLE order_history")
         moving = asyncio.create_task(shop.orders.move(order.id, Status.PAID, None, NOW))
-        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        async with asyncio.timeout(10):
-            while not await shop.sql(waiting):
-                pass
-        await shop.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        waiting = (
+            "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
+        async with asyncio.timeout(10):
+            while not await shop.sql(f"SELECT 1 {waiting}"):
+                pass
+        await shop.sql(f"SELECT pg_terminate_backend(pid) {waiting}")
         with pytest.raises(NoAnswerError):
             await moving
     assert (await shop.orders.get(order.id)).status is Status.PLACED
