@@ -21,8 +21,8 @@ def beside(
     """Run this with Python until the block ends; the address of its socket, to connect to at once.
 
     The last argument it gets is the number of that socket, which listens already. Its standard
-    input ends with the block, or with this process. When it dies, so does whoever waits for it: he
-    is refused or reset.
+    input ends with the block, or with this process. Should it die, whoever waits for it is refused
+    or reset.
     """
     with tempfile.TemporaryDirectory(prefix="orders-") as short:
         address = str(Path(short) / "socket")

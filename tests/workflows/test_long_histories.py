@@ -239,20 +239,17 @@ class TestHandingOn:
         self, shop: Shop
     ) -> None:
         handle = await self.waiting(shop, "par_e")
-        for _ in range(3):
+        # A repetition that comes alone is six events: a signal, a workflow task, one timer for
+        # another. What is left of one seven and the next one may meet in a run, and no more.
+        for _ in range(9):
             run_id = (await handle.describe()).run_id
-            await tell(handle, "par_e", *[ParcelStatus.SHIPPED] * 20)
+            await tell(handle, "par_e", *[ParcelStatus.SHIPPED] * 7)
             await handed_on(handle, run_id)
         await tell(handle, "par_e", ParcelStatus.DELIVERED)
         assert (await handle.result()).status is Status.COMPLETED
         told = [events(history) for history in await histories(shop, handle)]
-        heard = [names.count("WORKFLOW_EXECUTION_SIGNALED") for names in told]
-        assert sum(heard) == 61
-        # What is left of one twenty and the whole next one may meet in a run. A repetition costs it
-        # a signal, a timer and, when it comes alone, a workflow task; nothing is recorded.
-        assert max(heard) < 40
-        for names, signals in zip(told[1:], heard[1:], strict=True):
-            assert len(names) <= 30 + 5 * signals
+        assert sum(names.count("WORKFLOW_EXECUTION_SIGNALED") for names in told) == 64
+        assert max(map(len, told)) < 100
 
     @pytest.mark.parametrize("later", [False, True], ids=["at once", "after news"])
     async def test_news_in_the_very_moment_of_handing_on_are_heard(
