@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope as Asked
 
 from edge import (
@@ -67,6 +67,28 @@ OPERATOR: Final[tuple[APIRouter, ...]] = (
 )
 
 
+def _included() -> Iterable[BaseRoute]:
+    together = APIRouter()
+    for router, scope in GUARDED:
+        together.include_router(router, dependencies=[needs(scope)], responses=USUAL)
+    for router in OPEN:
+        together.include_router(router)
+    return together.routes
+
+
+def _included_for_operators() -> Iterable[BaseRoute]:
+    together = APIRouter()
+    for router in OPERATOR:
+        together.include_router(router)
+    return together.routes
+
+
+# FastAPI makes an included route ready when it is asked for the first time, and that takes longer
+# than to answer. Routes know nothing of the edge they belong to: once will do for a process.
+_ROUTES: Final = tuple(_included())
+_OPERATOR_ROUTES: Final = tuple(_included_for_operators())
+
+
 def create_app(edge: Edge) -> FastAPI:
     """The HTTP edge of these parts."""
     app = FastAPI(
@@ -81,8 +103,7 @@ def create_app(edge: Edge) -> FastAPI:
     app.state.streams = Streams(edge.limits.streams, heartbeat=edge.limits.heartbeat)
     app.openapi = lambda: described(app)  # type: ignore[method-assign] # FastAPI's own way
     refusals.explain(app)
-    for router, scope in GUARDED:
-        app.include_router(router, dependencies=[needs(scope)], responses=USUAL)
+    app.router.routes.extend(_ROUTES)
     limits = edge.limits
     admission = Admission(
         Keyring(edge.keys),
@@ -93,8 +114,7 @@ def create_app(edge: Edge) -> FastAPI:
     if edge.office is not None:
         opened += OPERATOR
         app.state.door = Door(edge.office, admission)
-    for router in opened:
-        app.include_router(router)
+        app.router.routes.extend(_OPERATOR_ROUTES)
 
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, most=limits.body_bytes)
