@@ -78,9 +78,8 @@ def answers_of(
     seen: set[int] = set()
 
     @BOUNDED
-    @given(data=st.data(), real=st.booleans())
-    def send(data: st.DataObject, *, real: bool) -> None:
-        case = data.draw(operation.as_strategy(generation_mode=mode))
+    @given(case=operation.as_strategy(generation_mode=mode), real=st.booleans())
+    def send(case: Case[Any], *, real: bool) -> None:
         if real and good:
             a_real_one(case, order_id)
         response = case.call(headers={"Authorization": f"Bearer {OPERATOR}"}, timeout=30)

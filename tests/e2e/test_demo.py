@@ -43,8 +43,8 @@ async def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
     assert demo.stdout
     seen: list[psutil.Process] = []
     async with asyncio.timeout(120):
-        while b"A worker starts" not in await demo.stdout.readline():
-            pass
+        while b"A worker starts" not in (line := await demo.stdout.readline()):
+            assert line, "it ended before a worker had started"
         seen = psutil.Process(demo.pid).children(recursive=True)
         demo.send_signal(signal.SIGINT)
         rest = (await demo.communicate())[0].decode()
