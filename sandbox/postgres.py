@@ -143,7 +143,7 @@ class PostgresServer:
         command += ["-c", "max_connections=200"]
         if not self._durable:
             command += ["-c", "fsync=off", "-c", "synchronous_commit=off"]
-            command += ["-c", "full_page_writes=off"]
+            command += ["-c", "full_page_writes=off", "-c", "autovacuum=off"]
         await self.child.start(command, user=self._user, env=os.environ | {"LC_ALL": "C"})
         try:
             async with asyncio.timeout(_START_TIMEOUT):

@@ -22,7 +22,9 @@ TEMPLATE = "migrated"
 
 async def serve(listening: socket.socket, namespaces: list[str]) -> None:
     """Tell whoever connects where they are, once they run, until standard input ends."""
-    os.environ.pop("GOMAXPROCS", None)  # this Temporal is for all: it may use all processors
+    # This Temporal is for all: it may use all processors, and collects garbage once there is a lot.
+    os.environ.pop("GOMAXPROCS", None)
+    os.environ |= {"GOGC": "off", "GOMEMLIMIT": "1GiB"}
     with tempfile.TemporaryDirectory(prefix="orders-") as state:
         postgres = PostgresServer(Path(state) / "postgres", durable=False)
         temporal = TemporalServer(
