@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from orders import refund_messages as rm
     from orders.messages import CancelRequest
-    from orders.refunds import FREED, UNDECIDED, RefundRefused, RefundRequest, RefundState
+    from orders.refunds import FREED, UNDECIDED, RefundRefused, RefundRequest
     from orders.requests import Approve, OperatorWord, Reject
     from workflows.ending import to_the_end
     from workflows.failures import NO_OUTCOME, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
@@ -41,15 +41,12 @@ class RefundWorkflow:
         found = await life.reserve()
         if isinstance(found, RefundRefused):
             return found
-        told_before = found.attempt if found.state is RefundState.SUCCEEDED else None
         if life.state in UNDECIDED:
             await life.pass_or_free(found.terms)
         if life.state not in FREED:
             await life.pay_back()
             await life.restock()
-            await life.until_it_arrives()
-            if life.state is RefundState.SUCCEEDED and life.attempt != told_before:
-                await life.mail()
+            await life.see_it_arrive()
         life.steps.now("nothing more to do")
         return rm.RefundOutcome(
             refund=life.ref,

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError
+from temporalio.exceptions import is_cancelled_exception as was_cancelled
 
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
@@ -41,7 +42,10 @@ class RefundLife:
         #: Whether it is decided if money moves: from then on nothing can be cancelled.
         self.past_return = False
         self.paying = False
+        #: Something has happened at the provider since it was asked last.
         self.news = False
+        #: The last attempt of which the customer has been told.
+        self.told: int | None = None
         self.restocked = False
         self.mailed = False
         self._flagged = False
@@ -57,6 +61,8 @@ class RefundLife:
             self.steps.now(f"refused: {found.message}")
             return found
         self.state, self.attempt, self.amount = found.state, found.attempt, found.amount
+        if found.state is RefundState.SUCCEEDED:
+            self.told = found.attempt
         workflow.upsert_search_attributes([visibility.CUSTOMER_ID.value_set(found.customer_id)])
         self.show()
         return found
@@ -125,33 +131,22 @@ class RefundLife:
             doing = "putting the pieces back on the shelf"
             self.restocked = await self.steps.finish(doing, step, self.ref, policies.RECORD)
 
-    async def until_it_arrives(self) -> None:
-        """Follow the money through the bank; a refund that fails there waits for a person."""
-        pause = policies.LOOK_AGAIN_FIRST
-        while True:
-            match self.state:
-                case RefundState.PENDING:
-                    if not await self._hears_within(pause):
-                        pause = min(pause * 2, policies.LOOK_AGAIN_LONGEST)
-                    await self._ask("reading the refund", RefundActivities.check_refund)
-                case RefundState.FAILED:
-                    await self._pay_back_again()
-                    pause = policies.LOOK_AGAIN_FIRST
-                case _:
+    async def see_it_arrive(self) -> None:
+        """Follow the money to the customer and say that it is there; whatever is heard meanwhile is
+        looked at, for a bank can send back what had arrived.
+        """
+        await self._until_it_arrives()
+        while self.state is RefundState.SUCCEEDED:
+            if self.news:
+                await self._ask("reading the refund", RefundActivities.check_refund)
+                await self._until_it_arrives()
+            elif self.attempt != self.told:
+                await self._tell_unless_news_come()
+            else:
+                # What is said to the run until its very end is heard.
+                await workflow.wait_condition(workflow.all_handlers_finished)
+                if not self.news:
                     return
-
-    async def mail(self) -> None:
-        """Tell the customer. No mail ever delays or fails a refund."""
-        step: Step[rm.RefundAttempt, m.MailAnswer] = RefundActivities.send_refund_email
-        doing = "telling the customer"
-        self.steps.now(doing)
-        attempt = rm.RefundAttempt(self.ref, self.attempt)
-        try:
-            answer = await self.steps.aside(doing, step, attempt, policies.MAIL)
-        except FailureError as error:
-            workflow.logger.warning("no mail was sent: %s", problem_of(error))
-        else:
-            self.mailed = isinstance(answer, m.MailSent)
 
     async def move_to(self, state: RefundState, why: str = "") -> None:
         """Write what was decided into the book, then show it."""
@@ -186,14 +181,49 @@ class RefundLife:
             flag = visibility.NEEDS_ATTENTION.value_set(needs_attention)
             workflow.upsert_search_attributes([flag])
 
+    async def _until_it_arrives(self) -> None:
+        """A refund that fails at the bank waits for a person."""
+        pause = policies.LOOK_AGAIN_FIRST
+        while True:
+            match self.state:
+                case RefundState.PENDING:
+                    if not await self._hears_within(pause):
+                        pause = min(pause * 2, policies.LOOK_AGAIN_LONGEST)
+                    await self._ask("reading the refund", RefundActivities.check_refund)
+                case RefundState.FAILED:
+                    await self._pay_back_again()
+                    pause = policies.LOOK_AGAIN_FIRST
+                case _:
+                    return
+
+    async def _tell_unless_news_come(self) -> None:
+        """What would be told may be true no more then."""
+        mail = asyncio.create_task(self._mail())
+        await workflow.wait_condition(lambda: mail.done() or self.news)
+        await dropped(mail)
+
+    async def _mail(self) -> None:
+        """Tell the customer. No mail ever delays or fails a refund."""
+        step: Step[rm.RefundAttempt, m.MailAnswer] = RefundActivities.send_refund_email
+        doing = "telling the customer"
+        self.steps.now(doing)
+        attempt = rm.RefundAttempt(self.ref, self.attempt)
+        try:
+            answer = await self.steps.aside(doing, step, attempt, policies.MAIL)
+        except FailureError as error:
+            if was_cancelled(error):
+                return
+            workflow.logger.warning("no mail was sent: %s", problem_of(error))
+            self.mailed = False
+        else:
+            self.mailed = isinstance(answer, m.MailSent)
+        self.told = self.attempt
+
     async def _hears_within(self, pause: timedelta) -> bool:
         self.steps.now("waiting for the bank")
-        try:
+        with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self.news, timeout=pause)
-        except TimeoutError:
-            return False
-        self.news = False
-        return True
+        return self.news
 
     async def _pay_back_again(self) -> None:
         """The customer has nothing: a person has it tried again, or pays another way."""
@@ -208,6 +238,7 @@ class RefundLife:
     async def _ask(self, doing: str, step: Step[rm.RefundAttempt, rm.RefundSeen]) -> None:
         """One conversation with the provider, whatever it takes."""
         attempt = rm.RefundAttempt(self.ref, self.attempt)
+        self.news = False
         seen = await self.steps.undo(doing, step, attempt, policies.UNDO)
         if seen is None:
             await self._settled_by_hand()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from itertools import count
+from typing import Literal
 
 import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
@@ -469,6 +470,54 @@ async def test_a_refund_that_fails_weeks_after_it_arrived_is_taken_up_again(shop
     assert (await needs_a_person(handle)).state is RefundState.FAILED
     await handle.execute_update(RefundWorkflow.operate, Resolve("by bank transfer"))
     assert (await ended(shop, handle, order_id)).state is RefundState.SETTLED
+
+
+async def sent_back(shop: Shop, handle: Handle, order_id: str, id_: str) -> None:
+    """The bank sends back what had arrived, and a webhook says so."""
+    shop.cards.settle_refund(refund_key(order_id, id_))
+    await handle.signal(RefundWorkflow.refund_updated)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+async def test_what_is_heard_while_the_customer_is_told_is_looked_at(
+    shop: Shop, where: Literal["before", "after"]
+) -> None:
+    order_id, id_ = await paid(shop, REFUND_FAILS), new_id()
+    gate = shop.mailer.hold("send", where=where)
+    handle = await begin(shop, RefundRequest(order_id, id_, lines=ONE_MUG), waits=True)
+    await gate.entered()
+    await sent_back(shop, handle, order_id, id_)
+    gate.release()
+    assert (await needs_a_person(handle)).state is RefundState.FAILED
+    await handle.execute_update(RefundWorkflow.operate, Resolve("by bank transfer"))
+    assert (await ended(shop, handle, order_id)).state is RefundState.SETTLED
+
+
+async def test_a_mail_that_cannot_be_sent_is_dropped_when_the_bank_sends_the_money_back(
+    shop: Shop,
+) -> None:
+    order_id, id_ = await paid(shop, REFUND_FAILS), new_id()
+    shop.mailer.fail_until_healed("send", HOURS_OF_SILENCE)
+    handle = await begin(shop, RefundRequest(order_id, id_, lines=ONE_MUG), waits=True)
+    await reached(shop, handle, RefundState.SUCCEEDED)
+    await sent_back(shop, handle, order_id, id_)
+    assert (await needs_a_person(handle)).state is RefundState.FAILED
+    shop.mailer.heal("send")
+    await handle.execute_update(RefundWorkflow.operate, RetryNow())
+    answer = await ended(shop, handle, order_id)
+    assert (answer.state, answer.mailed, mails_of(shop, id_)) == (RefundState.SUCCEEDED, True, 1)
+
+
+async def test_news_that_are_none_are_looked_at_once_and_tell_nobody_twice(shop: Shop) -> None:
+    order_id, id_ = await paid(shop), new_id()
+    gate = shop.mailer.hold("send")
+    handle = await begin(shop, RefundRequest(order_id, id_), waits=True)
+    await gate.entered()
+    await handle.signal(RefundWorkflow.refund_updated)
+    gate.release()
+    answer = await ended(shop, handle, order_id)
+    assert (answer.state, answer.mailed, mails_of(shop, id_)) == (RefundState.SUCCEEDED, True, 1)
+    assert shop.cards.calls.count("find_refund") == 1
 
 
 async def test_a_lost_answer_to_a_refund_that_failed_meanwhile_is_a_failure(shop: Shop) -> None:
