@@ -1,0 +1,62 @@
+"""What is sent to PostgreSQL besides what was asked for: on most networks each costs a while."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+from store.database import Database, connect
+
+PING = ";"
+
+
+@pytest.fixture
+async def alone(database_url: str) -> AsyncIterator[Database]:
+    """One connection."""
+    database = connect(database_url, pool_size=1)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def sent(alone: Database) -> list[str]:
+    """All that is sent from now on, but for what was prepared: what the test asks for."""
+    sent: list[str] = []
+    async with alone.engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver
+        driver.add_query_logger(lambda query: sent.append(query.query))
+    return sent
+
+
+async def test_a_statement_takes_a_ping_and_nothing_else(alone: Database, sent: list[str]) -> None:
+    async with alone.statement() as connection:
+        await connection.execute(text("SELECT 1"))
+    assert sent == [PING]
+
+
+async def test_a_transaction_adds_its_begin_and_its_end(alone: Database, sent: list[str]) -> None:
+    async with alone.transaction() as connection:
+        await connection.execute(text("SELECT 1"))
+    assert sent == [PING, "BEGIN ISOLATION LEVEL READ COMMITTED;", "COMMIT;"]
+
+
+async def test_a_snapshot_too(alone: Database, sent: list[str]) -> None:
+    async with alone.snapshot() as connection:
+        await connection.execute(text("SELECT 1"))
+    begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+    assert sent == [PING, begin, "COMMIT;"]
+
+
+async def test_what_runs_before_a_transaction_leaves_it_one(
+    alone: Database, sent: list[str]
+) -> None:
+    for begun in (alone.statement, alone.snapshot, alone.transaction):
+        async with begun() as connection:
+            await connection.execute(text("SELECT 1"))
+    sent.clear()
+    async with alone.transaction() as connection:
+        await connection.execute(text("SELECT 2"))
+    assert sent[1:] == ["BEGIN ISOLATION LEVEL READ COMMITTED;", "COMMIT;"]
