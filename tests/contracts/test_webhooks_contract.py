@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orders.ids import refund_key, undo_refund_key
@@ -136,10 +136,12 @@ def test_a_flipped_bit_of_the_signature_is_refused(data: st.DataObject) -> None:
     letter = signed(sender, a_body(sender))
     name = {"resend": "svix-signature"}.get(sender, f"{sender}-signature")
     header = letter.headers[name]
+    # The signature is another one every second: what is drawn must not depend on what is in it.
     # The last character of base64 has bits that mean nothing; hexadecimal has none.
-    at = data.draw(st.integers(header.rindex("v1") + 3, len(header) - 3))
+    at = data.draw(st.integers(header.index("v1") + 3, len(header) - 3))
     other = data.draw(st.sampled_from("0123456789abcdef"))
-    assume(other != header[at])
+    if other == header[at]:
+        other = "1" if other == "0" else "0"
     forged = header[:at] + other + header[at + 1 :]
     refused(sender, replace(letter, headers={**letter.headers, name: forged}))
 
