@@ -1,6 +1,6 @@
 """The process that collects once and forks pytest's workers, and what xdist starts in their place.
 
-``tests/prefork.py`` starts the first, with the tests to collect; xdist starts the second instead of
+``tests/shared.py`` starts the first, with the tests to collect; xdist starts the second instead of
 a Python of its own. That one hands over its standard streams, and ends as its worker does.
 """
 
@@ -29,6 +29,8 @@ def collect(collected: list[str]) -> None:
     for stream in _STREAMS[1:]:
         os.dup2(nowhere, stream)
     pytest.main(["--collect-only", "-p", "no:cacheprovider", *collected])
+    sys.stdout.flush()
+    sys.stderr.flush()
     for stream, before in zip(_STREAMS[1:], said, strict=True):
         os.dup2(before, stream)
 
