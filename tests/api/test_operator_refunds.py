@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from edge.operator import giving_back
 from orders.refunds import RefundState
 from tests.api.office import (
     Operator,
@@ -25,6 +26,12 @@ from tests.fakes.cards import REFUND_FAILS
 __all__ = ["cards", "closed_premises", "operator", "premises", "usual_edge", "warehouse"]
 
 LINES = (("MUG", 2), ("STICKER", 1))
+
+
+@pytest.fixture(autouse=True)
+def patient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page tells how a refund ended, however busy this machine is."""
+    monkeypatch.setattr(giving_back, "_PATIENCE", 20.0)
 
 
 async def refund_id(operator: Operator, order_id: str) -> str:
