@@ -32,9 +32,9 @@ from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
 from tests.fakes.cards import REFUND_PENDING
 from tests.servers import Servers
+from tests.workflows import refunds
 from tests.workflows import test_delivery as delivery
 from tests.workflows import test_long_histories as longest
-from tests.workflows import test_refund as refunds
 from tests.workflows.conftest import Clients, Shop, replayed
 from tests.workflows.test_reconcile import AT_ONCE, Audited, opened
 from tests.workflows.test_waiting import DECLINED, reached
