@@ -108,11 +108,3 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def pytest_sessionfinish() -> None:
-    """pytest collects garbage ten times when it ends. Once finds what was never awaited; what is
-    left then, the other nine need not look through.
-    """
-    gc.collect()
-    gc.freeze()
