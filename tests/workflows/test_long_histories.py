@@ -71,6 +71,10 @@ async def handed_on(handle: Handle, run_id: str | None) -> None:
     await eventually(by_now)
 
 
+async def mailed(shop: Shop) -> bool:
+    return bool(shop.mailer.sent)
+
+
 async def deliver(shop: Shop, handle: Handle) -> None:
     """One after the other the parcels leave, and one after the other they arrive."""
     await reached(shop, handle, Status.FULFILLED)
@@ -292,17 +296,36 @@ class TestHandingOn:
         for history in told:
             await replayed(history)
 
-    async def test_a_mail_on_its_way_is_waited_for(self, shop: Shop) -> None:
+    async def test_a_confirmation_on_its_way_is_waited_for(self, shop: Shop) -> None:
         shop.mailer.fail_until_healed("send", NoAnswerError("nobody answers"))
-        order_id = await shop.place()
-        handle = await shop.start(order_id, waits=True)
-        await reached(shop, handle, Status.FULFILLED)
-        await tell(handle, parcel_of(shop, handle), ParcelStatus.SHIPPED)
-        await noted(shop, handle, "parcel_shipped", parcel_of(shop, handle))
-        assert (await handle.describe()).run_id == handle.first_execution_run_id
+        handle = await shop.order(waits=True)
+        # The first run hands on before it mails.
+        await handed_on(handle, handle.first_execution_run_id)
+        await self.stays_until_mailed(shop, handle, "par_of_somebody_else", ["confirmation"])
+
+    async def test_a_mail_of_a_departure_on_its_way_is_waited_for(self, shop: Shop) -> None:
+        handle = await self.waiting(shop, "par_h")
+        await eventually(lambda: mailed(shop))
+        shop.mailer.fail_until_healed("send", NoAnswerError("nobody answers"))
+        await self.stays_until_mailed(shop, handle, "par_h", ["confirmation", "shipped-par_h"])
+
+    async def stays_until_mailed(
+        self, shop: Shop, handle: Handle, about: str, wanted: list[str]
+    ) -> None:
+        """Its run, that has enough to hand on, does so once the mailer answers, and not before."""
+        run_id = (await handle.describe()).run_id
+        await tell(handle, about, *[ParcelStatus.SHIPPED] * 9)
+
+        async def tried_for_longer_than_the_pause() -> bool:
+            known = await handle.describe()
+            assert known.run_id == run_id
+            return any(mail.attempt > 2 for mail in known.raw_description.pending_activities)
+
+        await eventually(tried_for_longer_than_the_pause)
 
         shop.mailer.heal("send")
-        await handed_on(handle, handle.first_execution_run_id)
+        await handed_on(handle, run_id)
         await tell(handle, parcel_of(shop, handle), ParcelStatus.DELIVERED)
         assert (await handle.result()).confirmed
-        assert len(shop.mailer.sent) == 2
+        mails = [mail.key.partition(":mail:")[2] for mail in shop.mailer.sent]
+        assert mails == wanted
