@@ -1,9 +1,11 @@
 """Our programs without the seconds that Python takes to load one: forked from a process that has.
 
-What runs in the fork is the program itself (``worker.py``, ``api.py``, ``python -m sandbox``), in a
-process of its own with its own arguments, settings, log and exit code, to be killed like any other.
+What runs in the fork is the program itself (``worker.py``, ``api.py``, ``client.py``, ``python -m
+sandbox``), in a process of its own with its own arguments, settings, log and exit code, to be
+killed like any other.
 Of each program at least one test starts it as a person does: ``tests/e2e/test_stopping.py`` and
-``test_demo.py``, ``tests/api/test_process.py``, ``tests/sandbox_process/test_the_command.py``.
+``test_demo.py``, ``tests/api/test_process.py``, ``tests/client/test_cli.py``,
+``tests/sandbox_process/test_the_command.py``.
 
 Here is what tests see of it; ``tests/nursery_process.py`` is the process that forks.
 """

@@ -24,18 +24,20 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
 #: What our programs load: at their start, and with the first thing that they do.
 _LOADED: Final = (
-    *("worker", "api", "serving", "sandbox.__main__", "sandbox.world"),
+    *("worker", "api", "cli", "serving", "sandbox.__main__", "sandbox.world"),
     *("httpcore", "anyio._backends._asyncio", "uvicorn.lifespan.on", "uvicorn.protocols.http.auto"),
     *("stripe._payment_intent_service", "stripe._refund_service", "stripe._v2_services"),
 )
 
 
 def load() -> None:
+    gc.disable()  # nothing of it is garbage, nor any child's
     for module in _LOADED:
         importlib.import_module(module)
     # The SDK's name for all that is loaded, which takes a worker a third of a second.
     load_default_build_id()
-    gc.freeze()  # it is no garbage of any child's
+    gc.freeze()
+    gc.enable()
 
 
 def become(wanted: dict[str, Any], descriptors: list[int]) -> NoReturn:

@@ -253,7 +253,7 @@ async def test_a_busy_port_is_named(serve: Serve) -> None:
 
 async def test_missing_settings_are_named(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    edge = await serve(program=True)
+    edge = await serve()
 
     assert await edge.ends() == 1
     assert "DATABASE_URL is not set" in edge.log

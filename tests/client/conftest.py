@@ -1,10 +1,11 @@
 """A shop on the real Temporal server, with a worker or without; and a shell to run commands in."""
 
-from tests.client.shell import aside, cards, refund_terms, run, terms, warehouse, working
+from tests.client.shell import aside, begin, cards, refund_terms, run, terms, warehouse, working
 from tests.shop import brief_mails, brief_queries, closed_shop, shop
 
 __all__ = [
     "aside",
+    "begin",
     "brief_mails",
     "brief_queries",
     "cards",

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +32,9 @@ from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.nursery import Forked, Nursery
 from tests.servers import Temporal
 from worker import order_worker
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 # The program puts its commands together once. Typer's runner would do so for every command that a
 # test gives, which costs several times what most of them do.
@@ -171,13 +169,35 @@ def read(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-async def started(*arguments: str) -> asyncio.subprocess.Process:
-    """The program, begun with these arguments."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(CHECKOUT / "client.py"),
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
+@dataclass(frozen=True)
+class Begun:
+    """The program at work."""
+
+    process: Forked
+    log: Path
+
+    @property
+    def said(self) -> str:
+        """All that it has written, on standard output and standard error."""
+        return self.log.read_text()
+
+    async def ends(self) -> int:
+        """Its exit code, once it has ended."""
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
+
+Begin = Callable[..., Begun]
+
+
+@pytest.fixture
+def begin(nursery: Nursery, tmp_path: Path) -> Begin:
+    """Begins the program with these arguments, where ``run`` would run the command."""
+
+    def begin(*arguments: str, anew: bool = False) -> Begun:
+        log = tmp_path / f"said-by-{arguments[0]}"
+        env = {**os.environ, "NO_COLOR": "1"}
+        begun = nursery.fork("client.py", arguments, anew=anew, log=log, env=env, cwd=tmp_path)
+        return Begun(begun, log)
+
+    return begin

@@ -1,6 +1,5 @@
 """The command line on the real database and Temporal: one sentence and an exit code."""
 
-import asyncio
 import ctypes
 import json
 import signal
@@ -14,7 +13,7 @@ from orders.ids import workflow_id
 from orders.lifecycle import Status
 from store.database import Database
 from store.orders import PostgresOrderBook
-from tests.client.shell import Aside, Run, read, refused, started
+from tests.client.shell import Aside, Begin, Begun, Run, read, refused
 from tests.eventually import eventually
 from tests.servers import Temporal
 
@@ -151,42 +150,48 @@ async def test_every_command_explains_itself_with_an_example(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("run")
-async def test_the_program_is_the_command_line() -> None:
-    placing = await started("place", "--order-id", "cli-8", "--json")
-    asking = await started("status", "nobody")
-    placed, _ = await placing.communicate()
-    nothing, sentence = await asking.communicate()
+async def test_the_program_is_the_command_line(begin: Begin) -> None:
+    placing = begin("place", "--order-id", "cli-8", "--json", anew=True)
+    asking = begin("status", "nobody")
 
-    assert placing.returncode == 0
-    assert json.loads(placed)["order_id"] == "cli-8"
-    assert (asking.returncode, nothing) == (terminal.REFUSED, b"")
-    assert sentence == b"There is no order nobody.\n"
+    assert await placing.ends() == 0
+    assert json.loads(placing.said)["order_id"] == "cli-8"
+    assert await asking.ends() == terminal.REFUSED
+    assert asking.said == "There is no order nobody.\n"
 
 
-async def test_the_program_ends_quietly_when_it_is_interrupted(run: Run) -> None:
-    await run("place", "--order-id", "cli-9")
-    watching = await started("watch", "cli-9")
-    assert watching.stdout
-    await watching.stdout.readline()
+async def test_the_program_ends_quietly_when_it_is_interrupted(run: Run, begin: Begin) -> None:
+    watching = await begun_to_watch("cli-9", run, begin)
+    told = watching.said
 
-    watching.send_signal(signal.SIGINT)
+    watching.process.send_signal(signal.SIGINT)
 
-    _, said = await watching.communicate()
-    assert (watching.returncode, said) == (130, b"")
+    assert await watching.ends() == 130
+    assert watching.said == told
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sends a signal to one thread")
-async def test_an_interruption_is_heard_whichever_thread_receives_it(run: Run) -> None:
+async def test_an_interruption_is_heard_whichever_thread_receives_it(
+    run: Run, begin: Begin
+) -> None:
     """The system gives a signal to any thread; the loop sleeps in another, and must wake up."""
-    await run("place", "--order-id", "cli-10")
-    watching = await started("watch", "cli-10")
-    assert watching.stdout
-    await watching.stdout.readline()
-    process = psutil.Process(watching.pid)
-    other = next(thread.id for thread in process.threads() if thread.id != watching.pid)
+    watching = await begun_to_watch("cli-10", run, begin)
+    told, pid = watching.said, watching.process.pid
+    other = next(thread.id for thread in psutil.Process(pid).threads() if thread.id != pid)
 
-    assert ctypes.CDLL(None).tgkill(watching.pid, other, signal.SIGINT) == 0
+    assert ctypes.CDLL(None).tgkill(pid, other, signal.SIGINT) == 0
 
-    async with asyncio.timeout(20):
-        _, said = await watching.communicate()
-    assert (watching.returncode, said) == (130, b"")
+    assert await watching.ends() == 130
+    assert watching.said == told
+
+
+async def begun_to_watch(order_id: str, run: Run, begin: Begin) -> Begun:
+    """The program, watching an order that nobody works for."""
+    await run("place", "--order-id", order_id)
+    watching = begin("watch", order_id)
+
+    async def watches() -> bool:
+        return "\n" in watching.said
+
+    await eventually(watches)
+    return watching

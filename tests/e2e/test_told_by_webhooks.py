@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,10 +23,10 @@ from tests.e2e.edges import an_edge, events_about, neighbours_tell, start_edge
 from tests.e2e.test_long_lives import THREE_D_SECURE, Shift, shift
 from tests.e2e.trials import Trials
 from tests.eventually import eventually
+from tests.nursery import Nursery
 
 __all__ = ["shift"]
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 TIMER_FIRED = EventType.EVENT_TYPE_TIMER_FIRED
 SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 
@@ -89,7 +87,7 @@ async def test_parcels_arrive_because_the_warehouse_said_so(
 
 
 async def test_a_confirmation_that_bounced_is_seen_over_http_and_on_the_command_line(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    stage: Stage, worker: WorkerProcess, trials: Trials, nursery: Nursery, tmp_path: Path
 ) -> None:
     token = Token.of(b"hooks0", bytes(range(32)))
     await PostgresKeys(stage.database).add(a_key(token, "hooks", Scope.READ))
@@ -112,19 +110,22 @@ async def test_a_confirmation_that_bounced_is_seen_over_http_and_on_the_command_
             await eventually(bounced)
             told = (await http.get(f"/orders/{order_id}")).json()["history"][-1]["detail"]
         await edge.stop()
-    watch = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(CHECKOUT / "client.py"), "watch", order_id),
+    watched = tmp_path / "watched"
+    watch = nursery.fork(
+        *("client.py", ["watch", order_id]),
+        log=watched,
         env={**os.environ, **stage.sandbox.environment},
-        stdout=asyncio.subprocess.PIPE,
+        cwd=tmp_path,
     )
-    shown, _ = await watch.communicate()
+    assert await watch.wait() == 0
+    shown = watched.read_text()
 
     assert outcome.status is Status.COMPLETED
     assert outcome.confirmed  # Resend took it; that it came back is not the order's fault
     [mail] = (await stage.books.order(order_id)).mails
     assert told == {"mail": mail.id, "why": "Permanent General"}
-    assert b"confirmation mail bounced" in shown
-    assert b"resend.dev" not in shown
+    assert "confirmation mail bounced" in shown
+    assert "resend.dev" not in shown
 
 
 async def test_an_edge_killed_between_storing_and_telling_leaves_the_event_to_another(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders.messages import OutOfStock, ReservationClosed, Reserved
@@ -23,26 +24,35 @@ QUANTITIES = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=
 
 
 @pytest.fixture(scope="module")
-def url(database_url: str) -> str:
-    return database_url
+def loop() -> Iterator[asyncio.Runner]:
+    """For all examples: hypothesis calls plain functions."""
+    with asyncio.Runner() as runner:
+        yield runner
 
 
-# One event loop an example: hypothesis calls plain functions.
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@pytest.fixture(scope="module")
+def stocked(loop: asyncio.Runner, database_url: str) -> Iterator[Shop]:
+    """The shop, whose connections belong to that loop."""
+    database = connect(database_url, pool_size=1)
+    yield Shop(database)
+    loop.run(database.close())
+
+
+@settings(max_examples=40, deadline=None)
 @given(on_hand=st.integers(0, 6), quantities=QUANTITIES, steps=STEPS)
 def test_no_piece_appears_or_is_lost(
-    url: str, on_hand: int, quantities: list[tuple[int, int]], steps: list[Step]
+    loop: asyncio.Runner,
+    stocked: Shop,
+    on_hand: int,
+    quantities: list[tuple[int, int]],
+    steps: list[Step],
 ) -> None:
-    asyncio.run(_play(url, on_hand, quantities, steps))
+    loop.run(_play(stocked, on_hand, quantities, steps))
 
 
 async def _play(
-    url: str, on_hand: int, quantities: list[tuple[int, int]], steps: list[Step]
+    shop: Shop, on_hand: int, quantities: list[tuple[int, int]], steps: list[Step]
 ) -> None:
-    database = connect(url, pool_size=1)
-    shop = Shop(database)
     first, second = await shop.stocked(on_hand), await shop.stocked(on_hand)
     orders = [await shop.paid((first, one), (second, two)) for one, two in quantities]
     model = ["none"] * len(orders)
@@ -57,7 +67,6 @@ async def _play(
             reserved = sum(p for p, state in zip(pieces, model, strict=True) if state == "reserved")
             assert stock.on_hand + committed == on_hand
             assert stock.reserved == reserved <= stock.on_hand
-    await database.close()
 
 
 async def _do(shop: Shop, order_id: str, step: str, state: str) -> str:
