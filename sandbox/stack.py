@@ -4,7 +4,7 @@ The class installs no signal handlers and prints nothing; `python -m sandbox` do
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -26,7 +26,9 @@ class Sandbox:
 
     Port 0 means any free one. `write_env` names a `.env` file to write once everything is up.
     Webhooks go to the API at `api_url`; without it to where they went before, at first to nobody.
-    With `durable=False` PostgreSQL no longer waits for the disk: for tests alone.
+    With `durable=False` PostgreSQL no longer waits for the disk, and `prepare` makes the tables and
+    the demo's products, given the database's address, in place of `python -m store`: both are for
+    tests alone.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Sandbox:
         api_url: str | None = None,
         time_skipping: bool = False,
         durable: bool = True,
+        prepare: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.state = state_dir.absolute()
         self.environment: dict[str, str] = {}
@@ -55,6 +58,7 @@ class Sandbox:
         self._world_port = world_port
         self._api_url = api_url
         self._write_env = write_env
+        self._prepare = prepare or self._migrate_and_seed
         self._lock = StateLock(self.state)
 
     @property
@@ -162,9 +166,11 @@ class Sandbox:
 
     async def _start_database(self) -> None:
         await self.postgres.start()
-        await migrate_and_seed(
-            self.database_url, self.state / "store", note=self.postgres.state / "prepared"
-        )
+        await self._prepare(self.database_url)
+
+    async def _migrate_and_seed(self, database_url: str) -> None:
+        note = self.postgres.state / "prepared"
+        await migrate_and_seed(database_url, self.state / "store", note=note)
 
     async def _start_world(self) -> None:
         if self._world_port:

@@ -9,6 +9,9 @@ from demo.stage import Stage, open_stage
 from demo.worker_process import WorkerProcess
 from sandbox.ports import free_port
 from sandbox.stack import Sandbox
+from store.database import connect
+from store.migrations import migrate
+from store.seed import DEMO, add_products
 from tests.e2e.moments import COMMITS_CAN_BE_HELD
 from tests.e2e.trials import Trials
 from tests.nursery import Nursery
@@ -21,23 +24,26 @@ async def stage(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> A
     """The sandbox and everything needed to use it."""
     # Temporal's port is a fixed one, so that it can be restarted behind its clients' backs.
     port = free_port()
+    state = tmp_path_factory.mktemp("e2e")
     async with (
-        Sandbox(tmp_path_factory.mktemp("e2e"), temporal_port=port, durable=False) as sandbox,
+        Sandbox(state, temporal_port=port, durable=False, prepare=prepare) as sandbox,
         open_stage(sandbox) as opened,
     ):
         opened.hire, opened.serve = nursery.worker, nursery.edge
-        await prepare(opened)
         yield opened
 
 
-async def prepare(stage: Stage) -> None:
-    """Make the database one that tests can hold, and kill without a loss."""
-    async with stage.database.transaction() as connection:
+async def prepare(database_url: str) -> None:
+    """Make our tables and products, in a database that tests can hold, and kill without a loss."""
+    database = connect(database_url)
+    await migrate(database)
+    await add_products(database, DEMO)
+    async with database.transaction() as connection:
         # What is committed is with the kernel then, whose death nobody tests here.
         await connection.exec_driver_sql("ALTER DATABASE orders SET synchronous_commit = on")
         for statement in COMMITS_CAN_BE_HELD:
             await connection.exec_driver_sql(statement)
-    await stage.database.close()  # a pool's connections keep what they began with
+    await database.close()
 
 
 @pytest.fixture
