@@ -186,12 +186,12 @@ async def test_an_interruption_is_heard_whichever_thread_receives_it(
 
 
 async def begun_to_watch(order_id: str, run: Run, begin: Begin) -> Begun:
-    """The program, watching an order that nobody works for."""
+    """The program, watching an order that nobody works for, once it has said all there is."""
     await run("place", "--order-id", order_id)
     watching = begin("watch", order_id)
 
     async def watches() -> bool:
-        return "\n" in watching.said
+        return watching.said.endswith(" …\n")
 
     await eventually(watches)
     return watching
