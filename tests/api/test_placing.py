@@ -151,7 +151,7 @@ async def test_what_cannot_be_sold_like_this_is_refused_with_a_sentence(
 ) -> None:
     refused = await real.http.post("/orders", json=wish() | changed)
     is_problem(refused, 422, sentence)
-    assert "4242" not in refused.text
+    assert "4242424242424242" not in refused.text
 
 
 @pytest.mark.parametrize("text", ["", "a b", "é", "x" * 256])
@@ -199,7 +199,7 @@ async def test_orders_are_listed_by_status_and_customer_without_personal_data(
         "placed_at": "",
     }
     assert [order["order_id"] for order in both.json()["orders"]] == [placed, waiting]
-    assert "Ada" not in both.text
+    assert "Lovelace" not in both.text
 
 
 @pytest.mark.parametrize(
