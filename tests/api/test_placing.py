@@ -1,6 +1,7 @@
 """Placing and listing orders over HTTP: once per key, at our prices, page by page."""
 
 import asyncio
+import re
 from itertools import count
 
 import httpx
@@ -151,7 +152,9 @@ async def test_what_cannot_be_sold_like_this_is_refused_with_a_sentence(
 ) -> None:
     refused = await real.http.post("/orders", json=wish() | changed)
     is_problem(refused, 422, sentence)
-    assert "4242424242424242" not in refused.text
+    told = refused.json()
+    del told["request_id"]  # at random, it may have any digits
+    assert "4242" not in str(told)
 
 
 @pytest.mark.parametrize("text", ["", "a b", "é", "x" * 256])
@@ -199,7 +202,7 @@ async def test_orders_are_listed_by_status_and_customer_without_personal_data(
         "placed_at": "",
     }
     assert [order["order_id"] for order in both.json()["orders"]] == [placed, waiting]
-    assert "Lovelace" not in both.text
+    assert not re.search(r"\bAda\b|Lovelace", both.text)  # a bookmark may have any letters
 
 
 @pytest.mark.parametrize(

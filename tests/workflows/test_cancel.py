@@ -71,14 +71,19 @@ async def test_a_cancel_in_mid_step_undoes_everything(
     assert outcome.stop.reason is Reason.CANCELLED
 
 
+@pytest.mark.parametrize("cancel", SOURCES)
 @pytest.mark.parametrize(("neighbour", "method", "where"), [p[:3] for p in POINTS])
 async def test_a_step_that_finishes_in_spite_of_a_cancel_is_undone_too(
-    shop: Shop, neighbour: str, method: str, where: str
+    shop: Shop,
+    neighbour: str,
+    method: str,
+    where: str,
+    cancel: Callable[[Handle], Coroutine[Any, Any, None]],
 ) -> None:
     gate = getattr(shop, neighbour).hold(method, where=where)
     handle = await shop.order()
     await gate.entered()
-    cancelling = asyncio.create_task(by_update(handle))
+    cancelling = asyncio.create_task(cancel(handle))
     await eventually(lambda: cancel_requested(handle))
     gate.release()
     outcome = await shop.check(await handle.result())
