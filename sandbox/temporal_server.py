@@ -28,6 +28,9 @@ _DYNAMIC_CONFIG = {
     # database that a server for one developer does not need to spare.
     "history.transferProcessorMaxPollRPS": "1000",
     "history.timerProcessorMaxTimeShift": '"10ms"',
+    # The polls of a worker that stops are ended by the server. If the worker ends them, more are
+    # handed a task at that very moment, and nobody does that until it times out.
+    "frontend.enableCancelWorkerPollsOnShutdown": "true",
     # Nothing here asks the internet for anything.
     "frontend.enableServerVersionCheck": "false",
 }

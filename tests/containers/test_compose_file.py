@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from pydantic_settings import BaseSettings
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
 from sandbox.environment import settings as sandbox_settings
 from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
@@ -147,6 +149,17 @@ def test_a_worker_is_given_the_time_it_lets_activities_finish() -> None:
     grace = float(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace > GRACEFUL_SHUTDOWN.total_seconds() + 5
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
+
+
+async def test_temporal_ends_the_polls_of_a_worker_that_stops(temporal_server: Temporal) -> None:
+    """In the sandbox, whose server says what it can do, and in containers."""
+    told = yaml.safe_load(COMPOSE["configs"]["temporal-config"]["content"])
+    assert told["frontend.enableCancelWorkerPollsOnShutdown"] == [{"value": True}]
+    client = await temporal_server.connect()
+    answer = await client.workflow_service.describe_namespace(
+        DescribeNamespaceRequest(namespace=temporal_server.namespace)
+    )
+    assert answer.namespace_info.capabilities.worker_poll_complete_on_shutdown
 
 
 def test_orders_and_temporal_have_databases_of_their_own() -> None:
