@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.groups import Groups, turn
+from tests.in_memory import in_memory
 from tests.shared import share, tell
 
 # Nearly everything here speaks plain HTTP to this machine, but every HTTP client, of the tests' and
@@ -71,7 +72,9 @@ def _keep_temporary_files_apart(config: pytest.Config) -> None:
     closes the shared directory again, under the feet of those that are at work.
     """
     if os.geteuid() == 0 and not config.option.basetemp:
-        config.stash[_own_basetemp] = config.option.basetemp = tempfile.mkdtemp(prefix="orders-")
+        config.stash[_own_basetemp] = config.option.basetemp = tempfile.mkdtemp(
+            prefix="orders-", dir=in_memory()
+        )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

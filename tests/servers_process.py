@@ -15,6 +15,7 @@ from sandbox.postgres import PostgresServer
 from sandbox.temporal_server import TemporalServer
 from store.database import connect
 from store.migrations import migrate
+from tests.in_memory import in_memory
 
 #: Has our tables; copied, it takes no migration.
 TEMPLATE = "migrated"
@@ -25,7 +26,7 @@ async def serve(listening: socket.socket, namespaces: list[str]) -> None:
     # This Temporal is for all: it may use all processors, and collects garbage once there is a lot.
     os.environ.pop("GOMAXPROCS", None)
     os.environ |= {"GOGC": "off", "GOMEMLIMIT": "1GiB"}
-    with tempfile.TemporaryDirectory(prefix="orders-") as state:
+    with tempfile.TemporaryDirectory(prefix="orders-", dir=in_memory()) as state:
         postgres = PostgresServer(Path(state) / "postgres", durable=False)
         temporal = TemporalServer(
             Path(state) / "temporal", durable=False, time_skipping=True, namespaces=namespaces
