@@ -1,5 +1,7 @@
 """Real processes on a real sandbox; one of each xdist worker's own."""
 
+import os
+import signal
 from collections.abc import AsyncIterator
 from itertools import count
 
@@ -25,12 +27,12 @@ async def stage(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> A
     # Temporal's port is a fixed one, so that it can be restarted behind its clients' backs.
     port = free_port()
     state = tmp_path_factory.mktemp("e2e")
-    async with (
-        Sandbox(state, temporal_port=port, durable=False, prepare=prepare) as sandbox,
-        open_stage(sandbox) as opened,
-    ):
-        opened.hire, opened.serve = nursery.worker, nursery.edge
-        yield opened
+    async with Sandbox(state, temporal_port=port, durable=False, prepare=prepare) as sandbox:
+        async with open_stage(sandbox) as opened:
+            opened.hire, opened.serve = nursery.worker, nursery.edge
+            yield opened
+        # Nothing is kept, so it has nothing to end in a second of its own.
+        os.kill(sandbox.temporal.child.pid, signal.SIGKILL)
 
 
 async def prepare(database_url: str) -> None:
