@@ -32,7 +32,8 @@ async def stage(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> A
             opened.hire, opened.serve = nursery.worker, nursery.edge
             yield opened
         # Nothing is kept, so it has nothing to end in a second of its own.
-        os.kill(sandbox.temporal.child.pid, signal.SIGKILL)
+        if sandbox.temporal.child.running:
+            os.kill(sandbox.temporal.child.pid, signal.SIGKILL)
 
 
 async def prepare(database_url: str) -> None:
