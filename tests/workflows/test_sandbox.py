@@ -12,8 +12,15 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowHistory
 from temporalio.converter import (
     ActivitySerializationContext,
+    DataConverter,
+    ExternalStorage,
     PayloadCodec,
     SerializationContext,
+    StorageDriver,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverSelectContext,
+    StorageDriverStoreContext,
     WithSerializationContext,
 )
 from temporalio.worker import Replayer
@@ -72,12 +79,46 @@ class Curious(PayloadCodec, WithSerializationContext):
 
 async def test_a_codec_is_told_whose_payloads_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Curious()
-    converter = replace(runner.DATA_CONVERTER, payload_codec=codec)
+    await replay_with(replace(runner.DATA_CONVERTER, payload_codec=codec), monkeypatch)
+
+    assert codec.shown >= {"charge_card", "fulfill_order"}
+
+
+class Unused(StorageDriver):
+    """Is never given anything."""
+
+    def name(self) -> str:
+        return "unused"
+
+    async def store(
+        self, context: StorageDriverStoreContext, payloads: Sequence[Payload]
+    ) -> list[StorageDriverClaim]:
+        raise NotImplementedError
+
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        raise NotImplementedError
+
+
+async def test_a_storage_for_payloads_is_told_which_run_they_are_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    types: set[str | None] = set()
+
+    def leave_it_there(context: StorageDriverSelectContext, _: Payload) -> None:
+        types.add(context.target.type if context.target else None)
+
+    storage = ExternalStorage([Unused()], leave_it_there, payload_size_threshold=0)
+    await replay_with(replace(runner.DATA_CONVERTER, external_storage=storage), monkeypatch)
+
+    assert types == {"Order"}
+
+
+async def replay_with(converter: DataConverter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replay an order that was completed, in a process of which this is the data converter."""
     monkeypatch.setattr(runner, "DATA_CONVERTER", converter)
     history = WorkflowHistory.from_json("run", (HISTORIES / "completed.json").read_text())
-
     await Replayer(
         workflows=[OrderWorkflow], workflow_runner=runner.RUNNER, data_converter=converter
     ).replay_workflow(history)
-
-    assert codec.shown >= {"charge_card", "fulfill_order"}
