@@ -32,6 +32,7 @@ def collect(collected: list[str]) -> None:
         os.dup2(nowhere, stream)
     pytest.main(["--collect-only", "-p", "no:cacheprovider", *collected])
     _name_all_that_is_loaded()
+    _draw_something()
     gc.enable()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -44,6 +45,15 @@ def _name_all_that_is_loaded() -> None:
     from temporalio.worker._worker import load_default_build_id  # noqa: PLC0415 - as above
 
     load_default_build_id()
+
+
+def _draw_something() -> None:
+    """For a process's first example, Hypothesis reads all our modules for the constants in them,
+    and for its first text all of Unicode: four seconds in a fresh checkout.
+    """
+    from hypothesis import given, settings, strategies  # noqa: PLC0415 - as above
+
+    settings(max_examples=1, database=None)(given(strategies.text())(lambda _: None))()
 
 
 def become_worker(_: dict[str, Any], streams: list[int]) -> NoReturn:
