@@ -48,12 +48,18 @@ def _name_all_that_is_loaded() -> None:
 
 
 def _draw_something() -> None:
-    """For a process's first example, Hypothesis reads all our modules for the constants in them,
-    and for its first text all of Unicode: four seconds in a fresh checkout.
+    """For its first text Hypothesis reads all of Unicode, and for its first examples all modules
+    of ours, for the constants in them: four seconds in a fresh checkout.
     """
-    from hypothesis import given, settings, strategies  # noqa: PLC0415 - as above
+    from hypothesis import HealthCheck, given, settings, strategies  # noqa: PLC0415 - as above
 
-    settings(max_examples=1, database=None)(given(strategies.text())(lambda _: None))()
+    enough = settings(
+        max_examples=50,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    enough(given(strategies.text())(lambda _: None))()
 
 
 def become_worker(_: dict[str, Any], streams: list[int]) -> NoReturn:
