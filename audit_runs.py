@@ -59,7 +59,7 @@ class TemporalRuns:
         return True
 
     async def open_runs(self, cursor: str | None, limit: int) -> Listed[OpenRun]:
-        """Runs that are open, a second behind at most."""
+        """Runs that are open. Temporal's list lags behind: ask again with ``look``."""
         token = base64.b64decode(cursor) if cursor else None
         with _answering(self._temporal):
             runs = self._temporal.list_workflows(

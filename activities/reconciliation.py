@@ -72,12 +72,14 @@ class ReconciliationActivities:
         acts on what was true a while ago.
         """
         wanted, now = settlement.discrepancy, datetime.now(UTC)
-        found: Discrepancy | None = wanted
         case = None
-        if wanted.kind not in _OF_OPEN_RUNS:
+        if wanted.kind in _OF_OPEN_RUNS:
+            as_of, impatient = settlement.as_of, _impatient(settlement.terms)  # old enough before
+            again = await self._run_looked_at(wanted.order_id, as_of, as_of, impatient)
+        else:
             case = await self._case(wanted.order_id, [wanted.payment_id])
             again = examine(case, settlement.as_of, settlement.terms)
-            found = next((one for one in again if one.same_as(wanted)), None)
+        found = next((one for one in again if one.same_as(wanted)), None)
         if found is None:
             return Settled("gone")
         # Written down before anything is done: a repair leaves a trace whatever becomes of it.
@@ -139,13 +141,11 @@ class ReconciliationActivities:
         at, terms = page.position, page.terms
         listed = await self.runs.open_runs(at.cursor, terms.page_size)
         orders = await self.book.standing(run.order_id for run in listed.items)
-        found = [
-            one
-            for run in listed.items
-            for one in examine_open_run(
-                run.order_id, orders.get(run.order_id), run.started_at, at.as_of, terms
-            )
-        ]
+        found: list[Discrepancy] = []
+        for run in listed.items:
+            about = (run.order_id, orders.get(run.order_id), run.started_at, at.as_of, terms)
+            if examine_open_run(*about):
+                found += await self._run_looked_at(run.order_id, run.started_at, at.as_of, terms)
         return Reviewed(len(listed.items), tuple(found), listed.cursor)
 
     async def _review_findings(self, page: Page) -> Reviewed:
@@ -163,19 +163,18 @@ class ReconciliationActivities:
         return Reviewed(len(listed.items), tuple(found), listed.cursor)
 
     async def _still_so(self, finding: Finding, at: Position, terms: AuditTerms) -> bool:
-        # Without grace: an order that moves again is not settled before it has.
-        impatient = dataclasses.replace(terms, grace=timedelta(0))
+        # An order that moves again is not settled before it has.
+        impatient = _impatient(terms)
         known = finding.discrepancy
         if finding.kind in _OF_OPEN_RUNS:
-            run = await self.runs.look(known.order_id)
-            order = (await self.book.standing([known.order_id])).get(known.order_id)
-            is_open = run.state is RunState.OPEN
-            since = finding.first_seen
-            found = examine_open_run(known.order_id, order, since, at.as_of, impatient)
-            return is_open and any(one.same_as(known) for one in found)
-        case = await self._case(known.order_id, [known.payment_id])
-        # As of now: an order that moved during this audit would pass for one within its grace.
-        return any(one.same_as(known) for one in examine(case, datetime.now(UTC), impatient))
+            found = await self._run_looked_at(
+                known.order_id, finding.first_seen, at.as_of, impatient
+            )
+        else:
+            case = await self._case(known.order_id, [known.payment_id])
+            # As of now: an order that moved during this audit would pass for one within its grace.
+            found = examine(case, datetime.now(UTC), impatient)
+        return any(one.same_as(known) for one in found)
 
     # -- one order ---------------------------------------------------------------------------------
 
@@ -183,6 +182,16 @@ class ReconciliationActivities:
         self, order_id: str, payment_ids: Iterable[str], at: Position, terms: AuditTerms
     ) -> list[Discrepancy]:
         return examine(await self._case(order_id, payment_ids), at.as_of, terms)
+
+    async def _run_looked_at(
+        self, order_id: str, since: datetime, now: datetime, terms: AuditTerms
+    ) -> list[Discrepancy]:
+        """What is wrong with a run that is listed as open. The list lags: it may be over by now."""
+        run = await self.runs.look(order_id)
+        if run.state is not RunState.OPEN:
+            return []
+        order = (await self.book.standing([order_id])).get(order_id)
+        return examine_open_run(order_id, order, since, now, terms)
 
     async def _case(self, order_id: str, payment_ids: Iterable[str]) -> Case:
         """All that is known of an order, in an order that matters.
@@ -232,3 +241,8 @@ class ReconciliationActivities:
             log.warning("our books refuse what the provider says of %s: %s", payment_id, error)
             return False
         return True
+
+
+def _impatient(terms: AuditTerms) -> AuditTerms:
+    """The same terms without grace."""
+    return dataclasses.replace(terms, grace=timedelta(0))

@@ -13,7 +13,12 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
 
 from activities.reconciliation import ReconciliationActivities
 from audit_runs import TemporalRuns
@@ -25,6 +30,7 @@ from orders.messages import GivenBackByHand, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
 from orders.ports import ChargeState, NoAnswerError, RefusedError
+from orders.reconciliation_ports import Listed, OpenRun
 from orders.requests import Resolve
 from tests.eventually import eventually
 from tests.fakes.audit import InMemoryAuditBook, InMemoryChargeList, InMemoryFindings
@@ -46,11 +52,24 @@ async def clients(servers: Servers) -> Clients:
     return await Clients.of(servers.temporal("audits"))
 
 
+class LaggingRuns(TemporalRuns):
+    """Temporal's runs. Its list of those that are open may lag behind, as it does now and then."""
+
+    still_listed: tuple[OpenRun, ...] = ()
+
+    async def open_runs(self, cursor: str | None, limit: int) -> Listed[OpenRun]:
+        listed = await super().open_runs(cursor, limit)
+        known = {run.order_id for run in listed.items}
+        late = tuple(run for run in self.still_listed if run.order_id not in known)
+        return Listed((*listed.items, *late), listed.cursor)
+
+
 @dataclass
 class Audited:
     """A shop that is audited."""
 
     shop: Shop
+    runs: LaggingRuns
     findings: InMemoryFindings = field(default_factory=InMemoryFindings)
 
     def __post_init__(self) -> None:
@@ -138,7 +157,7 @@ async def audited(clients: Clients) -> AsyncIterator[Audited]:
 async def opened(clients: Clients) -> AsyncIterator[Audited]:
     """A shop whose worker carries orders and audits."""
     shop = Shop(clients.skipping, clients.patient)
-    audited = Audited(shop)
+    audited = Audited(shop, LaggingRuns(clients.skipping, shop.book))
     async with order_worker(
         clients.skipping,
         cards=shop.cards,
@@ -153,7 +172,7 @@ async def opened(clients: Clients) -> AsyncIterator[Audited]:
             cards=shop.cards,
             ledger=shop.ledger,
             book=InMemoryAuditBook(shop.database),
-            runs=TemporalRuns(clients.skipping, shop.book),
+            runs=audited.runs,
             findings=audited.findings,
         ),
     ):
@@ -417,6 +436,39 @@ async def test_an_order_under_way_is_left_alone(audited: Audited) -> None:
     assert report.found == {}
     gate.release()
     await audited.shop.check(await run.result())
+
+
+async def test_an_open_run_of_an_order_that_our_books_lost_is_flagged_until_it_ends(
+    audited: Audited,
+) -> None:
+    gate = audited.shop.cards.hold("create")
+    run = await audited.shop.order()
+    order_id = run.id.removeprefix("order-")
+    await gate.entered()
+    del audited.shop.database.rows[order_id]
+    audited.runs.still_listed = (OpenRun(order_id, datetime.now(UTC) - HOUR),)
+
+    first, second = await audited.audit(), await audited.audit()
+
+    assert (first.found, first.flagged) == ({"run_without_order": 1}, 1)
+    assert (second.flagged, second.known) == (0, 1)
+    await run.terminate("by a hand in the Web UI")
+    assert (await audited.audit()).found == {}
+    assert audited.finding(Kind.RUN_WITHOUT_ORDER, order_id).resolution == "settled"
+    gate.release()
+
+
+async def test_a_run_that_is_over_is_no_finding_though_it_is_still_listed_as_open(
+    audited: Audited,
+) -> None:
+    run = await audited.shop.start("unheard-of")
+    with pytest.raises(WorkflowFailureError):
+        await run.result()
+    audited.runs.still_listed = (OpenRun("unheard-of", datetime.now(UTC) - HOUR),)
+
+    report = await audited.audit()
+
+    assert (report.found, report.flagged) == ({}, 0)
 
 
 async def test_two_audits_at_once_do_everything_once(audited: Audited) -> None:
