@@ -227,7 +227,11 @@ async def test_what_was_given_back_by_hand_is_asked_in_the_orders_currency(
     await aside.place("desk-14")
     await asks_what_was_given_back(aside, "desk-14")
     assert read(await run("status", "desk-14", "--json"))["attention"]["asks_given_back"]
-    assert "--given-back" in (await run("attention")).stdout
+
+    async def listed() -> bool:
+        return "--given-back" in (await run("attention")).stdout
+
+    await eventually(listed)
     resolve = ("resolve", "desk-14", "--note", "by bank transfer", "--by", "ops-7")
     refused(await run(*resolve), "the card was charged is not known", terminal.REFUSED)
     for wrong in ("29.001", "EUR 29", "-29"):
