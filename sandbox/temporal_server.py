@@ -3,10 +3,10 @@
 import asyncio
 import shutil
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from sandbox.child import Child, StartError
@@ -61,7 +61,8 @@ class TemporalServer:
     """A Temporal server whose state is a directory: `async with TemporalServer(state) as server`.
 
     Port 0 means any free one. With `durable=False` it keeps in memory what it is told. It has the
-    namespace "default", and those that are named.
+    namespace "default", and those that are named. `dynamic_config`, whose values are JSON, goes
+    before ours.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class TemporalServer:
         time_skipping: bool = False,
         durable: bool = True,
         namespaces: Sequence[str] = (),
+        dynamic_config: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.port = port
         self.ui_port = ui_port
@@ -83,7 +85,8 @@ class TemporalServer:
         self._namespaces = namespaces
         self._state = state.absolute()
         self._lock = StateLock(self._state)
-        self._config = _DYNAMIC_CONFIG | (_TIME_SKIPPING if time_skipping else {})
+        skipping = _TIME_SKIPPING if time_skipping else {}
+        self._config = {**_DYNAMIC_CONFIG, **skipping, **dynamic_config}
         self.child = Child("The Temporal server", self._state)
 
     @property

@@ -20,6 +20,14 @@ from tests.in_memory import in_memory
 #: Has our tables; copied, it takes no migration.
 TEMPLATE = "migrated"
 
+#: A tenth of what this Temporal would do. Search attributes are there before the first run, so they
+#: are not read again for each that is set; and the list of runs may lag by a second, as it does
+#: anywhere: a run that has ended by then is written into it once, not at every step.
+_SPARED = {
+    "system.forceSearchAttributesCacheRefreshOnRead": "false",
+    "history.visibilityProcessorMaxPollRPS": "1",
+}
+
 
 async def serve(listening: socket.socket, namespaces: list[str]) -> None:
     """Tell whoever connects where they are, once they run, until standard input ends."""
@@ -29,7 +37,11 @@ async def serve(listening: socket.socket, namespaces: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="orders-", dir=in_memory()) as state:
         postgres = PostgresServer(Path(state) / "postgres", durable=False)
         temporal = TemporalServer(
-            Path(state) / "temporal", durable=False, time_skipping=True, namespaces=namespaces
+            Path(state) / "temporal",
+            durable=False,
+            time_skipping=True,
+            namespaces=namespaces,
+            dynamic_config=_SPARED,
         )
         async with temporal, postgres:
             await _make_template(postgres)
