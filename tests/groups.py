@@ -30,7 +30,9 @@ _GROUPS = {f"tests/{module}": name for name, modules in _MODULES.items() for mod
 #: Where the longest tests are: what is left at the end of a run is to be short.
 _FIRST = (
     *("e2e/", "bench/", "sandbox_process/", "workflows/", "client/", "api/", "store/"),
-    *("contracts/", "unit/test_docs", "unit/test_reconciliation", "unit/test_refunds"),
+    *("containers/test_image", "contracts/", "containers/", "sandbox/"),
+    *("unit/test_docs", "unit/test_reconciliation", "unit/test_refunds"),
+    *("unit/test_charging", "unit/test_terms", "unit/test_money"),
 )
 
 

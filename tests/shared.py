@@ -54,7 +54,7 @@ def open_servers(sessions: int = 1) -> AbstractContextManager[str]:
 @contextmanager
 def forked(specs: list[Any], collected: list[str]) -> Iterator[None]:
     """Have these workers of xdist's forked from a process that has loaded and collected all tests;
-    six that do so are a tenth of all that a run does. ``specs`` are execnet's.
+    eight that do so are an eighth of all that a run does. ``specs`` are execnet's.
     """
     collect = beside(_PREFORK, "collect", *collected, directory=None, hears_ctrl_c=True)
     with collect as address:
