@@ -10,7 +10,7 @@ from itertools import count
 
 import pytest
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 import runs
@@ -68,6 +68,16 @@ class Shop:
         for order_id in self.database.rows:
             with contextlib.suppress(RPCError):
                 await self.temporal.get_workflow_handle(workflow_id(order_id)).terminate()
+
+    async def was_started(self, order_id: str) -> bool:
+        """Whether there is a run: asked of Temporal itself, whose list lags behind."""
+        try:
+            await self.temporal.get_workflow_handle(workflow_id(order_id)).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
 
     def worker(self) -> Worker:
         """``async with shop.worker():`` orders are carried."""

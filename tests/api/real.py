@@ -14,7 +14,6 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from temporalio.service import RPCError
 
 from client import OrderClient
 from edge.app import create_app
@@ -34,6 +33,7 @@ from store.webhook_events import PostgresEventBook, PostgresMailLog
 from tests.api.edges import OPERATOR, a_key
 from tests.api.posting import ALL
 from tests.fakes.keys import InMemoryKeys
+from tests.leftovers import abandon
 from tests.servers import Temporal
 from worker import composed
 
@@ -146,10 +146,7 @@ async def real(
             ),
             await stack.enter_async_context(httpx.AsyncClient(base_url=world.url, timeout=30)),
         )
-    # Of the database that ends here, the next module's worker knows nothing.
-    async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
-        with contextlib.suppress(RPCError):
-            await temporal.get_workflow_handle(left.id).terminate()
+    await abandon(temporal, database)
 
 
 class _Server(uvicorn.Server):

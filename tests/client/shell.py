@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from temporalio.service import RPCError
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
@@ -32,6 +30,7 @@ from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.leftovers import abandon
 from tests.nursery import Forked, Nursery
 from tests.servers import Temporal
 from worker import order_worker
@@ -63,11 +62,7 @@ async def run(
         return await asyncio.to_thread(CliRunner().invoke, cli.app, arguments)
 
     yield invoke
-    # What nobody worked for is no business of the next test's worker.
-    temporal = await temporal_server.connect()
-    async for left in temporal.list_workflows("ExecutionStatus = 'Running'"):
-        with contextlib.suppress(RPCError):
-            await temporal.get_workflow_handle(left.id).terminate()
+    await abandon(await temporal_server.connect(), database)
 
 
 @dataclass(frozen=True)
