@@ -22,8 +22,8 @@ from temporalio.client import (
 
 from activities.reconciliation import ReconciliationActivities
 from audit_runs import TemporalRuns
-from orders.audits import Acknowledgement, Audit, Finding, Report
-from orders.discrepancies import AuditTerms, Kind
+from orders.audits import Acknowledgement, Audit, Finding, Report, Settlement
+from orders.discrepancies import AuditTerms, Discrepancy, Kind
 from orders.ids import TASK_QUEUE, charge_key, workflow_id
 from orders.lifecycle import Reason, Status, Stop
 from orders.messages import GivenBackByHand, Outcome
@@ -74,6 +74,14 @@ class Audited:
 
     def __post_init__(self) -> None:
         self.charges = InMemoryChargeList(self.shop.cards)
+        self.activities = ReconciliationActivities(
+            charges=self.charges,
+            cards=self.shop.cards,
+            ledger=self.shop.ledger,
+            book=InMemoryAuditBook(self.shop.database),
+            runs=self.runs,
+            findings=self.findings,
+        )
 
     async def begin(
         self, terms: AuditTerms = AT_ONCE, *, pages_per_run: int = 20
@@ -167,14 +175,7 @@ async def opened(clients: Clients) -> AsyncIterator[Audited]:
         inventory=shop.inventory,
         orders=shop.book,
         refunds=shop.refunds,
-        audit=ReconciliationActivities(
-            charges=audited.charges,
-            cards=shop.cards,
-            ledger=shop.ledger,
-            book=InMemoryAuditBook(shop.database),
-            runs=audited.runs,
-            findings=audited.findings,
-        ),
+        audit=audited.activities,
     ):
         yield audited
 
@@ -469,6 +470,20 @@ async def test_a_run_that_is_over_is_no_finding_though_it_is_still_listed_as_ope
     report = await audited.audit()
 
     assert (report.found, report.flagged) == ({}, 0)
+
+
+async def test_a_run_that_ends_after_the_look_at_its_page_is_no_finding(audited: Audited) -> None:
+    run = await audited.shop.start("unheard-of-too")
+    with pytest.raises(WorkflowFailureError):
+        await run.result()
+    seen = Discrepancy(Kind.RUN_WITHOUT_ORDER, "unheard-of-too", "as it was a moment ago")
+
+    settled = await audited.activities.settle_discrepancy(
+        Settlement(seen, datetime.now(UTC), AT_ONCE)
+    )
+
+    assert settled.outcome == "gone"
+    assert audited.findings.book == {}
 
 
 async def test_two_audits_at_once_do_everything_once(audited: Audited) -> None:
