@@ -39,6 +39,8 @@ _TIME_SKIPPING = {
     "frontend.WorkflowTimeSkippingEnabled": "true",
     "system.workflowTimeSkippingEnabled": "true",
 }
+# What this machine is set up for, say Temporal Cloud, is not for the server that runs here.
+_ONLY_WHAT_IS_SAID = ("--disable-config-file", "--disable-config-env")
 _START_TIMEOUT = 20.0
 
 
@@ -162,7 +164,7 @@ class TemporalServer:
             await asyncio.gather(ready, ended, return_exceptions=True)
 
     def _command(self) -> list[str]:
-        command = [self.binary, "server", "start-dev", "--ip", HOST]
+        command = [self.binary, "server", "start-dev", *_ONLY_WHAT_IS_SAID, "--ip", HOST]
         command += ["--port", str(self.port), "--ui-port", str(self.ui_port)]
         command += ["--ui-disable-news-fetch", "--log-level", "warn"]
         if self._durable:
@@ -189,6 +191,7 @@ class TemporalServer:
                 await asyncio.sleep(0.01)
         # Asked with the command line tool, which takes a tenth of the time to import the SDK.
         question = ["operator", "namespace", "describe", NAMESPACE, "--address", self.address]
+        question += _ONLY_WHAT_IS_SAID
         while True:
             answer = await asyncio.create_subprocess_exec(
                 self.binary,

@@ -126,6 +126,16 @@ async def test_a_child_that_will_not_end_is_killed(tmp_path: Path) -> None:
     assert child.exit_code == -signal.SIGKILL
 
 
+async def test_temporal_starts_whatever_this_machine_is_set_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = {"ADDRESS": "elsewhere.invalid:7233", "NAMESPACE": "shop.a1b2c", "API_KEY": "key"}
+    for name, value in {**elsewhere, "TLS": "true", "PROFILE": "live"}.items():
+        monkeypatch.setenv(f"TEMPORAL_{name}", value)
+    async with TemporalServer(tmp_path, durable=False) as server:
+        assert server.address.startswith("127.0.0.1:")
+
+
 async def test_temporal_alone_answers_on_ports_of_its_own_and_keeps_its_state(
     tmp_path: Path,
 ) -> None:
