@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, _runner
 
+from sandbox.temporal_server import NAMESPACE, TemporalServer
 from store.database import Database, connect
 from tests.nursery import Nursery, connected
 from tests.servers import Postgres, Servers, Temporal
@@ -99,6 +101,13 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 def temporal_server(servers: Servers) -> Temporal:
     """The real Temporal server, with the real clock."""
     return servers.temporal("orders")
+
+
+@pytest.fixture
+async def scheduling_server(tmp_path: Path) -> AsyncIterator[Temporal]:
+    """A Temporal server for one test, as the sandbox has it: it knows of schedules too."""
+    async with TemporalServer(tmp_path / "temporal", durable=False) as server:
+        yield Temporal(server.address, NAMESPACE)
 
 
 def pytest_collection_finish() -> None:

@@ -21,9 +21,11 @@ from tests.in_memory import in_memory
 TEMPLATE = "migrated"
 
 #: A tenth of what this Temporal would do. Search attributes are there before the first run, so they
-#: are not read again for each that is set; and the list of runs may lag by a second, as it does
-#: anywhere: a run that has ended by then is written into it once, not at every step.
+#: are not read again for each that is set. The list of runs may lag by a second, as it does
+#: anywhere: a run that has ended by then is written into it once, not at every step. Nobody does a
+#: namespace's own chores, of which schedules are one: see ``scheduling_server``.
 _SPARED = {
+    "worker.perNamespaceWorkerCount": "0",
     "system.forceSearchAttributesCacheRefreshOnRead": "false",
     "history.visibilityProcessorMaxPollRPS": "1",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -24,10 +23,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-async def temporal(temporal_server: Temporal) -> AsyncIterator[Client]:
-    client = await temporal_server.connect()
-    yield client
-    await client.get_schedule_handle(AUDIT_ID).delete()
+async def temporal(scheduling_server: Temporal) -> Client:
+    return await scheduling_server.connect()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from activities.reconciliation import ReconciliationActivities
 from audit_runs import TemporalRuns
 from commands import terminal
-from orders.audits import AUDIT_ID
 from orders.ids import charge_key
 from orders.money import Money
 from orders.ports import RefusedError
@@ -144,12 +143,12 @@ async def test_acknowledging_what_is_not_there_is_one_sentence(run: Run) -> None
 
 
 async def test_scheduling_again_changes_the_one_schedule(
-    run: Run, temporal_server: Temporal
+    run: Run, scheduling_server: Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, value in scheduling_server.settings.items():
+        monkeypatch.setenv(name, value)
     assert "is scheduled, every 1 h" in (await run("schedule")).stdout
     assert "now runs, every 2 h" in (await run("schedule", "--every", "2")).stdout
-    client = await temporal_server.connect()
-    await client.get_schedule_handle(AUDIT_ID).delete()
 
 
 async def test_an_audit_without_temporal_says_where_it_was_looked_for(
