@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-import pytest
 import typer
 
 import cli
@@ -49,10 +49,6 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-def ids(pages: list[Path]) -> list[str]:
-    return [str(page.relative_to(ROOT)) for page in pages]
-
-
 @functools.cache
 def sources() -> list[Path]:
     """Every Python file of ours, without what is hidden."""
@@ -79,51 +75,69 @@ def commands() -> frozenset[str]:
     return frozenset(typer.main.get_group(cli.app).commands)
 
 
+@functools.cache
 def modules() -> set[str]:
     """Every Python file, by its path and by its name."""
     return {str(path.relative_to(ROOT)) for path in sources()} | {path.name for path in sources()}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
-def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in _LINK.findall(prose(page)):
-        if re.match(r"https?://", target):
-            continue
-        path, _, anchor = target.partition("#")
-        there = (page.parent / path).resolve() if path else page
-        assert there.exists(), target
-        assert not anchor or anchor in anchors(there), target
+def wrong(told: Callable[[Path], Iterable[str]]) -> dict[str, list[str]]:
+    """What ``told`` finds on each page that it finds anything on."""
+    found = {str(page.relative_to(ROOT)): sorted(told(page)) for page in PAGES}
+    return {page: faults for page, faults in found.items() if faults}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
-def test_every_test_named_is_where_the_page_says(page: Path) -> None:
-    text = prose(page)
-    linked = set(re.findall(r"\[`(test_\w+)`\]\(([^)]+\.py)\)", text))
-    for name, target in linked:
-        assert re.search(rf"def {name}\(", (page.parent / target).read_text()), name
-    for name in set(_NAMED_TEST.findall(text)) - {name for name, _ in linked}:
-        assert re.search(rf"def {name}\(", written_tests()), name
+def leads_somewhere(page: Path, target: str) -> bool:
+    if re.match(r"https?://", target):
+        return True
+    path, _, anchor = target.partition("#")
+    there = (page.parent / path).resolve() if path else page
+    return there.exists() and (not anchor or anchor in anchors(there))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
-def test_every_python_file_named_exists(page: Path) -> None:
-    named = re.findall(r"(?<![\w/.-])((?:[\w-]+/)*\w+\.py)\b", page.read_text())
-    assert set(named) <= modules()
+def test_there_are_pages() -> None:
+    assert {ROOT / "README.md", ROOT / "docs/operations.md", *DECISIONS} < set(PAGES)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
-def test_every_target_of_make_exists(page: Path) -> None:
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
-    named = re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.M)
-    assert set(named) <= set(targets)
+def test_every_link_leads_somewhere() -> None:
+    def broken(page: Path) -> Iterable[str]:
+        return (to for to in _LINK.findall(prose(page)) if not leads_somewhere(page, to))
+
+    assert wrong(broken) == {}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
-def test_every_command_of_ours_exists(page: Path) -> None:
-    text = page.read_text()
-    assert set(re.findall(r"client\.py ([a-z][a-z-]*)\b", text)) <= commands()
+def test_every_test_named_is_where_the_page_says() -> None:
+    def missing(page: Path) -> Iterable[str]:
+        text = prose(page)
+        linked = set(re.findall(r"\[`(test_\w+)`\]\(([^)]+\.py)\)", text))
+        for name, target in linked:
+            if f"def {name}(" not in (page.parent / target).read_text():
+                yield f"{name} in {target}"
+        for name in set(_NAMED_TEST.findall(text)) - {name for name, _ in linked}:
+            if f"def {name}(" not in written_tests():
+                yield name
+
+    assert wrong(missing) == {}
+
+
+def test_every_python_file_named_exists() -> None:
+    named = re.compile(r"(?<![\w/.-])((?:[\w-]+/)*\w+\.py)\b")
+    assert wrong(lambda page: set(named.findall(page.read_text())) - modules()) == {}
+
+
+def test_every_target_of_make_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = re.compile(r"(?:`|^)make ([a-z-]+)", re.M)
+    assert wrong(lambda page: set(named.findall(page.read_text())) - targets) == {}
+
+
+def test_every_command_of_ours_exists() -> None:
+    ours = re.compile(r"client\.py ([a-z][a-z-]*)\b")
+    assert wrong(lambda page: set(ours.findall(page.read_text())) - commands()) == {}
+
     parts = re.findall(r"^def (\w+)\(", (ROOT / "store/__main__.py").read_text(), re.M)
-    assert set(re.findall(r"-m store ([a-z]+)\b", text)) <= set(parts)
+    of_the_store = re.compile(r"-m store ([a-z]+)\b")
+    assert wrong(lambda page: set(of_the_store.findall(page.read_text())) - set(parts)) == {}
 
 
 def test_the_diagram_is_the_table_of_what_may_follow_which() -> None:
@@ -156,11 +170,15 @@ def test_the_settings_are_those_that_exist() -> None:
     assert {name for name in told - settings if not OF_TEMPORAL.fullmatch(name)} == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
-def test_every_setting_and_constant_named_exists(page: Path) -> None:
-    named = set(re.findall(r"`([A-Z]+_[A-Z_]+)(?:[=…]\S*)?`", prose(page))) - OTHER_CAPITALS
-    known = constants() | SETTINGS
-    assert {name for name in named - known if not OF_TEMPORAL.match(name)} == set()
+def test_every_setting_and_constant_named_exists() -> None:
+    capitals = re.compile(r"`([A-Z]+_[A-Z_]+)(?:[=…]\S*)?`")
+    known = constants() | SETTINGS | OTHER_CAPITALS
+
+    def unknown(page: Path) -> Iterable[str]:
+        named = set(capitals.findall(prose(page))) - known
+        return (name for name in named if not OF_TEMPORAL.match(name))
+
+    assert wrong(unknown) == {}
 
 
 def test_the_search_attributes_to_register_are_those_in_use() -> None:
@@ -182,10 +200,16 @@ def test_every_decision_is_in_the_index_under_its_title() -> None:
     assert set(index) == set(titles)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
-def test_lines_fit_and_no_path_of_somebodys_machine_is_shown(page: Path) -> None:
-    text = page.read_text()
-    assert not re.search(r"(?<![\w.])/(?:work|tmp|root|home)/", text)
-    for line in prose(page).splitlines():
-        if not line.startswith("|") and "](" not in line:
-            assert len(line) <= 105, line  # 100, give or take a word
+def test_no_path_of_somebodys_machine_is_shown() -> None:
+    path = re.compile(r"(?<![\w.])/(?:work|tmp|root|home)/\S*")
+    assert wrong(lambda page: path.findall(page.read_text())) == {}
+
+
+def test_lines_fit() -> None:
+    def too_long(page: Path) -> Iterable[str]:
+        for line in prose(page).splitlines():
+            # 100, give or take a word
+            if not line.startswith("|") and "](" not in line and len(line) > 105:
+                yield line
+
+    assert wrong(too_long) == {}
