@@ -15,7 +15,7 @@ from orders.discrepancies import Discrepancy, Kind, Remedy
 from orders.ports import NoSuchOrderError
 from orders.reconciliation_ports import Listed
 from store.database import Database
-from store.history import history_line
+from store.history import ADD_LINE, line
 from store.tables import findings, orders, payments
 
 _KEY = (findings.c.kind, findings.c.order_id, findings.c.payment_id)
@@ -118,8 +118,8 @@ class PostgresFindings:
                 if is_ours is not None:
                     detail = {"kind": finding.kind, "finding": finding.detail}
                     said = {**detail, "by": word.by, "note": word.note}
-                    line = history_line(order_id, "finding_acknowledged", said, word.at)
-                    await connection.execute(line)
+                    told = line(order_id, "finding_acknowledged", said, word.at)
+                    await connection.execute(ADD_LINE, told)
         return tuple(
             finding if finding.acknowledged else replace(finding, acknowledged=word)
             for finding in wanted

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import Insert
+from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.postgresql import insert
 
 from store.tables import order_history
 
+#: Adds the ``line`` of its parameters. Again, it adds nothing.
+ADD_LINE: Final = (
+    insert(order_history)
+    .values(
+        order_id=bindparam("line_order"),
+        event=bindparam("line_event"),
+        detail=bindparam("line_detail"),
+        at=func.coalesce(bindparam("line_at", type_=order_history.c.at.type), func.now()),
+    )
+    .on_conflict_do_nothing()
+)
+#: The same beside another statement, in one round trip.
+WITH_LINE: Final = ADD_LINE.cte("line")
 
-def history_line(
+
+def line(
     order_id: str, event: str, detail: Mapping[str, str] | None = None, at: datetime | None = None
-) -> Insert:
-    """The statement that adds one line, now unless ``at`` says when. Again, it adds nothing.
+) -> dict[str, Any]:
+    """The parameters of one line, now unless ``at`` says when.
 
     ``detail`` must hold ids, codes and amounts only: the history outlives the customer's data.
     """
-    line: dict[str, object] = {"order_id": order_id, "event": event, "detail": dict(detail or {})}
-    if at is not None:
-        line["at"] = at
-    return insert(order_history).values(line).on_conflict_do_nothing()
+    return {
+        "line_order": order_id,
+        "line_event": event,
+        "line_detail": dict(detail or {}),
+        "line_at": at,
+    }

@@ -8,9 +8,9 @@ placing an order for the same product (its foreign key needs one) does not wait.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from sqlalchemy import Update, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.lifecycle import Status
@@ -19,8 +19,39 @@ from orders.ports import IllegalStatusError, NoSuchOrderError
 from orders.stock import StockState, shortage
 from store import statuses
 from store.database import Database
-from store.history import history_line
+from store.history import WITH_LINE, line
 from store.tables import order_lines, orders, products
+
+# After waiting for the lock PostgreSQL reads the order again, but not the lines: they may be joined
+# here only because they never change.
+_LOCK: Final = (
+    select(
+        *(orders.c.status, orders.c.stock, orders.c.charging_closed_at),
+        *(order_lines.c.sku, order_lines.c.quantity),
+    )
+    .join_from(orders, order_lines)
+    .where(orders.c.id == bindparam("order_id"))
+    .order_by(order_lines.c.position)
+    .with_for_update(of=orders, key_share=True)
+)
+_LOCK_PRODUCTS: Final = (
+    select(products.c.sku, (products.c.on_hand - products.c.reserved).label("available"))
+    .where(products.c.sku.in_(bindparam("skus", expanding=True)))
+    .order_by(products.c.sku)
+    .with_for_update(key_share=True)
+)
+_PRODUCTS: Final = update(products).where(
+    order_lines.c.order_id == bindparam("order_id"), order_lines.c.sku == products.c.sku
+)
+_SET_ASIDE: Final = _PRODUCTS.values(reserved=products.c.reserved + order_lines.c.quantity)
+_GIVE_BACK: Final = _PRODUCTS.values(reserved=products.c.reserved - order_lines.c.quantity)
+_TAKE: Final = _GIVE_BACK.values(on_hand=products.c.on_hand - order_lines.c.quantity)
+_SET_STOCK: Final = (
+    update(orders)
+    .where(orders.c.id == bindparam("order_id"))
+    .values(stock=bindparam("to"))
+    .add_cte(WITH_LINE)
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +82,7 @@ class PostgresInventory:
             available = await _lock_products(connection, order)
             if short := shortage(order.quantities, available):
                 return short
-            await connection.execute(
-                _products_of(order_id).values(reserved=products.c.reserved + order_lines.c.quantity)
-            )
+            await connection.execute(_SET_ASIDE, {"order_id": order_id})
             await _set_stock(connection, order_id, "reserved")
             return Reserved()
 
@@ -69,11 +98,7 @@ class PostgresInventory:
                 return
             if order.stock == "reserved":
                 await _lock_products(connection, order)
-                await connection.execute(
-                    _products_of(order_id).values(
-                        reserved=products.c.reserved - order_lines.c.quantity
-                    )
-                )
+                await connection.execute(_GIVE_BACK, {"order_id": order_id})
             await _set_stock(connection, order_id, "released")
 
     async def commit(self, order_id: str) -> None:
@@ -94,30 +119,12 @@ class PostgresInventory:
                 raise IllegalStatusError(f"order {order_id} is being undone: it is not kept")
             await statuses.move(connection, order_id, order.status, Status.FULFILLED)
             await _lock_products(connection, order)
-            await connection.execute(
-                _products_of(order_id).values(
-                    on_hand=products.c.on_hand - order_lines.c.quantity,
-                    reserved=products.c.reserved - order_lines.c.quantity,
-                )
-            )
+            await connection.execute(_TAKE, {"order_id": order_id})
             await _set_stock(connection, order_id, "committed")
 
 
 async def _lock(connection: AsyncConnection, order_id: str) -> _LockedOrder:
-    # After waiting for the lock PostgreSQL reads the order again, but not the lines: they may be
-    # joined here only because they never change.
-    rows = (
-        await connection.execute(
-            select(
-                *(orders.c.status, orders.c.stock, orders.c.charging_closed_at),
-                *(order_lines.c.sku, order_lines.c.quantity),
-            )
-            .join_from(orders, order_lines)
-            .where(orders.c.id == order_id)
-            .order_by(order_lines.c.position)
-            .with_for_update(of=orders, key_share=True)
-        )
-    ).all()
+    rows = (await connection.execute(_LOCK, {"order_id": order_id})).all()
     if not rows:
         raise NoSuchOrderError(order_id)
     first = rows[0]
@@ -132,19 +139,9 @@ async def _lock(connection: AsyncConnection, order_id: str) -> _LockedOrder:
 
 async def _lock_products(connection: AsyncConnection, order: _LockedOrder) -> dict[str, int]:
     """Lock the order's products; what of each is not set aside."""
-    rows = await connection.execute(
-        select(products.c.sku, (products.c.on_hand - products.c.reserved).label("available"))
-        .where(products.c.sku.in_([sku for sku, _ in order.quantities]))
-        .order_by(products.c.sku)
-        .with_for_update(key_share=True)
-    )
+    skus = [sku for sku, _ in order.quantities]
+    rows = await connection.execute(_LOCK_PRODUCTS, {"skus": skus})
     return {row.sku: row.available for row in rows}
-
-
-def _products_of(order_id: str) -> Update:
-    return update(products).where(
-        order_lines.c.order_id == order_id, order_lines.c.sku == products.c.sku
-    )
 
 
 async def _set_stock(
@@ -152,7 +149,5 @@ async def _set_stock(
     order_id: str,
     state: Literal["reserved", "released", "committed"],
 ) -> None:
-    line = history_line(order_id, f"stock_{state}").cte("line")
-    await connection.execute(
-        update(orders).where(orders.c.id == order_id).values(stock=state).add_cte(line)
-    )
+    to = {"order_id": order_id, "to": state}
+    await connection.execute(_SET_STOCK, to | line(order_id, f"stock_{state}"))

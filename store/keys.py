@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from orders.keys import ApiKey, KeyNameTakenError, NoSuchKeyError, Scope, checked_key_name
 from orders.ports import RefusedError
 from store.database import Database
 from store.tables import api_keys
 
-_IN_USE = api_keys.c.revoked_at.is_(None)
+_IN_USE: Final = api_keys.c.revoked_at.is_(None)
+_KEY: Final = select(api_keys).where(api_keys.c.id == bindparam("id"), _IN_USE)
+_USED: Final = (
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("key_id"))
+    .values(last_used_at=bindparam("now"))
+)
+_REVOKED: Final = (
+    update(api_keys)
+    .where(api_keys.c.name == bindparam("called"), _IN_USE)
+    .values(revoked_at=bindparam("now"))
+    .returning(*api_keys.c)
+)
+_ALL: Final = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
+_LISTED: Final = _ALL.where(_IN_USE)
 
 
 class PostgresKeys:
@@ -23,16 +37,14 @@ class PostgresKeys:
 
     async def find(self, key_id: str) -> ApiKey | None:
         """The key, or None when there is none or it was revoked."""
-        wanted = select(api_keys).where(api_keys.c.id == key_id, _IN_USE)
         async with self._database.statement() as connection:
-            row = (await connection.execute(wanted)).one_or_none()
+            row = (await connection.execute(_KEY, {"id": key_id})).one_or_none()
         return None if row is None else key_of(row)
 
     async def note_use(self, key_id: str, now: datetime) -> None:
         """Note when the key was last used."""
-        noted = update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=now)
         async with self._database.statement() as connection:
-            await connection.execute(noted)
+            await connection.execute(_USED, {"key_id": key_id, "now": now})
 
     async def add(self, key: ApiKey) -> None:
         """Keep a new key. Raises ``KeyNameTakenError`` or ``InvalidKeyNameError``."""
@@ -45,7 +57,7 @@ class PostgresKeys:
         }
         try:
             async with self._database.statement() as connection:
-                await connection.execute(insert(api_keys).values(values))
+                await connection.execute(insert(api_keys), values)
         except RefusedError as error:
             if "api_keys_one_in_use" not in str(error):
                 raise
@@ -53,21 +65,18 @@ class PostgresKeys:
 
     async def revoke(self, name: str, now: datetime) -> ApiKey:
         """Let the key open nothing any more; its row stays. Raises ``NoSuchKeyError``."""
-        revoked = update(api_keys).where(api_keys.c.name == name, _IN_USE)
         async with self._database.statement() as connection:
-            done = revoked.values(revoked_at=now).returning(*api_keys.c)
-            row = (await connection.execute(done)).one_or_none()
+            revoked = await connection.execute(_REVOKED, {"called": name, "now": now})
+            row = revoked.one_or_none()
         if row is None:
             raise NoSuchKeyError(name)
         return key_of(row)
 
     async def listed(self, *, revoked: bool = False) -> list[ApiKey]:
         """The keys in use, oldest first; with ``revoked`` all there ever were."""
-        wanted = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
-        if not revoked:
-            wanted = wanted.where(_IN_USE)
         async with self._database.statement() as connection:
-            return [key_of(row) for row in await connection.execute(wanted)]
+            found = await connection.execute(_ALL if revoked else _LISTED)
+            return [key_of(row) for row in found]
 
 
 def key_of(row: Row[Any]) -> ApiKey:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,10 +24,49 @@ from orders.ports import (
 from orders.views import OrderView
 from store import statuses
 from store.database import Database
-from store.history import history_line
+from store.history import ADD_LINE, WITH_LINE, line
 from store.pages import read_page
-from store.rows import new_lines, new_order, read_order, read_view
+from store.rows import insert_order, read_order, read_view
 from store.tables import orders, parcels, placing_keys, products
+
+_IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
+_SUMMARY: Final = select(
+    *(orders.c[name] for name in ("customer_id", "total", "currency", "status", "flagged"))
+).where(orders.c.id == bindparam("order_id"))
+_LOCK: Final = (
+    select(orders.c.status)
+    .where(orders.c.id == bindparam("order_id"))
+    .with_for_update(key_share=True)
+)
+_FULFIL_AS: Final = (
+    update(orders)
+    .where(orders.c.id == bindparam("order_id"))
+    .values(fulfillment_id=func.coalesce(orders.c.fulfillment_id, bindparam("named")))
+    .returning(orders.c.fulfillment_id)
+)
+_NAME_PARCEL: Final = (
+    postgresql.insert(parcels)
+    .values(order_id=bindparam("of_order"), parcel_id=bindparam("parcel"))
+    .on_conflict_do_nothing(index_elements=["order_id", "parcel_id"])
+    .add_cte(WITH_LINE)
+)
+# The parameters of what changes a row may not be called as its columns are.
+_OF_PARCEL: Final = (
+    parcels.c.order_id == bindparam("of_order"),
+    parcels.c.parcel_id == bindparam("parcel"),
+)
+_LOCK_PARCEL: Final = (
+    select(parcels.c.status, parcels.c.tracking).where(*_OF_PARCEL).with_for_update()
+)
+_TRACK_PARCEL: Final = (
+    update(parcels).where(*_OF_PARCEL).values(status=bindparam("to"), tracking=bindparam("as"))
+)
+_MOVE_PARCEL: Final = _TRACK_PARCEL.add_cte(WITH_LINE)
+_CATALOGUE: Final = select(
+    products.c.sku, products.c.name, products.c.price, products.c.currency
+).where(products.c.sku.in_(bindparam("skus", expanding=True)))
+_USE_KEY: Final = postgresql.insert(placing_keys).on_conflict_do_nothing(index_elements=["key"])
+_USED_FOR: Final = select(placing_keys.c.order_id).where(placing_keys.c.key == bindparam("key"))
 
 
 class PostgresOrderBook:
@@ -60,10 +100,8 @@ class PostgresOrderBook:
 
     async def summary(self, order_id: str) -> OrderSummary:
         """The order without personal data. Raises ``NoSuchOrderError``."""
-        columns = ("customer_id", "total", "currency", "status", "flagged")
-        wanted = select(*(orders.c[name] for name in columns)).where(orders.c.id == order_id)
         async with self._database.statement() as connection:
-            found = await connection.execute(wanted)
+            found = await connection.execute(_SUMMARY, {"order_id": order_id})
         row = found.one_or_none()
         if row is None:
             raise NoSuchOrderError(order_id)
@@ -100,25 +138,17 @@ class PostgresOrderBook:
         parcel of another one.
         """
         async with self._database.transaction() as connection:
-            known = await connection.scalar(
-                update(orders)
-                .where(orders.c.id == order_id)
-                .values(fulfillment_id=func.coalesce(orders.c.fulfillment_id, fulfillment_id))
-                .returning(orders.c.fulfillment_id)
-            )
+            this = {"order_id": order_id, "named": fulfillment_id}
+            known = await connection.scalar(_FULFIL_AS, this)
             if known is None:
                 raise NoSuchOrderError(order_id)
             if known != fulfillment_id:
                 raise RefusedError(f"order {order_id} is fulfilled as {known}")
             for parcel_id in parcel_ids:
                 detail = {"fulfillment_id": fulfillment_id, "parcel_id": parcel_id}
-                line = history_line(order_id, "parcel_named", detail).cte("line")
-                await connection.execute(
-                    postgresql.insert(parcels)
-                    .values(order_id=order_id, parcel_id=parcel_id)
-                    .on_conflict_do_nothing(index_elements=["order_id", "parcel_id"])
-                    .add_cte(line)
-                )
+                named = {"of_order": order_id, "parcel": parcel_id}
+                told = line(order_id, "parcel_named", detail)
+                await connection.execute(_NAME_PARCEL, named | told)
 
     async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
         """Note where a parcel is, forwards only, and write it into the history, once.
@@ -126,23 +156,21 @@ class PostgresOrderBook:
         Raises ``RefusedError`` for a parcel that the order does not have.
         """
         async with self._database.transaction() as connection:
-            this = (parcels.c.order_id == order_id) & (parcels.c.parcel_id == parcel.parcel_id)
-            found = await connection.execute(
-                select(parcels.c.status, parcels.c.tracking).where(this).with_for_update()
-            )
-            row = found.one_or_none()
+            this = {"of_order": order_id, "parcel": parcel.parcel_id}
+            row = (await connection.execute(_LOCK_PARCEL, this)).one_or_none()
             if row is None:
                 raise RefusedError(f"order {order_id} has no parcel {parcel.parcel_id}")
             known = Parcel(parcel.parcel_id, ParcelStatus(row.status), row.tracking)
             told = known.told(parcel)
             if told == known:
                 return
-            changes = update(parcels).where(this).values(status=told.status, tracking=told.tracking)
-            if told.status is not known.status:
-                detail = {"parcel_id": parcel.parcel_id, "tracking": told.tracking}
-                line = history_line(order_id, f"parcel_{told.status}", detail, now)
-                changes = changes.add_cte(line.cte("line"))
-            await connection.execute(changes)
+            to: dict[str, Any] = {**this, "to": told.status, "as": told.tracking}
+            if told.status is known.status:
+                await connection.execute(_TRACK_PARCEL, to)
+                return
+            detail = {"parcel_id": parcel.parcel_id, "tracking": told.tracking}
+            said = line(order_id, f"parcel_{told.status}", detail, now)
+            await connection.execute(_MOVE_PARCEL, to | said)
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
         """Add a line to the order's history, once per event and detail.
@@ -150,10 +178,9 @@ class PostgresOrderBook:
         Raises ``NoSuchOrderError``.
         """
         async with self._database.transaction() as connection:
-            found = await connection.scalar(select(orders.c.id).where(orders.c.id == order_id))
-            if found is None:
+            if await connection.scalar(_IS_THERE, {"order_id": order_id}) is None:
                 raise NoSuchOrderError(order_id)
-            await connection.execute(history_line(order_id, event, detail, now))
+            await connection.execute(ADD_LINE, line(order_id, event, detail, now))
 
     async def view(self, order_id: str) -> OrderView:
         """Everything a person may want to see of an order. Raises ``NoSuchOrderError``."""
@@ -168,25 +195,20 @@ async def _placed(connection: AsyncConnection, basket: Basket, now: datetime) ->
     if known := await read_order(connection, basket.order_id):
         return _same(known, basket)
     order = priced(basket, await _catalogue(connection, basket))
-    is_new = await connection.scalar(new_order(order, now))
-    if is_new is None:
+    if not await insert_order(connection, order, now):
         # Somebody placed it since we looked; the insert has waited for their commit.
         placed = await read_order(connection, basket.order_id)
         if placed is None:
             raise NoSuchOrderError(basket.order_id)
         return _same(placed, basket)
-    await connection.execute(new_lines(order))
-    await connection.execute(
-        history_line(order.id, "order_placed", {"total": str(order.total)}, now)
-    )
+    placed_line = line(order.id, "order_placed", {"total": str(order.total)}, now)
+    await connection.execute(ADD_LINE, placed_line)
     return order
 
 
 async def _check_free(connection: AsyncConnection, key: RequestKey, basket: Basket) -> None:
     """Raises ``KeyReusedError`` when the key was used for another basket."""
-    used_for = await connection.scalar(
-        select(placing_keys.c.order_id).where(placing_keys.c.key == key.text)
-    )
+    used_for = await connection.scalar(_USED_FOR, {"key": key.text})
     if used_for is None:
         return
     known = await read_order(connection, used_for)
@@ -197,27 +219,21 @@ async def _check_free(connection: AsyncConnection, key: RequestKey, basket: Bask
 async def _use(connection: AsyncConnection, key: RequestKey, basket: Basket, now: datetime) -> None:
     """Note what the key was used for; waits for whoever is using it now."""
     values = {"key": key.text, "order_id": basket.order_id, "placed_at": now}
-    used = postgresql.insert(placing_keys).values(values)
-    await connection.execute(used.on_conflict_do_nothing(index_elements=["key"]))
+    await connection.execute(_USE_KEY, values)
     await _check_free(connection, key, basket)
 
 
 async def _lock(connection: AsyncConnection, order_id: str) -> Status:
     """Lock the order; its status."""
-    status = await connection.scalar(
-        select(orders.c.status).where(orders.c.id == order_id).with_for_update(key_share=True)
-    )
+    status = await connection.scalar(_LOCK, {"order_id": order_id})
     if status is None:
         raise NoSuchOrderError(order_id)
     return Status(status)
 
 
 async def _catalogue(connection: AsyncConnection, basket: Basket) -> dict[str, tuple[str, Money]]:
-    rows = await connection.execute(
-        select(products.c.sku, products.c.name, products.c.price, products.c.currency).where(
-            products.c.sku.in_([sku for sku, _ in basket.quantities])
-        )
-    )
+    skus = [sku for sku, _ in basket.quantities]
+    rows = await connection.execute(_CATALOGUE, {"skus": skus})
     return {row.sku: (row.name, Money(row.price, row.currency)) for row in rows}
 
 

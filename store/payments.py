@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,8 +20,54 @@ from orders.ports import (
     RefusedError,
 )
 from store.database import Database
-from store.history import history_line
+from store.history import ADD_LINE, line
+from store.rows import CHARGES
 from store.tables import given_back_by_hand, orders, payments, refunds
+
+_CHARGE: Final = select(payments).where(
+    payments.c.order_id == bindparam("order_id"), payments.c.attempt == bindparam("attempt")
+)
+_LOCK: Final = _CHARGE.with_for_update(key_share=True)
+_OPEN: Final = (
+    insert(payments)
+    .on_conflict_do_nothing(index_elements=["order_id", "attempt"])
+    .returning(payments.c.attempt)
+)
+# The parameters of what changes a row may not be called as its columns are.
+_CHANGE: Final = update(payments).where(
+    payments.c.order_id == bindparam("of_order"), payments.c.attempt == bindparam("of_attempt")
+)
+_RECORD: Final = _CHANGE.values(
+    state=bindparam("to"),
+    captured=bindparam("captured_now"),
+    refunded=bindparam("refunded_now"),
+    decline_code=bindparam("code"),
+    capture_before=bindparam("capture_until"),
+    updated_at=func.now(),
+)
+_RAISE_REFUNDED: Final = _CHANGE.values(
+    refunded=func.greatest(payments.c.refunded, bindparam("known")), updated_at=func.now()
+)
+_LOCK_ORDER: Final = (
+    select(orders.c.charging_closed_at, orders.c.total, orders.c.currency)
+    .where(orders.c.id == bindparam("order_id"))
+    .with_for_update(key_share=True)
+)
+_CLOSE: Final = (
+    update(orders)
+    .where(orders.c.id == bindparam("order_id"))
+    .values(charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()))
+    .returning(orders.c.id)
+)
+_NOTE_REFUND: Final = (
+    insert(refunds)
+    .on_conflict_do_nothing(index_elements=["refund_id"])
+    .returning(refunds.c.refund_id)
+)
+_REFUND: Final = select(refunds).where(refunds.c.refund_id == bindparam("refund_id"))
+_REFUNDED: Final = select(func.sum(refunds.c.amount)).where(
+    refunds.c.order_id == bindparam("order_id"), refunds.c.attempt == bindparam("attempt")
+)
 
 
 class PostgresPaymentLedger:
@@ -33,13 +79,8 @@ class PostgresPaymentLedger:
     async def find(self, order_id: str, attempt: int) -> ChargeEntry | None:
         """What we know of this attempt, None when its id was never stored."""
         async with self._database.statement() as connection:
-            row = (
-                await connection.execute(
-                    select(payments).where(
-                        payments.c.order_id == order_id, payments.c.attempt == attempt
-                    )
-                )
-            ).one_or_none()
+            this = {"order_id": order_id, "attempt": attempt}
+            row = (await connection.execute(_CHARGE, this)).one_or_none()
         return None if row is None else _entry(row)
 
     async def open(self, order_id: str, attempt: int, payment_id: str, amount: Money) -> bool:
@@ -51,13 +92,8 @@ class PostgresPaymentLedger:
         second live charge.
         """
         async with self._database.transaction() as connection:
-            order = (
-                await connection.execute(
-                    select(orders.c.charging_closed_at, orders.c.total, orders.c.currency)
-                    .where(orders.c.id == order_id)
-                    .with_for_update(key_share=True)
-                )
-            ).one_or_none()
+            found = await connection.execute(_LOCK_ORDER, {"order_id": order_id})
+            order = found.one_or_none()
             if order is None:
                 raise NoSuchOrderError(order_id)
             if order.charging_closed_at is not None:
@@ -65,19 +101,15 @@ class PostgresPaymentLedger:
             total = Money(order.total, order.currency)
             if amount != total:
                 raise RefusedError(f"order {order_id} costs {total}: no charge of {amount}")
-            entry = insert(payments).values(
-                order_id=order_id,
-                attempt=attempt,
-                payment_id=payment_id,
-                amount=amount.amount,
-                currency=amount.currency,
-                state=ChargeState.OPEN,
-            )
-            is_new = await connection.scalar(
-                entry.on_conflict_do_nothing(index_elements=["order_id", "attempt"]).returning(
-                    payments.c.attempt
-                )
-            )
+            entry = {
+                "order_id": order_id,
+                "attempt": attempt,
+                "payment_id": payment_id,
+                "amount": amount.amount,
+                "currency": amount.currency,
+                "state": ChargeState.OPEN,
+            }
+            is_new = await connection.scalar(_OPEN, entry)
             if is_new is None:
                 stored = await _lock(connection, order_id, attempt)
                 if stored.payment_id != payment_id:
@@ -86,7 +118,8 @@ class PostgresPaymentLedger:
                         f"not {payment_id}"
                     )
                 return True
-            await connection.execute(_line(order_id, attempt, payment_id, ChargeState.OPEN))
+            opened = _line(order_id, attempt, payment_id, ChargeState.OPEN)
+            await connection.execute(ADD_LINE, opened)
             return True
 
     async def record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
@@ -112,22 +145,18 @@ class PostgresPaymentLedger:
             booked = known.told(charge)
             if booked == known:
                 return
-            await connection.execute(
-                update(payments)
-                .where(payments.c.order_id == order_id, payments.c.attempt == attempt)
-                .values(
-                    state=booked.state,
-                    captured=booked.captured.amount,
-                    refunded=booked.refunded.amount,
-                    decline_code=booked.decline_code,
-                    capture_before=booked.capture_before,
-                    updated_at=func.now(),
-                )
-            )
+            now = {
+                "to": booked.state,
+                "captured_now": booked.captured.amount,
+                "refunded_now": booked.refunded.amount,
+                "code": booked.decline_code,
+                "capture_until": booked.capture_before,
+            }
+            this = {"of_order": order_id, "of_attempt": attempt}
+            await connection.execute(_RECORD, this | now)
             if booked.state is not known.state:
-                await connection.execute(
-                    _line(order_id, attempt, charge.payment_id, booked.state, booked.decline_code)
-                )
+                said = (charge.payment_id, booked.state, booked.decline_code)
+                await connection.execute(ADD_LINE, _line(order_id, attempt, *said))
 
     async def close(self, order_id: str) -> list[ChargeEntry]:
         """Let no further charge begin; returns every attempt there was, oldest first.
@@ -138,9 +167,7 @@ class PostgresPaymentLedger:
             await _close(connection, order_id)
             # A statement of its own, begun after the lock was got: one that began before would not
             # see the charge that another transaction opened while we waited for the lock.
-            rows = await connection.execute(
-                select(payments).where(payments.c.order_id == order_id).order_by(payments.c.attempt)
-            )
+            rows = await connection.execute(CHARGES, {"order_id": order_id})
             return [_entry(row) for row in rows]
 
     async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
@@ -153,39 +180,22 @@ class PostgresPaymentLedger:
             payment = await _lock(connection, order_id, attempt)
             if refund.amount.currency != payment.currency:
                 raise RefusedError(f"{payment.payment_id} was not charged in {refund.amount}")
-            is_new = await connection.scalar(
-                insert(refunds)
-                .values(
-                    refund_id=refund.refund_id,
-                    order_id=order_id,
-                    attempt=attempt,
-                    amount=refund.amount.amount,
-                )
-                .on_conflict_do_nothing(index_elements=["refund_id"])
-                .returning(refunds.c.refund_id)
-            )
+            this = {"order_id": order_id, "attempt": attempt}
+            noted = {"refund_id": refund.refund_id, "amount": refund.amount.amount}
+            is_new = await connection.scalar(_NOTE_REFUND, this | noted)
             if is_new is None:
                 await _check_same_refund(connection, order_id, attempt, refund)
                 return
             # The provider's word may have counted this refund already (``record``): not added to,
             # but raised to the sum of the refunds we know one by one.
-            known = await connection.scalar(
-                select(func.sum(refunds.c.amount)).where(
-                    refunds.c.order_id == order_id, refunds.c.attempt == attempt
-                )
-            )
+            known = await connection.scalar(_REFUNDED, this)
             await connection.execute(
-                update(payments)
-                .where(payments.c.order_id == order_id, payments.c.attempt == attempt)
-                .values(
-                    refunded=func.greatest(payments.c.refunded, int(known or 0)),
-                    updated_at=func.now(),
-                )
+                _RAISE_REFUNDED,
+                {"of_order": order_id, "of_attempt": attempt, "known": int(known or 0)},
             )
             detail = {"refund_id": refund.refund_id, "amount": str(refund.amount)}
-            await connection.execute(
-                history_line(order_id, "payment_refunded", {"attempt": str(attempt)} | detail)
-            )
+            told = line(order_id, "payment_refunded", {"attempt": str(attempt)} | detail)
+            await connection.execute(ADD_LINE, told)
 
     async def record_by_hand(self, given_back: GivenBackByHand) -> None:
         """Note what an operator gave back past the provider, and let no further charge begin.
@@ -202,30 +212,20 @@ class PostgresPaymentLedger:
                 .on_conflict_do_update(index_elements=["order_id"], set_=said)
             )
             detail = {"amount": str(amount), "by": given_back.by, "note": given_back.note}
-            await connection.execute(history_line(order_id, "given_back_by_hand", detail))
+            await connection.execute(ADD_LINE, line(order_id, "given_back_by_hand", detail))
 
 
 async def _close(connection: AsyncConnection, order_id: str) -> None:
     """Let no further charge of the order begin; it is locked from here on."""
-    closed = await connection.scalar(
-        update(orders)
-        .where(orders.c.id == order_id)
-        .values(charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()))
-        .returning(orders.c.id)
-    )
+    closed = await connection.scalar(_CLOSE, {"order_id": order_id})
     if closed is None:
         raise NoSuchOrderError(order_id)
-    await connection.execute(history_line(order_id, "charging_closed"))
+    await connection.execute(ADD_LINE, line(order_id, "charging_closed"))
 
 
 async def _lock(connection: AsyncConnection, order_id: str, attempt: int) -> Row[Any]:
-    row = (
-        await connection.execute(
-            select(payments)
-            .where(payments.c.order_id == order_id, payments.c.attempt == attempt)
-            .with_for_update(key_share=True)
-        )
-    ).one_or_none()
+    found = await connection.execute(_LOCK, {"order_id": order_id, "attempt": attempt})
+    row = found.one_or_none()
     if row is None:
         raise RefusedError(f"charge {attempt} of order {order_id} was never opened")
     return row
@@ -234,9 +234,7 @@ async def _lock(connection: AsyncConnection, order_id: str, attempt: int) -> Row
 async def _check_same_refund(
     connection: AsyncConnection, order_id: str, attempt: int, refund: CardRefund
 ) -> None:
-    stored = (
-        await connection.execute(select(refunds).where(refunds.c.refund_id == refund.refund_id))
-    ).one()
+    stored = (await connection.execute(_REFUND, {"refund_id": refund.refund_id})).one()
     if (stored.order_id, stored.attempt, stored.amount) != (
         order_id,
         attempt,
@@ -255,8 +253,10 @@ def _entry(row: Row[Any]) -> ChargeEntry:
     )
 
 
-def _line(order_id: str, attempt: int, payment_id: str, state: ChargeState, code: str = "") -> Any:
+def _line(
+    order_id: str, attempt: int, payment_id: str, state: ChargeState, code: str = ""
+) -> dict[str, Any]:
     detail = {"attempt": str(attempt), "payment_id": payment_id}
     if code:
         detail["code"] = code
-    return history_line(order_id, f"payment_{state}", detail)
+    return line(order_id, f"payment_{state}", detail)

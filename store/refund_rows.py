@@ -3,33 +3,69 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, insert, literal, select, update
+from sqlalchemy import Executable, Row, bindparam, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.money import Money
 from orders.ports import ChargeState
 from orders.refunds import PaidCharge, RefundEntry, RefundReason, RefundRequest, RefundState
-from store.history import history_line
+from store.history import ADD_LINE, line
 from store.tables import payments, refund_lines, refund_requests
 
 _REFUNDS: Final = select(refund_requests, payments.c.payment_id, payments.c.currency).join_from(
     refund_requests, payments
 )
+_OF_ORDER: Final = _REFUNDS.where(refund_requests.c.order_id == bindparam("order_id")).order_by(
+    refund_requests.c.number
+)
+# The state is written into the statement, so that PostgreSQL knows the index of those that wait.
+_WAITING: Final = (
+    _REFUNDS.where(
+        refund_requests.c.state
+        == literal(RefundState.AWAITING_APPROVAL.value, literal_execute=True)
+    )
+    .order_by(refund_requests.c.requested_at)
+    .limit(bindparam("most"))
+)
+_TAKEN_BACK: Final = (
+    select(refund_lines)
+    .where(refund_lines.c.order_id.in_(bindparam("orders", expanding=True)))
+    .order_by(refund_lines.c.sku)
+)
+_PAID_CHARGE: Final = (
+    select(payments)
+    .where(
+        payments.c.order_id == bindparam("order_id"),
+        payments.c.state == ChargeState.CAPTURED,
+    )
+    .with_for_update(key_share=True)
+)
+# The parameters of what changes a row may not be called as its columns are.
+_CHANGE: Final = (
+    update(refund_requests)
+    .where(
+        refund_requests.c.order_id == bindparam("of_order"),
+        refund_requests.c.refund_id == bindparam("refund"),
+    )
+    .values(
+        state=bindparam("to"),
+        attempt=bindparam("tries"),
+        card_refund_id=bindparam("of_provider"),
+        why=bindparam("reason"),
+        restocked=bindparam("on_shelf"),
+        updated_at=bindparam("now"),
+    )
+)
 
 
 async def paid_charge(connection: AsyncConnection, order_id: str) -> PaidCharge | None:
     """The charge that took the order's money, locked; None when none did."""
-    row = (
-        await connection.execute(
-            select(payments)
-            .where(payments.c.order_id == order_id, payments.c.state == ChargeState.CAPTURED)
-            .with_for_update(key_share=True)
-        )
-    ).one_or_none()
+    row = (await connection.execute(_PAID_CHARGE, {"order_id": order_id})).one_or_none()
     if row is None:
         return None
     return PaidCharge(
@@ -44,72 +80,58 @@ async def new_refund(connection: AsyncConnection, entry: RefundEntry, now: datet
     """Keep the refund and the pieces that it takes back."""
     request = entry.request
     ids = {"order_id": request.order_id, "refund_id": request.refund_id}
-    await connection.execute(
-        insert(refund_requests).values(
-            **ids,
-            charge_attempt=entry.charge_attempt,
-            amount=entry.amount.amount,
-            request=asdict(request),
-            state=entry.state,
-            requested_at=now,
-            updated_at=now,
-        )
-    )
+    values = {
+        **ids,
+        "charge_attempt": entry.charge_attempt,
+        "amount": entry.amount.amount,
+        "request": asdict(request),
+        "state": entry.state,
+        "requested_at": now,
+        "updated_at": now,
+    }
+    await connection.execute(insert(refund_requests), values)
     if entry.lines:
         await connection.execute(
-            insert(refund_lines).values(
-                [{**ids, "sku": sku, "quantity": quantity} for sku, quantity in entry.lines]
-            )
+            insert(refund_lines),
+            [{**ids, "sku": sku, "quantity": quantity} for sku, quantity in entry.lines],
         )
-    await connection.execute(
-        history_line(request.order_id, entry.event, entry.history_detail(), now)
-    )
+    said = line(request.order_id, entry.event, entry.history_detail(), now)
+    await connection.execute(ADD_LINE, said)
 
 
 async def changed_refund(connection: AsyncConnection, entry: RefundEntry, now: datetime) -> None:
     """Keep what has changed of the refund; its amount and pieces never do."""
-    await connection.execute(
-        update(refund_requests)
-        .where(
-            refund_requests.c.order_id == entry.request.order_id,
-            refund_requests.c.refund_id == entry.request.refund_id,
-        )
-        .values(
-            state=entry.state,
-            attempt=entry.attempt,
-            card_refund_id=entry.card_refund_id,
-            why=entry.why,
-            restocked=entry.restocked,
-            updated_at=now,
-        )
-    )
+    this = {"of_order": entry.request.order_id, "refund": entry.request.refund_id}
+    to = {
+        "to": entry.state,
+        "tries": entry.attempt,
+        "of_provider": entry.card_refund_id,
+        "reason": entry.why,
+        "on_shelf": entry.restocked,
+        "now": now,
+    }
+    await connection.execute(_CHANGE, this | to)
 
 
 async def read_refunds(connection: AsyncConnection, order_id: str) -> tuple[RefundEntry, ...]:
     """All refunds of the order, oldest first."""
-    of_order = _REFUNDS.where(refund_requests.c.order_id == order_id)
-    return await _read(connection, of_order.order_by(refund_requests.c.number))
+    return await _read(connection, _OF_ORDER, {"order_id": order_id})
 
 
 async def read_waiting(connection: AsyncConnection, limit: int) -> tuple[RefundEntry, ...]:
     """Refunds that wait for approval, the oldest first."""
-    # Written into the statement, so that PostgreSQL knows the index of those that wait.
-    state = literal(RefundState.AWAITING_APPROVAL.value, literal_execute=True)
-    wanted = _REFUNDS.where(refund_requests.c.state == state)
-    return await _read(connection, wanted.order_by(refund_requests.c.requested_at).limit(limit))
+    return await _read(connection, _WAITING, {"most": limit})
 
 
-async def _read(connection: AsyncConnection, wanted: Select[Any]) -> tuple[RefundEntry, ...]:
-    found = (await connection.execute(wanted)).all()
+async def _read(
+    connection: AsyncConnection, wanted: Executable, which: Mapping[str, Any]
+) -> tuple[RefundEntry, ...]:
+    found = (await connection.execute(wanted, which)).all()
     lines: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     if found:
-        taken_back = await connection.execute(
-            select(refund_lines)
-            .where(refund_lines.c.order_id.in_({row.order_id for row in found}))
-            .order_by(refund_lines.c.sku)
-        )
-        for line in taken_back:
-            lines[line.order_id, line.refund_id].append((line.sku, line.quantity))
+        order_ids = sorted({row.order_id for row in found})
+        for back in await connection.execute(_TAKEN_BACK, {"orders": order_ids}):
+            lines[back.order_id, back.refund_id].append((back.sku, back.quantity))
     return tuple(_entry(row, tuple(lines[row.order_id, row.refund_id])) for row in found)
 
 

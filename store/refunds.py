@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +15,7 @@ from orders.refund_plan import planned
 from orders.refund_ports import NoSuchRefundError
 from orders.refunds import BOOKED, RefundEntry, RefundRefused, RefundRequest, RefundState
 from store.database import Database
-from store.history import history_line
+from store.history import ADD_LINE, line
 from store.refund_rows import (
     changed_refund,
     new_refund,
@@ -24,6 +25,46 @@ from store.refund_rows import (
 )
 from store.rows import read_order
 from store.tables import orders, payments, products, refunds
+
+_LOCK_ORDER: Final = (
+    select(orders.c.id).where(orders.c.id == bindparam("order_id")).with_for_update(key_share=True)
+)
+_LOCK_PRODUCTS: Final = (
+    select(products.c.sku)
+    .where(products.c.sku.in_(bindparam("skus", expanding=True)))
+    .order_by(products.c.sku)
+    .with_for_update(key_share=True)
+)
+_PUT_BACK: Final = (
+    update(products)
+    .where(products.c.sku == bindparam("this"))
+    .values(on_hand=products.c.on_hand + bindparam("quantity"))
+)
+# The parameters of what changes a row may not be called as its columns are.
+_OF_CHARGE: Final = (
+    payments.c.order_id == bindparam("of_order"),
+    payments.c.attempt == bindparam("of_attempt"),
+)
+_LOCK_CHARGE: Final = select(payments.c.attempt).where(*_OF_CHARGE).with_for_update()
+_NOTE: Final = postgresql.insert(refunds).on_conflict_do_nothing(index_elements=["refund_id"])
+_FORGET: Final = delete(refunds).where(refunds.c.refund_id == bindparam("refund_id"))
+_KNOWN: Final = (
+    select(func.coalesce(func.sum(refunds.c.amount), 0))
+    .where(
+        refunds.c.order_id == bindparam("of_order"), refunds.c.attempt == bindparam("of_attempt")
+    )
+    .scalar_subquery()
+)
+_RAISE_REFUNDED: Final = (
+    update(payments)
+    .where(*_OF_CHARGE)
+    .values(refunded=func.greatest(payments.c.refunded, _KNOWN), updated_at=func.now())
+)
+_LOWER_REFUNDED: Final = (
+    update(payments)
+    .where(*_OF_CHARGE)
+    .values(refunded=payments.c.refunded - bindparam("by"), updated_at=func.now())
+)
 
 
 class PostgresRefundBook:
@@ -94,21 +135,12 @@ class PostgresRefundBook:
             if after == known:
                 return known
             # By sku, as every step of the stock does: no two of them deadlock.
-            await connection.execute(
-                select(products.c.sku)
-                .where(products.c.sku.in_([sku for sku, _ in known.lines]))
-                .order_by(products.c.sku)
-                .with_for_update(key_share=True)
-            )
+            await connection.execute(_LOCK_PRODUCTS, {"skus": [sku for sku, _ in known.lines]})
             for sku, quantity in known.lines:
-                await connection.execute(
-                    update(products)
-                    .where(products.c.sku == sku)
-                    .values(on_hand=products.c.on_hand + quantity)
-                )
+                await connection.execute(_PUT_BACK, {"this": sku, "quantity": quantity})
             await changed_refund(connection, after, now)
             detail = {"refund_id": refund_id} | {sku: str(n) for sku, n in known.lines}
-            await connection.execute(history_line(order_id, "refund_restocked", detail, now))
+            await connection.execute(ADD_LINE, line(order_id, "refund_restocked", detail, now))
             return after
 
     async def _change(
@@ -124,9 +156,8 @@ class PostgresRefundBook:
             if after != before:
                 await changed_refund(connection, after, now)
                 await _book(connection, before, after)
-                await connection.execute(
-                    history_line(order_id, after.event, after.history_detail(), now)
-                )
+                said = line(order_id, after.event, after.history_detail(), now)
+                await connection.execute(ADD_LINE, said)
             return after
 
 
@@ -138,10 +169,7 @@ def _other(known: RefundEntry) -> RefundRefused:
 
 
 async def _lock_order(connection: AsyncConnection, order_id: str) -> None:
-    found = await connection.scalar(
-        select(orders.c.id).where(orders.c.id == order_id).with_for_update(key_share=True)
-    )
-    if found is None:
+    if await connection.scalar(_LOCK_ORDER, {"order_id": order_id}) is None:
         raise NoSuchOrderError(order_id)
 
 
@@ -158,40 +186,19 @@ async def _book(connection: AsyncConnection, before: RefundEntry, after: RefundE
     """Bring the charge's own books of what was given back up to the refund's new state."""
     was, is_ = before.state in BOOKED, after.state in BOOKED
     order_id, attempt = after.request.order_id, after.charge_attempt
-    of_charge = (payments.c.order_id == order_id, payments.c.attempt == attempt)
+    of_charge = {"of_order": order_id, "of_attempt": attempt}
     if is_ and not was:
         # The provider's word may have counted it already (``PostgresPaymentLedger.record``): not
         # added to, but raised to the sum of the refunds we know one by one.
-        await connection.execute(select(payments.c.attempt).where(*of_charge).with_for_update())
-        await connection.execute(
-            postgresql.insert(refunds)
-            .values(
-                refund_id=after.card_refund_id,
-                order_id=order_id,
-                attempt=attempt,
-                amount=after.amount.amount,
-            )
-            .on_conflict_do_nothing(index_elements=["refund_id"])
-        )
-        known = (
-            select(func.coalesce(func.sum(refunds.c.amount), 0))
-            .where(refunds.c.order_id == order_id, refunds.c.attempt == attempt)
-            .scalar_subquery()
-        )
-        await connection.execute(
-            update(payments)
-            .where(*of_charge)
-            .values(
-                refunded=func.greatest(payments.c.refunded, known),
-                updated_at=func.now(),
-            )
-        )
+        await connection.execute(_LOCK_CHARGE, of_charge)
+        noted = {
+            "refund_id": after.card_refund_id,
+            "order_id": order_id,
+            "attempt": attempt,
+            "amount": after.amount.amount,
+        }
+        await connection.execute(_NOTE, noted)
+        await connection.execute(_RAISE_REFUNDED, of_charge)
     elif was and not is_:
-        await connection.execute(
-            delete(refunds).where(refunds.c.refund_id == before.card_refund_id)
-        )
-        await connection.execute(
-            update(payments)
-            .where(*of_charge)
-            .values(refunded=payments.c.refunded - after.amount.amount, updated_at=func.now())
-        )
+        await connection.execute(_FORGET, {"refund_id": before.card_refund_id})
+        await connection.execute(_LOWER_REFUNDED, of_charge | {"by": after.amount.amount})

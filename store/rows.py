@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import Insert, insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,34 +29,62 @@ _LINE_COLUMNS = (
     order_lines.c.quantity,
     order_lines.c.unit_price,
 )
+_NEW_ORDER: Final = (
+    postgresql.insert(orders).on_conflict_do_nothing(index_elements=["id"]).returning(orders.c.id)
+)
+_ORDER: Final = (
+    select(orders, *(column.label(f"line_{column.name}") for column in _LINE_COLUMNS))
+    .join_from(orders, order_lines)
+    .where(orders.c.id == bindparam("order_id"))
+    .order_by(order_lines.c.position)
+)
+_PLACED: Final = select(orders.c.placed_at, orders.c.stock).where(
+    orders.c.id == bindparam("order_id")
+)
+#: All that there were, oldest first.
+CHARGES: Final = (
+    select(payments)
+    .where(payments.c.order_id == bindparam("order_id"))
+    .order_by(payments.c.attempt)
+)
+_BY_HAND: Final = select(given_back_by_hand.c.amount).where(
+    given_back_by_hand.c.order_id == bindparam("order_id")
+)
+_PARCELS: Final = (
+    select(parcels).where(parcels.c.order_id == bindparam("order_id")).order_by(parcels.c.parcel_id)
+)
+_REFUNDS: Final = (
+    select(refund_requests)
+    .where(refund_requests.c.order_id == bindparam("order_id"))
+    .order_by(refund_requests.c.number)
+)
+_HISTORY: Final = (
+    select(order_history)
+    .where(order_history.c.order_id == bindparam("order_id"))
+    .order_by(order_history.c.id)
+)
 
 
-def new_order(order: Order, now: datetime) -> Insert:
-    """Inserts the order without its lines and returns its id, or nothing when the id is taken."""
-    return (
-        postgresql.insert(orders)
-        .values(
-            id=order.id,
-            customer_id=order.customer_id,
-            recipient_name=order.recipient.name,
-            recipient_email=order.recipient.email,
-            recipient_address=order.recipient.address,
-            payment_method=order.payment_method,
-            flagged=order.flagged,
-            total=order.total.amount,
-            currency=order.total.currency,
-            status=order.status,
-            placed_at=now,
-            updated_at=now,
-        )
-        .on_conflict_do_nothing(index_elements=["id"])
-        .returning(orders.c.id)
-    )
-
-
-def new_lines(order: Order) -> Insert:
-    """Inserts the order's lines, in its order."""
-    return insert(order_lines).values(
+async def insert_order(connection: AsyncConnection, order: Order, now: datetime) -> bool:
+    """Insert the order with its lines; False, and nothing done, when the id is taken."""
+    values: dict[str, Any] = {
+        "id": order.id,
+        "customer_id": order.customer_id,
+        "recipient_name": order.recipient.name,
+        "recipient_email": order.recipient.email,
+        "recipient_address": order.recipient.address,
+        "payment_method": order.payment_method,
+        "flagged": order.flagged,
+        "total": order.total.amount,
+        "currency": order.total.currency,
+        "status": order.status,
+        "placed_at": now,
+        "updated_at": now,
+    }
+    if await connection.scalar(_NEW_ORDER, values) is None:
+        return False
+    await connection.execute(
+        insert(order_lines),
         [
             {
                 "order_id": order.id,
@@ -66,20 +95,14 @@ def new_lines(order: Order) -> Insert:
                 "unit_price": line.unit_price.amount,
             }
             for position, line in enumerate(order.lines)
-        ]
+        ],
     )
+    return True
 
 
 async def read_order(connection: AsyncConnection, order_id: str) -> Order | None:
     """The order with its lines, in one statement."""
-    rows = (
-        await connection.execute(
-            select(orders, *(column.label(f"line_{column.name}") for column in _LINE_COLUMNS))
-            .join_from(orders, order_lines)
-            .where(orders.c.id == order_id)
-            .order_by(order_lines.c.position)
-        )
-    ).all()
+    rows = (await connection.execute(_ORDER, {"order_id": order_id})).all()
     if not rows:
         return None
     first = rows[0]
@@ -113,30 +136,13 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
     order = await read_order(connection, order_id)
     if order is None:
         return None
-    row = (
-        await connection.execute(
-            select(orders.c.placed_at, orders.c.stock).where(orders.c.id == order_id)
-        )
-    ).one()
-    charges = await connection.execute(
-        select(payments).where(payments.c.order_id == order_id).order_by(payments.c.attempt)
-    )
-    by_hand = await connection.scalar(
-        select(given_back_by_hand.c.amount).where(given_back_by_hand.c.order_id == order_id)
-    )
-    sent = await connection.execute(
-        select(parcels).where(parcels.c.order_id == order_id).order_by(parcels.c.parcel_id)
-    )
-    asked = await connection.execute(
-        select(refund_requests)
-        .where(refund_requests.c.order_id == order_id)
-        .order_by(refund_requests.c.number)
-    )
-    lines = await connection.execute(
-        select(order_history)
-        .where(order_history.c.order_id == order_id)
-        .order_by(order_history.c.id)
-    )
+    this = {"order_id": order_id}
+    row = (await connection.execute(_PLACED, this)).one()
+    charges = await connection.execute(CHARGES, this)
+    by_hand = await connection.scalar(_BY_HAND, this)
+    sent = await connection.execute(_PARCELS, this)
+    asked = await connection.execute(_REFUNDS, this)
+    lines = await connection.execute(_HISTORY, this)
     return OrderView(
         order=order,
         placed_at=row.placed_at,

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.lifecycle import FOLLOWS, Status, Stop
 from orders.ports import IllegalStatusError
-from store.history import history_line
+from store.history import WITH_LINE, line
 from store.tables import order_history, orders
+
+_MOVE: Final = (
+    update(orders)
+    .where(orders.c.id == bindparam("order_id"))
+    .values(
+        status=bindparam("to"),
+        updated_at=func.coalesce(bindparam("now", type_=orders.c.updated_at.type), func.now()),
+    )
+    .add_cte(WITH_LINE)
+)
+_STOP: Final = _MOVE.values(reason=bindparam("why"), reason_message=bindparam("message"))
+_HAS_BEEN: Final = (
+    select(order_history.c.id)
+    .where(
+        order_history.c.order_id == bindparam("order_id"),
+        order_history.c.event == bindparam("event"),
+    )
+    .limit(1)
+)
 
 
 async def move(
@@ -34,18 +53,16 @@ async def move(
         if await _has_been(connection, order_id, status):
             return
         raise IllegalStatusError(f"order {order_id} is {known}: it cannot become {status}")
-    detail = {"reason": str(stop.reason), "message": stop.message} if stop else {}
-    changes: dict[str, Any] = {"status": status, "updated_at": now or func.now()}
-    if stop:
-        changes |= {"reason": stop.reason, "reason_message": stop.message}
-    line = history_line(order_id, f"order_{status}", detail, now).cte("line")
-    await connection.execute(
-        update(orders).where(orders.c.id == order_id).values(changes).add_cte(line)
-    )
+    to: dict[str, Any] = {"order_id": order_id, "to": status, "now": now}
+    event = f"order_{status}"
+    if stop is None:
+        await connection.execute(_MOVE, to | line(order_id, event, at=now))
+        return
+    detail = {"reason": str(stop.reason), "message": stop.message}
+    why = {"why": stop.reason, "message": stop.message}
+    await connection.execute(_STOP, to | why | line(order_id, event, detail, now))
 
 
 async def _has_been(connection: AsyncConnection, order_id: str, status: Status) -> bool:
-    line = select(order_history.c.id).where(
-        order_history.c.order_id == order_id, order_history.c.event == f"order_{status}"
-    )
-    return await connection.scalar(line.limit(1)) is not None
+    event = {"order_id": order_id, "event": f"order_{status}"}
+    return await connection.scalar(_HAS_BEEN, event) is not None

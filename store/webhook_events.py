@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import Text, delete, literal_column, select, text, update
+from sqlalchemy import Text, bindparam, delete, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from orders.webhook_ports import Ending, UntoldEvent
 from orders.webhooks import Event, MailFate, facts_of, news_of
 from store.database import Database
-from store.history import history_line
+from store.history import ADD_LINE, line
 from store.tables import order_history, webhook_events
 
 _UNTOLD = webhook_events.c.ended_at.is_(None)
@@ -19,7 +20,44 @@ _MAILED = "_mailed"
 _has_mail = text("order_history.detail ? 'mail'")
 _mail_id = literal_column("order_history.detail ->> 'mail'", Text)
 #: Deleted in one statement, so that nobody waits for long.
-_AT_ONCE = 1_000
+_AT_ONCE: Final = 1_000
+
+_KEEP: Final = insert(webhook_events).on_conflict_do_nothing().returning(webhook_events.c.number)
+# Several processes do this at once: each takes what the others have not.
+_DUE: Final = (
+    select(webhook_events.c.number)
+    .where(_UNTOLD, webhook_events.c.next_try_at <= bindparam("now"))
+    .order_by(webhook_events.c.next_try_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_TAKE: Final = (
+    update(webhook_events)
+    .where(webhook_events.c.number.in_(_DUE.scalar_subquery()))
+    .values(next_try_at=bindparam("again_at"), tries=webhook_events.c.tries + 1)
+    .returning(webhook_events)
+)
+# The parameters of what changes a row may not be called as its columns are.
+_ONE: Final = update(webhook_events).where(
+    webhook_events.c.number == bindparam("event_number"), _UNTOLD
+)
+_END: Final = _ONE.values(
+    ended_at=bindparam("now"), ending=bindparam("how"), problem=bindparam("why")
+)
+_POSTPONE: Final = _ONE.values(next_try_at=bindparam("until"), problem=bindparam("why"))
+_OLD: Final = (
+    select(webhook_events.c.number)
+    .where(webhook_events.c.ended_at < bindparam("before"))
+    .limit(_AT_ONCE)
+    .with_for_update(skip_locked=True)
+)
+_PRUNE: Final = delete(webhook_events).where(webhook_events.c.number.in_(_OLD.scalar_subquery()))
+_SENT: Final = (
+    select(order_history.c.order_id, order_history.c.event, order_history.c.detail)
+    .where(_has_mail, _mail_id == bindparam("mail_id"))
+    .where(order_history.c.event.endswith(_MAILED, autoescape=True))
+    .limit(1)
+)
 
 
 class PostgresEventBook:
@@ -32,40 +70,22 @@ class PostgresEventBook:
         """Store the event; False when it is stored already."""
         if event.news is None:
             raise ValueError(f"nobody is to be told of {event.type}")
-        stored = (
-            insert(webhook_events)
-            .values(
-                source=event.source,
-                event_id=event.event_id,
-                type=event.type,
-                news=facts_of(event.news),
-                received_at=now,
-                next_try_at=now,
-            )
-            .on_conflict_do_nothing()
-            .returning(webhook_events.c.number)
-        )
+        values = {
+            "source": event.source,
+            "event_id": event.event_id,
+            "type": event.type,
+            "news": facts_of(event.news),
+            "received_at": now,
+            "next_try_at": now,
+        }
         async with self._database.statement() as connection:
-            return await connection.scalar(stored) is not None
+            return await connection.scalar(_KEEP, values) is not None
 
     async def take(self, now: datetime, lease: timedelta, limit: int) -> tuple[UntoldEvent, ...]:
         """Events that are due, oldest first: nobody else gets them for the time of ``lease``."""
-        due = (
-            select(webhook_events.c.number)
-            .where(_UNTOLD, webhook_events.c.next_try_at <= now)
-            .order_by(webhook_events.c.next_try_at)
-            .limit(limit)
-            # Several processes do this at once: each takes what the others have not.
-            .with_for_update(skip_locked=True)
-        )
-        taken = (
-            update(webhook_events)
-            .where(webhook_events.c.number.in_(due.scalar_subquery()))
-            .values(next_try_at=now + lease, tries=webhook_events.c.tries + 1)
-            .returning(webhook_events)
-        )
+        values = {"now": now, "again_at": now + lease, "most": limit}
         async with self._database.statement() as connection:
-            rows = (await connection.execute(taken)).all()
+            rows = (await connection.execute(_TAKE, values)).all()
         events = (
             UntoldEvent(
                 number=row.number,
@@ -81,27 +101,20 @@ class PostgresEventBook:
 
     async def end(self, number: int, ending: Ending, now: datetime, why: str = "") -> None:
         """The event is not to be told any more."""
-        ended = update(webhook_events).where(webhook_events.c.number == number, _UNTOLD)
+        values = {"event_number": number, "now": now, "how": ending, "why": why}
         async with self._database.statement() as connection:
-            await connection.execute(ended.values(ended_at=now, ending=ending, problem=why))
+            await connection.execute(_END, values)
 
     async def postpone(self, number: int, until: datetime, problem: str) -> None:
         """Nobody could be told: the event is due again at ``until``."""
-        later = update(webhook_events).where(webhook_events.c.number == number, _UNTOLD)
+        values = {"event_number": number, "until": until, "why": problem}
         async with self._database.statement() as connection:
-            await connection.execute(later.values(next_try_at=until, problem=problem))
+            await connection.execute(_POSTPONE, values)
 
     async def prune(self, before: datetime) -> int:
         """Forget what ended before then, some of it when it is a lot; how many that were."""
-        old = (
-            select(webhook_events.c.number)
-            .where(webhook_events.c.ended_at < before)
-            .limit(_AT_ONCE)
-            .with_for_update(skip_locked=True)
-        )
-        forgotten = delete(webhook_events).where(webhook_events.c.number.in_(old.scalar_subquery()))
         async with self._database.statement() as connection:
-            return (await connection.execute(forgotten)).rowcount
+            return (await connection.execute(_PRUNE, {"before": before})).rowcount
 
 
 class PostgresMailLog:
@@ -112,17 +125,11 @@ class PostgresMailLog:
 
     async def note_fate(self, mail_id: str, fate: MailFate, now: datetime, why: str) -> bool:
         """Write it into the history of the order that the mail was about, once."""
-        sent = (
-            select(order_history.c.order_id, order_history.c.event, order_history.c.detail)
-            .where(_has_mail, _mail_id == mail_id)
-            .where(order_history.c.event.endswith(_MAILED, autoescape=True))
-            .limit(1)
-        )
         async with self._database.transaction() as connection:
-            line = (await connection.execute(sent)).one_or_none()
-            if line is None:
+            sent = (await connection.execute(_SENT, {"mail_id": mail_id})).one_or_none()
+            if sent is None:
                 return False
-            event = f"{line.event.removesuffix(_MAILED)}_mail_{fate}"
-            detail = {**line.detail, "why": why} if why else line.detail
-            await connection.execute(history_line(line.order_id, event, detail, now))
+            event = f"{sent.event.removesuffix(_MAILED)}_mail_{fate}"
+            detail = {**sent.detail, "why": why} if why else sent.detail
+            await connection.execute(ADD_LINE, line(sent.order_id, event, detail, now))
             return True

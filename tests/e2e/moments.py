@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from demo.stage import Stage
 from sandbox.dials import Dial, Dials, Mode
-from store.history import history_line
+from store.history import ADD_LINE, line
 from tests.eventually import eventually
 
 
@@ -63,7 +63,7 @@ class Writing:
 
     async def hold(self, stage: Stage, order_id: str) -> Hold:
         connection = await stage.database.engine.connect()
-        await connection.execute(history_line(order_id, self.event, self.detail))
+        await connection.execute(ADD_LINE, line(order_id, self.event, self.detail))
         pid = await connection.scalar(select(text("pg_backend_pid()")))
         return _Written(stage, connection, int(pid))
 
