@@ -1,0 +1,64 @@
+"""What one order has had compiled is there for the next: compiling costs more than running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import CacheStats
+
+from orders.lifecycle import Status
+from orders.order import Order
+from orders.parcels import Parcel, ParcelStatus
+from tests.store.shop import NOW, Shop, captured
+
+
+async def _carry(shop: Shop, skus: list[str]) -> Order:
+    """One of each, taken through all that the store does for an order that is kept."""
+    order = await shop.placed(*[(sku, 1) for sku in skus])
+    await shop.orders.summary(order.id)
+    await shop.inventory.reserve(order.id)
+    assert await shop.ledger.find(order.id, 1) is None
+    await shop.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    await shop.ledger.record(order.id, 1, captured(order))
+    await shop.orders.move(order.id, Status.PAID, None, NOW)
+    await shop.orders.record_parcels(order.id, f"ful_{order.id}", (f"par_{order.id}",))
+    await shop.inventory.commit(order.id)
+    await shop.orders.note(order.id, "confirmation_mailed", NOW, mail=f"mail_{order.id}")
+    await shop.orders.move_parcel(
+        order.id, Parcel(f"par_{order.id}", ParcelStatus.SHIPPED, "track"), NOW
+    )
+    await shop.orders.move(order.id, Status.COMPLETED, None, NOW)
+    return order
+
+
+@pytest.fixture
+def compiled_anew() -> Iterator[list[str]]:
+    """Every statement from now on that was not compiled before."""
+    anew: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, _p: Any, context: Any, _many: Any) -> None:
+        if context.compiled is not None and context.cache_hit is not CacheStats.CACHE_HIT:
+            anew.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield anew
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_no_order_has_a_statement_compiled_that_those_before_had(
+    shop: Shop, compiled_anew: list[str]
+) -> None:
+    skus = [await shop.stocked(10) for _ in range(5)]
+    compiled_anew.clear()
+    known = await _carry(shop, skus[:1])
+    await _carry(shop, skus[:2])  # several lines are sent in another way than one
+    assert any("INTO order_lines" in statement for statement in compiled_anew)
+
+    compiled_anew.clear()
+    orders = [await _carry(shop, skus[:lines]) for lines in (1, 3, 5)]
+    assert compiled_anew == []
+    for order in orders:
+        assert await shop.events_of(order) == await shop.events_of(known)
