@@ -5,7 +5,7 @@ Whatever runs tests registers this as a plugin: see ``tests/conftest.py``.
 
 import gc
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import lru_cache, partial
@@ -17,6 +17,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, _runner
 
 from sandbox.temporal_server import NAMESPACE, TemporalServer
 from store.database import Database, connect
+from tests.fakes.script import take_unplayed
 from tests.nursery import Nursery, connected
 from tests.servers import Postgres, Servers, Temporal
 from tests.shared import Shared, open_nursery, open_servers
@@ -117,3 +118,32 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """What a test scripted for a neighbour has happened in it. Otherwise it has tested nothing,
+    and where tests share their neighbours, it would happen to the next one.
+    """
+    yield
+    unplayed = take_unplayed()
+    assert not unplayed, f"scripted, but never came: {', '.join(unplayed)}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say why a test failed, whatever else is garbage by then.
+
+    pytest parses the test for that. Python 3.11 raises a `SystemError` if the collector of garbage
+    comes in between and something is parsed there too: a task logs its error when it is collected.
+    """
+    if call.excinfo is None:
+        return (yield)
+    gc.collect()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()

@@ -42,11 +42,23 @@ async def buttons(operator: Operator, order_id: str) -> set[str]:
     return {name for name in names if f'href="/operator/orders/{order_id}/{name}"' in page}
 
 
+async def warehouse_has_failed(premises: Premises) -> None:
+    """Return once it has, as often as it was told to."""
+
+    async def over() -> bool:
+        return premises.warehouse.is_over("fulfill")
+
+    await eventually(over)
+
+
 async def needs_attention(premises: Premises, order_id: str) -> None:
+    """Return once it does, because of the warehouse."""
+
     async def flagged() -> bool:
         return order_id in [one.order_id for one in await premises.orders.attention()]
 
     await eventually(flagged)
+    await warehouse_has_failed(premises)
 
 
 async def test_an_order_that_waits_is_approved_in_the_operator_s_name(
@@ -128,7 +140,7 @@ async def test_cancelling_says_what_really_became_of_it(
 
     premises.warehouse.fail_next("fulfill", NoAnswerError("nobody is in", retry_after=NEVER))
     paid = await premises.start()
-    await premises.ends(paid, Status.PAID)
+    await warehouse_has_failed(premises)
     page = await operator.decide(paid, "cancel")
     assert said(page) == f"Done. Order {paid} is refunded: 29.00 EUR went back to the card."
 

@@ -6,7 +6,9 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal, TypeVar
+from weakref import WeakSet
 
 from orders.ports import NoAnswerError
 
@@ -63,6 +65,7 @@ class Scripted:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self._steps: dict[str, deque[_Step]] = defaultdict(deque)
+        _all.add(self)
 
     def fail_next(self, method: str, error: Exception, *, times: int = 1) -> None:
         """The next ``times`` calls do nothing and raise ``error``."""
@@ -85,6 +88,20 @@ class Scripted:
     def heal(self, method: str) -> None:
         """Forget what is still scripted for ``method``. A call that is held stays held."""
         self._steps[method].clear()
+
+    def is_over(self, method: str) -> bool:
+        """Whether all that was scripted for ``method`` has come."""
+        return not self._steps[method]
+
+    def take_unplayed(self) -> list[str]:
+        """Forget what is still scripted; the methods whose steps should have come to their end."""
+        unplayed = [
+            method
+            for method, steps in self._steps.items()
+            if any(isfinite(step.times) for step in steps)
+        ]
+        self._steps.clear()
+        return unplayed
 
     def _plan(self, method: str, step: _Step) -> None:
         if not callable(getattr(self, method, None)):
@@ -118,3 +135,15 @@ class Scripted:
                 return answer
             case None:
                 return work()
+
+
+_all: WeakSet[Scripted] = WeakSet()
+
+
+def take_unplayed() -> list[str]:
+    """The same for every neighbour there is, each method with its neighbour's name."""
+    return [
+        f"{type(neighbour).__name__}.{method}"
+        for neighbour in list(_all)
+        for method in neighbour.take_unplayed()
+    ]

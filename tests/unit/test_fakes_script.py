@@ -9,6 +9,7 @@ import pytest
 from orders.money import Money
 from orders.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
 from tests.fakes.cards import InMemoryCards
+from tests.fakes.script import take_unplayed
 
 
 async def announced(cards: InMemoryCards) -> CardCharge:
@@ -69,3 +70,17 @@ async def test_a_call_held_after_its_work_has_done_it_even_when_it_is_cancelled(
 async def test_a_script_for_a_method_that_does_not_exist_is_a_mistake() -> None:
     with pytest.raises(AttributeError, match="confrim"):
         InMemoryCards().fail_next("confrim", NoAnswerError("no"))
+
+
+async def test_what_was_scripted_and_never_came_is_told_once_and_then_forgotten() -> None:
+    cards = InMemoryCards()
+    cards.fail_next("create", NoAnswerError("first"))
+    cards.fail_next("create", NoAnswerError("second"))
+    cards.fail_until_healed("refund", NoAnswerError("down"))
+    with pytest.raises(NoAnswerError):
+        await announced(cards)
+    assert not cards.is_over("create")
+    assert take_unplayed() == ["InMemoryCards.create"]
+    assert cards.is_over("create")
+    assert cards.is_over("refund")
+    assert take_unplayed() == []

@@ -121,9 +121,15 @@ async def test_what_cannot_be_refunded_is_refused_in_a_sentence(shop: Shop) -> N
 # -- trouble on the way ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["reserve", "begin", "tell", "restock"])
-async def test_an_answer_lost_by_the_book_changes_nothing_twice(shop: Shop, method: str) -> None:
-    shop.refunds.lose_answer_next(method, times=3)
+@pytest.mark.parametrize(
+    ("method", "times"),
+    # What is written down when the first answer is lost is found there, and not written again.
+    [("reserve", 3), ("begin", 3), ("tell", 1), ("restock", 3)],
+)
+async def test_an_answer_lost_by_the_book_changes_nothing_twice(
+    shop: Shop, method: str, times: int
+) -> None:
+    shop.refunds.lose_answer_next(method, times=times)
     order_id, id_ = await paid(shop), new_id()
     outcome = await refund(shop, RefundRequest(order_id, id_, lines=ONE_MUG, restock=True))
     assert (outcome.state, outcome.restocked) == (RefundState.SUCCEEDED, True)
