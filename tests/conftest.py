@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import later
 from tests.groups import Groups, turn
 from tests.in_memory import in_memory
 from tests.shared import share, tell
@@ -34,6 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: turn(item.nodeid))
+
+
+def pytest_collection(session: pytest.Session) -> bool | None:
+    return later.collect(session) or None
 
 
 @pytest.hookimpl(optionalhook=True)

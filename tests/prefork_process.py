@@ -30,7 +30,7 @@ def collect(collected: list[str]) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in _STREAMS[1:]:
         os.dup2(nowhere, stream)
-    pytest.main(["--collect-only", "-p", "no:cacheprovider", *collected])
+    pytest.main(["--collect-only", "-p", "no:cacheprovider", *collected], [_Remembering()])
     _name_all_that_is_loaded()
     _draw_something()
     gc.enable()
@@ -38,6 +38,22 @@ def collect(collected: list[str]) -> None:
     sys.stderr.flush()
     for stream, before in zip(_STREAMS[1:], said, strict=True):
         os.dup2(before, stream)
+
+
+class _Remembering:
+    """Has the workers know what there is to collect, unless they are to report that some is not."""
+
+    def __init__(self) -> None:
+        self._all_is_well = True
+
+    def pytest_collectreport(self, report: Any) -> None:
+        self._all_is_well &= report.passed
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        from tests import later  # noqa: PLC0415 - found as pytest finds the tests
+
+        if self._all_is_well:
+            later.remember(session.items)
 
 
 def _name_all_that_is_loaded() -> None:
