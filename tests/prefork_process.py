@@ -33,6 +33,7 @@ def collect(collected: list[str]) -> None:
     pytest.main(["--collect-only", "-p", "no:cacheprovider", *collected], [_Remembering()])
     _name_all_that_is_loaded()
     _draw_something()
+    gc.freeze()  # nor any worker's
     gc.enable()
     sys.stdout.flush()
     sys.stderr.flush()
