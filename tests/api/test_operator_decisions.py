@@ -140,6 +140,7 @@ async def test_cancelling_says_what_really_became_of_it(
 
     premises.warehouse.fail_next("fulfill", NoAnswerError("nobody is in", retry_after=NEVER))
     paid = await premises.start()
+    await premises.ends(paid, Status.PAID)
     await warehouse_has_failed(premises)
     page = await operator.decide(paid, "cancel")
     assert said(page) == f"Done. Order {paid} is refunded: 29.00 EUR went back to the card."
