@@ -1,10 +1,9 @@
-"""PostgreSQL: the shop's catalogue and stock, its orders, and its own books of what was charged.
+"""PostgreSQL: the catalogue, stock, orders, and the shop's own ledger of payments and refunds.
 
-Two things hold this package together. The row of an order is that order's mutex: whatever changes
-an order locks it first (``SELECT … FOR NO KEY UPDATE``), then products by sku, so there is one
-order of locking and no deadlock. And what must never be wrong is a constraint in ``tables.py``, so
-a fault in the code above it is refused, not stored.
+Locking: every change to an order locks the order's row first (``SELECT … FOR NO KEY UPDATE``), then
+products by sku. There is one order of locking, so no deadlock. Invariants are constraints in
+``tables.py``: PostgreSQL refuses what a fault in the code would store.
 
-Statements on an order's way are constants beside the code that runs them: to put one together, and
-to find out that it is the one of the last order, takes longer than PostgreSQL does.
+Statements that each order needs are module constants: building a statement, and finding its
+compiled form in the cache, takes longer than PostgreSQL takes to run it.
 """

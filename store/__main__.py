@@ -1,4 +1,4 @@
-"""The database's own commands: ``python -m store migrate``, ``seed`` and ``check``."""
+"""Commands for the database: ``python -m store migrate``, ``seed`` and ``check``."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ DatabaseUrl = Annotated[
 
 @app.command()
 def migrate(database_url: DatabaseUrl = None) -> None:
-    """Bring the database up to date. Safe to repeat, also from several machines at once."""
+    """Migrate the database to this version. Safe to repeat, also from several machines at once."""
     revision = _with_database(database_url, bring_up_to_date)
     typer.echo(f"The database is at revision {revision}.")
 
 
 @app.command()
 def seed(database_url: DatabaseUrl = None) -> None:
-    """Add the demo's products. Products that are there keep their price and stock."""
+    """Add the demo's products. Existing products keep their price and stock."""
     added = _with_database(database_url, lambda database: add_products(database, DEMO))
     typer.echo(f"Added {added} of {len(DEMO)} products.")
 
 
 @app.command()
 def check(database_url: DatabaseUrl = None) -> None:
-    """Add everything up: stock against orders, money against ends. Exit 1 when something is off."""
+    """Check stock against orders and money against statuses. Exit 1 when something is off."""
     found = _with_database(database_url, faults)
     for sentence in found:
         typer.echo(sentence)

@@ -1,4 +1,4 @@
-"""Our own books, read for the audit."""
+"""Orders and their ledger entries, read for the audit."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class PostgresAuditBook:
     async def page(
         self, changed_since: datetime, cursor: str | None, limit: int
     ) -> Listed[Standing]:
-        """Orders that have not ended, or changed since, by id; each at least once."""
-        # Written into the statement, so that PostgreSQL knows the index of orders under way.
+        """Read a page of orders, sorted by id."""
+        # Literals, so that PostgreSQL can use the partial index of orders in progress.
         ends: BindParameter[Any] = bindparam("ends", _ENDS, expanding=True, literal_execute=True)
         wanted: list[ColumnElement[bool]] = [
             or_(orders.c.status.not_in(ends), orders.c.updated_at >= changed_since)
@@ -46,7 +46,6 @@ class PostgresAuditBook:
         return Listed(found, found[-1].order_id if len(found) == limit else None)
 
     async def standing(self, order_ids: Iterable[str]) -> Mapping[str, Standing]:
-        """These orders, without those that we do not have."""
         if not (wanted := list(order_ids)):
             return {}
         async with self._database.snapshot() as connection:
@@ -54,7 +53,6 @@ class PostgresAuditBook:
         return {order.order_id: order for order in found}
 
     async def known_refunds(self, refund_ids: Iterable[str]) -> frozenset[str]:
-        """Which of these refunds our books have."""
         if not (wanted := list(refund_ids)):
             return frozenset()
         async with self._database.statement() as connection:
@@ -91,25 +89,25 @@ async def _read(
 async def _refunds(
     connection: AsyncConnection, order_ids: Sequence[str]
 ) -> Mapping[str, int | None]:
-    """What each order's refunds come to; None while one is being asked for."""
+    """Sum of each order's accepted refunds; None while one of them is being issued."""
     state = refund_requests.c.state
     accepted = func.coalesce(func.sum(refund_requests.c.amount).filter(state.in_(BOOKED)), 0)
     rows = await connection.execute(
         select(
             refund_requests.c.order_id,
             accepted.label("accepted"),
-            func.bool_or(state == RefundState.ISSUING).label("is_asked"),
+            func.bool_or(state == RefundState.ISSUING).label("is_issuing"),
         )
         .where(refund_requests.c.order_id.in_(order_ids))
         .group_by(refund_requests.c.order_id)
     )
-    return {row.order_id: None if row.is_asked else int(row.accepted) for row in rows}
+    return {row.order_id: None if row.is_issuing else int(row.accepted) for row in rows}
 
 
 async def _by_hand(
     connection: AsyncConnection, order_ids: Sequence[str]
 ) -> Mapping[str, tuple[int, str]]:
-    """What operators gave back past the provider, and who said so."""
+    """Manual refunds by order id: the amount, and the operator who reported it."""
     rows = await connection.execute(
         select(given_back_by_hand).where(given_back_by_hand.c.order_id.in_(order_ids))
     )

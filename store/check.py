@@ -1,4 +1,4 @@
-"""Invariants across tables: what no single constraint can hold."""
+"""Consistency check: the invariants across tables, which no single constraint can hold."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from sqlalchemy import text
 
 from store.database import Database
 
-# Each statement answers one sentence a fault. Only orders that are kept or have ended are asked
-# about stock, only ended ones about money: in between, the two may differ.
-# Those about money leave out what somebody has acknowledged as a finding of the audit, for as long
-# as our books say the same of the order's money as they did then.
+# Each query returns one sentence per fault. Stock is checked for orders that are kept or have
+# ended, money for ended orders only: before that, the two may differ.
+# The queries about money skip an order with an acknowledged audit finding, as long as the ledger
+# has the same sum for the order as when the finding was acknowledged.
 _FAULTS: Final = (
     """
     SELECT format('%s has %s reserved, its orders say %s', p.sku, p.reserved, coalesce(o.held, 0))
@@ -36,7 +36,7 @@ _FAULTS: Final = (
        OR (status IN ('rejected', 'cancelled', 'refunded') AND stock NOT IN ('none', 'released'))
     ORDER BY id
     """,
-    # What an operator gave back by hand is his word alone: the provider has the money, or had none.
+    # Only the operator vouches for a manual refund: the provider still has the money, or had none.
     """
     SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, coalesce(p.kept, 0))
            || CASE WHEN h.amount IS NULL THEN ''
@@ -53,7 +53,7 @@ _FAULTS: Final = (
       )
     ORDER BY o.id
     """,
-    # Of a completed order all is kept but what somebody asked to be given back.
+    # A completed order keeps its total less the refunds that were requested.
     """
     SELECT format('order %s is %s, but %s of it was kept, not %s',
                   o.id, o.status, coalesce(p.kept, 0), o.total - coalesce(r.asked, 0))
@@ -108,10 +108,9 @@ _FAULTS: Final = (
 
 
 async def faults(database: Database) -> list[str]:
-    """What does not add up, a sentence each; empty when all is well.
+    """Run all checks and return one sentence per fault.
 
-    Orders under way may be seen between two steps only where the sentences allow for it: this can
-    run against a busy database.
+    Safe on a busy database: the queries allow for orders that are between two steps.
     """
     async with database.snapshot() as connection:
         return [sentence for query in _FAULTS for sentence in await connection.scalars(text(query))]

@@ -1,4 +1,4 @@
-"""The door to PostgreSQL: one engine, transactions, and what its failures mean to the domain."""
+"""Connections to PostgreSQL: engine, transactions, and translation of errors into the domain's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from orders.ports import DatabaseAwayError, LockedOutError, ProviderError, RefusedError
 
-# asyncpg's names for what other drivers call otherwise, and what it takes besides.
+# URL parameters: those that asyncpg names otherwise than other drivers, and all that are allowed.
 _RENAMED: Final = {"sslmode": "ssl", "connect_timeout": "timeout"}
-_TAKEN: Final = frozenset({"host", "port", "ssl", "timeout", "prepared_statement_cache_size"})
+_ALLOWED: Final = frozenset({"host", "port", "ssl", "timeout", "prepared_statement_cache_size"})
 
 # SQLSTATE: classes and codes, see appendix A of the PostgreSQL manual.
 _WRONG_REQUEST: Final = ("22", "23", "42", "P0")  # data, constraint, syntax, raised by a trigger
@@ -26,14 +26,14 @@ FOREIGN_KEY_VIOLATION: Final = "23503"
 
 
 class InvalidDatabaseUrlError(ValueError):
-    """The text is not the address of a PostgreSQL database; the message says why."""
+    """The text is not a PostgreSQL URL; the message says why."""
 
 
 def asyncpg_url(url: str) -> URL:
-    """The address for SQLAlchemy with asyncpg, from ``postgresql://`` or ``postgresql+…://``.
+    """SQLAlchemy's URL for asyncpg, from ``postgresql://`` or ``postgresql+…://``.
 
     ``?host=/directory`` names a unix socket. Raises ``InvalidDatabaseUrlError``, which never
-    repeats the address: it may hold a password.
+    repeats the URL: it may hold a password.
     """
     try:
         parsed = make_url(url)
@@ -46,7 +46,7 @@ def asyncpg_url(url: str) -> URL:
             f"the database address begins with {parsed.drivername}://, not with postgresql://"
         )
     query = {_RENAMED.get(name, name): value for name, value in parsed.query.items()}
-    if unknown := sorted(query.keys() - _TAKEN):
+    if unknown := sorted(query.keys() - _ALLOWED):
         raise InvalidDatabaseUrlError(
             f"asyncpg does not know {', '.join(unknown)} in the database address"
         )
@@ -54,7 +54,7 @@ def asyncpg_url(url: str) -> URL:
 
 
 class Database:
-    """One pool of connections. ``connect`` makes it; ``close`` ends it."""
+    """Connection pool. Create it with ``connect``, end it with ``close``."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._autocommit = engine
@@ -65,33 +65,31 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """All or nothing: committed at the end of the block, rolled back by an exception.
+        """Transaction: committed at the end of the block, rolled back by an exception.
 
-        Raises ``NoAnswerError`` when the outcome is unknown (also when the commit itself got no
-        answer), ``RefusedError`` when the database refuses what it was asked.
+        Raises ``NoAnswerError`` when the outcome is unknown (also when the commit gets no answer),
+        ``RefusedError`` when the database refuses a statement.
         """
-        with _in_the_domains_words():
+        with _translate_errors():
             async with self.engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[AsyncConnection]:
-        """For a single statement, which is a transaction by itself: one round trip, not three, and
-        one before it for the ping.
-        """
-        with _in_the_domains_words():
+        """Autocommit connection for a single statement: one round trip, not three, and the ping."""
+        with _translate_errors():
             async with self._autocommit.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
-        """For reading with several statements: all see the database at the same moment."""
-        with _in_the_domains_words():
+        """Read-only transaction whose statements all see the same snapshot of the database."""
+        with _translate_errors():
             async with self._snapshot.begin() as connection:
                 yield connection
 
     async def healthy(self) -> bool:
-        """Whether the database answers."""
+        """Whether the database answers a query."""
         try:
             async with self.statement() as connection:
                 await connection.execute(select(1))
@@ -107,9 +105,10 @@ class Database:
 def connect(
     url: str, *, pool_size: int = 10, connect_timeout: float = 5, statement_timeout: float = 20
 ) -> Database:
-    """A pool of at most ``pool_size`` connections, opened when needed; times in seconds.
+    """Create a pool of at most ``pool_size`` connections; times in seconds.
 
-    Raises ``InvalidDatabaseUrlError``; whether the database is there shows at the first use.
+    Connections are opened at first use, so a missing database shows only then. Raises
+    ``InvalidDatabaseUrlError``.
     """
     return Database(
         create_async_engine(
@@ -117,11 +116,11 @@ def connect(
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=connect_timeout + statement_timeout,
-            # A restarted database costs a ping here, not one of the three tries of a charge. Where
-            # transactions are the rule, that is three round trips instead of one.
+            # After a restart of the database a ping fails here, not one of the three attempts to
+            # charge. In autocommit the ping is one round trip; in a transaction it would be three.
             pool_pre_ping=True,
             isolation_level="AUTOCOMMIT",
-            # Parameters are names and addresses: they belong into no log and no workflow history.
+            # Parameters hold names and addresses, which belong in no log and no workflow history.
             hide_parameters=True,
             connect_args={
                 "timeout": connect_timeout,
@@ -138,21 +137,21 @@ def connect(
 
 
 def sqlstate(error: BaseException) -> str:
-    """PostgreSQL's code of what went wrong, empty when PostgreSQL said nothing."""
+    """PostgreSQL's error code, empty when the error is not PostgreSQL's."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return getattr(original, "sqlstate", None) or ""
 
 
 @contextmanager
-def _in_the_domains_words() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        # Not chained: PostgreSQL's details quote whole rows, and Temporal keeps the whole chain.
-        raise _meaning(error) from None
+        # Not chained: PostgreSQL's details quote whole rows, and Temporal stores the whole chain.
+        raise _domain_error(error) from None
 
 
-def _meaning(error: Exception) -> ProviderError:
+def _domain_error(error: Exception) -> ProviderError:
     code = sqlstate(error)
     if code in _NOT_MIGRATED:
         return DatabaseAwayError("the database lacks a table or column: python -m store migrate")

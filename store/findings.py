@@ -1,4 +1,4 @@
-"""What audits found, one row per kind, order and payment."""
+"""Audit findings, one row per kind, order and payment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from store.history import ADD_LINE, line
 from store.tables import findings, orders, payments
 
 _KEY = (findings.c.kind, findings.c.order_id, findings.c.payment_id)
-_NOBODY: Final = {
+_NOT_ACKNOWLEDGED: Final = {
     "acknowledged_at": None,
     "acknowledged_by": None,
     "acknowledged_note": None,
@@ -34,8 +34,7 @@ class PostgresFindings:
         self._database = database
 
     async def note(self, found: Discrepancy, now: datetime) -> Noted:
-        """Write it down; what was known of it. An acknowledgement ends when it says otherwise."""
-        told = {"detail": found.detail, "remedy": found.remedy}
+        values = {"detail": found.detail, "remedy": found.remedy}
         async with self._database.transaction() as connection:
             is_new = await connection.scalar(
                 insert(findings)
@@ -45,7 +44,7 @@ class PostgresFindings:
                     payment_id=found.payment_id,
                     first_seen=now,
                     last_seen=now,
-                    **told,
+                    **values,
                 )
                 .on_conflict_do_nothing()
                 .returning(findings.c.kind)
@@ -58,20 +57,20 @@ class PostgresFindings:
             is_back = known.resolved_at is not None
             is_acknowledged = known.acknowledged_at is not None
             is_other = is_acknowledged and known.detail != found.detail
-            # Of two audits at once, the earlier may write last.
+            # Of two concurrent audits, the earlier may write last.
             seen: dict[str, Any] = {"last_seen": func.greatest(findings.c.last_seen, now)}
             if is_back:
                 seen = {"first_seen": now, "last_seen": now, "resolved_at": None}
                 seen["resolution"] = None
             if is_back or is_other:
-                seen |= _NOBODY
-            await connection.execute(update(findings).where(_is(found)).values(**told, **seen))
+                seen |= _NOT_ACKNOWLEDGED
+            await connection.execute(update(findings).where(_is(found)).values(**values, **seen))
             if is_back or is_other:
                 return Noted()
             return Noted(known.last_seen, is_acknowledged)
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
-        """It is no longer so; the first word on how stays."""
+        """Resolve the finding; only the first resolution is kept."""
         unresolved = findings.c.resolved_at.is_(None)
         async with self._database.statement() as connection:
             await connection.execute(
@@ -83,10 +82,6 @@ class PostgresFindings:
     async def acknowledge(
         self, order_id: str, kind: Kind | None, word: Acknowledgement
     ) -> tuple[Finding, ...]:
-        """Have somebody answer for an order's finding, as it is now; also in the order's history.
-
-        Again, it changes nothing. Raises ``NothingToAcknowledgeError`` or ``NoSuchOrderError``.
-        """
         of_order = (findings.c.order_id == order_id, findings.c.resolved_at.is_(None))
         async with self._database.transaction() as connection:
             is_ours = await connection.scalar(select(orders.c.id).where(orders.c.id == order_id))
@@ -117,16 +112,15 @@ class PostgresFindings:
                 )
                 if is_ours is not None:
                     detail = {"kind": finding.kind, "finding": finding.detail}
-                    said = {**detail, "by": word.by, "note": word.note}
-                    told = line(order_id, "finding_acknowledged", said, word.at)
-                    await connection.execute(ADD_LINE, told)
+                    detail |= {"by": word.by, "note": word.note}
+                    acknowledged = line(order_id, "finding_acknowledged", detail, word.at)
+                    await connection.execute(ADD_LINE, acknowledged)
         return tuple(
             finding if finding.acknowledged else replace(finding, acknowledged=word)
             for finding in wanted
         )
 
     async def unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
-        """What still disagrees, as far as we know."""
         wanted = select(findings).where(findings.c.resolved_at.is_(None))
         if cursor is not None:
             wanted = wanted.where(tuple_(*_KEY) > tuple_(*json.loads(cursor)))
@@ -139,7 +133,6 @@ class PostgresFindings:
         return Listed(found, json.dumps([last.kind, last.order_id, last.payment_id]))
 
     async def listed(self, *, everything: bool, limit: int) -> list[Finding]:
-        """What nobody has settled or answers for, newest first; or everything."""
         wanted = select(findings).order_by(findings.c.first_seen.desc(), *_KEY).limit(limit)
         if not everything:
             wanted = wanted.where(

@@ -1,4 +1,4 @@
-"""Writing into an order's history: lines are added, never changed, and never said twice."""
+"""The history of an order: append-only, each line once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from store.tables import order_history
 
-#: Adds the ``line`` of its parameters. Again, it adds nothing.
+#: Adds the history line in its parameters (``line``); a no-op when the line exists.
 ADD_LINE: Final = (
     insert(order_history)
     .values(
@@ -22,14 +22,14 @@ ADD_LINE: Final = (
     )
     .on_conflict_do_nothing()
 )
-#: The same beside another statement, in one round trip.
+#: The same as a CTE of another statement, in one round trip.
 WITH_LINE: Final = ADD_LINE.cte("line")
 
 
 def line(
     order_id: str, event: str, detail: Mapping[str, str] | None = None, at: datetime | None = None
 ) -> dict[str, Any]:
-    """The parameters of one line, now unless ``at`` says when.
+    """Parameters of ``ADD_LINE``; ``at`` is now unless given.
 
     ``detail`` must hold ids, codes and amounts only: the history outlives the customer's data.
     """

@@ -1,8 +1,8 @@
-"""Stock: set aside, given back, taken for good.
+"""Stock: reserve, release, commit.
 
-The row of the order is locked first, then its products in the order of their sku: two orders over
-the same products wait for each other and never deadlock. A key-share lock is left to others, so
-placing an order for the same product (its foreign key needs one) does not wait.
+The order's row is locked first, then its products in the order of sku: two orders for the same
+products wait for each other and never deadlock. The locks admit key-share locks, which a foreign
+key takes: placing an order for the same product does not wait.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from store.database import Database
 from store.history import WITH_LINE, line
 from store.tables import order_lines, orders, products
 
-# After waiting for the lock PostgreSQL reads the order again, but not the lines: they may be joined
-# here only because they never change.
+# After a wait for the lock, PostgreSQL reads the order's row again, but not the joined lines. The
+# join is safe only because lines never change.
 _LOCK: Final = (
     select(
         *(orders.c.status, orders.c.stock, orders.c.charging_closed_at),
@@ -43,9 +43,9 @@ _LOCK_PRODUCTS: Final = (
 _PRODUCTS: Final = update(products).where(
     order_lines.c.order_id == bindparam("order_id"), order_lines.c.sku == products.c.sku
 )
-_SET_ASIDE: Final = _PRODUCTS.values(reserved=products.c.reserved + order_lines.c.quantity)
-_GIVE_BACK: Final = _PRODUCTS.values(reserved=products.c.reserved - order_lines.c.quantity)
-_TAKE: Final = _GIVE_BACK.values(on_hand=products.c.on_hand - order_lines.c.quantity)
+_RESERVE: Final = _PRODUCTS.values(reserved=products.c.reserved + order_lines.c.quantity)
+_RELEASE: Final = _PRODUCTS.values(reserved=products.c.reserved - order_lines.c.quantity)
+_COMMIT: Final = _RELEASE.values(on_hand=products.c.on_hand - order_lines.c.quantity)
 _SET_STOCK: Final = (
     update(orders)
     .where(orders.c.id == bindparam("order_id"))
@@ -69,7 +69,6 @@ class PostgresInventory:
         self._database = database
 
     async def reserve(self, order_id: str) -> ReserveAnswer:
-        """Set all lines aside, or none. Raises ``NoSuchOrderError``."""
         async with self._database.transaction() as connection:
             order = await _lock(connection, order_id)
             match order.stock:
@@ -82,31 +81,23 @@ class PostgresInventory:
             available = await _lock_products(connection, order)
             if short := shortage(order.quantities, available):
                 return short
-            await connection.execute(_SET_ASIDE, {"order_id": order_id})
+            await connection.execute(_RESERVE, {"order_id": order_id})
             await _set_stock(connection, order_id, "reserved")
             return Reserved()
 
     async def release(self, order_id: str) -> None:
-        """Give back what is set aside. A committed order keeps its stock committed.
-
-        An order that never reserved is released too: a late reservation finds it closed. Raises
-        ``NoSuchOrderError``.
-        """
+        """Release the order's stock. Raises ``NoSuchOrderError``."""
         async with self._database.transaction() as connection:
             order = await _lock(connection, order_id)
             if order.stock in {"committed", "released"}:
                 return
             if order.stock == "reserved":
                 await _lock_products(connection, order)
-                await connection.execute(_GIVE_BACK, {"order_id": order_id})
+                await connection.execute(_RELEASE, {"order_id": order_id})
             await _set_stock(connection, order_id, "released")
 
     async def commit(self, order_id: str) -> None:
-        """Take what is set aside off the shelves for good; with that the order is FULFILLED.
-
-        Raises ``NoSuchOrderError``, or ``IllegalStatusError`` when nothing is set aside, or the
-        order is not paid for or being undone.
-        """
+        """Commit the order's stock. Also raises ``NoSuchOrderError``."""
         async with self._database.transaction() as connection:
             order = await _lock(connection, order_id)
             if order.stock == "committed":
@@ -119,7 +110,7 @@ class PostgresInventory:
                 raise IllegalStatusError(f"order {order_id} is being undone: it is not kept")
             await statuses.move(connection, order_id, order.status, Status.FULFILLED)
             await _lock_products(connection, order)
-            await connection.execute(_TAKE, {"order_id": order_id})
+            await connection.execute(_COMMIT, {"order_id": order_id})
             await _set_stock(connection, order_id, "committed")
 
 
@@ -131,14 +122,14 @@ async def _lock(connection: AsyncConnection, order_id: str) -> _LockedOrder:
     return _LockedOrder(
         status=Status(first.status),
         stock=first.stock,
-        # Undoing closes the charging first, and nothing else does.
+        # Undoing an order starts with closing it for charging, and nothing else closes it.
         is_undone=first.charging_closed_at is not None,
         quantities=tuple((row.sku, row.quantity) for row in rows),
     )
 
 
 async def _lock_products(connection: AsyncConnection, order: _LockedOrder) -> dict[str, int]:
-    """Lock the order's products; what of each is not set aside."""
+    """Lock the order's products and return the available pieces by sku."""
     skus = [sku for sku, _ in order.quantities]
     rows = await connection.execute(_LOCK_PRODUCTS, {"skus": skus})
     return {row.sku: row.available for row in rows}

@@ -1,4 +1,4 @@
-"""The keys of the HTTP API."""
+"""API keys."""
 
 from __future__ import annotations
 
@@ -30,24 +30,22 @@ _LISTED: Final = _ALL.where(_IN_USE)
 
 
 class PostgresKeys:
-    """``orders.keys.KeyBook`` in PostgreSQL, and what people do with keys."""
+    """``orders.keys.KeyBook`` in PostgreSQL, and the administration of keys."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def find(self, key_id: str) -> ApiKey | None:
-        """The key, or None when there is none or it was revoked."""
         async with self._database.statement() as connection:
             row = (await connection.execute(_KEY, {"id": key_id})).one_or_none()
         return None if row is None else key_of(row)
 
     async def note_use(self, key_id: str, now: datetime) -> None:
-        """Note when the key was last used."""
         async with self._database.statement() as connection:
             await connection.execute(_USED, {"key_id": key_id, "now": now})
 
     async def add(self, key: ApiKey) -> None:
-        """Keep a new key. Raises ``KeyNameTakenError`` or ``InvalidKeyNameError``."""
+        """Store a new key. Raises ``KeyNameTakenError`` or ``InvalidKeyNameError``."""
         values = {
             "id": key.id,
             "name": checked_key_name(key.name),
@@ -64,7 +62,7 @@ class PostgresKeys:
             raise KeyNameTakenError(key.name) from None
 
     async def revoke(self, name: str, now: datetime) -> ApiKey:
-        """Let the key open nothing any more; its row stays. Raises ``NoSuchKeyError``."""
+        """Revoke the key and return it; its row stays. Raises ``NoSuchKeyError``."""
         async with self._database.statement() as connection:
             revoked = await connection.execute(_REVOKED, {"called": name, "now": now})
             row = revoked.one_or_none()
@@ -73,14 +71,14 @@ class PostgresKeys:
         return key_of(row)
 
     async def listed(self, *, revoked: bool = False) -> list[ApiKey]:
-        """The keys in use, oldest first; with ``revoked`` all there ever were."""
+        """The keys in use, oldest first; with ``revoked`` also the revoked ones."""
         async with self._database.statement() as connection:
             found = await connection.execute(_ALL if revoked else _LISTED)
             return [key_of(row) for row in found]
 
 
 def key_of(row: Row[Any]) -> ApiKey:
-    """The key in a row that has all columns of one."""
+    """The key in a row with all columns of ``api_keys``."""
     return ApiKey(
         id=row.id,
         name=row.name,

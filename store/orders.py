@@ -50,7 +50,7 @@ _NAME_PARCEL: Final = (
     .on_conflict_do_nothing(index_elements=["order_id", "parcel_id"])
     .add_cte(WITH_LINE)
 )
-# The parameters of what changes a row may not be called as its columns are.
+# Parameters of an UPDATE may not have the names of its columns.
 _OF_PARCEL: Final = (
     parcels.c.order_id == bindparam("of_order"),
     parcels.c.parcel_id == bindparam("parcel"),
@@ -76,22 +76,16 @@ class PostgresOrderBook:
         self._database = database
 
     async def place(self, basket: Basket, now: datetime, *, key: RequestKey | None = None) -> Order:
-        """Price the basket from the catalogue and keep it as a new order.
-
-        The same basket again returns the order that exists, at the prices it was placed at. Raises
-        ``InvalidOrderError`` or ``OrderExistsError``; and ``KeyReusedError`` when another basket
-        was placed with this key.
-        """
+        """Place the order, or return the existing one at the prices it was placed at."""
         async with self._database.transaction() as connection:
             if key is None:
-                return await _placed(connection, basket, now)
-            await _check_free(connection, key, basket)
-            order = await _placed(connection, basket, now)
-            await _use(connection, key, basket, now)
+                return await _place(connection, basket, now)
+            await _check_key(connection, key, basket)
+            order = await _place(connection, basket, now)
+            await _store_key(connection, key, basket, now)
             return order
 
     async def get(self, order_id: str) -> Order:
-        """The order. Raises ``NoSuchOrderError``."""
         async with self._database.statement() as connection:
             order = await read_order(connection, order_id)
         if order is None:
@@ -99,7 +93,6 @@ class PostgresOrderBook:
         return order
 
     async def summary(self, order_id: str) -> OrderSummary:
-        """The order without personal data. Raises ``NoSuchOrderError``."""
         async with self._database.statement() as connection:
             found = await connection.execute(_SUMMARY, {"order_id": order_id})
         row = found.one_or_none()
@@ -114,17 +107,10 @@ class PostgresOrderBook:
         )
 
     async def page(self, wanted: Wanted, limit: int, after: Bookmark | None = None) -> OrderPage:
-        """At most ``limit`` orders, newest first, from those placed before ``after``."""
         async with self._database.statement() as connection:
             return await read_page(connection, wanted, limit, after)
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
-        """Give the order this status and write it into its history.
-
-        Again is a no-op, also when the order has moved on since.
-
-        Raises ``NoSuchOrderError`` or ``IllegalStatusError``.
-        """
         async with self._database.transaction() as connection:
             known = await _lock(connection, order_id)
             await statuses.move(connection, order_id, known, status, stop=stop, now=now)
@@ -132,10 +118,10 @@ class PostgresOrderBook:
     async def record_parcels(
         self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
     ) -> None:
-        """Note the parcels the warehouse named, each once.
+        """Record the parcels of the fulfilment.
 
         Raises ``NoSuchOrderError``, and ``RefusedError`` for a second fulfilment of the order or a
-        parcel of another one.
+        parcel of another order.
         """
         async with self._database.transaction() as connection:
             this = {"order_id": order_id, "named": fulfillment_id}
@@ -147,43 +133,36 @@ class PostgresOrderBook:
             for parcel_id in parcel_ids:
                 detail = {"fulfillment_id": fulfillment_id, "parcel_id": parcel_id}
                 named = {"of_order": order_id, "parcel": parcel_id}
-                told = line(order_id, "parcel_named", detail)
-                await connection.execute(_NAME_PARCEL, named | told)
+                await connection.execute(
+                    _NAME_PARCEL, named | line(order_id, "parcel_named", detail)
+                )
 
     async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
-        """Note where a parcel is, forwards only, and write it into the history, once.
-
-        Raises ``RefusedError`` for a parcel that the order does not have.
-        """
         async with self._database.transaction() as connection:
             this = {"of_order": order_id, "parcel": parcel.parcel_id}
             row = (await connection.execute(_LOCK_PARCEL, this)).one_or_none()
             if row is None:
                 raise RefusedError(f"order {order_id} has no parcel {parcel.parcel_id}")
             known = Parcel(parcel.parcel_id, ParcelStatus(row.status), row.tracking)
-            told = known.told(parcel)
-            if told == known:
+            merged = known.told(parcel)
+            if merged == known:
                 return
-            to: dict[str, Any] = {**this, "to": told.status, "as": told.tracking}
-            if told.status is known.status:
+            to: dict[str, Any] = {**this, "to": merged.status, "as": merged.tracking}
+            if merged.status is known.status:
                 await connection.execute(_TRACK_PARCEL, to)
                 return
-            detail = {"parcel_id": parcel.parcel_id, "tracking": told.tracking}
-            said = line(order_id, f"parcel_{told.status}", detail, now)
-            await connection.execute(_MOVE_PARCEL, to | said)
+            detail = {"parcel_id": parcel.parcel_id, "tracking": merged.tracking}
+            moved = line(order_id, f"parcel_{merged.status}", detail, now)
+            await connection.execute(_MOVE_PARCEL, to | moved)
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
-        """Add a line to the order's history, once per event and detail.
-
-        Raises ``NoSuchOrderError``.
-        """
+        """Add the history line. Raises ``NoSuchOrderError``."""
         async with self._database.transaction() as connection:
             if await connection.scalar(_IS_THERE, {"order_id": order_id}) is None:
                 raise NoSuchOrderError(order_id)
             await connection.execute(ADD_LINE, line(order_id, event, detail, now))
 
     async def view(self, order_id: str) -> OrderView:
-        """Everything a person may want to see of an order. Raises ``NoSuchOrderError``."""
         async with self._database.snapshot() as connection:
             view = await read_view(connection, order_id)
         if view is None:
@@ -191,23 +170,23 @@ class PostgresOrderBook:
         return view
 
 
-async def _placed(connection: AsyncConnection, basket: Basket, now: datetime) -> Order:
+async def _place(connection: AsyncConnection, basket: Basket, now: datetime) -> Order:
     if known := await read_order(connection, basket.order_id):
-        return _same(known, basket)
+        return _check_same_contents(known, basket)
     order = priced(basket, await _catalogue(connection, basket))
     if not await insert_order(connection, order, now):
-        # Somebody placed it since we looked; the insert has waited for their commit.
+        # Another transaction placed it meanwhile; the insert has waited for its commit.
         placed = await read_order(connection, basket.order_id)
         if placed is None:
             raise NoSuchOrderError(basket.order_id)
-        return _same(placed, basket)
+        return _check_same_contents(placed, basket)
     placed_line = line(order.id, "order_placed", {"total": str(order.total)}, now)
     await connection.execute(ADD_LINE, placed_line)
     return order
 
 
-async def _check_free(connection: AsyncConnection, key: RequestKey, basket: Basket) -> None:
-    """Raises ``KeyReusedError`` when the key was used for another basket."""
+async def _check_key(connection: AsyncConnection, key: RequestKey, basket: Basket) -> None:
+    """Raise ``KeyReusedError`` when the key was used for another basket."""
     used_for = await connection.scalar(_USED_FOR, {"key": key.text})
     if used_for is None:
         return
@@ -216,15 +195,17 @@ async def _check_free(connection: AsyncConnection, key: RequestKey, basket: Bask
         raise KeyReusedError(key)
 
 
-async def _use(connection: AsyncConnection, key: RequestKey, basket: Basket, now: datetime) -> None:
-    """Note what the key was used for; waits for whoever is using it now."""
+async def _store_key(
+    connection: AsyncConnection, key: RequestKey, basket: Basket, now: datetime
+) -> None:
+    """Store the key with its order; waits for a transaction that is storing the same key."""
     values = {"key": key.text, "order_id": basket.order_id, "placed_at": now}
     await connection.execute(_USE_KEY, values)
-    await _check_free(connection, key, basket)
+    await _check_key(connection, key, basket)
 
 
 async def _lock(connection: AsyncConnection, order_id: str) -> Status:
-    """Lock the order; its status."""
+    """Lock the order and return its status. Raises ``NoSuchOrderError``."""
     status = await connection.scalar(_LOCK, {"order_id": order_id})
     if status is None:
         raise NoSuchOrderError(order_id)
@@ -237,7 +218,7 @@ async def _catalogue(connection: AsyncConnection, basket: Basket) -> dict[str, t
     return {row.sku: (row.name, Money(row.price, row.currency)) for row in rows}
 
 
-def _same(known: Order, basket: Basket) -> Order:
+def _check_same_contents(known: Order, basket: Basket) -> Order:
     if not placed_from(known, basket):
         raise OrderExistsError(basket.order_id)
     return known

@@ -1,4 +1,4 @@
-"""All orders and refunds from afar, for a person."""
+"""Dashboard figures over all orders and refunds."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ class PostgresOverview:
         self._database = database
 
     async def counts(self, most: int) -> Mapping[Status, int]:
-        """How many orders are in each status, counted up to ``most``; none left out."""
-        # A range of the index each, and no further than anybody reads: this stays quick.
+        # One bounded index range per status, so this stays quick however many orders there are.
         wanted = union_all(*(_count(status, most) for status in Status))
         async with self._database.statement() as connection:
             rows = await connection.execute(wanted)
             return {Status(row.status): row.number for row in rows}
 
     async def waiting_refunds(self, now: datetime, limit: int) -> tuple[WaitingRefund, ...]:
-        """Refunds that a person has to look at, the longest waiting first."""
         found = refund_requests.c
         unanswered = found.updated_at <= now - SILENT_FOR
         wanted = (

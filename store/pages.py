@@ -1,4 +1,4 @@
-"""Orders, page by page."""
+"""Keyset pagination over orders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own books of charges and refunds."""
+"""The shop's ledger of charges and refunds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OPEN: Final = (
     .on_conflict_do_nothing(index_elements=["order_id", "attempt"])
     .returning(payments.c.attempt)
 )
-# The parameters of what changes a row may not be called as its columns are.
+# Parameters of an UPDATE may not have the names of its columns.
 _CHANGE: Final = update(payments).where(
     payments.c.order_id == bindparam("of_order"), payments.c.attempt == bindparam("of_attempt")
 )
@@ -77,19 +77,17 @@ class PostgresPaymentLedger:
         self._database = database
 
     async def find(self, order_id: str, attempt: int) -> ChargeEntry | None:
-        """What we know of this attempt, None when its id was never stored."""
         async with self._database.statement() as connection:
             this = {"order_id": order_id, "attempt": attempt}
             row = (await connection.execute(_CHARGE, this)).one_or_none()
         return None if row is None else _entry(row)
 
     async def open(self, order_id: str, attempt: int, payment_id: str, amount: Money) -> bool:
-        """Store the provider's id *before* the charge is confirmed.
+        """Store the provider's id before the charge is confirmed.
 
-        False when the order is closed for charging, even if this id was stored before: whoever
-        closed it is undoing the charge. Raises ``NoSuchOrderError``, and ``RefusedError`` for
-        another id or amount for the same attempt, an amount that is not the order's total, or a
-        second live charge.
+        False on a closed order even for an id stored before: the charge is being undone. Raises
+        ``NoSuchOrderError``, and ``RefusedError`` for another id or amount for the same attempt,
+        an amount that is not the order's total, or a second live charge.
         """
         async with self._database.transaction() as connection:
             found = await connection.execute(_LOCK_ORDER, {"order_id": order_id})
@@ -123,10 +121,9 @@ class PostgresPaymentLedger:
             return True
 
     async def record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
-        """Bring our entry up to what the provider says; old news changes nothing.
+        """Merge the provider's charge by the rule of ``orders.charging.BookedCharge.told``.
 
-        The rule is ``orders.charging.BookedCharge.told``. Raises ``RefusedError`` for a charge that
-        was never opened, or that is not the one that was.
+        Raises ``RefusedError`` when no charge, or another one, was opened for this attempt.
         """
         async with self._database.transaction() as connection:
             row = await _lock(connection, order_id, attempt)
@@ -155,26 +152,23 @@ class PostgresPaymentLedger:
             this = {"of_order": order_id, "of_attempt": attempt}
             await connection.execute(_RECORD, this | now)
             if booked.state is not known.state:
-                said = (charge.payment_id, booked.state, booked.decline_code)
-                await connection.execute(ADD_LINE, _line(order_id, attempt, *said))
+                change = (charge.payment_id, booked.state, booked.decline_code)
+                await connection.execute(ADD_LINE, _line(order_id, attempt, *change))
 
     async def close(self, order_id: str) -> list[ChargeEntry]:
-        """Let no further charge begin; returns every attempt there was, oldest first.
-
-        Raises ``NoSuchOrderError``.
-        """
+        """Close the order for charging. Raises ``NoSuchOrderError``."""
         async with self._database.transaction() as connection:
             await _close(connection, order_id)
-            # A statement of its own, begun after the lock was got: one that began before would not
-            # see the charge that another transaction opened while we waited for the lock.
+            # A separate statement, begun once the lock is held: one that began before would not see
+            # a charge that another transaction opened while this one waited for the lock.
             rows = await connection.execute(CHARGES, {"order_id": order_id})
             return [_entry(row) for row in rows]
 
     async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
-        """Note money given back, once per refund id.
+        """Record the refund.
 
-        Raises ``RefusedError`` for a charge that was never opened, for more than our books say was
-        captured, and for a refund id that means something else already.
+        Raises ``RefusedError`` for a charge that was never opened, for more than the ledger has as
+        captured, and for a refund id that is recorded for another charge or amount.
         """
         async with self._database.transaction() as connection:
             payment = await _lock(connection, order_id, attempt)
@@ -186,37 +180,33 @@ class PostgresPaymentLedger:
             if is_new is None:
                 await _check_same_refund(connection, order_id, attempt, refund)
                 return
-            # The provider's word may have counted this refund already (``record``): not added to,
-            # but raised to the sum of the refunds we know one by one.
+            # The provider's total (``record``) may include this refund already: so the amount is
+            # not added, but the total raised to the sum of the refunds recorded one by one.
             known = await connection.scalar(_REFUNDED, this)
             await connection.execute(
                 _RAISE_REFUNDED,
                 {"of_order": order_id, "of_attempt": attempt, "known": int(known or 0)},
             )
             detail = {"refund_id": refund.refund_id, "amount": str(refund.amount)}
-            told = line(order_id, "payment_refunded", {"attempt": str(attempt)} | detail)
-            await connection.execute(ADD_LINE, told)
+            refunded = line(order_id, "payment_refunded", {"attempt": str(attempt)} | detail)
+            await connection.execute(ADD_LINE, refunded)
 
     async def record_by_hand(self, given_back: GivenBackByHand) -> None:
-        """Note what an operator gave back past the provider, and let no further charge begin.
-
-        One entry per order: the last word counts. Raises ``NoSuchOrderError``.
-        """
         order_id, amount = given_back.order_id, given_back.amount
-        said = {"amount": amount.amount, "said_by": given_back.by, "note": given_back.note}
+        values = {"amount": amount.amount, "said_by": given_back.by, "note": given_back.note}
         async with self._database.transaction() as connection:
             await _close(connection, order_id)
             await connection.execute(
                 insert(given_back_by_hand)
-                .values(order_id=order_id, **said)
-                .on_conflict_do_update(index_elements=["order_id"], set_=said)
+                .values(order_id=order_id, **values)
+                .on_conflict_do_update(index_elements=["order_id"], set_=values)
             )
             detail = {"amount": str(amount), "by": given_back.by, "note": given_back.note}
             await connection.execute(ADD_LINE, line(order_id, "given_back_by_hand", detail))
 
 
 async def _close(connection: AsyncConnection, order_id: str) -> None:
-    """Let no further charge of the order begin; it is locked from here on."""
+    """Close the order for charging; its row stays locked until the transaction ends."""
     closed = await connection.scalar(_CLOSE, {"order_id": order_id})
     if closed is None:
         raise NoSuchOrderError(order_id)

@@ -1,4 +1,4 @@
-"""A refund in rows, and back."""
+"""Mapping between refunds and their rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REFUNDS: Final = select(refund_requests, payments.c.payment_id, payments.c.curr
 _OF_ORDER: Final = _REFUNDS.where(refund_requests.c.order_id == bindparam("order_id")).order_by(
     refund_requests.c.number
 )
-# The state is written into the statement, so that PostgreSQL knows the index of those that wait.
+# The state is a literal, so that PostgreSQL can use the partial index of waiting refunds.
 _WAITING: Final = (
     _REFUNDS.where(
         refund_requests.c.state
@@ -32,7 +32,7 @@ _WAITING: Final = (
     .order_by(refund_requests.c.requested_at)
     .limit(bindparam("most"))
 )
-_TAKEN_BACK: Final = (
+_RETURNED_LINES: Final = (
     select(refund_lines)
     .where(refund_lines.c.order_id.in_(bindparam("orders", expanding=True)))
     .order_by(refund_lines.c.sku)
@@ -45,7 +45,7 @@ _PAID_CHARGE: Final = (
     )
     .with_for_update(key_share=True)
 )
-# The parameters of what changes a row may not be called as its columns are.
+# Parameters of an UPDATE may not have the names of its columns.
 _CHANGE: Final = (
     update(refund_requests)
     .where(
@@ -63,8 +63,8 @@ _CHANGE: Final = (
 )
 
 
-async def paid_charge(connection: AsyncConnection, order_id: str) -> PaidCharge | None:
-    """The charge that took the order's money, locked; None when none did."""
+async def lock_paid_charge(connection: AsyncConnection, order_id: str) -> PaidCharge | None:
+    """Lock and return the order's captured charge; None when there is none."""
     row = (await connection.execute(_PAID_CHARGE, {"order_id": order_id})).one_or_none()
     if row is None:
         return None
@@ -76,8 +76,8 @@ async def paid_charge(connection: AsyncConnection, order_id: str) -> PaidCharge 
     )
 
 
-async def new_refund(connection: AsyncConnection, entry: RefundEntry, now: datetime) -> None:
-    """Keep the refund and the pieces that it takes back."""
+async def insert_refund(connection: AsyncConnection, entry: RefundEntry, now: datetime) -> None:
+    """Insert the refund with its returned pieces and its history line."""
     request = entry.request
     ids = {"order_id": request.order_id, "refund_id": request.refund_id}
     values = {
@@ -95,12 +95,12 @@ async def new_refund(connection: AsyncConnection, entry: RefundEntry, now: datet
             insert(refund_lines),
             [{**ids, "sku": sku, "quantity": quantity} for sku, quantity in entry.lines],
         )
-    said = line(request.order_id, entry.event, entry.history_detail(), now)
-    await connection.execute(ADD_LINE, said)
+    requested = line(request.order_id, entry.event, entry.history_detail(), now)
+    await connection.execute(ADD_LINE, requested)
 
 
-async def changed_refund(connection: AsyncConnection, entry: RefundEntry, now: datetime) -> None:
-    """Keep what has changed of the refund; its amount and pieces never do."""
+async def update_refund(connection: AsyncConnection, entry: RefundEntry, now: datetime) -> None:
+    """Update the refund. Its amount and pieces never change."""
     this = {"of_order": entry.request.order_id, "refund": entry.request.refund_id}
     to = {
         "to": entry.state,
@@ -119,7 +119,7 @@ async def read_refunds(connection: AsyncConnection, order_id: str) -> tuple[Refu
 
 
 async def read_waiting(connection: AsyncConnection, limit: int) -> tuple[RefundEntry, ...]:
-    """Refunds that wait for approval, the oldest first."""
+    """Refunds that wait for approval, oldest first."""
     return await _read(connection, _WAITING, {"most": limit})
 
 
@@ -130,7 +130,7 @@ async def _read(
     lines: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     if found:
         order_ids = sorted({row.order_id for row in found})
-        for back in await connection.execute(_TAKEN_BACK, {"orders": order_ids}):
+        for back in await connection.execute(_RETURNED_LINES, {"orders": order_ids}):
             lines[back.order_id, back.refund_id].append((back.sku, back.quantity))
     return tuple(_entry(row, tuple(lines[row.order_id, row.refund_id])) for row in found)
 

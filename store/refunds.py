@@ -1,4 +1,4 @@
-"""Refunds beside the money they come from. The order's row is locked first, as everywhere."""
+"""Refund requests, with the charges they refund. The order's row is locked first, as everywhere."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from orders.refunds import BOOKED, RefundEntry, RefundRefused, RefundRequest, Re
 from store.database import Database
 from store.history import ADD_LINE, line
 from store.refund_rows import (
-    changed_refund,
-    new_refund,
-    paid_charge,
+    insert_refund,
+    lock_paid_charge,
     read_refunds,
     read_waiting,
+    update_refund,
 )
 from store.rows import read_order
 from store.tables import orders, payments, products, refunds
@@ -40,7 +40,7 @@ _PUT_BACK: Final = (
     .where(products.c.sku == bindparam("this"))
     .values(on_hand=products.c.on_hand + bindparam("quantity"))
 )
-# The parameters of what changes a row may not be called as its columns are.
+# Parameters of an UPDATE may not have the names of its columns.
 _OF_CHARGE: Final = (
     payments.c.order_id == bindparam("of_order"),
     payments.c.attempt == bindparam("of_attempt"),
@@ -74,49 +74,43 @@ class PostgresRefundBook:
         self._database = database
 
     async def reserve(self, request: RefundRequest, now: datetime) -> RefundEntry | RefundRefused:
-        """Set the refund's amount and pieces aside, or say why it cannot be."""
         async with self._database.transaction() as connection:
             await _lock_order(connection, request.order_id)
-            # Statements of their own, begun after the lock was got: they see what those before us
-            # in the queue have set aside.
+            # Separate statements, begun once the lock is held: they see what the transactions that
+            # held it before have reserved.
             earlier = await read_refunds(connection, request.order_id)
             for known in earlier:
                 if known.request.refund_id == request.refund_id:
-                    return known if known.request.same_as(request) else _other(known)
+                    return known if known.request.same_as(request) else _refusal(known)
             order = await read_order(connection, request.order_id)
             if order is None:
                 raise NoSuchOrderError(request.order_id)
-            charge = await paid_charge(connection, request.order_id)
+            charge = await lock_paid_charge(connection, request.order_id)
             entry = planned(request, order, charge, earlier)
             if isinstance(entry, RefundEntry):
-                await new_refund(connection, entry, now)
+                await insert_refund(connection, entry, now)
             return entry
 
     async def find(self, order_id: str, refund_id: str) -> RefundEntry | None:
-        """The refund, None when nothing was ever set aside for it."""
         found = await self.refunds_of(order_id)
         return next((each for each in found if each.request.refund_id == refund_id), None)
 
     async def refunds_of(self, order_id: str) -> tuple[RefundEntry, ...]:
-        """All refunds of the order, oldest first."""
         async with self._database.snapshot() as connection:
             return await read_refunds(connection, order_id)
 
     async def waiting(self, limit: int) -> tuple[RefundEntry, ...]:
-        """Refunds of any order that wait for a person to let them pass, the oldest first."""
         async with self._database.snapshot() as connection:
             return await read_waiting(connection, limit)
 
     async def begin(
         self, order_id: str, refund_id: str, attempt: int, now: datetime
     ) -> RefundEntry:
-        """Note that attempt ``attempt`` asks the provider from now on."""
         return await self._change(order_id, refund_id, lambda entry: entry.begun(attempt), now)
 
     async def tell(
         self, order_id: str, refund_id: str, attempt: int, refund: CardRefund, now: datetime
     ) -> RefundEntry:
-        """Note the provider's word, here and in the charge's own books."""
         return await self._change(
             order_id, refund_id, lambda entry: entry.told(attempt, refund), now
         )
@@ -124,21 +118,19 @@ class PostgresRefundBook:
     async def move(
         self, order_id: str, refund_id: str, state: RefundState, now: datetime, why: str = ""
     ) -> RefundEntry:
-        """Note what the shop decided."""
         return await self._change(order_id, refund_id, lambda entry: entry.moved(state, why), now)
 
     async def restock(self, order_id: str, refund_id: str, now: datetime) -> RefundEntry:
-        """Put the refund's pieces back on the shelf, once."""
         async with self._database.transaction() as connection:
-            known = await _locked(connection, order_id, refund_id)
+            known = await _lock_refund(connection, order_id, refund_id)
             after = known.back_on_shelf()
             if after == known:
                 return known
-            # By sku, as every step of the stock does: no two of them deadlock.
+            # In the order of sku, as every change of stock: no deadlock.
             await connection.execute(_LOCK_PRODUCTS, {"skus": [sku for sku, _ in known.lines]})
             for sku, quantity in known.lines:
                 await connection.execute(_PUT_BACK, {"this": sku, "quantity": quantity})
-            await changed_refund(connection, after, now)
+            await update_refund(connection, after, now)
             detail = {"refund_id": refund_id} | {sku: str(n) for sku, n in known.lines}
             await connection.execute(ADD_LINE, line(order_id, "refund_restocked", detail, now))
             return after
@@ -151,17 +143,17 @@ class PostgresRefundBook:
         now: datetime,
     ) -> RefundEntry:
         async with self._database.transaction() as connection:
-            before = await _locked(connection, order_id, refund_id)
+            before = await _lock_refund(connection, order_id, refund_id)
             after = change(before)
             if after != before:
-                await changed_refund(connection, after, now)
-                await _book(connection, before, after)
-                said = line(order_id, after.event, after.history_detail(), now)
-                await connection.execute(ADD_LINE, said)
+                await update_refund(connection, after, now)
+                await _update_ledger(connection, before, after)
+                changed = line(order_id, after.event, after.history_detail(), now)
+                await connection.execute(ADD_LINE, changed)
             return after
 
 
-def _other(known: RefundEntry) -> RefundRefused:
+def _refusal(known: RefundEntry) -> RefundRefused:
     request = known.request
     return RefundRefused(
         f"order {request.order_id} has a refund {request.refund_id} already, of other contents"
@@ -173,8 +165,8 @@ async def _lock_order(connection: AsyncConnection, order_id: str) -> None:
         raise NoSuchOrderError(order_id)
 
 
-async def _locked(connection: AsyncConnection, order_id: str, refund_id: str) -> RefundEntry:
-    """Lock the refund's order; the refund."""
+async def _lock_refund(connection: AsyncConnection, order_id: str, refund_id: str) -> RefundEntry:
+    """Lock the order and return its refund. Raises ``NoSuchRefundError``."""
     await _lock_order(connection, order_id)
     for entry in await read_refunds(connection, order_id):
         if entry.request.refund_id == refund_id:
@@ -182,14 +174,16 @@ async def _locked(connection: AsyncConnection, order_id: str, refund_id: str) ->
     raise NoSuchRefundError(order_id, refund_id)
 
 
-async def _book(connection: AsyncConnection, before: RefundEntry, after: RefundEntry) -> None:
-    """Bring the charge's own books of what was given back up to the refund's new state."""
+async def _update_ledger(
+    connection: AsyncConnection, before: RefundEntry, after: RefundEntry
+) -> None:
+    """Count the refund in the charge's refunded amount, or no longer, by its new state."""
     was, is_ = before.state in BOOKED, after.state in BOOKED
     order_id, attempt = after.request.order_id, after.charge_attempt
     of_charge = {"of_order": order_id, "of_attempt": attempt}
     if is_ and not was:
-        # The provider's word may have counted it already (``PostgresPaymentLedger.record``): not
-        # added to, but raised to the sum of the refunds we know one by one.
+        # The provider's total (``PostgresPaymentLedger.record``) may include it already: so the
+        # amount is not added, but the total raised to the sum of the refunds recorded one by one.
         await connection.execute(_LOCK_CHARGE, of_charge)
         noted = {
             "refund_id": after.card_refund_id,

@@ -1,4 +1,4 @@
-"""An order in rows, and back."""
+"""Mapping between orders and their rows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ORDER: Final = (
 _PLACED: Final = select(orders.c.placed_at, orders.c.stock).where(
     orders.c.id == bindparam("order_id")
 )
-#: All that there were, oldest first.
+#: All charges of an order, oldest first.
 CHARGES: Final = (
     select(payments)
     .where(payments.c.order_id == bindparam("order_id"))
@@ -66,7 +66,7 @@ _HISTORY: Final = (
 
 
 async def insert_order(connection: AsyncConnection, order: Order, now: datetime) -> bool:
-    """Insert the order with its lines; False, and nothing done, when the id is taken."""
+    """Insert the order and its lines; False, with nothing inserted, when the id is taken."""
     values: dict[str, Any] = {
         "id": order.id,
         "customer_id": order.customer_id,
@@ -132,7 +132,7 @@ async def read_order(connection: AsyncConnection, order_id: str) -> Order | None
 
 
 async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | None:
-    """The order with everything that happened to it."""
+    """The order with its payments, parcels, refunds and history."""
     order = await read_order(connection, order_id)
     if order is None:
         return None

@@ -1,4 +1,4 @@
-"""The catalogue: products, their prices and what of them is on the shelves."""
+"""Seed data: products with their prices and stock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from store.tables import products
 
 @dataclass(frozen=True)
 class Product:
-    """Something sold, at ``price`` a piece; ``on_hand`` pieces are on the shelves at first."""
+    """A product at ``price`` a piece, with ``on_hand`` pieces in stock at first."""
 
     sku: str
     name: str
@@ -23,7 +23,7 @@ class Product:
     on_hand: int
 
 
-#: A shop small enough to remember, with the edges a demo needs: one left, none left, yen.
+#: The demo's catalogue, with its edge cases: one piece left, out of stock, priced in yen.
 DEMO: Final = (
     Product("MUG", "Mug, hand-glazed", Money(14_50, "EUR"), 1_000),
     Product("TEE", "T-shirt, organic cotton", Money(29_00, "EUR"), 500),
@@ -36,9 +36,9 @@ DEMO: Final = (
 
 
 async def add_products(database: Database, catalogue: Iterable[Product]) -> int:
-    """Add the products that are not there yet; how many were added.
+    """Add the missing products and return how many were added.
 
-    A product that is there keeps its price and its stock: repeating this never invents goods.
+    An existing product keeps its price and stock: repeating this never invents goods.
     """
     rows = [
         {

@@ -1,4 +1,4 @@
-"""An order's status: moved within a transaction that holds the lock of the order's row."""
+"""Changes of an order's status, in a transaction that has locked the order's row."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ async def move(
     stop: Stop | None = None,
     now: datetime | None = None,
 ) -> None:
-    """Bring the order, whose row is locked and ``known`` to be so, to ``status``.
+    """Move the order from ``known``, read under its lock, to ``status``.
 
-    A no-op when it is there, or was there before. Raises ``IllegalStatusError``.
+    A no-op when the order has, or has had, this status. Raises ``IllegalStatusError``.
     """
     if known == status:
         return
     if status not in FOLLOWS[known]:
-        # A workflow task that lost its worker runs its local activities again, all of them.
+        # A workflow task that loses its worker runs all of its local activities again.
         if await _has_been(connection, order_id, status):
             return
         raise IllegalStatusError(f"order {order_id} is {known}: it cannot become {status}")

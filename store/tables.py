@@ -1,7 +1,7 @@
-"""The tables, and the constraints that hold whatever the code does.
+"""The tables and their constraints.
 
-Amounts are minor units (see ``orders.money``) beside a currency; times are UTC. Triggers, which
-metadata cannot hold, are in the migrations: the history of an order can only grow.
+Amounts are minor units (see ``orders.money``) beside a currency; times are UTC. The trigger that
+makes an order's history append-only is in the migrations: metadata cannot hold triggers.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ orders = Table(
     _one_of("stock", ("none", "reserved", "committed", "released")),
 )
 
-# A page of orders is read from one of these, backwards from where the page before it ended.
+# Each page of orders is a backward scan of one of these, from the end of the previous page.
 Index("orders_newest", orders.c.placed_at, orders.c.id)
 Index("orders_of_customer", orders.c.customer_id, orders.c.placed_at, orders.c.id)
 Index("orders_of_status", orders.c.status, orders.c.placed_at, orders.c.id)
 
-# By which request an order was placed: the Idempotency-Key it came with.
+# The Idempotency-Key of the request that placed an order.
 placing_keys = Table(
     "placing_keys",
     metadata,
@@ -147,7 +147,7 @@ payments = Table(
     _required("captured", BigInteger, server_default=text("0")),
     _required("refunded", BigInteger, server_default=text("0")),
     _required("decline_code", Text, server_default=text("''")),
-    Column("capture_before", DateTime(timezone=True)),  # of a hold, if the provider said
+    Column("capture_before", DateTime(timezone=True)),  # of a hold, if known
     _required("opened_at", DateTime(timezone=True), server_default=_NOW),
     _required("updated_at", DateTime(timezone=True), server_default=_NOW),
     PrimaryKeyConstraint("order_id", "attempt"),
@@ -158,7 +158,7 @@ payments = Table(
     CheckConstraint("captured <= amount", name="captured_within_amount"),
     _one_of("state", ChargeState),
 )
-# The database's own word against charging a card twice.
+# The last guard against a double charge: one live charge per order.
 Index(
     "payments_one_live_charge",
     payments.c.order_id,
@@ -179,7 +179,7 @@ refunds = Table(
     Index(None, "order_id"),
 )
 
-# What an operator gave back past the provider, as he says: the provider's word is in ``payments``.
+# Manual refunds as operators report them; those of the provider are in ``payments``.
 given_back_by_hand = Table(
     "given_back_by_hand",
     metadata,
@@ -258,7 +258,7 @@ order_history = Table(
     _required("event", Text),
     _required("detail", JSONB, server_default=text("'{}'::jsonb")),
 )
-# Saying the same again changes nothing. A digest, because an index entry has a size limit.
+# Makes adding the same line again a no-op. A digest, because an index entry has a size limit.
 Index(
     "order_history_said_once",
     order_history.c.order_id,
@@ -267,7 +267,7 @@ Index(
     unique=True,
 )
 
-# What the audit reads: few orders are under way, and few changed lately.
+# The audit reads orders by these: few are in progress, and few changed lately.
 Index(
     "orders_under_way",
     orders.c.id,
@@ -275,7 +275,7 @@ Index(
 )
 Index(None, orders.c.updated_at)
 
-# Which order a mail was about, when the mail service speaks of it.
+# Finds the order of a mail when the mail service sends an event about it.
 Index(
     "order_history_mails",
     order_history.c.detail["mail"].astext,
@@ -289,14 +289,14 @@ webhook_events = Table(
     _required("source", Text),
     _required("event_id", Text),
     _required("type", Text),
-    _required("news", JSONB),  # whom to tell what: ids, no amounts, nothing personal
+    _required("news", JSONB),  # ids only: no amounts, no personal data
     _required("received_at", DateTime(timezone=True)),
     _required("tries", Integer, server_default=text("0")),
     _required("next_try_at", DateTime(timezone=True)),
     _required("problem", Text, server_default=text("''")),
     Column("ended_at", DateTime(timezone=True)),
     Column("ending", Text),
-    # The same event twice is one.
+    # Stores an event that is delivered twice only once.
     UniqueConstraint("source", "event_id"),
     CheckConstraint("(ended_at IS NULL) = (ending IS NULL)", name="ended_somehow"),
     _one_of("source", Source),
@@ -313,7 +313,7 @@ findings = Table(
     "findings",
     metadata,
     _required("kind", Text),  # neither kinds nor remedies are enumerated: more will come
-    _required("order_id", Text),  # of an order that may not exist
+    _required("order_id", Text),  # the order may not exist
     _required("payment_id", Text, server_default=text("''")),
     _required("detail", Text),
     _required("remedy", Text),
@@ -324,7 +324,7 @@ findings = Table(
     Column("acknowledged_at", DateTime(timezone=True)),
     Column("acknowledged_by", Text),
     Column("acknowledged_note", Text),
-    Column("acknowledged_kept", BigInteger),  # of the order's money, by our books of that moment
+    Column("acknowledged_kept", BigInteger),  # the order's money in our ledger at that time
     PrimaryKeyConstraint("kind", "order_id", "payment_id"),
     CheckConstraint("first_seen <= last_seen", name="seen_in_order"),
     CheckConstraint("(resolved_at IS NULL) = (resolution IS NULL)", name="resolved_somehow"),
@@ -348,7 +348,7 @@ api_keys = Table(
     Column("id", Text, primary_key=True),
     _required("name", Text),
     _required("scope", Text),
-    _required("digest", LargeBinary),  # of the secret, SHA-256
+    _required("digest", LargeBinary),  # SHA-256 of the secret
     _required("created_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
@@ -365,17 +365,17 @@ Index(
 operator_sessions = Table(
     "operator_sessions",
     metadata,
-    Column("digest", LargeBinary, primary_key=True),  # of what the browser has, SHA-256
+    Column("digest", LargeBinary, primary_key=True),  # SHA-256 of the cookie's secret
     _required("key_id", Text, ForeignKey("api_keys.id")),
     _required("opened_at", DateTime(timezone=True)),
     _required("seen_at", DateTime(timezone=True)),
-    Column("word", Text),  # what the next page says, once
+    Column("word", Text),  # flash message for the next page
     Column("done", Boolean),
     CheckConstraint("octet_length(digest) = 32", name="digest_whole"),
     CheckConstraint("(word IS NULL) = (done IS NULL)", name="word_whole"),
 )
 
-# Refunds that may need a person: few, however many there were.
+# Refunds that may need a person: few, however many refunds there are.
 Index(
     "refund_requests_open",
     refund_requests.c.number,

@@ -1,4 +1,4 @@
-"""Events of neighbours, stored until somebody was told and a while longer."""
+"""Webhook events: stored until they are delivered, and for some time after."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from store.database import Database
 from store.history import ADD_LINE, line
 from store.tables import order_history, webhook_events
 
-_UNTOLD = webhook_events.c.ended_at.is_(None)
+_UNDELIVERED = webhook_events.c.ended_at.is_(None)
 _MAILED = "_mailed"
-# Word by word as the index has it: with the key as a parameter, a prepared plan would not use it.
+# Literally the index's expressions: with the key as a parameter, a prepared plan would not use it.
 _has_mail = text("order_history.detail ? 'mail'")
 _mail_id = literal_column("order_history.detail ->> 'mail'", Text)
-#: Deleted in one statement, so that nobody waits for long.
-_AT_ONCE: Final = 1_000
+#: Most events that one statement deletes, so that it stays short.
+_PRUNED_AT_ONCE: Final = 1_000
 
 _KEEP: Final = insert(webhook_events).on_conflict_do_nothing().returning(webhook_events.c.number)
-# Several processes do this at once: each takes what the others have not.
+# Several processes run this concurrently; each skips the rows that others have locked.
 _DUE: Final = (
     select(webhook_events.c.number)
-    .where(_UNTOLD, webhook_events.c.next_try_at <= bindparam("now"))
+    .where(_UNDELIVERED, webhook_events.c.next_try_at <= bindparam("now"))
     .order_by(webhook_events.c.next_try_at)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
@@ -37,9 +37,9 @@ _TAKE: Final = (
     .values(next_try_at=bindparam("again_at"), tries=webhook_events.c.tries + 1)
     .returning(webhook_events)
 )
-# The parameters of what changes a row may not be called as its columns are.
+# Parameters of an UPDATE may not have the names of its columns.
 _ONE: Final = update(webhook_events).where(
-    webhook_events.c.number == bindparam("event_number"), _UNTOLD
+    webhook_events.c.number == bindparam("event_number"), _UNDELIVERED
 )
 _END: Final = _ONE.values(
     ended_at=bindparam("now"), ending=bindparam("how"), problem=bindparam("why")
@@ -48,7 +48,7 @@ _POSTPONE: Final = _ONE.values(next_try_at=bindparam("until"), problem=bindparam
 _OLD: Final = (
     select(webhook_events.c.number)
     .where(webhook_events.c.ended_at < bindparam("before"))
-    .limit(_AT_ONCE)
+    .limit(_PRUNED_AT_ONCE)
     .with_for_update(skip_locked=True)
 )
 _PRUNE: Final = delete(webhook_events).where(webhook_events.c.number.in_(_OLD.scalar_subquery()))
@@ -67,7 +67,6 @@ class PostgresEventBook:
         self._database = database
 
     async def keep(self, event: Event, now: datetime) -> bool:
-        """Store the event; False when it is stored already."""
         if event.news is None:
             raise ValueError(f"nobody is to be told of {event.type}")
         values = {
@@ -82,7 +81,6 @@ class PostgresEventBook:
             return await connection.scalar(_KEEP, values) is not None
 
     async def take(self, now: datetime, lease: timedelta, limit: int) -> tuple[UntoldEvent, ...]:
-        """Events that are due, oldest first: nobody else gets them for the time of ``lease``."""
         values = {"now": now, "again_at": now + lease, "most": limit}
         async with self._database.statement() as connection:
             rows = (await connection.execute(_TAKE, values)).all()
@@ -100,31 +98,28 @@ class PostgresEventBook:
         return tuple(sorted(events, key=lambda event: event.number))
 
     async def end(self, number: int, ending: Ending, now: datetime, why: str = "") -> None:
-        """The event is not to be told any more."""
         values = {"event_number": number, "now": now, "how": ending, "why": why}
         async with self._database.statement() as connection:
             await connection.execute(_END, values)
 
     async def postpone(self, number: int, until: datetime, problem: str) -> None:
-        """Nobody could be told: the event is due again at ``until``."""
         values = {"event_number": number, "until": until, "why": problem}
         async with self._database.statement() as connection:
             await connection.execute(_POSTPONE, values)
 
     async def prune(self, before: datetime) -> int:
-        """Forget what ended before then, some of it when it is a lot; how many that were."""
+        """Delete ended events, at most a thousand per call."""
         async with self._database.statement() as connection:
             return (await connection.execute(_PRUNE, {"before": before})).rowcount
 
 
 class PostgresMailLog:
-    """``orders.webhook_ports.MailLog`` in PostgreSQL: the line of every mail sent has its id."""
+    """``orders.webhook_ports.MailLog`` in PostgreSQL: the history line of each mail has its id."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def note_fate(self, mail_id: str, fate: MailFate, now: datetime, why: str) -> bool:
-        """Write it into the history of the order that the mail was about, once."""
         async with self._database.transaction() as connection:
             sent = (await connection.execute(_SENT, {"mail_id": mail_id})).one_or_none()
             if sent is None:

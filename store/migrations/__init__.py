@@ -1,4 +1,4 @@
-"""The database, brought up to what this version of the code expects.
+"""Schema migrations with Alembic.
 
 Every migration leaves the running version working: add first, deploy, remove later.
 """
@@ -17,16 +17,14 @@ from sqlalchemy import Connection, text
 
 from store.database import Database
 
-# Any number nobody else uses: two processes that migrate at once take turns by it.
+# Advisory lock against concurrent migrations; any number that nothing else locks.
 _LOCK: Final = 4_710_815_061_123
 
 
 async def migrate(database: Database, *, to: str = "head") -> str:
-    """Bring the database up to date in one transaction; returns the revision it is at then.
+    """Upgrade the database to revision ``to`` in one transaction; return its revision then.
 
-    ``to`` names an older revision to stop at, as the version of that time would have.
-
-    Safe to repeat, and safe to run from several processes at once. Raises ``NoAnswerError`` or
+    Safe to repeat, and to run from several processes at once. Raises ``NoAnswerError`` or
     ``RefusedError``; then nothing was changed.
     """
     async with database.transaction() as connection:
@@ -35,10 +33,10 @@ async def migrate(database: Database, *, to: str = "head") -> str:
 
 
 async def is_migrated(database: Database) -> bool:
-    """Whether the database has everything that this version of the code needs.
+    """Whether the schema has everything that this version of the code needs.
 
-    One that a newer version has migrated further counts: migrations only add before a deploy.
-    Raises ``NoAnswerError``.
+    True for an unknown, newer revision: migrations only add before a deploy. Raises
+    ``NoAnswerError``.
     """
     async with database.statement() as connection:
         if not await connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL")):
@@ -50,7 +48,7 @@ async def is_migrated(database: Database) -> bool:
 
 @functools.cache
 def _known() -> tuple[str, ...]:
-    """Our revisions, the newest first."""
+    """The revisions this version knows, newest first."""
     scripts = ScriptDirectory.from_config(_config())
     return tuple(script.revision for script in scripts.walk_revisions())
 

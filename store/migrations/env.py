@@ -1,4 +1,4 @@
-"""Alembic reads this file; ``store.migrations.migrate`` hands it the connection."""
+"""Alembic environment; ``store.migrations.migrate`` passes the connection."""
 
 from alembic import context
 

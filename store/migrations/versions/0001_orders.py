@@ -1,4 +1,4 @@
-"""Products, orders, payments, parcels and the history that can only grow."""
+"""Products, orders, payments, parcels and the append-only history."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Orders that wait: for a person, for the customer's bank, for their parcels.
 
-Only adds: the version before goes on working, it just knows nothing of flags and of how long a hold
-lasts, and moves no order into the new states.
+Only adds: the previous version goes on working. It ignores flags and the end of a hold, and moves
+no order into the new states.
 """
 
 from __future__ import annotations

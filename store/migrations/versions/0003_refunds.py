@@ -1,6 +1,6 @@
-"""Refunds that somebody asked for, and the pieces they take back.
+"""Refund requests and the pieces they take back.
 
-Only adds: the version before knows nothing of them and goes on working.
+Only adds: the previous version ignores them and goes on working.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the audit found, and the two indexes that it reads orders by. Only adds."""
+"""Audit findings, and the two indexes that the audit reads orders by. Only adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators did by hand, findings that somebody has acknowledged, refunds that wait."""
+"""Manual refunds, acknowledged findings, and an index of refunds that wait for approval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What neighbours told us by themselves, and finding the order that a mail was about. Only adds."""
+"""Webhook events, and an index that finds the order of a mail. Only adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By which request an order was placed, and the indexes that orders are listed by. Only adds."""
+"""Idempotency keys of placed orders, and the indexes that orders are listed by. Only adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators' sessions, and an index of the refunds that they look at. Only adds."""
+"""Operators' sessions, and an index of refunds that may need a person. Only adds."""
 
 from __future__ import annotations
 
