@@ -1,5 +1,5 @@
-"""The neighbours as they really are: one module each, behind the ports of `orders.ports`.
+"""Adapters for the external services (Stripe, Resend, the warehouse), behind the ports of `orders`.
 
-None of them retries: the workflow's policies do, and they know for how long. Each turns whatever
-its neighbour does into an answer, or into one of the three errors of `orders.ports`.
+No adapter retries: the workflow's retry policies do. Each turns every outcome of a call into an
+answer, or into one of the three errors of `orders.ports`.
 """

@@ -1,4 +1,4 @@
-"""The warehouse over HTTP, as docs/warehouse-api.md describes it."""
+"""Client of the warehouse's HTTP API, see docs/warehouse-api.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orders.messages import (
     Resent,
 )
 from orders.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
-from providers.replies import wait_asked, without_private
+from providers.replies import parse_retry_after, without_private
 
 _Id = Annotated[str, Field(min_length=1)]
 
@@ -73,7 +73,7 @@ _Answer = TypeVar("_Answer", _Accepted, _Resent, _Cancelled)
 class HttpWarehouse:
     """``orders.ports.Warehouse`` over HTTP. Close it with ``aclose``.
 
-    ``timeout`` is in seconds, for one question from beginning to end.
+    ``timeout`` is in seconds, for a whole call.
     """
 
     def __init__(
@@ -105,19 +105,20 @@ class HttpWarehouse:
         await self.aclose()
 
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
-        who = request.recipient
+        recipient = request.recipient
         body = {
             "order_id": request.order_id,
-            "ship_to": {"name": who.name, "address": who.address},
+            "ship_to": {"name": recipient.name, "address": recipient.address},
             "lines": [{"sku": sku, "quantity": count} for sku, count in request.quantities],
         }
-        async with self._asking("fulfil"):
+        async with self._translate_errors("fulfil"):
             reply = await self._http.post(
                 "/fulfillments", json=body, headers={"Idempotency-Key": key}
             )
         problem = _problem(reply)
-        # The warehouse's words go into the workflow's history, the customer's data must not.
-        message = without_private(problem.message, who.name, who.email, *who.address.splitlines())
+        # The warehouse's message goes into workflow history, where no personal data may be.
+        private = (recipient.name, recipient.email, *recipient.address.splitlines())
+        message = without_private(problem.message, *private)
         if refused := _refusal(reply.status_code, problem.code, message, request.order_id):
             return refused
         _raise_for(reply, "fulfil", message)
@@ -128,7 +129,7 @@ class HttpWarehouse:
 
     async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
         path = f"/fulfillments/{quote(order_id, safe='')}/parcels/{quote(parcel_id, safe='')}"
-        async with self._asking("resend"):
+        async with self._translate_errors("resend"):
             reply = await self._http.post(f"{path}/resend", headers={"Idempotency-Key": key})
         problem = _problem(reply)
         message = without_private(problem.message)
@@ -141,7 +142,7 @@ class HttpWarehouse:
         return Resent(resent.id, resent.parcel.id)
 
     async def cancel(self, order_id: str) -> RecallAnswer:
-        async with self._asking("cancel"):
+        async with self._translate_errors("cancel"):
             reply = await self._http.post(f"/fulfillments/{quote(order_id, safe='')}/cancel")
         _raise_for(reply, "cancel", without_private(_problem(reply).message))
         cancelled = _read(_Cancelled, reply, order_id)
@@ -152,16 +153,17 @@ class HttpWarehouse:
         return Recalled()
 
     @asynccontextmanager
-    async def _asking(self, asking: str) -> AsyncIterator[None]:
+    async def _translate_errors(self, operation: str) -> AsyncIterator[None]:
+        """Limit the time of the block, and raise ``NoAnswerError`` for what httpx raises in it."""
         try:
             async with asyncio.timeout(self._timeout):
                 yield
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
-            raise NoAnswerError(f"the warehouse gave no answer ({asking}): {error!r}") from error
+            raise NoAnswerError(f"the warehouse gave no answer ({operation}): {error!r}") from error
 
 
 def _refusal(status: int, code: str, message: str, order_id: str) -> CannotFulfill | None:
-    """The warehouse's no to shipping something, None when it said anything else."""
+    """The warehouse's refusal to ship, None for any other reply."""
     match status, code:
         case 422, "cannot_fulfill":
             return CannotFulfill(message or "no reason given")
@@ -170,35 +172,36 @@ def _refusal(status: int, code: str, message: str, order_id: str) -> CannotFulfi
     return None
 
 
-def _raise_for(reply: httpx.Response, asking: str, message: str) -> None:
-    """Raise what a reply that is not a success means; ``message`` is what it says."""
+def _raise_for(reply: httpx.Response, operation: str, message: str) -> None:
+    """Raise the error of a reply that is not a success; ``message`` is the reply's."""
     status, code = reply.status_code, _problem(reply).code
     if 200 <= status < 300:
         return
-    said = f"({asking}, HTTP {status} {code}): {message}"
-    wait = wait_asked(reply.headers)
+    detail = f"({operation}, HTTP {status} {code}): {message}"
+    wait = parse_retry_after(reply.headers)
     if status in {401, 403}:
         raise LockedOutError(
-            f"the warehouse refuses our key ({asking}, HTTP {status}): check FULFILLMENT_API_KEY",
+            f"the warehouse refuses our key ({operation}, HTTP {status}): "
+            "check FULFILLMENT_API_KEY",
             retry_after=wait,
         )
-    # Without a code of the contract it may be a proxy that speaks, not the warehouse.
-    not_now = code == "idempotency_key_in_use" or status in {408, 425, 429}
-    if 400 <= status < 500 and code and not not_now:
-        raise RefusedError(f"the warehouse refuses the request {said}")
-    raise NoAnswerError(f"the warehouse gave no answer {said}", retry_after=wait)
+    # A 4xx without a documented code may come from a proxy, not from the warehouse.
+    is_transient = code == "idempotency_key_in_use" or status in {408, 425, 429}
+    if 400 <= status < 500 and code and not is_transient:
+        raise RefusedError(f"the warehouse refuses the request {detail}")
+    raise NoAnswerError(f"the warehouse gave no answer {detail}", retry_after=wait)
 
 
 def _short(accepted: _Accepted, request: ShippingRequest) -> tuple[tuple[str, int], ...]:
-    """What of the request will not be shipped. Money is given back for it, so it must make sense:
-    raises ``NoAnswerError`` for what was not asked for, and for all of it.
+    """The pieces that will not be shipped, as (sku, pieces). The shop refunds them, so they must be
+    plausible: raises ``NoAnswerError`` for pieces that were not requested, and for all of them.
     """
-    asked, short = _asked(request), _pieces(accepted.short)
-    # A Counter is less than another when it is within it, and not all of it.
-    if not short < asked:
+    requested, short = _requested(request), _pieces(accepted.short)
+    # Counter's ``<`` is proper inclusion.
+    if not short < requested:
         raise NoAnswerError(
             f"the warehouse is short of {dict(short)} for order {request.order_id}, "
-            f"which asked for {dict(asked)}"
+            f"which asked for {dict(requested)}"
         )
     return tuple(short.items())
 
@@ -206,25 +209,25 @@ def _short(accepted: _Accepted, request: ShippingRequest) -> tuple[tuple[str, in
 def _contents(
     accepted: _Accepted, request: ShippingRequest
 ) -> dict[str, tuple[tuple[str, int], ...]]:
-    """What each parcel holds, of those that tell. Money may be given back for it, so it must make
-    sense: raises ``NoAnswerError`` for a parcel that holds more than was asked for.
+    """Contents by parcel id, without parcels that have none in the answer. The shop may refund
+    them, so they must be plausible: raises ``NoAnswerError`` for more pieces than were requested.
     """
-    asked = _asked(request)
+    requested = _requested(request)
     held = {parcel.id: _pieces(parcel.lines) for parcel in accepted.parcels if parcel.lines}
     for parcel_id, pieces in held.items():
-        if not pieces <= asked:
+        if not pieces <= requested:
             raise NoAnswerError(
                 f"parcel {parcel_id} holds {dict(pieces)} for order {request.order_id}, "
-                f"which asked for {dict(asked)}"
+                f"which asked for {dict(requested)}"
             )
     return {parcel_id: tuple(pieces.items()) for parcel_id, pieces in held.items()}
 
 
-def _asked(request: ShippingRequest) -> Counter[str]:
-    asked = Counter[str]()
+def _requested(request: ShippingRequest) -> Counter[str]:
+    requested = Counter[str]()
     for sku, count in request.quantities:
-        asked[sku] += count
-    return asked
+        requested[sku] += count
+    return requested
 
 
 def _pieces(lines: list[_Line]) -> Counter[str]:
@@ -235,7 +238,7 @@ def _pieces(lines: list[_Line]) -> Counter[str]:
 
 
 def _problem(reply: httpx.Response) -> _Problem:
-    """The error in the reply; an empty one when there is none of the documented shape."""
+    """The error in the reply's body; empty when the body does not have the documented shape."""
     try:
         return _Problems.model_validate_json(reply.content).error
     except ValidationError:
@@ -243,11 +246,11 @@ def _problem(reply: httpx.Response) -> _Problem:
 
 
 def _read(kind: type[_Answer], reply: httpx.Response, order_id: str) -> _Answer:
-    """The reply as ``kind``, of this very order. Raises ``NoAnswerError`` for anything else."""
+    """Parse the reply. Raises ``NoAnswerError`` when it is invalid or for another order."""
     try:
         answer = kind.model_validate_json(reply.content)
     except ValidationError as error:
-        # Without the input, which may be anything, and without pydantic's text, which quotes it.
+        # Neither the input, which may be anything, nor pydantic's message, which quotes the input.
         wrong = ", ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']}"
             for problem in error.errors(include_input=False)

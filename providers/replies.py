@@ -1,4 +1,4 @@
-"""What the replies of all neighbours have in common: how long to wait, and what not to repeat."""
+"""HTTP replies: the ``Retry-After`` header, and messages without personal data."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-#: A neighbour that asks for more is not believed: an order would stand still for a typing error.
+#: Upper limit of a requested wait: a mistake of the server must not stop an order.
 LONGEST_WAIT: Final = timedelta(hours=1)
 
 _EMAIL: Final = re.compile(r"[^\s@<>()\[\]\"',;:]+@[^\s@<>()\[\]\"',;:]+")
 _LONGEST_MESSAGE: Final = 300
 
 
-def wait_asked(headers: Mapping[str, str] | None) -> timedelta | None:
-    """How long ``Retry-After`` asks us to wait (RFC 9110 §10.2.3: seconds, or a date).
+def parse_retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
+    """Parse the wait from ``Retry-After`` (RFC 9110 §10.2.3: seconds, or a date).
 
-    None when there is no such header or it cannot be read; never negative, never above
+    None when the header is missing or invalid; never negative, never above
     ``LONGEST_WAIT``. Header names are matched in any case.
     """
     values = [value for name, value in (headers or {}).items() if name.lower() == "retry-after"]
@@ -35,7 +35,7 @@ def wait_asked(headers: Mapping[str, str] | None) -> timedelta | None:
 
 
 def without_private(message: str, *private: str) -> str:
-    """``message``, cut to a sensible length, with mail addresses and ``private`` texts blanked.
+    """Cut ``message`` to 300 characters and blank mail addresses and ``private`` texts in it.
 
     Errors and refusals end up in workflow history, where no personal data may be.
     """

@@ -1,12 +1,12 @@
-"""Resend, through its own SDK, as the mail service.
+"""Mail service: Resend, through its own SDK.
 
-What its errors mean for us (https://resend.com/docs/api-reference/errors):
+How its errors are mapped (https://resend.com/docs/api-reference/errors):
 
     connection lost, timeout, 5xx, HTML, 429,
-    409 concurrent_idempotent_requests        → NoAnswerError    try again, same key
-    401, 403: key, domain not verified        → LockedOutError   the same, and tell a person
-    400, 422 validation_error                 → MailRefused      this mail, for ever: an answer
-    other 4xx (a key used for another mail)   → RefusedError     our bug or our configuration
+    409 concurrent_idempotent_requests        → NoAnswerError    retry with the same key
+    401, 403: key, domain not verified        → LockedOutError   the same; needs a person
+    400, 422 validation_error                 → MailRefused      permanent for this mail: an answer
+    other 4xx (a key used for another mail)   → RefusedError     a bug or wrong configuration
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from resend.exceptions import NoContentError, ResendError
 
 from orders.messages import MailAnswer, MailRefused, MailSent
 from orders.ports import LockedOutError, Mail, NoAnswerError, ProviderError, RefusedError
-from providers.replies import wait_asked, without_private
+from providers.replies import parse_retry_after, without_private
 from providers.resend_http import PooledClient
 
-_NOT_OF_A_TAG: Final = re.compile(r"[^A-Za-z0-9_-]")
+_INVALID_IN_TAG: Final = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_TAG: Final = 256
-#: Errors in what the mail says, above all in the address it goes to.
-_WRONG_MAIL: Final = frozenset(["validation_error", "invalid_parameter", "missing_required_field"])
+#: Errors in the mail itself, mostly in the address.
+_INVALID_MAIL: Final = frozenset(
+    ["validation_error", "invalid_parameter", "missing_required_field"]
+)
 
 
 class ResendMailer:
     """``orders.ports.Mailer`` at Resend. Belongs to one event loop; close it with ``aclose``.
 
-    ``sender`` is the From line, of a domain that is verified at Resend. ``timeout`` is in seconds,
-    for one mail from beginning to end.
+    ``sender`` is the From header, in a domain that is verified at Resend. ``timeout`` is in
+    seconds, for a whole call.
     """
 
     def __init__(
@@ -76,8 +78,8 @@ class ResendMailer:
         }
         try:
             async with asyncio.timeout(self._timeout):
-                # The SDK keeps key, URL and client in its module and reads them before it first
-                # waits. Set right here, two mailers in one event loop cannot mix them up.
+                # The SDK keeps key, URL and client in module globals and reads them before its
+                # first await. Set here, two mailers in one event loop cannot mix them up.
                 resend.api_key = self._api_key
                 resend.api_url = self._api_url
                 resend.default_async_http_client = self._http
@@ -86,16 +88,16 @@ class ResendMailer:
         except ResendError as error:
             code = int(error.code) if str(error.code).isdecimal() else 500
             message = without_private(error.message, mail.to)
-            if code in {400, 422} and error.error_type in _WRONG_MAIL:
+            if code in {400, 422} and error.error_type in _INVALID_MAIL:
                 return MailRefused(message)
-            # Not chained: Resend quotes the address, and causes end up in workflow history too.
+            # Not chained: Resend's error quotes the address, and workflow history keeps causes.
             raise _provider_error(code, error, message) from None
         except (NoContentError, TimeoutError) as error:
             raise NoAnswerError(f"Resend gave no answer: {error!r}") from error
 
 
 def _id_of(sent: object) -> str:
-    """The mail's id in Resend's answer. Raises ``NoAnswerError`` when there is none."""
+    """The mail's id in Resend's response. Raises ``NoAnswerError`` when there is none."""
     mail_id = sent.get("id") if isinstance(sent, dict) else None
     if not isinstance(mail_id, str) or not mail_id:
         raise NoAnswerError("Resend's answer makes no sense: it has no mail id")
@@ -103,8 +105,8 @@ def _id_of(sent: object) -> str:
 
 
 def _provider_error(code: int, error: ResendError, message: str) -> ProviderError:
-    wait = wait_asked(error.headers)
-    said = f"(HTTP {code} {error.error_type}): {message}"
+    wait = parse_retry_after(error.headers)
+    detail = f"(HTTP {code} {error.error_type}): {message}"
     match code, error.error_type:
         case (401, _) | (403, "invalid_api_key" | "restricted_api_key" | "missing_api_key"):
             return LockedOutError(
@@ -113,20 +115,20 @@ def _provider_error(code: int, error: ResendError, message: str) -> ProviderErro
         case 403, _:
             return LockedOutError(
                 "Resend does not let this key send from our address: check RESEND_API_KEY, and "
-                f"that the sender's domain is verified {said}",
+                f"that the sender's domain is verified {detail}",
                 retry_after=wait,
             )
         case 409, "invalid_idempotent_request":
             return RefusedError("Resend was given this key before, with another mail, and sent it")
         case (408 | 409 | 425 | 429, _) | (_, "application_error"):
-            # `application_error` with a 4xx is the SDK's word for a body that is not JSON.
-            return NoAnswerError(f"Resend gave no answer {said}", retry_after=wait)
+            # With a 4xx, `application_error` is the SDK's code for a body that is not JSON.
+            return NoAnswerError(f"Resend gave no answer {detail}", retry_after=wait)
         case _ if 400 <= code < 500:
-            return RefusedError(f"Resend refuses the request {said}")
+            return RefusedError(f"Resend refuses the request {detail}")
         case _:
-            return NoAnswerError(f"Resend gave no answer {said}", retry_after=wait)
+            return NoAnswerError(f"Resend gave no answer {detail}", retry_after=wait)
 
 
 def _tag(text: str) -> str:
-    """``text`` as Resend takes it in tags: ASCII letters, digits, ``_`` and ``-``, at most 256."""
-    return _NOT_OF_A_TAG.sub("_", text)[:_LONGEST_TAG]
+    """``text`` within Resend's rules for tags: ASCII letters, digits, ``_``, ``-``, at most 256."""
+    return _INVALID_IN_TAG.sub("_", text)[:_LONGEST_TAG]

@@ -1,4 +1,4 @@
-"""The HTTP client that Resend's SDK is given: one pool of connections instead of one per mail."""
+"""HTTP client for Resend's SDK: a connection pool instead of a new connection per mail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resend.http_client_async import AsyncHTTPClient
 
 
 class PooledClient(AsyncHTTPClient):
-    """Sends the SDK's requests through one ``httpx.AsyncClient``. Times are in seconds."""
+    """Sends the SDK's requests through one ``httpx.AsyncClient``. Timeouts are in seconds."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class PooledClient(AsyncHTTPClient):
         files: dict[str, Any] | None = None,
         data: dict[str, str] | None = None,
     ) -> tuple[bytes, int, Mapping[str, str]]:
-        """Body, status and headers of the answer. The SDK turns what is raised into its error."""
+        """Send a request; return body, status and headers. The SDK wraps what this raises."""
         if data is not None or files is not None:
             reply = await self._http.request(method, url, headers=headers, data=data, files=files)
         else:

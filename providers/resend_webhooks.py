@@ -1,4 +1,4 @@
-"""Resend's webhooks, which Svix signs; verified by Resend's own SDK, both sides of the clock.
+"""Resend's webhooks: signed by Svix, verified by Resend's SDK, which checks timestamps both ways.
 
 https://resend.com/docs/dashboard/webhooks/verify-webhooks-requests
 """
@@ -20,12 +20,12 @@ from orders.webhooks import (
     Source,
     UnreadableEventError,
 )
-from providers.webhook_bodies import Word, parsed
+from providers.webhook_bodies import NonBlankText, parse_body
 
 #: https://resend.com/docs/dashboard/webhooks/event-types
 _FATES: Final = {f"email.{fate}": fate for fate in MailFate}
 _ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_NOT_OF_A_CODE: Final = re.compile(r"[^A-Za-z0-9_ -]")
+_INVALID_IN_CODE: Final = re.compile(r"[^A-Za-z0-9_ -]")
 
 
 class _Reason(BaseModel):
@@ -34,13 +34,13 @@ class _Reason(BaseModel):
     reason: str = ""
 
     def code(self) -> str:
-        """Their codes; the message beside them quotes the address."""
+        """The codes without the message, which quotes the address."""
         parts = [each for each in (self.type, self.subType, self.reason) if each]
-        return _NOT_OF_A_CODE.sub("", " ".join(parts))[:80]
+        return _INVALID_IN_CODE.sub("", " ".join(parts))[:80]
 
 
 class _Mail(BaseModel):
-    email_id: Word | None = None
+    email_id: NonBlankText | None = None
     tags: dict[str, str] | None = None
     bounce: _Reason = _Reason()
     failed: _Reason = _Reason()
@@ -48,7 +48,7 @@ class _Mail(BaseModel):
 
 
 class _Body(BaseModel):
-    type: Word
+    type: NonBlankText
     data: _Mail = _Mail()
 
 
@@ -75,28 +75,28 @@ class ResendEvents:
         except RecursionError:
             raise UnreadableEventError("this is no event of Resend's: it is not JSON") from None
         except ValueError as error:
-            if str(error).startswith("failed to parse"):  # after the signature was found good
+            if str(error).startswith("failed to parse"):  # the signature was valid
                 raise UnreadableEventError("this is no event of Resend's: it is not JSON") from None
-            raise BadSignatureError(_why(error)) from None
+            raise BadSignatureError(_explain(error)) from None
         if not _ID.fullmatch(event_id):
             raise UnreadableEventError("this is no event of Resend's: wrong is svix-id")
-        told = parsed(_Body, body, "event of Resend's")
-        return Event(Source.RESEND, event_id, told.type, _news(told))
+        payload = parse_body(_Body, body, "event of Resend's")
+        return Event(Source.RESEND, event_id, payload.type, _news(payload))
 
 
-def _why(error: ValueError) -> str:
+def _explain(error: ValueError) -> str:
     if str(error).startswith("timestamp outside"):
         return "the signature is more than 300 s old, or ahead of our clock"
     return "the svix-signature does not fit this body and our RESEND_WEBHOOK_SECRET"
 
 
-def _news(told: _Body) -> MailReturned | None:
-    fate = _FATES.get(told.type)
-    mail = told.data
+def _news(payload: _Body) -> MailReturned | None:
+    fate = _FATES.get(payload.type)
+    mail = payload.data
     if fate is None or mail.email_id is None:
         return None
     if mail.tags is not None and "order" not in mail.tags:
-        return None  # a mail that something else of the same account has sent
+        return None  # a mail of another application on the same account
     reasons = {
         MailFate.BOUNCED: mail.bounce,
         MailFate.FAILED: mail.failed,

@@ -1,8 +1,8 @@
-"""Stripe, through its own SDK, as the card provider.
+"""Card provider: Stripe, through its own SDK.
 
-One charge is one PaymentIntent: created, its id stored by us, and only then confirmed by that id
-(https://docs.stripe.com/api/payment_intents). An answer that Stripe repeats for an idempotency key
-tells how things were the first time, so it is never believed: the intent is read again.
+One charge is one PaymentIntent: it is created, its id is stored, and only then it is confirmed by
+that id (https://docs.stripe.com/api/payment_intents). A response that Stripe replays for an
+idempotency key shows the state of the first request: then the intent is read again.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from providers.stripe_errors import (
 from providers.stripe_money import to_stripe
 from providers.stripe_objects import (
     REFUND_KEY,
+    capture_before_of,
     charge_of,
     has_key,
-    hold_of,
     not_failed,
     refund_as_it_is,
     refund_of,
@@ -43,7 +43,7 @@ from providers.stripe_objects import (
 class StripeCards:
     """``orders.ports.Cards`` at Stripe. Belongs to one event loop; close it with ``aclose``.
 
-    ``timeout`` is in seconds, for one question from beginning to end.
+    ``timeout`` is in seconds, for a whole call.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class StripeCards:
         timeout: float = 20.0,
         connect_timeout: float = 5.0,
     ) -> None:
-        stripe.enable_telemetry = False  # a switch of the SDK's module; it has no other
-        # At DEBUG the SDK logs whole answers, and with them the secrets meant for browsers.
+        stripe.enable_telemetry = False  # only available as a module global
+        # At DEBUG the SDK logs whole responses, including client secrets.
         logging.getLogger("stripe").setLevel(logging.WARNING)
         self._timeout = timeout
         # The SDK's httpx client keeps at most 100 connections, 20 of them idle.
@@ -90,14 +90,14 @@ class StripeCards:
         hold: bool = False,
     ) -> CardCharge:
         stripe_amount, currency = to_stripe(amount)
-        async with self._asking("create a payment"):
+        async with self._translate_errors("create a payment"):
             intent = await self._intents.create_async(
                 {
                     "amount": stripe_amount,
                     "currency": currency,
                     "payment_method": payment_method,
-                    # Other methods send the customer to a page, and nobody is there to go. Since
-                    # version 2026-09-30 of the API this is no longer `payment_method_types`.
+                    # Other methods redirect the customer, who is not present. Since version
+                    # 2026-09-30 of the API this is no longer `payment_method_types`.
                     "allowed_payment_method_types": ["card"],
                     "capture_method": "manual" if hold else "automatic",
                     "metadata": {"order_id": order_id, "attempt": str(attempt)},
@@ -109,14 +109,14 @@ class StripeCards:
 
     async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
         try:
-            async with self._asking("confirm a payment"):
+            async with self._translate_errors("confirm a payment"):
                 intent = await self._intents.confirm_async(
                     payment_id, options={"idempotency_key": f"{key}:confirm"}
                 )
                 charge = charge_of(intent)
         except CardDeclinedError as declined:
             charge = await self.read(payment_id)
-            if charge.state is ChargeState.OPEN:  # a decline that left no trace on the intent
+            if charge.state is ChargeState.OPEN:  # the intent does not show the decline
                 charge = replace(
                     charge,
                     state=ChargeState.DECLINED,
@@ -128,66 +128,66 @@ class StripeCards:
             charge = await self.read(payment_id)
             if charge.state is ChargeState.OPEN:
                 raise
-            return charge  # confirmed before, or cancelled: answers, both
-        # How long a hold lasts is told only to those who ask for the charge beside the intent. The
-        # parameters of this question are bound to its key, so they stay as they are.
+            return charge  # confirmed before, or cancelled: both are answers
+        # The end of a hold is on the charge, which has to be expanded. The parameters of a confirm
+        # are bound to its key, so `expand` cannot be added there: the intent is read again.
         is_partial = was_replayed(intent) or charge.state is ChargeState.HELD
         return await self.read(payment_id) if is_partial else charge
 
     async def read(self, payment_id: str) -> CardCharge:
-        async with self._asking("read a payment"):
+        async with self._translate_errors("read a payment"):
             intent = await self._intents.retrieve_async(payment_id, {"expand": ["latest_charge"]})
             charge = charge_of(intent)
             if charge.state is ChargeState.HELD:
-                return replace(charge, capture_before=hold_of(intent))
+                return replace(charge, capture_before=capture_before_of(intent))
         if not charge.captured:
             return charge
-        async with self._asking("list refunds"):
+        async with self._translate_errors("list refunds"):
             refunded = [refunded_by(refund) for refund in await self._refunds_of(payment_id)]
             return replace(charge, refunded=total(refunded, charge.amount.currency))
 
     async def cancel(self, payment_id: str) -> CardCharge:
         try:
-            async with self._asking("cancel a payment"):
-                # Without a key of ours: cancelling twice is harmless by itself, and under a key
-                # Stripe would repeat a stored 500 for a day.
+            async with self._translate_errors("cancel a payment"):
+                # Without an idempotency key: cancelling twice is harmless, and for a key Stripe
+                # would replay a stored 500 for a day.
                 return charge_of(await self._intents.cancel_async(payment_id))
         except UnexpectedStateError as unexpected:
             charge = await self.read(payment_id)
             if charge.state in {ChargeState.CANCELLED, ChargeState.CAPTURED}:
                 return charge
-            # PROCESSING, or it changed between the two questions: neither safe nor taken yet.
+            # PROCESSING, or changed between the two requests: neither cancelled nor captured yet.
             raise NoAnswerError(
                 f"{payment_id} is {charge.state} and cannot be cancelled just now"
             ) from unexpected
 
     async def capture(self, payment_id: str, *, key: str) -> CardCharge:
-        # A key that holds an answer from before (a 500, a state that has changed since) repeats it
-        # for a day, and a hold may not last that long. Then it is tried without the key, which is
-        # safe here: what was captured in full is held no more, and cannot be captured again.
+        # For a key with a stored response (a 500, a state that has changed since) Stripe replays it
+        # for a day, and the hold may end before. Then the capture is sent without the key, which is
+        # safe here: a hold that was captured in full cannot be captured again.
         for each_key in (key, None):
             try:
                 return await self._capture(payment_id, each_key)
             except (RepeatedFailureError, UnexpectedStateError):
                 charge = await self.read(payment_id)
                 if charge.state is not ChargeState.HELD:
-                    return charge  # captured before, lapsed, or never confirmed: answers, all
+                    return charge  # captured, expired or never confirmed: all are answers
         raise NoAnswerError(f"{payment_id} is held, and Stripe does not capture it just now")
 
     async def _capture(self, payment_id: str, key: str | None) -> CardCharge:
         try:
-            async with self._asking("capture a payment"):
+            async with self._translate_errors("capture a payment"):
                 intent = await self._intents.capture_async(
                     payment_id, options={"idempotency_key": key} if key else {}
                 )
                 charge = charge_of(intent)
         except HoldExpiredError:
-            # The bank let go of the money; Stripe's own books follow later unless told.
+            # The authorization has expired; Stripe updates the intent only later, unless asked to.
             return await self.cancel(payment_id)
         return await self.read(payment_id) if was_replayed(intent) else charge
 
     async def client_secret(self, payment_id: str) -> str:
-        async with self._asking("read a payment"):
+        async with self._translate_errors("read a payment"):
             secret = (await self._intents.retrieve_async(payment_id)).client_secret
             if not secret:
                 raise ValueError("a payment without a client secret")
@@ -196,12 +196,12 @@ class StripeCards:
     async def refund(
         self, payment_id: str, amount: Money, *, order_id: str, key: str
     ) -> CardRefund:
-        # Stripe forgets keys after a day and undoing may take longer, so a look comes first.
+        # Stripe forgets keys after a day, and undoing may take longer: look for the refund first.
         if known := await self._known_refund(payment_id, amount, key):
             return known
         stripe_amount, _ = to_stripe(amount)
         try:
-            async with self._asking("refund a payment"):
+            async with self._translate_errors("refund a payment"):
                 refund = await self._refunds.create_async(
                     {
                         "payment_intent": payment_id,
@@ -212,13 +212,13 @@ class StripeCards:
                 )
                 return refund_of(refund)
         except RefusedError:
-            # Ours may have been made between the look and the request, and took what was left.
+            # This refund may have been made in between, and have used up the refundable amount.
             if known := await self._known_refund(payment_id, amount, key):
                 return known
             raise
 
     async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
-        async with self._asking("list refunds"):
+        async with self._translate_errors("list refunds"):
             for refund in await self._refunds_of(payment_id):
                 if has_key(refund, key):
                     return refund_as_it_is(refund)
@@ -234,21 +234,23 @@ class StripeCards:
         return known
 
     async def _refunds_of(self, payment_id: str) -> list[stripe.Refund]:
-        """All refunds of a payment, newest first. A list, since Stripe's search lags behind."""
+        """All refunds of a payment, newest first. Not from ``search``, which lags behind."""
         page = await self._refunds.list_async({"payment_intent": payment_id, "limit": 100})
         return [refund async for refund in page.auto_paging_iter()]
 
     @asynccontextmanager
-    async def _asking(self, asking: str) -> AsyncIterator[None]:
-        """Bound the time of what is inside, and turn what goes wrong there into our errors."""
+    async def _translate_errors(self, operation: str) -> AsyncIterator[None]:
+        """Limit the time of the block, and translate its exceptions into errors of ``orders``."""
         try:
             async with asyncio.timeout(self._timeout):
                 yield
         except stripe.AuthenticationError as error:
-            raise provider_error(asking, error) from None  # its words quote a part of the key
+            raise provider_error(operation, error) from None  # its message quotes a part of the key
         except stripe.StripeError as error:
-            raise provider_error(asking, error) from error
+            raise provider_error(operation, error) from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
-            raise NoAnswerError(f"Stripe gave no answer ({asking}): {error!r}") from error
+            raise NoAnswerError(f"Stripe gave no answer ({operation}): {error!r}") from error
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise NoAnswerError(f"Stripe's answer makes no sense ({asking}): {error!r}") from error
+            raise NoAnswerError(
+                f"Stripe's answer makes no sense ({operation}): {error!r}"
+            ) from error

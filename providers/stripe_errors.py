@@ -1,14 +1,15 @@
-"""What an error of Stripe's SDK means for us (https://docs.stripe.com/api/errors).
+"""Mapping of the Stripe SDK's errors to the domain's (https://docs.stripe.com/api/errors).
 
-    connection lost, timeout, 5xx, HTML, 409, 429 → NoAnswerError    try again, same key
-        which Stripe had stored for the key       → RepeatedFailureError
-    401, 403                                      → LockedOutError   the same, and tell a person
+    connection lost, timeout, 5xx, HTML, 409, 429 → NoAnswerError    retry with the same key
+        replayed by Stripe for the same key       → RepeatedFailureError
+    401, 403                                      → LockedOutError   the same; needs a person
     other 4xx (a key used with other parameters)  → RefusedError     our bug
         402, the card is declined                 → CardDeclinedError
-        the payment is not in the right state     → UnexpectedStateError
-        what was held is gone                     → HoldExpiredError
+        the payment is in another state           → UnexpectedStateError
+        the authorization has expired             → HoldExpiredError
 
-The last three are answers to whoever asks the question that they fit, and refusals to all others.
+The caller whose request can get one of the last three turns it into an answer. For any other
+caller it is a refusal.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from typing import Final
 import stripe
 
 from orders.ports import LockedOutError, NoAnswerError, ProviderError, RefusedError
-from providers.replies import wait_asked, without_private
+from providers.replies import parse_retry_after, without_private
 
-#: Codes that mean "not now" even where the class or the status says that the request is wrong.
-_NOT_NOW: Final = frozenset(["idempotency_key_in_use", "lock_timeout", "rate_limit"])
-_OUR_FAULT: Final = (stripe.InvalidRequestError, stripe.IdempotencyError)
+#: Transient, although the error class or the HTTP status says that the request is wrong.
+_TRANSIENT: Final = frozenset(["idempotency_key_in_use", "lock_timeout", "rate_limit"])
+_WRONG_REQUEST: Final = (stripe.InvalidRequestError, stripe.IdempotencyError)
 _HOLD_EXPIRED: Final = frozenset(
     ["capture_charge_authorization_expired", "charge_expired_for_capture"]
 )
 
 
 class RepeatedFailureError(NoAnswerError):
-    """Stripe repeats how it failed before, and will for this key until it forgets the key."""
+    """Stripe replays an earlier failure of this key, and will until it forgets the key."""
 
 
 class CardDeclinedError(RefusedError):
-    """The bank says no. ``code`` is its decline code, or else Stripe's code for the error."""
+    """The card was declined. ``code`` is the bank's decline code, or else Stripe's error code."""
 
     def __init__(self, sentence: str, *, code: str, message: str) -> None:
         super().__init__(sentence)
@@ -43,19 +44,19 @@ class CardDeclinedError(RefusedError):
 
 
 class UnexpectedStateError(RefusedError):
-    """The payment is in a state in which this cannot be done; it may have been done already."""
+    """The payment's state does not allow the operation, which may have been done already."""
 
 
 class HoldExpiredError(RefusedError):
-    """The bank let go of the money before it was captured."""
+    """The authorization expired before it was captured."""
 
 
-def provider_error(asking: str, error: stripe.StripeError) -> ProviderError:
-    """The error of `orders.ports` that ``error`` is; ``asking`` names what was asked of Stripe."""
-    wait = wait_asked(error.headers)
-    where = f"{asking}, HTTP {error.http_status}" if error.http_status else asking
+def provider_error(operation: str, error: stripe.StripeError) -> ProviderError:
+    """The error of `orders.ports` for ``error``; the message names ``operation``."""
+    wait = parse_retry_after(error.headers)
+    where = f"{operation}, HTTP {error.http_status}" if error.http_status else operation
     if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
-        # Without Stripe's own words: they quote a part of the key.
+        # Without Stripe's message, which quotes a part of the key.
         return LockedOutError(
             f"Stripe refuses our key ({where}): check STRIPE_API_KEY", retry_after=wait
         )
@@ -69,7 +70,7 @@ def provider_error(asking: str, error: stripe.StripeError) -> ProviderError:
     if isinstance(error, stripe.CardError):
         decline_code = getattr(error.error, "decline_code", None) or code
         return CardDeclinedError(refusal, code=decline_code, message=message)
-    if isinstance(error, _OUR_FAULT) and code not in _NOT_NOW:
+    if isinstance(error, _WRONG_REQUEST) and code not in _TRANSIENT:
         if code == "payment_intent_unexpected_state":
             return UnexpectedStateError(refusal)
         return RefusedError(refusal)
@@ -78,7 +79,7 @@ def provider_error(asking: str, error: stripe.StripeError) -> ProviderError:
 
 
 def was_repeated(headers: Mapping[str, str] | None) -> bool:
-    """Whether these headers say that Stripe repeats its first answer to an idempotency key."""
+    """Whether these headers mark a response that Stripe replays for an idempotency key."""
     return (headers or {}).get("idempotent-replayed") == "true"
 
 

@@ -1,6 +1,6 @@
-"""Stripe's own books, paged through: what the audit compares ours with.
+"""Lists of Stripe's payments and refunds, for the audit.
 
-Lists, never ``search``: a search lags behind, and an audit must not miss the last hour.
+From ``list``, never ``search``: a search lags behind, and an audit must not miss the last hour.
 https://docs.stripe.com/api/payment_intents/list, https://docs.stripe.com/api/refunds/list
 """
 
@@ -23,14 +23,14 @@ from providers.stripe_objects import charge_of, refund_as_it_is, refunded_by
 
 
 class StripeBooks(StripeCards):
-    """``orders.reconciliation_ports.ChargeList`` beside ``Cards``, over the same connections."""
+    """``orders.reconciliation_ports.ChargeList`` and ``Cards``, over the same connections."""
 
     async def charges(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> Listed[ListedCharge]:
-        # The charge beside each intent knows what was given back of it.
+        # The refunded amount is on each intent's charge.
         wanted: Any = {**_page(after, before, cursor, limit), "expand": ["data.latest_charge"]}
-        async with self._asking("list payments"):
+        async with self._translate_errors("list payments"):
             page = await self._intents.list_async(wanted)
             ours = (_listed(intent) for intent in page.data)
             return Listed(tuple(filter(None, ours)), _next(page))
@@ -38,23 +38,23 @@ class StripeBooks(StripeCards):
     async def refunds(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> Listed[ListedRefund]:
-        async with self._asking("list refunds"):
+        async with self._translate_errors("list refunds"):
             page = await self._refunds.list_async(_page(after, before, cursor, limit))
             made = (_refund(refund) for refund in page.data if refund.payment_intent)
             return Listed(tuple(made), _next(page))
 
     async def find(self, payment_id: str) -> ListedCharge | None:
         try:
-            async with self._asking("read a payment"):
+            async with self._translate_errors("read a payment"):
                 intent = await self._intents.retrieve_async(
                     payment_id, {"expand": ["latest_charge"]}
                 )
                 listed = _listed(intent)
-        except RefusedError:  # no such payment, of another account say
+        except RefusedError:  # no such payment on this account
             return None
         if listed is None or not listed.charge.captured:
             return listed
-        async with self._asking("list refunds"):
+        async with self._translate_errors("list refunds"):
             made = await self._refunds_of(payment_id)
             refunded = total(map(refunded_by, made), listed.charge.amount.currency)
             charge = replace(listed.charge, refunded=refunded)
@@ -72,8 +72,8 @@ def _next(page: stripe.ListObject[Any]) -> str | None:
 
 
 def _listed(intent: stripe.PaymentIntent) -> ListedCharge | None:
-    """The charge, or None when its metadata names no order of ours: an account may sell more."""
-    order_id, attempt = _named(intent, "order_id"), _named(intent, "attempt")
+    """The charge, or None when its metadata names no order of ours: others may use the account."""
+    order_id, attempt = _metadata(intent, "order_id"), _metadata(intent, "attempt")
     try:
         checked_order_id(order_id)
     except InvalidOrderIdError:
@@ -85,12 +85,12 @@ def _listed(intent: stripe.PaymentIntent) -> ListedCharge | None:
     return ListedCharge(order_id, int(attempt), created_at, charge)
 
 
-def _named(intent: stripe.PaymentIntent, name: str) -> str:
+def _metadata(intent: stripe.PaymentIntent, name: str) -> str:
     return str(getattr(intent.metadata, name, ""))
 
 
 def _refunded(intent: stripe.PaymentIntent) -> Money:
-    """What was given back of it, failed refunds left out; its charge must have been expanded."""
+    """Amount refunded, without failed refunds; ``latest_charge`` must be expanded."""
     charge = intent.latest_charge
     amount = charge.amount_refunded if isinstance(charge, stripe.Charge) else 0
     return from_stripe(amount, intent.currency)

@@ -1,6 +1,6 @@
-"""Amounts as Stripe writes them (https://docs.stripe.com/currencies).
+"""Conversion between our amounts and Stripe's (https://docs.stripe.com/currencies).
 
-Mostly the minor units of ISO 4217, like ours. The exceptions are Stripe's.
+Both are minor units of ISO 4217, with a few exceptions on Stripe's side.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Final
 from orders.money import Money, decimals
 from orders.ports import RefusedError
 
-#: ISO gives these no decimals; Stripe's API still takes them with two, both zero.
+#: No decimals in ISO 4217; Stripe's API still takes two, both zero.
 _TWO_DECIMALS_AT_STRIPE: Final = frozenset(["ISK", "UGX"])
-#: ISO gives the ariary two decimals; Stripe's API takes it in whole ariary.
+#: Two decimals in ISO 4217; Stripe's API takes whole ariary.
 _NO_DECIMALS_AT_STRIPE: Final = frozenset(["MGA"])
 
 
 def _factor(currency: str) -> tuple[int, int]:
-    """(times, divided by) that lead from our amount to Stripe's."""
+    """(multiplier, divisor) from our amount to Stripe's."""
     if currency in _TWO_DECIMALS_AT_STRIPE:
         return 100, 1
     if currency in _NO_DECIMALS_AT_STRIPE:
@@ -26,7 +26,7 @@ def _factor(currency: str) -> tuple[int, int]:
 
 
 def to_stripe(money: Money) -> tuple[int, str]:
-    """Stripe's amount and currency (in small letters) for ``money``.
+    """Convert to Stripe's amount and currency, in lower case.
 
     Raises ``RefusedError`` for an amount that Stripe's API cannot express.
     """
@@ -40,7 +40,7 @@ def to_stripe(money: Money) -> tuple[int, str]:
 
 
 def from_stripe(amount: int, currency: str) -> Money:
-    """The money that Stripe's ``amount`` of ``currency`` is.
+    """Convert from Stripe's amount and currency.
 
     Raises ``ValueError`` when it is not a whole number of our minor units.
     """

@@ -1,7 +1,7 @@
-"""Stripe's objects in the domain's words.
+"""Conversion of Stripe's objects into the domain's.
 
-Each function raises ``AttributeError``, ``LookupError``, ``TypeError`` or ``ValueError`` when
-Stripe's answer is not of the documented shape: an answer that makes no sense is no answer.
+Each function raises ``AttributeError``, ``LookupError``, ``TypeError`` or ``ValueError`` when the
+object does not have the documented shape; ``StripeCards`` turns these into ``NoAnswerError``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATES: Final = {
     "canceled": ChargeState.CANCELLED,
 }
 
-#: Where a refund carries our key: Stripe's own memory of keys ends after a day.
+#: Metadata field with our refund key: Stripe forgets idempotency keys after a day.
 REFUND_KEY: Final = "refund_key"
 
 #: https://docs.stripe.com/api/refunds/object#refund_object-status
@@ -40,19 +40,19 @@ _REFUND_STATES: Final = {
     "canceled": CardRefundState.FAILED,
 }
 
-#: A refund in one of these leaves the money with us.
+#: With these statuses the money stays with the shop.
 _FAILED: Final = frozenset(["failed", "canceled"])
 
 
 def charge_of(intent: stripe.PaymentIntent) -> CardCharge:
-    """The charge that ``intent`` is, with nothing refunded: an intent does not know that."""
+    """Convert a PaymentIntent, with nothing refunded: refunds are not on the intent."""
     state = _STATES[intent.status]
     decline_code = message = ""
-    # A decline puts the intent back to wanting a card, and leaves the reason behind. The same
-    # status without a reason is an intent that never had a card.
+    # A decline resets the status to requires_payment_method and sets last_payment_error. Without
+    # that error no card has been tried yet.
     if intent.status == "requires_payment_method" and (error := intent.last_payment_error):
         state = ChargeState.DECLINED
-        # Stripe leaves out what does not apply: only some declines have a decline code.
+        # Stripe leaves out fields that do not apply: only some declines have a decline code.
         code = getattr(error, "code", None) or "card_declined"
         decline_code = getattr(error, "decline_code", None) or code
         message = without_private(getattr(error, "message", None) or "")
@@ -67,8 +67,8 @@ def charge_of(intent: stripe.PaymentIntent) -> CardCharge:
     )
 
 
-def hold_of(intent: stripe.PaymentIntent) -> datetime | None:
-    """Until when the hold can be captured, if Stripe says; its charge must have been expanded."""
+def capture_before_of(intent: stripe.PaymentIntent) -> datetime | None:
+    """End of the hold, if Stripe gives one; ``latest_charge`` must be expanded."""
     charge = getattr(intent, "latest_charge", None)
     card = getattr(getattr(charge, "payment_method_details", None), "card", None)
     seconds = getattr(card, "capture_before", None)
@@ -76,7 +76,7 @@ def hold_of(intent: stripe.PaymentIntent) -> datetime | None:
 
 
 def refund_as_it_is(refund: stripe.Refund) -> CardRefund:
-    """The refund, whatever became of it."""
+    """Convert a refund, failed ones too."""
     state = _REFUND_STATES[str(refund.status)]
     problem = ""
     if state is CardRefundState.FAILED:
@@ -85,12 +85,12 @@ def refund_as_it_is(refund: stripe.Refund) -> CardRefund:
 
 
 def refund_of(refund: stripe.Refund) -> CardRefund:
-    """The refund, on its way or arrived. Raises ``RefusedError`` for one that failed."""
+    """Convert a pending or succeeded refund. Raises ``RefusedError`` for a failed one."""
     return not_failed(refund_as_it_is(refund))
 
 
 def not_failed(refund: CardRefund) -> CardRefund:
-    """``refund`` itself. Raises ``RefusedError`` when it failed."""
+    """Return ``refund``. Raises ``RefusedError`` when it failed."""
     if refund.state is CardRefundState.FAILED:
         raise RefusedError(
             f"refund {refund.refund_id} failed ({refund.problem}): the bank sent the money back to "
@@ -100,18 +100,18 @@ def not_failed(refund: CardRefund) -> CardRefund:
 
 
 def refunded_by(refund: stripe.Refund) -> Money:
-    """What the refund takes from us: its amount, or nothing when it failed."""
+    """Amount of the refund, zero when it failed."""
     amount = 0 if refund.status in _FAILED else refund.amount
     return from_stripe(amount, refund.currency)
 
 
 def has_key(refund: stripe.Refund, key: str) -> bool:
-    """Whether the refund was made by us under this key."""
+    """Whether the refund was made with this key of ours."""
     metadata = refund.metadata
     return metadata is not None and REFUND_KEY in metadata and metadata[REFUND_KEY] == key
 
 
 def was_replayed(answer: stripe.PaymentIntent) -> bool:
-    """Whether Stripe repeated what it had answered to the same key before."""
+    """Whether Stripe replayed an earlier response to the same key."""
     response = answer.last_response
     return response is not None and was_repeated(response.headers)

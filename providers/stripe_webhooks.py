@@ -1,8 +1,8 @@
 """Stripe's webhooks, verified by its own SDK (https://docs.stripe.com/webhooks#verify-events).
 
-An event only says what to look at: amounts and states are read from Stripe afterwards. Those that
-our own requests cause at once (``payment_intent.created``, ``.requires_action``, ``.processing``,
-``refund.created``) tell nothing that the answers to the requests have not told.
+An event only says which object changed: amounts and states are read from Stripe afterwards. Events
+that our own requests cause at once (``payment_intent.created``, ``.requires_action``,
+``.processing``, ``refund.created``) are ignored: the responses have said the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orders.webhooks import (
     Source,
 )
 from providers.stripe_objects import REFUND_KEY
-from providers.webhook_bodies import Word, check_moment, parsed
+from providers.webhook_bodies import NonBlankText, check_timestamp, parse_body
 
 #: https://docs.stripe.com/api/events/types
 PAYMENT_EVENTS: Final = frozenset(
@@ -38,18 +38,18 @@ PAYMENT_EVENTS: Final = frozenset(
 REFUND_EVENTS: Final = frozenset({"refund.updated", "refund.failed", "charge.refund.updated"})
 
 
-class _Thing(BaseModel):
+class _EventObject(BaseModel):
     metadata: dict[str, Any] | None = None
 
 
-class _Holder(BaseModel):
-    object: _Thing
+class _EventData(BaseModel):
+    object: _EventObject
 
 
 class _Body(BaseModel):
-    id: Word
-    type: Word
-    data: _Holder
+    id: NonBlankText
+    type: NonBlankText
+    data: _EventData
 
 
 class StripeEvents:
@@ -60,7 +60,7 @@ class StripeEvents:
 
     def read(self, headers: Mapping[str, str], body: bytes) -> Event:
         header = headers.get("stripe-signature", "")
-        # The SDK compares texts, which fails on anything but ASCII.
+        # The SDK compares strings, which fails on anything but ASCII.
         if not header or not header.isascii():
             raise BadSignatureError("there is no Stripe-Signature")
         try:
@@ -69,14 +69,14 @@ class StripeEvents:
             raise BadSignatureError(
                 "the Stripe-Signature does not fit this body and our STRIPE_WEBHOOK_SECRET"
             ) from None
-        check_moment(_moment(header))  # the SDK does not mind the future
-        told = parsed(_Body, body, "event of Stripe's")
-        news = _news(told.type, told.data.object.metadata or {})
-        return Event(Source.STRIPE, told.id, told.type, news)
+        check_timestamp(_signed_at(header))  # the SDK accepts times in the future
+        payload = parse_body(_Body, body, "event of Stripe's")
+        news = _news(payload.type, payload.data.object.metadata or {})
+        return Event(Source.STRIPE, payload.id, payload.type, news)
 
 
-def _moment(header: str) -> int:
-    """The first ``t=``, which is the one that the SDK has taken as signed."""
+def _signed_at(header: str) -> int:
+    """Time of the signature: the first ``t=``, the one that the SDK verifies."""
     items = (item.split("=", 2) for item in header.split(","))
     return int(next(item[1] for item in items if item[0] == "t"))
 
@@ -86,8 +86,8 @@ def _news(type_: str, metadata: Mapping[str, Any]) -> News | None:
         return None
     if type_ in REFUND_EVENTS and (ours := refund_of_key(str(metadata.get(REFUND_KEY)))):
         return RefundMoved(*ours)
-    # A refund without such a key is a part of undoing its order.
+    # A refund without such a key belongs to the undo of its order, whose payment is read again.
     try:
         return PaymentMoved(checked_order_id(str(metadata["order_id"])))
     except (KeyError, InvalidOrderIdError):
-        return None  # of another application of the same account
+        return None  # of another application on the same account

@@ -1,4 +1,4 @@
-"""The warehouse's webhooks, as docs/warehouse-api.md describes them."""
+"""The warehouse's webhooks, see docs/warehouse-api.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from orders.ids import InvalidOrderIdError, checked_order_id
 from orders.parcels import ParcelStatus
 from orders.webhooks import BadSignatureError, Event, ParcelMoved, Source
-from providers.webhook_bodies import Word, check_moment, parsed
+from providers.webhook_bodies import NonBlankText, check_timestamp, parse_body
 
 _STATUSES: Final = {
     "parcel.left": ParcelStatus.SHIPPED,
@@ -22,14 +22,14 @@ _STATUSES: Final = {
 
 
 class _Parcel(BaseModel):
-    id: Word
-    tracking: Word | None = None
+    id: NonBlankText
+    tracking: NonBlankText | None = None
 
 
 class _Body(BaseModel):
-    id: Word
-    type: Word
-    order_id: Word | None = None
+    id: NonBlankText
+    type: NonBlankText
+    order_id: NonBlankText | None = None
     parcel: _Parcel | None = None
 
 
@@ -40,32 +40,34 @@ class WarehouseEvents:
         self._secret = secret.encode()
 
     def read(self, headers: Mapping[str, str], body: bytes) -> Event:
-        check_moment(self._signed_at(headers.get("warehouse-signature", ""), body))
-        told = parsed(_Body, body, "event of the warehouse's")
-        status = _STATUSES.get(told.type)
+        check_timestamp(self._signed_at(headers.get("warehouse-signature", ""), body))
+        payload = parse_body(_Body, body, "event of the warehouse's")
+        status = _STATUSES.get(payload.type)
         news = None
-        if status is not None and told.parcel is not None and told.order_id is not None:
+        if status is not None and payload.parcel is not None and payload.order_id is not None:
             try:
-                order_id = checked_order_id(told.order_id)
-                news = ParcelMoved(order_id, told.parcel.id, status, told.parcel.tracking or "")
+                order_id = checked_order_id(payload.order_id)
+                news = ParcelMoved(
+                    order_id, payload.parcel.id, status, payload.parcel.tracking or ""
+                )
             except InvalidOrderIdError:
-                pass  # not an order of this shop's
-        return Event(Source.WAREHOUSE, told.id, told.type, news)
+                pass  # not an order of this shop
+        return Event(Source.WAREHOUSE, payload.id, payload.type, news)
 
     def _signed_at(self, header: str, body: bytes) -> int:
-        """When the body was signed. Several ``v1`` are allowed, while the secret is changed."""
+        """Time of a valid signature. Several ``v1`` are allowed, for a change of the secret."""
         items = [item.partition("=") for item in header.split(",")]
-        moments = [value for name, _, value in items if name == "t"]
+        timestamps = [value for name, _, value in items if name == "t"]
         signatures = [value for name, _, value in items if name == "v1"]
-        if len(moments) != 1 or not signatures or not _is_number(moments[0]):
+        if len(timestamps) != 1 or not signatures or not _is_number(timestamps[0]):
             raise BadSignatureError("there is no Warehouse-Signature: t=…,v1=…")
-        signed = hmac.new(self._secret, moments[0].encode() + b"." + body, hashlib.sha256)
+        signed = hmac.new(self._secret, timestamps[0].encode() + b"." + body, hashlib.sha256)
         expected = signed.hexdigest().encode()
         if not any(hmac.compare_digest(expected, each.encode()) for each in signatures):
             raise BadSignatureError(
                 "the Warehouse-Signature does not fit this body and our FULFILLMENT_WEBHOOK_SECRET"
             )
-        return int(moments[0])
+        return int(timestamps[0])
 
 
 def _is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What all webhooks have in common: a signed body that holds a JSON object."""
+"""Parsing of webhooks: the time of the signature, and the JSON body."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pydantic import BaseModel, StringConstraints, ValidationError
 
 from orders.webhooks import BadSignatureError, UnreadableEventError
 
-#: How far the time of a signature may be from ours, into the past and into the future.
+#: Largest difference between the time of a signature and ours, in seconds, past or future.
 TOLERANCE: Final = 300
 
-#: Ids and types: nothing that could break a line of a log, or that PostgreSQL would not keep.
-Word = Annotated[str, StringConstraints(pattern=re.compile(r"^[\x21-\x7e]{1,255}\Z"))]
+#: Ids and types: printable ASCII, which breaks no log line and which PostgreSQL can store.
+NonBlankText = Annotated[str, StringConstraints(pattern=re.compile(r"^[\x21-\x7e]{1,255}\Z"))]
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def check_moment(moment: int) -> None:
-    """Raises ``BadSignatureError`` for a signature from too long ago, or from the future."""
-    off = time.time() - moment
+def check_timestamp(timestamp: int) -> None:
+    """Raise ``BadSignatureError`` for a signature outside of ``TOLERANCE``."""
+    off = time.time() - timestamp
     if abs(off) > TOLERANCE:
         raise BadSignatureError(
             f"the signature is {abs(off):.0f} s {'old' if off > 0 else 'ahead of our clock'}: "
@@ -30,12 +30,12 @@ def check_moment(moment: int) -> None:
         )
 
 
-def parsed(shape: type[Body], body: bytes, what: str) -> Body:
-    """The body in this shape. Raises ``UnreadableEventError``."""
+def parse_body(shape: type[Body], body: bytes, what: str) -> Body:
+    """Parse the JSON body, called ``what`` in errors. Raises ``UnreadableEventError``."""
     try:
         return shape.model_validate(json.loads(body))
     except ValidationError as error:
-        # Not what was sent: it may be personal.
+        # Only the fields, not their values: they may be personal data.
         where = ", ".join(".".join(map(str, each["loc"])) for each in error.errors()) or "body"
         raise UnreadableEventError(f"this is no {what}: wrong are {where}") from None
     except (ValueError, RecursionError):

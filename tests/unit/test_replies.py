@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from providers.replies import LONGEST_WAIT, wait_asked, without_private
+from providers.replies import LONGEST_WAIT, parse_retry_after, without_private
 
 
 @pytest.mark.parametrize(
@@ -24,19 +24,19 @@ from providers.replies import LONGEST_WAIT, wait_asked, without_private
     ],
 )
 def test_retry_after_is_read_with_suspicion(header: str, wait: timedelta | None) -> None:
-    assert wait_asked({"rEtRy-aFtEr": header}) == wait
+    assert parse_retry_after({"rEtRy-aFtEr": header}) == wait
 
 
 def test_retry_after_may_be_a_date() -> None:
     header = format_datetime(datetime.now(UTC) + timedelta(minutes=5), usegmt=True)
-    wait = wait_asked({"Retry-After": header})
+    wait = parse_retry_after({"Retry-After": header})
     assert wait is not None
     assert timedelta(minutes=4) < wait <= timedelta(minutes=5)
 
 
 def test_without_the_header_nobody_asked_us_to_wait() -> None:
-    assert wait_asked({"Content-Type": "text/html"}) is None
-    assert wait_asked(None) is None
+    assert parse_retry_after({"Content-Type": "text/html"}) is None
+    assert parse_retry_after(None) is None
 
 
 def test_personal_data_is_blanked() -> None:
