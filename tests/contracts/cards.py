@@ -1,4 +1,4 @@
-"""The card providers on trial: each with what a test needs to do behind the provider's back."""
+"""The card providers under test, each with controls for events outside of the port."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 
 from orders.ports import Cards, NoAnswerError
 from providers.stripe import StripeCards
-from tests.contracts.conftest import Desk
+from tests.contracts.conftest import SandboxControl
 from tests.fakes.cards import InMemoryCards
 
 IN_MEMORY: Final = "in memory"
 ON_SANDBOX: Final = "Stripe's SDK on the sandbox"
 AT_STRIPE: Final = "Stripe's test mode"
 
-#: How a question can go wrong, as the sandbox calls it.
+#: Failures of a request, by the names of the sandbox.
 FAILURES: Final = ("hang_up", "hang_up_after", "error", "rate_limit")
 
 
 class CardsOnTrial(Protocol):
-    """A card provider, and its back door."""
+    """A card provider, with controls outside of the port."""
 
     @property
     def cards(self) -> Cards: ...
@@ -34,7 +34,7 @@ class CardsOnTrial(Protocol):
     async def lapse(self, payment_id: str) -> None: ...
     async def settle_refund(self, key: str, refund_id: str) -> None: ...
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
-        """(charges, refunds, taken, given back) as the provider's own books have them."""
+        """(charges, refunds, captured, refunded) from the provider's own records."""
         ...
 
 
@@ -82,32 +82,32 @@ class SandboxOnTrial:
         "refund": "stripe.refunds.create",
     }
 
-    def __init__(self, cards: Cards, desk: Desk) -> None:
+    def __init__(self, cards: Cards, control: SandboxControl) -> None:
         self.cards = cards
-        self._desk = desk
+        self._control = control
 
     async def break_next(self, method: str, failure: str, order_id: str) -> None:
-        await self._desk.turn(self._ENDPOINTS[method], failure, order_id, seconds=7)
+        await self._control.turn(self._ENDPOINTS[method], failure, order_id, seconds=7)
 
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
-        await self._desk.authenticate(payment_id, "succeed" if succeeds else "fail")
+        await self._control.authenticate(payment_id, "succeed" if succeeds else "fail")
 
     async def finish_processing(self, payment_id: str, *, captured: bool) -> None:
-        await self._desk.settle(payment_id, "succeed" if captured else "fail")
+        await self._control.settle(payment_id, "succeed" if captured else "fail")
 
     async def lapse(self, payment_id: str) -> None:
-        await self._desk.lapse(payment_id)
+        await self._control.lapse(payment_id)
 
     async def settle_refund(self, key: str, refund_id: str) -> None:
-        await self._desk.settle_refund(refund_id)
+        await self._control.settle_refund(refund_id)
 
     async def totals(self, order_id: str) -> tuple[int, int, int, int]:
-        page = await self._desk.page(order_id)
+        page = await self._control.page(order_id)
         return len(page["payments"]), len(page["refunds"]), page["captured"], page["refunded"]
 
 
 class StripeOnTrial:
-    """Stripe itself: there is no back door, so what needs one is skipped."""
+    """Stripe itself: it has no such controls, so tests that need them are skipped."""
 
     def __init__(self, cards: Cards) -> None:
         self.cards = cards
@@ -132,13 +132,13 @@ class StripeOnTrial:
 
 
 @asynccontextmanager
-async def on_trial(name: str, desk: Desk) -> AsyncIterator[CardsOnTrial]:
+async def on_trial(name: str, control: SandboxControl) -> AsyncIterator[CardsOnTrial]:
     """The provider called ``name``, closed afterwards."""
     if name == IN_MEMORY:
         yield FakeOnTrial()
     elif name == ON_SANDBOX:
-        async with StripeCards("sk_test_sandbox", api_base=desk.url) as cards:
-            yield SandboxOnTrial(cards, desk)
+        async with StripeCards("sk_test_sandbox", api_base=control.url) as cards:
+            yield SandboxOnTrial(cards, control)
     else:
         key = os.environ.get("STRIPE_TEST_KEY", "")
         if not key.startswith("sk_test_"):

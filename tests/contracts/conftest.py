@@ -1,4 +1,4 @@
-"""The outside world on this machine, and a desk from which to break it and read its books."""
+"""The sandbox in this process, and a client of its control API."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Page = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Where the sandbox is told what goes wrong, and asked what it did."""
+class SandboxControl:
+    """Client of the sandbox's control API: sets faults, triggers events, reads its records."""
 
     url: str
     http: httpx.AsyncClient
@@ -29,7 +29,7 @@ class Desk:
         return str((await self._post("/sandbox/dials", wish))["id"])
 
     async def wait_for_hit(self, dial_id: str) -> None:
-        """Until a request runs into the dial."""
+        """Wait until a request hits the dial."""
         (await self.http.get(f"/sandbox/dials/{dial_id}/hit")).raise_for_status()
 
     async def remove(self, dial_id: str) -> None:
@@ -45,7 +45,7 @@ class Desk:
         await self._post(f"/sandbox/payment_intents/{payment_id}/settle", {"outcome": outcome})
 
     async def lapse(self, payment_id: str) -> None:
-        """A hold ends before it was captured."""
+        """The hold expires before it is captured."""
         await self._post(f"/sandbox/payment_intents/{payment_id}/lapse", {})
 
     async def settle_refund(self, refund_id: str) -> None:
@@ -56,7 +56,7 @@ class Desk:
         await self._post(f"/sandbox/warehouse/{order_id}/dispatch", {})
 
     async def page(self, order_id: str) -> Page:
-        """The books' page of one order."""
+        """The sandbox's records of one order."""
         reply = await self.http.get(f"/books/{order_id}")
         return dict(reply.raise_for_status().json())
 
@@ -66,16 +66,16 @@ class Desk:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    """The sandbox, running, and its desk."""
+async def control(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SandboxControl]:
+    """A running sandbox."""
     async with (
         World(tmp_path_factory.mktemp("world")) as world,
         httpx.AsyncClient(base_url=world.url) as http,
     ):
-        yield Desk(world.url, http)
+        yield SandboxControl(world.url, http)
 
 
 @pytest.fixture
 def order_id() -> str:
-    """An order that no other test, and no earlier run of this one, has used."""
+    """An order id that no other test or earlier run has used."""
     return f"t-{uuid4().hex[:12]}"

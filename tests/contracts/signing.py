@@ -1,4 +1,4 @@
-"""How each neighbour signs what it sends, as its own documentation says, not our code."""
+"""Signed webhook requests, made by the senders' documentation and not with our code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Letter:
-    """A request as it comes in."""
+    """An incoming webhook request."""
 
     headers: dict[str, str]
     body: bytes
@@ -43,7 +43,7 @@ class Letter:
 def signed(
     sender: str, body: bytes, *, secret: str | None = None, age: int = 0, event_id: str = "msg_1"
 ) -> Letter:
-    """The body in the name of this sender, signed so many seconds ago."""
+    """Sign the body as this sender, ``age`` seconds ago."""
     secret = secret or _SECRETS[sender]
     moment = int(time.time()) - age
     if sender == "stripe":
@@ -63,7 +63,7 @@ def signed(
 
 
 def stripe_event(type_: str, metadata: dict[str, str], event_id: str = "") -> bytes:
-    """An event of Stripe's about something with this metadata."""
+    """An event of Stripe's about an object with this metadata."""
     thing = {"id": "pi_1", "amount": 2900, "client_secret": "very secret", "metadata": metadata}
     return _json(
         {
@@ -105,7 +105,7 @@ def mail_event(type_: str, mail_id: str, **more: Any) -> bytes:
 
 
 def a_body(sender: str) -> bytes:
-    """A good event of this sender's."""
+    """A valid event of this sender's."""
     return {
         "stripe": stripe_event("payment_intent.succeeded", {"order_id": "1001"}, "evt_x"),
         "warehouse": parcel_event("parcel.left", "1001", "par_1", event_id="wev_x"),

@@ -1,4 +1,4 @@
-"""What `orders.ports.Cards` promises of money held first, and of banks that take their time."""
+"""Contract of `orders.ports.Cards`: holds, and payments in processing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.contracts.cards import (
     CardsOnTrial,
     on_trial,
 )
-from tests.contracts.conftest import Desk
+from tests.contracts.conftest import SandboxControl
 from tests.fakes.cards import PROCESSING
 
 PRICE = Money(4200, "EUR")
@@ -28,14 +28,18 @@ NOTHING = Money(0, "EUR")
 
 
 @pytest_asyncio.fixture(params=[IN_MEMORY, ON_SANDBOX, AT_STRIPE])
-async def trial(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[CardsOnTrial]:
-    async with on_trial(request.param, desk) as provider:
+async def trial(
+    request: pytest.FixtureRequest, control: SandboxControl
+) -> AsyncIterator[CardsOnTrial]:
+    async with on_trial(request.param, control) as provider:
         yield provider
 
 
 @pytest_asyncio.fixture(params=[IN_MEMORY, ON_SANDBOX])
-async def breakable(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[CardsOnTrial]:
-    async with on_trial(request.param, desk) as provider:
+async def breakable(
+    request: pytest.FixtureRequest, control: SandboxControl
+) -> AsyncIterator[CardsOnTrial]:
+    async with on_trial(request.param, control) as provider:
         yield provider
 
 
@@ -218,7 +222,7 @@ async def test_capturing_at_the_same_time_takes_the_money_once(
     assert await breakable.totals(order_id) == (1, 0, PRICE.amount, 0)
 
 
-# -- a bank that takes its time --------------------------------------------------------------------
+# -- payments in processing ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

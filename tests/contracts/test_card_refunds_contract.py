@@ -1,4 +1,4 @@
-"""Refunds that take their time, and those that fail, asked of every card provider there is."""
+"""Contract of `orders.ports.Cards`: pending and failed refunds."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from orders.ids import charge_key, refund_key
 from orders.money import Money
 from orders.ports import CardCharge, CardRefund, CardRefundState, RefusedError
 from tests.contracts.cards import AT_STRIPE, IN_MEMORY, ON_SANDBOX, CardsOnTrial, on_trial
-from tests.contracts.conftest import Desk
+from tests.contracts.conftest import SandboxControl
 
 PRICE = Money(42_00, "EUR")
 PART = Money(10_00, "EUR")
 
 
 @pytest_asyncio.fixture(params=[IN_MEMORY, ON_SANDBOX, AT_STRIPE])
-async def trial(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[CardsOnTrial]:
-    async with on_trial(request.param, desk) as provider:
+async def trial(
+    request: pytest.FixtureRequest, control: SandboxControl
+) -> AsyncIterator[CardsOnTrial]:
+    async with on_trial(request.param, control) as provider:
         yield provider
 
 

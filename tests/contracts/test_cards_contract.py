@@ -1,4 +1,4 @@
-"""What `orders.ports.Cards` promises, asked of every card provider there is."""
+"""Contract of `orders.ports.Cards`, for every card provider."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ from tests.contracts.cards import (
     CardsOnTrial,
     on_trial,
 )
-from tests.contracts.conftest import Desk
+from tests.contracts.conftest import SandboxControl
 
 PRICE = Money(4200, "EUR")
 NOTHING = Money(0, "EUR")
 
 
 @pytest_asyncio.fixture(params=[IN_MEMORY, ON_SANDBOX, AT_STRIPE])
-async def trial(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[CardsOnTrial]:
-    async with on_trial(request.param, desk) as provider:
+async def trial(
+    request: pytest.FixtureRequest, control: SandboxControl
+) -> AsyncIterator[CardsOnTrial]:
+    async with on_trial(request.param, control) as provider:
         yield provider
 
 
 @pytest_asyncio.fixture(params=[IN_MEMORY, ON_SANDBOX])
-async def breakable(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[CardsOnTrial]:
-    async with on_trial(request.param, desk) as provider:
+async def breakable(
+    request: pytest.FixtureRequest, control: SandboxControl
+) -> AsyncIterator[CardsOnTrial]:
+    async with on_trial(request.param, control) as provider:
         yield provider
 
 
@@ -279,7 +283,7 @@ async def test_there_is_nothing_to_give_back_of_an_open_charge(
         )
 
 
-# -- no answer, and asking again -------------------------------------------------------------------
+# -- no answer, and retries ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("failure", FAILURES)

@@ -1,4 +1,4 @@
-"""What every provider's own books keep to: the fake, and Stripe's SDK on the sandbox."""
+"""Contract of `orders.reconciliation_ports.ChargeList`: the fake and Stripe's SDK."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orders.money import Money
 from orders.ports import CardCharge, Cards, ChargeState
 from orders.reconciliation_ports import ChargeList
 from providers.stripe_lists import StripeBooks
-from tests.contracts.conftest import Desk
+from tests.contracts.conftest import SandboxControl
 from tests.fakes.audit import InMemoryChargeList
 from tests.fakes.cards import InMemoryCards
 
@@ -25,7 +25,7 @@ _IN_MEMORY, _ON_SANDBOX = "in memory", "Stripe's SDK on the sandbox"
 
 @dataclass
 class Provider:
-    """A provider's two sides: where money is taken, and where its books are read."""
+    """The two ports of a provider under test."""
 
     cards: Cards
     books: ChargeList
@@ -71,12 +71,14 @@ def _window() -> tuple[datetime, datetime]:
 
 
 @pytest.fixture(params=[_IN_MEMORY, _ON_SANDBOX])
-async def provider(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[Provider]:
+async def provider(
+    request: pytest.FixtureRequest, control: SandboxControl
+) -> AsyncIterator[Provider]:
     if request.param == _IN_MEMORY:
         cards = InMemoryCards()
         yield Provider(cards, InMemoryChargeList(cards))
         return
-    async with StripeBooks("sk_test_sandbox", api_base=desk.url) as books:
+    async with StripeBooks("sk_test_sandbox", api_base=control.url) as books:
         yield Provider(books, books)
 
 
@@ -151,8 +153,8 @@ async def test_a_charge_that_is_not_there_is_not_found(provider: Provider) -> No
     assert await provider.books.find("pi_nobody") is None
 
 
-async def test_charges_that_name_no_order_of_ours_are_left_out(desk: Desk) -> None:
-    async with StripeBooks("sk_test_sandbox", api_base=desk.url) as books:
+async def test_charges_that_name_no_order_of_ours_are_left_out(control: SandboxControl) -> None:
+    async with StripeBooks("sk_test_sandbox", api_base=control.url) as books:
         foreign = [
             await books._intents.create_async(
                 {"amount": 500, "currency": "eur", "metadata": metadata}

@@ -1,4 +1,4 @@
-"""What every book of keys keeps to: PostgreSQL, and the one in memory."""
+"""Contract of `orders.keys.KeyBook`: PostgreSQL and the fake."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN = Token.of(b"book__", bytes(32))
 
 @dataclass(frozen=True)
 class Keys:
-    """A book, and how keys get into it and out of use."""
+    """A key book under test, with its functions to add and revoke keys."""
 
     book: KeyBook
     add: Callable[[ApiKey], Awaitable[Any]]

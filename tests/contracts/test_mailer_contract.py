@@ -1,4 +1,4 @@
-"""What `orders.ports.Mailer` promises, asked of every mail service there is."""
+"""Contract of `orders.ports.Mailer`, for every mail service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orders.ids import mail_key
 from orders.messages import MailRefused, MailSent
 from orders.ports import LockedOutError, Mail, Mailer, NoAnswerError, RefusedError
 from providers.resend import ResendMailer
-from tests.contracts.conftest import Desk
+from tests.contracts.conftest import SandboxControl
 from tests.fakes.mailer import InMemoryMailer
 
 SENDER = "Shop <shop@example.com>"
@@ -24,7 +24,7 @@ NOWHERE = "ada-at-nowhere"
 
 @dataclass(frozen=True)
 class Booked:
-    """A mail that went out, by the service's own books."""
+    """A sent mail, from the service's own records."""
 
     mail_id: str
     to: str
@@ -32,7 +32,7 @@ class Booked:
 
 
 class MailerOnTrial(Protocol):
-    """A mail service, and its back door. It refuses mail to ``NOWHERE``."""
+    """A mail service, with controls outside of the port. It refuses mail to ``NOWHERE``."""
 
     @property
     def mailer(self) -> Mailer: ...
@@ -61,15 +61,15 @@ class FakeOnTrial:
 
 
 class SandboxOnTrial:
-    def __init__(self, mailer: Mailer, desk: Desk) -> None:
+    def __init__(self, mailer: Mailer, control: SandboxControl) -> None:
         self.mailer = mailer
-        self._desk = desk
+        self._control = control
 
     async def break_next(self, failure: str, order_id: str) -> None:
-        await self._desk.turn("resend.emails.send", failure, order_id, seconds=7)
+        await self._control.turn("resend.emails.send", failure, order_id, seconds=7)
 
     async def sent(self, order_id: str) -> list[Booked]:
-        mails = (await self._desk.page(order_id))["mails"]
+        mails = (await self._control.page(order_id))["mails"]
         return [Booked(mail["id"], _only(mail["to"]), mail["subject"]) for mail in mails]
 
 
@@ -79,12 +79,14 @@ def _only(addresses: list[str]) -> str:
 
 
 @pytest_asyncio.fixture(params=["in memory", "Resend's SDK on the sandbox"])
-async def trial(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[MailerOnTrial]:
+async def trial(
+    request: pytest.FixtureRequest, control: SandboxControl
+) -> AsyncIterator[MailerOnTrial]:
     if request.param == "in memory":
         yield FakeOnTrial()
     else:
-        async with ResendMailer("re_sandbox", sender=SENDER, api_url=desk.url) as mailer:
-            yield SandboxOnTrial(mailer, desk)
+        async with ResendMailer("re_sandbox", sender=SENDER, api_url=control.url) as mailer:
+            yield SandboxOnTrial(mailer, control)
 
 
 def confirmation(order_id: str) -> Mail:
@@ -149,31 +151,33 @@ async def test_sending_again_after_no_answer_sends_one_mail(
 # -- only over HTTP --------------------------------------------------------------------------------
 
 
-async def test_a_key_in_use_is_no_answer(desk: Desk, order_id: str) -> None:
+async def test_a_key_in_use_is_no_answer(control: SandboxControl, order_id: str) -> None:
     key = mail_key(order_id, "confirmation")
-    dial = await desk.turn("resend.emails.send", "delay", order_id)
-    async with ResendMailer("re_sandbox", sender=SENDER, api_url=desk.url) as mailer:
+    dial = await control.turn("resend.emails.send", "delay", order_id)
+    async with ResendMailer("re_sandbox", sender=SENDER, api_url=control.url) as mailer:
         first = asyncio.create_task(mailer.send(confirmation(order_id), key=key))
-        await desk.wait_for_hit(dial)
+        await control.wait_for_hit(dial)
         with pytest.raises(NoAnswerError, match="concurrent_idempotent_requests"):
             await mailer.send(confirmation(order_id), key=key)
-        await desk.remove(dial)
+        await control.remove(dial)
         assert isinstance(await first, MailSent)
 
 
 async def test_a_key_that_resend_refuses_locks_us_out_and_is_not_shown(
-    desk: Desk, order_id: str
+    control: SandboxControl, order_id: str
 ) -> None:
-    async with ResendMailer("not_a_key_of_resend", sender=SENDER, api_url=desk.url) as mailer:
+    async with ResendMailer("not_a_key_of_resend", sender=SENDER, api_url=control.url) as mailer:
         with pytest.raises(LockedOutError, match="RESEND_API_KEY") as caught:
             await mailer.send(confirmation(order_id), key=mail_key(order_id, "confirmation"))
     assert "not_a_key" not in str(caught.value)
 
 
-async def test_two_mailers_in_one_process_keep_to_their_own_keys(desk: Desk, order_id: str) -> None:
+async def test_two_mailers_in_one_process_keep_to_their_own_keys(
+    control: SandboxControl, order_id: str
+) -> None:
     async with (
-        ResendMailer("re_sandbox", sender=SENDER, api_url=desk.url) as right,
-        ResendMailer("wrong", sender=SENDER, api_url=desk.url) as wrong,
+        ResendMailer("re_sandbox", sender=SENDER, api_url=control.url) as right,
+        ResendMailer("wrong", sender=SENDER, api_url=control.url) as wrong,
     ):
         answers = await asyncio.gather(
             right.send(confirmation(order_id), key=f"{order_id}:1"),
@@ -184,7 +188,9 @@ async def test_two_mailers_in_one_process_keep_to_their_own_keys(desk: Desk, ord
     assert [type(answer) for answer in answers] == [MailSent, LockedOutError, MailSent]
 
 
-async def test_tags_that_resend_would_refuse_are_made_fit(desk: Desk, order_id: str) -> None:
+async def test_tags_that_resend_would_refuse_are_made_fit(
+    control: SandboxControl, order_id: str
+) -> None:
     mail = replace(confirmation(order_id), tags=(("order_id", order_id), ("who?", "Ünder way")))
-    async with ResendMailer("re_sandbox", sender=SENDER, api_url=desk.url) as mailer:
+    async with ResendMailer("re_sandbox", sender=SENDER, api_url=control.url) as mailer:
         assert isinstance(await mailer.send(mail, key=f"{order_id}:tags"), MailSent)

@@ -1,4 +1,4 @@
-"""Placing an order once per key, and listing orders: PostgreSQL, and the store in memory."""
+"""Contract of `orders.ports.OrderBook`: placing an order once per key, and listing orders."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def book(request: pytest.FixtureRequest) -> OrderBook:
 
 @pytest.fixture
 def customer() -> str:
-    """One with no order yet."""
+    """A customer without orders."""
     return f"customer-{next(_numbers)}"
 
 
 @pytest.fixture
 def key() -> RequestKey:
-    """One that nobody has used."""
+    """An unused key."""
     return RequestKey(f"key-{next(_numbers)}")
 
 
@@ -147,7 +147,7 @@ async def test_an_order_placed_before_without_the_key_may_be_placed_again_with_i
 async def test_orders_are_listed_newest_first_and_each_once_however_long_a_page_is(
     book: OrderBook, customer: str
 ) -> None:
-    # Some at the very same moment: then the id decides.
+    # Some at the same time: these are sorted by id.
     wishes = [basket(customer) for _ in range(7)]
     for number, wish in enumerate(wishes):
         await book.place(wish, NOW + timedelta(microseconds=number // 3))

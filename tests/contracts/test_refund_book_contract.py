@@ -1,4 +1,4 @@
-"""What every book of refunds keeps to: PostgreSQL, and the one in memory."""
+"""Contract of `orders.refund_ports.RefundBook`: PostgreSQL and the fake."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Store:
     async def arrived(self, request: RefundRequest) -> RefundEntry:
         entry = await self.reserved(request)
         await self.refunds.begin(request.order_id, request.refund_id, 1, NOW)
-        return await self.tell(entry, told(entry))
+        return await self.tell(entry, card_refund(entry))
 
     async def tell(self, entry: RefundEntry, refund: CardRefund, attempt: int = 1) -> RefundEntry:
         request = entry.request
@@ -148,7 +148,7 @@ def store(request: pytest.FixtureRequest) -> Store:
     )
 
 
-def told(
+def card_refund(
     entry: RefundEntry, state: CardRefundState = CardRefundState.SUCCEEDED, attempt: int = 1
 ) -> CardRefund:
     problem = "expired_or_canceled_card" if state is CardRefundState.FAILED else ""
@@ -157,7 +157,7 @@ def told(
     return CardRefund(id_, entry.amount, state, problem)
 
 
-# -- setting aside ---------------------------------------------------------------------------------
+# -- reserving -------------------------------------------------------------------------------------
 
 
 async def test_a_request_is_kept_as_it_was_asked(store: Store) -> None:
@@ -258,7 +258,7 @@ async def test_what_somebody_else_gave_back_is_gone(store: Store) -> None:
     assert (await store.reserved(RefundRequest(order.id, "r1"))).amount == Money(1_00, "EUR")
 
 
-# -- the provider's word ---------------------------------------------------------------------------
+# -- the provider's answers ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", [CardRefundState.PENDING, CardRefundState.SUCCEEDED])
@@ -269,7 +269,7 @@ async def test_what_the_provider_accepted_counts_once_as_given_back(
     entry = await store.reserved(RefundRequest(order.id, "r1", amount=Money(4_00, "EUR")))
     await store.refunds.begin(order.id, "r1", 1, NOW)
     for _ in range(2):
-        after = await store.tell(entry, told(entry, state))
+        after = await store.tell(entry, card_refund(entry, state))
         assert after.state.value == state.value
     assert await store.given_back(order) == 4_00
     assert (await store.reserved(RefundRequest(order.id, "r2"))).amount == Money(11_00, "EUR")
@@ -286,14 +286,14 @@ async def test_a_charge_that_was_read_before_is_not_counted_twice(store: Store) 
         entry.payment_id, ChargeState.CAPTURED, TOTAL, TOTAL, refunded=Money(4_00, "EUR")
     )
     await store.ledger.record(order.id, 1, read)
-    await store.tell(entry, told(entry))
+    await store.tell(entry, card_refund(entry))
     assert await store.given_back(order) == 4_00
 
 
 async def test_old_news_changes_nothing(store: Store) -> None:
     order = await store.order()
     entry = await store.arrived(RefundRequest(order.id, "r1"))
-    await store.tell(entry, told(entry, CardRefundState.PENDING))
+    await store.tell(entry, card_refund(entry, CardRefundState.PENDING))
     await store.refunds.begin(order.id, "r1", 1, NOW)
     found = await store.refunds.find(order.id, "r1")
     assert found is not None
@@ -303,8 +303,8 @@ async def test_old_news_changes_nothing(store: Store) -> None:
 async def test_a_failure_takes_the_refund_back_and_keeps_it_set_aside(store: Store) -> None:
     order = await store.order()
     entry = await store.arrived(RefundRequest(order.id, "r1", amount=Money(4_00, "EUR")))
-    failed = await store.tell(entry, told(entry, CardRefundState.FAILED))
-    assert await store.tell(entry, told(entry, CardRefundState.FAILED)) == failed
+    failed = await store.tell(entry, card_refund(entry, CardRefundState.FAILED))
+    assert await store.tell(entry, card_refund(entry, CardRefundState.FAILED)) == failed
     assert (failed.state, failed.why) == (RefundState.FAILED, "expired_or_canceled_card")
     assert await store.given_back(order) == 0
     assert (await store.reserved(RefundRequest(order.id, "r2"))).amount == Money(11_00, "EUR")
@@ -315,22 +315,22 @@ async def test_a_failed_refund_can_be_tried_again_and_its_first_try_is_forgotten
 ) -> None:
     order = await store.order()
     entry = await store.arrived(RefundRequest(order.id, "r1"))
-    await store.tell(entry, told(entry, CardRefundState.FAILED))
+    await store.tell(entry, card_refund(entry, CardRefundState.FAILED))
     again = await store.refunds.begin(order.id, "r1", 2, NOW)
     assert (again.state, again.attempt) == (RefundState.ISSUING, 2)
-    # A first try that still runs somewhere begins nothing and tells nothing new.
+    # A first attempt that is still running begins nothing and changes nothing.
     assert await store.refunds.begin(order.id, "r1", 1, NOW) == again
-    assert await store.tell(entry, told(entry), attempt=1) == again
-    done = await store.tell(entry, told(entry, attempt=2), attempt=2)
+    assert await store.tell(entry, card_refund(entry), attempt=1) == again
+    done = await store.tell(entry, card_refund(entry, attempt=2), attempt=2)
     assert (done.state, await store.given_back(order)) == (RefundState.SUCCEEDED, TOTAL.amount)
 
 
 async def test_what_was_settled_by_hand_stays_set_aside(store: Store) -> None:
     order = await store.order()
     entry = await store.arrived(RefundRequest(order.id, "r1"))
-    await store.tell(entry, told(entry, CardRefundState.FAILED))
+    await store.tell(entry, card_refund(entry, CardRefundState.FAILED))
     settled = await store.refunds.move(order.id, "r1", RefundState.SETTLED, NOW, "by transfer")
-    assert await store.tell(entry, told(entry)) == settled
+    assert await store.tell(entry, card_refund(entry)) == settled
     assert await store.given_back(order) == 0
     assert "nothing to give back" in await store.refused(RefundRequest(order.id, "r2"))
 

@@ -1,4 +1,4 @@
-"""What every store keeps to: PostgreSQL, and the one in memory that other tests run on."""
+"""Contract of the store's ports: PostgreSQL, and the in-memory fake that other tests use."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ async def test_an_order_nobody_placed_is_not_there(store: Store) -> None:
 
 
 async def left(store: Store, sku: str) -> int:
-    """What of a product is not set aside, as the store itself says when asked for too much."""
+    """Available pieces of a product, read from the refusal of a too large order."""
     order = await store.placed((sku, 9_999))
     answer = await store.inventory.reserve(order.id)
     assert isinstance(answer, OutOfStock)
@@ -599,11 +599,11 @@ async def test_what_was_given_back_by_hand_is_noted_and_closes_the_order(store: 
 
     view = await store.orders.view(order.id)
     assert view.given_back_by_hand == order.total
-    assert view.payments[0].refunded == NOTHING  # the provider's word stays the provider's
+    assert view.payments[0].refunded == NOTHING  # as the provider has it
     [line] = [line for line in view.history if line.event == "given_back_by_hand"]
     assert line.detail == {"amount": str(order.total), "by": "ops-7", "note": "by bank transfer"}
     assert "charging_closed" in await store.events_of(order)
-    await store.ledger.record_by_hand(replace(said, amount=NOTHING))  # the last word counts
+    await store.ledger.record_by_hand(replace(said, amount=NOTHING))  # the last entry counts
     assert (await store.orders.view(order.id)).given_back_by_hand == NOTHING
     with pytest.raises(NoSuchOrderError):
         await store.ledger.record_by_hand(replace(said, order_id="nowhere"))

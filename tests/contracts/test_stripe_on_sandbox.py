@@ -1,4 +1,4 @@
-"""What only the real SDK against the sandbox can show: stored answers, keys in use, wrong keys."""
+"""Stripe's SDK against the sandbox: stored answers, idempotency keys in use, wrong API keys."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from orders.ports import (
     RefusedError,
 )
 from providers.stripe import StripeCards
-from tests.contracts.conftest import Desk
+from tests.contracts.conftest import SandboxControl
 
 PRICE = Money(4200, "EUR")
 
 
 @pytest_asyncio.fixture
-async def cards(desk: Desk) -> AsyncIterator[StripeCards]:
-    async with StripeCards("sk_test_sandbox", api_base=desk.url) as provider:
+async def cards(control: SandboxControl) -> AsyncIterator[StripeCards]:
+    async with StripeCards("sk_test_sandbox", api_base=control.url) as provider:
         yield provider
 
 
@@ -44,10 +44,10 @@ async def announce(
 
 
 async def test_a_charge_behind_a_stored_500_is_found_by_reading(
-    cards: StripeCards, desk: Desk, order_id: str
+    cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
     announced = await announce(cards, order_id)
-    await desk.turn("stripe.payment_intents.confirm", "error_after", order_id)
+    await control.turn("stripe.payment_intents.confirm", "error_after", order_id)
     for _ in range(2):  # Stripe repeats the 500 for this key
         with pytest.raises(NoAnswerError):
             await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
@@ -55,23 +55,23 @@ async def test_a_charge_behind_a_stored_500_is_found_by_reading(
 
 
 async def test_a_refund_behind_a_stored_500_is_found_by_its_key(
-    cards: StripeCards, desk: Desk, order_id: str
+    cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
     announced = await announce(cards, order_id)
     await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
     key = f"{order_id}:undo"
-    await desk.turn("stripe.refunds.create", "error_after", order_id)
+    await control.turn("stripe.refunds.create", "error_after", order_id)
     with pytest.raises(NoAnswerError):
         await cards.refund(announced.payment_id, PRICE, order_id=order_id, key=key)
     await cards.refund(announced.payment_id, PRICE, order_id=order_id, key=key)
-    assert (await desk.page(order_id))["refunded"] == PRICE.amount
+    assert (await control.page(order_id))["refunded"] == PRICE.amount
 
 
 async def test_a_cancellation_is_not_stuck_behind_a_stored_500(
-    cards: StripeCards, desk: Desk, order_id: str
+    cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
     announced = await announce(cards, order_id)
-    await desk.turn("stripe.payment_intents.cancel", "error_saved", order_id)
+    await control.turn("stripe.payment_intents.cancel", "error_saved", order_id)
     with pytest.raises(NoAnswerError):
         await cards.cancel(announced.payment_id)
     assert (await cards.cancel(announced.payment_id)).state is ChargeState.CANCELLED
@@ -79,27 +79,27 @@ async def test_a_cancellation_is_not_stuck_behind_a_stored_500(
 
 @pytest.mark.parametrize("mode", ["error_saved", "error_after"])
 async def test_a_capture_is_not_stuck_behind_a_stored_500(
-    cards: StripeCards, desk: Desk, order_id: str, mode: str
+    cards: StripeCards, control: SandboxControl, order_id: str, mode: str
 ) -> None:
     announced = await announce(cards, order_id, hold=True)
     await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
-    await desk.turn("stripe.payment_intents.capture", mode, order_id)
+    await control.turn("stripe.payment_intents.capture", mode, order_id)
     with pytest.raises(NoAnswerError):
         await cards.capture(announced.payment_id, key=capture_key(order_id, 1))
     captured = await cards.capture(announced.payment_id, key=capture_key(order_id, 1))
     assert (captured.state, captured.captured) == (ChargeState.CAPTURED, PRICE)
-    assert (await desk.page(order_id))["captured"] == PRICE.amount
+    assert (await control.page(order_id))["captured"] == PRICE.amount
 
 
 @pytest.mark.parametrize(
     "code", ["charge_expired_for_capture", "capture_charge_authorization_expired"]
 )
 async def test_a_hold_the_bank_let_go_of_is_cancelled_at_stripe_too(
-    cards: StripeCards, desk: Desk, order_id: str, code: str
+    cards: StripeCards, control: SandboxControl, order_id: str, code: str
 ) -> None:
     announced = await announce(cards, order_id, hold=True)
     await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
-    await desk.turn("stripe.payment_intents.capture", "refuse", order_id, reason=code)
+    await control.turn("stripe.payment_intents.capture", "refuse", order_id, reason=code)
     lapsed = await cards.capture(announced.payment_id, key=capture_key(order_id, 1))
     assert lapsed.state is ChargeState.CANCELLED
     assert lapsed == await cards.read(announced.payment_id)
@@ -115,46 +115,50 @@ async def test_the_secret_for_the_browser_is_in_no_log(
     assert secret not in caplog.text
 
 
-async def test_a_key_in_use_is_no_answer(cards: StripeCards, desk: Desk, order_id: str) -> None:
+async def test_a_key_in_use_is_no_answer(
+    cards: StripeCards, control: SandboxControl, order_id: str
+) -> None:
     announced = await announce(cards, order_id)
     key = charge_key(order_id, 1)
-    dial = await desk.turn("stripe.payment_intents.confirm", "delay", order_id)
+    dial = await control.turn("stripe.payment_intents.confirm", "delay", order_id)
     first = asyncio.create_task(cards.confirm(announced.payment_id, key=key))
-    await desk.wait_for_hit(dial)
+    await control.wait_for_hit(dial)
     with pytest.raises(NoAnswerError, match="idempotency_key_in_use"):
         await cards.confirm(announced.payment_id, key=key)
-    await desk.remove(dial)
+    await control.remove(dial)
     assert (await first).state is ChargeState.CAPTURED
 
 
-async def test_stripe_that_takes_too_long_is_no_answer(desk: Desk, order_id: str) -> None:
-    async with StripeCards("sk_test_sandbox", api_base=desk.url, timeout=0.3) as hasty:
-        dial = await desk.turn("stripe.payment_intents.create", "delay_after", order_id)
+async def test_stripe_that_takes_too_long_is_no_answer(
+    control: SandboxControl, order_id: str
+) -> None:
+    async with StripeCards("sk_test_sandbox", api_base=control.url, timeout=0.3) as hasty:
+        dial = await control.turn("stripe.payment_intents.create", "delay_after", order_id)
         with pytest.raises(NoAnswerError):
             await announce(hasty, order_id)
-        await desk.remove(dial)
+        await control.remove(dial)
         announced = await announce(hasty, order_id)
-    assert [p["id"] for p in (await desk.page(order_id))["payments"]] == [announced.payment_id]
+    assert [p["id"] for p in (await control.page(order_id))["payments"]] == [announced.payment_id]
 
 
 async def test_giving_up_waiting_is_a_cancellation_and_no_error(
-    cards: StripeCards, desk: Desk, order_id: str
+    cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
-    dial = await desk.turn("stripe.payment_intents.create", "delay_after", order_id)
+    dial = await control.turn("stripe.payment_intents.create", "delay_after", order_id)
     asking = asyncio.create_task(announce(cards, order_id))
-    await desk.wait_for_hit(dial)
+    await control.wait_for_hit(dial)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    await desk.remove(dial)
+    await control.remove(dial)
     assert (await announce(cards, order_id)).state is ChargeState.OPEN
 
 
 async def test_a_key_that_stripe_refuses_locks_us_out_and_is_not_shown(
-    desk: Desk, order_id: str
+    control: SandboxControl, order_id: str
 ) -> None:
     key = "not_a_key_of_stripe_12345"
-    async with StripeCards(key, api_base=desk.url) as stranger:
+    async with StripeCards(key, api_base=control.url) as stranger:
         with pytest.raises(LockedOutError, match="STRIPE_API_KEY") as caught:
             await announce(stranger, order_id)
     assert key[:5] not in str(caught.value)
@@ -162,21 +166,21 @@ async def test_a_key_that_stripe_refuses_locks_us_out_and_is_not_shown(
 
 
 async def test_a_refund_that_failed_at_the_bank_counts_no_more(
-    cards: StripeCards, desk: Desk, order_id: str
+    cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
     announced = await announce(cards, order_id, "pm_card_refundFail")
     await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
     key = f"{order_id}:undo"
     refund = await cards.refund(announced.payment_id, PRICE, order_id=order_id, key=key)
     assert (await cards.read(announced.payment_id)).refunded == PRICE
-    await desk.settle_refund(refund.refund_id)
+    await control.settle_refund(refund.refund_id)
     assert (await cards.read(announced.payment_id)).refunded == Money(0, "EUR")
     with pytest.raises(RefusedError, match="another way"):
         await cards.refund(announced.payment_id, PRICE, order_id=order_id, key=key)
 
 
 async def test_refunds_beyond_the_first_page_are_counted_and_found(
-    cards: StripeCards, desk: Desk, order_id: str
+    cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
     announced = await announce(cards, order_id)
     await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))

@@ -1,4 +1,4 @@
-"""What `orders.ports.Warehouse` and docs/warehouse-api.md promise, asked of every warehouse."""
+"""Contract of `orders.ports.Warehouse` and docs/warehouse-api.md, for every warehouse."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orders.ports import (
 )
 from providers.fulfillment import HttpWarehouse
 from sandbox.books import Books
-from tests.contracts.conftest import Desk
+from tests.contracts.conftest import SandboxControl
 from tests.fakes.warehouse import InMemoryWarehouse
 
 ENDPOINTS = {
@@ -35,23 +35,23 @@ ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square\nLondon
 
 
 class WarehouseOnTrial(Protocol):
-    """A warehouse, and its back door."""
+    """A warehouse, with controls outside of the port."""
 
     @property
     def warehouse(self) -> Warehouse: ...
     async def break_next(self, method: str, failure: str, order_id: str) -> None: ...
     async def refuse(self, order_id: str, message: str) -> None:
-        """From now on the warehouse ships nothing of it, and nothing of it again."""
+        """Refuse to ship the order, and to resend its parcels."""
         ...
 
     async def run_short(self, order_id: str, sku: str, pieces: int) -> None:
-        """These pieces, all the order has of ``sku``, are not on the shelves."""
+        """Lack these pieces, which are all that the order has of ``sku``."""
         ...
 
     async def dispatch(self, order_id: str) -> None: ...
     async def parcels(self, order_id: str) -> tuple[str, ...]:
-        """Parcels that have left or will leave, by the warehouse's own books; one that was sent
-        again counts as the new one.
+        """Parcels that have left or will leave, from the warehouse's own records; a resent one
+        appears under its new id.
         """
         ...
 
@@ -81,35 +81,37 @@ class FakeOnTrial:
 
 
 class SandboxOnTrial:
-    def __init__(self, warehouse: Warehouse, desk: Desk) -> None:
+    def __init__(self, warehouse: Warehouse, control: SandboxControl) -> None:
         self.warehouse = warehouse
-        self._desk = desk
+        self._control = control
 
     async def break_next(self, method: str, failure: str, order_id: str) -> None:
-        await self._desk.turn(ENDPOINTS[method], failure, order_id, seconds=7)
+        await self._control.turn(ENDPOINTS[method], failure, order_id, seconds=7)
 
     async def refuse(self, order_id: str, message: str) -> None:
         for endpoint in (ENDPOINTS["fulfill"], ENDPOINTS["resend"]):
-            await self._desk.turn(endpoint, "refuse", order_id, reason=message, times=None)
+            await self._control.turn(endpoint, "refuse", order_id, reason=message, times=None)
 
     async def run_short(self, order_id: str, sku: str, pieces: int) -> None:
-        await self._desk.turn("warehouse.fulfillments.create", "short", order_id, sku=sku)
+        await self._control.turn("warehouse.fulfillments.create", "short", order_id, sku=sku)
 
     async def dispatch(self, order_id: str) -> None:
-        await self._desk.dispatch(order_id)
+        await self._control.dispatch(order_id)
 
     async def parcels(self, order_id: str) -> tuple[str, ...]:
-        parcels = (await Books(self._desk.url).order(order_id)).parcels
+        parcels = (await Books(self._control.url).order(order_id)).parcels
         return tuple(parcel.id for parcel in parcels)
 
 
 @pytest_asyncio.fixture(params=["in memory", "HTTP on the sandbox"])
-async def trial(request: pytest.FixtureRequest, desk: Desk) -> AsyncIterator[WarehouseOnTrial]:
+async def trial(
+    request: pytest.FixtureRequest, control: SandboxControl
+) -> AsyncIterator[WarehouseOnTrial]:
     if request.param == "in memory":
         yield FakeOnTrial()
     else:
-        async with HttpWarehouse(f"{desk.url}/warehouse", "key") as warehouse:
-            yield SandboxOnTrial(warehouse, desk)
+        async with HttpWarehouse(f"{control.url}/warehouse", "key") as warehouse:
+            yield SandboxOnTrial(warehouse, control)
 
 
 def shipping(order_id: str) -> ShippingRequest:
@@ -165,7 +167,7 @@ async def test_a_warehouse_that_can_ship_only_a_part_says_what_is_short(
     assert answer.short == (("MUG", 2),)
     assert list(answer.contents.values()) == [(("TEA", 1),)]
     assert answer.parcel_ids == await trial.parcels(order_id)
-    # The shelves may be full again by then: what was answered stands.
+    # The answer stands, although the pieces may be in stock again.
     assert await trial.warehouse.fulfill(shipping(order_id), key=key) == answer
     assert await trial.warehouse.fulfill(shipping(order_id), key=f"{key}:2") == answer
 
@@ -315,20 +317,22 @@ async def test_an_unknown_parcel_is_not_sent_again(trial: WarehouseOnTrial, orde
 # -- only over HTTP --------------------------------------------------------------------------------
 
 
-async def test_a_key_in_use_is_no_answer(desk: Desk, order_id: str) -> None:
+async def test_a_key_in_use_is_no_answer(control: SandboxControl, order_id: str) -> None:
     key = fulfillment_key(order_id)
-    dial = await desk.turn("warehouse.fulfillments.create", "delay", order_id)
-    async with HttpWarehouse(f"{desk.url}/warehouse", "key") as warehouse:
+    dial = await control.turn("warehouse.fulfillments.create", "delay", order_id)
+    async with HttpWarehouse(f"{control.url}/warehouse", "key") as warehouse:
         first = asyncio.create_task(warehouse.fulfill(shipping(order_id), key=key))
-        await desk.wait_for_hit(dial)
+        await control.wait_for_hit(dial)
         with pytest.raises(NoAnswerError, match="idempotency_key_in_use"):
             await warehouse.fulfill(shipping(order_id), key=key)
-        await desk.remove(dial)
+        await control.remove(dial)
         assert isinstance(await first, Fulfilled)
 
 
-async def test_a_key_that_the_warehouse_refuses_locks_us_out(desk: Desk, order_id: str) -> None:
-    async with HttpWarehouse(f"{desk.url}/warehouse", "wrong") as warehouse:
+async def test_a_key_that_the_warehouse_refuses_locks_us_out(
+    control: SandboxControl, order_id: str
+) -> None:
+    async with HttpWarehouse(f"{control.url}/warehouse", "wrong") as warehouse:
         with pytest.raises(LockedOutError, match="FULFILLMENT_API_KEY"):
             await warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
         with pytest.raises(LockedOutError, match="FULFILLMENT_API_KEY"):
@@ -337,9 +341,11 @@ async def test_a_key_that_the_warehouse_refuses_locks_us_out(desk: Desk, order_i
             await warehouse.resend(order_id, "par_1", key=resend_key(order_id, "par_1"))
 
 
-async def test_an_order_may_go_out_in_several_parcels(desk: Desk, order_id: str) -> None:
-    await desk.turn("warehouse.fulfillments.create", "split", order_id, parcels=3)
-    async with HttpWarehouse(f"{desk.url}/warehouse", "key") as warehouse:
+async def test_an_order_may_go_out_in_several_parcels(
+    control: SandboxControl, order_id: str
+) -> None:
+    await control.turn("warehouse.fulfillments.create", "split", order_id, parcels=3)
+    async with HttpWarehouse(f"{control.url}/warehouse", "key") as warehouse:
         answer = await warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
     assert isinstance(answer, Fulfilled)
     assert len(set(answer.parcel_ids)) == 3
@@ -347,10 +353,10 @@ async def test_an_order_may_go_out_in_several_parcels(desk: Desk, order_id: str)
 
 
 async def test_a_warehouse_that_has_nothing_of_an_order_refuses_it(
-    desk: Desk, order_id: str
+    control: SandboxControl, order_id: str
 ) -> None:
-    await desk.turn("warehouse.fulfillments.create", "short", order_id, sku="MUG")
+    await control.turn("warehouse.fulfillments.create", "short", order_id, sku="MUG")
     mugs = replace(shipping(order_id), quantities=(("MUG", 2),))
-    async with HttpWarehouse(f"{desk.url}/warehouse", "key") as warehouse:
+    async with HttpWarehouse(f"{control.url}/warehouse", "key") as warehouse:
         answer = await warehouse.fulfill(mugs, key=fulfillment_key(order_id))
     assert isinstance(answer, CannotFulfill)

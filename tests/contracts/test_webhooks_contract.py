@@ -1,4 +1,4 @@
-"""Whoever reads a neighbour's events believes nobody else, and takes from them what is needed."""
+"""Contract of `orders.webhook_ports.EventReader`: signatures are verified, events are parsed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OTHER_SECRETS = {
     "resend": "whsec_bm90IG91ciBzZWNyZXQgYXQgYWxs",
 }
 senders = st.sampled_from(SENDERS)
-#: How long an example takes says how busy the machine is.
+#: No deadline: the time that an example takes depends on the load of the machine.
 BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -87,7 +87,7 @@ def test_a_signature_with_another_secret_is_refused(sender: str) -> None:
 
 @pytest.mark.parametrize("sender", SENDERS)
 def test_a_signature_without_a_key_is_refused(sender: str) -> None:
-    """What somebody signs who hopes that our secret is empty."""
+    """An attacker may sign with an empty secret, in case ours is not set."""
     empty = {"resend": "whsec_"}.get(sender, " ")
     refused(sender, signed(sender, a_body(sender), secret=empty))
 
@@ -136,8 +136,8 @@ def test_a_flipped_bit_of_the_signature_is_refused(data: st.DataObject) -> None:
     letter = signed(sender, a_body(sender))
     name = {"resend": "svix-signature"}.get(sender, f"{sender}-signature")
     header = letter.headers[name]
-    # The signature is another one every second: what is drawn must not depend on what is in it.
-    # The last character of base64 has bits that mean nothing; hexadecimal has none.
+    # The signature changes every second, so the drawn values must not depend on its text.
+    # The last base64 character is left out, as some of its bits have no meaning.
     at = data.draw(st.integers(header.index("v1") + 3, len(header) - 3))
     other = data.draw(st.sampled_from("0123456789abcdef"))
     if other == header[at]:
@@ -178,7 +178,7 @@ def test_words_of_an_unreadable_event_are_not_repeated() -> None:
         read("warehouse", signed("warehouse", body))
 
 
-# -- what they tell --------------------------------------------------------------------------------
+# -- contents of events ----------------------------------------------------------------------------
 
 
 def stripe_news(type_: str, **metadata: str) -> News | None:

@@ -1,4 +1,4 @@
-"""What the audit reads and writes, in memory, over the other twins' books."""
+"""In-memory fakes of the audit's ports, over the data of the other fakes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class InMemoryChargeList(Scripted):
     """``orders.reconciliation_ports.ChargeList`` over ``InMemoryCards``.
 
-    ``created`` dates charges and refunds by id; those it does not name are an hour old.
+    ``created`` maps ids of charges and refunds to creation times; the default is an hour ago.
     """
 
     def __init__(self, cards: InMemoryCards) -> None:
@@ -114,8 +114,8 @@ class InMemoryAuditBook(Scripted):
         return await self._play("known_refunds", lambda: frozenset(refund_ids) & known)
 
     def _page(self, since: datetime, cursor: str | None, limit: int) -> Listed[Standing]:
-        everyone = [self._standing(id_) for id_ in sorted(self._database.rows)]
-        wanted = [one for one in everyone if not one.status.is_end or one.changed_at >= since]
+        standings = [self._standing(id_) for id_ in sorted(self._database.rows)]
+        wanted = [one for one in standings if not one.status.is_end or one.changed_at >= since]
         return _page(wanted, [one.order_id for one in wanted], cursor, limit)
 
     def _standing(self, order_id: str) -> Standing:

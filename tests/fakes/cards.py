@@ -1,4 +1,4 @@
-"""A card provider in memory, with the rules that Stripe keeps."""
+"""In-memory fake of the card provider, with Stripe's rules."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ NEED_CUSTOMER: Final = frozenset(
         "pm_card_threeDSecure2Required",
     }
 )
-#: The sandbox's own: the bank takes its time. Stripe has no test card for that.
+#: The sandbox's own, for a payment that stays in processing. Stripe has no test card for that.
 PROCESSING: Final = "pm_sandbox_processing"
-#: Refunds on these take their time (Stripe's test cards): see ``settle_refund``.
+#: Stripe's test cards for refunds that the bank decides on later: see ``settle_refund``.
 REFUND_PENDING: Final = "pm_card_pendingRefund"
 REFUND_FAILS: Final = "pm_card_refundFail"
 HOLD_LASTS: Final = timedelta(days=7)
@@ -47,7 +47,7 @@ HOLD_LASTS: Final = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Announced:
-    """What a charge was created from."""
+    """The arguments that a charge was created with."""
 
     order_id: str
     attempt: int
@@ -58,7 +58,7 @@ class Announced:
 
 @dataclass(frozen=True)
 class BookedRefund:
-    """A refund in the books."""
+    """A refund as the fake has it."""
 
     payment_id: str
     order_id: str
@@ -68,8 +68,8 @@ class BookedRefund:
 class InMemoryCards(Scripted):
     """``orders.ports.Cards`` in memory.
 
-    The books are public: ``charges`` by payment id, ``announced`` (what each was created from),
-    ``refunds`` by key. ``clock`` dates holds.
+    Its data are public: ``charges`` and ``announced`` (the arguments of each) by payment id,
+    ``refunds`` by key. ``clock`` gives the time that the end of a hold counts from.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -81,7 +81,7 @@ class InMemoryCards(Scripted):
         self._payment_of_key: dict[str, str] = {}
         self._numbers = count(1)
 
-    # -- what a test asks and does -----------------------------------------------------------------
+    # -- for tests ---------------------------------------------------------------------------------
 
     def charges_of(self, order_id: str) -> list[CardCharge]:
         """Every charge of this order, oldest first."""
@@ -105,23 +105,23 @@ class InMemoryCards(Scripted):
         )
 
     def pay_in_browser(self, payment_id: str) -> None:
-        """The customer pays a declined charge after all, with another card, without us."""
+        """The customer pays a declined charge in the browser, with another card."""
         charge = self._waiting(payment_id, ChargeState.DECLINED)
         self.charges[payment_id] = self._granted(charge)
 
     def finish_processing(self, payment_id: str, *, captured: bool) -> None:
-        """The bank has decided on a ``PROCESSING`` charge (a hold is held if it grants it)."""
+        """The bank decides on a ``PROCESSING`` charge; one with ``hold`` is then only held."""
         charge = self._waiting(payment_id, ChargeState.PROCESSING)
         granted = self._granted(charge)
         self.charges[payment_id] = granted if captured else _declined(charge, "generic_decline")
 
     def lapse(self, payment_id: str) -> None:
-        """A hold that nobody captured in time is gone."""
+        """The hold expires before it is captured."""
         charge = self._waiting(payment_id, ChargeState.HELD)
         self.charges[payment_id] = _cancelled(charge)
 
     def settle_refund(self, key: str) -> None:
-        """The bank decides on a refund: one on ``REFUND_FAILS`` fails, though it had succeeded."""
+        """The bank decides on a refund: one on ``REFUND_FAILS`` fails, even after success."""
         booked = self.refunds[key]
         refund = booked.refund
         if self.announced[booked.payment_id].payment_method == REFUND_FAILS:
@@ -131,7 +131,7 @@ class InMemoryCards(Scripted):
             self.refunds[key] = replace(booked, refund=settled)
 
     def fail_refund(self, key: str) -> None:
-        """The bank sends the money of a refund back, whatever the card."""
+        """The refund fails at the bank, whatever the card."""
         booked = self.refunds[key]
         charge, refund = self.charges[booked.payment_id], booked.refund
         if refund.state is CardRefundState.FAILED:
@@ -180,7 +180,7 @@ class InMemoryCards(Scripted):
     async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
         return await self._play("find_refund", lambda: self._find_refund(payment_id, key))
 
-    # -- the work ----------------------------------------------------------------------------------
+    # -- implementation ----------------------------------------------------------------------------
 
     def _find(self, payment_id: str) -> CardCharge:
         if payment_id not in self.charges:
@@ -194,7 +194,7 @@ class InMemoryCards(Scripted):
         return charge
 
     def _granted(self, charge: CardCharge) -> CardCharge:
-        """The bank says yes: the money is taken, or set aside."""
+        """The bank authorizes: the charge is captured, or held."""
         if not self.announced[charge.payment_id].hold:
             return _captured(charge)
         capture_before = self.clock() + HOLD_LASTS

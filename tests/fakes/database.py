@@ -1,7 +1,7 @@
-"""The store in memory: three ports over one ``InMemoryDatabase``.
+"""In-memory fake of the store: three ports over one ``InMemoryDatabase``.
 
-The rules are those of ``store/`` (one contract suite runs against both). Every call does its work
-between two awaits, so it is a transaction without a lock.
+It keeps the rules of ``store/``; one contract suite runs against both. Each call does its work
+without an await, so it is a transaction without a lock.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Row:
     history: list[HistoryLine] = field(default_factory=list)
     by_hand: GivenBackByHand | None = None
 
-    def say(self, event: str, at: datetime, **detail: str) -> None:
+    def add_line(self, event: str, at: datetime, **detail: str) -> None:
         if not any(line.event == event and line.detail == detail for line in self.history):
             self.history.append(HistoryLine(at, event, detail))
 
@@ -87,13 +87,13 @@ class _Row:
         reason = str(stop.reason) if stop else self.order.reason
         self.order = replace(self.order, status=status, reason=reason)
         detail = {"reason": str(stop.reason), "message": stop.message} if stop else {}
-        self.say(f"order_{status}", now, **detail)
+        self.add_line(f"order_{status}", now, **detail)
 
 
 class InMemoryDatabase:
-    """What the three twins share. ``products`` by sku and ``rows`` by order id are public.
+    """Data of the three fakes; ``products`` by sku and ``rows`` by order id are public.
 
-    ``clock`` dates the history lines of calls that carry no time.
+    ``clock`` gives the time of history lines for calls without one.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -103,7 +103,7 @@ class InMemoryDatabase:
         self.clock = clock
 
     def add_product(self, sku: str, name: str, price: Money, on_hand: int) -> None:
-        """Add a product unless it is there: then it keeps its price and stock."""
+        """Add a product; an existing one keeps its price and stock."""
         self.products.setdefault(sku, StockedProduct(name, price, on_hand))
 
     def row(self, order_id: str) -> _Row:
@@ -173,7 +173,7 @@ class InMemoryInventory(Scripted):
 
     def _set(self, row: _Row, state: StockState) -> None:
         row.stock = state
-        row.say(f"stock_{state}", self._database.clock())
+        row.add_line(f"stock_{state}", self._database.clock())
 
 
 class InMemoryPaymentLedger(Scripted):
@@ -216,8 +216,10 @@ class InMemoryPaymentLedger(Scripted):
             if known.payment_id != payment_id:
                 raise RefusedError(f"charge {attempt} of order {order_id} is {known.payment_id}")
             return True
-        everyone = (p for other in self._database.rows.values() for p in other.payments.values())
-        if any(payment.payment_id == payment_id for payment in everyone):
+        all_payments = (
+            p for other in self._database.rows.values() for p in other.payments.values()
+        )
+        if any(payment.payment_id == payment_id for payment in all_payments):
             raise RefusedError(f"{payment_id} pays for something else")
         if attempt < 1 or any(p.booked.state in LIVE for p in row.payments.values()):
             raise RefusedError(f"order {order_id} has a live charge already")
@@ -225,7 +227,7 @@ class InMemoryPaymentLedger(Scripted):
         row.payments[attempt] = _Payment(
             payment_id, amount, BookedCharge(ChargeState.OPEN, nothing, nothing)
         )
-        self._say(row, attempt)
+        self._add_line(row, attempt)
         return True
 
     def _record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
@@ -240,12 +242,12 @@ class InMemoryPaymentLedger(Scripted):
             raise RefusedError(f"{payment.payment_id}: the amounts are impossible")
         payment.booked = booked
         if booked.state is not known.state:
-            self._say(row, attempt)
+            self._add_line(row, attempt)
 
     def _close(self, order_id: str) -> list[ChargeEntry]:
         row = self._database.row(order_id)
         row.charging_closed = True
-        row.say("charging_closed", self._database.clock())
+        row.add_line("charging_closed", self._database.clock())
         return [_entry(order_id, n, payment) for n, payment in sorted(row.payments.items())]
 
     def _record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
@@ -264,7 +266,7 @@ class InMemoryPaymentLedger(Scripted):
             raise RefusedError(f"{payment.payment_id}: more than was captured")
         payment.refunds[refund.refund_id] = refund.amount
         payment.booked = replace(payment.booked, refunded=max(payment.booked.refunded, known))
-        row.say(
+        row.add_line(
             "payment_refunded",
             self._database.clock(),
             attempt=str(attempt),
@@ -277,7 +279,7 @@ class InMemoryPaymentLedger(Scripted):
         row = self._database.row(said.order_id)
         row.by_hand = said
         detail = {"amount": str(said.amount), "by": said.by, "note": said.note}
-        row.say("given_back_by_hand", self._database.clock(), **detail)
+        row.add_line("given_back_by_hand", self._database.clock(), **detail)
 
     def _opened(self, order_id: str, attempt: int) -> tuple[_Row, _Payment]:
         row = self._database.rows.get(order_id)
@@ -285,12 +287,12 @@ class InMemoryPaymentLedger(Scripted):
             raise RefusedError(f"charge {attempt} of order {order_id} was never opened")
         return row, row.payments[attempt]
 
-    def _say(self, row: _Row, attempt: int) -> None:
+    def _add_line(self, row: _Row, attempt: int) -> None:
         payment = row.payments[attempt]
         detail = {"attempt": str(attempt), "payment_id": payment.payment_id}
         if payment.booked.decline_code:
             detail["code"] = payment.booked.decline_code
-        row.say(f"payment_{payment.booked.state}", self._database.clock(), **detail)
+        row.add_line(f"payment_{payment.booked.state}", self._database.clock(), **detail)
 
 
 class InMemoryOrderBook(Scripted):
@@ -326,7 +328,9 @@ class InMemoryOrderBook(Scripted):
         await self._play("move_parcel", lambda: self._move_parcel(order_id, parcel, now))
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
-        await self._play("note", lambda: self._database.row(order_id).say(event, now, **detail))
+        await self._play(
+            "note", lambda: self._database.row(order_id).add_line(event, now, **detail)
+        )
 
     async def view(self, order_id: str) -> OrderView:
         return await self._play("view", lambda: self._view(order_id))
@@ -366,7 +370,7 @@ class InMemoryOrderBook(Scripted):
         catalogue = {sku: (p.name, p.price) for sku, p in self._database.products.items()}
         order = priced(basket, catalogue)
         row = self._database.rows[order.id] = _Row(order, now)
-        row.say("order_placed", now, total=str(order.total))
+        row.add_line("order_placed", now, total=str(order.total))
         return order
 
     def _summary(self, order_id: str) -> OrderSummary:
@@ -390,7 +394,7 @@ class InMemoryOrderBook(Scripted):
         row.fulfillment_id = fulfillment_id
         for parcel_id in parcel_ids:
             detail = {"fulfillment_id": fulfillment_id, "parcel_id": parcel_id}
-            row.say("parcel_named", self._database.clock(), **detail)
+            row.add_line("parcel_named", self._database.clock(), **detail)
         row.parcel_ids = tuple(dict.fromkeys((*row.parcel_ids, *parcel_ids)))
 
     def _move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
@@ -398,10 +402,10 @@ class InMemoryOrderBook(Scripted):
         if parcel.parcel_id not in row.parcel_ids:
             raise RefusedError(f"order {order_id} has no parcel {parcel.parcel_id}")
         known = row.parcels.get(parcel.parcel_id, Parcel(parcel.parcel_id))
-        told = row.parcels[parcel.parcel_id] = known.told(parcel)
-        if told.status is not known.status:
-            detail = {"parcel_id": parcel.parcel_id, "tracking": told.tracking}
-            row.say(f"parcel_{told.status}", now, **detail)
+        merged = row.parcels[parcel.parcel_id] = known.told(parcel)
+        if merged.status is not known.status:
+            detail = {"parcel_id": parcel.parcel_id, "tracking": merged.tracking}
+            row.add_line(f"parcel_{merged.status}", now, **detail)
 
     def _view(self, order_id: str) -> OrderView:
         row = self._database.row(order_id)

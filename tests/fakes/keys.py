@@ -1,4 +1,4 @@
-"""The keys of the HTTP API, in memory."""
+"""In-memory fake of the API keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mail service in memory, with the rules that Resend keeps."""
+"""In-memory fake of the mail service, with Resend's rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fakes.script import Scripted
 
 @dataclass(frozen=True)
 class SentMail:
-    """A mail that went out."""
+    """A sent mail."""
 
     mail_id: str
     key: str
@@ -20,7 +20,7 @@ class SentMail:
 
 
 class InMemoryMailer(Scripted):
-    """``orders.ports.Mailer`` in memory. ``sent`` lists what went out, oldest first."""
+    """``orders.ports.Mailer`` in memory. ``sent`` lists the sent mails, oldest first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class InMemoryMailer(Scripted):
         self._numbers = count(1)
 
     def refuse(self, address: str, message: str = "the address is not valid") -> None:
-        """No mail to ``address`` is ever accepted."""
+        """Refuse every mail to ``address``."""
         self._refusals[address] = message
 
     async def send(self, mail: Mail, *, key: str) -> MailAnswer:

@@ -1,4 +1,4 @@
-"""The book of refunds in memory, over the same ``InMemoryDatabase`` as the rest of the store."""
+"""In-memory fake of ``RefundBook``, over the same ``InMemoryDatabase`` as the other fakes."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class InMemoryRefundBook(Scripted):
     async def restock(self, order_id: str, refund_id: str, now: datetime) -> RefundEntry:
         return await self._play("restock", lambda: self._restock(order_id, refund_id, now))
 
-    # -- the work ----------------------------------------------------------------------------------
+    # -- implementation ----------------------------------------------------------------------------
 
     def _waiting(self, limit: int) -> tuple[RefundEntry, ...]:
-        everyone = [
+        entries = [
             one for row in self._database.rows.values() for one in row.refund_requests.values()
         ]
-        waiting = [one for one in everyone if one.state is RefundState.AWAITING_APPROVAL]
+        waiting = [one for one in entries if one.state is RefundState.AWAITING_APPROVAL]
         return tuple(waiting[:limit])
 
     def _refunds(self, order_id: str) -> dict[str, RefundEntry]:
@@ -89,7 +89,7 @@ class InMemoryRefundBook(Scripted):
         entry = planned(request, row.order, self._paid_charge(request.order_id), earlier)
         if isinstance(entry, RefundEntry):
             row.refund_requests[request.refund_id] = entry
-            row.say(entry.event, now, **entry.history_detail())
+            row.add_line(entry.event, now, **entry.history_detail())
         return entry
 
     def _paid_charge(self, order_id: str) -> PaidCharge | None:
@@ -118,7 +118,7 @@ class InMemoryRefundBook(Scripted):
             self._book(before, after)
             row = self._database.row(order_id)
             row.refund_requests[refund_id] = after
-            row.say(after.event, now, **after.history_detail())
+            row.add_line(after.event, now, **after.history_detail())
         return after
 
     def _book(self, before: RefundEntry, after: RefundEntry) -> None:
@@ -142,5 +142,5 @@ class InMemoryRefundBook(Scripted):
                 self._database.products[sku].on_hand += quantity
             row.refund_requests[refund_id] = after
             pieces = {sku: str(quantity) for sku, quantity in after.lines}
-            row.say("refund_restocked", now, refund_id=refund_id, **pieces)
+            row.add_line("refund_restocked", now, refund_id=refund_id, **pieces)
         return after

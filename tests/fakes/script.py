@@ -1,4 +1,4 @@
-"""Making an in-memory neighbour misbehave, one call at a time."""
+"""Scripted failures and delays of the in-memory fakes, one call at a time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ T = TypeVar("T")
 
 
 class Gate:
-    """A call that stands still until the test lets it go on."""
+    """A call that is blocked until the test releases it."""
 
     def __init__(self) -> None:
         self._entered = asyncio.Event()
         self._released = asyncio.Event()
 
     async def entered(self) -> None:
-        """Wait until the call has arrived here."""
+        """Wait until the call is blocked here."""
         await self._entered.wait()
 
     def release(self) -> None:
-        """Let the call go on (also when it has not arrived yet)."""
+        """Release the call; also before it arrives."""
         self._released.set()
 
     async def pass_through(self) -> None:
@@ -57,15 +57,15 @@ _Step = _Fail | _LoseAnswer | _Hold
 
 
 class Scripted:
-    """Plays what a test scripted for a method's next calls, in order; then behaves normally.
+    """Base class of the fakes: plays the steps scripted for a method, then behaves normally.
 
-    ``calls`` names every call that arrived, in order, whatever became of it.
+    ``calls`` lists the method of every call, in order, failed ones too.
     """
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self._steps: dict[str, deque[_Step]] = defaultdict(deque)
-        _all.add(self)
+        _instances.add(self)
 
     def fail_next(self, method: str, error: Exception, *, times: int = 1) -> None:
         """The next ``times`` calls do nothing and raise ``error``."""
@@ -80,21 +80,21 @@ class Scripted:
         self._plan(method, _LoseAnswer(times))
 
     def hold(self, method: str, *, where: Literal["before", "after"] = "before") -> Gate:
-        """The next call stands still ``before`` or ``after`` its work until ``release()``."""
+        """The next call blocks ``before`` or ``after`` its work until ``release()``."""
         step = _Hold(where)
         self._plan(method, step)
         return step.gate
 
     def heal(self, method: str) -> None:
-        """Forget what is still scripted for ``method``. A call that is held stays held."""
+        """Remove the remaining steps of ``method``. A blocked call stays blocked."""
         self._steps[method].clear()
 
     def is_over(self, method: str) -> bool:
-        """Whether all that was scripted for ``method`` has come."""
+        """Whether all steps of ``method`` have been played."""
         return not self._steps[method]
 
     def take_unplayed(self) -> list[str]:
-        """Forget what is still scripted; the methods whose steps should have come to their end."""
+        """Remove all remaining steps; return the methods whose finite steps were not all played."""
         unplayed = [
             method
             for method, steps in self._steps.items()
@@ -137,13 +137,13 @@ class Scripted:
                 return work()
 
 
-_all: WeakSet[Scripted] = WeakSet()
+_instances: WeakSet[Scripted] = WeakSet()
 
 
 def take_unplayed() -> list[str]:
-    """The same for every neighbour there is, each method with its neighbour's name."""
+    """``Scripted.take_unplayed`` of all fakes, each method with its class."""
     return [
-        f"{type(neighbour).__name__}.{method}"
-        for neighbour in list(_all)
-        for method in neighbour.take_unplayed()
+        f"{type(fake).__name__}.{method}"
+        for fake in list(_instances)
+        for method in fake.take_unplayed()
     ]

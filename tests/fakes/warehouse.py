@@ -1,4 +1,4 @@
-"""A warehouse in memory, with the two rules of docs/warehouse-api.md."""
+"""In-memory fake of the warehouse, with the two rules of docs/warehouse-api.md."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.fakes.script import Scripted
 class InMemoryWarehouse(Scripted):
     """``orders.ports.Warehouse`` in memory.
 
-    The books are public: ``accepted`` (what it took on, recalled or not), ``cancelled`` and
-    ``left`` (order ids), ``parcels``.
+    Its data are public: ``accepted`` (recalled orders too), ``cancelled`` and ``left`` (order ids),
+    ``parcels``.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class InMemoryWarehouse(Scripted):
         self._resent: dict[tuple[str, str], Resent] = {}
         self._numbers = count(1)
 
-    # -- what a test asks and does -----------------------------------------------------------------
+    # -- for tests ---------------------------------------------------------------------------------
 
     @property
     def parcels(self) -> dict[str, tuple[str, ...]]:
@@ -52,15 +52,15 @@ class InMemoryWarehouse(Scripted):
         }
 
     def refuse(self, order_id: str, message: str) -> None:
-        """The warehouse will not ship this order, nor any of its parcels again."""
+        """Refuse to ship this order, and to resend its parcels."""
         self._refusals[order_id] = message
 
     def pack(self, order_id: str, *parcel_ids: str) -> None:
-        """The warehouse will send the order as these parcels."""
+        """Ship the order in these parcels."""
         self._packing[order_id] = parcel_ids
 
     def run_short(self, order_id: str, short: tuple[tuple[str, int], ...]) -> None:
-        """The warehouse lacks these pieces of the order, as (sku, pieces); never all of it."""
+        """Lack these pieces of the order, as (sku, pieces); never all of them."""
         self._short[order_id] = short
 
     def dispatch(self, order_id: str) -> None:
@@ -80,7 +80,7 @@ class InMemoryWarehouse(Scripted):
     async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
         return await self._play("resend", lambda: self._resend(order_id, parcel_id, key))
 
-    # -- the work ----------------------------------------------------------------------------------
+    # -- implementation ----------------------------------------------------------------------------
 
     def _fulfill(self, request: ShippingRequest, key: str) -> FulfillAnswer:
         asked, answer = self._first.get(key, (request, None))
@@ -103,7 +103,7 @@ class InMemoryWarehouse(Scripted):
             short = self._short.get(order_id, ())
             missing = dict(short)
             sent = tuple((sku, n - missing.get(sku, 0)) for sku, n in request.quantities)
-            # All in the first parcel: what the others hold, nobody asks of a test.
+            # All pieces are in the first parcel: no test looks into the others.
             contents = {parcels[0]: tuple((sku, n) for sku, n in sent if n)}
             self.accepted[order_id] = Fulfilled(f"ful_{number}", parcels, short, contents)
             self.requests[order_id] = request

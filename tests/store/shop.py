@@ -1,4 +1,4 @@
-"""A shop on a real PostgreSQL, with short words for placing orders and reading rows."""
+"""A shop on a real PostgreSQL, with helpers to place orders and read rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Stock:
-    """One product's numbers, as the table has them."""
+    """One product's stock in the table."""
 
     on_hand: int
     reserved: int
@@ -66,7 +66,7 @@ class Shop:
         return order
 
     async def paid(self, *quantities: tuple[str, int]) -> Order:
-        """An order that was paid for; our books of charges know nothing of it."""
+        """An order with status PAID and no charge in the ledger."""
         order = await self.placed(*quantities)
         await self.orders.move(order.id, Status.PAID, None, NOW)
         return order
@@ -79,7 +79,7 @@ class Shop:
         return [line.event for line in (await self.orders.view(order.id)).history]
 
     async def sql(self, statement: str, **parameters: object) -> list[Mapping[str, Any]]:
-        """Run a statement as it is, past all of our code; errors are SQLAlchemy's."""
+        """Run raw SQL, past the store's code; errors are SQLAlchemy's."""
         async with self.database.engine.begin() as connection:
             result = await connection.execute(text(statement), parameters)
             return [dict(row) for row in result.mappings()] if result.returns_rows else []

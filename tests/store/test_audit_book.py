@@ -1,4 +1,4 @@
-"""What the audit reads of the orders and writes of its findings, on a real PostgreSQL."""
+"""Orders as the audit reads them, and its findings, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_finding_is_written_once_and_keeps_when_it_was_first_seen(
 async def test_a_finding_that_is_settled_and_comes_back_is_new(findings: PostgresFindings) -> None:
     await findings.note(HELD, NOW)
     await findings.resolve(HELD, "settled", NOW + DAY)
-    await findings.resolve(HELD, "repaired", NOW + 2 * DAY)  # too late: the first word stays
+    await findings.resolve(HELD, "repaired", NOW + 2 * DAY)  # too late: the first resolution stays
     assert await findings.listed(everything=False, limit=10) == []
     [known] = await findings.listed(everything=True, limit=10)
     assert (known.resolution, known.resolved_at) == ("settled", NOW + DAY)
@@ -134,13 +134,13 @@ async def test_findings_are_paged_through_while_they_are_being_settled(
     assert seen == ["0", "1", "2", "3", "4"]
 
 
-# -- what somebody answers for ---------------------------------------------------------------------
+# -- acknowledged findings -------------------------------------------------------------------------
 
 WORD = Acknowledgement("ops-7", "by bank transfer", NOW + DAY)
 
 
 async def kept(shop: Shop) -> Discrepancy:
-    """An order that was rejected, and whose money the provider has."""
+    """A rejected order whose money was captured."""
     order = await shop.charged()
     await shop.inventory.release(order.id)
     await shop.orders.move(order.id, Status.REFUNDED, None, NOW)

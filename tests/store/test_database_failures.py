@@ -1,4 +1,4 @@
-"""What the database's failures mean to the domain, and what they never tell."""
+"""Translation of the database's errors, which must not leak personal data."""
 
 from __future__ import annotations
 

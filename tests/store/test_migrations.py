@@ -1,4 +1,4 @@
-"""From an empty database to what the code expects, once, however many start at once."""
+"""Migrations: from an empty database to the current schema, also by several processes at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from store.tables import metadata
 from tests.servers import Postgres
 from tests.store.shop import NOW
 
-# What alembic's comparison does not look at: constraints and indexes, word by word.
+# Definitions of constraints and indexes, which alembic's comparison ignores.
 _DEFINITIONS = """
 SELECT conrelid::regclass || ' ' || conname AS name, pg_get_constraintdef(oid) AS definition
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace
@@ -33,7 +33,7 @@ FROM information_schema.columns WHERE table_schema = 'public'
 
 
 async def definitions(database: Database) -> dict[str, str]:
-    """Every column, constraint and index, in PostgreSQL's own words."""
+    """Definitions of all columns, constraints and indexes, as PostgreSQL prints them."""
     async with database.engine.connect() as connection:
         rows = (await connection.execute(text(_DEFINITIONS))).all()
     return {row.name: row.definition for row in rows if "alembic_version" not in row.name}
@@ -82,7 +82,7 @@ async def test_a_database_is_ready_when_it_has_what_this_version_needs(
 async def test_several_that_migrate_at_once_take_turns(postgres: Postgres) -> None:
     url = await postgres.empty()
     databases = [connect(url) for _ in range(4)]
-    # Threads, because alembic keeps the migration it is at in a module: as several processes would.
+    # In threads, as several processes would: alembic keeps the running migration in a module.
     revisions = await asyncio.gather(
         *(asyncio.to_thread(asyncio.run, _migrate_and_close(url)) for _ in databases)
     )

@@ -1,4 +1,4 @@
-"""Refunds racing for the same money, on a real PostgreSQL."""
+"""Concurrent refunds of the same charge, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_refunds_carried_out_at_once_never_give_back_more_than_was_taken(
 ) -> None:
     order, book = await paid(shop, await shop.stocked(10)), PostgresRefundBook(shop.database)
 
-    async def carry(number: int) -> None:
+    async def process(number: int) -> None:
         id_ = f"r{number}"
         entry = await book.reserve(RefundRequest(order.id, id_, amount=EURO), NOW)
         if isinstance(entry, RefundRefused):
@@ -59,7 +59,7 @@ async def test_refunds_carried_out_at_once_never_give_back_more_than_was_taken(
             card = CardRefund(f"re_{order.id}_{id_}", EURO, state)
             await book.tell(order.id, id_, 1, card, NOW)
 
-    await asyncio.gather(*(carry(number) for number in range(20)))
+    await asyncio.gather(*(process(number) for number in range(20)))
     [charge] = (await shop.orders.view(order.id)).payments
     assert charge.refunded == order.total
     assert len(await book.refunds_of(order.id)) == 5

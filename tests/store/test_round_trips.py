@@ -1,4 +1,4 @@
-"""What is sent to PostgreSQL besides what was asked for: on most networks each costs a while."""
+"""Round trips to PostgreSQL besides the statements themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PING = ";"
 
 @pytest.fixture
 async def alone(database_url: str) -> AsyncIterator[Database]:
-    """One connection."""
+    """A pool of one connection."""
     database = connect(database_url, pool_size=1)
     yield database
     await database.close()
@@ -22,7 +22,7 @@ async def alone(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def sent(alone: Database) -> list[str]:
-    """All that is sent from now on, but for what was prepared: what the test asks for."""
+    """Queries sent from now on, except prepared statements, which are the test's own."""
     sent: list[str] = []
     async with alone.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection

@@ -1,4 +1,4 @@
-"""Operators' sessions and what they see from afar, in PostgreSQL."""
+"""Operators' sessions and dashboard figures, in PostgreSQL."""
 
 from __future__ import annotations
 

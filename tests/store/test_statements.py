@@ -1,4 +1,4 @@
-"""What one order has had compiled is there for the next: compiling costs more than running it."""
+"""Compiled statements are reused for the next order: compiling costs more than running them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from orders.parcels import Parcel, ParcelStatus
 from tests.store.shop import NOW, Shop, captured
 
 
-async def _carry(shop: Shop, skus: list[str]) -> Order:
-    """One of each, taken through all that the store does for an order that is kept."""
+async def _complete_order(shop: Shop, skus: list[str]) -> Order:
+    """An order of one piece of each sku, taken through every store call of a completed order."""
     order = await shop.placed(*[(sku, 1) for sku in skus])
     await shop.orders.summary(order.id)
     await shop.inventory.reserve(order.id)
@@ -36,7 +36,7 @@ async def _carry(shop: Shop, skus: list[str]) -> Order:
 
 @pytest.fixture
 def compiled_anew() -> Iterator[list[str]]:
-    """Every statement from now on that was not compiled before."""
+    """Statements from now on that were not in the compiled cache."""
     anew: list[str] = []
 
     def note(_c: Any, _cursor: Any, statement: str, _p: Any, context: Any, _many: Any) -> None:
@@ -53,12 +53,12 @@ async def test_no_order_has_a_statement_compiled_that_those_before_had(
 ) -> None:
     skus = [await shop.stocked(10) for _ in range(5)]
     compiled_anew.clear()
-    known = await _carry(shop, skus[:1])
-    await _carry(shop, skus[:2])  # several lines are sent in another way than one
+    known = await _complete_order(shop, skus[:1])
+    await _complete_order(shop, skus[:2])  # several lines are another statement than one
     assert any("INTO order_lines" in statement for statement in compiled_anew)
 
     compiled_anew.clear()
-    orders = [await _carry(shop, skus[:lines]) for lines in (1, 3, 5)]
+    orders = [await _complete_order(shop, skus[:lines]) for lines in (1, 3, 5)]
     assert compiled_anew == []
     for order in orders:
         assert await shop.events_of(order) == await shop.events_of(known)

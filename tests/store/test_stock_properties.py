@@ -1,4 +1,4 @@
-"""Whatever is done to the stock of several orders, in any sequence, no piece appears or is lost."""
+"""Property: no sequence of stock operations creates or loses a piece."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUANTITIES = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=
 
 @pytest.fixture(scope="module")
 def loop() -> Iterator[asyncio.Runner]:
-    """For all examples: hypothesis calls plain functions."""
+    """Event loop for all examples: hypothesis calls plain functions."""
     with asyncio.Runner() as runner:
         yield runner
 
@@ -70,7 +70,7 @@ async def _play(
 
 
 async def _do(shop: Shop, order_id: str, step: str, state: str) -> str:
-    """Take the step; what the order's stock must be afterwards."""
+    """Run the step; return the expected stock state of the order."""
     match step, state:
         case "reserve", ("committed" | "released") as closed:
             assert await shop.inventory.reserve(order_id) == ReservationClosed(closed)

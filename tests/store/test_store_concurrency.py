@@ -1,4 +1,4 @@
-"""Many at once, on a real PostgreSQL: what a single caller cannot show."""
+"""Concurrent calls of the store, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ async def test_orders_over_the_same_products_in_opposite_order_do_not_deadlock(
     lines = tuple((sku, 1) for sku in skus)
     orders = [await shop.paid(*(lines if n % 2 else lines[::-1])) for n in range(MANY)]
 
-    async def carry(number: int, order_id: str) -> None:
+    async def process(number: int, order_id: str) -> None:
         await shop.inventory.reserve(order_id)
         end = shop.inventory.commit if number % 3 else shop.inventory.release
         await end(order_id)
 
-    await asyncio.gather(*(carry(n, order.id) for n, order in enumerate(orders)))
+    await asyncio.gather(*(process(n, order.id) for n, order in enumerate(orders)))
     committed = sum(1 for n in range(MANY) if n % 3)
     for sku in skus:
         assert await shop.stock_of(sku) == Stock(on_hand=1_000 - committed, reserved=0)
@@ -106,7 +106,7 @@ async def test_placing_an_order_does_not_wait_for_a_reservation_of_the_same_prod
         lock = text("SELECT 1 FROM products WHERE sku = :sku FOR NO KEY UPDATE")
         await blocker.execute(lock, {"sku": tee})
         reserving = asyncio.create_task(shop.inventory.reserve(order.id))
-        await _until_somebody_waits(shop)  # the mug is locked, the shirt waited for
+        await _until_a_lock_is_waited_for(shop)  # the mug is locked, the shirt waited for
         async with asyncio.timeout(10):
             assert (await shop.placed((mug, 1))).status is Status.PLACED
     assert await reserving == Reserved()
@@ -140,7 +140,7 @@ async def test_closing_sees_the_charge_it_had_to_wait_for(shop: Shop) -> None:
         lock = text("SELECT 1 FROM orders WHERE id = :id FOR NO KEY UPDATE")
         await opening.execute(lock, {"id": order.id})
         closing = asyncio.create_task(shop.ledger.close(order.id))
-        await _until_somebody_waits(shop)
+        await _until_a_lock_is_waited_for(shop)
         store = text(
             "INSERT INTO payments (order_id, attempt, payment_id, amount, currency, state)"
             " VALUES (:id, 1, 'pi_waited_for', 500, 'EUR', 'open')"
@@ -200,8 +200,8 @@ async def test_naming_parcels_many_times_at_once_notes_them_once(
     assert tuple(p.parcel_id for p in (await shop.orders.view(order.id)).parcels) == named
 
 
-async def _until_somebody_waits(shop: Shop) -> None:
-    """Return once a transaction in this database stands in line for a lock."""
+async def _until_a_lock_is_waited_for(shop: Shop) -> None:
+    """Return once a transaction in this database waits for a lock."""
     waiting = (
         "SELECT 1 FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"

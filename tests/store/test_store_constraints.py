@@ -1,4 +1,4 @@
-"""What the database refuses, whoever asks: raw SQL, past all of our code."""
+"""Constraints of the database, tested with raw SQL past the store's code."""
 
 from __future__ import annotations
 

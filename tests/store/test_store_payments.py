@@ -1,4 +1,4 @@
-"""What PostgreSQL keeps of a charge that no port asks for."""
+"""Columns of a charge that no port returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events in PostgreSQL: stored once, taken by one process at a time, forgotten after a while."""
+"""Webhook events in PostgreSQL: stored once, taken by one process at a time, pruned later."""
 
 from __future__ import annotations
 
