@@ -4,18 +4,29 @@ Pure standard library: no clock, no randomness, no I/O. Times are passed in, dec
 
 Glossary
 --------
-order           what a customer wants to buy: lines, a total, a card, an address. It is kept in
-                PostgreSQL; everywhere else it is known by its id.
-run             the workflow execution that carries one order to its end; its id is ``order-{id}``.
-reserve         set stock aside for an order; *release* gives it back, *commit* takes it for good.
-charge          one attempt to take the order's total from a card. Attempts are counted in business
-                terms (a new card is a new attempt), never in retries.
-fulfil          have the warehouse accept the order; its answer names the parcels.
-recall          take an accepted order back before a parcel leaves.
-undo            reverse a step that happened, or that may have happened.
+order           what a customer buys: lines, a total, a card, an address. It is stored in
+                PostgreSQL; messages and workflow histories know it by its id.
+basket          a request for an order: products and quantities, priced from the catalogue.
+workflow        the Temporal workflow of one order (``order-{id}``) or of one refund
+                (``refund-{order}-{refund}``); a *run* is one execution of it.
+terms           the shop's rules that hold for one order, fixed when its run starts.
+reserve         set stock aside for an order; *release* returns it, *commit* removes it for good.
+charge          one attempt to take the order's total from a card, a PaymentIntent of its own.
+                Attempts are counted in business terms (a new card is a new attempt), never in
+                retries.
+hold            a charge that is authorized and not captured; *capture* takes the money.
+fulfill         have the warehouse accept the order; its answer names the parcels. A fulfillment
+                can be cancelled (*recall*) until a parcel leaves.
+compensate      undo, as a saga does, a step that happened or that may have happened.
+refund          money given back on request, of an order that is not undone any more.
 outcome         how an order ended, derived from what was really paid, shipped and refunded.
-no answer       a neighbour (Stripe, the warehouse, Resend, PostgreSQL) did not tell; never a "no".
-attention       something keeps failing and a person should look.
+provider        an external service: Stripe, the warehouse, Resend.
+no answer       a provider or PostgreSQL did not answer, so the outcome is unknown; never a "no".
+attention       a step keeps failing, and an operator should look.
+operator        a person of the shop who approves, refunds and settles, under an operator's API key.
+audit           the comparison of the provider's records, our database and Temporal. A *discrepancy*
+                is repaired, or recorded as a *finding*.
 
-States, and what may follow which, are in ``orders.lifecycle``.
+Statuses and their transitions are in ``durable_orders.domain.lifecycle``, ids and idempotency keys
+in ``durable_orders.domain.ids``, ports in ``durable_orders.domain.ports``.
 """

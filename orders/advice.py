@@ -1,4 +1,4 @@
-"""What a person can do about what an audit has found."""
+"""Advice to operators on the findings of an audit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from orders.discrepancies import Kind
 
 
 def advice(finding: Finding) -> str:
-    """What to look at, and the command that helps."""
+    """Say what to look at, and which command helps."""
     order_id, payment_id = finding.order_id, finding.payment_id
     match finding.kind:
         case Kind.STRANDED | Kind.STRANDED_WITH_MONEY:
-            # A reset replays the run up to its last step and carries on from there, under the same
-            # business keys: nothing is charged, shipped or mailed twice.
+            # A reset replays the run up to its last step and continues from there with the same
+            # idempotency keys: nothing is charged, shipped or emailed twice.
             what = (
                 f"temporal workflow reset --workflow-id order-{order_id} "
                 "--type LastWorkflowTask --reason 'found by the audit'"
@@ -47,7 +47,7 @@ def advice(finding: Finding) -> str:
 
 
 def acknowledging(finding: Finding) -> str:
-    """The command by which somebody answers for it, once all is done that can be done."""
+    """The command that acknowledges a finding, for when nothing more can be done about it."""
     return (
         f'python client.py acknowledge {finding.order_id} --kind {finding.kind} --by WHO --note "…"'
     )

@@ -1,6 +1,6 @@
-"""What the audit's workflow, its activities and its callers say to each other, and its ports.
+"""Messages between the audit's workflow, its activities and its callers.
 
-Ids, amounts and decisions only, as in ``orders.messages``: Temporal keeps all of it for weeks.
+Ids, amounts and decisions only, no personal data: Temporal keeps them in its history for weeks.
 """
 
 from __future__ import annotations
@@ -13,42 +13,44 @@ from typing import Final, Literal
 
 from orders.discrepancies import AuditTerms, Discrepancy, Kind, Remedy
 
-#: The schedule's id, and the id of an audit that a person asks for.
+#: Id of the schedule, and workflow id of an audit that an operator starts.
 AUDIT_ID: Final = "reconcile"
 
 
 class Scan(StrEnum):
-    """What the audit pages through, in this order."""
+    """The lists that an audit pages through, in this order."""
 
-    CHARGES = "charges"  # at the provider, by when they were created
+    CHARGES = "charges"  # at the provider, by creation time
     REFUNDS = "refunds"  # the same
-    ORDERS = "orders"  # in our books: not ended, or changed lately
-    RUNS = "runs"  # open ones, in Temporal
-    FINDINGS = "findings"  # of earlier audits: are they settled?
+    ORDERS = "orders"  # in our database: not final, or changed lately
+    RUNS = "runs"  # open runs, in Temporal
+    FINDINGS = "findings"  # unresolved ones of earlier audits
 
 
-#: What became of a discrepancy; ``gone`` when a second look did not find it any more, ``counted``
-#: when another scan of the same audit came across it first, ``acknowledged`` when somebody answers
-#: for it and it is as it was then.
-Outcome = Literal["repaired", "flagged", "known", "acknowledged", "counted", "gone", "failed"]
+#: What became of a discrepancy. ``gone``: a second look did not find it again. ``counted``: another
+#: scan of the same audit found it first. ``acknowledged``: an operator acknowledged it, and it has
+#: not changed since.
+DiscrepancyOutcome = Literal[
+    "repaired", "flagged", "known", "acknowledged", "counted", "gone", "failed"
+]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an audit did. ``found`` counts by kind; each is also counted by what became of it."""
+    """Counts of an audit. ``found`` counts by kind; each is also counted by its outcome."""
 
     examined: int = 0
     found: dict[str, int] = field(default_factory=dict)
     repaired: int = 0
     flagged: int = 0  # for the first time
     known: int = 0  # flagged by an earlier audit, and still so
-    acknowledged: int = 0  # the same, and somebody answers for it
+    acknowledged: int = 0  # the same, and acknowledged by an operator
     failed: int = 0  # a repair that got no answer: the next audit tries again
 
     def reviewed(self, examined: int) -> Report:
         return replace(self, examined=self.examined + examined)
 
-    def settled(self, kind: Kind, outcome: Outcome) -> Report:
+    def settled(self, kind: Kind, outcome: DiscrepancyOutcome) -> Report:
         if outcome == "gone" or outcome == "counted":  # noqa: PLR1714 - narrows the type below
             return self
         found = {**self.found, str(kind): self.found.get(str(kind), 0) + 1}
@@ -75,7 +77,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Position:
-    """Where an audit is. ``as_of`` is when it began: all its pages see the same window."""
+    """Position of an audit. ``as_of`` is its start: all its pages look at the same window."""
 
     as_of: datetime
     scan: Scan = Scan.CHARGES
@@ -92,18 +94,18 @@ class Position:
 
 @dataclass(frozen=True)
 class Audit:
-    """Look at everything once; with ``position``, go on from there."""
+    """Input of the audit's workflow. With ``position`` it goes on from there."""
 
     terms: AuditTerms = AuditTerms()  # noqa: RUF009 - frozen
     position: Position | None = None
     report: Report = field(default_factory=Report)
-    #: Of one run; then it continues as new, so that no history grows without bounds.
+    #: After so many pages the run continues as new, so that no history grows without bounds.
     pages_per_run: int = 20
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of one scan."""
+    """Input of ``review_page``: one page of one scan."""
 
     position: Position
     terms: AuditTerms
@@ -111,7 +113,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What a page showed; without a ``cursor`` it was the last one."""
+    """The discrepancies on a page; without a ``cursor`` it was the last one."""
 
     examined: int
     discrepancies: tuple[Discrepancy, ...]
@@ -120,7 +122,7 @@ class Reviewed:
 
 @dataclass(frozen=True)
 class Settlement:
-    """Put this right, if it is still so."""
+    """Input of ``settle_discrepancy``: repair or flag this one, if it still holds."""
 
     discrepancy: Discrepancy
     as_of: datetime
@@ -129,18 +131,18 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of it."""
+    """Answer of ``settle_discrepancy``."""
 
-    outcome: Outcome
+    outcome: DiscrepancyOutcome
 
 
-#: By the audit itself, or by somebody else.
+#: How a finding was resolved: by the audit itself, or by anything else.
 Resolution = Literal["repaired", "settled"]
 
 
 @dataclass(frozen=True)
 class Acknowledgement:
-    """Somebody has looked into it, and answers for what the finding says. ``by`` is a role or an
+    """An operator has looked into a finding and accepts it as it is. ``by`` is a role or an
     account id; ``note`` holds no personal data.
     """
 
@@ -151,10 +153,10 @@ class Acknowledgement:
 
 @dataclass(frozen=True)
 class Noted:
-    """What the book of findings knew of a discrepancy when it was noted.
+    """What was recorded of a discrepancy before it was noted again.
 
-    ``seen_before`` is when it was last seen, None when it is new, back again, or other than what
-    somebody acknowledged.
+    ``seen_before`` is when it was last seen; None when it is new, has come back, or differs from
+    what was acknowledged.
     """
 
     seen_before: datetime | None = None
@@ -162,15 +164,15 @@ class Noted:
 
 
 class NothingToAcknowledgeError(LookupError):
-    """No finding, or more than one kind of them, fits what is to be acknowledged."""
+    """No finding matches what is to be acknowledged, or findings of several kinds do."""
 
 
 def to_acknowledge(
     order_id: str, found: Sequence[Finding], kind: Kind | None
 ) -> tuple[Finding, ...]:
-    """Those of an order's unsettled findings that an acknowledgement is about.
+    """Select those of an order's unresolved findings that an acknowledgement is about.
 
-    Raises ``NothingToAcknowledgeError``: nobody answers for what he has not named.
+    Raises ``NothingToAcknowledgeError``: of several kinds the caller must name one.
     """
     kinds = sorted({one.kind for one in found})
     if not found:
@@ -189,7 +191,7 @@ def to_acknowledge(
 
 @dataclass(frozen=True)
 class Finding:
-    """A discrepancy in the book of findings. ``resolution`` says how it was settled."""
+    """A recorded discrepancy. ``resolution`` says how it was resolved."""
 
     kind: Kind
     order_id: str

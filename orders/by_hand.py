@@ -1,4 +1,4 @@
-"""What an operator may say of money that an undo could not give back."""
+"""Manual settlement of charges that compensation could not undo: the amounts to report."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from orders.money import Money
 
 
 class WrongAmountError(ValueError):
-    """What was said to be given back by hand cannot be so; the message says what can."""
+    """The amount reported as given back is impossible; the message says what is possible."""
 
 
 @dataclass(frozen=True)
 class Stake:
-    """The money that an undo is to give back: what was ``taken``, as far as its order knows.
+    """The money to give back by hand: ``taken`` is what the order knows to be captured.
 
-    A charge takes all of an order's ``total`` or nothing, so there are two ends: the customer has
-    all of it again, or nothing was ever taken.
+    A charge takes the whole ``total`` or nothing, so an operator can report two things: the
+    customer has all of it again, or nothing was ever taken.
     """
 
     taken: Money
@@ -24,30 +24,30 @@ class Stake:
 
     @property
     def is_known(self) -> bool:
-        """Whether the order saw money being taken. If not, a charge may have been made unheard."""
+        """Whether the order knows of a capture. If not, a charge may have succeeded unnoticed."""
         return bool(self.taken)
 
-    def given_back(self, said: int | None) -> Money:
-        """What the customer was given back, from what an operator ``said`` in minor units.
+    def given_back(self, reported: int | None) -> Money:
+        """What the customer was given back, as the operator ``reported`` it in minor units.
 
-        Left out it is all that was taken. Raises ``WrongAmountError``.
+        None means all that was taken. Raises ``WrongAmountError``.
         """
         total = self.total
         if self.is_known:
-            if said not in {None, self.taken.amount}:
+            if reported not in {None, self.taken.amount}:
                 raise WrongAmountError(
                     f"{self.taken} was taken: the order ends when the customer has all of it "
-                    f"again, and not with {Money(said or 0, total.currency)}"
+                    f"again, and not with {Money(reported or 0, total.currency)}"
                 )
             return self.taken
-        if said is None:
+        if reported is None:
             raise WrongAmountError(
                 "whether the card was charged is not known: look at the card provider, then say "
                 f"what was given back by hand, {total}, or 0 if nothing was taken"
             )
-        if said not in {0, total.amount}:
+        if reported not in {0, total.amount}:
             raise WrongAmountError(
                 f"a charge takes all of {total} or nothing: say that {total} was given back by "
-                f"hand, or 0 if nothing was taken, and not {Money(said, total.currency)}"
+                f"hand, or 0 if nothing was taken, and not {Money(reported, total.currency)}"
             )
-        return Money(said, total.currency)
+        return Money(reported, total.currency)

@@ -1,8 +1,8 @@
-"""Our books of one charge, told by the card provider in any order.
+"""Our record of one charge, merged from what the card provider reports in any order.
 
-A retried or forgotten activity may hand in what it read a while ago. So the books only go forward:
-states by ``_PROGRESS``, amounts upwards. Money that moved is never forgotten; a refund that fails
-*after* the provider accepted it stays in our books until a person looks (reconciliation sees it).
+A retried or abandoned activity may report what it read a while ago. So the record only goes
+forward: states by ``_PROGRESS``, amounts upwards. Money that moved is never forgotten; a refund
+that fails *after* the provider accepted it stays recorded, and the audit flags it to an operator.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orders.lifecycle import Status
 from orders.money import Money
 from orders.ports import CardCharge, ChargeState
 
-#: Charges that hold money, or still may. An order has at most one of these.
+#: States of a charge that has taken or may still take money. An order has at most one of these.
 LIVE: Final = frozenset(
     {
         ChargeState.OPEN,
@@ -26,8 +26,8 @@ LIVE: Final = frozenset(
     }
 )
 
-# A declined charge can come alive again (a browser that still has its secret tries once more), so
-# it comes before HELD. CAPTURED is last: once money was taken, nothing told later undoes it.
+# A declined charge can still succeed (a browser with its client secret tries again), so it comes
+# before HELD. CAPTURED is last: no later report undoes that money was taken.
 _PROGRESS: Final = (
     ChargeState.OPEN,
     ChargeState.NEEDS_CUSTOMER,
@@ -38,7 +38,7 @@ _PROGRESS: Final = (
     ChargeState.CAPTURED,
 )
 
-#: Where an order stands when its charge stands so; a charge in another state says nothing about it.
+#: The order's status by the state of its charge. A charge in another state does not change it.
 STATUS_OF: Final = {
     ChargeState.NEEDS_CUSTOMER: Status.AWAITING_PAYMENT,
     ChargeState.PROCESSING: Status.AWAITING_PAYMENT,
@@ -49,13 +49,13 @@ STATUS_OF: Final = {
 
 @dataclass(frozen=True)
 class BookedCharge:
-    """What our books say of one charge."""
+    """Our record of one charge."""
 
     state: ChargeState
     captured: Money
     refunded: Money
     decline_code: str = ""
-    #: Until when a hold could be captured. Kept when the hold is over: it says why it ended.
+    #: When a hold expires. Kept when the hold is over: it says why.
     capture_before: datetime | None = None
 
     def told(self, charge: CardCharge) -> BookedCharge:

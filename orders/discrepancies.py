@@ -1,4 +1,4 @@
-"""What the audit compares, and its words for what disagrees; rules: ``orders.reconciliation``."""
+"""Model of the audit: the records that it compares, and the discrepancies that it finds."""
 
 from __future__ import annotations
 
@@ -13,64 +13,64 @@ from orders.ports import CardCharge, CardRefund, CardRefundState
 
 
 class RunState(StrEnum):
-    """What Temporal says of the run that carries an order."""
+    """State of an order's run in Temporal."""
 
     OPEN = "open"
     CLOSED = "closed"
-    NONE = "none"  # never started, or ended so long ago that Temporal has forgotten it
+    NONE = "none"  # never started, or closed and past its retention period
 
 
 class Kind(StrEnum):
-    """What can disagree."""
+    """Kinds of discrepancy."""
 
-    NEVER_STARTED = "never_started"  # placed, and no run: a checkout that lost its server
-    STRANDED = "stranded"  # its run is over (terminated, say), it has not ended; no money in it
+    NEVER_STARTED = "never_started"  # placed, without a run: its checkout was interrupted
+    STRANDED = "stranded"  # its run is closed (terminated, say), it has not ended; no money taken
     STRANDED_WITH_MONEY = "stranded_with_money"  # the same, with money taken or held
-    BOOKS_BEHIND = "books_behind"  # the provider says more than our books
-    BOOKS_AHEAD = "books_ahead"  # our books say more was taken than the provider does
-    REFUND_FAILED = "refund_failed"  # our books say more was given back than the provider does
-    LIVE_CHARGE = "live_charge"  # money held, or a charge that can still be paid, for nothing
-    PAID_WITHOUT_ORDER = "paid_without_order"  # money taken for an order that we do not have
-    UNBOOKED_CHARGE = "unbooked_charge"  # money taken by a charge that our books do not have
-    MONEY_KEPT = "money_kept"  # the order ended early, and not all was given back
-    GIVEN_BACK_TOO_MUCH = "given_back_too_much"  # by hand, and by the provider too or for nothing
-    REFUNDS_DIFFER = "refunds_differ"  # of a completed order, other than its refunds say is kept
+    BOOKS_BEHIND = "books_behind"  # the provider's record is ahead of ours
+    BOOKS_AHEAD = "books_ahead"  # our record says more was taken than the provider's
+    REFUND_FAILED = "refund_failed"  # our record says more was refunded than the provider's
+    LIVE_CHARGE = "live_charge"  # a hold, or a charge that can still succeed, that pays for nothing
+    PAID_WITHOUT_ORDER = "paid_without_order"  # money taken for an order that our database lacks
+    UNBOOKED_CHARGE = "unbooked_charge"  # money taken by a charge that our database lacks
+    MONEY_KEPT = "money_kept"  # the order ended early, and not all was refunded
+    GIVEN_BACK_TOO_MUCH = "given_back_too_much"  # more by hand than the charges still kept
+    REFUNDS_DIFFER = "refunds_differ"  # a completed order's charges say otherwise than its refunds
     SHIPPED_UNPAID = "shipped_unpaid"  # the order is completed, and nothing was taken
-    RUN_WITHOUT_ORDER = "run_without_order"  # an open run of an order that we do not have
-    RUN_AFTER_END = "run_after_end"  # a run that is open long after its order ended
+    RUN_WITHOUT_ORDER = "run_without_order"  # an open run of an order that our database lacks
+    RUN_AFTER_END = "run_after_end"  # a run still open long after its order ended
 
 
 class Remedy(StrEnum):
-    """What the audit does about it."""
+    """What the audit does about a discrepancy."""
 
     START = "start"  # start the order's run
-    RECORD = "record"  # bring our books up to what the provider says
+    RECORD = "record"  # update our record from the provider's
     RELEASE = "release"  # cancel a charge that took nothing
-    FLAG = "flag"  # tell a person
+    FLAG = "flag"  # report it to an operator
 
 
 @dataclass(frozen=True)
 class AuditTerms:
-    """How far the audit looks back, and how patient it is.
+    """How far an audit looks back, and how long it waits before it acts.
 
-    ``grace``: nothing younger is looked at. ``unknown_grace``: how long a charge of an order that
-    we do not have is only flagged before it is released, since its order may be in a backup.
-    ``start_within``: an order that nobody started for longer is not started any more: its customer
-    has long given up, and would be surprised by the charge.
+    ``grace``: younger changes are ignored. ``unknown_grace``: for how long a charge of an order
+    that our database lacks is only flagged, not released: the order may be in a backup.
+    ``start_within``: an order unstarted for longer is only flagged: its customer has given up, and
+    would be surprised by the charge.
     """
 
     window: timedelta = timedelta(hours=48)
     grace: timedelta = timedelta(minutes=15)
     unknown_grace: timedelta = timedelta(hours=24)
     start_within: timedelta = timedelta(hours=24)
-    #: A mail is tried for 23 hours after the end of its order; a run has no other reason to stay.
+    #: An email is retried for 23 hours after its order ended; nothing else keeps a run open.
     run_outlives_order: timedelta = timedelta(hours=25)
     page_size: int = 100
 
 
 @dataclass(frozen=True)
 class RunSighting:
-    """An order's run as Temporal has it; ``word`` is Temporal's for how it closed."""
+    """Status of an order's run; ``word`` is Temporal's name for how it closed."""
 
     state: RunState
     closed_at: datetime | None = None
@@ -79,7 +79,7 @@ class RunSighting:
 
 @dataclass(frozen=True)
 class Entry:
-    """One charge in our books."""
+    """One charge as our database has it."""
 
     attempt: int
     payment_id: str
@@ -88,7 +88,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ByHand:
-    """What an operator, ``by``, says that he gave back past the provider."""
+    """An amount that the operator ``by`` reported as given back outside the provider."""
 
     amount: Money
     by: str
@@ -96,10 +96,10 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Standing:
-    """An order in our books.
+    """An order as our database has it.
 
-    ``refunds``: what its refunds come to that the provider has accepted; None while one of them is
-    being asked for, and only the provider knows.
+    ``refunds``: the sum of its refunds that the provider has accepted; None while one is being
+    issued, when only the provider knows.
     """
 
     order_id: str
@@ -114,7 +114,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class ListedRefund:
-    """Money given back, as the provider lists it; a failed one gave nothing."""
+    """A refund in the provider's list; a failed one gave nothing back."""
 
     payment_id: str
     created_at: datetime
@@ -128,9 +128,9 @@ class ListedRefund:
 
 @dataclass(frozen=True)
 class ListedCharge:
-    """One charge as the provider lists it, with the order that it was made for.
+    """A charge in the provider's list, with the order that it was made for.
 
-    ``refunds`` may be left out: then none of ``charge.refunded`` counts as recent.
+    Without ``refunds``, none of ``charge.refunded`` counts as recent.
     """
 
     order_id: str
@@ -142,7 +142,7 @@ class ListedCharge:
 
 @dataclass(frozen=True)
 class Case:
-    """All that is known of one order; ``order`` is None when our books do not have it."""
+    """Everything known of one order; ``order`` is None when our database lacks it."""
 
     order_id: str
     order: Standing | None
@@ -152,7 +152,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """One thing that disagrees. The same one again has the same kind, order and payment."""
+    """One disagreement between records, identified by its kind, order and payment."""
 
     kind: Kind
     order_id: str

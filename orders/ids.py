@@ -1,7 +1,7 @@
-"""Every id and idempotency key, made in one place.
+"""Ids and idempotency keys, all of them made here.
 
 Keys name a *business* event (this order's second card), never a Temporal attempt or run: a retry
-must find the first try, and a second run of the same order must find the first run.
+must find the first try's result, and a second run of the same order the first run's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class InvalidOrderIdError(ValueError):
 
 
 class InvalidRefundIdError(ValueError):
-    """The text cannot be the id of a refund."""
+    """The text cannot be a refund id."""
 
     def __init__(self, refund_id: str) -> None:
         super().__init__(
@@ -40,38 +40,38 @@ class InvalidRefundIdError(ValueError):
 
 
 def checked_order_id(order_id: str) -> str:
-    """``order_id`` itself, or ``InvalidOrderIdError``."""
+    """Return ``order_id``, or raise ``InvalidOrderIdError``."""
     if not _ORDER_ID.fullmatch(order_id):
         raise InvalidOrderIdError(order_id)
     return order_id
 
 
 def checked_refund_id(refund_id: str) -> str:
-    """``refund_id`` itself, or ``InvalidRefundIdError``."""
+    """Return ``refund_id``, or raise ``InvalidRefundIdError``."""
     if not _REFUND_ID.fullmatch(refund_id):
         raise InvalidRefundIdError(refund_id)
     return refund_id
 
 
 def workflow_id(order_id: str) -> str:
-    """The id of the run that carries this order: one order, one run."""
+    """Workflow id of an order: one order, one workflow."""
     return f"{_WORKFLOW_PREFIX}{checked_order_id(order_id)}"
 
 
 def refund_workflow_id(order_id: str, refund_id: str) -> str:
-    """The id of the run that carries this refund: one refund, one run at a time."""
+    """Workflow id of a refund: one refund, one open run at a time."""
     return f"{_REFUND_PREFIX}{checked_order_id(order_id)}-{checked_refund_id(refund_id)}"
 
 
 def refund_of(workflow_id: str) -> tuple[str, str] | None:
-    """The order and the refund that a run carries, None when the run is of another kind."""
+    """Order id and refund id in the workflow id of a refund; None for any other workflow."""
     order_id, _, refund_id = workflow_id.removeprefix(_REFUND_PREFIX).rpartition("-")
     is_refund = workflow_id.startswith(_REFUND_PREFIX) and _ORDER_ID.fullmatch(order_id)
     return (order_id, refund_id) if is_refund and _REFUND_ID.fullmatch(refund_id) else None
 
 
 def order_id_of(workflow_id: str) -> str | None:
-    """The order a run works for, or None when the run is of another kind."""
+    """Order id in the workflow id of an order or a refund; None for any other workflow."""
     if refund := refund_of(workflow_id):
         return refund[0]
     order_id = workflow_id.removeprefix(_WORKFLOW_PREFIX)
@@ -85,24 +85,24 @@ def charge_key(order_id: str, attempt: int) -> str:
 
 
 def capture_key(order_id: str, attempt: int) -> str:
-    """Idempotency key of taking what charge ``attempt`` holds."""
+    """Idempotency key of capturing charge ``attempt``."""
     return f"order-{order_id}:charge:{attempt}:capture"
 
 
 def undo_refund_key(order_id: str, attempt: int) -> str:
-    """Idempotency key of giving back all that charge ``attempt`` took."""
+    """Idempotency key of refunding all of charge ``attempt`` when the order is undone."""
     return f"order-{order_id}:charge:{attempt}:undo"
 
 
 def refund_key(order_id: str, refund_id: str, attempt: int = 1) -> str:
-    """Idempotency key of giving a refund's amount back. A new ``attempt`` follows only on one that
-    failed at the bank.
+    """Idempotency key of one attempt of a refund. A new ``attempt`` follows only on one that failed
+    at the bank.
     """
     return f"order-{order_id}:refund:{refund_id}:{attempt}"
 
 
 def refund_of_key(key: str) -> tuple[str, str] | None:
-    """The order and the refund that a key of ``refund_key`` names, None for any other text."""
+    """Order id and refund id in a key of ``refund_key``; None for any other text."""
     match = _REFUND_KEY.fullmatch(key)
     return (match[1], match[2]) if match else None
 
@@ -113,15 +113,15 @@ def fulfillment_key(order_id: str) -> str:
 
 
 def parcel_refund_id(parcel_id: str) -> str:
-    """The refund of one parcel's contents; a warehouse's ids may hold what a refund's must not."""
+    """Refund id for one parcel's contents, without characters that a refund id must not have."""
     return f"parcel.{re.sub(r'[^A-Za-z0-9._]', '_', parcel_id)[:50]}"
 
 
 def resend_key(order_id: str, parcel_id: str) -> str:
-    """Idempotency key of sending the contents of one parcel again."""
+    """Idempotency key of resending one parcel's contents."""
     return f"order-{order_id}:fulfillment:resend:{parcel_id}"
 
 
 def mail_key(order_id: str, kind: str) -> str:
-    """Idempotency key of the one mail of this ``kind`` that an order may cause."""
+    """Idempotency key of the one email of this ``kind`` about an order."""
     return f"order-{order_id}:mail:{kind}"

@@ -1,8 +1,8 @@
-"""Keys of the HTTP API: who may ask for what.
+"""API keys of the HTTP API: tokens, scopes, names.
 
 A token is ``do_<id>_<secret>``. The id finds the key, the secret proves that the caller has it, and
 only the secret's SHA-256 is kept. A fast hash is right here: the secret is 256 random bits, which
-nobody can guess at any speed. Slow hashes are for passwords, that people choose.
+nobody can guess at any speed. Slow hashes are for passwords that people choose.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Scope(StrEnum):
-    """What a key is for. Each one may do what those before it may."""
+    """Scope of an API key. Each includes those before it."""
 
     READ = "read"  # look at orders and metrics
     SHOP = "shop"  # place, check out, cancel: what a shop does for its customers
-    OPERATOR = "operator"  # decide, give money back: what people who work here do
+    OPERATOR = "operator"  # decide, refund: what the shop's staff do
 
     def includes(self, needed: Scope) -> bool:
         """Whether a key of this scope may do what needs ``needed``."""
@@ -62,7 +62,7 @@ class NoSuchKeyError(LookupError):
 
 
 def checked_key_name(name: str) -> str:
-    """``name`` itself, or ``InvalidKeyNameError``."""
+    """Return ``name``, or raise ``InvalidKeyNameError``."""
     if not _NAME.fullmatch(name):
         raise InvalidKeyNameError(name)
     return name
@@ -70,21 +70,21 @@ def checked_key_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Token:
-    """What a caller presents; ``str`` of it is the text to hand out."""
+    """Token of an API key; ``str`` gives the text to hand out."""
 
     key_id: str
     secret: str = field(repr=False)
 
     @classmethod
     def of(cls, id_: bytes, secret: bytes) -> Token:
-        """A new one, of ``ID_BYTES`` and ``SECRET_BYTES`` that nobody can guess."""
+        """Make a token of ``ID_BYTES`` and ``SECRET_BYTES`` of secure random bytes."""
         if (len(id_), len(secret)) != (ID_BYTES, SECRET_BYTES):
             raise ValueError("a token has an id and a secret of fixed lengths")
         return cls(id_.hex(), secret.hex())
 
     @classmethod
     def read(cls, text: str) -> Token | None:
-        """What the text presents, None when it is no token of ours."""
+        """Parse a token; None when the text is not one of ours."""
         match = _TOKEN.fullmatch(text)
         return cls(match["id"], match["secret"]) if match else None
 
@@ -93,13 +93,13 @@ class Token:
 
     @property
     def digest(self) -> bytes:
-        """What is kept of the secret."""
+        """SHA-256 of the secret: all that is stored of it."""
         return hashlib.sha256(self.secret.encode()).digest()
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """One key. ``digest`` is that of its token."""
+    """An API key. ``digest`` is its token's."""
 
     id: str
     name: str
@@ -110,12 +110,12 @@ class ApiKey:
     revoked_at: datetime | None = None
 
     def fits(self, token: Token) -> bool:
-        """Whether the token is this key's; takes as long whatever is wrong with it."""
+        """Whether the token is this key's, compared in constant time."""
         return hmac.compare_digest(self.digest, token.digest)
 
 
 class KeyBook(Protocol):
-    """The keys that are in use."""
+    """Repository of the API keys in use."""
 
     async def find(self, key_id: str) -> ApiKey | None:
         """The key, or None when there is none or it was revoked."""

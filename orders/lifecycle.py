@@ -1,4 +1,4 @@
-"""The states of an order, what may follow which, and how its end is derived from the facts."""
+"""Statuses of an order, their transitions, and the final status derived from the facts."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from orders.money import Money
 
 
 class Status(StrEnum):
-    """Where an order stands. The last four are ends."""
+    """Status of an order. The last four are final."""
 
     PLACED = "placed"
-    AWAITING_APPROVAL = "awaiting_approval"  # a person has to let it pass
+    AWAITING_APPROVAL = "awaiting_approval"  # an operator has to approve it
     AWAITING_PAYMENT = "awaiting_payment"  # the customer or the bank has to act
-    HELD = "held"  # the money is set aside on the card, not taken
+    HELD = "held"  # the money is authorized on the card, not captured
     PAID = "paid"
     FULFILLED = "fulfilled"  # the warehouse has it: the point of no return
     SHIPPED = "shipped"  # every parcel has left
     COMPLETED = "completed"
-    REJECTED = "rejected"  # the shop said no; nothing taken
-    CANCELLED = "cancelled"  # the customer said no; nothing taken
-    REFUNDED = "refunded"  # money was taken and all of it given back
+    REJECTED = "rejected"  # by the shop or the bank; nothing taken
+    CANCELLED = "cancelled"  # on request; nothing taken
+    REFUNDED = "refunded"  # money was taken and all of it refunded
 
     @property
     def is_end(self) -> bool:
         return not FOLLOWS[self]
 
 
-#: Past the point of no return: such an order is never undone.
+#: Past the point of no return: an order of this status is never undone.
 KEPT: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
 
 _CLOSED_EARLY: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.REFUNDED})
 
 #: Which status may follow which. An unpaid order may become REFUNDED because a charge whose answer
-#: was lost may have happened, and a HELD one FULFILLED because its parcel had left before it was
-#: recalled: the order learns of it only while undoing.
+#: was lost may have succeeded, and a HELD one FULFILLED because its parcel left before it could be
+#: recalled: the order learns of it only while compensating.
 FOLLOWS: Final[dict[Status, frozenset[Status]]] = {
     Status.PLACED: frozenset(
         {Status.AWAITING_APPROVAL, Status.AWAITING_PAYMENT, Status.HELD, Status.PAID}
@@ -58,7 +58,7 @@ FOLLOWS: Final[dict[Status, frozenset[Status]]] = {
 
 
 class CancelEffect(StrEnum):
-    """What asking to cancel an order does, by the status it has then."""
+    """Effect of a cancellation on an order."""
 
     NOTHING_TAKEN = "nothing was taken, nothing will be"
     PAYMENT_CLOSED = "the open payment is cancelled; refunded if the customer paid meanwhile"
@@ -68,7 +68,7 @@ class CancelEffect(StrEnum):
     ENDED = "nothing: the order has ended"
 
 
-#: The one table of what a cancellation does. A recall can come too late: then the order goes on.
+#: Effect of a cancellation by the order's status. If a recall comes too late, the order goes on.
 ON_CANCEL: Final[dict[Status, CancelEffect]] = {
     Status.PLACED: CancelEffect.NOTHING_TAKEN,
     Status.AWAITING_APPROVAL: CancelEffect.NOTHING_TAKEN,
@@ -89,22 +89,22 @@ class Reason(StrEnum):
 
     OUT_OF_STOCK = "out_of_stock"
     CARD_DECLINED = "card_declined"
-    NOT_APPROVED = "not_approved"  # a person rejected it
-    APPROVAL_TIMED_OUT = "approval_timed_out"  # nobody let it pass in time
+    NOT_APPROVED = "not_approved"  # an operator rejected it
+    APPROVAL_TIMED_OUT = "approval_timed_out"  # nobody approved it in time
     PAYMENT_TIMED_OUT = "payment_timed_out"  # the customer or the bank did not act in time
-    HOLD_LAPSED = "hold_lapsed"  # the money was set aside, and was gone when it was to be taken
+    HOLD_LAPSED = "hold_lapsed"  # the authorization was gone when it was to be captured
     CANNOT_FULFILL = "cannot_fulfill"  # the warehouse refused
-    CANCELLED = "cancelled"  # somebody asked for it
+    CANCELLED = "cancelled"  # on request
     CLOSED_BEFORE = "closed_before"  # its stock was released by an earlier run
-    GIVEN_UP = "given_up"  # an operator gave up a step that kept failing
-    NO_ANSWER = "no_answer"  # a neighbour stayed silent for longer than we wait
+    GIVEN_UP = "given_up"  # an operator skipped a step that kept failing
+    NO_ANSWER = "no_answer"  # a provider did not answer for longer than we wait
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why an order does not go ahead: a code to count, and a sentence to read.
+    """Why an order stops: a code to count, and a sentence to read.
 
-    The sentence never holds personal data: it is written into workflow history.
+    The sentence never holds personal data: workflow history keeps it.
     """
 
     reason: Reason
@@ -113,25 +113,25 @@ class Stop:
 
 @dataclass(frozen=True)
 class Facts:
-    """What really happened to an order: the only ground for saying how it ended."""
+    """What really happened to an order; nothing else decides its final status."""
 
     taken: Money
     given_back: Money
     shipped: bool
     stop: Stop | None = None
-    #: A person has settled by hand that goods went out without money.
+    #: An operator has settled by hand that goods were shipped unpaid.
     settled_by_hand: bool = False
 
 
 class UnsettledError(RuntimeError):
-    """The facts do not add up to an end: money is neither kept for goods nor given back."""
+    """The facts allow no final status: money is neither kept for goods nor given back."""
 
 
 def final_status(facts: Facts) -> Status:
-    """How the order ended.
+    """Derive the final status of an order.
 
-    Raises ``UnsettledError`` while money is held for nothing, or goods are out for no money: such
-    an order has not ended, whatever anybody would like to call it.
+    Raises ``UnsettledError`` while money is kept for nothing or goods are out unpaid: such an order
+    has not ended.
     """
     kept = facts.taken - facts.given_back
     if facts.shipped:

@@ -1,7 +1,7 @@
-"""The mails an order causes.
+"""Emails about an order.
 
-Rendered from the order alone, with no clock: the mail service compares the bytes of a repeated
-request, so the same order must give the same mail every time.
+Rendered from the order alone, without a clock: the email service compares the bytes of a repeated
+request, so the same order must give the same email every time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orders.order import Order
 from orders.parcels import Parcel
 from orders.ports import Mail
 
-_WHY = {
+_EXPLANATIONS = {
     Reason.OUT_OF_STOCK: "something you ordered is no longer in stock",
     Reason.CARD_DECLINED: "your bank declined the payment",
     Reason.NOT_APPROVED: "it did not pass our checks",
@@ -31,7 +31,7 @@ _WHY = {
 
 
 def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail:
-    """The order is paid and handed to the warehouse, but for what it is ``short`` of."""
+    """Email: the order is confirmed, except for the (sku, pieces) that are ``short``."""
     opening = f"Thank you! Order {order.id} is paid and on its way to the parcel service."
     names = {line.sku: line.name for line in order.lines}
     if missing := ", ".join(f"{pieces} x {names.get(sku, sku)}" for sku, pieces in short):
@@ -40,38 +40,38 @@ def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail
 
 
 def closing(order: Order) -> Mail:
-    """The order ended early: why, and what that means for the customer's money."""
-    why = _WHY[Reason(order.reason)] if order.reason else "it could not be completed"
-    word = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
+    """Email: why the order ended early, and what that means for the customer's money."""
+    why = _EXPLANATIONS[Reason(order.reason)] if order.reason else "it could not be completed"
+    headline = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
     money = (
         f"We have given {order.total} back to your card; banks take 5 to 10 days to show it."
         if order.status is Status.REFUNDED
         else "Nothing was taken from your card."
     )
-    opening = f"Order {order.id} is {word}: {why}. {money}"
-    return _mail(order, "closing", f"Order {order.id} is {word}", opening)
+    opening = f"Order {order.id} is {headline}: {why}. {money}"
+    return _mail(order, "closing", f"Order {order.id} is {headline}", opening)
 
 
 def shipped(order: Order, parcel: Parcel) -> Mail:
-    """One parcel of the order has left."""
+    """Email: a parcel of the order was shipped."""
     tracking = f" Track it as {parcel.tracking}." if parcel.tracking else ""
     opening = f"Parcel {parcel.parcel_id} of your order {order.id} is on its way.{tracking}"
     return _mail(order, "shipped", f"A parcel of order {order.id} is on its way", opening)
 
 
 def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
-    """To the approver: an order still waits."""
+    """Email to the approver: an order still waits."""
     text = (
         f"Order {order.order_id} over {order.total} still waits for an approval.\n\n"
         f"  python client.py approve {order.order_id} --by you\n"
         f"  python client.py reject {order.order_id} --by you --reason ...\n"
     )
     tags = (("order", order.order_id), ("kind", "approval_reminder"))
-    return of_plain_text(to, f"Order {order.order_id} waits for your approval", text, tags)
+    return plain_text_mail(to, f"Order {order.order_id} waits for your approval", text, tags)
 
 
-def of_plain_text(to: str, subject: str, text: str, tags: tuple[tuple[str, str], ...]) -> Mail:
-    """A mail to somebody of the shop: the text as it stands."""
+def plain_text_mail(to: str, subject: str, text: str, tags: tuple[tuple[str, str], ...]) -> Mail:
+    """An email to the shop's staff: the text as it is."""
     html = f'<!doctype html><html lang="en"><body><pre>{escape(text)}</pre></body></html>'
     return Mail(to=to, subject=subject, html=html, text=text, tags=tags)
 

@@ -1,8 +1,8 @@
-"""What the workflow says to its activities and callers, and what they answer.
+"""Messages of the order workflow: inputs and answers of its activities, Updates and queries.
 
 One frozen message in, one out. An expected answer is a value with a ``kind``; an exception means
-that there was *no answer*. Workflow history keeps these for weeks and shows them to everybody who
-may look into Temporal: ids, amounts and decisions only, no names, addresses or card data.
+that there was *no answer*. Workflow history keeps these for weeks, and Temporal's Web UI shows
+them: ids, amounts and decisions only, no names, addresses or card data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class OrderRef:
 
 @dataclass(frozen=True)
 class OrderSummary:
-    """What orchestration needs to know of an order."""
+    """The part of an order that its workflow needs."""
 
     order_id: str
     customer_id: str
@@ -51,14 +51,14 @@ class OrderToCarry:
 
 @dataclass(frozen=True)
 class Reserved:
-    """All lines are set aside."""
+    """All lines are reserved."""
 
     kind: Literal["reserved"] = "reserved"
 
 
 @dataclass(frozen=True)
 class OutOfStock:
-    """Not all lines can be had, so none is set aside. ``available`` units of ``sku`` are left."""
+    """Not all lines are in stock, so none is reserved. ``available`` units of ``sku`` are left."""
 
     sku: str
     wanted: int
@@ -82,11 +82,11 @@ ReserveAnswer = Reserved | OutOfStock | ReservationClosed
 
 @dataclass(frozen=True)
 class Charge:
-    """Take the order's total. ``attempt`` counts business attempts from 1 (another card, or the
+    """Charge the order's total. ``attempt`` counts business attempts from 1 (another card, or the
     same card after a soft decline), not retries.
 
     ``payment_method`` is the provider's token of another card than the order's own. With ``hold``
-    the money is only set aside.
+    the money is only authorized.
     """
 
     order_id: str
@@ -97,7 +97,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Paid:
-    """The money was taken."""
+    """The money is captured."""
 
     payment_id: str
     amount: Money
@@ -106,7 +106,7 @@ class Paid:
 
 @dataclass(frozen=True)
 class Held:
-    """The money is set aside until ``capture_before``, if the provider said when that is."""
+    """The money is authorized until ``capture_before``, if the provider said when that is."""
 
     payment_id: str
     amount: Money
@@ -116,7 +116,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Declined:
-    """The bank said no. ``code`` is the provider's decline code."""
+    """The bank declined. ``code`` is the provider's decline code."""
 
     code: str
     message: str
@@ -125,7 +125,7 @@ class Declined:
 
 @dataclass(frozen=True)
 class AuthenticationRequired:
-    """The bank wants the customer to confirm (3-D Secure). Nothing is taken yet."""
+    """The customer has to authenticate (3-D Secure). Nothing is taken yet."""
 
     payment_id: str
     kind: Literal["authentication_required"] = "authentication_required"
@@ -151,7 +151,7 @@ ChargeAnswer = Paid | Held | Declined | AuthenticationRequired | Processing | Ch
 
 @dataclass(frozen=True)
 class HoldLapsed:
-    """What was set aside is no longer there to be taken."""
+    """The authorization is gone: nothing can be captured."""
 
     payment_id: str
     kind: Literal["hold_lapsed"] = "hold_lapsed"
@@ -162,9 +162,9 @@ CaptureAnswer = Paid | HoldLapsed
 
 @dataclass(frozen=True)
 class ChargesUndone:
-    """What undoing found and did: all that was ever taken, all that has been given back.
+    """Sums over all charges of an undone order: all that was ever taken, all that was given back.
 
-    After this the two are equal, and the order can never be charged again.
+    The two are equal, and the order can never be charged again.
     """
 
     taken: Money
@@ -174,7 +174,7 @@ class ChargesUndone:
 
 @dataclass(frozen=True)
 class GivenBackByHand:
-    """An operator has given ``amount`` back past the card provider, or says that nothing was due.
+    """An operator gave ``amount`` back outside the card provider; 0 when nothing was due.
 
     ``by`` is a role or an account id; ``note`` holds no personal data.
     """
@@ -192,8 +192,8 @@ class GivenBackByHand:
 class Fulfilled:
     """The warehouse accepted the order and will ship it as these parcels.
 
-    ``short`` is what of it will not be shipped, as (sku, pieces): never all of it. ``contents`` is
-    what each parcel holds, in the same way.
+    ``short`` will not be shipped, as (sku, pieces): never the whole order. ``contents`` is what
+    each parcel holds, in the same form.
     """
 
     fulfillment_id: str
@@ -223,7 +223,7 @@ class Recalled:
 
 @dataclass(frozen=True)
 class AlreadyLeft:
-    """Too late to recall: these parcels are on their way."""
+    """Too late to cancel: these parcels are on their way."""
 
     fulfillment_id: str
     parcel_ids: tuple[str, ...]
@@ -232,7 +232,7 @@ class AlreadyLeft:
 
 @dataclass(frozen=True)
 class KeptBefore:
-    """Our own books have the order past its point of no return: nothing was recalled."""
+    """Our database has the order past its point of no return: nothing was cancelled."""
 
     kind: Literal["kept_before"] = "kept_before"
 
@@ -269,7 +269,7 @@ ResendAnswer = Resent | CannotFulfill
 
 @dataclass(frozen=True)
 class ParcelNews:
-    """What is known of one parcel of an order."""
+    """The latest state of one parcel of an order."""
 
     order_id: str
     parcel: Parcel
@@ -277,7 +277,7 @@ class ParcelNews:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The order is confirmed, but for what the warehouse is ``short`` of, as (sku, pieces)."""
+    """Confirm the order to the customer, except for the (sku, pieces) that are ``short``."""
 
     order_id: str
     short: tuple[tuple[str, int], ...] = ()
@@ -294,7 +294,7 @@ class MailSent:
 
 @dataclass(frozen=True)
 class MailRefused:
-    """The mail service will never send this mail, a wrong address say."""
+    """The email service will never send this email, because of a wrong address say."""
 
     message: str
     kind: Literal["mail_refused"] = "mail_refused"
@@ -308,8 +308,8 @@ MailAnswer = MailSent | MailRefused
 
 @dataclass(frozen=True)
 class StatusChange:
-    """The order's row takes ``status``; its history gains a line. ``parcels`` is the news that
-    brought the status about, to be written down before it.
+    """Set the order's status and add a line to its history. ``parcels`` are the parcel states that
+    led to it, recorded first.
     """
 
     order_id: str
@@ -332,14 +332,14 @@ class Note:
 
 @dataclass(frozen=True)
 class CancelRequest:
-    """Please stop this order. ``by`` is a role or an account id, never a person's name."""
+    """Cancel this order. ``by`` is a role or an account id, never a person's name."""
 
     by: str = "customer"
 
 
 @dataclass(frozen=True)
 class Cancelled:
-    """The order was stopped and everything undone; ``given_back`` is what the card got back."""
+    """The order was stopped and undone; ``given_back`` is what was refunded."""
 
     status: Status
     given_back: Money
@@ -348,7 +348,7 @@ class Cancelled:
 
 @dataclass(frozen=True)
 class EndedOtherwise:
-    """The order ended before the cancellation could take hold: see ``status``."""
+    """The order ended before the cancellation could take effect: see ``status``."""
 
     status: Status
     reason: Reason | None = None
@@ -360,7 +360,7 @@ CancelAnswer = Cancelled | EndedOtherwise
 
 @dataclass(frozen=True)
 class CancelUnderWay:
-    """The cancellation is accepted and survives any crash; undoing takes longer than was waited."""
+    """The cancellation is accepted and survives any crash; it takes longer than was waited."""
 
     kind: Literal["under_way"] = "under_way"
 
@@ -385,7 +385,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running order stands, as its workflow knows it."""
+    """Progress of a running order, as its workflow knows it."""
 
     order_id: str
     status: Status
@@ -397,7 +397,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an order ended. ``confirmed`` is False when the mail service refused the mail."""
+    """How an order ended. ``confirmed`` is False when the email service refused the email."""
 
     order_id: str
     status: Status
@@ -408,7 +408,7 @@ class Outcome:
     confirmed: bool = True
 
 
-# -- what a run of an order begins with ------------------------------------------------------------
+# -- input of the order workflow -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ _THREE_DECIMALS: Final = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "T
 
 
 class CurrencyMismatchError(ValueError):
-    """Two amounts of different currencies were put together."""
+    """Two amounts of different currencies were combined."""
 
 
 def decimals(currency: str) -> int:
-    """How many decimal places ``currency`` is written with: 0, 2 or 3 (ISO 4217, list one)."""
+    """Number of decimal places of ``currency``: 0, 2 or 3 (ISO 4217, list one)."""
     if currency in _NO_DECIMALS:
         return 0
     return 3 if currency in _THREE_DECIMALS else 2
@@ -39,7 +39,7 @@ class Money:
     currency: str
 
     def __post_init__(self) -> None:
-        # Amounts arrive over the wire: a float would lose cents, and True euros is nobody's price.
+        # Amounts come from JSON: a float would lose cents, and True is an int.
         if type(self.amount) is not int:
             raise ValueError(f"an amount is a whole number of minor units, not {self.amount!r}")
         if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isupper()):
@@ -47,7 +47,7 @@ class Money:
 
     @classmethod
     def parse(cls, written: str, currency: str) -> Money:
-        """The money that a person means by ``written`` ("500", "500.00") of ``currency``.
+        """Parse an amount of ``currency`` as people write it: "500" or "500.00".
 
         Raises ``ValueError`` for anything but digits, with no more decimals than the currency has.
         """

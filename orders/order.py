@@ -1,4 +1,4 @@
-"""What a customer ordered."""
+"""Orders, and the baskets that they are placed from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from orders.ids import checked_order_id
 from orders.lifecycle import Status
 from orders.money import Money, total
 
-#: Stripe takes at most eight digits for most currencies; far above any basket, below any overflow.
+#: Far above any basket, below any overflow: Stripe takes at most eight digits for most currencies.
 MAX_QUANTITY = 10_000
 
 
@@ -18,7 +18,7 @@ class InvalidOrderError(ValueError):
 
 @dataclass(frozen=True)
 class Line:
-    """So many of one product, at the price that held when the order was placed."""
+    """A quantity of one product, at its price when the order was placed."""
 
     sku: str
     name: str
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Recipient:
-    """Who gets the mail and the parcel. Personal data: it stays in the database."""
+    """Recipient of emails and parcels. Personal data: it stays in the database."""
 
     name: str
     email: str
@@ -41,11 +41,10 @@ class Recipient:
 
 @dataclass(frozen=True)
 class Order:
-    """An order as the database knows it.
+    """An order as the database has it.
 
     ``payment_method`` is the card provider's token (``pm_…``), never a card number. A ``flagged``
-    order waits for a person, whatever its total. ``reason`` says why an order ended early, as a
-    code of ``orders.lifecycle.Reason``.
+    order needs approval, whatever its total. ``reason`` says why it ended early, as a ``Reason``.
     """
 
     id: str
@@ -61,7 +60,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Basket:
-    """What a shop asks for: products and quantities, no prices. Prices come from the catalogue.
+    """A request for an order: products and quantities. Prices come from the catalogue.
 
     Raises ``InvalidOrderError`` when no catalogue could accept it.
     """
@@ -88,7 +87,7 @@ class Basket:
 
 
 def priced(basket: Basket, catalogue: dict[str, tuple[str, Money]]) -> Order:
-    """The order that ``basket`` becomes at the prices of ``catalogue`` (sku → name, unit price).
+    """Make ``basket`` an order at the prices of ``catalogue`` (sku → name, unit price).
 
     Raises ``InvalidOrderError`` for a product that is not sold, or lines of several currencies.
     """
@@ -113,7 +112,7 @@ def priced(basket: Basket, catalogue: dict[str, tuple[str, Money]]) -> Order:
 
 
 def placed_from(order: Order, basket: Basket) -> bool:
-    """Whether ``order`` is what ``basket`` became, whatever the catalogue says today."""
+    """Whether ``order`` was placed from ``basket``, whatever the catalogue says now."""
     return (
         order.id == basket.order_id
         and order.customer_id == basket.customer_id

@@ -1,4 +1,4 @@
-"""What a shop's orders and refunds look like from afar."""
+"""Dashboard: counts of orders, and refunds that may need an operator."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from orders.lifecycle import Status
 from orders.money import Money
 from orders.refunds import RefundState
 
-#: A refund that the card provider has not answered for so long is shown to a person.
+#: A refund that the card provider has not answered for so long is shown to an operator.
 SILENT_FOR: Final = timedelta(minutes=10)
-#: Refunds in other states go on, or have ended, by themselves.
+#: Refunds in other states need no operator: they go on, or have ended, by themselves.
 MAY_NEED_A_PERSON: Final = frozenset(
     {RefundState.AWAITING_APPROVAL, RefundState.FAILED, RefundState.ISSUING}
 )
@@ -21,7 +21,7 @@ MAY_NEED_A_PERSON: Final = frozenset(
 
 @dataclass(frozen=True)
 class WaitingRefund:
-    """A refund in ``state`` that a person has to look at; ``why`` is the bank's word."""
+    """A refund in ``state`` that an operator has to look at; ``why`` is the bank's reason."""
 
     order_id: str
     refund_id: str
@@ -32,12 +32,12 @@ class WaitingRefund:
 
 
 class OverviewBook(Protocol):
-    """What is counted and gathered over all orders."""
+    """Repository of figures over all orders."""
 
     async def counts(self, most: int) -> Mapping[Status, int]:
-        """How many orders are in each status, counted up to ``most``; none left out."""
+        """Number of orders in each status, counted up to ``most``; no status left out."""
 
     async def waiting_refunds(self, now: datetime, limit: int) -> tuple[WaitingRefund, ...]:
-        """Refunds that wait for approval, that failed at the bank, or that the provider has not
+        """Refunds that await approval, that failed at the bank, or that the provider has not
         answered for ``SILENT_FOR``; the longest waiting first.
         """

@@ -1,7 +1,7 @@
-"""Orders, listed page by page, newest first.
+"""Listing of orders, newest first: pages, cursors, filters.
 
-A page begins where the one before it ended, at an order and not at a number: orders that are placed
-meanwhile shift nothing, and no order is shown twice.
+A cursor names the last order of a page and not an offset: orders that are placed meanwhile shift
+nothing, and no order is listed twice.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from orders.lifecycle import Status
 from orders.money import Money
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_WRITTEN: Final = re.compile(r"1:([0-9]{1,18}):(.+)")
+_PLAIN_TEXT: Final = re.compile(r"1:([0-9]{1,18}):(.+)")
 
 
 class InvalidBookmarkError(ValueError):
-    """The text is no bookmark that we handed out."""
+    """The text is not one of our cursors."""
 
     def __init__(self) -> None:
         super().__init__("this is no cursor of ours: take the one of the page before, or none")
@@ -31,7 +31,7 @@ class InvalidBookmarkError(ValueError):
 
 @dataclass(frozen=True)
 class Bookmark:
-    """The last order of a page. ``str`` of it is what to hand out; only ``read`` understands it."""
+    """Cursor: the last order of a page. ``str`` gives its opaque text, ``read`` parses it."""
 
     placed_at: datetime
     order_id: str
@@ -43,24 +43,24 @@ class Bookmark:
 
     @classmethod
     def read(cls, text: str) -> Bookmark:
-        """What was handed out. Raises ``InvalidBookmarkError``."""
+        """Parse the text of a cursor. Raises ``InvalidBookmarkError``."""
         try:
             plain = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
-            match = _WRITTEN.fullmatch(plain)
+            match = _PLAIN_TEXT.fullmatch(plain)
             if match is None:
                 raise InvalidBookmarkError
             placed_at = _EPOCH + timedelta(microseconds=int(match[1]))
             bookmark = cls(placed_at, checked_order_id(match[2]))
         except (binascii.Error, ValueError, OverflowError, InvalidOrderIdError):
             raise InvalidBookmarkError from None
-        if str(bookmark) != text:  # one order, one text
+        if str(bookmark) != text:  # another spelling of the same order
             raise InvalidBookmarkError
         return bookmark
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which orders to list; None: all."""
+    """Filter of the listing; None matches all."""
 
     status: Status | None = None
     customer_id: str | None = None
@@ -68,7 +68,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class PlacedOrder:
-    """An order in a list, without personal data. ``reason`` as in ``orders.order.Order``."""
+    """An order in a listing, without personal data. ``reason`` as in ``Order``."""
 
     order_id: str
     customer_id: str
@@ -80,14 +80,14 @@ class PlacedOrder:
 
 @dataclass(frozen=True)
 class OrderPage:
-    """Some orders, newest first; ``next`` is where to go on, None when these were the last."""
+    """A page of orders, newest first; ``next`` is the next page's cursor, None on the last."""
 
     orders: tuple[PlacedOrder, ...]
     next: Bookmark | None = None
 
     @classmethod
     def of(cls, found: Sequence[PlacedOrder], limit: int) -> OrderPage:
-        """The page of at most ``limit`` orders, of what was found when one more was looked for."""
+        """Make a page of at most ``limit`` orders; ``found`` has one more if there are more."""
         shown = tuple(found[:limit])
         if len(found) <= limit:
             return cls(shown)

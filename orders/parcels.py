@@ -1,4 +1,4 @@
-"""Parcels on their way, told of in any order."""
+"""Parcels and their states, reported in any order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class ParcelStatus(StrEnum):
-    """Where a parcel is."""
+    """Status of a parcel."""
 
     ACCEPTED = "accepted"  # the warehouse packs it
     SHIPPED = "shipped"
@@ -16,7 +16,7 @@ class ParcelStatus(StrEnum):
     DELIVERED = "delivered"
 
 
-# Carriers repeat themselves, and the news of a delivery may overtake that of the departure.
+# Carriers repeat their reports, and that of a delivery may overtake that of the departure.
 _PROGRESS: Final = tuple(ParcelStatus)
 
 

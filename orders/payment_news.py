@@ -1,4 +1,4 @@
-"""What a shopper has to know of the payment of an order: known, to be acted on, or still open."""
+"""Payment status of an order for its customer: decided, in need of an action, or open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orders.views import OrderView
 
 @dataclass(frozen=True)
 class PaymentTaken:
-    """The money was taken."""
+    """The money is captured."""
 
     amount: Money
     kind: Literal["paid"] = "paid"
@@ -21,7 +21,7 @@ class PaymentTaken:
 
 @dataclass(frozen=True)
 class PaymentHeld:
-    """The money is set aside; it is taken once the warehouse has accepted."""
+    """The money is authorized; it is captured once the warehouse has accepted the order."""
 
     amount: Money
     kind: Literal["held"] = "held"
@@ -29,8 +29,8 @@ class PaymentHeld:
 
 @dataclass(frozen=True)
 class PaymentDeclined:
-    """The bank said no, with the provider's decline code; ``another_card``: the order waits for
-    one. Without it the order ends.
+    """The bank declined, with the provider's decline ``code``. With ``another_card`` the order
+    waits for one, without it the order ends.
     """
 
     code: str
@@ -40,7 +40,7 @@ class PaymentDeclined:
 
 @dataclass(frozen=True)
 class CustomerNeeded:
-    """The bank wants the customer to confirm (3-D Secure). Nothing is taken yet."""
+    """The customer has to authenticate (3-D Secure). Nothing is taken yet."""
 
     payment_id: str
     kind: Literal["needs_customer"] = "needs_customer"
@@ -48,14 +48,14 @@ class CustomerNeeded:
 
 @dataclass(frozen=True)
 class ApprovalAwaited:
-    """A person has to let the order pass before it is charged."""
+    """An operator has to approve the order before it is charged."""
 
     kind: Literal["awaiting_approval"] = "awaiting_approval"
 
 
 @dataclass(frozen=True)
 class PaymentStopped:
-    """The order has ended, and nothing of it is paid any more."""
+    """The order has ended without a payment, or with all of it refunded."""
 
     reason: Reason | None
     kind: Literal["stopped"] = "stopped"
@@ -63,8 +63,8 @@ class PaymentStopped:
 
 @dataclass(frozen=True)
 class PaymentPending:
-    """Nothing is known yet. ``turn`` counts what was told before: who waits for what comes next
-    waits together with all who ask in the same turn.
+    """Nothing is known yet. ``turn`` counts the earlier answers: all callers that wait in the same
+    turn share one Update.
     """
 
     turn: int = 0
@@ -85,7 +85,7 @@ PaymentNews = (
 def settled(
     status: Status, total: Money, reason: Reason | None, code: str = ""
 ) -> PaymentNews | None:
-    """What an order of this status has made of its payment, None while that is open. ``code``: the
+    """The payment status that follows from an order's status, None while it is open. ``code``: the
     decline code, when the order ended because of one.
     """
     match status:
@@ -102,7 +102,7 @@ def settled(
 
 
 def in_the_book(view: OrderView) -> PaymentNews:
-    """What our books know of an order's payment, which may be a step behind its run."""
+    """The payment status in our database, which may be a step behind the run."""
     order = view.order
     reason = None if order.reason is None else Reason(order.reason)
     codes = [line.detail.get("code", "") for line in view.history if _declined(line.event)]

@@ -1,16 +1,15 @@
-"""What the activities need of the world outside, in the domain's words.
+"""Ports: the external services and the database, as the activities use them.
 
 Rules every implementation keeps (`tests/contracts` runs one suite against each of them):
 
 * the same key, or the same order, twice has the effect of once, and gives the same answer;
-* an expected "no" is a value; ``NoAnswerError`` means the outcome is unknown, try again with the
-  same key; ``RefusedError`` means that asking again the same way is useless: our bug or our
-  configuration.
+* an expected "no" is a value; ``NoAnswerError`` means the outcome is unknown, retry with the same
+  key; ``RefusedError`` means that a retry is useless: our bug or our configuration.
 
     ProviderError
     ├── NoAnswerError   no reply, a reply that makes no sense, 5xx, rate limit, key in use
-    │   ├── LockedOutError      the key we present is not accepted: retry slowly, tell a person
-    │   └── DatabaseAwayError   our own database is silent: nobody else's fault, so orders wait
+    │   ├── LockedOutError      our credentials are rejected: retry slowly, alert an operator
+    │   └── DatabaseAwayError   our own database is unavailable: orders wait
     └── RefusedError    the request itself is wrong
 """
 
@@ -40,13 +39,13 @@ from orders.views import OrderView
 
 
 class ProviderError(Exception):
-    """A neighbour could not do as it was asked."""
+    """A call of an external service or the database failed."""
 
 
 class NoAnswerError(ProviderError):
-    """The outcome is unknown; asking again with the same key is safe.
+    """The outcome is unknown; a retry with the same key is safe.
 
-    ``retry_after`` is how long the neighbour asked us to wait, if it did.
+    ``retry_after`` is how long the provider asked us to wait, if it did.
     """
 
     def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
@@ -55,11 +54,11 @@ class NoAnswerError(ProviderError):
 
 
 class LockedOutError(NoAnswerError):
-    """Our credentials are refused. A person has to act; orders wait meanwhile."""
+    """Our credentials are rejected. An operator has to act; orders wait meanwhile."""
 
 
 class DatabaseAwayError(NoAnswerError):
-    """Our own database gave no answer."""
+    """Our own database is unavailable."""
 
 
 class RefusedError(ProviderError):
@@ -70,12 +69,12 @@ class RefusedError(ProviderError):
 
 
 class ChargeState(StrEnum):
-    """What the card provider says of one charge."""
+    """State of a charge at the card provider."""
 
     OPEN = "open"  # created, not confirmed: no money moves
     NEEDS_CUSTOMER = "needs_customer"  # 3-D Secure
     PROCESSING = "processing"
-    HELD = "held"  # authorised, not captured
+    HELD = "held"  # authorized, not captured
     CAPTURED = "captured"
     DECLINED = "declined"
     CANCELLED = "cancelled"
@@ -83,10 +82,10 @@ class ChargeState(StrEnum):
 
 @dataclass(frozen=True)
 class CardCharge:
-    """One charge as the provider has it. ``payment_id`` is the provider's id (``pi_…``).
+    """A charge at the provider. ``payment_id`` is its PaymentIntent's id (``pi_…``).
 
-    ``captured`` and ``refunded`` are amounts of money that moved; a refund counts from the moment
-    the provider accepted it and stops counting if it fails.
+    ``captured`` and ``refunded`` are amounts of money that moved; a refund counts once the provider
+    has accepted it, and no longer if it fails.
     """
 
     payment_id: str
@@ -101,16 +100,16 @@ class CardCharge:
 
 
 class CardRefundState(StrEnum):
-    """What the card provider says of one refund."""
+    """State of a refund at the card provider."""
 
     PENDING = "pending"  # accepted; the bank has not decided
     SUCCEEDED = "succeeded"  # and can still fail
-    FAILED = "failed"  # the money is with us again
+    FAILED = "failed"  # the money was returned to us
 
 
 @dataclass(frozen=True)
 class CardRefund:
-    """Money on its way back. ``problem`` says why one failed."""
+    """A refund at the card provider. ``problem`` says why it failed."""
 
     refund_id: str
     amount: Money
@@ -131,44 +130,44 @@ class Cards(Protocol):
         key: str,
         hold: bool = False,
     ) -> CardCharge:
-        """Announce a charge. Moves no money. Same ``key``, same charge.
+        """Create a charge without confirming it: no money moves. Same ``key``, same charge.
 
-        With ``hold``, confirming it sets the money aside instead of taking it.
+        With ``hold``, confirming it only authorizes the money.
         """
 
     async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
-        """Take (or try to take) the money. A declined card is a state, not an error.
+        """Confirm a charge: take or hold the money. A declined card is a state, not an error.
 
         Safe to repeat: a charge that is already confirmed is returned as it is.
         """
 
     async def read(self, payment_id: str) -> CardCharge:
-        """The charge as it is now, with everything refunded so far."""
+        """Retrieve the charge as it is now, with everything refunded so far."""
 
     async def cancel(self, payment_id: str) -> CardCharge:
-        """Make sure that an uncaptured charge never takes money.
+        """Cancel an uncaptured charge, so that it never takes money.
 
         Returns the charge as it is afterwards: CANCELLED, or CAPTURED when it was too late.
         """
 
     async def capture(self, payment_id: str, *, key: str) -> CardCharge:
-        """Take what is held. Returns the charge as it is afterwards: CAPTURED, or CANCELLED when
-        the hold had lapsed. Safe to repeat: what is captured stays captured once.
+        """Capture a hold. Returns the charge as it is afterwards: CAPTURED, or CANCELLED when the
+        hold had lapsed. Safe to repeat: it is captured once.
         """
 
     async def client_secret(self, payment_id: str) -> str:
-        """What the customer's browser needs to finish the payment. Never stored, never logged."""
+        """The secret for the customer's browser to finish the payment. Never store or log it."""
 
     async def refund(
         self, payment_id: str, amount: Money, *, order_id: str, key: str
     ) -> CardRefund:
-        """Give ``amount`` back. Same ``key``, same refund.
+        """Refund ``amount``. Same ``key``, same refund.
 
-        ``RefusedError`` above what is left, and when the refund of this key has failed.
+        Raises ``RefusedError`` above what is left, and when the refund of this key has failed.
         """
 
     async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
-        """The refund that was made under ``key``, as it is now, failed ones too; or None."""
+        """The refund that was made with ``key``, as it is now, also a failed one; or None."""
 
 
 # -- warehouse and mail ----------------------------------------------------------------------------
@@ -176,7 +175,7 @@ class Cards(Protocol):
 
 @dataclass(frozen=True)
 class ShippingRequest:
-    """What the warehouse is to pack and where it goes."""
+    """What the warehouse is to pack, and where to ship it."""
 
     order_id: str
     recipient: Recipient
@@ -190,15 +189,15 @@ class Warehouse(Protocol):
         """Accept the order for packing, once."""
 
     async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
-        """Send the contents of a parcel that was lost again, once per ``key``."""
+        """Send the contents of a lost parcel again, once per ``key``."""
 
     async def cancel(self, order_id: str) -> RecallAnswer:
-        """Take the order back; one never accepted is refused from now on."""
+        """Cancel the order before it leaves; one never accepted is refused from now on."""
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail ready to send. Byte for byte the same each time it is rendered."""
+    """An email ready to send. Byte for byte the same each time it is rendered."""
 
     to: str
     subject: str
@@ -208,10 +207,10 @@ class Mail:
 
 
 class Mailer(Protocol):
-    """The mail service."""
+    """The email service."""
 
     async def send(self, mail: Mail, *, key: str) -> MailAnswer:
-        """Hand the mail over. Same ``key``, one mail."""
+        """Send the email. Same ``key``, one email."""
 
 
 # -- the database ----------------------------------------------------------------------------------
@@ -234,33 +233,33 @@ class OrderExistsError(Exception):
 
 
 class IllegalStatusError(Exception):
-    """``FOLLOWS`` does not allow this step; nothing was changed."""
+    """``FOLLOWS`` does not allow this change; nothing was changed."""
 
 
 class Inventory(Protocol):
     """Stock. Each call is one transaction, idempotent per order, and safe under concurrency.
 
     An order's stock goes none → reserved → committed, or none/reserved → released, and never back:
-    releasing an order that was never reserved keeps a late reservation out.
+    releasing an order that was never reserved blocks a late reservation.
     """
 
     async def reserve(self, order_id: str) -> ReserveAnswer:
-        """Set all lines aside, or none. Raises ``NoSuchOrderError``."""
+        """Reserve all lines, or none. Raises ``NoSuchOrderError``."""
 
     async def release(self, order_id: str) -> None:
-        """Give back what is set aside. A committed order keeps its stock committed."""
+        """Release the reserved stock. A committed order keeps its stock committed."""
 
     async def commit(self, order_id: str) -> None:
-        """Take what is set aside off the shelves for good; with that the order is FULFILLED.
+        """Remove the reserved stock for good; this also makes the order FULFILLED.
 
-        Again is a no-op, also when the order has moved on since. Raises ``IllegalStatusError``, and
-        changes nothing, when nothing is set aside, or the order is not paid for or being undone.
+        Repeating is a no-op, also when the order has moved on since. Raises ``IllegalStatusError``,
+        and changes nothing, when nothing is reserved, or the order is unpaid or being undone.
         """
 
 
 @dataclass(frozen=True)
 class ChargeEntry:
-    """One charge attempt in our own books."""
+    """One charge attempt in our ledger."""
 
     order_id: str
     attempt: int
@@ -270,10 +269,10 @@ class ChargeEntry:
 
 
 class PaymentLedger(Protocol):
-    """Our own books of charges and refunds."""
+    """Our ledger of charges and refunds."""
 
     async def find(self, order_id: str, attempt: int) -> ChargeEntry | None:
-        """What we know of this attempt, None when its id was never stored."""
+        """The entry of this attempt, None when its provider's id was never stored."""
 
     async def open(self, order_id: str, attempt: int, payment_id: str, amount: Money) -> bool:
         """Store the provider's id *before* the charge is confirmed.
@@ -283,29 +282,29 @@ class PaymentLedger(Protocol):
         """
 
     async def record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
-        """Bring our entry up to what the provider says."""
+        """Update our entry from the provider's charge."""
 
     async def close(self, order_id: str) -> list[ChargeEntry]:
-        """Let no further charge begin; returns every attempt there was, oldest first.
+        """Close the order for charging; returns every attempt there was, oldest first.
 
-        Takes the same lock as ``open``: whatever ``open`` allowed is in the answer.
+        Takes the same lock as ``open``: every charge that ``open`` allowed is in the answer.
         """
 
     async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
-        """Note money given back, once per refund id."""
+        """Record a refund, once per refund id."""
 
     async def record_by_hand(self, given_back: GivenBackByHand) -> None:
-        """Note what an operator gave back past the provider, and let no further charge begin.
+        """Record what an operator gave back outside the provider; close the order for charging.
 
-        One entry per order: the last word counts. Raises ``NoSuchOrderError``.
+        One entry per order: the latest one counts. Raises ``NoSuchOrderError``.
         """
 
 
 class OrderBook(Protocol):
-    """Orders, their status and history."""
+    """Repository of orders, their status and history."""
 
     async def place(self, basket: Basket, now: datetime, *, key: RequestKey | None = None) -> Order:
-        """Price the basket from the catalogue and keep it as a new order.
+        """Price the basket from the catalogue and store it as a new order.
 
         The same basket again returns the order that exists. Raises ``InvalidOrderError`` or
         ``OrderExistsError``; and ``KeyReusedError`` when another basket was placed with this key.
@@ -318,12 +317,12 @@ class OrderBook(Protocol):
         """The order without personal data. Raises ``NoSuchOrderError``."""
 
     async def page(self, wanted: Wanted, limit: int, after: Bookmark | None = None) -> OrderPage:
-        """At most ``limit`` orders, newest first, from those placed before ``after``."""
+        """List at most ``limit`` orders, newest first, of those placed before ``after``."""
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
-        """Give the order this status and write it into its history.
+        """Set the order's status and add it to the history.
 
-        Again is a no-op, also when the order has moved on since: a workflow task that lost its
+        Repeating is a no-op, also when the order has moved on since: a workflow task that lost its
         worker repeats all of its local activities.
 
         Raises ``NoSuchOrderError`` or ``IllegalStatusError``.
@@ -332,10 +331,10 @@ class OrderBook(Protocol):
     async def record_parcels(
         self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
     ) -> None:
-        """Note the parcels the warehouse named, once."""
+        """Record the parcels that the warehouse named, once."""
 
     async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
-        """Note where a parcel is, forwards only, and write it into the history, once.
+        """Update a parcel's status, forwards only, and add it to the history, once.
 
         Raises ``RefusedError`` for a parcel that the order does not have.
         """
@@ -344,4 +343,4 @@ class OrderBook(Protocol):
         """Add a line to the order's history, once per event and detail."""
 
     async def view(self, order_id: str) -> OrderView:
-        """Everything a person may want to see of an order. Raises ``NoSuchOrderError``."""
+        """The order with all that happened to it. Raises ``NoSuchOrderError``."""

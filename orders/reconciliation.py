@@ -1,14 +1,13 @@
-"""What the audit makes of an order whose run is over or was never there.
+"""Rules of the audit: the discrepancies of an order whose run is closed or missing.
 
-Three parties keep books of one order: the card provider, our database, Temporal. ``examine``
-compares what they say and names what disagrees. An order under way is left alone, and so is one
-that moved within the grace period: what looks wrong there is about to be put right by its run.
+Three systems record an order: the card provider, our database, Temporal. ``examine`` compares them.
+An order with an open run is skipped, and so is one that changed within the grace period: its run is
+about to correct what looks wrong.
 
-What is safe is repaired (``Remedy``), all else is flagged for a person. Safe means: repeating it
-does no harm, and nobody loses money or goods by it. Money is therefore never given back from here.
-A run gives back all that it took before it ends; money found afterwards was moved by something that
-we do not know (a hand in the dashboard, a refund that the bank returned), and guessing could pay
-twice.
+What is safe is repaired (``Remedy``), all else is flagged to an operator. Safe means: repeating it
+does no harm, and nobody loses money or goods by it. Money is therefore never refunded from here. A
+run refunds all that it took before it ends; money found afterwards was moved by something unknown
+(a refund in the dashboard, one that the bank returned), and guessing could pay twice.
 """
 
 from __future__ import annotations
@@ -35,21 +34,21 @@ from orders.lifecycle import Status
 from orders.money import Money, total
 from orders.ports import CardCharge, ChargeState
 
-#: Charges that can take no more money.
-_OVER: Final = frozenset({ChargeState.CAPTURED, ChargeState.CANCELLED})
+#: States in which a charge can take no more money.
+_FINAL: Final = frozenset({ChargeState.CAPTURED, ChargeState.CANCELLED})
 
 
 def examine(case: Case, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
-    """What disagrees about an order, to be put right in this order; nothing while it is under way.
+    """Find the discrepancies of an order, in the order of repair; none while its run is open.
 
-    ``case.charges`` may be a part of its charges: of the others, our books are believed.
+    ``case.charges`` may be a part of its charges: for the others, our own record counts.
     """
     quiet_since = now - terms.grace
     if case.run.state is RunState.OPEN or _later_than(quiet_since, case.run.closed_at):
         return []
     charges = tuple(listed for listed in case.charges if listed.created_at <= quiet_since)
     if case.order is None:
-        return [found for listed in charges for found in _of_nobody(listed, now, terms)]
+        return [found for listed in charges for found in _without_order(listed, now, terms)]
     order = case.order
     if order.changed_at > quiet_since:
         return []
@@ -59,7 +58,7 @@ def examine(case: Case, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
         one
         for listed in charges
         if (entry := _entry_of(order, listed)) is not None
-        for one in _compared(order, entry, listed, quiet_since)
+        for one in _entry_differs(order, entry, listed, quiet_since)
     ]
     if not order.status.is_end:
         return [*found, _stranded(order, charges, case.run)]
@@ -67,12 +66,12 @@ def examine(case: Case, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
 
 
 def worth_a_look(case: Case, now: datetime, terms: AuditTerms) -> bool:
-    """Whether anything would disagree if the order had no run: only then is the rest asked for."""
+    """Whether an order without a run would have discrepancies: only then is the rest fetched."""
     if case.order is not None and case.order.status.is_end:
-        # What our books call live may have been charged too long ago to be listed.
+        # A charge that is live in our database may be too old for the provider's list.
         listed = {one.charge.payment_id for one in case.charges}
         unlisted = (e.booked.state for e in case.order.entries if e.payment_id not in listed)
-        if any(state not in _OVER for state in unlisted):
+        if any(state not in _FINAL for state in unlisted):
             return True
     states = (RunState.CLOSED, RunState.NONE)
     runs = (replace(case, run=RunSighting(state)) for state in states)
@@ -82,7 +81,7 @@ def worth_a_look(case: Case, now: datetime, terms: AuditTerms) -> bool:
 def examine_open_run(
     order_id: str, order: Standing | None, started_at: datetime, now: datetime, terms: AuditTerms
 ) -> list[Discrepancy]:
-    """What is wrong with a run being open; it is only ever flagged."""
+    """Find what is wrong with an open run; it is only ever flagged."""
     if started_at > now - terms.grace:
         return []
     if order is None:
@@ -97,13 +96,13 @@ def examine_open_run(
 # -- one rule each ---------------------------------------------------------------------------------
 
 
-def _of_nobody(listed: ListedCharge, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
+def _without_order(listed: ListedCharge, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
     charge = listed.charge
     kept = charge.captured - charge.refunded
     if kept:
         detail = f"{kept} was taken, and our books have no such order"
         return [_about(Kind.PAID_WITHOUT_ORDER, listed, detail)]
-    if charge.state in _OVER:
+    if charge.state in _FINAL:
         return []
     is_old = listed.created_at <= now - terms.unknown_grace
     detail = f"a charge over {charge.amount} is {charge.state}, and our books have no such order"
@@ -118,10 +117,10 @@ def _never_started(order: Standing, now: datetime, terms: AuditTerms) -> Discrep
     return Discrepancy(Kind.NEVER_STARTED, order.order_id, detail, remedy)
 
 
-def _compared(
+def _entry_differs(
     order: Standing, entry: Entry, listed: ListedCharge, quiet_since: datetime
 ) -> list[Discrepancy]:
-    """Our entry beside the provider's word. Refunds under way may be on one side only."""
+    """Compare our entry with the provider's charge. Recent refunds may be on one side only."""
     charge, booked = listed.charge, entry.booked
     found: list[Discrepancy] = []
     lately = total(
@@ -134,7 +133,7 @@ def _compared(
         booked.captured,
         booked.refunded,
     ):
-        detail = f"our books say {_said(booked)}, the provider says {_said(charge)}"
+        detail = f"our books say {_described(booked)}, the provider says {_described(charge)}"
         found.append(_about(Kind.BOOKS_BEHIND, listed, detail, Remedy.RECORD))
     if charge.captured < booked.captured:
         detail = f"our books say {booked.captured} was taken, the provider says {charge.captured}"
@@ -171,8 +170,8 @@ def _after_the_end(order: Standing, charges: Iterable[ListedCharge]) -> list[Dis
         if charge.captured and not is_booked:
             detail = f"{charge.captured} was taken, and our books do not have this charge"
             found.append(_about(Kind.UNBOOKED_CHARGE, listed, detail))
-        if charge.state not in _OVER:
-            # Of a completed order it may be the one that was to pay for the goods.
+        if charge.state not in _FINAL:
+            # For a completed order this charge may be the one that pays for the goods.
             may_pay = is_completed and captured < order.total
             remedy = Remedy.FLAG if may_pay else _release(charge.state)
             detail = f"{order.status}, and a charge over {charge.amount} is {charge.state}"
@@ -181,14 +180,14 @@ def _after_the_end(order: Standing, charges: Iterable[ListedCharge]) -> list[Dis
         detail = f"completed, and none of {order.total} was taken"
         found.append(Discrepancy(Kind.SHIPPED_UNPAID, order.order_id, detail))
     if is_completed and captured:
-        found += _refunds_compared(order)
+        found += _refunds_differ(order)
     if not is_completed:
-        found += _given_back_compared(order, captured, kept)
+        found += _money_kept(order, captured, kept)
     return found
 
 
-def _refunds_compared(order: Standing) -> list[Discrepancy]:
-    """Of a completed order all is kept but what was asked for; by our books, like every refund."""
+def _refunds_differ(order: Standing) -> list[Discrepancy]:
+    """A completed order keeps all its money but the sum of its refunds; both by our own record."""
     back = total((entry.booked.refunded for entry in order.entries), order.total.currency)
     if order.refunds is None or order.refunds == back:
         return []
@@ -196,8 +195,8 @@ def _refunds_compared(order: Standing) -> list[Discrepancy]:
     return [Discrepancy(Kind.REFUNDS_DIFFER, order.order_id, detail)]
 
 
-def _given_back_compared(order: Standing, captured: Money, kept: Money) -> list[Discrepancy]:
-    """All that was taken for an order that ended early went back: by the provider, or by hand."""
+def _money_kept(order: Standing, captured: Money, kept: Money) -> list[Discrepancy]:
+    """All that was taken for an order that ended early is refunded: by the provider, or by hand."""
     hand = order.by_hand
     if hand is None:
         detail = f"{order.status}, and {kept} was not given back"
@@ -211,7 +210,7 @@ def _given_back_compared(order: Standing, captured: Money, kept: Money) -> list[
     return [Discrepancy(Kind.MONEY_KEPT, order.order_id, detail)] if kept else []
 
 
-# -- small words -----------------------------------------------------------------------------------
+# -- parts of the rules ----------------------------------------------------------------------------
 
 
 def _about(
@@ -231,13 +230,13 @@ def _entry_of(order: Standing, listed: ListedCharge) -> Entry | None:
 
 
 def _believed(order: Standing, charges: Iterable[ListedCharge]) -> list[CardCharge | BookedCharge]:
-    """Each charge once: in the provider's words where we have them, else in those of our books."""
-    told = {listed.charge.payment_id: listed.charge for listed in charges}
-    ours = [entry.booked for entry in order.entries if entry.payment_id not in told]
-    return [*told.values(), *ours]
+    """Each charge once: the provider's record where we have it, else our own."""
+    listed_by_id = {listed.charge.payment_id: listed.charge for listed in charges}
+    ours = [entry.booked for entry in order.entries if entry.payment_id not in listed_by_id]
+    return [*listed_by_id.values(), *ours]
 
 
-def _said(one: CardCharge | BookedCharge) -> str:
+def _described(one: CardCharge | BookedCharge) -> str:
     back = f", {one.refunded} given back" if one.refunded else ""
     return f"{one.state} with {one.captured} taken{back}"
 

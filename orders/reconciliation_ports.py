@@ -1,4 +1,4 @@
-"""What the audit needs of the world outside, beside ``orders.ports``; the same rules hold.
+"""Ports of the audit, beside those in ``orders.ports``; the same rules hold.
 
 Pages go by cursors: an opaque text that names where the next page begins, None at the end.
 """
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Listed(Generic[T]):
-    """A page of a list, and where the next one begins."""
+    """A page of a list, and the cursor of the next one."""
 
     items: tuple[T, ...]
     cursor: str | None = None
 
 
 class ChargeList(Protocol):
-    """The card provider's own books. Charges that name no order of ours are left out."""
+    """The card provider's list of charges, without those that name no order of ours."""
 
     async def charges(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
@@ -49,62 +49,62 @@ class ChargeList(Protocol):
 
 
 class AuditBook(Protocol):
-    """Our own books, read for comparing."""
+    """Our database, as the audit reads it."""
 
     async def page(
         self, changed_since: datetime, cursor: str | None, limit: int
     ) -> Listed[Standing]:
-        """Orders that have not ended, or changed since; each at least once."""
+        """Orders that are not final, or changed since then; each at least once."""
 
     async def standing(self, order_ids: Iterable[str]) -> Mapping[str, Standing]:
-        """These orders, without those that we do not have."""
+        """The orders of these ids, without those that our database lacks."""
 
     async def known_refunds(self, refund_ids: Iterable[str]) -> frozenset[str]:
-        """Which of these refunds our books have."""
+        """Those of these refunds that our database has."""
 
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run that carries an order now."""
+    """An open run of an order."""
 
     order_id: str
     started_at: datetime
 
 
 class Runs(Protocol):
-    """The runs that carry orders."""
+    """The runs of orders in Temporal."""
 
     async def look(self, order_id: str) -> RunSighting:
-        """The order's run as it is this moment. Raises ``NoAnswerError``, never guesses."""
+        """The order's run as it is now. Raises ``NoAnswerError``, never guesses."""
 
     async def start(self, order_id: str) -> bool:
-        """Have the order carried; again is a no-op. False when it cannot be started any more."""
+        """Start the order's run; repeating is a no-op. False when it can no longer be started."""
 
     async def open_runs(self, cursor: str | None, limit: int) -> Listed[OpenRun]:
-        """Runs that are open, a second behind at most."""
+        """Open runs; the list lags by a second at most."""
 
 
 class Findings(Protocol):
-    """The book of what audits found. One entry per kind, order and payment."""
+    """Repository of findings. One entry per kind, order and payment."""
 
     async def note(self, found: Discrepancy, now: datetime) -> Noted:
-        """Write it down; what was known of it. An acknowledgement ends when it says otherwise."""
+        """Record it; returns its earlier record. A changed detail ends an acknowledgement."""
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
-        """It is no longer so."""
+        """Record that it no longer holds."""
 
     async def acknowledge(
         self, order_id: str, kind: Kind | None, word: Acknowledgement
     ) -> tuple[Finding, ...]:
-        """Have somebody answer for an order's finding, as it is now; also in the order's history.
+        """Acknowledge an order's findings as they are now, and add that to the order's history.
 
-        Returns what is acknowledged then; the first word on each stays. Which ones it is about is
-        said by ``orders.audits.to_acknowledge``, which may raise ``NothingToAcknowledgeError``;
-        ``NoSuchOrderError`` when there is no such order, and nothing was found of it.
+        Returns the acknowledged findings; the first acknowledgement of each stays. They are
+        selected by ``to_acknowledge``, which may raise ``NothingToAcknowledgeError``. Raises
+        ``NoSuchOrderError`` when there is neither such an order nor a finding about it.
         """
 
     async def unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
-        """What still disagrees, as far as we know."""
+        """Findings that were not resolved yet."""
 
     async def listed(self, *, everything: bool, limit: int) -> list[Finding]:
-        """What nobody has settled or answers for, newest first; or everything."""
+        """Findings neither resolved nor acknowledged, newest first; or all of them."""

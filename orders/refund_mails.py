@@ -1,10 +1,10 @@
-"""The mails a refund causes: rendered from the books alone, the same bytes every time."""
+"""Emails about a refund: rendered from stored data alone, the same bytes every time."""
 
 from __future__ import annotations
 
 from html import escape
 
-from orders.mails import of_plain_text
+from orders.mails import plain_text_mail
 from orders.order import Order
 from orders.ports import Mail
 from orders.refund_messages import RefundWaiting
@@ -12,7 +12,7 @@ from orders.refunds import RefundEntry
 
 
 def approval_reminder(waiting: RefundWaiting, *, to: str) -> Mail:
-    """To the approver: a refund still waits."""
+    """Email to the approver: a refund still waits."""
     order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
     text = (
         f"Refund {refund_id} of {waiting.amount} for order {order_id} still waits for an approval."
@@ -22,11 +22,11 @@ def approval_reminder(waiting: RefundWaiting, *, to: str) -> Mail:
     )
     tags = (("order", order_id), ("kind", "refund_approval_reminder"))
     subject = f"Refund {refund_id} of order {order_id} waits for your approval"
-    return of_plain_text(to, subject, text, tags)
+    return plain_text_mail(to, subject, text, tags)
 
 
 def refunded(order: Order, refund: RefundEntry) -> Mail:
-    """The bank has accepted the refund."""
+    """Email: the bank has accepted the refund."""
     names = {line.sku: line.name for line in order.lines}
     name, amount = order.recipient.name, str(refund.amount)
     opening = (

@@ -1,4 +1,4 @@
-"""What the refund's workflow says to its activities and callers, and what they answer."""
+"""Messages of the refund workflow: inputs and answers of its activities, Updates and queries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orders.refunds import Quantities, RefundRefused, RefundState
 
 @dataclass(frozen=True)
 class RefundTerms:
-    """What holds for one refund. Read when its run starts and kept in its history."""
+    """Terms of one refund, read when its run starts and kept in its history."""
 
     needs_approval: bool = False
     approval_timeout: timedelta = timedelta(days=3)
@@ -22,8 +22,8 @@ class RefundTerms:
 
 @dataclass(frozen=True)
 class ShopRefundTerms:
-    """The shop's rules. ``approval_above``: currency to minor units; refunds of more wait for a
-    person, those in a currency that is not named do not.
+    """The shop's rules. ``approval_above``: currency to minor units; refunds of more need
+    approval, those in a currency that is not named do not.
     """
 
     approval_above: Mapping[str, int] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class RefundRef:
 
 @dataclass(frozen=True)
 class RefundReserved:
-    """The amount is set aside, now or by an earlier run: then ``state`` says how far that came."""
+    """The amount is reserved, now or by an earlier run: then ``state`` says how far that came."""
 
     customer_id: str
     amount: Money
@@ -67,7 +67,7 @@ ReserveRefundAnswer = RefundReserved | RefundRefused
 
 @dataclass(frozen=True)
 class RefundMove:
-    """The refund takes ``state``; the order's history gains a line."""
+    """Set the refund's state and add a line to the order's history."""
 
     refund: RefundRef
     state: RefundState
@@ -84,7 +84,7 @@ class RefundAttempt:
 
 @dataclass(frozen=True)
 class RefundSeen:
-    """Where the refund stands after the provider's word; ``problem`` says why it failed."""
+    """State of the refund after the provider's answer; ``problem`` says why it failed."""
 
     state: RefundState
     problem: str = ""
@@ -95,7 +95,7 @@ class RefundSeen:
 
 @dataclass(frozen=True)
 class RefundWaiting:
-    """A refund of ``amount`` that waits for a person."""
+    """A refund of ``amount`` that waits for approval."""
 
     refund: RefundRef
     amount: Money
@@ -106,7 +106,7 @@ class RefundWaiting:
 
 @dataclass(frozen=True)
 class RefundProgress:
-    """Where a refund stands, as its run knows it."""
+    """Progress of a refund, as its run knows it."""
 
     refund: RefundRef
     state: RefundState
@@ -119,7 +119,7 @@ class RefundProgress:
 
 @dataclass(frozen=True)
 class TroubledRefund:
-    """A running refund that needs a person. Where no worker could tell more, ``doing`` says so."""
+    """A running refund that needs an operator. If no worker answered, ``doing`` says so."""
 
     refund: RefundRef
     doing: str

@@ -1,4 +1,4 @@
-"""What a refund comes to, and whether there is that much left to give back."""
+"""Calculation of a refund: its amount, its lines, and what is left to give back."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from orders.refunds import (
 )
 
 
-def left_of(charge: PaidCharge, earlier: Iterable[RefundEntry]) -> Money:
-    """What of the charge is neither given back nor set aside for that."""
-    set_aside = (e.amount for e in earlier if e.state not in FREED | BOOKED)
-    return charge.captured - charge.refunded - total(set_aside, charge.captured.currency)
+def refundable_amount(charge: PaidCharge, earlier: Iterable[RefundEntry]) -> Money:
+    """What of the charge is neither refunded nor reserved for a refund."""
+    reserved = (e.amount for e in earlier if e.state not in FREED | BOOKED)
+    return charge.captured - charge.refunded - total(reserved, charge.captured.currency)
 
 
 def left_to_return(order: Order, earlier: Iterable[RefundEntry]) -> dict[str, int]:
-    """How many pieces of each line no refund has taken back, by sku."""
+    """Pieces of each line that no refund has taken back, by sku."""
     left = Counter({line.sku: line.quantity for line in order.lines})
     for entry in earlier:
         if entry.state not in FREED:
@@ -41,7 +41,7 @@ def planned(
     charge: PaidCharge | None,
     earlier: Sequence[RefundEntry],
 ) -> RefundEntry | RefundRefused:
-    """The refund that ``request`` becomes beside the order's ``earlier`` ones, or why it cannot."""
+    """Calculate the refund for ``request`` beside the order's ``earlier`` ones, or refuse it."""
     try:
         checked_refund_id(request.refund_id)
         if order.status not in REFUNDABLE or charge is None:
@@ -50,7 +50,7 @@ def planned(
                 "warehouse can be refunded, cancel the order instead"
             )
         lines = _returned(request, left_to_return(order, earlier))
-        amount = _amount(request, order, left_of(charge, earlier))
+        amount = _amount(request, order, refundable_amount(charge, earlier))
     except (_RefusalError, InvalidRefundIdError) as refusal:
         return RefundRefused(str(refusal))
     return RefundEntry(request, amount, lines, charge.attempt, charge.payment_id)
@@ -61,7 +61,7 @@ class _RefusalError(Exception):
 
 
 def _returned(request: RefundRequest, left: Mapping[str, int]) -> Quantities:
-    """The pieces that the refund takes back."""
+    """The (sku, pieces) that the refund takes back."""
     if not request.lines:
         if request.amount is None:
             return tuple(sorted((sku, quantity) for sku, quantity in left.items() if quantity))
@@ -79,7 +79,7 @@ def _returned(request: RefundRequest, left: Mapping[str, int]) -> Quantities:
 
 
 def _amount(request: RefundRequest, order: Order, left: Money) -> Money:
-    """What the refund gives back: more than nothing, and no more than is left."""
+    """The amount to refund: more than nothing, and no more than is left."""
     prices = {line.sku: line.unit_price for line in order.lines}
     cost = total((prices[sku] * n for sku, n in request.lines), left.currency)
     wanted = request.amount

@@ -1,8 +1,8 @@
-"""Refunds of paid orders: what is asked for, where one stands, and what may follow.
+"""Refunds of paid orders: requests, states and their transitions.
 
-A refund sets its amount aside in our books *before* any money moves, so that two of them racing
-for the last euro never both get it. Whatever may still go out, or has gone out by hand, stays set
-aside; only a refund that never began gives its amount free again.
+A refund reserves its amount in our database *before* any money moves, so that two of them racing
+for the last euro never both get it. What may still be paid, or was paid by hand, stays reserved;
+only a refund that never began releases its amount.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Quantities = tuple[tuple[str, int], ...]
 
 
 class RefundState(StrEnum):
-    """Where a refund stands."""
+    """State of a refund."""
 
-    REQUESTED = "requested"  # its amount is set aside
-    AWAITING_APPROVAL = "awaiting_approval"  # a person has to let it pass
-    ISSUING = "issuing"  # the card provider may have been asked: only it knows
+    REQUESTED = "requested"  # its amount is reserved
+    AWAITING_APPROVAL = "awaiting_approval"  # an operator has to approve it
+    ISSUING = "issuing"  # the card provider may have been called: only it knows
     PENDING = "pending"  # the provider has accepted it, the bank has not
     SUCCEEDED = "succeeded"
-    FAILED = "failed"  # the bank sent the money back to us: it is still owed
-    SETTLED = "settled"  # a person paid it back another way
-    REJECTED = "rejected"  # the shop said no; nothing moved
-    CANCELLED = "cancelled"  # whoever asked for it thought better; nothing moved
+    FAILED = "failed"  # the bank returned the money to us: it is still owed
+    SETTLED = "settled"  # an operator paid it back another way
+    REJECTED = "rejected"  # by the shop; no money moved
+    CANCELLED = "cancelled"  # by its requester; no money moved
 
 
-#: Which state may follow which. A refund that had arrived can still fail, weeks later.
+#: Which state may follow which. A refund that succeeded can still fail, weeks later.
 FOLLOWS: Final[dict[RefundState, frozenset[RefundState]]] = {
     RefundState.REQUESTED: frozenset(
         {
@@ -59,19 +59,19 @@ FOLLOWS: Final[dict[RefundState, frozenset[RefundState]]] = {
     RefundState.CANCELLED: frozenset(),
 }
 
-#: Nobody has asked the card provider yet: the refund can still be stopped.
+#: The card provider was not called yet: the refund can still be stopped.
 UNDECIDED: Final = frozenset({RefundState.REQUESTED, RefundState.AWAITING_APPROVAL})
-#: Nothing was given back and nothing will be: the amount is free for others.
+#: Nothing was refunded and nothing will be: the amount is free for other refunds.
 FREED: Final = frozenset({RefundState.REJECTED, RefundState.CANCELLED})
-#: The provider has accepted it, so it counts in the charge's own ``refunded``.
+#: The provider has accepted it, so it counts in the charge's ``refunded``.
 BOOKED: Final = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
 
-#: Orders that are paid and will not be undone.
+#: Statuses of orders that are paid and will not be undone.
 REFUNDABLE: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
 
 
 class RefundReason(StrEnum):
-    """Why money goes back, to count."""
+    """Reason of a refund, for statistics."""
 
     RETURNED = "returned"
     DAMAGED = "damaged"
@@ -83,10 +83,10 @@ class RefundReason(StrEnum):
 
 @dataclass(frozen=True)
 class RefundRequest:
-    """Give money of a paid order back: for ``lines``, or ``amount``, or with neither all of it.
+    """Request to refund a paid order: for ``lines``, or ``amount``, or with neither all of it.
 
     With both, ``amount`` instead of what the lines cost, and not more. ``refund_id`` is the shop's
-    own: the same one twice is one refund. ``restock``: the lines' pieces go back on the shelf.
+    own: the same one twice is one refund. ``restock``: the lines' pieces return to stock.
     ``message`` holds no personal data: it is kept in workflow history.
     """
 
@@ -99,7 +99,7 @@ class RefundRequest:
     message: str = ""
 
     def same_as(self, other: RefundRequest) -> bool:
-        """Whether both ask for the same, in whatever order they name the lines."""
+        """Whether both requests are the same, whatever the order of their lines."""
         return replace(self, lines=()) == replace(other, lines=()) and (
             sorted(self.lines) == sorted(other.lines)
         )
@@ -107,7 +107,7 @@ class RefundRequest:
 
 @dataclass(frozen=True)
 class RefundRefused:
-    """This refund cannot be: nothing was set aside. ``message`` is a sentence that says why."""
+    """The refund is refused, nothing was reserved. ``message`` is a sentence that says why."""
 
     message: str
     kind: Literal["refund_refused"] = "refund_refused"
@@ -115,7 +115,7 @@ class RefundRefused:
 
 @dataclass(frozen=True)
 class PaidCharge:
-    """The charge that took the order's money, as our books have it."""
+    """The charge that took the order's money, as our database has it."""
 
     attempt: int
     payment_id: str
@@ -125,8 +125,8 @@ class PaidCharge:
 
 @dataclass(frozen=True)
 class RefundEntry:
-    """A refund in our books. ``lines`` are the pieces it takes back, ``attempt`` how often the
-    bank was tried: a refund that failed there can be asked for again.
+    """A refund in our database. ``lines`` are the pieces it takes back, ``attempt`` counts its
+    attempts at the bank: a refund that failed there can be tried again.
     """
 
     request: RefundRequest
@@ -141,9 +141,9 @@ class RefundEntry:
     restocked: bool = False
 
     def begun(self, attempt: int) -> RefundEntry:
-        """The refund when attempt ``attempt`` asks the provider; unchanged when it has before.
+        """The refund when ``attempt`` is about to call the provider; unchanged when it was before.
 
-        Raises ``IllegalStatusError`` when it must not be asked.
+        Raises ``IllegalStatusError`` when it must not.
         """
         is_next = attempt == self.attempt + (self.state is RefundState.FAILED)
         if is_next and RefundState.ISSUING in FOLLOWS[self.state]:
@@ -165,7 +165,7 @@ class RefundEntry:
         return replace(self, state=state, card_refund_id=refund.refund_id, why=refund.problem)
 
     def moved(self, state: RefundState, why: str = "") -> RefundEntry:
-        """The refund in ``state``; unchanged when it is there. Raises ``IllegalStatusError``."""
+        """The refund in ``state``; unchanged when it is in it. Raises ``IllegalStatusError``."""
         if state is self.state:
             return self
         if state not in FOLLOWS[self.state]:
@@ -179,7 +179,7 @@ class RefundEntry:
     def back_on_shelf(self) -> RefundEntry:
         """The refund once its pieces are restocked; unchanged when there is nothing to restock.
 
-        Raises ``IllegalStatusError`` unless the refund has begun: until then it may not come.
+        Raises ``IllegalStatusError`` unless the refund has begun: until then it may be stopped.
         """
         if self.restocked or not (self.request.restock and self.lines):
             return self
@@ -191,11 +191,11 @@ class RefundEntry:
 
     @property
     def event(self) -> str:
-        """What the order's history calls the refund's state."""
+        """Name of the event in the order's history for the refund's state."""
         return f"refund_{self.state}"
 
     def history_detail(self) -> dict[str, str]:
-        """What the order's history says beside it."""
+        """Details of that event."""
         detail = {
             "refund_id": self.request.refund_id,
             "amount": str(self.amount),

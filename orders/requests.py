@@ -1,4 +1,4 @@
-"""What people ask of a running order beside cancelling it: Updates, each with a validator."""
+"""Inputs and answers of the order workflow's Updates and signals, without cancelling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orders.parcels import ParcelStatus
 
 @dataclass(frozen=True)
 class Approve:
-    """A person lets the order pass. ``by`` is an account id or a role."""
+    """Approve the order. ``by`` is an account id or a role."""
 
     by: str
     note: str = ""
@@ -18,7 +18,7 @@ class Approve:
 
 @dataclass(frozen=True)
 class Reject:
-    """A person stops the order. ``reason`` holds no personal data."""
+    """Reject the order. ``reason`` holds no personal data."""
 
     by: str
     reason: str = ""
@@ -41,7 +41,7 @@ class CardAccepted:
 
 @dataclass(frozen=True)
 class ParcelUpdate:
-    """The warehouse says where a parcel is: ``parcel_updated`` signal, in any order, repeated."""
+    """Signal ``parcel_updated``: a parcel's status from the warehouse, in any order, repeated."""
 
     parcel_id: str
     status: ParcelStatus
@@ -50,7 +50,7 @@ class ParcelUpdate:
 
 @dataclass(frozen=True)
 class ResendParcel:
-    """An operator has the contents of a lost or late parcel sent again."""
+    """Send the contents of a lost or late parcel again."""
 
     parcel_id: str
     by: str = "operator"
@@ -58,7 +58,7 @@ class ResendParcel:
 
 @dataclass(frozen=True)
 class RefundParcel:
-    """An operator has the contents of a lost or late parcel refunded."""
+    """Refund the contents of a lost or late parcel."""
 
     parcel_id: str
     by: str = "operator"
@@ -66,7 +66,7 @@ class RefundParcel:
 
 @dataclass(frozen=True)
 class SettleParcel:
-    """An operator's decision on a parcel that is lost or late: nothing more is waited for.
+    """Settle a lost or late parcel: the order waits for it no longer.
 
     ``outcome`` says what was agreed with the customer ("resent as par_7", "refunded as r1").
     """
@@ -78,7 +78,7 @@ class SettleParcel:
 
 @dataclass(frozen=True)
 class RetryNow:
-    """Try what keeps failing again at once."""
+    """Retry the failing step at once."""
 
     by: str = "operator"
     kind: Literal["retry_now"] = "retry_now"
@@ -90,7 +90,7 @@ class RetryNow:
 
 @dataclass(frozen=True)
 class SkipStep:
-    """Give up what keeps failing: the order goes on as after a failure of that step."""
+    """Give up the failing step: the order goes on as after a failure of that step."""
 
     reason: str
     by: str = "operator"
@@ -103,10 +103,10 @@ class SkipStep:
 
 @dataclass(frozen=True)
 class Resolve:
-    """What keeps failing was settled by hand; ``note`` says how.
+    """The failing step was settled by hand; ``note`` says how.
 
-    ``given_back``: of the undo of a charge, what the customer was given back by hand, in minor
-    units of the order's currency; by the rules of ``orders.by_hand.Stake``.
+    ``given_back``: for the compensation of a charge, what the customer was given back by hand, in
+    minor units of the order's currency; by the rules of ``Stake``.
     """
 
     note: str

@@ -1,4 +1,4 @@
-"""Stock of an order: what may be set aside."""
+"""Stock of an order: its states, and what can be reserved."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ StockState = Literal["none", "reserved", "committed", "released"]
 def shortage(
     quantities: Iterable[tuple[str, int]], available: Mapping[str, int]
 ) -> OutOfStock | None:
-    """The first line that cannot be had whole, or None when all lines can.
+    """The first line that exceeds the available stock, or None when no line does.
 
-    ``available`` is what nobody has set aside yet, by sku; a sku that is not there has nothing.
+    ``available`` is the unreserved stock by sku; a sku that is not there has none.
     """
     for sku, wanted in quantities:
         left = available.get(sku, 0)

@@ -1,4 +1,4 @@
-"""What a shop decides for its orders: when a person must look, how long things may take."""
+"""Terms of orders: which need approval, when money is captured, how long things may take."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOFT_DECLINES = frozenset(
 
 
 def approval_limits(text: str) -> dict[str, int]:
-    """``ShopTerms.approval_above`` as a person writes it: EUR=500.00,JPY=60000.
+    """Parse ``ShopTerms.approval_above`` as people write it: EUR=500.00,JPY=60000.
 
     Raises ``ValueError`` with a sentence that says which part is wrong.
     """
@@ -39,16 +39,16 @@ def approval_limits(text: str) -> dict[str, int]:
 
 
 class Capture(StrEnum):
-    """When the money is taken."""
+    """When the money is captured."""
 
     AT_CHECKOUT = "at_checkout"
-    AT_FULFILLMENT = "at_fulfillment"  # held first, taken once the warehouse has accepted
+    AT_FULFILLMENT = "at_fulfillment"  # authorized first, captured once the warehouse has accepted
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What holds for one order. Read when its run starts and kept in its history, so that a change
-    of the shop's settings never changes the course of an order under way.
+    """Terms of one order. Read when its run starts and kept in its history, so that a change of
+    the shop's settings never changes the course of an order under way.
     """
 
     needs_approval: bool = False
@@ -63,8 +63,8 @@ class Terms:
 class ShopTerms:
     """The shop's rules, from its settings.
 
-    ``approval_above``: currency to minor units; orders of a higher total wait for a person, those
-    of a currency that is not named do not. ``new_card_window``: how long a declined customer may
+    ``approval_above``: currency to minor units; orders of a higher total need approval, those of a
+    currency that is not named do not. ``new_card_window``: how long a declined customer may
     try another card; zero rejects at once. ``delivery_deadline``: how long parcels may take; zero
     completes an order when the warehouse has accepted it, without waiting for its parcels.
     """
@@ -77,7 +77,7 @@ class ShopTerms:
     delivery_deadline: timedelta = timedelta(0)
 
     def of(self, total: Money, *, flagged: bool) -> Terms:
-        """The terms of an order with this total; ``flagged`` ones always wait for a person."""
+        """The terms of an order with this total; ``flagged`` ones always need approval."""
         limit = self.approval_above.get(total.currency)
         return Terms(
             needs_approval=flagged or (limit is not None and total.amount > limit),

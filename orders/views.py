@@ -1,4 +1,4 @@
-"""An order as a person may see it, with everything that happened to it."""
+"""Read models of an order: the order with everything that happened to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class HistoryLine:
 
     @property
     def words(self) -> str:
-        """The line for a person."""
+        """The line as text."""
         detail = ", ".join(f"{name} {value}" for name, value in self.detail.items())
         event = self.event.replace("_", " ")
         return f"{event} ({detail})" if detail else event
@@ -45,7 +45,7 @@ class ParcelView:
 
 @dataclass(frozen=True)
 class RefundView:
-    """Money that somebody asked to be given back; ``state`` as in ``orders.refunds``."""
+    """A refund of the order; ``state`` is a ``RefundState``."""
 
     refund_id: str
     amount: Money
@@ -61,7 +61,7 @@ class OrderView:
     placed_at: datetime
     stock: Literal["none", "reserved", "committed", "released"]
     payments: tuple[PaymentView, ...] = ()
-    #: Past the card provider, as an operator says; None when nobody has said anything.
+    #: Outside the card provider, as an operator reported; None when no operator has.
     given_back_by_hand: Money | None = None
     parcels: tuple[ParcelView, ...] = ()
     refunds: tuple[RefundView, ...] = ()
@@ -70,7 +70,7 @@ class OrderView:
 
 @dataclass(frozen=True)
 class Sighting:
-    """An order at a moment, and the step that its run was last seen to begin."""
+    """An order at a moment, and the last step that its run had begun."""
 
     view: OrderView
     doing: str
@@ -80,8 +80,8 @@ class Sighting:
 class ListedOrder:
     """A started order as Temporal lists it, up to a second behind.
 
-    ``run`` is Temporal's word for the state of its run: running, completed, failed (an outage; the
-    order is undone), terminated.
+    ``run`` is Temporal's status of its run: running, completed, failed (an outage; the order is
+    undone), terminated.
     """
 
     order_id: str
@@ -95,8 +95,8 @@ class ListedOrder:
 
 @dataclass(frozen=True)
 class TroubledOrder:
-    """A running order with a step that keeps failing. ``attention`` is None when no worker could
-    tell which; ``doing`` says so.
+    """A running order with a step that keeps failing. ``attention`` is None when no worker
+    answered; ``doing`` says so.
     """
 
     order_id: str
@@ -109,7 +109,7 @@ class TroubledOrder:
 class PaymentToFinish:
     """What the customer's browser needs to finish a payment (3-D Secure).
 
-    The secret opens this one payment to whoever has it: hand it on, never keep or log it.
+    The secret gives access to this one payment: pass it on, never store or log it.
     """
 
     payment_id: str
@@ -117,7 +117,7 @@ class PaymentToFinish:
 
 
 def without_personal_data(view: OrderView) -> dict[str, object]:
-    """What may leave the shop: who gets the order and how it is paid stay in the database."""
+    """The view as JSON: its recipient and payment method stay in the database."""
     order = view.order
     return {
         "order_id": order.id,

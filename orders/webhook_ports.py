@@ -1,4 +1,4 @@
-"""What the webhooks need of the world outside, in the domain's words."""
+"""Ports of the webhook inbox."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from orders.webhooks import Event, MailFate, News
 
 
 class EventReader(Protocol):
-    """Knows how one neighbour signs and writes its events."""
+    """Reader of one source's webhook events: it verifies and parses them."""
 
     def read(self, headers: Mapping[str, str], body: bytes) -> Event:
-        """The event, if it is genuine; ``headers`` by their names in lower case.
+        """Verify and parse an event; ``headers`` by their names in lower case.
 
         Raises ``BadSignatureError`` or ``UnreadableEventError``, as sentences that repeat nothing
-        of what was sent.
+        of the request.
         """
 
 
 class Ending(StrEnum):
-    """How the telling of an event ended."""
+    """How the delivery of an event ended."""
 
     TOLD = "told"
-    NOBODY = "nobody"  # there is nobody to tell it to, any more or at all
-    GIVEN_UP = "given_up"  # nobody could be told for too long
+    NOBODY = "nobody"  # nothing takes it, any more or at all
+    GIVEN_UP = "given_up"  # it could not be delivered for too long
 
 
 @dataclass(frozen=True)
 class UntoldEvent:
-    """A stored event that is to be told; ``tries`` counts this one. ``news`` is None when this
-    version of the code cannot read it.
+    """A stored event to deliver; ``tries`` counts this one. ``news`` is None when this version of
+    the code cannot read it.
     """
 
     number: int
@@ -45,29 +45,29 @@ class UntoldEvent:
 
 
 class EventBook(Protocol):
-    """Events as they came in, until somebody was told and a while longer."""
+    """Repository of received events, until they are delivered and a while longer."""
 
     async def keep(self, event: Event, now: datetime) -> bool:
         """Store the event; False when it is stored already. It must have news."""
 
     async def take(self, now: datetime, lease: timedelta, limit: int) -> tuple[UntoldEvent, ...]:
-        """Events that are due, oldest first: nobody else gets them for the time of ``lease``."""
+        """Claim events that are due, oldest first: no other process gets them during ``lease``."""
 
     async def end(self, number: int, ending: Ending, now: datetime, why: str = "") -> None:
-        """The event is not to be told any more."""
+        """Finish an event: it is not delivered any more."""
 
     async def postpone(self, number: int, until: datetime, problem: str) -> None:
-        """Nobody could be told: the event is due again at ``until``."""
+        """It could not be delivered: the event is due again at ``until``."""
 
     async def prune(self, before: datetime) -> int:
-        """Forget what ended before then; how many that were."""
+        """Delete events that ended before then; returns how many."""
 
 
 class MailLog(Protocol):
-    """Which order a mail was about."""
+    """Log of the emails sent, to find an email's order."""
 
     async def note_fate(self, mail_id: str, fate: MailFate, now: datetime, why: str) -> bool:
-        """Write it into the history of the order that the mail was about, once.
+        """Add what became of an email to the history of its order, once.
 
-        False when no order knows the mail.
+        False when no order has that email.
         """

@@ -1,7 +1,7 @@
-"""What neighbours tell us by themselves: their events, in the domain's words.
+"""Webhook events of Stripe, the warehouse and Resend, in the domain's terms.
 
-An event carries no more than is needed to tell somebody: ids and words, no amounts, no card data,
-no addresses. Money is never believed to be as an event says, only read again.
+An event carries no more than its delivery needs: ids and codes, no amounts, no card data, no
+addresses. Amounts are never taken from an event, but read from the provider again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orders.parcels import ParcelStatus
 
 
 class Source(StrEnum):
-    """Who tells."""
+    """Sender of an event."""
 
     STRIPE = "stripe"
     WAREHOUSE = "warehouse"
@@ -24,7 +24,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class PaymentMoved:
-    """Something happened to an order's payment: its run should read it."""
+    """An order's payment has changed: its run should read it again."""
 
     order_id: str
     kind: Literal["payment"] = "payment"
@@ -32,7 +32,7 @@ class PaymentMoved:
 
 @dataclass(frozen=True)
 class RefundMoved:
-    """Something happened to a refund: its run should read it."""
+    """A refund has changed: its run should read it again."""
 
     order_id: str
     refund_id: str
@@ -41,7 +41,7 @@ class RefundMoved:
 
 @dataclass(frozen=True)
 class ParcelMoved:
-    """A parcel is somewhere else."""
+    """A parcel has a new status."""
 
     order_id: str
     parcel_id: str
@@ -51,17 +51,17 @@ class ParcelMoved:
 
 
 class MailFate(StrEnum):
-    """What became of a mail that the mail service had accepted."""
+    """What became of an email that the email service had accepted."""
 
     BOUNCED = "bounced"
-    COMPLAINED = "complained"  # the customer called it spam
+    COMPLAINED = "complained"  # the customer marked it as spam
     FAILED = "failed"
     SUPPRESSED = "suppressed"  # the address bounced before: not even tried
 
 
 @dataclass(frozen=True)
 class MailReturned:
-    """A mail did not reach the customer, or was not welcome. ``why`` is the service's code."""
+    """An email was not delivered, or marked as spam. ``why`` is the service's code."""
 
     mail_id: str
     fate: MailFate
@@ -74,7 +74,7 @@ News = PaymentMoved | RefundMoved | ParcelMoved | MailReturned
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a neighbour. ``news`` is None when nobody here has to be told of it.
+    """A webhook event. ``news`` is None when there is nothing to deliver.
 
     The same ``event_id`` of the same source is the same event.
     """
@@ -86,52 +86,52 @@ class Event:
 
 
 class BadSignatureError(Exception):
-    """Not signed with our secret, or too long ago: whoever sent this is not believed."""
+    """The event is not signed with our secret, or was signed too long ago."""
 
 
 class UnreadableEventError(Exception):
-    """Signed as it should be, but not an event as its sender documents them."""
+    """The signature is valid, but the body is not an event as its sender documents them."""
 
 
 def facts_of(news: News) -> dict[str, Any]:
-    """The news as they are kept."""
+    """News as they are stored in the database."""
     return asdict(news)
 
 
 def news_of(facts: dict[str, Any]) -> News | None:
-    """The news again; None of a kind that only another version of this code knows."""
-    told = {name: value for name, value in facts.items() if name != "kind"}
+    """News read from the database; None of a kind that this version of the code does not know."""
+    fields = {name: value for name, value in facts.items() if name != "kind"}
     match facts["kind"]:
         case "payment":
-            return PaymentMoved(**told)
+            return PaymentMoved(**fields)
         case "refund":
-            return RefundMoved(**told)
+            return RefundMoved(**fields)
         case "parcel":
-            return ParcelMoved(**{**told, "status": ParcelStatus(told["status"])})
+            return ParcelMoved(**{**fields, "status": ParcelStatus(fields["status"])})
         case "mail":
-            return MailReturned(**{**told, "fate": MailFate(told["fate"])})
+            return MailReturned(**{**fields, "fate": MailFate(fields["fate"])})
     return None
 
 
-# -- how long we try -------------------------------------------------------------------------------
+# -- retries and retention -------------------------------------------------------------------------
 
-#: An event that was told, or that nobody had to hear, is kept for this long: the same one is known
-#: again, and a person can look at it.
+#: An event that has ended is kept for this long: a repetition is recognized, and people can look it
+#: up.
 KEPT_FOR: Final = timedelta(days=30)
-#: After that, whoever it is for has looked by itself.
-TOLD_WITHIN: Final = timedelta(days=3)
-#: A mail is sent a moment before its id is written down, a day at most when that is hindered.
+#: Delivery is given up after this long: by then the run has looked by itself.
+DELIVERED_WITHIN: Final = timedelta(days=3)
+#: An email's id is recorded a moment after it was sent, at most a day later if that keeps failing.
 MAIL_KNOWN_WITHIN: Final = timedelta(days=1)
 
-_FIRST_PAUSE: Final = timedelta(seconds=1)
-_LONGEST_PAUSE: Final = timedelta(minutes=1)
+_INITIAL_INTERVAL: Final = timedelta(seconds=1)
+_MAXIMUM_INTERVAL: Final = timedelta(minutes=1)
 
 
 def pause_after(tries: int) -> timedelta:
-    """How long to wait after so many tries that told nobody."""
-    return min(_FIRST_PAUSE * (1 << min(tries - 1, 16)), _LONGEST_PAUSE)
+    """How long to wait after so many failed tries of delivery."""
+    return min(_INITIAL_INTERVAL * (1 << min(tries - 1, 16)), _MAXIMUM_INTERVAL)
 
 
 def is_given_up(received_at: datetime, now: datetime) -> bool:
-    """Whether an event is too old to be told."""
-    return now - received_at >= TOLD_WITHIN
+    """Whether an event is too old to be delivered."""
+    return now - received_at >= DELIVERED_WITHIN

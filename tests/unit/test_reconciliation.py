@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from orders.advice import acknowledging, advice
 from orders.audits import (
+    DiscrepancyOutcome,
     Finding,
     NothingToAcknowledgeError,
-    Outcome,
     Position,
     Report,
     Scan,
@@ -437,7 +437,7 @@ def test_an_audit_pages_through_every_scan_and_ends() -> None:
 
 def test_a_report_counts_what_became_of_everything_but_what_was_gone() -> None:
     report = Report().reviewed(7)
-    outcomes: tuple[Outcome, ...] = get_args(Outcome)
+    outcomes: tuple[DiscrepancyOutcome, ...] = get_args(DiscrepancyOutcome)
     for outcome in outcomes:
         report = report.settled(Kind.STRANDED, outcome)
     assert report == Report(7, {"stranded": 5}, 1, 1, 1, 1, 1)

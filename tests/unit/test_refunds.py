@@ -24,7 +24,7 @@ from orders.money import Money
 from orders.order import Line, Order, Recipient
 from orders.ports import CardRefund, CardRefundState, IllegalStatusError
 from orders.refund_messages import ShopRefundTerms
-from orders.refund_plan import left_of, left_to_return, planned
+from orders.refund_plan import left_to_return, planned, refundable_amount
 from orders.refunds import (
     BOOKED,
     FOLLOWS,
@@ -180,11 +180,13 @@ def test_refunds_never_come_to_more_than_was_taken_nor_pieces_to_more_than_were_
         entries.append(replace(found, state=state))
         if state in BOOKED:
             charge = replace(charge, refunded=charge.refunded + found.amount)
-        assert left_of(charge, entries).amount >= 0
+        assert refundable_amount(charge, entries).amount >= 0
         assert min(left_to_return(ORDER, entries).values()) >= 0
     counted = [e for e in entries if e.state not in FREED]
     assert sum(e.amount.amount for e in counted) <= TOTAL.amount
-    assert left_of(charge, entries).amount == TOTAL.amount - sum(e.amount.amount for e in counted)
+    assert refundable_amount(charge, entries).amount == TOTAL.amount - sum(
+        e.amount.amount for e in counted
+    )
 
 
 # -- what may follow what --------------------------------------------------------------------------

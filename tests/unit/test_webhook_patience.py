@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.webhooks import TOLD_WITHIN, is_given_up, news_of, pause_after
+from orders.webhooks import DELIVERED_WITHIN, is_given_up, news_of, pause_after
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def test_a_pause_is_never_longer_than_a_minute(tries: int) -> None:
 
 
 def test_after_three_days_an_event_is_given_up() -> None:
-    assert not is_given_up(NOW - TOLD_WITHIN + timedelta(seconds=1), NOW)
+    assert not is_given_up(NOW - DELIVERED_WITHIN + timedelta(seconds=1), NOW)
     assert is_given_up(NOW - timedelta(days=3), NOW)
 
 
