@@ -9,8 +9,23 @@ from typing import Final
 
 _NO_DECIMALS: Final = frozenset(
     {
-        *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"),
-        *("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "ISK",
+        "JPY",
+        "KMF",
+        "KRW",
+        "PYG",
+        "RWF",
+        "UGX",
+        "UYI",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
     }
 )
 _AMOUNT: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?")

@@ -36,14 +36,19 @@ class RefundState(StrEnum):
 FOLLOWS: Final[dict[RefundState, frozenset[RefundState]]] = {
     RefundState.REQUESTED: frozenset(
         {
-            *(RefundState.AWAITING_APPROVAL, RefundState.ISSUING),
-            *(RefundState.REJECTED, RefundState.CANCELLED, RefundState.SETTLED),
+            RefundState.AWAITING_APPROVAL,
+            RefundState.ISSUING,
+            RefundState.REJECTED,
+            RefundState.CANCELLED,
+            RefundState.SETTLED,
         }
     ),
     RefundState.AWAITING_APPROVAL: frozenset(
         {
-            *(RefundState.ISSUING, RefundState.SETTLED),
-            *(RefundState.REJECTED, RefundState.CANCELLED),
+            RefundState.ISSUING,
+            RefundState.SETTLED,
+            RefundState.REJECTED,
+            RefundState.CANCELLED,
         }
     ),
     RefundState.ISSUING: frozenset(
