@@ -26,8 +26,11 @@ from store.tables import order_lines, orders, products
 # join is safe only because lines never change.
 _LOCK: Final = (
     select(
-        *(orders.c.status, orders.c.stock, orders.c.charging_closed_at),
-        *(order_lines.c.sku, order_lines.c.quantity),
+        orders.c.status,
+        orders.c.stock,
+        orders.c.charging_closed_at,
+        order_lines.c.sku,
+        order_lines.c.quantity,
     )
     .join_from(orders, order_lines)
     .where(orders.c.id == bindparam("order_id"))

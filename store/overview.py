@@ -34,8 +34,13 @@ class PostgresOverview:
         unanswered = found.updated_at <= now - SILENT_FOR
         wanted = (
             select(
-                *(found.order_id, found.refund_id, found.amount, found.state, found.why),
-                *(found.updated_at, payments.c.currency),
+                found.order_id,
+                found.refund_id,
+                found.amount,
+                found.state,
+                found.why,
+                found.updated_at,
+                payments.c.currency,
             )
             .join_from(refund_requests, payments)
             .where(found.state.in_(sorted(MAY_NEED_A_PERSON)))

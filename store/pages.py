@@ -11,8 +11,13 @@ from orders.pages import Bookmark, OrderPage, PlacedOrder, Wanted
 from store.tables import orders
 
 _COLUMNS = (
-    *(orders.c.id, orders.c.customer_id, orders.c.status, orders.c.reason),
-    *(orders.c.total, orders.c.currency, orders.c.placed_at),
+    orders.c.id,
+    orders.c.customer_id,
+    orders.c.status,
+    orders.c.reason,
+    orders.c.total,
+    orders.c.currency,
+    orders.c.placed_at,
 )
 
 
