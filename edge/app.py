@@ -125,8 +125,11 @@ def create_app(edge: Edge) -> FastAPI:
             allow_origins=edge.allowed_origins,
             allow_methods=["GET", "POST"],
             allow_headers=[
-                *("Authorization", "Content-Type", REQUEST_ID),
-                *("Idempotency-Key", "Last-Event-ID"),
+                "Authorization",
+                "Content-Type",
+                REQUEST_ID,
+                "Idempotency-Key",
+                "Last-Event-ID",
             ],
             expose_headers=[REQUEST_ID, "Retry-After", "Location"],
         )
