@@ -24,7 +24,8 @@ def temporal(temporal_server: Temporal) -> Command:
 
     async def run(*arguments: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            *(temporal_binary(), *arguments),
+            temporal_binary(),
+            *arguments,
             stdout=asyncio.subprocess.PIPE,
             env=os.environ | temporal_server.settings,
         )
