@@ -274,7 +274,10 @@ async def test_what_the_provider_accepted_counts_once_as_given_back(
     assert await store.given_back(order) == 4_00
     assert (await store.reserved(RefundRequest(order.id, "r2"))).amount == Money(11_00, "EUR")
     assert await store.events_of(order) == [
-        *("refund_requested", "refund_issuing", f"refund_{state}", "refund_requested")
+        "refund_requested",
+        "refund_issuing",
+        f"refund_{state}",
+        "refund_requested",
     ]
 
 

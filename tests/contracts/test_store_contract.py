@@ -366,8 +366,11 @@ async def test_committed_stock_is_gone_for_good(store: Store) -> None:
     view = await store.orders.view(order.id)
     assert (view.stock, view.order.status) == ("committed", Status.FULFILLED)
     assert await store.events_of(order) == [
-        *("order_placed", "stock_reserved", "order_paid"),
-        *("order_fulfilled", "stock_committed"),
+        "order_placed",
+        "stock_reserved",
+        "order_paid",
+        "order_fulfilled",
+        "stock_committed",
     ]
 
 
