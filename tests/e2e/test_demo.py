@@ -17,7 +17,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 async def begin(state: Path, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "demo", *arguments),
+        sys.executable,
+        "-m",
+        "demo",
+        *arguments,
         cwd=CHECKOUT,
         env={**os.environ, "DEMO_STATE": str(state)},
         stdout=asyncio.subprocess.PIPE,

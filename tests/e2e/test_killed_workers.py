@@ -26,24 +26,37 @@ DONE_AND_UNTOLD = [
 WRITTEN_BUT_NOT_COMMITTED = [
     Writing(event)
     for event in (
-        *("stock_reserved", "order_paid", "order_fulfilled"),
-        *("stock_committed", "order_completed"),
+        "stock_reserved",
+        "order_paid",
+        "order_fulfilled",
+        "stock_committed",
+        "order_completed",
     )
 ]
 
 COMMITTED_AND_UNTOLD = [
     Committing(event)
     for event in (
-        *("stock_reserved", "payment_open", "payment_captured", "order_paid", "parcel_named"),
-        *("order_fulfilled", "stock_committed", "order_completed", "confirmation_mailed"),
+        "stock_reserved",
+        "payment_open",
+        "payment_captured",
+        "order_paid",
+        "parcel_named",
+        "order_fulfilled",
+        "stock_committed",
+        "order_completed",
+        "confirmation_mailed",
     )
 ]
 
 UNDONE_AND_UNTOLD = [
     Committing(event)
     for event in (
-        *("charging_closed", "payment_refunded", "stock_released"),
-        *("order_refunded", "closing_mailed"),
+        "charging_closed",
+        "payment_refunded",
+        "stock_released",
+        "order_refunded",
+        "closing_mailed",
     )
 ]
 

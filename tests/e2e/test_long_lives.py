@@ -62,7 +62,8 @@ async def shift(stage: Stage) -> AsyncIterator[Shift]:
 def lost(endpoint: str) -> list[Asking]:
     """The ways in which a worker that dies never hears the answer."""
     return [
-        *(Asking(endpoint, "delay"), Asking(endpoint, "delay_after")),
+        Asking(endpoint, "delay"),
+        Asking(endpoint, "delay_after"),
         Asking(endpoint, "hang_up_after"),
     ]
 
