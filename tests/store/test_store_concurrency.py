@@ -61,8 +61,11 @@ async def test_repeating_a_stock_step_at_once_does_it_once(shop: Shop) -> None:
     await asyncio.gather(*(shop.inventory.commit(order.id) for _ in range(10)))
     assert await shop.stock_of(mug) == Stock(on_hand=8, reserved=0)
     assert await shop.events_of(order) == [
-        *("order_placed", "order_paid", "stock_reserved"),
-        *("order_fulfilled", "stock_committed"),
+        "order_placed",
+        "order_paid",
+        "stock_reserved",
+        "order_fulfilled",
+        "stock_committed",
     ]
 
 
