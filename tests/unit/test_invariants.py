@@ -60,7 +60,11 @@ def half_back() -> Account:
         refunds=(
             RefundEntry(
                 RefundRequest("1", "r1", (("MUG", 1),), restock=True),
-                *(half, (("MUG", 1),), 1, "pi_1", RefundState.SUCCEEDED),
+                half,
+                (("MUG", 1),),
+                1,
+                "pi_1",
+                RefundState.SUCCEEDED,
                 card_refund_id="re_1",
                 restocked=True,
             ),

@@ -62,9 +62,19 @@ def test_decimals_may_be_left_out(written: str, currency: str, amount: int) -> N
 @pytest.mark.parametrize(
     ("written", "currency"),
     [
-        *(("", "EUR"), ("-5", "EUR"), ("+5", "EUR"), ("1e3", "EUR"), ("5,00", "EUR")),
-        *((".5", "EUR"), ("5.", "EUR"), ("5 000", "EUR"), ("\u0665", "EUR"), ("NaN", "EUR")),
-        *(("5.001", "EUR"), ("5.0", "JPY"), ("5.0000", "KWD")),
+        ("", "EUR"),
+        ("-5", "EUR"),
+        ("+5", "EUR"),
+        ("1e3", "EUR"),
+        ("5,00", "EUR"),
+        (".5", "EUR"),
+        ("5.", "EUR"),
+        ("5 000", "EUR"),
+        ("\u0665", "EUR"),
+        ("NaN", "EUR"),
+        ("5.001", "EUR"),
+        ("5.0", "JPY"),
+        ("5.0000", "KWD"),
     ],
 )
 def test_what_is_not_clearly_an_amount_is_refused(written: str, currency: str) -> None:
