@@ -42,7 +42,10 @@ async def test_a_line_is_given_back_at_its_price_and_the_customer_is_told(shop: 
     assert "1 x Mug" in mail.text
     events = [line.event for line in (await shop.book.view(order_id)).history]
     assert events[-4:] == [
-        *("refund_requested", "refund_issuing", "refund_succeeded", "refund_mailed")
+        "refund_requested",
+        "refund_issuing",
+        "refund_succeeded",
+        "refund_mailed",
     ]
 
 
