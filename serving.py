@@ -25,8 +25,8 @@ import logs
 from client import OrderClient
 from connection import UnreachableError, answered, connect
 from edge.app import create_app
-from edge.operator.office import Office, WebUi
-from edge.parts import Edge, EdgeLimits
+from edge.operator.office import AdminDependencies, TemporalWebUi
+from edge.parts import ApiLimits, Dependencies
 from edge.reception import current_request
 from inbox import Inbox
 from orders.ports import ProviderError
@@ -117,12 +117,12 @@ async def composed(
         )
         await stack.enter_async_context(inbox.at_work())
         yield create_app(
-            Edge(
+            Dependencies(
                 orders=orders,
                 refunds=refunds,
                 keys=PostgresKeys(database),
                 inbox=inbox,
-                limits=EdgeLimits(
+                limits=ApiLimits(
                     rate_per_minute=settings.api_rate_per_minute,
                     failures_per_minute=settings.api_failures_per_minute,
                     body_bytes=settings.api_max_body_bytes,
@@ -133,7 +133,7 @@ async def composed(
                     "Temporal": lambda: _temporal(temporal),
                     "database": lambda: _database(database),
                 },
-                office=_office(settings, database, temporal.namespace),
+                admin=_admin(settings, database, temporal.namespace),
                 shared_metrics=shared_metrics,
             )
         )
@@ -151,14 +151,16 @@ def event_readers(secrets: WebhookSecrets) -> dict[Source, EventReader]:
     return readers
 
 
-def _office(settings: EdgeSettings, database: store.Database, namespace: str) -> Office | None:
+def _admin(
+    settings: EdgeSettings, database: store.Database, namespace: str
+) -> AdminDependencies | None:
     """What the operator's pages need, unless they are turned off."""
     if not settings.operator_pages:
         return None
-    return Office(
+    return AdminDependencies(
         PostgresSessions(database),
         PostgresOverview(database),
-        WebUi(settings.temporal_ui_url, namespace),
+        TemporalWebUi(settings.temporal_ui_url, namespace),
     )
 
 

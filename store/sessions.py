@@ -1,4 +1,4 @@
-"""The sessions of operators."""
+"""Operators' sessions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, or_, select, update
 
-from orders.sessions import IDLE, LIFE, Session, Word
+from orders.sessions import IDLE, LIFE, FlashMessage, Session
 from store.database import Database
 from store.keys import key_of
 from store.tables import api_keys, operator_sessions
@@ -20,23 +20,21 @@ class PostgresSessions:
         self._database = database
 
     async def open(self, session: Session) -> None:
-        """Keep a new one. Those that are over by then are forgotten."""
         at = session.opened_at
-        over = or_(
+        expired = or_(
             operator_sessions.c.opened_at <= at - LIFE, operator_sessions.c.seen_at <= at - IDLE
         )
-        kept = insert(operator_sessions).values(
+        new = insert(operator_sessions).values(
             digest=session.digest,
             key_id=session.key.id,
             opened_at=session.opened_at,
             seen_at=session.seen_at,
         )
         async with self._database.transaction() as connection:
-            await connection.execute(delete(operator_sessions).where(over))
-            await connection.execute(kept)
+            await connection.execute(delete(operator_sessions).where(expired))
+            await connection.execute(new)
 
     async def find(self, digest: bytes) -> Session | None:
-        """The session, None when there is none or its key was revoked. It may be over."""
         wanted = (
             select(
                 *(operator_sessions.c[name] for name in ("opened_at", "seen_at", "word", "done")),
@@ -51,16 +49,13 @@ class PostgresSessions:
         return None if row is None else _session(digest, row)
 
     async def note_use(self, digest: bytes, now: datetime) -> None:
-        """Note when it was last used."""
         await self._set(digest, seen_at=now)
 
-    async def say(self, digest: bytes, word: Word | None) -> None:
-        """Keep what the next page says; None: it has been said."""
-        said = (word.sentence, word.done) if word else (None, None)
-        await self._set(digest, word=said[0], done=said[1])
+    async def set_flash(self, digest: bytes, flash: FlashMessage | None) -> None:
+        sentence, done = (flash.sentence, flash.done) if flash else (None, None)
+        await self._set(digest, word=sentence, done=done)
 
     async def end(self, digest: bytes) -> None:
-        """Forget it; harmless when there is none."""
         gone = delete(operator_sessions).where(operator_sessions.c.digest == digest)
         async with self._database.statement() as connection:
             await connection.execute(gone)
@@ -72,5 +67,5 @@ class PostgresSessions:
 
 
 def _session(digest: bytes, row: Row[Any]) -> Session:
-    word = None if row.word is None else Word(row.word, row.done)
-    return Session(digest, key_of(row), row.opened_at, row.seen_at, word)
+    flash = None if row.word is None else FlashMessage(row.word, row.done)
+    return Session(digest, key_of(row), row.opened_at, row.seen_at, flash)
