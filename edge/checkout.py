@@ -34,7 +34,7 @@ _PROVIDER_TIMEOUT: Final = 5
 router = APIRouter(tags=["orders"])
 
 
-class Checkout(RequestModel):
+class CheckoutRequest(RequestModel):
     """Start processing an order that was placed before."""
 
     order_id: str = Field(examples=["1001"], json_schema_extra=dict(ORDER_ID))
@@ -128,7 +128,7 @@ class CheckoutResponse(ResponseModel):
     },
 )
 async def checkout(
-    body: Checkout, orders: Orders, request: Request, request_id: RequestId
+    body: CheckoutRequest, orders: Orders, request: Request, request_id: RequestId
 ) -> CheckoutResponse:
     """Check an order out: start its workflow. Repeated, at once or after its end, it is the
     same run.

@@ -23,7 +23,7 @@ from edge.problems import (
     UNAVAILABLE,
     UNKNOWN_ORDER,
 )
-from edge.shapes import History, ResponseModel
+from edge.shapes import HistoryEntry, ResponseModel
 from edge.streams import Events, Streams, encode_event
 from orders.lifecycle import Status
 from orders.ports import ProviderError
@@ -125,7 +125,7 @@ async def _encode_events(
                 if id_ not in sent:
                     sent.add(id_)
                     yield encode_event(
-                        "history", id_, History.model_validate(line).model_dump_json(), retry
+                        "history", id_, HistoryEntry.model_validate(line).model_dump_json(), retry
                     )
                     retry = None
             if snapshot.doing == "ended":

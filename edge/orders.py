@@ -23,7 +23,7 @@ from edge.problems import (
     UNKNOWN_ORDER,
     ProblemError,
 )
-from edge.shapes import ActorId, Order, PaymentMethod, Remark, RequestModel, ResponseModel
+from edge.shapes import ActorId, OrderResponse, PaymentMethod, Remark, RequestModel, ResponseModel
 from orders.keys import Scope
 from orders.messages import Cancelled, CancelUnderWay, EndedOtherwise
 from orders.requests import CardAccepted
@@ -76,20 +76,20 @@ _UPDATE_PROBLEMS: Final = {
 }
 
 
-class CancelOrder(RequestModel):
+class CancelOrderRequest(RequestModel):
     """``by``: a role or an account id, never a person's name."""
 
     by: ActorId = Field(default="customer")
 
 
-class ApproveOrder(RequestModel):
+class ApproveRequest(RequestModel):
     """``by``: an account id or a role. Default: the name of the API key."""
 
     by: ActorId | None = None
     note: Remark = Field(default="", description="No personal data.")
 
 
-class RejectOrder(RequestModel):
+class RejectRequest(RequestModel):
     """``by``: an account id or a role. Default: the name of the API key."""
 
     by: ActorId | None = None
@@ -118,9 +118,9 @@ class DecisionResponse(ResponseModel):
         **problem_responses(MALFORMED, INVALID_ORDER_ID),
     },
 )
-async def read_order(order_id: OrderId, orders: Orders) -> Order:
+async def read_order(order_id: OrderId, orders: Orders) -> OrderResponse:
     """An order's status, payments, parcels and history, without personal data."""
-    return Order.of(await orders.view(order_id))
+    return OrderResponse.of(await orders.view(order_id))
 
 
 @router.post(
@@ -141,7 +141,7 @@ async def cancel(
     order_id: OrderId,
     orders: Orders,
     response: Response,
-    body: Annotated[CancelOrder, Body()] = CancelOrder(),  # noqa: B008 - frozen
+    body: Annotated[CancelOrderRequest, Body()] = CancelOrderRequest(),  # noqa: B008 - frozen
 ) -> Cancelled | CancelUnderWay:
     """Cancel an order. 200: the outcome. 202: accepted, the order is still being undone."""
     answer = await orders.cancel(order_id, body.by)
@@ -170,7 +170,7 @@ async def approve(
     order_id: OrderId,
     orders: Orders,
     caller: Caller,
-    body: Annotated[ApproveOrder, Body()] = ApproveOrder(),  # noqa: B008 - frozen
+    body: Annotated[ApproveRequest, Body()] = ApproveRequest(),  # noqa: B008 - frozen
 ) -> DecisionResponse:
     """Approve an order that waits for approval."""
     by = body.by or caller.name
@@ -191,7 +191,7 @@ async def reject(
     order_id: OrderId,
     orders: Orders,
     caller: Caller,
-    body: Annotated[RejectOrder, Body()] = RejectOrder(),  # noqa: B008 - frozen
+    body: Annotated[RejectRequest, Body()] = RejectRequest(),  # noqa: B008 - frozen
 ) -> DecisionResponse:
     """Reject an order that waits for approval; it is undone."""
     by = body.by or caller.name

@@ -62,7 +62,7 @@ class RecipientRequest(RequestModel):
     address: Name = Field(examples=["12 St James's Square, London"])
 
 
-class NewOrder(RequestModel):
+class PlaceOrderRequest(RequestModel):
     """An order to place. Prices, currency and total come from the catalogue."""
 
     order_id: str | None = Field(
@@ -80,7 +80,7 @@ class NewOrder(RequestModel):
     flagged: bool = Field(default=False, description="Have a person look at it before it is paid.")
 
 
-class PlacedOrder(ResponseModel):
+class PlaceOrderResponse(ResponseModel):
     """The order as placed; its state is at ``status_url``."""
 
     order_id: str
@@ -89,7 +89,7 @@ class PlacedOrder(ResponseModel):
     status_url: str
 
 
-class ListedOrder(ResponseModel):
+class OrderSummary(ResponseModel):
     order_id: str
     customer_id: str
     status: Status
@@ -98,10 +98,10 @@ class ListedOrder(ResponseModel):
     placed_at: datetime
 
 
-class OrderList(ResponseModel):
+class OrderListResponse(ResponseModel):
     """A page of orders, newest first. ``next_cursor`` leads to the next page; null at the end."""
 
-    orders: tuple[ListedOrder, ...]
+    orders: tuple[OrderSummary, ...]
     next_cursor: str | None
 
 
@@ -135,12 +135,12 @@ class OrderList(ResponseModel):
     },
 )
 async def place_order(
-    body: NewOrder,
+    body: PlaceOrderRequest,
     orders: Orders,
     request: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> PlacedOrder:
+) -> PlaceOrderResponse:
     """Place an order at the catalogue's prices. It is processed once it is checked out.
 
     Send an `order_id` of your own or an `Idempotency-Key`: a repeated request is then the same
@@ -163,7 +163,7 @@ async def place_order(
     order = await orders.place(basket, key=key)
     url = str(request.app.url_path_for("read_order", order_id=order.id))
     response.headers["Location"] = url
-    return PlacedOrder.model_validate(
+    return PlaceOrderResponse.model_validate(
         {"order_id": order.id, "total": order.total, "lines": order.lines, "status_url": url}
     )
 
@@ -199,10 +199,10 @@ async def list_orders(
         str | None, Query(max_length=200, description="`next_cursor` of the page before.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="At most so many.")] = 50,
-) -> OrderList:
+) -> OrderListResponse:
     """List orders, newest first. Orders placed meanwhile do not shift the pages."""
     after = None if cursor is None else Bookmark.read(cursor)
     page = await orders.page(Wanted(status, customer), limit, after)
-    return OrderList.model_validate(
+    return OrderListResponse.model_validate(
         {"orders": page.orders, "next_cursor": str(page.next) if page.next else None}
     )

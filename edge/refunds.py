@@ -10,7 +10,7 @@ from pydantic import Field
 
 from edge.access import Caller, require_scope
 from edge.describing import example, problem_responses
-from edge.orders import ApproveOrder, RejectOrder
+from edge.orders import ApproveRequest, RejectRequest
 from edge.parts import OrderId, Orders, Refunds, RequestId
 from edge.placing import IdempotencyKey
 from edge.problems import (
@@ -58,7 +58,7 @@ _REFUND_EXAMPLE: Final = {
 _ID_PROBLEMS: Final = problem_responses(MALFORMED, INVALID_ORDER_ID, INVALID_REFUND_ID)
 
 
-class NewRefund(RequestModel):
+class CreateRefundRequest(RequestModel):
     """A refund of lines, of an amount, or with neither of all that is left. With both: the amount
     in place of the lines' price, and at most that price.
     """
@@ -76,7 +76,7 @@ class NewRefund(RequestModel):
     message: Remark = Field(default="", description="No personal data.")
 
 
-class Refund(ResponseModel):
+class RefundResponse(ResponseModel):
     """The state of a refund."""
 
     order_id: str
@@ -88,7 +88,7 @@ class Refund(ResponseModel):
     status_url: str
 
     @classmethod
-    def of(cls, progress: RefundProgress, request: Request) -> Refund:
+    def of(cls, progress: RefundProgress, request: Request) -> RefundResponse:
         ref = progress.refund
         url = request.app.url_path_for(
             "read_refund", order_id=ref.order_id, refund_id=ref.refund_id
@@ -132,7 +132,7 @@ class RefundDecisionResponse(ResponseModel):
 )
 async def request_refund(
     order_id: OrderId,
-    body: NewRefund,
+    body: CreateRefundRequest,
     *,
     orders: Orders,
     refunds: Refunds,
@@ -140,7 +140,7 @@ async def request_refund(
     response: Response,
     request_id: RequestId,
     idempotency_key: IdempotencyKey = None,
-) -> Refund:
+) -> RefundResponse:
     """Request a refund of a paid order. 202: the amount is reserved; the refund is made afterwards.
 
     Requests with the same `refund_id`, or without one with the same `Idempotency-Key`, are the same
@@ -164,7 +164,7 @@ async def request_refund(
         message=body.message,
     )
     progress = await refunds.request(refund, request_id=request_id)
-    response_body = Refund.of(progress, request)
+    response_body = RefundResponse.of(progress, request)
     response.headers["Location"] = response_body.status_url
     return response_body
 
@@ -175,9 +175,9 @@ async def request_refund(
 )
 async def read_refund(
     order_id: OrderId, refund_id: RefundId, refunds: Refunds, request: Request
-) -> Refund:
+) -> RefundResponse:
     """The state of a refund."""
-    return Refund.of(await refunds.status(order_id, refund_id), request)
+    return RefundResponse.of(await refunds.status(order_id, refund_id), request)
 
 
 @router.post(
@@ -198,7 +198,7 @@ async def approve_refund(
     refund_id: RefundId,
     refunds: Refunds,
     caller: Caller,
-    body: Annotated[ApproveOrder, Body()] = ApproveOrder(),  # noqa: B008 - frozen
+    body: Annotated[ApproveRequest, Body()] = ApproveRequest(),  # noqa: B008 - frozen
 ) -> RefundDecisionResponse:
     """Approve a refund that waits for approval."""
     by = body.by or caller.name
@@ -226,7 +226,7 @@ async def reject_refund(
     refund_id: RefundId,
     refunds: Refunds,
     caller: Caller,
-    body: Annotated[RejectOrder, Body()] = RejectOrder(),  # noqa: B008 - frozen
+    body: Annotated[RejectRequest, Body()] = RejectRequest(),  # noqa: B008 - frozen
 ) -> RefundDecisionResponse:
     """Reject a refund that waits for approval; no money moves."""
     by = body.by or caller.name

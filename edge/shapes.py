@@ -103,7 +103,7 @@ class Parcel(ResponseModel):
     tracking: str
 
 
-class RefundInOrder(ResponseModel):
+class OrderRefund(ResponseModel):
     """A refund of the order."""
 
     refund_id: str
@@ -112,7 +112,7 @@ class RefundInOrder(ResponseModel):
     restocked: bool
 
 
-class History(ResponseModel):
+class HistoryEntry(ResponseModel):
     """A line of the history; ``text`` is for people."""
 
     at: datetime
@@ -121,7 +121,7 @@ class History(ResponseModel):
     text: str = Field(validation_alias="words")
 
 
-class Order(ResponseModel):
+class OrderResponse(ResponseModel):
     """An order with its payments, parcels, refunds and history, oldest first."""
 
     order_id: str
@@ -134,11 +134,11 @@ class Order(ResponseModel):
     stock: str
     payments: tuple[Payment, ...]
     parcels: tuple[Parcel, ...]
-    refunds: tuple[RefundInOrder, ...]
-    history: tuple[History, ...]
+    refunds: tuple[OrderRefund, ...]
+    history: tuple[HistoryEntry, ...]
 
     @classmethod
-    def of(cls, view: OrderView) -> Order:
+    def of(cls, view: OrderView) -> OrderResponse:
         """The response for a view. Recipient and payment method stay out of it."""
         order = view.order
         members: dict[str, Any] = {
