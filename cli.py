@@ -1,4 +1,4 @@
-"""The command line: its commands put together. A composition root, like ``worker.py``.
+"""The command line: combines the commands of ``commands/``. A composition root, like ``worker.py``.
 
 Exit codes: 0 done, 1 refused (unknown order, too late, ended, not in the catalogue, not waited
 for), 2 used wrongly (options, settings), 3 Temporal, the database or the card provider does not

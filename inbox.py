@@ -1,10 +1,9 @@
-"""What neighbours tell us by themselves, from their webhook to the order that it is about.
+"""Webhook inbox: verify and store an event, acknowledge it, then deliver it to its workflow.
 
-    neighbour → receive: verified, stored, acknowledged → at_work: the order is told
+    webhook → receive: verify, store, acknowledge → at_work: deliver to the workflow
 
-An event is acknowledged once it is stored, and told from there: at once, and again for as long as
-Temporal is away. Any process that runs this tells the events of all. See
-docs/decisions/webhooks-are-stored-then-told.md.
+A stored event is delivered at once, and retried while Temporal is unavailable. Every process with
+an inbox delivers the events of all. See docs/decisions/webhooks-are-stored-then-told.md.
 """
 
 from __future__ import annotations
@@ -42,15 +41,16 @@ from refund_client import RefundClient
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 20
-#: One event. Who tells it for longer may be dead: another process may tell it after the lease.
+#: For the delivery of one event. After the lease another process may deliver it: the first one may
+#: have crashed.
 _PATIENCE: Final = timedelta(seconds=10)
 _LEASE: Final = timedelta(seconds=15)
-#: Between two looks for events that others have stored, or that are due again.
+#: Between two polls for events that other processes have stored, or that are due for a retry.
 _LOOK: Final = timedelta(seconds=1)
 _LOOK_WHEN_AWAY: Final = timedelta(seconds=5)
 _PRUNE_EVERY: Final = timedelta(hours=1)
 
-#: There is no run that could be told. What it would have looked at, it looks at by itself.
+#: No workflow can receive the event. A later workflow reads the state from the provider itself.
 _NOBODY: Final = (
     OrderClientError,
     NoSuchOrderError,
@@ -60,11 +60,11 @@ _NOBODY: Final = (
 
 
 class NotListeningError(Exception):
-    """This process was not given the secret of this neighbour's webhooks."""
+    """This process has no secret for the webhooks of this source."""
 
 
 class Inbox:
-    """Receives events, and tells them. ``readers`` has those who are listened to."""
+    """Receives and delivers events. ``readers``: a verifier for each source with a secret."""
 
     def __init__(
         self,
@@ -84,10 +84,10 @@ class Inbox:
         self._pruned_at = datetime.min.replace(tzinfo=UTC)
 
     async def receive(self, source: Source, headers: Mapping[str, str], body: bytes) -> None:
-        """Verify an event and store it. Once this returns it will be told, whatever crashes.
+        """Verify an event and store it. Once this returns, it will be delivered despite crashes.
 
-        Raises ``NotListeningError``, ``BadSignatureError`` or ``UnreadableEventError``; and what
-        the book raises, ``NoAnswerError``: then the sender has to try again.
+        Raises ``NotListeningError``, ``BadSignatureError`` or ``UnreadableEventError``; and
+        ``NoAnswerError`` when it cannot be stored: the sender has to send it again.
         """
         reader = self._readers.get(source)
         if reader is None:
@@ -106,7 +106,7 @@ class Inbox:
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """Events are told meanwhile. What is being told at the end is told again by the next."""
+        """Deliver events in the background. A delivery that is cut off at the end is made again."""
         telling = asyncio.create_task(self._run(), name="inbox")
         try:
             yield
@@ -126,7 +126,7 @@ class Inbox:
                 log.warning("no event can be told: %s", error)
                 pause = _LOOK_WHEN_AWAY
             except Exception:
-                log.exception("a fault of ours")  # and nobody would start this again
+                log.exception("a fault of ours")  # nothing would restart this task
                 pause = _LOOK_WHEN_AWAY
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause.total_seconds()):
@@ -134,16 +134,16 @@ class Inbox:
             self._arrived.clear()
 
     async def tell_due(self) -> int:
-        """Tell what is due, some at once; how many events that were."""
+        """Deliver the due events, several concurrently; return their number."""
         taken = await self._events.take(datetime.now(UTC), _LEASE, _AT_ONCE)
         settled = (self._settle(event) for event in taken)
         for failed in await asyncio.gather(*settled, return_exceptions=True):
             if isinstance(failed, BaseException):
-                raise failed  # what could not be noted is taken again after its lease
+                raise failed  # an event whose outcome was not stored is taken again after its lease
         return len(taken)
 
     async def _settle(self, event: UntoldEvent) -> None:
-        """Tell one event, and note what came of it. Raises what the book raises."""
+        """Deliver one event and store the outcome. Raises what the event store raises."""
         ending, why = await self._outcome(event)
         now = datetime.now(UTC)
         if ending is None and is_given_up(event.received_at, now):
@@ -158,7 +158,7 @@ class Inbox:
         log.log(level, "%s %s: %s", event.type, event.event_id, f"{told}, {why}" if why else told)
 
     async def _outcome(self, event: UntoldEvent) -> tuple[Ending | None, str]:
-        """What comes of telling the event, and why; None: try again."""
+        """Deliver the event; the outcome and its reason. None: try again."""
         try:
             async with asyncio.timeout(_PATIENCE.total_seconds()):
                 return await self._tell(event)

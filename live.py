@@ -1,4 +1,4 @@
-"""An order on the screen as it moves: redrawn on a terminal, line by line anywhere else."""
+"""Shows an order live: redrawn on a terminal, line by line elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STYLES = {
 
 
 async def follow(sightings: AsyncIterator[Sighting], console: Console) -> None:
-    """Show every sighting of an order until there are no more."""
+    """Show an order's snapshots until they end."""
     if not console.is_terminal:
         await _line_by_line(sightings, console)
         return
@@ -32,7 +32,7 @@ async def follow(sightings: AsyncIterator[Sighting], console: Console) -> None:
 
 
 def show_lines(lines: Iterable[HistoryLine], console: Console) -> None:
-    """Show what has happened to an order, a line each."""
+    """Print lines of an order's history."""
     for line in lines:
         console.print(Text(f"{_time(line)}  {line.words}"))
 

@@ -1,4 +1,4 @@
-"""Logging: one line per event, with the order it belongs to, for people or as JSON."""
+"""Logging: lines with the order's id, for people or as JSON."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def set_up(
     *,
     request: ContextVar[str | None] | None = None,
 ) -> None:
-    """Send all logs to standard error, each line with its order's id ("-" when there is none).
+    """Configure logging to standard error. Each line has its order's id, or "-".
 
-    ``request`` holds the id of the request being answered, in a process that answers requests: it
-    is in each line too.
+    ``request``: the id of the current request, which each line has too in a process that serves
+    requests.
     """
 
     def add_request(record: logging.LogRecord) -> bool:
@@ -40,7 +40,7 @@ def set_up(
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "stripe", "asyncio", "temporalio.contrib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # The SDK appends its whole context to every message; the order's id says it in one word.
+    # The SDK appends its whole context to every message; the order's id is enough.
     from temporalio import activity, workflow  # noqa: PLC0415 - only to turn this off
 
     activity.logger.activity_info_on_message = False
@@ -57,7 +57,7 @@ def _add_order(record: logging.LogRecord) -> bool:
 
 
 def _shorten(record: logging.LogRecord) -> bool:
-    """Say a failed activity in a line: where its error was raised tells nothing."""
+    """Shorten a failed activity's error to one line: its traceback tells nothing."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, ApplicationError):
         activity_type = getattr(record, "temporal_activity", {}).get("activity_type", "")

@@ -1,6 +1,6 @@
-"""The HTTP edge in one process: put together, and served until it is told to stop.
+"""The server of the HTTP API: composition root, and uvicorn until the process is stopped.
 
-``api.py`` starts it. What it answers is in ``edge/``.
+``api.py`` starts it. The application is in ``edge/``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import logs
 from client import OrderClient
 from connection import UnreachableError, answered, connect
 from edge.app import create_app
-from edge.operator.office import Office, WebUi
-from edge.parts import Edge, EdgeLimits
+from edge.operator.office import AdminDependencies, TemporalWebUi
+from edge.parts import ApiLimits, Dependencies
 from edge.reception import current_request
 from inbox import Inbox
 from orders.ports import ProviderError
@@ -52,7 +52,7 @@ log = logging.getLogger("api")
 
 
 class _Server(uvicorn.Server):
-    """Stops on a signal. Uvicorn's own way raises it again, past our clean-up."""
+    """Stops on a signal. Uvicorn's own handler raises it again, past our clean-up."""
 
     def __init__(
         self,
@@ -90,20 +90,20 @@ class _Server(uvicorn.Server):
 async def composed(
     settings: EdgeSettings, card_settings: CardSettings, shared_metrics: Path | None = None
 ) -> AsyncIterator[FastAPI]:
-    """The edge on the real database and Temporal, which need not be there yet."""
+    """The application with the database and Temporal; both may be unavailable at first."""
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(
             settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
         )
         stack.push_async_callback(database.close)
-        # Without Stripe's key the edge works, but cannot help a browser to finish a payment.
+        # Without Stripe's key everything works but the client secret for 3-D Secure.
         cards = None
         if card_settings.stripe_api_key is not None:
             key = card_settings.stripe_api_key.get_secret_value()
             cards = StripeCards(key, api_base=card_settings.stripe_api_base)
             stack.push_async_callback(cards.aclose)
-        # Lazy: connects with the first call, and again with the next one if that fails. A shopper
-        # is waiting, so it is said soon that nobody answers.
+        # Lazy: connects at the first call, and tries again at the next one. A customer is waiting:
+        # calls give up soon.
         brief = RetryConfig(max_elapsed_time_millis=3_000)
         temporal = await connect(temporal_profile(), lazy=True, retry_config=brief)
         orders = OrderClient(temporal, PostgresOrderBook(database), cards=cards)
@@ -117,12 +117,12 @@ async def composed(
         )
         await stack.enter_async_context(inbox.at_work())
         yield create_app(
-            Edge(
+            Dependencies(
                 orders=orders,
                 refunds=refunds,
                 keys=PostgresKeys(database),
                 inbox=inbox,
-                limits=EdgeLimits(
+                limits=ApiLimits(
                     rate_per_minute=settings.api_rate_per_minute,
                     failures_per_minute=settings.api_failures_per_minute,
                     body_bytes=settings.api_max_body_bytes,
@@ -133,14 +133,14 @@ async def composed(
                     "Temporal": lambda: _temporal(temporal),
                     "database": lambda: _database(database),
                 },
-                office=_office(settings, database, temporal.namespace),
+                admin=_admin(settings, database, temporal.namespace),
                 shared_metrics=shared_metrics,
             )
         )
 
 
 def event_readers(secrets: WebhookSecrets) -> dict[Source, EventReader]:
-    """Those who are listened to: whose secret is set."""
+    """The verifiers of webhooks, for each source whose secret is set."""
     readers: dict[Source, EventReader] = {}
     if secret := secrets.stripe_webhook_secret:
         readers[Source.STRIPE] = StripeEvents(secret.get_secret_value())
@@ -151,19 +151,21 @@ def event_readers(secrets: WebhookSecrets) -> dict[Source, EventReader]:
     return readers
 
 
-def _office(settings: EdgeSettings, database: store.Database, namespace: str) -> Office | None:
-    """What the operator's pages need, unless they are turned off."""
+def _admin(
+    settings: EdgeSettings, database: store.Database, namespace: str
+) -> AdminDependencies | None:
+    """The dependencies of the admin pages; None: the settings turn them off."""
     if not settings.operator_pages:
         return None
-    return Office(
+    return AdminDependencies(
         PostgresSessions(database),
         PostgresOverview(database),
-        WebUi(settings.temporal_ui_url, namespace),
+        TemporalWebUi(settings.temporal_ui_url, namespace),
     )
 
 
 async def _temporal(client: Client) -> str | None:
-    """What keeps us from working with Temporal."""
+    """Check Temporal; what is wrong, or None."""
     ours = DescribeNamespaceRequest(namespace=client.namespace)
     try:
         with answered(client):
@@ -174,7 +176,7 @@ async def _temporal(client: Client) -> str | None:
 
 
 async def _database(database: store.Database) -> str | None:
-    """What keeps us from working with the database."""
+    """Check the database and its migrations; what is wrong, or None."""
     try:
         is_ready = await is_migrated(database)
     except ProviderError as error:
@@ -198,13 +200,13 @@ async def _run(
             uvicorn.Config(
                 app,
                 log_config=None,
-                access_log=False,  # edge.reception writes a line, without addresses and queries
+                access_log=False,  # edge.reception logs requests, without addresses and queries
                 server_header=False,
                 forwarded_allow_ips=settings.api_trusted_proxies,
                 timeout_graceful_shutdown=20,
             ),
             ready,
-            app.state.streams.stop,  # nobody waits for what would go on for hours
+            app.state.streams.stop,  # event streams would not end by themselves
             one_of_several=shared_metrics is not None,
         )
         await server.serve(sockets=[listening])

@@ -1,6 +1,6 @@
-"""Settings of the processes: read once from the environment and `.env`, refused when wrong.
+"""Settings of the processes: read once from the environment and `.env`, and validated.
 
-Each process reads only what it needs, so that the HTTP edge runs without the Stripe key.
+Each process reads only what it needs, so that the HTTP API runs without the Stripe key.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _origins(value: object) -> object:
 
 
 def _long(secret: SecretStr) -> SecretStr:
-    # Whoever guesses it can make events up.
+    # A guessed secret would let anyone forge events.
     if len(secret.get_secret_value().removeprefix("whsec_")) < _SHORTEST_SECRET:
         raise ValueError(f"must have {_SHORTEST_SECRET} characters at least")
     return secret
@@ -121,14 +121,14 @@ def _of_svix(secret: SecretStr) -> SecretStr:
     return secret
 
 
-#: Not JSON, as it would be by default, but as people write it.
+#: Parsed from plain text; the default would be JSON.
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Limits = Annotated[Mapping[str, int], NoDecode, BeforeValidator(_limits)]
 Address = Annotated[str | None, BeforeValidator(_address)]
-#: Unset is no endpoint; empty is a mistake.
-Shared = Annotated[Secret, AfterValidator(_long)]
-Stripes = Annotated[Secret, AfterValidator(_of_endpoint)]
-Svixs = Annotated[Secret, AfterValidator(_of_svix)]
+#: None: there is no endpoint. An empty text is refused.
+WebhookSecret = Annotated[Secret, AfterValidator(_long)]
+StripeWebhookSecret = Annotated[Secret, AfterValidator(_of_endpoint)]
+SvixWebhookSecret = Annotated[Secret, AfterValidator(_of_svix)]
 _SHORTEST_SECRET = 16
 _HOURS_A_YEAR = 8_760
 _MINUTES_A_WEEK = 10_080
@@ -155,7 +155,7 @@ class _FromEnvironment(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the settings. Raises ``SettingsError``, a sentence per mistake."""
+        """Read the settings. Raises ``SettingsError`` with a sentence per mistake."""
         try:
             return cls()
         except ValidationError as error:
@@ -163,51 +163,51 @@ class _FromEnvironment(BaseSettings):
 
 
 class DatabaseSettings(_FromEnvironment):
-    """What a process needs that only talks to PostgreSQL."""
+    """Settings of a process that uses PostgreSQL alone."""
 
     database_url: Dsn = Field(description="postgresql://user:password@host:5432/database")
     database_pool_size: int = Field(default=10, ge=1, le=100)
 
 
 class ProcessSettings(DatabaseSettings):
-    """What every process needs that talks to PostgreSQL and Temporal (``TEMPORAL_*``)."""
+    """Settings of a process that uses PostgreSQL and Temporal (``TEMPORAL_*``)."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
-    #: Where people see runs; without an address no links to them are printed.
+    #: The address of the Temporal Web UI; None: no links to it are printed.
     temporal_ui_url: Annotated[Url | None, BeforeValidator(_blank_is_none)] = None
 
 
 class WebhookSecrets(_FromEnvironment):
-    """What neighbours sign their webhooks with. Without one, that neighbour is not listened to."""
+    """Secrets of the webhooks. Without one, webhooks of that source are refused."""
 
-    stripe_webhook_secret: Stripes | None = None
-    fulfillment_webhook_secret: Shared | None = None
-    resend_webhook_secret: Svixs | None = None
+    stripe_webhook_secret: StripeWebhookSecret | None = None
+    fulfillment_webhook_secret: WebhookSecret | None = None
+    resend_webhook_secret: SvixWebhookSecret | None = None
 
 
 class EdgeSettings(ProcessSettings, WebhookSecrets):
-    """What the HTTP edge needs on top: where it listens, and how much it takes from whom."""
+    """Settings of the HTTP API: its address and its limits."""
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=0, le=65535)
     api_processes: int = Field(default=1, ge=1, le=64)
-    #: Per process: of a key, and refused ones of an address without a good one.
+    #: Per process: requests of an API key, failed requests of an address without a valid one.
     api_rate_per_minute: int = Field(default=600, ge=1, le=1_000_000)
     api_failures_per_minute: int = Field(default=30, ge=1, le=1_000_000)
     api_max_body_bytes: int = Field(default=262_144, ge=1_024, le=100_000_000)
-    #: Orders that are followed live at a time, per process.
+    #: Concurrent event streams, per process.
     api_max_streams: int = Field(default=100, ge=1, le=10_000)
-    #: The web pages that browsers may ask the edge from; none by default.
+    #: CORS: the origins of web pages that may call the API; none by default.
     api_allowed_origins: Origins = ()
-    #: Whether there are pages for operators, at /operator.
+    #: Whether the admin pages are served, at /operator.
     operator_pages: bool = True
-    #: Whose X-Forwarded-For and -Proto are believed: addresses or networks, with commas between.
+    #: Proxies whose X-Forwarded-For and -Proto are trusted: addresses or networks, with commas.
     api_trusted_proxies: str = "127.0.0.1"
 
 
 class CardSettings(_FromEnvironment):
-    """How a process beside the workers asks the card provider, if it may: without a key, never."""
+    """Access to the card provider for other processes than workers. Without a key: none."""
 
     stripe_api_key: Annotated[Secret | None, BeforeValidator(_blank_is_none)] = None
     stripe_api_base: Url = STRIPE_API
@@ -220,7 +220,7 @@ class CardSettings(_FromEnvironment):
 
 
 class WorkerSettings(ProcessSettings):
-    """What a worker needs on top: the neighbours it talks to, and the shop's terms."""
+    """Settings of a worker: its providers, and the shop's terms."""
 
     stripe_api_key: Secret = Field(description="a secret key of your Stripe account, sk_test_…")
     stripe_api_base: Url = STRIPE_API
@@ -229,13 +229,13 @@ class WorkerSettings(ProcessSettings):
     mail_from: Text = Field(description="the sender of mails, Shop <orders@your-domain>")
     fulfillment_url: Url = Field(description="the address of your warehouse's API")
     fulfillment_api_key: Secret = Field(description="the bearer key of your warehouse's API")
-    #: How many activities one worker runs at a time; more orders than that wait, none is lost.
+    #: Concurrent activities of one worker; further ones wait in the task queue.
     max_concurrent_activities: int = Field(default=100, ge=1, le=10_000)
 
-    # The shop's terms: see ``orders.terms.ShopTerms``. Parts of an hour, minute or day are allowed.
+    # The shop's terms: see ``orders.terms.ShopTerms``. Fractions of a unit are allowed.
     approval_above: Limits = Field(default_factory=dict)
     approval_timeout_hours: float = Field(default=24, gt=0, le=_HOURS_A_YEAR)
-    #: Who is reminded of orders that wait for approval; without an address nobody is.
+    #: The address that gets reminders of orders that wait for approval; None: no reminders.
     approver_email: Address = None
     refund_approval_above: Limits = Field(default_factory=dict)
     refund_approval_timeout_hours: float = Field(default=72, gt=0, le=_HOURS_A_YEAR)
@@ -245,7 +245,7 @@ class WorkerSettings(ProcessSettings):
     delivery_deadline_days: float = Field(default=0, ge=0, le=365)
 
     def shop_terms(self) -> ShopTerms:
-        """What the shop decides for orders that start from now on."""
+        """The terms of orders that start from now on."""
         return ShopTerms(
             approval_above=dict(self.approval_above),
             approval_timeout=timedelta(hours=self.approval_timeout_hours),
@@ -256,7 +256,7 @@ class WorkerSettings(ProcessSettings):
         )
 
     def refund_terms(self) -> ShopRefundTerms:
-        """What the shop decides for refunds that are asked for from now on."""
+        """The terms of refunds that are requested from now on."""
         return ShopRefundTerms(
             approval_above=dict(self.refund_approval_above),
             approval_timeout=timedelta(hours=self.refund_approval_timeout_hours),
@@ -273,13 +273,13 @@ class WorkerSettings(ProcessSettings):
 
 
 def temporal_profile() -> ClientConfigProfile:
-    """How to reach Temporal: ``TEMPORAL_*`` from the environment and `.env`, or a named profile.
+    """Temporal's connection settings: ``TEMPORAL_*`` in the environment or `.env`, or a profile.
 
-    Understands what Temporal's own tools understand (address, namespace, API key, TLS, profile
+    Supports what Temporal's own tools support (address, namespace, API key, TLS, profile
     file): https://docs.temporal.io/develop/environment-configuration. Without any of it,
     localhost:7233 and the namespace "default".
     """
-    # Not every process talks to Temporal, and loading its SDK takes a while.
+    # Not every process uses Temporal, and importing its SDK takes a while.
     from temporalio.envconfig import ClientConfigProfile  # noqa: PLC0415
 
     from_file = {key: value for key, value in dotenv_values(Path(".env")).items() if value}

@@ -1,4 +1,4 @@
-"""The worker process: carries orders, as many side by side as you start. `python worker.py`."""
+"""The worker process, `python worker.py`: runs workflows and activities. Any number may run."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def order_worker(
     audit: ReconciliationActivities | None = None,
     max_concurrent_activities: int = 100,
 ) -> Worker:
-    """A worker for the "orders" queue that talks to these neighbours, under the shop's terms.
+    """Create a worker for the task queue "orders" with these ports and the shop's terms.
 
-    Without ``audit`` it only carries orders.
+    Without ``audit`` it has no activities for audits.
     """
     payments = PaymentActivities(cards, ledger, orders)
     fulfillment = FulfillmentActivities(warehouse, orders)
@@ -122,7 +122,7 @@ def order_worker(
 
 @contextlib.asynccontextmanager
 async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Worker]:
-    """The worker with the real neighbours that ``settings`` name; they are closed after it."""
+    """The worker with the database and providers of ``settings``, which are closed after it."""
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(
             settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
@@ -170,7 +170,7 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
 
 
 async def run(settings: WorkerSettings) -> None:
-    """Work until SIGTERM or SIGINT, then let what is in flight finish."""
+    """Run until SIGTERM or SIGINT, then let activities in flight finish."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -191,7 +191,7 @@ async def run(settings: WorkerSettings) -> None:
 
 
 async def _connected() -> Client:
-    """A client of a server that is there and has our namespace; waits for the server."""
+    """Connect to Temporal, wait until it answers, and check that it has our namespace."""
     client = await connect(temporal_profile(), patience=None)
     with answered(client):
         await client.workflow_service.describe_namespace(
@@ -201,7 +201,7 @@ async def _connected() -> Client:
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of ``work``, or None when asked to stop before there was one."""
+    """The result of ``work``, or None if ``stop`` is set first."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -224,7 +224,7 @@ def main() -> int:
     try:
         asyncio.run(run(settings))
     except (UnreachableError, RuntimeError) as error:
-        # RuntimeError is the SDK's word for a server that will not have this worker.
+        # The SDK raises RuntimeError when the server refuses the worker.
         log.critical("%s", error)
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""The audit: schedule it, run it once now, read what it found, answer for it."""
+"""Commands for the audit: schedule it, run it once now, list and acknowledge its findings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from commands.terminal import (
     AsJson,
     OrderId,
     print_json,
+    run_until_done,
     say,
     stop,
-    until_done,
 )
 from connection import UnreachableError, connect
 from orders.advice import acknowledging, advice
@@ -53,7 +53,7 @@ def schedule(
     grace: Grace = 15,
     as_json: AsJson = False,
 ) -> None:
-    """Have everything audited regularly. Again only changes how often and how far back."""
+    """Schedule the audit. A second call only changes its interval and how far it looks back."""
 
     async def work(temporal: Client) -> None:
         terms = _terms(window, grace)
@@ -69,7 +69,7 @@ def schedule(
 
 @app.command(epilog="Example: python client.py reconcile")
 def reconcile(*, window: Window = 48, grace: Grace = 15, as_json: AsJson = False) -> None:
-    """Audit once, now: compare the card provider's books, ours, and Temporal's runs."""
+    """Run the audit once, now: compare the card provider, the database and the workflow runs."""
 
     async def work(temporal: Client) -> None:
         report = await AuditClient(temporal).run_now(_terms(window, grace))
@@ -90,7 +90,7 @@ def findings(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List what audits found and nobody has settled, newest first, and what can be done."""
+    """List the open findings of audits, newest first, with advice."""
 
     async def work(book: PostgresFindings) -> list[Finding]:
         return await book.listed(everything=everything, limit=limit)
@@ -118,13 +118,11 @@ def acknowledge(
     note: Annotated[str, typer.Option(help="Why it may stay so, without personal data.")],
     as_json: AsJson = False,
 ) -> None:
-    """Answer for what an audit found: it needs nobody, until it says something else. Again is
-    harmless.
-    """
-    word = Acknowledgement(by, note, datetime.now(UTC))
+    """Acknowledge a finding: it needs nobody until its content changes. Safe to repeat."""
+    acknowledgement = Acknowledgement(by, note, datetime.now(UTC))
 
     async def work(book: PostgresFindings) -> tuple[Finding, ...]:
-        return await book.acknowledge(order_id, kind, word)
+        return await book.acknowledge(order_id, kind, acknowledgement)
 
     acknowledged = _with_findings(work)
     if as_json:
@@ -135,14 +133,14 @@ def acknowledge(
 
 
 def _show(one: Finding) -> None:
-    """A few lines, not a row of a table: ids and commands must be whole, to be copied."""
+    """Print a finding as lines, not as a table row: ids and commands stay whole, to be copied."""
     about = f"order {one.order_id}" + (f", {one.payment_id}" if one.payment_id else "")
     say(f"{one.kind}: {about}, since {one.first_seen:%Y-%m-%d %H:%M} UTC")
     say(f"  {one.detail}")
     if one.resolution:
         say(f"  {one.resolution}")
-    elif word := one.acknowledged:
-        say(f"  acknowledged by {word.by} {word.at:%Y-%m-%d %H:%M} UTC: {word.note}")
+    elif note := one.acknowledged:
+        say(f"  acknowledged by {note.by} {note.at:%Y-%m-%d %H:%M} UTC: {note.note}")
     else:
         say(f"  what to do: {advice(one)}")
         say(f"  nothing more can be done: {acknowledging(one)}")
@@ -157,7 +155,7 @@ def _with_temporal(work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
         brief = RetryConfig(max_elapsed_time_millis=3_000)
         await work(await connect(temporal_profile(), retry_config=brief))
 
-    _answer(run)
+    _run(run)
 
 
 def _with_findings(work: Callable[[PostgresFindings], Awaitable[T]]) -> T:
@@ -169,13 +167,13 @@ def _with_findings(work: Callable[[PostgresFindings], Awaitable[T]]) -> T:
         finally:
             await database.close()
 
-    return _answer(run)
+    return _run(run)
 
 
-def _answer(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Do the work, or say in one sentence why not."""
+def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run the work, or exit with a sentence about the error."""
     try:
-        return until_done(work())
+        return run_until_done(work())
     except (SettingsError, store.InvalidDatabaseUrlError) as error:
         stop(USED_WRONGLY, str(error))
     except (NothingToAcknowledgeError, NoSuchOrderError) as error:

@@ -1,4 +1,4 @@
-"""What the people of the shop do: find orders, decide about them, help those that are stuck."""
+"""Commands for operators: list orders, approve or reject them, repair those that keep failing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from client import OrderClient
 from commands.terminal import (
     USED_WRONGLY,
     AsJson,
-    Doors,
+    CliContext,
     OrderId,
-    carry_out,
-    carry_out_with,
     console,
     print_json,
+    run_command,
+    run_with_orders,
     say,
+    say_accepted,
     say_attention,
-    say_heard,
     say_refund_attention,
     stop,
 )
@@ -61,7 +61,7 @@ def list_orders(
             table.add_row(*map(escape, cells))
         console.print(table if rows else "No such orders.")
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog="Example: python client.py attention")
@@ -72,8 +72,11 @@ def attention(
 ) -> None:
     """List running orders and refunds that need a person: what fails, since when, what helps."""
 
-    async def work(doors: Doors) -> None:
-        orders, refunds = await doors.orders.attention(limit), await doors.refunds.attention(limit)
+    async def work(context: CliContext) -> None:
+        orders, refunds = (
+            await context.orders.attention(limit),
+            await context.refunds.attention(limit),
+        )
         if as_json:
             rows = [{**asdict(order), "refund_id": None} for order in orders]
             print_json([*rows, *({**asdict(one), **asdict(one.refund)} for one in refunds)])
@@ -84,22 +87,22 @@ def attention(
             say(f"Order {order.order_id} is {order.status}: {order.doing}.")
             if order.attention:
                 say_attention(order.order_id, order.attention)
-            doors.say_where(workflow_id(order.order_id))
+            context.say_run_url(workflow_id(order.order_id))
             say("")
         for refund in refunds:
-            _show_refund(refund, doors)
+            _show_refund(refund, context)
 
-    carry_out_with(work)
+    run_command(work)
 
 
-def _show_refund(one: TroubledRefund, doors: Doors) -> None:
+def _show_refund(one: TroubledRefund, context: CliContext) -> None:
     ref = one.refund
     amount = f" of {one.amount}" if one.amount else ""
     state = f"{one.state}, " if one.state else ""
     say(f"Refund {ref.refund_id}{amount} for order {ref.order_id}: {state}{one.doing}.")
     if one.attention:
         say_refund_attention(ref, one.attention)
-    doors.say_where(refund_workflow_id(ref.order_id, ref.refund_id))
+    context.say_run_url(refund_workflow_id(ref.order_id, ref.refund_id))
     say("")
 
 
@@ -114,13 +117,13 @@ def approve(
     note: Annotated[str, typer.Option(help="Why, for the order's history.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Let an order pass that waits for approval."""
+    """Approve an order that waits for approval."""
 
     async def work(orders: OrderClient) -> None:
         await orders.approve(order_id, by, note)
-        say_heard(order_id, "is approved", as_json=as_json)
+        say_accepted(order_id, "is approved", as_json=as_json)
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog='Example: python client.py reject 1001 --by ops-7 --reason "stolen card"')
@@ -131,13 +134,13 @@ def reject(
     reason: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Stop an order that waits for approval."""
+    """Reject an order that waits for approval."""
 
     async def work(orders: OrderClient) -> None:
         await orders.reject(order_id, by, reason)
-        say_heard(order_id, "is rejected, and is being undone", as_json=as_json)
+        say_accepted(order_id, "is rejected, and is being undone", as_json=as_json)
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 # -- orders with a step that keeps failing ---------------------------------------------------------
@@ -145,13 +148,13 @@ def reject(
 
 @app.command(epilog="Example: python client.py retry-now 1001")
 def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False) -> None:
-    """Try what keeps failing again at once, its cause being mended."""
+    """Retry the step that keeps failing at once, after its cause is fixed."""
 
     async def work(orders: OrderClient) -> None:
         await orders.retry_now(order_id, by)
-        say_heard(order_id, "tries again", as_json=as_json)
+        say_accepted(order_id, "tries again", as_json=as_json)
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog='Example: python client.py skip-step 1001 --reason "warehouse closed for good"')
@@ -166,9 +169,9 @@ def skip_step(
 
     async def work(orders: OrderClient) -> None:
         await orders.skip_step(order_id, reason, by)
-        say_heard(order_id, "gives that step up, and is being undone", as_json=as_json)
+        say_accepted(order_id, "gives that step up, and is being undone", as_json=as_json)
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog='Example: python client.py resolve 1001 --note "refunded by bank transfer"')
@@ -186,7 +189,7 @@ def resolve(
     by: By = "operator",
     as_json: AsJson = False,
 ) -> None:
-    """Say that the undo that keeps failing was done by hand: it is not tried any more."""
+    """Declare that the undo that keeps failing was done by hand: it is not tried any more."""
 
     async def work(orders: OrderClient) -> None:
         amount = None
@@ -194,9 +197,9 @@ def resolve(
             currency = (await orders.view(order_id)).order.total.currency
             amount = _amount(given_back, currency)
         await orders.resolve(order_id, note, by, given_back=amount)
-        say_heard(order_id, "takes that as done by hand", as_json=as_json)
+        say_accepted(order_id, "takes that as done by hand", as_json=as_json)
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 def _amount(written: str, currency: str) -> Money:

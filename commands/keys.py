@@ -1,4 +1,4 @@
-"""The keys of the HTTP API: make one, list them, revoke one."""
+"""Commands for the API keys: create, list, revoke."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def create(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and print its token, this once: nobody can read it again."""
+    """Create a key and print its token. The token cannot be shown again."""
     token = Token.of(secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES))
     key = ApiKey(token.key_id, name, scope, datetime.now(UTC), token.digest)
     _with_keys(lambda keys: keys.add(key))
     if as_json:
-        print_json({**_told(key), "token": str(token)})
+        print_json({**_as_dict(key), "token": str(token)})
         return
     say(f"Key {name} may do what {scope} may. Its token is shown this once, keep it safe:")
     typer.echo(str(token))
@@ -73,30 +73,30 @@ def list_(
     revoked: Annotated[bool, typer.Option("--all", help="Also those that were revoked.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the keys in use, oldest first. Tokens are not kept, so none is shown."""
+    """List the keys in use, oldest first, without tokens: those are not stored."""
     keys = _with_keys(lambda keys: keys.listed(revoked=revoked))
     if as_json:
-        print_json([_told(key) for key in keys])
+        print_json([_as_dict(key) for key in keys])
         return
     for key in keys:
-        used = f"last used {_day(key.last_used_at)}" if key.last_used_at else "never used"
-        end = f", revoked {_day(key.revoked_at)}" if key.revoked_at else ""
-        say(f"{key.name}: {key.scope}, made {_day(key.created_at)}, {used}{end}")
+        used = f"last used {_format_time(key.last_used_at)}" if key.last_used_at else "never used"
+        end = f", revoked {_format_time(key.revoked_at)}" if key.revoked_at else ""
+        say(f"{key.name}: {key.scope}, made {_format_time(key.created_at)}, {used}{end}")
     if not keys:
         say(f"There are no keys. Make one: {PROGRAM} keys create shop --scope shop")
 
 
 @app.command(epilog="Example: python client.py keys revoke shop")
 def revoke(name: Name, *, as_json: AsJson = False) -> None:
-    """Let a key open nothing any more. Its name is free for a new one then."""
+    """Revoke a key. Its name can then be used for a new one."""
     key = _with_keys(lambda keys: keys.revoke(name, datetime.now(UTC)))
     if as_json:
-        print_json(_told(key))
+        print_json(_as_dict(key))
     else:
         say(f"Key {name} is revoked: within a few seconds every process refuses it.")
 
 
-def _told(key: ApiKey) -> dict[str, Any]:
+def _as_dict(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,
@@ -107,12 +107,12 @@ def _told(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def _day(at: datetime | None) -> str:
+def _format_time(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC" if at else ""
 
 
 def _with_keys(work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
-    """Do the work, or say in one sentence why not."""
+    """Run the work, or exit with a sentence about the error."""
 
     async def run() -> T:
         url = DatabaseSettings.load().database_url.get_secret_value()

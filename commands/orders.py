@@ -1,4 +1,4 @@
-"""Placing an order, following it, cancelling it."""
+"""Commands for orders: place, start, follow, cancel."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from commands.terminal import (
     PROGRAM,
     REFUSED,
     AsJson,
-    Doors,
+    CliContext,
     OrderId,
-    carry_out,
-    carry_out_with,
     console,
     print_json,
+    run_command,
+    run_with_orders,
     say,
     say_attention,
     stop,
@@ -67,31 +67,31 @@ def place(
         order = await orders.place(basket)
         _show_placed(order, await orders.start(id_) if start else None, as_json=as_json)
 
-    # Connecting comes first: an order that could not be started is not placed either.
-    carry_out(work, lazily=not start)
+    # Connect first: an order that cannot be started is not placed either.
+    run_with_orders(work, lazy=not start)
 
 
 @app.command("start", epilog="Example: python client.py start 1001")
 def start_order(order_id: OrderId, *, as_json: AsJson = False) -> None:
-    """Start an order that was placed. Twice is once."""
+    """Start an order that was placed. Safe to repeat."""
 
     async def work(orders: OrderClient) -> None:
         run = await orders.start(order_id)
         if as_json:
             print_json(asdict(run))
         else:
-            word = "was started before" if run.already_started else "is started"
-            say(f"Order {order_id} {word}. Watch it: {PROGRAM} watch {order_id}")
+            started = "was started before" if run.already_started else "is started"
+            say(f"Order {order_id} {started}. Watch it: {PROGRAM} watch {order_id}")
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog="Example: python client.py status 1001 --json")
 def status(order_id: OrderId, *, as_json: AsJson = False) -> None:
-    """Say where an order stands."""
+    """Show the state of an order."""
 
-    async def work(doors: Doors) -> None:
-        progress = await doors.orders.status(order_id)
+    async def work(context: CliContext) -> None:
+        progress = await context.orders.status(order_id)
         if as_json:
             print_json(asdict(progress))
             return
@@ -104,9 +104,9 @@ def status(order_id: OrderId, *, as_json: AsJson = False) -> None:
         if progress.attention:
             say_attention(order_id, progress.attention)
         if not (progress.status.is_end or progress.doing == "not started yet"):
-            doors.say_where(workflow_id(order_id))
+            context.say_run_url(workflow_id(order_id))
 
-    carry_out_with(work)
+    run_command(work)
 
 
 @app.command(epilog="Example: python client.py watch 1001")
@@ -114,14 +114,16 @@ def watch(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Show an order live until its end. With --json, a line per change."""
 
     async def work(orders: OrderClient) -> None:
-        sightings = orders.watch(order_id)
+        snapshots = orders.watch(order_id)
         if as_json:
-            async for seen in sightings:
-                print_json({"doing": seen.doing, **without_personal_data(seen.view)}, indent=None)
+            async for snapshot in snapshots:
+                print_json(
+                    {"doing": snapshot.doing, **without_personal_data(snapshot.view)}, indent=None
+                )
         else:
-            await follow(sightings, console)
+            await follow(snapshots, console)
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog="Example: python client.py cancel 1001")
@@ -134,7 +136,7 @@ def cancel(
     ] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Cancel an order, and say what really became of it."""
+    """Cancel an order, and show the outcome."""
 
     async def work(orders: OrderClient) -> None:
         if wait == 0:
@@ -153,7 +155,7 @@ def cancel(
             case CancelUnderWay() if not as_json:
                 say(f"Asked. What becomes of it: {PROGRAM} watch {order_id}")
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog="Example: python client.py result 1001 --json")
@@ -172,7 +174,7 @@ def result(order_id: OrderId, *, as_json: AsJson = False) -> None:
         if outcome.parcel_ids:
             say(f"Parcels: {', '.join(outcome.parcel_ids)}.")
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 def _quantity(text: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Parcels on their way: telling where they are, and settling those that do not arrive."""
+"""Commands for parcels: report their status, and settle those that do not arrive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from client import OrderClient
-from commands.terminal import AsJson, OrderId, carry_out, print_json, say_heard
+from commands.terminal import AsJson, OrderId, print_json, run_with_orders, say_accepted
 from orders.parcels import ParcelStatus
 
 app = typer.Typer()
@@ -28,20 +28,20 @@ def parcel(
     tracking: Annotated[str, typer.Option(help="The carrier's reference, if there is one.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Tell an order where a parcel is, as the warehouse's own messages do. Again is harmless."""
+    """Report a parcel's status to its order, as the warehouse's webhooks do. Safe to repeat."""
 
     async def work(orders: OrderClient) -> None:
         await orders.parcel_updated(order_id, parcel_id, ParcelStatus(status), tracking)
-        say_heard(order_id, f"hears that {parcel_id} is {status}", as_json=as_json)
+        say_accepted(order_id, f"hears that {parcel_id} is {status}", as_json=as_json)
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog="Example: python client.py resend-parcel 1001 par_7 --by ops-7")
 def resend_parcel(
     order_id: OrderId, parcel_id: ParcelId, *, by: By = "operator", as_json: AsJson = False
 ) -> None:
-    """Have what a parcel holds that is lost or late sent again. Again is harmless."""
+    """Send the contents of a lost or late parcel again. Safe to repeat."""
 
     async def work(orders: OrderClient) -> None:
         resent = await orders.resend_parcel(order_id, parcel_id, by)
@@ -49,22 +49,22 @@ def resend_parcel(
             print_json({"order_id": order_id, **asdict(resent)})
         else:
             new = resent.parcel_id
-            say_heard(order_id, f"waits for {new} instead of {parcel_id}", as_json=False)
+            say_accepted(order_id, f"waits for {new} instead of {parcel_id}", as_json=False)
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog="Example: python client.py refund-parcel 1001 par_7 --by ops-7")
 def refund_parcel(
     order_id: OrderId, parcel_id: ParcelId, *, by: By = "operator", as_json: AsJson = False
 ) -> None:
-    """Have what a parcel holds that is lost or late refunded, and wait no more for it."""
+    """Refund the contents of a lost or late parcel, and stop waiting for it."""
 
     async def work(orders: OrderClient) -> None:
         await orders.refund_parcel(order_id, parcel_id, by)
-        say_heard(order_id, f"has {parcel_id} refunded", as_json=as_json)
+        say_accepted(order_id, f"has {parcel_id} refunded", as_json=as_json)
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog='Example: python client.py settle-parcel 1001 par_7 --outcome "refunded as r1"')
@@ -78,10 +78,10 @@ def settle_parcel(
     by: By = "operator",
     as_json: AsJson = False,
 ) -> None:
-    """Have an order wait no more for a parcel that is lost or late."""
+    """Stop waiting for a parcel that is lost or late."""
 
     async def work(orders: OrderClient) -> None:
         await orders.settle_parcel(order_id, parcel_id, outcome, by)
-        say_heard(order_id, f"waits no more for {parcel_id}", as_json=as_json)
+        say_accepted(order_id, f"waits no more for {parcel_id}", as_json=as_json)
 
-    carry_out(work)
+    run_with_orders(work)

@@ -1,4 +1,4 @@
-"""Helping a customer to pay."""
+"""Commands for payments: submit another card, finish 3-D Secure, read a payment again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from client import OrderClient
-from commands.terminal import PROGRAM, AsJson, OrderId, carry_out, print_json, say, say_heard
+from commands.terminal import (
+    PROGRAM,
+    AsJson,
+    OrderId,
+    print_json,
+    run_with_orders,
+    say,
+    say_accepted,
+)
 
 app = typer.Typer()
 
@@ -29,14 +37,14 @@ def new_card(
         else:
             say(f"It is tried now, as charge {accepted.attempt}: {PROGRAM} watch {order_id}")
 
-    carry_out(work)
+    run_with_orders(work)
 
 
 @app.command(epilog="Example: python client.py finish-payment 1001 --json")
 def finish_payment(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Print what the customer's browser needs to confirm the payment (3-D Secure).
 
-    The secret opens that payment to whoever has it: hand it to the customer's browser only.
+    Anyone with the secret can act on the payment: pass it to the customer's browser only.
     """
 
     async def work(orders: OrderClient) -> None:
@@ -47,15 +55,15 @@ def finish_payment(order_id: OrderId, *, as_json: AsJson = False) -> None:
             say(f"Payment {payment.payment_id} waits for the customer.")
             say(f"Client secret: {payment.client_secret}")
 
-    carry_out(work, lazily=True, with_cards=True)
+    run_with_orders(work, lazy=True, with_cards=True)
 
 
 @app.command(epilog="Example: python client.py payment-updated 1001")
 def payment_updated(order_id: OrderId, *, as_json: AsJson = False) -> None:
-    """Have an order read its payment at once, a webhook being lost say. Always harmless."""
+    """Have an order read its payment at once, for example after a lost webhook. Always safe."""
 
     async def work(orders: OrderClient) -> None:
         await orders.payment_updated(order_id)
-        say_heard(order_id, "looks again", as_json=as_json)
+        say_accepted(order_id, "looks again", as_json=as_json)
 
-    carry_out(work)
+    run_with_orders(work)

@@ -1,4 +1,4 @@
-"""Refunds of paid orders: ask for one, decide about it, follow it."""
+"""Commands for refunds: request, approve or reject, follow."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rich.table import Table
 from commands.terminal import (
     PROGRAM,
     AsJson,
-    Doors,
+    CliContext,
     OrderId,
-    carry_out_with,
     console,
     print_json,
+    run_command,
     say,
     say_refund_attention,
 )
@@ -48,8 +48,8 @@ def request(
     message: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Give lines, an amount, or all that is left of an order back."""
-    asked = RefundRequest(
+    """Request a refund of lines, of an amount, or of all that is left of an order."""
+    refund = RefundRequest(
         order_id,
         refund_id,
         lines=tuple(_quantity(text) for text in line or ()),
@@ -60,30 +60,30 @@ def request(
     )
 
     async def work(refunds: RefundClient) -> None:
-        _show(await refunds.request(asked), as_json=as_json)
+        _show(await refunds.request(refund), as_json=as_json)
 
-    _carry_out(work)
+    _run_with_refunds(work)
 
 
 @app.command(epilog="Example: python client.py refund status 1001 r1")
 def status(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -> None:
-    """Say where a refund stands."""
+    """Show the state of a refund."""
 
     async def work(refunds: RefundClient) -> None:
         _show(await refunds.status(order_id, refund_id), as_json=as_json)
 
-    _carry_out(work)
+    _run_with_refunds(work)
 
 
 @app.command("list", epilog="Example: python client.py refund list 1001")
 def list_refunds(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """List an order's refunds, oldest first."""
 
-    async def work(doors: Doors) -> None:
-        await doors.orders.view(order_id)  # is there such an order?
-        _show_all(await doors.refunds.refunds_of(order_id), "No refunds.", as_json=as_json)
+    async def work(context: CliContext) -> None:
+        await context.orders.view(order_id)  # raises for an unknown order
+        _show_all(await context.refunds.refunds_of(order_id), "No refunds.", as_json=as_json)
 
-    carry_out_with(work, lazily=True)
+    run_command(work, lazy=True)
 
 
 @app.command(epilog="Example: python client.py refund waiting")
@@ -94,11 +94,11 @@ def waiting(
 ) -> None:
     """List refunds that wait for approval, of any order, the oldest first."""
 
-    async def work(doors: Doors) -> None:
-        found = await doors.refunds.waiting(limit)
+    async def work(context: CliContext) -> None:
+        found = await context.refunds.waiting(limit)
         _show_all(found, "No refund waits for approval.", as_json=as_json)
 
-    carry_out_with(work, lazily=True)
+    run_command(work, lazy=True)
 
 
 @app.command(epilog="Example: python client.py refund approve 1001 r1 --by ops-7")
@@ -110,13 +110,13 @@ def approve(
     note: Annotated[str, typer.Option(help="Why, for the order's history.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Let a refund pass that waits for approval."""
+    """Approve a refund that waits for approval."""
 
     async def work(refunds: RefundClient) -> None:
         await refunds.approve(order_id, refund_id, by, note)
-        _say_heard(order_id, refund_id, "is approved", as_json=as_json)
+        _say_accepted(order_id, refund_id, "is approved", as_json=as_json)
 
-    _carry_out(work)
+    _run_with_refunds(work)
 
 
 @app.command(epilog="Example: python client.py refund reject 1001 r1 --by ops-7 --reason worn")
@@ -128,52 +128,52 @@ def reject(
     reason: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Stop a refund that waits for approval; its amount is free again."""
+    """Reject a refund that waits for approval; its amount is free again."""
 
     async def work(refunds: RefundClient) -> None:
         await refunds.reject(order_id, refund_id, by, reason)
-        _say_heard(order_id, refund_id, "is rejected", as_json=as_json)
+        _say_accepted(order_id, refund_id, "is rejected", as_json=as_json)
 
-    _carry_out(work)
+    _run_with_refunds(work)
 
 
 @app.command(epilog="Example: python client.py refund cancel 1001 r1")
 def cancel(
     order_id: OrderId, refund_id: RefundId, *, by: By = "customer", as_json: AsJson = False
 ) -> None:
-    """Take a request back before money moves."""
+    """Cancel a refund before money moves."""
 
     async def work(refunds: RefundClient) -> None:
         _show(await refunds.cancel(order_id, refund_id, by), as_json=as_json)
 
-    _carry_out(work)
+    _run_with_refunds(work)
 
 
 @app.command("retry-now", epilog="Example: python client.py refund retry-now 1001 r1")
 def retry_now(
     order_id: OrderId, refund_id: RefundId, *, by: By = "operator", as_json: AsJson = False
 ) -> None:
-    """Try again what keeps failing, or what failed at the bank."""
+    """Retry a step that keeps failing, or a refund that failed at the bank."""
 
     async def work(refunds: RefundClient) -> None:
         await refunds.retry_now(order_id, refund_id, by)
-        _say_heard(order_id, refund_id, "tries again", as_json=as_json)
+        _say_accepted(order_id, refund_id, "tries again", as_json=as_json)
 
-    _carry_out(work)
+    _run_with_refunds(work)
 
 
 @app.command("look-again", epilog="Example: python client.py refund look-again 1001 r1")
 def look_again(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -> None:
-    """Have a refund read at the provider at once, also long after its end. Always harmless.
+    """Have a refund read at the provider at once, also long after its end. Always safe.
 
-    One that the bank has sent back is taken up again: it then waits for retry-now or resolve.
+    A refund that the bank has returned is reopened: it then waits for retry-now or resolve.
     """
 
     async def work(refunds: RefundClient) -> None:
         await refunds.look_again(order_id, refund_id)
-        _say_heard(order_id, refund_id, "looks again", as_json=as_json)
+        _say_accepted(order_id, refund_id, "looks again", as_json=as_json)
 
-    _carry_out(work)
+    _run_with_refunds(work)
 
 
 @app.command(epilog='Example: python client.py refund resolve 1001 r1 --note "by bank transfer"')
@@ -185,20 +185,20 @@ def resolve(
     by: By = "operator",
     as_json: AsJson = False,
 ) -> None:
-    """Say that the customer was paid back another way."""
+    """Declare that the customer was paid back another way."""
 
     async def work(refunds: RefundClient) -> None:
         await refunds.resolve(order_id, refund_id, note, by)
-        _say_heard(order_id, refund_id, "is settled by hand", as_json=as_json)
+        _say_accepted(order_id, refund_id, "is settled by hand", as_json=as_json)
 
-    _carry_out(work)
-
-
-# -- carrying it out -------------------------------------------------------------------------------
+    _run_with_refunds(work)
 
 
-def _carry_out(work: Callable[[RefundClient], Awaitable[None]]) -> None:
-    carry_out_with(lambda doors: work(doors.refunds))
+# -- shared by the commands ------------------------------------------------------------------------
+
+
+def _run_with_refunds(work: Callable[[RefundClient], Awaitable[None]]) -> None:
+    run_command(lambda context: work(context.refunds))
 
 
 def _show(progress: RefundProgress, *, as_json: bool) -> None:
@@ -227,8 +227,8 @@ def _show_all(found: Sequence[RefundEntry], none: str, *, as_json: bool) -> None
     console.print(table if found else none)
 
 
-def _say_heard(order_id: str, refund_id: str, what: str, *, as_json: bool) -> None:
-    """The refund was told, and goes on by itself."""
+def _say_accepted(order_id: str, refund_id: str, what: str, *, as_json: bool) -> None:
+    """Say that the refund accepted the request, and goes on by itself."""
     if as_json:
         print_json({"order_id": order_id, "refund_id": refund_id, "accepted": True})
     else:

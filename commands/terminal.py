@@ -1,4 +1,4 @@
-"""What every command shares: its parts put together, its words, its exit codes."""
+"""What the commands share: their context, output and exit codes."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ USED_WRONGLY: Final = 2
 UNREACHABLE: Final = 3
 
 PROGRAM: Final = "python client.py"
-_REFUSALS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
-_MISTAKES: Final = (
+_REFUSED_ERRORS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
+_USAGE_ERRORS: Final = (
     *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError),
     store.InvalidDatabaseUrlError,
 )
@@ -55,14 +55,14 @@ def say(sentence: str) -> None:
 
 
 def say_refund_attention(ref: RefundRef, attention: Attention) -> None:
-    """Say why a refund needs a person, and what helps."""
+    """Say why a refund needs a person, and which commands help."""
     say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
-    words = " or ".join(word.replace("_", "-") for word in attention.can)
-    say(f"What you can do: {PROGRAM} refund {words} {ref.order_id} {ref.refund_id}")
+    names = " or ".join(name.replace("_", "-") for name in attention.can)
+    say(f"What you can do: {PROGRAM} refund {names} {ref.order_id} {ref.refund_id}")
 
 
-def say_heard(order_id: str, what: str, *, as_json: bool) -> None:
-    """The order was told, and goes on by itself."""
+def say_accepted(order_id: str, what: str, *, as_json: bool) -> None:
+    """Say that the order accepted the request, and goes on by itself."""
     if as_json:
         print_json({"order_id": order_id, "accepted": True})
     else:
@@ -74,105 +74,105 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
 
 
 def say_attention(order_id: str, attention: Attention) -> None:
-    """Say what keeps failing, and what a person can do about it."""
+    """Say what keeps failing, and which commands help."""
     say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
     if attention.can:
-        words = " or ".join(word.replace("_", "-") for word in attention.can)
-        say(f"It is still being tried. What you can do: {PROGRAM} {words} {order_id}")
+        names = " or ".join(name.replace("_", "-") for name in attention.can)
+        say(f"It is still being tried. What you can do: {PROGRAM} {names} {order_id}")
     if attention.asks_given_back:
         say("Whether the card was charged is not known: resolve it with --given-back, or 0.")
 
 
 def stop(code: int, sentence: str) -> NoReturn:
-    """End the command with a sentence on standard error."""
+    """Exit with this code and a sentence on standard error."""
     sentence = sentence[:1].upper() + sentence[1:]
     typer.echo(sentence if sentence.endswith((".", "?")) else f"{sentence}.", err=True)
     raise typer.Exit(code)
 
 
-def until_done(work: Coroutine[Any, Any, T]) -> T:
-    """What the work comes to. On Ctrl-C it is cancelled and awaited first: no call is in flight
-    when we leave. Raises ``KeyboardInterrupt`` then.
+def run_until_done(work: Coroutine[Any, Any, T]) -> T:
+    """Run the work and return its result. Ctrl-C cancels and awaits it, so that no call is in
+    flight afterwards, and raises ``KeyboardInterrupt``.
 
-    Left to ``asyncio.run``, a Ctrl-C can go unheard: one that another thread receives, or that
-    comes just before the loop falls asleep, does not wake it. A handler of the loop's own does.
+    ``asyncio.run`` alone can miss a Ctrl-C: one that another thread receives, or that comes just
+    before the loop falls asleep, does not wake it. A signal handler of the loop does.
     """
 
-    async def heeding() -> T:
-        doing = asyncio.current_task()
-        if doing is not None and threading.current_thread() is threading.main_thread():
+    async def run() -> T:
+        task = asyncio.current_task()
+        if task is not None and threading.current_thread() is threading.main_thread():
             with contextlib.suppress(NotImplementedError):  # Windows
-                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, doing.cancel)
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
         return await work
 
     try:
-        return asyncio.run(heeding())
+        return asyncio.run(run())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 
 
 @dataclass(frozen=True)
-class Doors:
-    """What a command may use: the clients, and where a person can look at a run."""
+class CliContext:
+    """What a command uses: the clients, and the address of the runs in the Temporal Web UI."""
 
     orders: OrderClient
     refunds: RefundClient
     runs_url: str | None = None
 
-    def say_where(self, workflow_id: str) -> None:
-        """Say where the Web UI shows the run, if we were told where the Web UI is."""
+    def say_run_url(self, workflow_id: str) -> None:
+        """Say where the Web UI shows the run, if the settings name the Web UI."""
         if self.runs_url is not None:
             say(f"See its run: {self.runs_url}/{workflow_id}")
 
 
-def carry_out(
+def run_with_orders(
     work: Callable[[OrderClient], Awaitable[None]],
     *,
-    lazily: bool = False,
+    lazy: bool = False,
     with_cards: bool = False,
 ) -> None:
-    """Do the work with orders, or say in one sentence why not; see ``carry_out_with``."""
-    carry_out_with(lambda doors: work(doors.orders), lazily=lazily, with_cards=with_cards)
+    """``run_command``, with the order client alone."""
+    run_command(lambda context: work(context.orders), lazy=lazy, with_cards=with_cards)
 
 
-def carry_out_with(
-    work: Callable[[Doors], Awaitable[None]], *, lazily: bool = False, with_cards: bool = False
+def run_command(
+    work: Callable[[CliContext], Awaitable[None]], *, lazy: bool = False, with_cards: bool = False
 ) -> None:
-    """Do the work, or say in one sentence why not.
+    """Run the work, or exit with a sentence about the error.
 
-    ``lazily``: Temporal need not be there. ``with_cards``: the card provider can be asked too.
+    ``lazy``: connect to Temporal when it is first called. ``with_cards``: with the card provider.
     """
 
     async def run() -> None:
-        async with _composed(lazily=lazily, with_cards=with_cards) as doors:
-            await work(doors)
+        async with _open_context(lazy=lazy, with_cards=with_cards) as context:
+            await work(context)
 
     try:
-        until_done(run())
-    except _MISTAKES as error:
+        run_until_done(run())
+    except _USAGE_ERRORS as error:
         stop(USED_WRONGLY, str(error))
-    except _REFUSALS as error:
+    except _REFUSED_ERRORS as error:
         stop(REFUSED, str(error))
     except UnreachableError as error:
         stop(UNREACHABLE, str(error))
     except ProviderError as error:
         hint = "" if with_cards else ". Is PostgreSQL running where DATABASE_URL points?"
-        # Others' words may come with line breaks.
+        # The messages of libraries may hold line breaks.
         stop(UNREACHABLE, " ".join(str(error).split()) + hint)
 
 
 @contextlib.asynccontextmanager
-async def _composed(*, lazily: bool, with_cards: bool) -> AsyncIterator[Doors]:
+async def _open_context(*, lazy: bool, with_cards: bool) -> AsyncIterator[CliContext]:
     settings = ProcessSettings.load()
     async with contextlib.AsyncExitStack() as stack:
         cards = _cards(stack) if with_cards else None
         database = store.connect(settings.database_url.get_secret_value(), pool_size=1)
         stack.push_async_callback(database.close)
-        # A person is waiting: three seconds are enough to say that nobody answers.
+        # A person is waiting: give up after three seconds.
         brief = RetryConfig(max_elapsed_time_millis=3_000)
-        temporal = await connect(temporal_profile(), retry_config=brief, lazy=lazily)
+        temporal = await connect(temporal_profile(), retry_config=brief, lazy=lazy)
         ui = settings.temporal_ui_url
-        yield Doors(
+        yield CliContext(
             OrderClient(temporal, PostgresOrderBook(database), cards=cards),
             RefundClient(temporal, PostgresRefundBook(database)),
             ui and f"{ui}/namespaces/{temporal.namespace}/workflows",
@@ -180,11 +180,11 @@ async def _composed(*, lazily: bool, with_cards: bool) -> AsyncIterator[Doors]:
 
 
 def _cards(stack: contextlib.AsyncExitStack) -> Cards | None:
-    """The card provider, if this process has its key."""
+    """The card provider, if the settings have its key."""
     settings = CardSettings.load()
     if settings.stripe_api_key is None:
         return None
-    # Its SDK takes a third of a second to import, which no other command should cost.
+    # Its SDK takes a third of a second to import: only for commands that use it.
     from providers.stripe import StripeCards  # noqa: PLC0415
 
     key = settings.stripe_api_key.get_secret_value()

@@ -1,26 +1,26 @@
-"""The HTTP edge: from HTTP to the clients of running orders. It translates, and decides nothing.
+"""The HTTP API: FastAPI routes over the order and refund clients. It translates, decides nothing.
 
-app.py        the parts put together: every file of routes is named there, open or guarded
-parts.py      what the routes are handed: ``Edge``, made by ``api.py``, and the routes' arguments
+app.py        create_app: routes, middleware, exception handlers; lists every router by its scope
+parts.py      dependencies: ``Dependencies``, filled by ``serving.py``, and the routes' arguments
 
-The way of a request: headers.py → reception.py (its id, its line in the log, no fault without an
-answer) → gate.py (its key: keyring.py, rates.py) → bodies.py → a route, if access.py lets the key.
+Middleware, outermost first: headers.py (security headers) → reception.py (request id, access log,
+metrics, 500 for an unexpected error) → gate.py (API key) → bodies.py (size of the body).
 
-problems.py   what is answered when it does not work out: application/problem+json, one type a kind
-refusals.py   which kind of problem each error of the clients is
-describing.py what OpenAPI says of problems
-shapes.py     the JSON that several routes share: money, lines, an order; how strictly what is sent
-              is read
-streams.py    answers that go on: how many, kept alive, freed when their callers go away
+access.py     the scope that a route needs
+admission.py  authentication and rate limits, for API keys and for logins; keyring.py caches API
+              keys, rates.py is the rate limiter
+problems.py   problem details (RFC 9457): the problem types
+refusals.py   exception handlers: which error of the clients is which problem
+describing.py OpenAPI: the document, and the problems that a route declares
+shapes.py     request and response models that several routes share
+streams.py    server-sent events: limit, heartbeat, clean-up
 
-admission.py  whose key it is and how often: for the gate, and for the operator's login
+Routes: placing.py (place, list), checkout.py, orders.py (read, cancel, approve, reject, payment
+method), events.py, refunds.py, webhooks.py (signed, no API key), health.py with readiness.py,
+metrics.py, docs.py.
+operator/: admin pages, with sessions instead of API keys.
 
-The routes: placing.py (new orders, lists), checkout.py, orders.py (one order, decisions about it),
-events.py (live), refunds.py; health.py with readiness.py, metrics.py, docs.py;
-webhooks.py (no key, signed).
-operator/: pages for people, with sessions in place of keys.
-
-To add routes: write a file with a ``router``, name it in ``app.GUARDED`` with the scope that it
-needs, or in ``app.OPEN``; what it needs of the world is a field of ``parts.Edge``, filled by
-``api.py``.
+To add routes: write a module with a ``router`` and add it in ``app.py`` to ``PROTECTED_ROUTERS``
+with the scope that it needs, or to ``PUBLIC_ROUTERS``. An object that the routes need is a field of
+``parts.Dependencies``, set in ``serving.py``.
 """

@@ -1,4 +1,4 @@
-"""What the key of a request may do."""
+"""Authorization: the API key of a request, and the scope that a route needs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _BEARER = HTTPBearer(
     scheme_name="key",
     bearerFormat="do_<id>_<secret>",
     description="A key that `python client.py keys create NAME --scope SCOPE` printed.",
-    auto_error=False,  # edge.gate has looked at it already
+    auto_error=False,  # edge.gate has checked it
 )
 
 
-def caller_of(request: Request) -> ApiKey:
-    """The key that let this request in."""
+def get_caller(request: Request) -> ApiKey:
+    """The API key that authenticated the request."""
     key: ApiKey = request.scope["state"]["key"]
     return key
 
 
-#: A route's argument: who asks.
-Caller = Annotated[ApiKey, Depends(caller_of)]
+#: A route's argument: the API key of the caller.
+Caller = Annotated[ApiKey, Depends(get_caller)]
 
 
-def needs(scope: Scope) -> Any:
-    """For the ``dependencies`` of a route: only for keys of this scope, or one that includes it."""
+def require_scope(scope: Scope) -> Any:
+    """A dependency of a route: require a key of this scope, or of one that includes it."""
 
     async def check(
         caller: Caller, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]

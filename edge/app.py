@@ -1,4 +1,4 @@
-"""The edge put together."""
+"""The FastAPI application: routes, middleware and exception handlers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Match
-from starlette.types import Scope as Asked
+from starlette.types import Scope as RequestScope
 
 from edge import (
     checkout,
@@ -22,26 +22,26 @@ from edge import (
     refusals,
     webhooks,
 )
-from edge.access import needs
-from edge.admission import Admission
-from edge.bodies import BodyLimit
-from edge.describing import USUAL, described
-from edge.gate import Gate
-from edge.headers import SecurityHeaders
-from edge.keyring import Keyring
+from edge.access import require_scope
+from edge.admission import AccessPolicy
+from edge.bodies import BodyLimitMiddleware
+from edge.describing import COMMON_PROBLEMS, openapi_schema
+from edge.gate import ApiKeyMiddleware
+from edge.headers import SecurityHeadersMiddleware
+from edge.keyring import ApiKeyCache
 from edge.metrics import Metrics
 from edge.operator import decisions, giving_back, login, order, overview, rest
-from edge.operator.door import Door
-from edge.parts import Edge
-from edge.rates import Rate
+from edge.operator.door import SessionAuth
+from edge.parts import Dependencies
+from edge.rates import RateLimiter
 from edge.readiness import Readiness
-from edge.reception import REQUEST_ID, Reception
+from edge.reception import REQUEST_ID, RequestIdMiddleware
 from edge.streams import Streams
 from orders.keys import Scope
 
-#: Every file of routes for callers with a key, and the scope that all of its routes need at least.
-#: A route that needs more says so itself, with ``needs``. A new file is named here, or below.
-GUARDED: Final[tuple[tuple[APIRouter, Scope], ...]] = (
+#: Routers that need an API key, each with the scope that all of its routes need at least. A route
+#: that needs more declares it with ``require_scope``. A new router is added here or below.
+PROTECTED_ROUTERS: Final[tuple[tuple[APIRouter, Scope], ...]] = (
     (placing.router, Scope.READ),
     (checkout.router, Scope.SHOP),
     (orders.router, Scope.READ),
@@ -49,80 +49,82 @@ GUARDED: Final[tuple[tuple[APIRouter, Scope], ...]] = (
     (refunds.router, Scope.READ),
     (metrics.router, Scope.READ),
 )
-#: Files whose routes need no key, because anybody may ask or because they look for themselves.
-OPEN: Final[tuple[APIRouter, ...]] = (
+#: Routers without API key: open to everybody, or (webhooks) with a check of their own.
+PUBLIC_ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
     docs.router,
     webhooks.router,
 )
-#: The operator's pages, open because a browser has no key: ``edge.operator.visits`` lets in who has
-#: logged in. The last one takes what is left.
-OPERATOR: Final[tuple[APIRouter, ...]] = (
+#: The admin pages. Browsers send no API key: ``edge.operator.visits`` requires a session. The last
+#: router answers every other path.
+ADMIN_ROUTERS: Final[tuple[APIRouter, ...]] = (
     login.router,
     overview.router,
     order.router,
-    giving_back.router,  # before what would take "refund" for a decision
+    giving_back.router,  # before the one that would take "refund" for an action
     decisions.router,
-    rest.router,
+    rest.fallback_router,
 )
 
 
-def _included() -> Iterable[BaseRoute]:
-    together = APIRouter()
-    for router, scope in GUARDED:
-        together.include_router(router, dependencies=[needs(scope)], responses=USUAL)
-    for router in OPEN:
-        together.include_router(router)
-    return together.routes
+def _protected_and_public_routes() -> Iterable[BaseRoute]:
+    combined = APIRouter()
+    for router, scope in PROTECTED_ROUTERS:
+        combined.include_router(
+            router, dependencies=[require_scope(scope)], responses=COMMON_PROBLEMS
+        )
+    for router in PUBLIC_ROUTERS:
+        combined.include_router(router)
+    return combined.routes
 
 
-def _included_for_operators() -> Iterable[BaseRoute]:
-    together = APIRouter()
-    for router in OPERATOR:
-        together.include_router(router)
-    return together.routes
+def _admin_routes() -> Iterable[BaseRoute]:
+    combined = APIRouter()
+    for router in ADMIN_ROUTERS:
+        combined.include_router(router)
+    return combined.routes
 
 
-# FastAPI makes an included route ready when it is asked for the first time, and that takes longer
-# than to answer. Routes know nothing of the edge they belong to: once will do for a process.
-_ROUTES: Final = tuple(_included())
-_OPERATOR_ROUTES: Final = tuple(_included_for_operators())
+# FastAPI prepares an included route at its first request, which takes longer than to answer it.
+# Routes are independent of the application, so that all applications of a process share them.
+_ROUTES: Final = tuple(_protected_and_public_routes())
+_ADMIN_ROUTES: Final = tuple(_admin_routes())
 
 
-def create_app(edge: Edge) -> FastAPI:
-    """The HTTP edge of these parts."""
+def create_app(dependencies: Dependencies) -> FastAPI:
+    """Create the application with these dependencies."""
+    limits = dependencies.limits
     app = FastAPI(
         title="Durable Orders",
         version="0.1.0",
         description="Orders, carried to their end. What goes wrong is a problem (RFC 9457).",
-        openapi_url=None,  # edge.docs serves it, and pages that need no other host
+        openapi_url=None,  # edge.docs serves it, and pages that load nothing from other hosts
     )
-    app.state.edge = edge
-    app.state.readiness = Readiness(edge.checks)
-    app.state.metrics = Metrics(edge.shared_metrics)
-    app.state.streams = Streams(edge.limits.streams, heartbeat=edge.limits.heartbeat)
-    app.openapi = lambda: described(app)  # type: ignore[method-assign] # FastAPI's own way
-    refusals.explain(app)
+    app.state.dependencies = dependencies
+    app.state.readiness = Readiness(dependencies.checks)
+    app.state.metrics = Metrics(dependencies.shared_metrics)
+    app.state.streams = Streams(limits.streams, heartbeat=limits.heartbeat)
+    app.openapi = lambda: openapi_schema(app)  # type: ignore[method-assign] # FastAPI's documented way
+    refusals.add_exception_handlers(app)
     app.router.routes.extend(_ROUTES)
-    limits = edge.limits
-    admission = Admission(
-        Keyring(edge.keys),
-        per_key=Rate(limits.rate_per_minute),
-        failures=Rate(limits.failures_per_minute),
+    policy = AccessPolicy(
+        ApiKeyCache(dependencies.keys),
+        per_key=RateLimiter(limits.rate_per_minute),
+        failures=RateLimiter(limits.failures_per_minute),
     )
-    opened = OPEN
-    if edge.office is not None:
-        opened += OPERATOR
-        app.state.door = Door(edge.office, admission)
-        app.router.routes.extend(_OPERATOR_ROUTES)
+    without_key = PUBLIC_ROUTERS
+    if dependencies.admin is not None:
+        without_key += ADMIN_ROUTERS
+        app.state.session_auth = SessionAuth(dependencies.admin, policy)
+        app.router.routes.extend(_ADMIN_ROUTES)
 
-    # The last one added is the first to see a request.
-    app.add_middleware(BodyLimit, most=limits.body_bytes)
-    app.add_middleware(Gate, admission=admission, is_open=_opened(opened))
-    if edge.allowed_origins:
+    # The last middleware added is the outermost.
+    app.add_middleware(BodyLimitMiddleware, max_bytes=limits.body_bytes)
+    app.add_middleware(ApiKeyMiddleware, policy=policy, is_public=_matcher(without_key))
+    if dependencies.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=edge.allowed_origins,
+            allow_origins=dependencies.allowed_origins,
             allow_methods=["GET", "POST"],
             allow_headers=[
                 "Authorization",
@@ -133,12 +135,12 @@ def create_app(edge: Edge) -> FastAPI:
             ],
             expose_headers=[REQUEST_ID, "Retry-After", "Location"],
         )
-    app.add_middleware(Reception, metrics=app.state.metrics)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestIdMiddleware, metrics=app.state.metrics)
+    app.add_middleware(SecurityHeadersMiddleware)
     return app
 
 
-def _opened(routers: Iterable[APIRouter]) -> Callable[[Asked], bool]:
-    """Whether what is asked is a route of these."""
+def _matcher(routers: Iterable[APIRouter]) -> Callable[[RequestScope], bool]:
+    """A predicate: whether a request matches a route of these routers."""
     routes = tuple(route for router in routers for route in router.routes)
-    return lambda asked: any(route.matches(asked)[0] is not Match.NONE for route in routes)
+    return lambda scope: any(route.matches(scope)[0] is not Match.NONE for route in routes)

@@ -1,4 +1,4 @@
-"""How much somebody may send."""
+"""Middleware: limit the request body."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.problems import TOO_LARGE, answer
+from edge.problems import TOO_LARGE, problem_response
 
 
-class BodyLimit:
-    """Refuses bodies over ``most`` bytes: by what their head says, else as they come in."""
+class BodyLimitMiddleware:
+    """Answers 413 to a body over ``max_bytes``: by its Content-Length, else while it is read."""
 
-    def __init__(self, app: ASGIApp, *, most: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         self._app = app
-        self._most = most
+        self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Nobody reads the rest of it: the connection cannot be used again.
-        end = {"Connection": "close"}
-        announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdecimal() and int(announced) > self._most:
-            refused = answer(TOO_LARGE, scope, self._sentence(), end)
-            await refused(scope, receive, send)
+        # The rest of the body is not read: the connection cannot be used again.
+        close = {"Connection": "close"}
+        content_length = Headers(scope=scope).get("content-length", "0")
+        if content_length.isdecimal() and int(content_length) > self._max_bytes:
+            response = problem_response(TOO_LARGE, scope, self._detail(), close)
+            await response(scope, receive, send)
             return
-        seen = 0
+        received = 0
 
-        async def counted() -> Message:
-            nonlocal seen
+        async def counting_receive() -> Message:
+            nonlocal received
             message = await receive()
             if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > self._most:
-                    # The framework lets this one through to whoever answers problems.
-                    raise HTTPException(TOO_LARGE.status, self._sentence(), end)
+                received += len(message.get("body", b""))
+                if received > self._max_bytes:
+                    # FastAPI passes this one on to the exception handlers.
+                    raise HTTPException(TOO_LARGE.status, self._detail(), close)
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, counting_receive, send)
 
-    def _sentence(self) -> str:
-        return f"the body is larger than {self._most} bytes: send less"
+    def _detail(self) -> str:
+        return f"the body is larger than {self._max_bytes} bytes: send less"

@@ -1,4 +1,4 @@
-"""A shopper checks out, and may wait for the payment."""
+"""Route: check an order out, and optionally wait for the state of its payment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from client import OrderClient
-from edge.describing import declared, example
+from edge.describing import example, problem_responses
 from edge.parts import Orders, RequestId
 from edge.problems import (
     INVALID_ORDER_ID,
@@ -20,7 +20,7 @@ from edge.problems import (
     ORDER_STRANDED,
     UNKNOWN_ORDER,
 )
-from edge.shapes import ORDER_ID, Amount, Asked, Told
+from edge.shapes import ORDER_ID, Amount, RequestModel, ResponseModel
 from orders import payment_news as news
 from orders.lifecycle import Reason
 from orders.ports import ProviderError
@@ -28,14 +28,14 @@ from orders.refusals import OrderClientError
 
 log = logging.getLogger(__name__)
 
-#: With the provider, in seconds, after what was waited for the payment.
-_PATIENCE: Final = 5
+#: Seconds for the card provider, after the wait for the payment.
+_PROVIDER_TIMEOUT: Final = 5
 
 router = APIRouter(tags=["orders"])
 
 
-class Checkout(Asked):
-    """A shopper checks out: carry this order, which was placed before."""
+class CheckoutRequest(RequestModel):
+    """Start processing an order that was placed before."""
 
     order_id: str = Field(examples=["1001"], json_schema_extra=dict(ORDER_ID))
     wait_seconds: int = Field(
@@ -43,31 +43,31 @@ class Checkout(Asked):
     )
 
 
-class Paid(Told):
-    """The money was taken."""
+class Paid(ResponseModel):
+    """The payment is captured."""
 
     state: Literal["paid"] = "paid"
     amount: Amount
 
 
-class Held(Told):
-    """The money is set aside, and taken once the warehouse has accepted."""
+class Held(ResponseModel):
+    """The payment is authorized, and captured once the warehouse has accepted the order."""
 
     state: Literal["held"] = "held"
     amount: Amount
 
 
-class Declined(Told):
-    """The bank said no. ``another_card``: the order waits for one; else it ends."""
+class Declined(ResponseModel):
+    """The bank declined. ``another_card``: the order waits for another card; otherwise it ends."""
 
     state: Literal["declined"] = "declined"
     code: str
     another_card: bool
 
 
-class NeedsCustomer(Told):
-    """The customer's bank wants them to confirm: hand the secret to their browser, and keep it
-    nowhere. Null when the card provider could not be asked for it: check out again.
+class NeedsCustomer(ResponseModel):
+    """The customer's bank asks them to confirm (3-D Secure). Pass ``client_secret`` on to their
+    browser and do not store it. Null when the card provider did not answer: check out again.
     """
 
     state: Literal["needs_customer"] = "needs_customer"
@@ -75,21 +75,21 @@ class NeedsCustomer(Told):
     client_secret: str | None = Field(repr=False)
 
 
-class AwaitingApproval(Told):
-    """A person has to let the order pass first."""
+class AwaitingApproval(ResponseModel):
+    """The order waits for a person's approval before it is charged."""
 
     state: Literal["awaiting_approval"] = "awaiting_approval"
 
 
-class Stopped(Told):
-    """The order has ended, and nothing of it is paid any more."""
+class Stopped(ResponseModel):
+    """The order has ended, and no payment remains."""
 
     state: Literal["stopped"] = "stopped"
     reason: Reason | None
 
 
-class Pending(Told):
-    """Nothing is known yet: ask again, or look at the order."""
+class Pending(ResponseModel):
+    """The state of the payment is not known yet: ask again, or read the order."""
 
     state: Literal["pending"] = "pending"
 
@@ -100,9 +100,9 @@ PaymentState = Annotated[
 ]
 
 
-class Accepted(Told):
-    """The order is carried; ask ``status_url`` how far it is. ``payment`` is there when it was
-    waited for.
+class CheckoutResponse(ResponseModel):
+    """The order is being processed; its state is at ``status_url``. ``payment`` is set when the
+    request waited for it.
     """
 
     workflow_id: str = Field(examples=["order-1001"])
@@ -122,54 +122,58 @@ class Accepted(Told):
                 "payment": {"state": "paid", "amount": {"amount": 2900, "currency": "EUR"}},
             }
         ),
-        **declared(UNKNOWN_ORDER),
-        **declared(ORDER_ENDED, ORDER_STRANDED),
-        **declared(MALFORMED, INVALID_ORDER_ID),
+        **problem_responses(UNKNOWN_ORDER),
+        **problem_responses(ORDER_ENDED, ORDER_STRANDED),
+        **problem_responses(MALFORMED, INVALID_ORDER_ID),
     },
 )
 async def checkout(
-    asked: Checkout, orders: Orders, request: Request, request_id: RequestId
-) -> Accepted:
-    """Have an order carried to its end. Twice, at once, or after its end is the same run.
+    body: CheckoutRequest, orders: Orders, request: Request, request_id: RequestId
+) -> CheckoutResponse:
+    """Check an order out: start its workflow. Repeated, at once or after its end, it is the
+    same run.
 
-    With `wait_seconds` the answer comes as soon as it is known what became of the payment, and says
-    so; without a worker it comes after that time. It is 202 either way: the order is carried.
+    With `wait_seconds` the response comes as soon as the state of the payment is known, and
+    contains it; without a worker it comes after that time. It is 202 either way: the order is being
+    processed.
     """
-    # A path: which host we have is the proxy's business.
-    url = request.app.url_path_for("read_order", order_id=asked.order_id)
-    if not asked.wait_seconds:
-        run = await orders.start(asked.order_id, request_id=request_id)
-        return Accepted(workflow_id=run.workflow_id, status_url=url)
-    wait = timedelta(seconds=asked.wait_seconds)
-    done = await orders.checkout(asked.order_id, wait, request_id=request_id)
-    payment = await _payment(orders, asked.order_id, done.payment)
-    return Accepted(workflow_id=done.workflow_id, status_url=url, payment=payment)
+    # A path only: the proxy in front knows the host.
+    url = request.app.url_path_for("read_order", order_id=body.order_id)
+    if not body.wait_seconds:
+        run = await orders.start(body.order_id, request_id=request_id)
+        return CheckoutResponse(workflow_id=run.workflow_id, status_url=url)
+    wait = timedelta(seconds=body.wait_seconds)
+    started = await orders.checkout(body.order_id, wait, request_id=request_id)
+    payment = await _payment_state(orders, body.order_id, started.payment)
+    return CheckoutResponse(workflow_id=started.workflow_id, status_url=url, payment=payment)
 
 
-async def _payment(orders: OrderClient, order_id: str, told: news.PaymentNews) -> PaymentState:
-    shown: PaymentState
-    match told:
+async def _payment_state(
+    orders: OrderClient, order_id: str, payment_news: news.PaymentNews
+) -> PaymentState:
+    state: PaymentState
+    match payment_news:
         case news.PaymentTaken(amount=amount):
-            shown = Paid(state="paid", amount=Amount.model_validate(amount))
+            state = Paid(state="paid", amount=Amount.model_validate(amount))
         case news.PaymentHeld(amount=amount):
-            shown = Held(state="held", amount=Amount.model_validate(amount))
+            state = Held(state="held", amount=Amount.model_validate(amount))
         case news.PaymentDeclined(code=code, another_card=another_card):
-            shown = Declined(state="declined", code=code, another_card=another_card)
+            state = Declined(state="declined", code=code, another_card=another_card)
         case news.CustomerNeeded(payment_id=payment_id):
-            shown = await _to_finish(orders, order_id, payment_id)
+            state = await _needs_customer(orders, order_id, payment_id)
         case news.ApprovalAwaited():
-            shown = AwaitingApproval(state="awaiting_approval")
+            state = AwaitingApproval(state="awaiting_approval")
         case news.PaymentStopped(reason=reason):
-            shown = Stopped(state="stopped", reason=reason)
+            state = Stopped(state="stopped", reason=reason)
         case news.PaymentPending():
-            shown = Pending(state="pending")
-    return shown
+            state = Pending(state="pending")
+    return state
 
 
-async def _to_finish(orders: OrderClient, order_id: str, payment_id: str) -> NeedsCustomer:
-    # The order is carried whatever the provider answers now, and that is what was asked for.
+async def _needs_customer(orders: OrderClient, order_id: str, payment_id: str) -> NeedsCustomer:
+    # The order is being processed, whatever the provider answers: no reason to fail the request.
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_PROVIDER_TIMEOUT):
             payment = await orders.payment_to_finish(order_id)
     except (OrderClientError, ProviderError, TimeoutError) as error:
         log.warning("the customer of order %s cannot be helped: %s", order_id, error)

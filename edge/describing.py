@@ -1,4 +1,4 @@
-"""How the routes describe to programs and people what goes wrong: their part of OpenAPI."""
+"""OpenAPI: the document, examples, and the problems that a route declares."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from edge.problems import (
     TOO_LARGE,
     TOO_MANY,
     UNAVAILABLE,
-    Kind,
+    ProblemType,
 )
 
-_SCHEMA: Final = {
+_PROBLEM_SCHEMA: Final = {
     "title": "Problem",
     "description": "What did not work out (RFC 9457). `type` stays the same for ever.",
     "type": "object",
@@ -44,53 +44,52 @@ _SCHEMA: Final = {
 
 
 def example(value: object) -> dict[str, Any]:
-    """For an entry of the ``responses`` of a route: what it may look like."""
+    """An example body, for an entry of a route's ``responses``."""
     return {"content": {"application/json": {"example": value}}}
 
 
-def declared(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
-    """For the ``responses`` of a route: the problems that it may answer, by status."""
+def problem_responses(*types: ProblemType) -> dict[int | str, dict[str, Any]]:
+    """The problems that a route may answer, by status: for its ``responses``."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
+    for problem in types:
         response = responses.setdefault(
-            kind.status,
+            problem.status,
             {
-                "description": kind.title,
+                "description": problem.title,
                 "content": {
                     MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
                 },
             },
         )
-        response["content"][MEDIA_TYPE]["examples"][kind.name] = {"value": _example(kind)}
+        response["content"][MEDIA_TYPE]["examples"][problem.name] = {
+            "value": _problem_example(problem)
+        }
     return responses
 
 
-def exampled(value: object) -> dict[str, Any]:
-    """For the ``responses`` of a route: what it may answer when all is well."""
-    return {"content": {"application/json": {"example": value}}}
-
-
-def _example(kind: Kind) -> dict[str, Any]:
+def _problem_example(problem: ProblemType) -> dict[str, Any]:
     return {
-        "type": kind.type,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": kind.detail,
+        "type": problem.uri,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
         "instance": "/orders/1001",
         "request_id": "0c7f6a1e2b3d4c5f8a9b0c1d2e3f4a5b",
     }
 
 
-#: What any request with a key may be answered.
-USUAL: Final = declared(NO_KEY, FORBIDDEN, TOO_LARGE, MALFORMED, TOO_MANY, OUR_FAULT, UNAVAILABLE)
+#: The problems that every route with an API key may answer.
+COMMON_PROBLEMS: Final = problem_responses(
+    NO_KEY, FORBIDDEN, TOO_LARGE, MALFORMED, TOO_MANY, OUR_FAULT, UNAVAILABLE
+)
 
 
-def described(app: FastAPI) -> dict[str, Any]:
-    """The description of all operations, made once."""
+def openapi_schema(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of the application, made once."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        schema["components"]["schemas"]["Problem"] = _SCHEMA
+        schema["components"]["schemas"]["Problem"] = _PROBLEM_SCHEMA
         app.openapi_schema = schema
     return app.openapi_schema

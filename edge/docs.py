@@ -1,4 +1,4 @@
-"""The description of all operations: for programs, and as a page that needs no other host."""
+"""Routes: the OpenAPI document, and Swagger UI without files from other hosts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import fastapi_offline
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
-from edge.describing import described
+from edge.describing import openapi_schema
 from edge.problems import NOT_FOUND, ProblemError
 
 router = APIRouter(include_in_schema=False)
@@ -30,15 +30,15 @@ _PAGE: Final = """<!doctype html>
 </body>
 </html>
 """
-# No validator: it would send the description to somebody else's host.
-_START: Final = """
+# No validator: it would send the document to another host.
+_START_SCRIPT: Final = """
 SwaggerUIBundle({url: "openapi.json", dom_id: "#operations", validatorUrl: null});
 """
-_POLICY: Final = (
+_CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-#: Of the package, which ships Swagger UI for exactly this; we need nothing else of it.
+#: Swagger UI's files, which the package ships; nothing else of it is used.
 _DIRECTORY: Final = Path(fastapi_offline.__file__).parent / "static"
 _FILES: Final = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -48,23 +48,23 @@ _FILES: Final = {
 
 
 @router.get("/openapi.json")
-async def read_description(request: Request) -> dict[str, Any]:
-    """All operations, as OpenAPI."""
-    return described(request.app)
+async def read_openapi(request: Request) -> dict[str, Any]:
+    """The OpenAPI document."""
+    return openapi_schema(request.app)
 
 
 @router.get("/docs")
 async def read_docs() -> HTMLResponse:
-    """All operations, to read and try."""
-    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+    """The Swagger UI page."""
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _CONTENT_SECURITY_POLICY})
 
 
 @router.get("/docs/{name}")
 async def read_file(name: str) -> Response:
-    """What the page consists of."""
+    """A static file of the page."""
     if name == "start.js":
-        return Response(_START, media_type="text/javascript")
+        return Response(_START_SCRIPT, media_type="text/javascript")
     if name not in _FILES:
         raise ProblemError(NOT_FOUND)
-    kept = {"Cache-Control": "public, max-age=86400"}
-    return FileResponse(_DIRECTORY / name, media_type=_FILES[name], headers=kept)
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return FileResponse(_DIRECTORY / name, media_type=_FILES[name], headers=headers)

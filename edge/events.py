@@ -1,4 +1,4 @@
-"""Following an order live."""
+"""Route: an order's history as server-sent events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
 from connection import UnreachableError
-from edge.describing import declared
+from edge.describing import problem_responses
 from edge.parts import OrderId, Orders
 from edge.problems import (
     INVALID_ORDER_ID,
@@ -23,8 +23,8 @@ from edge.problems import (
     UNAVAILABLE,
     UNKNOWN_ORDER,
 )
-from edge.shapes import History, Told
-from edge.streams import Events, Streams, event
+from edge.shapes import HistoryEntry, ResponseModel
+from edge.streams import Events, Streams, encode_event
 from orders.lifecycle import Status
 from orders.ports import ProviderError
 from orders.refusals import OrderClientError
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/orders", tags=["orders"])
 
 _END: Final = "end"
-#: One event, as OpenAPI describes a stream of them. ``data`` is JSON.
-_EVENT: Final = {
+#: One event of the stream, for OpenAPI. ``data`` is JSON.
+_EVENT_SCHEMA: Final = {
     "type": "object",
     "required": ["event", "id", "data"],
     "properties": {
@@ -46,11 +46,11 @@ _EVENT: Final = {
         "retry": {"type": "integer"},
     },
 }
-_COME_BACK_AFTER: Final = timedelta(seconds=2)
+_RETRY: Final = timedelta(seconds=2)
 
 
-class End(Told):
-    """The order has ended, and with it the stream."""
+class EndEvent(ResponseModel):
+    """Data of the last event: the order has ended."""
 
     order_id: str
     status: Status
@@ -65,7 +65,7 @@ class End(Told):
             "description": "Events: `history` for each line, then `end`.",
             "content": {
                 "text/event-stream": {
-                    "schema": _EVENT,
+                    "schema": _EVENT_SCHEMA,
                     "example": (
                         "event: history\nid: 5f0c1d2e3a4b5c6d\n"
                         'data: {"at":"2026-03-01T10:00:00Z","event":"order_paid","detail":{},'
@@ -77,10 +77,10 @@ class End(Told):
             },
         },
         204: {"description": "You have had the end: there is nothing to come back for."},
-        **declared(UNKNOWN_ORDER),
-        **declared(ORDER_NOT_STARTED, ORDER_STRANDED),
-        **declared(MALFORMED, INVALID_ORDER_ID),
-        **declared(UNAVAILABLE, TOO_MANY_STREAMS),
+        **problem_responses(UNKNOWN_ORDER),
+        **problem_responses(ORDER_NOT_STARTED, ORDER_STRANDED),
+        **problem_responses(MALFORMED, INVALID_ORDER_ID),
+        **problem_responses(UNAVAILABLE, TOO_MANY_STREAMS),
     },
 )
 async def follow_order(
@@ -92,57 +92,59 @@ async def follow_order(
         Header(description="The id of the last event you have had.", max_length=100),
     ] = None,
 ) -> Response:
-    """Follow an order: what happened to it, then each change as it happens, until it has ended.
+    """Stream an order's history: the past events, then each new one, until the order has ended.
 
-    Each event has an id; a browser's EventSource sends the last one when it comes back, and goes on
-    after it. A line that begins with a colon only keeps the connection open.
+    Each event has an id. A browser's EventSource sends the last one when it reconnects, and the
+    stream goes on after it. A line that begins with a colon only keeps the connection open.
     """
     if last_event_id == _END:
-        return Response(status_code=204)  # EventSource comes back after any other answer
+        return Response(status_code=204)  # EventSource reconnects after any other response
     streams: Streams = request.app.state.streams
-    streams.take()
+    streams.acquire()
     try:
-        sightings = orders.watch(order_id)
-        first = await anext(sightings)  # what is wrong with the request shows here
+        snapshots = orders.watch(order_id)
+        first = await anext(snapshots)  # raises what is wrong with the request
     except BaseException:
-        streams.give_back()
+        streams.release()
         raise
-    return streams.answer(_told(first, sightings, last_event_id))
+    return streams.respond(_encode_events(first, snapshots, last_event_id))
 
 
-async def _told(first: Sighting, sightings: AsyncIterator[Sighting], last: str | None) -> Events:
-    """Each line of the order's history once, those after ``last``; then its end."""
-    known = [_id_of(line) for line in first.view.history]
-    had = set(known[: known.index(last) + 1]) if last in known else set[str]()
-    retry: timedelta | None = _COME_BACK_AFTER
-    seen = first
+async def _encode_events(
+    first: Sighting, snapshots: AsyncIterator[Sighting], last: str | None
+) -> Events:
+    """Each history line once, those after the event id ``last``; then the end event."""
+    ids = [_event_id(line) for line in first.view.history]
+    sent = set(ids[: ids.index(last) + 1]) if last in ids else set[str]()
+    retry: timedelta | None = _RETRY
+    snapshot = first
     try:
         while True:
-            for line in seen.view.history:
-                id_ = _id_of(line)
-                if id_ not in had:
-                    had.add(id_)
-                    yield event(
-                        "history", id_, History.model_validate(line).model_dump_json(), retry
+            for line in snapshot.view.history:
+                id_ = _event_id(line)
+                if id_ not in sent:
+                    sent.add(id_)
+                    yield encode_event(
+                        "history", id_, HistoryEntry.model_validate(line).model_dump_json(), retry
                     )
                     retry = None
-            if seen.doing == "ended":
-                order = seen.view.order
-                end = End(order_id=order.id, status=order.status, reason=order.reason)
-                yield event(_END, _END, end.model_dump_json(), retry)
+            if snapshot.doing == "ended":
+                order = snapshot.view.order
+                end = EndEvent(order_id=order.id, status=order.status, reason=order.reason)
+                yield encode_event(_END, _END, end.model_dump_json(), retry)
                 return
-            seen = await anext(sightings)
+            snapshot = await anext(snapshots)
     except (OrderClientError, ProviderError, UnreachableError) as error:
-        # Half an answer is out. Whoever comes back is told what is wrong, as a problem.
+        # The response has begun: end it. A client that reconnects gets the error as a problem.
         log.warning("the events of an order end early: %s", error)
     finally:
-        if isinstance(sightings, AsyncGenerator):
-            await sightings.aclose()
+        if isinstance(snapshots, AsyncGenerator):
+            await snapshots.aclose()
 
 
-def _id_of(line: HistoryLine) -> str:
-    """The line's own: an order's history says everything once."""
-    said = "\n".join(
-        [line.event, *(f"{name} {text}" for name, text in sorted(line.detail.items()))]
+def _event_id(line: HistoryLine) -> str:
+    """A digest of the line: no two lines of an order's history are equal."""
+    text = "\n".join(
+        [line.event, *(f"{name} {value}" for name, value in sorted(line.detail.items()))]
     )
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

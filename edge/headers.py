@@ -1,4 +1,4 @@
-"""What browsers are told about every answer."""
+"""Middleware: security headers on every response."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: A page that needs more says so itself: what an answer has is left as it is.
+#: Defaults: a header that the response has already is left as it is.
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -15,12 +15,12 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-#: Only over TLS, which a proxy in front of us ends: see API_TRUSTED_PROXIES.
-_OVER_TLS: Final = {"Strict-Transport-Security": "max-age=31536000"}
+#: Only over TLS, which a proxy in front terminates: see API_TRUSTED_PROXIES.
+_TLS_HEADERS: Final = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-class SecurityHeaders:
-    """Around the whole application."""
+class SecurityHeadersMiddleware:
+    """The outermost middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,13 +29,13 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wanted = HEADERS | (_OVER_TLS if scope["scheme"] == "https" else {})
+        defaults = HEADERS | (_TLS_HEADERS if scope["scheme"] == "https" else {})
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in wanted.items():
+                for name, value in defaults.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._app(scope, receive, with_headers)
+        await self._app(scope, receive, send_with_headers)

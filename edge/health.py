@@ -1,4 +1,4 @@
-"""What others ask about the edge itself: whether it lives and works, what a problem means."""
+"""Routes: liveness, readiness, and the pages of the problem types."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from edge.describing import declared, exampled
-from edge.problems import CATALOGUE, MALFORMED, NOT_FOUND, NOT_READY, ProblemError
+from edge.describing import example, problem_responses
+from edge.problems import MALFORMED, NOT_FOUND, NOT_READY, PROBLEM_TYPES, ProblemError
 from edge.readiness import Readiness
 
 router = APIRouter(tags=["the edge itself"])
@@ -15,22 +15,22 @@ router = APIRouter(tags=["the edge itself"])
 
 @router.get(
     "/healthz",
-    responses={200: exampled({"status": "ok"})},
+    responses={200: example({"status": "ok"})},
 )
 async def healthz() -> dict[str, str]:
-    """This process answers. Whether it can do its work is ``/readyz``."""
+    """Liveness: this process answers. ``/readyz`` tells whether it can work."""
     return {"status": "ok"}
 
 
 @router.get(
     "/readyz",
     responses={
-        200: exampled({"status": "ready"}),
-        **declared(NOT_READY),
+        200: example({"status": "ready"}),
+        **problem_responses(NOT_READY),
     },
 )
 async def readyz(request: Request) -> dict[str, str]:
-    """Temporal answers, and the database has the tables that this version needs."""
+    """Readiness: Temporal answers, and the database has the tables that this version needs."""
     readiness: Readiness = request.app.state.readiness
     if missing := await readiness.missing():
         raise ProblemError(NOT_READY, f"not ready, this is missing: {', '.join(missing)}")
@@ -40,7 +40,7 @@ async def readyz(request: Request) -> dict[str, str]:
 @router.get(
     "/problems/{name}",
     responses={
-        200: exampled(
+        200: example(
             {
                 "type": "/problems/unknown-order",
                 "title": "Unknown order",
@@ -48,17 +48,17 @@ async def readyz(request: Request) -> dict[str, str]:
                 "detail": "place the order first",
             }
         ),
-        **declared(NOT_FOUND, MALFORMED),
+        **problem_responses(NOT_FOUND, MALFORMED),
     },
 )
 async def read_problem(name: str) -> dict[str, Any]:
-    """What the ``type`` of a problem means, and what to do in general."""
-    kind = CATALOGUE.get(name)
-    if kind is None:
+    """A problem type: what it means, and what to do in general."""
+    problem = PROBLEM_TYPES.get(name)
+    if problem is None:
         raise ProblemError(NOT_FOUND, "there is no problem of this kind")
     return {
-        "type": kind.type,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": kind.detail,
+        "type": problem.uri,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
     }

@@ -1,4 +1,4 @@
-"""Whose token it is."""
+"""Cache of API keys."""
 
 from __future__ import annotations
 
@@ -14,43 +14,42 @@ from orders.ports import ProviderError
 
 log = logging.getLogger(__name__)
 
-#: How long a key is taken for good without a look into the book: so long a revoked one still works.
-REMEMBERED: Final = timedelta(seconds=3)
-_USE_NOTED: Final = timedelta(minutes=1)
+#: How long a key is trusted without a look-up: a revoked key works for so long.
+CACHE_TTL: Final = timedelta(seconds=3)
+_USE_INTERVAL: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Entry:
     key: ApiKey
-    until: float
+    expires_at: float
 
 
-class Keyring:
-    """The keys of the book, remembered for ``REMEMBERED``.
+class ApiKeyCache:
+    """Finds API keys by token, and caches them for ``CACHE_TTL``.
 
-    A token that fits none is not remembered: a key made this moment works at once, and nobody can
-    fill our memory with made-up ones.
+    An unknown token is not cached: a new key works at once, and made-up tokens fill no memory.
     """
 
     def __init__(self, book: KeyBook, *, now: Callable[[], float] = time.monotonic) -> None:
         self._book = book
         self._now = now
-        self._seen: dict[str, _Seen] = {}
+        self._entries: dict[str, _Entry] = {}
 
     def has_seen(self, token: Token) -> bool:
-        """Whether a key of this id was in use when it was last looked for."""
-        return token.key_id in self._seen
+        """Whether a key of this id was valid at its last look-up."""
+        return token.key_id in self._entries
 
-    async def key_of(self, token: Token) -> ApiKey | None:
-        """The key in use that this token is of, or None. Raises ``NoAnswerError``."""
-        seen = self._seen.get(token.key_id)
-        if seen is not None and self._now() < seen.until:
-            return seen.key if seen.key.fits(token) else None
+    async def find(self, token: Token) -> ApiKey | None:
+        """The valid key of this token, or None. Raises ``NoAnswerError``."""
+        entry = self._entries.get(token.key_id)
+        if entry is not None and self._now() < entry.expires_at:
+            return entry.key if entry.key.fits(token) else None
         key = await self._book.find(token.key_id)
         if key is None:
-            self._seen.pop(token.key_id, None)
+            self._entries.pop(token.key_id, None)
             return None
-        self._seen[key.id] = _Seen(key, self._now() + REMEMBERED.total_seconds())
+        self._entries[key.id] = _Entry(key, self._now() + CACHE_TTL.total_seconds())
         if not key.fits(token):
             return None
         await self._note_use(key)
@@ -58,10 +57,10 @@ class Keyring:
 
     async def _note_use(self, key: ApiKey) -> None:
         now = datetime.now(UTC)
-        if key.last_used_at is not None and now - key.last_used_at < _USE_NOTED:
+        if key.last_used_at is not None and now - key.last_used_at < _USE_INTERVAL:
             return
         try:
             await self._book.note_use(key.id, now)
         except ProviderError as error:
-            # It is only for people to read: no reason to turn a caller away.
+            # Only shown to people: no reason to refuse the request.
             log.warning("the use of key %s could not be noted: %s", key.name, error)

@@ -1,4 +1,4 @@
-"""How many requests there are, and how long they take: for Prometheus."""
+"""Prometheus metrics: request counts and latencies."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Metrics:
         )
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
-        """A request was answered. Routes are named as they are written, not by the ids in them."""
+        """Count a request. The label ``route`` is the path template, without ids."""
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._requests.labels(route, method, status).inc()
         self._seconds.labels(route, method).observe(seconds)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """The metrics in Prometheus' text format."""
         if self._shared is None:
             return generate_latest(self._registry)
         registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""An order under way: how far it is, and what people tell it."""
+"""Routes: read an order, cancel it, approve or reject it, submit another payment method."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Body, Response
 from pydantic import Field
 
-from edge.access import Caller, needs
-from edge.describing import declared, example
+from edge.access import Caller, require_scope
+from edge.describing import example, problem_responses
 from edge.parts import OrderId, Orders
 from edge.problems import (
     INVALID_ORDER_ID,
@@ -23,7 +23,7 @@ from edge.problems import (
     UNKNOWN_ORDER,
     ProblemError,
 )
-from edge.shapes import Asked, Order, PaymentMethod, Remark, Told, Who
+from edge.shapes import ActorId, OrderResponse, PaymentMethod, Remark, RequestModel, ResponseModel
 from orders.keys import Scope
 from orders.messages import Cancelled, CancelUnderWay, EndedOtherwise
 from orders.requests import CardAccepted
@@ -31,7 +31,7 @@ from orders.requests import CardAccepted
 router = APIRouter(prefix="/orders", tags=["orders"])
 
 _EUR_29: Final = {"amount": 2900, "currency": "EUR"}
-_ORDER: Final = {
+_ORDER_EXAMPLE: Final = {
     "order_id": "1001",
     "customer_id": "cus_1",
     "status": "completed",
@@ -68,42 +68,42 @@ _ORDER: Final = {
         }
     ],
 }
-#: What any Update of a run may be refused with.
-_OF_A_RUN: Final = {
-    **declared(UNKNOWN_ORDER),
-    **declared(MALFORMED, INVALID_ORDER_ID),
-    **declared(UNAVAILABLE, NO_WORKER),
+#: Problems that every Update of a workflow may answer.
+_UPDATE_PROBLEMS: Final = {
+    **problem_responses(UNKNOWN_ORDER),
+    **problem_responses(MALFORMED, INVALID_ORDER_ID),
+    **problem_responses(UNAVAILABLE, NO_WORKER),
 }
 
 
-class CancelOrder(Asked):
+class CancelOrderRequest(RequestModel):
     """``by``: a role or an account id, never a person's name."""
 
-    by: Who = Field(default="customer")
+    by: ActorId = Field(default="customer")
 
 
-class ApproveOrder(Asked):
-    """``by``: an account id or a role; left out, the name of the key."""
+class ApproveRequest(RequestModel):
+    """``by``: an account id or a role. Default: the name of the API key."""
 
-    by: Who | None = None
+    by: ActorId | None = None
     note: Remark = Field(default="", description="No personal data.")
 
 
-class RejectOrder(Asked):
-    """``by``: an account id or a role; left out, the name of the key."""
+class RejectRequest(RequestModel):
+    """``by``: an account id or a role. Default: the name of the API key."""
 
-    by: Who | None = None
+    by: ActorId | None = None
     reason: Remark = Field(default="", description="No personal data.")
 
 
-class OtherCard(Asked):
-    """Another card, by the provider's token."""
+class PaymentMethodRequest(RequestModel):
+    """Another payment method, by the card provider's token."""
 
     payment_method: PaymentMethod
 
 
-class Decided(Told):
-    """What was decided, and by whom: it is in the order's history."""
+class DecisionResponse(ResponseModel):
+    """A decision and who made it; it is in the order's history."""
 
     order_id: str
     decision: Literal["approved", "rejected"]
@@ -113,19 +113,19 @@ class Decided(Told):
 @router.get(
     "/{order_id}",
     responses={
-        200: example(_ORDER),
-        **declared(UNKNOWN_ORDER),
-        **declared(MALFORMED, INVALID_ORDER_ID),
+        200: example(_ORDER_EXAMPLE),
+        **problem_responses(UNKNOWN_ORDER),
+        **problem_responses(MALFORMED, INVALID_ORDER_ID),
     },
 )
-async def read_order(order_id: OrderId, orders: Orders) -> Order:
-    """Where the order stands and what happened to it, without personal data."""
-    return Order.of(await orders.view(order_id))
+async def read_order(order_id: OrderId, orders: Orders) -> OrderResponse:
+    """An order's status, payments, parcels and history, without personal data."""
+    return OrderResponse.of(await orders.view(order_id))
 
 
 @router.post(
     "/{order_id}/cancel",
-    dependencies=[needs(Scope.SHOP)],
+    dependencies=[require_scope(Scope.SHOP)],
     responses={
         200: example({"kind": "cancelled", "status": "refunded", "given_back": _EUR_29}),
         202: {
@@ -133,18 +133,18 @@ async def read_order(order_id: OrderId, orders: Orders) -> Order:
             "model": CancelUnderWay,
             **example({"kind": "under_way"}),
         },
-        **declared(ORDER_NOT_STARTED, TOO_LATE, ORDER_ENDED, ORDER_STRANDED),
-        **_OF_A_RUN,
+        **problem_responses(ORDER_NOT_STARTED, TOO_LATE, ORDER_ENDED, ORDER_STRANDED),
+        **_UPDATE_PROBLEMS,
     },
 )
 async def cancel(
     order_id: OrderId,
     orders: Orders,
     response: Response,
-    asked: Annotated[CancelOrder, Body()] = CancelOrder(),  # noqa: B008 - frozen
+    body: Annotated[CancelOrderRequest, Body()] = CancelOrderRequest(),  # noqa: B008 - frozen
 ) -> Cancelled | CancelUnderWay:
-    """Stop the order; the answer is what became of it. 202: accepted, still being undone."""
-    answer = await orders.cancel(order_id, asked.by)
+    """Cancel an order. 200: the outcome. 202: accepted, the order is still being undone."""
+    answer = await orders.cancel(order_id, body.by)
     match answer:
         case Cancelled():
             return answer
@@ -159,58 +159,60 @@ async def cancel(
 
 @router.post(
     "/{order_id}/approve",
-    dependencies=[needs(Scope.OPERATOR)],
+    dependencies=[require_scope(Scope.OPERATOR)],
     responses={
         200: example({"order_id": "1001", "decision": "approved", "by": "ops-7"}),
-        **declared(NOT_WAITING, ORDER_NOT_STARTED, ORDER_ENDED, ORDER_STRANDED),
-        **_OF_A_RUN,
+        **problem_responses(NOT_WAITING, ORDER_NOT_STARTED, ORDER_ENDED, ORDER_STRANDED),
+        **_UPDATE_PROBLEMS,
     },
 )
 async def approve(
     order_id: OrderId,
     orders: Orders,
     caller: Caller,
-    asked: Annotated[ApproveOrder, Body()] = ApproveOrder(),  # noqa: B008 - frozen
-) -> Decided:
-    """Let an order pass that waits for a person."""
-    by = asked.by or caller.name
-    await orders.approve(order_id, by, asked.note)
-    return Decided(order_id=order_id, decision="approved", by=by)
+    body: Annotated[ApproveRequest, Body()] = ApproveRequest(),  # noqa: B008 - frozen
+) -> DecisionResponse:
+    """Approve an order that waits for approval."""
+    by = body.by or caller.name
+    await orders.approve(order_id, by, body.note)
+    return DecisionResponse(order_id=order_id, decision="approved", by=by)
 
 
 @router.post(
     "/{order_id}/reject",
-    dependencies=[needs(Scope.OPERATOR)],
+    dependencies=[require_scope(Scope.OPERATOR)],
     responses={
         200: example({"order_id": "1001", "decision": "rejected", "by": "ops-7"}),
-        **declared(NOT_WAITING, ORDER_NOT_STARTED, ORDER_ENDED, ORDER_STRANDED),
-        **_OF_A_RUN,
+        **problem_responses(NOT_WAITING, ORDER_NOT_STARTED, ORDER_ENDED, ORDER_STRANDED),
+        **_UPDATE_PROBLEMS,
     },
 )
 async def reject(
     order_id: OrderId,
     orders: Orders,
     caller: Caller,
-    asked: Annotated[RejectOrder, Body()] = RejectOrder(),  # noqa: B008 - frozen
-) -> Decided:
-    """Stop an order that waits for a person; it is undone."""
-    by = asked.by or caller.name
-    await orders.reject(order_id, by, asked.reason)
-    return Decided(order_id=order_id, decision="rejected", by=by)
+    body: Annotated[RejectRequest, Body()] = RejectRequest(),  # noqa: B008 - frozen
+) -> DecisionResponse:
+    """Reject an order that waits for approval; it is undone."""
+    by = body.by or caller.name
+    await orders.reject(order_id, by, body.reason)
+    return DecisionResponse(order_id=order_id, decision="rejected", by=by)
 
 
 @router.post(
     "/{order_id}/payment-method",
     status_code=202,
-    dependencies=[needs(Scope.SHOP)],
+    dependencies=[require_scope(Scope.SHOP)],
     responses={
         202: example({"kind": "card_accepted", "attempt": 2}),
-        **declared(NOT_WAITING, ORDER_NOT_STARTED, ORDER_ENDED, ORDER_STRANDED),
-        **_OF_A_RUN,
+        **problem_responses(NOT_WAITING, ORDER_NOT_STARTED, ORDER_ENDED, ORDER_STRANDED),
+        **_UPDATE_PROBLEMS,
     },
 )
-async def offer_payment_method(order_id: OrderId, asked: OtherCard, orders: Orders) -> CardAccepted:
-    """Try another card after a decline, while the order waits for one. Check out again with
-    `wait_seconds` to hear what became of it.
+async def offer_payment_method(
+    order_id: OrderId, body: PaymentMethodRequest, orders: Orders
+) -> CardAccepted:
+    """Submit another payment method after a decline, while the order waits for one. Check out again
+    with `wait_seconds` to learn the outcome.
     """
-    return await orders.submit_payment_method(order_id, asked.payment_method)
+    return await orders.submit_payment_method(order_id, body.payment_method)

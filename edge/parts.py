@@ -1,4 +1,4 @@
-"""What the routes are handed, and how they ask for it."""
+"""Dependencies of the routes, and the annotated types by which routes declare them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi import Path as InPath
+from fastapi import Path as PathParam
 
 from client import OrderClient
-from edge.operator.office import Office
+from edge.operator.office import AdminDependencies
 from edge.readiness import Check
 from edge.reception import request_id_of
 from edge.shapes import ORDER_ID
@@ -22,10 +22,10 @@ from refund_client import RefundClient
 
 
 @dataclass(frozen=True)
-class EdgeLimits:
-    """How much and how often, in each process: requests a minute of a key, refused ones a minute
-    of an address without one, bytes of a body, event streams at a time and how often those that
-    have nothing to tell say so.
+class ApiLimits:
+    """Limits of each process: requests per minute of an API key, failed requests per minute of an
+    address without a valid key, bytes of a body, concurrent event streams, and the interval of
+    their heartbeat.
     """
 
     rate_per_minute: int = 600
@@ -36,55 +36,55 @@ class EdgeLimits:
 
 
 @dataclass(frozen=True)
-class Edge:
-    """Everything the edge knows of the world, put together by the process.
+class Dependencies:
+    """The objects that the routes use, created by the process (``serving.py``).
 
-    A part that only some routes need gets a field here, and an argument type below.
+    To add one: a field here, and an annotated type below.
     """
 
     orders: OrderClient
     refunds: RefundClient
     keys: KeyBook
-    #: Where webhooks go; without it nobody listens to any.
+    #: Receives webhooks; None: every webhook is answered 503.
     inbox: Inbox | None = None
-    limits: EdgeLimits = EdgeLimits()
-    #: The web pages that browsers may ask us from.
+    limits: ApiLimits = ApiLimits()
+    #: CORS: the origins of web pages that may call the API.
     allowed_origins: tuple[str, ...] = ()
-    #: What ``/readyz`` asks, by the name that is told.
+    #: The checks of ``/readyz``, by the name that it reports.
     checks: Mapping[str, Check] = field(default_factory=dict)
-    #: What the operator's pages need; None: there are none.
-    office: Office | None = None
+    #: For the admin pages; None: there are no admin pages.
+    admin: AdminDependencies | None = None
     #: Where several processes of one edge add up what they count.
     shared_metrics: Path | None = None
 
 
-def edge_of(request: Request) -> Edge:
-    """The parts of the application that this request came to."""
-    edge: Edge = request.app.state.edge
-    return edge
+def get_dependencies(request: Request) -> Dependencies:
+    """The dependencies of the application that serves the request."""
+    dependencies: Dependencies = request.app.state.dependencies
+    return dependencies
 
 
-Parts = Annotated[Edge, Depends(edge_of)]
+Deps = Annotated[Dependencies, Depends(get_dependencies)]
 
 
-def _orders(edge: Parts) -> OrderClient:
-    return edge.orders
+def _get_orders(dependencies: Deps) -> OrderClient:
+    return dependencies.orders
 
 
-def _refunds(edge: Parts) -> RefundClient:
-    return edge.refunds
+def _get_refunds(dependencies: Deps) -> RefundClient:
+    return dependencies.refunds
 
 
-def _request_id(request: Request) -> str:
+def _get_request_id(request: Request) -> str:
     return request_id_of(request.scope)
 
 
-# -- a route's arguments ---------------------------------------------------------------------------
+# -- arguments of routes ---------------------------------------------------------------------------
 
-Orders = Annotated[OrderClient, Depends(_orders)]
-Refunds = Annotated[RefundClient, Depends(_refunds)]
-RequestId = Annotated[str, Depends(_request_id)]
+Orders = Annotated[OrderClient, Depends(_get_orders)]
+Refunds = Annotated[RefundClient, Depends(_get_refunds)]
+RequestId = Annotated[str, Depends(_get_request_id)]
 OrderId = Annotated[
     str,
-    InPath(description="The order's id.", examples=["1001"], json_schema_extra=dict(ORDER_ID)),
+    PathParam(description="The order's id.", examples=["1001"], json_schema_extra=dict(ORDER_ID)),
 ]

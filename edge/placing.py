@@ -1,4 +1,4 @@
-"""Orders are placed, and listed."""
+"""Routes: place an order, list orders."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import Field, StringConstraints
 
-from edge.access import needs
-from edge.describing import declared, example
+from edge.access import require_scope
+from edge.describing import example, problem_responses
 from edge.parts import Orders
 from edge.problems import (
     INVALID_CURSOR,
@@ -23,13 +23,13 @@ from edge.problems import (
 from edge.shapes import (
     ORDER_ID,
     Amount,
-    Asked,
     CustomerId,
     Line,
+    LineItem,
     Name,
     PaymentMethod,
-    Pieces,
-    Told,
+    RequestModel,
+    ResponseModel,
 )
 from orders.keys import Scope
 from orders.lifecycle import Status
@@ -39,7 +39,7 @@ from orders.placing import RequestKey
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
-#: What a caller calls a request, so that it can send it again.
+#: The header by which a client can repeat a request safely.
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -51,8 +51,8 @@ IdempotencyKey = Annotated[
 ]
 
 
-class ToRecipient(Asked):
-    """Who gets the mail and the parcel. It is kept in the database, and never told again."""
+class RecipientRequest(RequestModel):
+    """The recipient of mails and parcels. Stored in the database, never returned."""
 
     name: Name = Field(examples=["Ada Lovelace"])
     email: Annotated[
@@ -62,8 +62,8 @@ class ToRecipient(Asked):
     address: Name = Field(examples=["12 St James's Square, London"])
 
 
-class NewOrder(Asked):
-    """What a shopper wants. Prices, currency and total are the catalogue's."""
+class PlaceOrderRequest(RequestModel):
+    """An order to place. Prices, currency and total come from the catalogue."""
 
     order_id: str | None = Field(
         default=None,
@@ -74,14 +74,14 @@ class NewOrder(Asked):
     customer_id: CustomerId = Field(
         description="An account id; no name or address", examples=["cus_1"]
     )
-    recipient: ToRecipient
-    lines: list[Pieces] = Field(min_length=1, max_length=100)
+    recipient: RecipientRequest
+    lines: list[LineItem] = Field(min_length=1, max_length=100)
     payment_method: PaymentMethod = Field(description="The card provider's token.")
     flagged: bool = Field(default=False, description="Have a person look at it before it is paid.")
 
 
-class PlacedOrder(Told):
-    """The order as it was placed; where it stands is at ``status_url``."""
+class PlaceOrderResponse(ResponseModel):
+    """The order as placed; its state is at ``status_url``."""
 
     order_id: str
     total: Amount
@@ -89,7 +89,7 @@ class PlacedOrder(Told):
     status_url: str
 
 
-class ListedOrder(Told):
+class OrderSummary(ResponseModel):
     order_id: str
     customer_id: str
     status: Status
@@ -98,17 +98,17 @@ class ListedOrder(Told):
     placed_at: datetime
 
 
-class OrderList(Told):
-    """Some orders, newest first. ``next_cursor`` is where to go on, null at the end."""
+class OrderListResponse(ResponseModel):
+    """A page of orders, newest first. ``next_cursor`` leads to the next page; null at the end."""
 
-    orders: tuple[ListedOrder, ...]
+    orders: tuple[OrderSummary, ...]
     next_cursor: str | None
 
 
 @router.post(
     "",
     status_code=201,
-    dependencies=[needs(Scope.SHOP)],
+    dependencies=[require_scope(Scope.SHOP)],
     responses={
         201: {
             "headers": {
@@ -130,39 +130,40 @@ class OrderList(Told):
                 }
             ),
         },
-        **declared(ORDER_EXISTS, KEY_REUSED),
-        **declared(MALFORMED, INVALID_ORDER, INVALID_ORDER_ID),
+        **problem_responses(ORDER_EXISTS, KEY_REUSED),
+        **problem_responses(MALFORMED, INVALID_ORDER, INVALID_ORDER_ID),
     },
 )
 async def place_order(
-    asked: NewOrder,
+    body: PlaceOrderRequest,
     orders: Orders,
     request: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> PlacedOrder:
-    """Place an order, at the catalogue's prices. Nothing happens to it before it is checked out.
+) -> PlaceOrderResponse:
+    """Place an order at the catalogue's prices. It is processed once it is checked out.
 
-    Send an `order_id` of your own, or an `Idempotency-Key`: sent again, it is the same order with
-    the same answer, at the prices of the first time. With neither it is another order each time.
+    Send an `order_id` of your own or an `Idempotency-Key`: a repeated request is then the same
+    order, with the same response and the prices of the first request. With neither, each request
+    places another order.
     """
     key = None if idempotency_key is None else RequestKey(idempotency_key)
-    order_id = asked.order_id
+    order_id = body.order_id
     if order_id is None:
         order_id = key.made_id if key else f"o{secrets.token_hex(12)}"
-    recipient = Recipient(asked.recipient.name, asked.recipient.email, asked.recipient.address)
+    recipient = Recipient(body.recipient.name, body.recipient.email, body.recipient.address)
     basket = Basket(
         order_id=order_id,
-        customer_id=asked.customer_id,
+        customer_id=body.customer_id,
         recipient=recipient,
-        quantities=tuple((line.sku, line.quantity) for line in asked.lines),
-        payment_method=asked.payment_method,
-        flagged=asked.flagged,
+        quantities=tuple((line.sku, line.quantity) for line in body.lines),
+        payment_method=body.payment_method,
+        flagged=body.flagged,
     )
     order = await orders.place(basket, key=key)
     url = str(request.app.url_path_for("read_order", order_id=order.id))
     response.headers["Location"] = url
-    return PlacedOrder.model_validate(
+    return PlaceOrderResponse.model_validate(
         {"order_id": order.id, "total": order.total, "lines": order.lines, "status_url": url}
     )
 
@@ -185,7 +186,7 @@ async def place_order(
                 "next_cursor": "MToxNzcyMzU5MjAwMDAwMDAwOjEwMDE",
             }
         ),
-        **declared(MALFORMED, INVALID_CURSOR),
+        **problem_responses(MALFORMED, INVALID_CURSOR),
     },
 )
 async def list_orders(
@@ -198,10 +199,10 @@ async def list_orders(
         str | None, Query(max_length=200, description="`next_cursor` of the page before.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="At most so many.")] = 50,
-) -> OrderList:
-    """Orders, newest first. Orders placed while you turn pages shift nothing."""
+) -> OrderListResponse:
+    """List orders, newest first. Orders placed meanwhile do not shift the pages."""
     after = None if cursor is None else Bookmark.read(cursor)
     page = await orders.page(Wanted(status, customer), limit, after)
-    return OrderList.model_validate(
+    return OrderListResponse.model_validate(
         {"orders": page.orders, "next_cursor": str(page.next) if page.next else None}
     )

@@ -1,7 +1,7 @@
-"""What is answered when it does not work out: ``application/problem+json`` (RFC 9457).
+"""Problem details: error responses as ``application/problem+json`` (RFC 9457).
 
-A program looks at ``type``, which stays the same for ever and leads to a page about it; a person
-reads ``detail``. ``docs/http-api.md`` lists the kinds.
+Programs rely on ``type``, a stable URI that leads to a page about the problem; people read
+``detail``. ``docs/http-api.md`` lists the types.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of problem. ``name`` is for ever; ``detail`` is what is said when nobody says more.
+class ProblemType:
+    """A problem type. ``name`` never changes; ``detail`` is the default text.
 
-    ``retry_after``: the seconds after which asking again makes sense.
+    ``retry_after``: seconds, sent as ``Retry-After``.
     """
 
     name: str
@@ -31,51 +31,53 @@ class Kind:
     retry_after: int | None = None
 
     @property
-    def type(self) -> str:
-        """Relative to where the edge is: which host that is, is the proxy's business."""
+    def uri(self) -> str:
+        """The ``type`` of a response. Relative: the proxy in front knows the host."""
         return f"/problems/{self.name}"
 
 
-def _refusal(name: str, title: str, detail: str, status: int = 409) -> Kind:
-    return Kind(name, status, title, detail)
+def _refusal(name: str, title: str, detail: str, status: int = 409) -> ProblemType:
+    return ProblemType(name, status, title, detail)
 
 
-MALFORMED: Final = Kind(
+MALFORMED: Final = ProblemType(
     "malformed-request", 422, "Malformed request", "the request is not as /docs says it should be"
 )
-NO_KEY: Final = Kind(
+NO_KEY: Final = ProblemType(
     "no-key",
     401,
     "A key is needed",
     "send a key: Authorization: Bearer do_…, as `client.py keys create` printed it",
 )
-FORBIDDEN: Final = Kind(
+FORBIDDEN: Final = ProblemType(
     "scope-needed", 403, "The key may not do this", "this needs a key of another scope"
 )
-TOO_LARGE: Final = Kind("too-large", 413, "Too large", "the body is too large: send less")
-TOO_MANY: Final = Kind("too-many-requests", 429, "Too many requests", "ask less often")
-NOT_FOUND: Final = Kind(
+TOO_LARGE: Final = ProblemType("too-large", 413, "Too large", "the body is too large: send less")
+TOO_MANY: Final = ProblemType("too-many-requests", 429, "Too many requests", "ask less often")
+NOT_FOUND: Final = ProblemType(
     "not-found", 404, "No such page", "there is nothing at this address: /docs lists what there is"
 )
-NOT_ALLOWED: Final = Kind(
+NOT_ALLOWED: Final = ProblemType(
     "method-not-allowed", 405, "Method not allowed", "this address does not take this method"
 )
-REFUSED: Final = Kind("refused", 400, "Refused", "the request was refused")
-OUR_FAULT: Final = Kind(
+REFUSED: Final = ProblemType("refused", 400, "Refused", "the request was refused")
+OUR_FAULT: Final = ProblemType(
     "our-fault", 500, "A fault of ours", "this is a fault of ours, and it is in our log"
 )
-UNAVAILABLE: Final = Kind(
+UNAVAILABLE: Final = ProblemType(
     "unavailable",
     503,
     "Not available at the moment",
     "the shop cannot be reached at the moment: ask again, that is safe",
     retry_after=5,
 )
-NOT_READY: Final = Kind("not-ready", 503, "Not ready", "ask again in a moment", retry_after=5)
-BAD_SIGNATURE: Final = Kind(
+NOT_READY: Final = ProblemType(
+    "not-ready", 503, "Not ready", "ask again in a moment", retry_after=5
+)
+BAD_SIGNATURE: Final = ProblemType(
     "bad-signature", 400, "Bad signature", "the signature is missing, wrong, or too old"
 )
-NOT_LISTENING: Final = Kind(
+NOT_LISTENING: Final = ProblemType(
     "not-listening", 503, "Nobody listens", "the secret of this webhook is not set", 300
 )
 ORDER_ENDED: Final = _refusal(
@@ -120,17 +122,17 @@ REFUND_REFUSED: Final = _refusal(
     "refund-refused", "Refund refused", "look at what is left of the order's payment"
 )
 REFUND_ENDED: Final = _refusal("refund-ended", "The refund has ended", "ask for it again")
-NO_WORKER: Final = Kind(
+NO_WORKER: Final = ProblemType(
     "no-worker", 503, "No worker answers", "ask again: the first request may hold", 5
 )
-TOO_MANY_STREAMS: Final = Kind(
+TOO_MANY_STREAMS: Final = ProblemType(
     "too-many-streams",
     503,
     "Too many follow orders",
     "come back in a moment, or ask now and then",
     5,
 )
-UNDECIDED: Final = Kind(
+UNDECIDED: Final = ProblemType(
     "undecided", 503, "Not decided yet", "the order works on it: look again later", 5
 )
 NO_CARD_PROVIDER: Final = _refusal(
@@ -138,37 +140,39 @@ NO_CARD_PROVIDER: Final = _refusal(
 )
 CONFLICT: Final = _refusal("conflict", "Not possible as things are", "look at the order")
 
-#: Every kind, by its name.
-CATALOGUE: Final = {kind.name: kind for kind in tuple(globals().values()) if isinstance(kind, Kind)}
+#: All problem types, by name.
+PROBLEM_TYPES: Final = {
+    value.name: value for value in tuple(globals().values()) if isinstance(value, ProblemType)
+}
 
 
 class ProblemError(Exception):
-    """For a route to raise: this kind of problem, in these words."""
+    """Raised by routes: answered as a problem of this type with this detail."""
 
     def __init__(
-        self, kind: Kind, detail: str = "", headers: Mapping[str, str] | None = None
+        self, type_: ProblemType, detail: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(detail or kind.detail)
-        self.kind = kind
+        super().__init__(detail or type_.detail)
+        self.type = type_
         self.headers = headers
 
 
-def answer(
-    kind: Kind,
+def problem_response(
+    type_: ProblemType,
     scope: Scope,
     detail: str = "",
     headers: Mapping[str, str] | None = None,
-    **more: Any,
+    **extensions: Any,
 ) -> JSONResponse:
-    """The answer to the request of this scope. ``more`` are members that only this kind has."""
-    told = {
-        "type": kind.type,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail or kind.detail,
+    """A problem response to the request of this scope. ``extensions``: further members."""
+    body = {
+        "type": type_.uri,
+        "title": type_.title,
+        "status": type_.status,
+        "detail": detail or type_.detail,
         "instance": quote(scope["path"]),
         "request_id": scope.get("state", {}).get("request_id", ""),
-        **more,
+        **extensions,
     }
-    again = {} if kind.retry_after is None else {"Retry-After": str(kind.retry_after)}
-    return JSONResponse(told, kind.status, {**again, **(headers or {})}, MEDIA_TYPE)
+    retry = {} if type_.retry_after is None else {"Retry-After": str(type_.retry_after)}
+    return JSONResponse(body, type_.status, {**retry, **(headers or {})}, MEDIA_TYPE)

@@ -1,4 +1,4 @@
-"""How often somebody may ask."""
+"""Rate limiter, in the memory of this process."""
 
 from __future__ import annotations
 
@@ -10,34 +10,33 @@ from typing import Final
 _MINUTE: Final = 60.0
 
 
-class Rate:
-    """So many a minute for each name: a bucket of that many, refilled evenly.
+class RateLimiter:
+    """Token bucket per name: ``per_minute`` tokens, refilled evenly.
 
-    Held in the memory of this process, for at most ``names`` names at a time; those that asked
-    longest ago are forgotten first.
+    Keeps at most ``max_names`` buckets and drops the least recently used.
     """
 
     def __init__(
-        self, per_minute: int, *, names: int = 10_000, now: Callable[[], float] = time.monotonic
+        self, per_minute: int, *, max_names: int = 10_000, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._interval = _MINUTE / per_minute
-        self._names = names
+        self._max_names = max_names
         self._now = now
-        # When each bucket is full again: one number says how much is in it (this is GCRA).
+        # The time at which each bucket is full again, which tells how much is in it (GCRA).
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def wait(self, name: str) -> float:
-        """The seconds until ``name`` may ask, 0 when it may now. This does not count."""
+    def wait_time(self, name: str) -> float:
+        """Seconds until ``name`` may send a request, 0: now. Takes no token."""
         full_at = max(self._full_at.get(name, 0), self._now())
         return max(full_at + self._interval - self._now() - _MINUTE, 0)
 
-    def take(self, name: str) -> float:
-        """The same, and count it when it may."""
+    def acquire(self, name: str) -> float:
+        """Take a token and return 0, or return the seconds to wait."""
         now = self._now()
-        if wait := self.wait(name):
+        if wait := self.wait_time(name):
             return wait
         self._full_at[name] = max(self._full_at.get(name, 0), now) + self._interval
         self._full_at.move_to_end(name)
-        if len(self._full_at) > self._names:
+        if len(self._full_at) > self._max_names:
             self._full_at.popitem(last=False)
         return 0

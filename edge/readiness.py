@@ -1,4 +1,4 @@
-"""Whether the edge can do its work now."""
+"""Readiness: whether this process can do its work."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-#: Asks one of those that the edge needs; the answer is what is wrong, None when nothing is.
+#: Checks one dependency; returns what is wrong, or None.
 Check = Callable[[], Awaitable[str | None]]
 
-_PATIENCE: Final = 3.0
-_REMEMBERED: Final = 1.0
+_TIMEOUT: Final = 3.0
+_CACHE_SECONDS: Final = 1.0
 
 
 class Readiness:
-    """Asks all of them at once; an answer holds for a second, however often we are asked."""
+    """Runs all checks at once, and keeps the result for a second."""
 
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = checks
-        self._asking = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._missing: tuple[str, ...] = ()
         self._until = 0.0
 
     async def missing(self) -> tuple[str, ...]:
-        """The names of those that cannot be worked with; why is in the log."""
-        async with self._asking:
+        """The names of the failed checks; the reasons are logged."""
+        async with self._lock:
             if time.monotonic() >= self._until:
-                asked = (self._works(name, check) for name, check in self._checks.items())
-                works = await asyncio.gather(*asked)
-                named = zip(self._checks, works, strict=True)
-                self._missing = tuple(name for name, it_works in named if not it_works)
-                self._until = time.monotonic() + _REMEMBERED
+                checks = (self._passes(name, check) for name, check in self._checks.items())
+                passed = await asyncio.gather(*checks)
+                results = zip(self._checks, passed, strict=True)
+                self._missing = tuple(name for name, ok in results if not ok)
+                self._until = time.monotonic() + _CACHE_SECONDS
             return self._missing
 
     @staticmethod
-    async def _works(name: str, check: Check) -> bool:
+    async def _passes(name: str, check: Check) -> bool:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 wrong = await check()
         except TimeoutError:
-            wrong = f"no answer within {_PATIENCE:g} s"
+            wrong = f"no answer within {_TIMEOUT:g} s"
         if wrong:
             log.warning("not ready, %s: %s", name, wrong)
         return not wrong

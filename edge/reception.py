@@ -1,4 +1,4 @@
-"""The way every request goes: it gets an id, a line in the log, and an answer whatever happens."""
+"""Middleware: request ids, the access log, metrics, and a 500 for an unexpected error."""
 
 from __future__ import annotations
 
@@ -14,33 +14,32 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.metrics import Metrics
-from edge.problems import OUR_FAULT, answer
+from edge.problems import OUR_FAULT, problem_response
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID: Final = "X-Request-Id"
 
-#: The request that is being answered, for the log.
+#: The id of the current request, for log lines.
 current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
 
-#: Asked every few seconds by whoever looks after the process: worth a line when all is not well.
-_LOOKS: Final = frozenset({"/healthz", "/readyz"})
+#: Polled every few seconds: a 200 is logged at DEBUG only.
+_PROBES: Final = frozenset({"/healthz", "/readyz"})
 
-# What proxies make: UUIDs, ULIDs, trace ids. Nothing that could break a line of a log, or a header.
-_SANE: Final = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
+# As proxies make them: UUIDs, ULIDs, trace ids. Nothing that could break a log line or a header.
+_VALID_ID: Final = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 
 
 def request_id_of(scope: Scope) -> str:
-    """The id of the request that this is the scope of."""
+    """The request id in an ASGI scope."""
     request_id: str = scope["state"]["request_id"]
     return request_id
 
 
-class Reception:
-    """Around the whole application.
+class RequestIdMiddleware:
+    """Sets the request id: the client's ``X-Request-Id`` if it is valid, else a new one.
 
-    The caller's ``X-Request-Id`` is taken over when it looks like one, else one is made. It is in
-    the answer and in every line that is logged meanwhile. ``metrics`` counts every answer.
+    It is in the response and in every log line of the request. ``metrics`` counts every response.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
@@ -51,39 +50,38 @@ class Reception:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = _read_request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status, began = 0, time.perf_counter()
 
-        async def with_id(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
-                # Until the answer begins: one that streams goes on for as long as it is wanted.
+                # Until the response begins: a stream may last for long.
                 self._metrics.count(scope, status, time.perf_counter() - began)
             await send(message)
 
         token = current_request.set(request_id)
         try:
-            await self._app(scope, receive, with_id)
+            await self._app(scope, receive, send_with_id)
         except Exception:
             log.exception("a fault of ours")
-            if status:  # half an answer is out: the caller has to see that it ends there
+            if status:  # the response has begun: the client must see that it is incomplete
                 raise
-            await answer(OUR_FAULT, scope)(scope, receive, with_id)
+            await problem_response(OUR_FAULT, scope)(scope, receive, send_with_id)
         finally:
-            # Without the query, which may hold what is nobody's business; quoted, for a path may
-            # hold line breaks.
+            # Without the query, which may hold personal data. Quoted: a path may hold line breaks.
             path, took = quote(scope["path"])[:200], (time.perf_counter() - began) * 1000
             key = scope["state"].get("key")
             by = f", key {key.name}" if key else ""
-            level = logging.DEBUG if status == 200 and path in _LOOKS else logging.INFO
-            word = status or "gone"
-            log.log(level, "%s %s %s %.0f ms%s", scope["method"], path, word, took, by)
+            level = logging.DEBUG if status == 200 and path in _PROBES else logging.INFO
+            outcome = status or "gone"
+            log.log(level, "%s %s %s %.0f ms%s", scope["method"], path, outcome, took, by)
             current_request.reset(token)
 
 
-def _request_id(scope: Scope) -> str:
-    named = Headers(scope=scope).get(REQUEST_ID, "")
-    return named if _SANE.fullmatch(named) else uuid4().hex
+def _read_request_id(scope: Scope) -> str:
+    sent = Headers(scope=scope).get(REQUEST_ID, "")
+    return sent if _VALID_ID.fullmatch(sent) else uuid4().hex

@@ -1,16 +1,16 @@
-"""Money of paid orders is given back."""
+"""Routes: request a refund, read it, approve or reject it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Body, Request, Response
-from fastapi import Path as InPath
+from fastapi import Path as PathParam
 from pydantic import Field
 
-from edge.access import Caller, needs
-from edge.describing import declared, example
-from edge.orders import ApproveOrder, RejectOrder
+from edge.access import Caller, require_scope
+from edge.describing import example, problem_responses
+from edge.orders import ApproveRequest, RejectRequest
 from edge.parts import OrderId, Orders, Refunds, RequestId
 from edge.placing import IdempotencyKey
 from edge.problems import (
@@ -26,7 +26,15 @@ from edge.problems import (
     UNKNOWN_REFUND,
     ProblemError,
 )
-from edge.shapes import REFUND_ID, Amount, Asked, AskedAmount, Pieces, Remark, Told
+from edge.shapes import (
+    REFUND_ID,
+    Amount,
+    LineItem,
+    Remark,
+    RequestedAmount,
+    RequestModel,
+    ResponseModel,
+)
 from orders.keys import Scope
 from orders.placing import RequestKey
 from orders.refund_messages import RefundProgress
@@ -36,9 +44,9 @@ router = APIRouter(prefix="/orders/{order_id}/refunds", tags=["refunds"])
 
 RefundId = Annotated[
     str,
-    InPath(description="The refund's id.", examples=["r1"], json_schema_extra=dict(REFUND_ID)),
+    PathParam(description="The refund's id.", examples=["r1"], json_schema_extra=dict(REFUND_ID)),
 ]
-_REFUND: Final = {
+_REFUND_EXAMPLE: Final = {
     "order_id": "1001",
     "refund_id": "r1",
     "state": "issuing",
@@ -47,12 +55,12 @@ _REFUND: Final = {
     "why": "",
     "status_url": "/orders/1001/refunds/r1",
 }
-_IDS: Final = declared(MALFORMED, INVALID_ORDER_ID, INVALID_REFUND_ID)
+_ID_PROBLEMS: Final = problem_responses(MALFORMED, INVALID_ORDER_ID, INVALID_REFUND_ID)
 
 
-class NewRefund(Asked):
-    """Give money back: for lines, or an amount, or with neither all that is left. With both, the
-    amount instead of what the lines cost, and not more.
+class CreateRefundRequest(RequestModel):
+    """A refund of lines, of an amount, or with neither of all that is left. With both: the amount
+    in place of the lines' price, and at most that price.
     """
 
     refund_id: str | None = Field(
@@ -61,15 +69,15 @@ class NewRefund(Asked):
         examples=["r1"],
         json_schema_extra=dict(REFUND_ID),
     )
-    lines: list[Pieces] = Field(default=[], max_length=100)
-    amount: AskedAmount | None = None
+    lines: list[LineItem] = Field(default=[], max_length=100)
+    amount: RequestedAmount | None = None
     restock: bool = Field(default=False, description="The pieces go back on the shelf.")
     reason: Annotated[RefundReason, Field(strict=False)] = RefundReason.OTHER
     message: Remark = Field(default="", description="No personal data.")
 
 
-class Refund(Told):
-    """Where a refund stands."""
+class RefundResponse(ResponseModel):
+    """The state of a refund."""
 
     order_id: str
     refund_id: str
@@ -80,7 +88,7 @@ class Refund(Told):
     status_url: str
 
     @classmethod
-    def of(cls, progress: RefundProgress, request: Request) -> Refund:
+    def of(cls, progress: RefundProgress, request: Request) -> RefundResponse:
         ref = progress.refund
         url = request.app.url_path_for(
             "read_refund", order_id=ref.order_id, refund_id=ref.refund_id
@@ -96,8 +104,8 @@ class Refund(Told):
         )
 
 
-class RefundDecided(Told):
-    """What was decided, and by whom: it is in the order's history."""
+class RefundDecisionResponse(ResponseModel):
+    """A decision and who made it; it is in the order's history."""
 
     order_id: str
     refund_id: str
@@ -108,23 +116,23 @@ class RefundDecided(Told):
 @router.post(
     "",
     status_code=202,
-    dependencies=[needs(Scope.OPERATOR)],
+    dependencies=[require_scope(Scope.OPERATOR)],
     responses={
         202: {
             "headers": {
                 "Location": {"description": "Where the refund is.", "schema": {"type": "string"}}
             },
-            **example(_REFUND),
+            **example(_REFUND_EXAMPLE),
         },
-        **declared(UNKNOWN_ORDER),
-        **declared(REFUND_REFUSED),
-        **_IDS,
-        **declared(UNAVAILABLE, NO_WORKER),
+        **problem_responses(UNKNOWN_ORDER),
+        **problem_responses(REFUND_REFUSED),
+        **_ID_PROBLEMS,
+        **problem_responses(UNAVAILABLE, NO_WORKER),
     },
 )
 async def request_refund(
     order_id: OrderId,
-    asked: NewRefund,
+    body: CreateRefundRequest,
     *,
     orders: Orders,
     refunds: Refunds,
@@ -132,57 +140,57 @@ async def request_refund(
     response: Response,
     request_id: RequestId,
     idempotency_key: IdempotencyKey = None,
-) -> Refund:
-    """Have money of a paid order given back. 202: the amount is set aside, the rest follows.
+) -> RefundResponse:
+    """Request a refund of a paid order. 202: the amount is reserved; the refund is made afterwards.
 
-    The same `refund_id`, or the same `Idempotency-Key` where there is none, is the same refund
-    however often it is sent; with other contents it is refused.
+    Requests with the same `refund_id`, or without one with the same `Idempotency-Key`, are the same
+    refund; with other contents they are refused.
     """
-    refund_id = asked.refund_id
+    refund_id = body.refund_id
     if refund_id is None:
         if idempotency_key is None:
             raise ProblemError(
                 MALFORMED, "send a refund_id or an Idempotency-Key: a refund is never given twice"
             )
         refund_id = RequestKey(idempotency_key).made_id
-    await orders.view(order_id)  # a refund of no order is no refund that was refused
-    wish = RefundRequest(
+    await orders.view(order_id)  # 404 for an unknown order, in place of 409
+    refund = RefundRequest(
         order_id=order_id,
         refund_id=refund_id,
-        lines=tuple((line.sku, line.quantity) for line in asked.lines),
-        amount=asked.amount.money() if asked.amount else None,
-        restock=asked.restock,
-        reason=asked.reason,
-        message=asked.message,
+        lines=tuple((line.sku, line.quantity) for line in body.lines),
+        amount=body.amount.money() if body.amount else None,
+        restock=body.restock,
+        reason=body.reason,
+        message=body.message,
     )
-    progress = await refunds.request(wish, request_id=request_id)
-    told = Refund.of(progress, request)
-    response.headers["Location"] = told.status_url
-    return told
+    progress = await refunds.request(refund, request_id=request_id)
+    response_body = RefundResponse.of(progress, request)
+    response.headers["Location"] = response_body.status_url
+    return response_body
 
 
 @router.get(
     "/{refund_id}",
-    responses={200: example(_REFUND), **declared(UNKNOWN_REFUND), **_IDS},
+    responses={200: example(_REFUND_EXAMPLE), **problem_responses(UNKNOWN_REFUND), **_ID_PROBLEMS},
 )
 async def read_refund(
     order_id: OrderId, refund_id: RefundId, refunds: Refunds, request: Request
-) -> Refund:
-    """Where the refund stands."""
-    return Refund.of(await refunds.status(order_id, refund_id), request)
+) -> RefundResponse:
+    """The state of a refund."""
+    return RefundResponse.of(await refunds.status(order_id, refund_id), request)
 
 
 @router.post(
     "/{refund_id}/approve",
-    dependencies=[needs(Scope.OPERATOR)],
+    dependencies=[require_scope(Scope.OPERATOR)],
     responses={
         200: example(
             {"order_id": "1001", "refund_id": "r1", "decision": "approved", "by": "ops-7"}
         ),
-        **declared(UNKNOWN_REFUND),
-        **declared(NOT_WAITING, REFUND_ENDED),
-        **_IDS,
-        **declared(UNAVAILABLE, NO_WORKER),
+        **problem_responses(UNKNOWN_REFUND),
+        **problem_responses(NOT_WAITING, REFUND_ENDED),
+        **_ID_PROBLEMS,
+        **problem_responses(UNAVAILABLE, NO_WORKER),
     },
 )
 async def approve_refund(
@@ -190,25 +198,27 @@ async def approve_refund(
     refund_id: RefundId,
     refunds: Refunds,
     caller: Caller,
-    asked: Annotated[ApproveOrder, Body()] = ApproveOrder(),  # noqa: B008 - frozen
-) -> RefundDecided:
-    """Let a refund pass that waits for a person."""
-    by = asked.by or caller.name
-    await refunds.approve(order_id, refund_id, by, asked.note)
-    return RefundDecided(order_id=order_id, refund_id=refund_id, decision="approved", by=by)
+    body: Annotated[ApproveRequest, Body()] = ApproveRequest(),  # noqa: B008 - frozen
+) -> RefundDecisionResponse:
+    """Approve a refund that waits for approval."""
+    by = body.by or caller.name
+    await refunds.approve(order_id, refund_id, by, body.note)
+    return RefundDecisionResponse(
+        order_id=order_id, refund_id=refund_id, decision="approved", by=by
+    )
 
 
 @router.post(
     "/{refund_id}/reject",
-    dependencies=[needs(Scope.OPERATOR)],
+    dependencies=[require_scope(Scope.OPERATOR)],
     responses={
         200: example(
             {"order_id": "1001", "refund_id": "r1", "decision": "rejected", "by": "ops-7"}
         ),
-        **declared(UNKNOWN_REFUND),
-        **declared(NOT_WAITING, REFUND_ENDED),
-        **_IDS,
-        **declared(UNAVAILABLE, NO_WORKER),
+        **problem_responses(UNKNOWN_REFUND),
+        **problem_responses(NOT_WAITING, REFUND_ENDED),
+        **_ID_PROBLEMS,
+        **problem_responses(UNAVAILABLE, NO_WORKER),
     },
 )
 async def reject_refund(
@@ -216,9 +226,11 @@ async def reject_refund(
     refund_id: RefundId,
     refunds: Refunds,
     caller: Caller,
-    asked: Annotated[RejectOrder, Body()] = RejectOrder(),  # noqa: B008 - frozen
-) -> RefundDecided:
-    """Stop a refund that waits for a person; no money moves."""
-    by = asked.by or caller.name
-    await refunds.reject(order_id, refund_id, by, asked.reason)
-    return RefundDecided(order_id=order_id, refund_id=refund_id, decision="rejected", by=by)
+    body: Annotated[RejectRequest, Body()] = RejectRequest(),  # noqa: B008 - frozen
+) -> RefundDecisionResponse:
+    """Reject a refund that waits for approval; no money moves."""
+    by = body.by or caller.name
+    await refunds.reject(order_id, refund_id, by, body.reason)
+    return RefundDecisionResponse(
+        order_id=order_id, refund_id=refund_id, decision="rejected", by=by
+    )

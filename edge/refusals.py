@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the way, in the words of ``edge.problems``."""
+"""Exception handlers: errors of clients, routes and FastAPI as problem responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from connection import UnreachableError
 from edge import problems
-from edge.problems import Kind, ProblemError, answer
+from edge.problems import ProblemError, ProblemType, problem_response
 from orders.ids import InvalidOrderIdError, InvalidRefundIdError
 from orders.order import InvalidOrderError
 from orders.pages import InvalidBookmarkError
@@ -37,8 +37,8 @@ from orders.webhooks import BadSignatureError, UnreadableEventError
 
 log = logging.getLogger(__name__)
 
-#: What the clients raise, and which kind of problem that is; the nearest class counts.
-KIND_OF: Final[dict[type[Exception], Kind]] = {
+#: The problem type of each error of the clients; the nearest base class counts.
+PROBLEM_TYPE_OF: Final[dict[type[Exception], ProblemType]] = {
     InvalidOrderIdError: problems.INVALID_ORDER_ID,
     InvalidRefundIdError: problems.INVALID_REFUND_ID,
     InvalidOrderError: problems.INVALID_ORDER,
@@ -65,63 +65,66 @@ KIND_OF: Final[dict[type[Exception], Kind]] = {
     ProviderError: problems.UNAVAILABLE,
     RefusedError: problems.OUR_FAULT,
 }
-#: Their errors' own words are for the log: they name our servers.
+#: The messages of their errors are logged only: they name servers of ours.
 _CONFIDENTIAL: Final = frozenset({problems.UNAVAILABLE, problems.OUR_FAULT})
-#: What the framework refuses by itself.
-_OF_STATUS: Final = {kind.status: kind for kind in (problems.NOT_FOUND, problems.NOT_ALLOWED)}
+#: Responses of FastAPI itself, by status.
+_TYPE_OF_STATUS: Final = {
+    type_.status: type_ for type_ in (problems.NOT_FOUND, problems.NOT_ALLOWED)
+}
 
 
-def explain(app: FastAPI) -> None:
-    """Have everything that routes raise answered as a problem."""
-    app.add_exception_handler(ProblemError, _problem)
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(HTTPException, _refused)
-    for error in KIND_OF:
-        app.add_exception_handler(error, _explained)
+def add_exception_handlers(app: FastAPI) -> None:
+    """Register handlers that answer every error of a route as a problem."""
+    app.add_exception_handler(ProblemError, _handle_problem)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    for error in PROBLEM_TYPE_OF:
+        app.add_exception_handler(error, _handle_client_error)
 
 
-async def _problem(request: Request, error: Exception) -> JSONResponse:
+async def _handle_problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for nothing else
-    return answer(error.kind, request.scope, str(error), error.headers)
+    return problem_response(error.type, request.scope, str(error), error.headers)
 
 
-def told(error: Exception) -> tuple[Kind, str] | None:
-    """Which kind of problem this is, and what of it may be told; None: it is a fault of ours."""
-    kind = next((KIND_OF[base] for base in type(error).__mro__ if base in KIND_OF), None)
-    if kind is None:
+def to_problem(error: Exception) -> tuple[ProblemType, str] | None:
+    """The problem type and the detail that may be shown; None: an error that nobody expected."""
+    bases = type(error).__mro__
+    type_ = next((PROBLEM_TYPE_OF[base] for base in bases if base in PROBLEM_TYPE_OF), None)
+    if type_ is None:
         return None
-    if kind in _CONFIDENTIAL:
+    if type_ in _CONFIDENTIAL:
         log.error("%s", error)
-        return kind, kind.detail
-    return kind, str(error)
+        return type_, type_.detail
+    return type_, str(error)
 
 
-async def _explained(request: Request, error: Exception) -> JSONResponse:
-    known = told(error)
-    assert known is not None  # noqa: S101 - registered for nothing else
-    kind, sentence = known
-    return answer(kind, request.scope, sentence)
+async def _handle_client_error(request: Request, error: Exception) -> JSONResponse:
+    problem = to_problem(error)
+    assert problem is not None  # noqa: S101 - registered for nothing else
+    type_, detail = problem
+    return problem_response(type_, request.scope, detail)
 
 
-async def _malformed(request: Request, error: Exception) -> JSONResponse:
+async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-    # What was sent is not repeated: it may hold what should not be seen.
-    wrong = [{"where": "/".join(map(str, e["loc"])), "what": e["msg"]} for e in error.errors()]
-    detail = "; ".join(f"{one['where']}: {one['what']}" for one in wrong)
-    return answer(problems.MALFORMED, request.scope, detail, errors=wrong)
+    # The input is not repeated: it may hold confidential data.
+    errors = [{"where": "/".join(map(str, e["loc"])), "what": e["msg"]} for e in error.errors()]
+    detail = "; ".join(f"{one['where']}: {one['what']}" for one in errors)
+    return problem_response(problems.MALFORMED, request.scope, detail, errors=errors)
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    """What the framework refuses by itself: an address or a method that is not there."""
+async def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """An error of FastAPI itself: an unknown path or method, for example."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     if error.status_code == problems.TOO_LARGE.status:  # edge.bodies says more
-        return answer(problems.TOO_LARGE, request.scope, str(error.detail), error.headers)
-    if error.status_code == HTTPStatus.BAD_REQUEST:  # its name for a body that is not even text
-        return answer(problems.MALFORMED, request.scope, "body: it is not JSON in UTF-8")
-    kind = _OF_STATUS.get(error.status_code) or replace(
+        return problem_response(problems.TOO_LARGE, request.scope, str(error.detail), error.headers)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's status for a body that is not UTF-8
+        return problem_response(problems.MALFORMED, request.scope, "body: it is not JSON in UTF-8")
+    type_ = _TYPE_OF_STATUS.get(error.status_code) or replace(
         problems.REFUSED,
         status=error.status_code,
         title=HTTPStatus(error.status_code).phrase,
         detail=str(error.detail),
     )
-    return answer(kind, request.scope, headers=error.headers)
+    return problem_response(type_, request.scope, headers=error.headers)

@@ -1,7 +1,7 @@
-"""What is sent back and forth: the shapes of JSON that several routes share.
+"""Schemas: the request and response models that several routes share.
 
-What is asked is checked to the letter: unknown members, text where a number belongs, control
-characters are refused. Money is ``{"amount": 2900, "currency": "EUR"}``, in minor units.
+Requests are validated strictly: unknown members, text in place of a number and control characters
+are refused. Money is ``{"amount": 2900, "currency": "EUR"}``, in minor units.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from orders.lifecycle import Status
 from orders.money import Money
 from orders.views import OrderView
 
-#: What the domain takes as an id: said here for programs, checked there.
+#: Patterns of ids, for OpenAPI; the domain checks them.
 ORDER_ID: Final = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
 REFUND_ID: Final = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._]{0,63}$"}
 
 
-def _text(most: int, *, least: int = 1) -> StringConstraints:
-    """One line. Control characters are nobody's name, and PostgreSQL keeps no NUL."""
+def _single_line(max_length: int, *, min_length: int = 1) -> StringConstraints:
+    """A line of text without control characters; PostgreSQL stores no NUL."""
     return StringConstraints(
-        min_length=least, max_length=most, pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$"
+        min_length=min_length, max_length=max_length, pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$"
     )
 
 
-Name = Annotated[str, _text(200)]
-Remark = Annotated[str, _text(500, least=0)]
+Name = Annotated[str, _single_line(200)]
+Remark = Annotated[str, _single_line(500, min_length=0)]
 #: An account id or a role, never a person's name: it is kept in workflow history.
-Who = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+ActorId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 CustomerId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 Sku = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
-#: The card provider's token. A card number is none, and goes no further than here.
+#: The card provider's token. A card number does not match, and is refused here.
 PaymentMethod = Annotated[
     str,
     StringConstraints(pattern=r"^pm_[A-Za-z0-9_]{1,250}$"),
@@ -41,19 +41,19 @@ PaymentMethod = Annotated[
 ]
 
 
-class Asked(BaseModel):
-    """What somebody sends."""
+class RequestModel(BaseModel):
+    """Base of request models."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Told(BaseModel):
-    """What is answered."""
+class ResponseModel(BaseModel):
+    """Base of response models."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
-class AskedAmount(Asked):
+class RequestedAmount(RequestModel):
     """Money, in minor units."""
 
     amount: int = Field(ge=1, le=999_999_999_999, examples=[1450])
@@ -63,22 +63,22 @@ class AskedAmount(Asked):
         return Money(self.amount, self.currency)
 
 
-class Pieces(Asked):
-    """So many of one product."""
+class LineItem(RequestModel):
+    """A quantity of one product."""
 
     sku: Sku = Field(examples=["MUG"])
     quantity: int = Field(ge=1, le=10_000, examples=[2])
 
 
-class Amount(Told):
+class Amount(ResponseModel):
     """Money, in minor units."""
 
     amount: int
     currency: str
 
 
-class Line(Told):
-    """So many of one product, at the price that held when the order was placed."""
+class Line(ResponseModel):
+    """A quantity of one product, at the price at which the order was placed."""
 
     sku: str
     name: str
@@ -86,8 +86,8 @@ class Line(Told):
     unit_price: Amount
 
 
-class Payment(Told):
-    """One charge. ``attempt`` counts cards."""
+class Payment(ResponseModel):
+    """A payment. ``attempt``: the number of its card, from 1."""
 
     payment_id: str
     attempt: int
@@ -97,14 +97,14 @@ class Payment(Told):
     refunded: Amount
 
 
-class Parcel(Told):
+class Parcel(ResponseModel):
     parcel_id: str
     status: str
     tracking: str
 
 
-class RefundInOrder(Told):
-    """Money that somebody asked to be given back."""
+class OrderRefund(ResponseModel):
+    """A refund of the order."""
 
     refund_id: str
     amount: Amount
@@ -112,8 +112,8 @@ class RefundInOrder(Told):
     restocked: bool
 
 
-class History(Told):
-    """Something that happened; ``text`` says it for a person."""
+class HistoryEntry(ResponseModel):
+    """A line of the history; ``text`` is for people."""
 
     at: datetime
     event: str
@@ -121,8 +121,8 @@ class History(Told):
     text: str = Field(validation_alias="words")
 
 
-class Order(Told):
-    """An order, its money, its parcels, and what happened to it, oldest first."""
+class OrderResponse(ResponseModel):
+    """An order with its payments, parcels, refunds and history, oldest first."""
 
     order_id: str
     customer_id: str
@@ -134,14 +134,14 @@ class Order(Told):
     stock: str
     payments: tuple[Payment, ...]
     parcels: tuple[Parcel, ...]
-    refunds: tuple[RefundInOrder, ...]
-    history: tuple[History, ...]
+    refunds: tuple[OrderRefund, ...]
+    history: tuple[HistoryEntry, ...]
 
     @classmethod
-    def of(cls, view: OrderView) -> Order:
-        """What may leave the shop: who gets the order and how it is paid stay in the database."""
+    def of(cls, view: OrderView) -> OrderResponse:
+        """The response for a view. Recipient and payment method stay out of it."""
         order = view.order
-        shown: dict[str, Any] = {
+        members: dict[str, Any] = {
             "order_id": order.id,
             "customer_id": order.customer_id,
             "status": order.status,
@@ -155,4 +155,4 @@ class Order(Told):
             "refunds": view.refunds,
             "history": view.history,
         }
-        return cls.model_validate(shown)
+        return cls.model_validate(members)

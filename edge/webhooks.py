@@ -1,6 +1,6 @@
-"""What Stripe, the warehouse and Resend tell us. They have no key of ours: they sign it.
+"""Routes: webhooks of Stripe, the warehouse and Resend, authenticated by their signatures.
 
-Verified and stored here, told to the order by ``inbox``: the answer does not wait for that.
+An event is verified and stored before the response; ``inbox`` delivers it to its order afterwards.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 
-from edge.describing import declared, exampled
-from edge.parts import Parts
+from edge.describing import example, problem_responses
+from edge.parts import Deps
 from edge.problems import (
     BAD_SIGNATURE,
     MALFORMED,
@@ -29,12 +29,14 @@ router = APIRouter(
     prefix="/webhooks",
     tags=["webhooks"],
     responses={
-        200: exampled({"received": True}),
-        **declared(BAD_SIGNATURE, TOO_LARGE, MALFORMED, OUR_FAULT, UNAVAILABLE, NOT_LISTENING),
+        200: example({"received": True}),
+        **problem_responses(
+            BAD_SIGNATURE, TOO_LARGE, MALFORMED, OUR_FAULT, UNAVAILABLE, NOT_LISTENING
+        ),
     },
 )
 
-_SETTINGS: Final = {
+_SECRET_SETTINGS: Final = {
     Source.STRIPE: "STRIPE_WEBHOOK_SECRET",
     Source.WAREHOUSE: "FULFILLMENT_WEBHOOK_SECRET",
     Source.RESEND: "RESEND_WEBHOOK_SECRET",
@@ -42,34 +44,34 @@ _SETTINGS: Final = {
 
 
 @router.post("/stripe")
-async def stripe_webhook(request: Request, edge: Parts) -> dict[str, bool]:
-    """An event of Stripe's, signed in `Stripe-Signature`."""
-    return await _received(Source.STRIPE, request, edge)
+async def stripe_webhook(request: Request, dependencies: Deps) -> dict[str, bool]:
+    """Receive a Stripe event, signed in `Stripe-Signature`."""
+    return await _receive(Source.STRIPE, request, dependencies)
 
 
 @router.post("/warehouse")
-async def warehouse_webhook(request: Request, edge: Parts) -> dict[str, bool]:
-    """An event of the warehouse's, signed in `Warehouse-Signature`."""
-    return await _received(Source.WAREHOUSE, request, edge)
+async def warehouse_webhook(request: Request, dependencies: Deps) -> dict[str, bool]:
+    """Receive a warehouse event, signed in `Warehouse-Signature`."""
+    return await _receive(Source.WAREHOUSE, request, dependencies)
 
 
 @router.post("/resend")
-async def resend_webhook(request: Request, edge: Parts) -> dict[str, bool]:
-    """An event of Resend's, signed in `svix-signature`."""
-    return await _received(Source.RESEND, request, edge)
+async def resend_webhook(request: Request, dependencies: Deps) -> dict[str, bool]:
+    """Receive a Resend event, signed in `svix-signature`."""
+    return await _receive(Source.RESEND, request, dependencies)
 
 
-async def _received(source: Source, request: Request, edge: Parts) -> dict[str, bool]:
-    """200 once the event is stored, or is of no use here; also when it came before."""
-    nobody = ProblemError(
-        NOT_LISTENING, f"nobody listens to this neighbour: {_SETTINGS[source]} is not set"
+async def _receive(source: Source, request: Request, dependencies: Deps) -> dict[str, bool]:
+    """Answer 200 once the event is stored, is a duplicate, or concerns nothing here."""
+    not_listening = ProblemError(
+        NOT_LISTENING, f"nobody listens to this neighbour: {_SECRET_SETTINGS[source]} is not set"
     )
-    if edge.inbox is None:
-        raise nobody
+    if dependencies.inbox is None:
+        raise not_listening
     try:
-        await edge.inbox.receive(source, request.headers, await request.body())
+        await dependencies.inbox.receive(source, request.headers, await request.body())
     except NotListeningError:
-        raise nobody from None
+        raise not_listening from None
     except ClientDisconnect:
         raise ProblemError(REFUSED, "the body did not come to its end") from None
     return {"received": True}

@@ -1,7 +1,7 @@
-"""Sessions of operators at the pages of the HTTP edge.
+"""Sessions of operators on the admin pages.
 
-The browser keeps a secret of 256 random bits, and only its SHA-256 is kept here: whoever reads the
-database can take over no session. A fast hash is right, as for keys (``orders.keys``).
+The browser keeps a secret of 256 random bits, the database only its SHA-256: reading the database
+is not enough to take over a session. A fast hash is right, as for API keys.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Final, Protocol
 from orders.keys import ApiKey
 
 SECRET_BYTES: Final = 32
-#: A session ends so long after it was opened, however busy it is ...
+#: A session expires so long after it was opened, however busy it is ...
 LIFE: Final = timedelta(hours=8)
 #: ... and so long after it was last used.
 IDLE: Final = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
-class Ticket:
-    """What a browser shows to be let in. ``secret`` is ``SECRET_BYTES`` that nobody can guess."""
+class SessionToken:
+    """Token of a session, in its cookie. ``secret`` is ``SECRET_BYTES`` of secure random bytes."""
 
     secret: bytes = field(repr=False)
 
@@ -32,8 +32,8 @@ class Ticket:
             raise ValueError("a ticket has a secret of a fixed length")
 
     @classmethod
-    def read(cls, text: str) -> Ticket | None:
-        """What the text shows, None when it is no ticket of ours."""
+    def read(cls, text: str) -> SessionToken | None:
+        """Parse a token; None when the text is not one of ours."""
         try:
             return cls(bytes.fromhex(text)) if len(text) == 2 * SECRET_BYTES else None
         except ValueError:
@@ -44,22 +44,22 @@ class Ticket:
 
     @property
     def digest(self) -> bytes:
-        """What is kept of the secret."""
+        """SHA-256 of the secret: all that is stored of it."""
         return hashlib.sha256(self.secret).digest()
 
     @property
     def form_token(self) -> str:
-        """What every form of this session holds, and no page of somebody else can know."""
+        """CSRF token of this session's forms, which no page of another site can know."""
         return hmac.new(self.secret, b"form", hashlib.sha256).hexdigest()
 
     def fits(self, form_token: str) -> bool:
-        """Whether a form is of this session; takes as long whatever is wrong with it."""
+        """Whether a form's token is of this session, compared in constant time."""
         return hmac.compare_digest(self.form_token.encode(), form_token.encode())
 
 
 @dataclass(frozen=True)
-class Word:
-    """What became of an operator's request: shown once, on the next page. ``done``: as asked."""
+class FlashMessage:
+    """Flash message: the result of a request, shown once on the next page. ``done``: as asked."""
 
     sentence: str
     done: bool
@@ -67,33 +67,33 @@ class Word:
 
 @dataclass(frozen=True)
 class Session:
-    """An operator who has logged in with ``key``. ``digest`` is that of the ticket."""
+    """Session of an operator who logged in with ``key``. ``digest`` is its token's."""
 
     digest: bytes = field(repr=False)
     key: ApiKey
     opened_at: datetime
     seen_at: datetime
-    word: Word | None = None
+    flash: FlashMessage | None = None
 
     def is_over(self, now: datetime) -> bool:
-        """Whether it has lasted, or was left alone, for too long."""
+        """Whether the session has expired, by its age or unused."""
         return now - self.opened_at >= LIFE or now - self.seen_at >= IDLE
 
 
 class SessionBook(Protocol):
-    """The sessions that are open."""
+    """Repository of open sessions."""
 
     async def open(self, session: Session) -> None:
-        """Keep a new one. Those that are over by then are forgotten."""
+        """Store a new session, and delete the expired ones."""
 
     async def find(self, digest: bytes) -> Session | None:
-        """The session, None when there is none or its key was revoked. It may be over."""
+        """The session, None when there is none or its key was revoked. It may have expired."""
 
     async def note_use(self, digest: bytes, now: datetime) -> None:
         """Note when it was last used."""
 
-    async def say(self, digest: bytes, word: Word | None) -> None:
-        """Keep what the next page says; None: it has been said."""
+    async def set_flash(self, digest: bytes, flash: FlashMessage | None) -> None:
+        """Set the flash message of the next page; None clears it."""
 
     async def end(self, digest: bytes) -> None:
-        """Forget it; harmless when there is none."""
+        """Delete the session; a no-op when there is none."""

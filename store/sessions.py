@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, or_, select, update
 
-from orders.sessions import IDLE, LIFE, Session, Word
+from orders.sessions import IDLE, LIFE, FlashMessage, Session
 from store.database import Database
 from store.keys import key_of
 from store.tables import api_keys, operator_sessions
@@ -51,9 +51,9 @@ class PostgresSessions:
     async def note_use(self, digest: bytes, now: datetime) -> None:
         await self._set(digest, seen_at=now)
 
-    async def say(self, digest: bytes, word: Word | None) -> None:
-        said = (word.sentence, word.done) if word else (None, None)
-        await self._set(digest, word=said[0], done=said[1])
+    async def set_flash(self, digest: bytes, flash: FlashMessage | None) -> None:
+        sentence, done = (flash.sentence, flash.done) if flash else (None, None)
+        await self._set(digest, word=sentence, done=done)
 
     async def end(self, digest: bytes) -> None:
         gone = delete(operator_sessions).where(operator_sessions.c.digest == digest)
@@ -67,5 +67,5 @@ class PostgresSessions:
 
 
 def _session(digest: bytes, row: Row[Any]) -> Session:
-    word = None if row.word is None else Word(row.word, row.done)
-    return Session(digest, key_of(row), row.opened_at, row.seen_at, word)
+    flash = None if row.word is None else FlashMessage(row.word, row.done)
+    return Session(digest, key_of(row), row.opened_at, row.seen_at, flash)

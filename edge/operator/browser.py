@@ -1,8 +1,7 @@
-"""What a browser tells about a request, and what it keeps for us.
+"""The session cookie, and checks of a request's connection and origin.
 
-The cookie with the ticket is not for scripts, is not sent with what other sites start except for
-following a link, and over TLS is bound to this very host. Plain HTTP is taken from this machine
-only: on the way from elsewhere anybody could read the key.
+The cookie is HttpOnly, SameSite=Lax, and over TLS bound to this host. Logging in over plain HTTP is
+possible on this machine only: on a network others could read the key.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edge.problems import FORBIDDEN, ProblemError
-from orders.sessions import LIFE, Ticket
+from orders.sessions import LIFE, SessionToken
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-#: Browsers take a name with this prefix only from this host itself, over TLS and for all paths.
-_OVER_TLS: Final = "__Host-operator"
-_ON_THIS_MACHINE: Final = "operator"
-#: A link in a mail or a chat leads to the page, not to the login: only GET is sent along, and no
-#: GET changes anything.
+#: Browsers accept this prefix only from this host itself, over TLS and for all paths.
+_TLS_COOKIE: Final = "__Host-operator"
+_LOCAL_COOKIE: Final = "operator"
+#: A link in a mail opens the page without a new login. From other sites browsers send the cookie
+#: only with a followed link, a GET, and no GET changes anything.
 _SAME_SITE: Final[Literal["lax"]] = "lax"
 
 
-def require_private(request: Request) -> None:
-    """Raises ``ProblemError`` when others on the way could read what is sent."""
+def require_secure_connection(request: Request) -> None:
+    """Raises ``ProblemError`` unless the request came over TLS or from this machine."""
     url = request.url
     if url.scheme != "https" and url.hostname not in _LOOPBACK:
         raise ProblemError(
@@ -37,25 +36,27 @@ def require_private(request: Request) -> None:
         )
 
 
-def require_ours(request: Request) -> None:
-    """Raises ``ProblemError`` when a form was not sent by a page of ours, as the browser tells."""
+def require_same_origin(request: Request) -> None:
+    """Raises ``ProblemError`` when a form was sent by a page of another origin."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     host = request.headers.get("host", "")
-    is_ours = site in {None, "same-origin"} and (origin is None or urlsplit(origin).netloc == host)
-    if not is_ours or (site is None and origin is None):
+    is_same_origin = site in {None, "same-origin"} and (
+        origin is None or urlsplit(origin).netloc == host
+    )
+    if not is_same_origin or (site is None and origin is None):
         raise ProblemError(FORBIDDEN, "this form was sent from another page: open it here again")
 
 
-def ticket_of(request: Request) -> Ticket | None:
-    """The ticket that the browser shows."""
-    return Ticket.read(request.cookies.get(_name(request), ""))
+def read_session_token(request: Request) -> SessionToken | None:
+    """The session token in the cookie."""
+    return SessionToken.read(request.cookies.get(_cookie_name(request), ""))
 
 
-def keep(ticket: Ticket, request: Request, response: Response) -> None:
-    """Have the browser keep the ticket for as long as it can be good."""
+def set_session_cookie(session_token: SessionToken, request: Request, response: Response) -> None:
+    """Set the cookie, for as long as a session can last."""
     response.set_cookie(
-        _name(request),
-        str(ticket),
+        _cookie_name(request),
+        str(session_token),
         max_age=int(LIFE.total_seconds()),
         path="/",
         secure=_is_over_tls(request),
@@ -64,10 +65,10 @@ def keep(ticket: Ticket, request: Request, response: Response) -> None:
     )
 
 
-def forget(request: Request, response: Response) -> None:
-    """Have the browser forget its ticket."""
+def delete_session_cookie(request: Request, response: Response) -> None:
+    """Delete the cookie."""
     response.delete_cookie(
-        _name(request),
+        _cookie_name(request),
         path="/",
         secure=_is_over_tls(request),
         httponly=True,
@@ -79,5 +80,5 @@ def _is_over_tls(request: Request) -> bool:
     return request.url.scheme == "https"
 
 
-def _name(request: Request) -> str:
-    return _OVER_TLS if _is_over_tls(request) else _ON_THIS_MACHINE
+def _cookie_name(request: Request) -> str:
+    return _TLS_COOKIE if _is_over_tls(request) else _LOCAL_COOKIE

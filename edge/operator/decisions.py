@@ -1,4 +1,4 @@
-"""What an operator decides about an order, each on a page that says what will happen."""
+"""Routes: actions on an order, each with a confirmation page that says what will happen."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from edge.operator.rendering import Page
-from edge.operator.visits import Form, Sent, Visit, Visiting
-from edge.operator.words import sentence, spelled
+from edge.operator.rendering import HtmlRoute
+from edge.operator.visits import Admin, AdminRequest, Form, VerifiedForm
+from edge.operator.words import humanize, sentence
 from edge.parts import Orders
 from edge.problems import MALFORMED, NOT_FOUND, ProblemError
 from orders.lifecycle import ON_CANCEL, CancelEffect, Status
@@ -19,105 +19,109 @@ from orders.money import Money
 from orders.refusals import OrderClientError
 from orders.views import OrderView
 
-router = APIRouter(prefix="/operator", route_class=Page, include_in_schema=False)
+router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Something to decide. ``asks`` is what has to be typed, ``may_tell`` what can be,
-    ``asks_amount`` what sum.
+class Action:
+    """An action of the admin pages. ``reason_label``: of a field that is required; ``note_label``:
+    of one that is optional; ``amount_label``: of an optional amount.
     """
 
     name: str
     button: str
     effect: str
-    asks: str = ""
-    may_tell: str = ""
-    asks_amount: str = ""
+    reason_label: str = ""
+    note_label: str = ""
+    amount_label: str = ""
     is_harmful: bool = False
 
 
 _NOTE: Final = "Note for the order's history (no personal data)"
 _REASON: Final = "Reason for the order's history (no personal data)"
 
-#: Every decision about an order, by its name in the address.
-DECISIONS: Final = {
-    decision.name: decision
-    for decision in (
-        Decision("approve", "Approve", "The order goes on: its card is charged.", may_tell=_NOTE),
-        Decision(
+#: All actions on an order, by their names in the path.
+ORDER_ACTIONS: Final = {
+    action.name: action
+    for action in (
+        Action("approve", "Approve", "The order goes on: its card is charged.", note_label=_NOTE),
+        Action(
             "reject",
             "Reject",
             "The order ends here. What is set aside is released, the customer is told.",
-            asks=_REASON,
+            reason_label=_REASON,
             is_harmful=True,
         ),
-        Decision("cancel", "Cancel the order", "", is_harmful=True),
-        Decision("retry-now", "Try again now", "What keeps failing is tried again at once."),
-        Decision(
+        Action("cancel", "Cancel the order", "", is_harmful=True),
+        Action("retry-now", "Try again now", "What keeps failing is tried again at once."),
+        Action(
             "skip-step",
             "Give the step up",
             "The step that keeps failing is not tried any more. What was done so far is undone.",
-            asks=_REASON,
+            reason_label=_REASON,
             is_harmful=True,
         ),
-        Decision(
+        Action(
             "resolve",
             "Settled by hand",
             "You have done by hand what keeps failing: it is not tried any more, and the order "
             "goes on as if it had worked.",
-            asks="How it was done (no personal data)",
-            asks_amount="What the customer was given back by hand, 0 if nothing was taken",
+            reason_label="How it was done (no personal data)",
+            amount_label="What the customer was given back by hand, 0 if nothing was taken",
             is_harmful=True,
         ),
     )
 }
 
 
-class WrongSumError(Exception):
-    """What was typed as a sum is none; the message says why."""
+class InvalidAmountError(Exception):
+    """The text is not an amount; the message says why."""
 
 
-def possible(view: OrderView, progress: Progress | None) -> list[Decision]:
-    """What can be decided about the order as it is; the order itself has the last word."""
+def available_actions(view: OrderView, progress: Progress | None) -> list[Action]:
+    """The actions on an order in this state; the workflow validates them again."""
     status = view.order.status
     names = []
     if status is Status.AWAITING_APPROVAL:
         names += ["approve", "reject"]
     if progress and progress.attention:
-        names += [word.replace("_", "-") for word in progress.attention.can]
+        names += [name.replace("_", "-") for name in progress.attention.can]
     if ON_CANCEL[status] not in {CancelEffect.TOO_LATE, CancelEffect.ENDED}:
         names.append("cancel")
-    return [DECISIONS[name] for name in names if name in DECISIONS]
+    return [ORDER_ACTIONS[name] for name in names if name in ORDER_ACTIONS]
 
 
 @router.get("/orders/{order_id}/{name}")
-async def ask(order_id: str, name: str, visit: Visiting, orders: Orders) -> Response:
-    """What the decision will do, and a form to make it."""
-    return await _page(await orders.view(order_id), _decision(name), visit)
+async def read_action(order_id: str, name: str, admin: Admin, orders: Orders) -> Response:
+    """The confirmation page of an action."""
+    return await _page(await orders.view(order_id), _find_action(name), admin)
 
 
 @router.post("/orders/{order_id}/{name}")
-async def decide(order_id: str, name: str, visit: Visiting, orders: Orders, sent: Sent) -> Response:
-    """Make the decision; the order's page says what became of it."""
-    decision = _decision(name)
-    if decision.asks and not sent["why"]:
+async def perform_action(
+    order_id: str, name: str, admin: Admin, orders: Orders, form: VerifiedForm
+) -> Response:
+    """Perform an action, and redirect to the order's page with the outcome."""
+    action = _find_action(name)
+    if action.reason_label and not form["why"]:
         view = await orders.view(order_id)
-        return await _page(view, decision, visit, wrong="Say why: it is kept with the order.")
+        return await _page(view, action, admin, error="Say why: it is kept with the order.")
     then = f"/operator/orders/{order_id}"
     try:
-        done, told = await _carried_out(decision, order_id, orders, visit, sent)
-    except (OrderClientError, WrongSumError) as error:
-        return await visit.refused(sentence(str(error)), then)
-    return await (visit.done(told, then) if done else visit.refused(told, then))
+        done, outcome = await _perform(action, order_id, orders, admin, form)
+    except (OrderClientError, InvalidAmountError) as error:
+        return await admin.redirect_refused(sentence(str(error)), then)
+    return await (
+        admin.redirect_done(outcome, then) if done else admin.redirect_refused(outcome, then)
+    )
 
 
-async def _carried_out(
-    decision: Decision, order_id: str, orders: Orders, visit: Visit, sent: Form
+async def _perform(
+    action: Action, order_id: str, orders: Orders, admin: AdminRequest, form: Form
 ) -> tuple[bool, str]:
-    """Whether it was done as asked, and what became of it."""
-    by, why = visit.by, sent["why"]
-    match decision.name:
+    """Perform the action; whether it was done, and a sentence about the outcome."""
+    by, why = admin.by, form["why"]
+    match action.name:
         case "approve":
             await orders.approve(order_id, by, why)
             return True, f"Order {order_id} is approved and goes on."
@@ -131,54 +135,54 @@ async def _carried_out(
             await orders.skip_step(order_id, why, by)
             return True, f"Order {order_id} gives the step up: what was done is being undone."
         case "resolve":
-            given_back = await _given_back(order_id, orders, sent["given_back"])
+            given_back = await _parse_given_back(order_id, orders, form["given_back"])
             await orders.resolve(order_id, why, by, given_back=given_back)
             return True, f"Order {order_id} takes that as done by hand."
         case _:
-            return await _cancelled(order_id, orders, by)
+            return await _cancel(order_id, orders, by)
 
 
-async def _given_back(order_id: str, orders: Orders, typed: str) -> Money | None:
-    """The sum in the order's currency; None leaves it to what is known of the order.
+async def _parse_given_back(order_id: str, orders: Orders, text: str) -> Money | None:
+    """The amount in the order's currency; None: all that was captured, where the workflow knows it.
 
-    Raises ``WrongSumError``.
+    Raises ``InvalidAmountError``.
     """
-    if not typed:
+    if not text:
         return None
     currency = (await orders.view(order_id)).order.total.currency
     try:
-        return Money.parse(typed, currency)
+        return Money.parse(text, currency)
     except ValueError as error:
-        raise WrongSumError(str(error)) from None
+        raise InvalidAmountError(str(error)) from None
 
 
-async def _cancelled(order_id: str, orders: Orders, by: str) -> tuple[bool, str]:
+async def _cancel(order_id: str, orders: Orders, by: str) -> tuple[bool, str]:
     match await orders.cancel(order_id, by):
         case Cancelled(status=status, given_back=given_back):
             money = f"{given_back} went back to the card" if given_back else "nothing was taken"
-            return True, f"Order {order_id} is {spelled(status)}: {money}."
+            return True, f"Order {order_id} is {humanize(status)}: {money}."
         case CancelUnderWay():
             return True, f"Order {order_id} is being cancelled: undoing it takes longer."
         case EndedOtherwise(status=status):
-            return False, f"Order {order_id} could not be cancelled: it is {spelled(status)}."
+            return False, f"Order {order_id} could not be cancelled: it is {humanize(status)}."
 
 
-async def _page(view: OrderView, decision: Decision, visit: Visit, wrong: str = "") -> Response:
-    effect = decision.effect or sentence(ON_CANCEL[view.order.status])
-    return await visit.page(
+async def _page(view: OrderView, action: Action, admin: AdminRequest, error: str = "") -> Response:
+    effect = action.effect or sentence(ON_CANCEL[view.order.status])
+    return await admin.page(
         "decide.html",
-        MALFORMED.status if wrong else 200,
+        MALFORMED.status if error else 200,
         about=f"Order {view.order.id}",
         order=view.order,
         amount=view.order.total,
         state=view.order.status,
-        decision=decision,
+        action=action,
         effect=effect,
-        wrong=wrong,
+        error=error,
     )
 
 
-def _decision(name: str) -> Decision:
-    if name not in DECISIONS:
+def _find_action(name: str) -> Action:
+    if name not in ORDER_ACTIONS:
         raise ProblemError(NOT_FOUND, "There is no such page.")
-    return DECISIONS[name]
+    return ORDER_ACTIONS[name]

@@ -1,4 +1,4 @@
-"""Logging in and out, and who is behind a request."""
+"""Session authentication: log in with an API key, authenticate a request, log out."""
 
 from __future__ import annotations
 
@@ -8,89 +8,91 @@ from collections import OrderedDict
 from datetime import timedelta
 from typing import Final
 
-from edge.admission import Admission
-from edge.operator.office import Office
+from edge.admission import AccessPolicy
+from edge.operator.office import AdminDependencies
 from orders.keys import Scope, Token
-from orders.sessions import SECRET_BYTES, Session, Ticket
+from orders.sessions import SECRET_BYTES, Session, SessionToken
 
 log = logging.getLogger(__name__)
 
-#: A session's use is noted this often: not every look at a page is a write.
-_USE_NOTED: Final = timedelta(minutes=1)
-#: How many sessions are remembered to have been good.
-_SEEN: Final = 1_000
+#: How often the use of a session is stored: not every request is a write.
+_USE_INTERVAL: Final = timedelta(minutes=1)
+#: How many valid sessions are remembered.
+_MAX_REMEMBERED: Final = 1_000
 
 
-class NotLetInError(Exception):
-    """Whoever wants to log in cannot, or not with this key; the message says why."""
+class LoginRefusedError(Exception):
+    """A login was refused; the message says why."""
 
 
-class LoggedOutError(Exception):
-    """Nobody is logged in, or not any more."""
+class NotLoggedInError(Exception):
+    """The request has no valid session."""
 
 
-class Door:
-    """Sessions at the operator's pages, opened with a key of scope ``operator``."""
+class SessionAuth:
+    """Sessions of the admin pages, opened with an API key of scope ``operator``."""
 
-    def __init__(self, office: Office, admission: Admission) -> None:
-        self._office = office
-        self._sessions = office.sessions
-        self._admission = admission
-        # As with keys: made-up tickets from the same address must not lock these out.
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+    def __init__(self, dependencies: AdminDependencies, policy: AccessPolicy) -> None:
+        self._sessions = dependencies.sessions
+        self._now = dependencies.now
+        self._policy = policy
+        # As with API keys: made-up tokens from the same address must not lock these out.
+        self._remembered: OrderedDict[bytes, None] = OrderedDict()
 
-    async def log_in(self, presented: str, address: str) -> Ticket:
-        """A new session for whoever has this key.
+    async def log_in(self, presented: str, address: str) -> SessionToken:
+        """Open a session for the owner of an API key.
 
-        Raises ``NotLetInError``, ``ProblemError`` when that was tried too often, ``NoAnswerError``.
+        Raises ``LoginRefusedError``, ``ProblemError`` above the rate limit, ``NoAnswerError``.
         """
-        key = await self._admission.key_of(Token.read(presented.strip()), address)
+        key = await self._policy.authenticate(Token.read(presented.strip()), address)
         if key is None:
             log.warning("a login with no key of ours was refused")
-            raise NotLetInError("This is no key of ours, or it was revoked.")
+            raise LoginRefusedError("This is no key of ours, or it was revoked.")
         if not key.scope.includes(Scope.OPERATOR):
-            self._admission.failed(address)
+            self._policy.count_failure(address)
             log.warning("a login with the key %s of scope %s was refused", key.name, key.scope)
-            raise NotLetInError(
+            raise LoginRefusedError(
                 f"The key {key.name} is of scope {key.scope}. This page needs one of scope "
                 f"{Scope.OPERATOR}."
             )
-        self._admission.count(key)
-        ticket, now = Ticket(secrets.token_bytes(SECRET_BYTES)), self._office.now()
-        await self._sessions.open(Session(ticket.digest, key, now, now))
+        self._policy.count_request(key)
+        session_token, now = SessionToken(secrets.token_bytes(SECRET_BYTES)), self._now()
+        await self._sessions.open(Session(session_token.digest, key, now, now))
         log.info("%s has logged in", key.name)
-        return ticket
+        return session_token
 
-    async def session_of(self, ticket: Ticket | None, address: str) -> Session | None:
-        """The session that the ticket is of, if it may go on.
+    async def find_session(
+        self, session_token: SessionToken | None, address: str
+    ) -> Session | None:
+        """The valid session of the token, if there is one.
 
-        Raises ``ProblemError`` when there are too many requests, or ``NoAnswerError``.
+        Raises ``ProblemError`` above the rate limit, and ``NoAnswerError``.
         """
-        if ticket is None:
+        if session_token is None:
             return None
-        digest = ticket.digest
-        if digest not in self._seen:
-            self._admission.look(address)
+        digest = session_token.digest
+        if digest not in self._remembered:
+            self._policy.check_address(address)
         session = await self._sessions.find(digest)
-        now = self._office.now()
+        now = self._now()
         if session is None or session.is_over(now):
-            self._seen.pop(digest, None)
+            self._remembered.pop(digest, None)
             await self._sessions.end(digest)
-            self._admission.failed(address)
+            self._policy.count_failure(address)
             return None
-        self._admission.count(session.key)
+        self._policy.count_request(session.key)
         self._remember(digest)
-        if now - session.seen_at >= _USE_NOTED:
+        if now - session.seen_at >= _USE_INTERVAL:
             await self._sessions.note_use(digest, now)
         return session
 
-    async def log_out(self, ticket: Ticket) -> None:
-        """The ticket is good for nothing any more. Raises ``NoAnswerError``."""
-        self._seen.pop(ticket.digest, None)
-        await self._sessions.end(ticket.digest)
+    async def log_out(self, session_token: SessionToken) -> None:
+        """End the session. Raises ``NoAnswerError``."""
+        self._remembered.pop(session_token.digest, None)
+        await self._sessions.end(session_token.digest)
 
     def _remember(self, digest: bytes) -> None:
-        self._seen[digest] = None
-        self._seen.move_to_end(digest)
-        if len(self._seen) > _SEEN:
-            self._seen.popitem(last=False)
+        self._remembered[digest] = None
+        self._remembered.move_to_end(digest)
+        if len(self._remembered) > _MAX_REMEMBERED:
+            self._remembered.popitem(last=False)

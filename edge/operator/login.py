@@ -1,4 +1,4 @@
-"""Logging in and out, and the files of which every page consists."""
+"""Routes: log in, log out, and the static files of the pages."""
 
 from __future__ import annotations
 
@@ -9,62 +9,67 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
-from edge.admission import address_of
-from edge.operator.browser import forget, keep, require_private, ticket_of
-from edge.operator.door import NotLetInError
-from edge.operator.rendering import Page, page
-from edge.operator.visits import AtDoor, Sent, Visiting, form_of
+from edge.admission import client_address
+from edge.operator.browser import (
+    delete_session_cookie,
+    read_session_token,
+    require_secure_connection,
+    set_session_cookie,
+)
+from edge.operator.door import LoginRefusedError
+from edge.operator.rendering import HtmlRoute, render_page
+from edge.operator.visits import Admin, Auth, VerifiedForm, read_form
 from edge.problems import FORBIDDEN, NOT_FOUND, ProblemError
 
-router = APIRouter(prefix="/operator", route_class=Page, include_in_schema=False)
+router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
 _FILES: Final = Path(__file__).parent / "files"
-_KINDS: Final = {"operator.css": "text/css", "icon.svg": "image/svg+xml"}
-#: Where a login may lead to: a page of ours, and nowhere else.
-_OURS: Final = re.compile(r"/operator(/orders/[A-Za-z0-9._/-]*)?")
+_MEDIA_TYPES: Final = {"operator.css": "text/css", "icon.svg": "image/svg+xml"}
+#: Paths to which a login may redirect: admin pages only (no open redirect).
+_ALLOWED_TARGET: Final = re.compile(r"/operator(/orders/[A-Za-z0-9._/-]*)?")
 
 
 @router.get("/login")
-async def ask_for_key(request: Request, then: str = "") -> Response:
-    """Where an operator logs in."""
-    require_private(request)
-    return page("login.html", then=_ours(then), wrong="")
+async def read_login(request: Request, then: str = "") -> Response:
+    """The login page."""
+    require_secure_connection(request)
+    return render_page("login.html", then=_safe_target(then), error="")
 
 
 @router.post("/login")
-async def log_in(request: Request, door: AtDoor) -> Response:
-    """A session for whoever has a key of scope operator."""
-    require_private(request)
-    form = await form_of(request)
-    then = _ours(form["then"])
+async def log_in(request: Request, auth: Auth) -> Response:
+    """Open a session with an API key of scope operator."""
+    require_secure_connection(request)
+    form = await read_form(request)
+    then = _safe_target(form["then"])
     try:
-        ticket = await door.log_in(form["key"], address_of(request.scope))
-    except NotLetInError as error:
-        return page("login.html", FORBIDDEN.status, then=then, wrong=str(error))
-    if (before := ticket_of(request)) is not None:
-        await door.log_out(before)
-    answer = RedirectResponse(then, 303)
-    keep(ticket, request, answer)
-    return answer
+        session_token = await auth.log_in(form["key"], client_address(request.scope))
+    except LoginRefusedError as error:
+        return render_page("login.html", FORBIDDEN.status, then=then, error=str(error))
+    if (before := read_session_token(request)) is not None:
+        await auth.log_out(before)
+    response = RedirectResponse(then, 303)
+    set_session_cookie(session_token, request, response)
+    return response
 
 
 @router.post("/logout")
-async def log_out(request: Request, visit: Visiting, door: AtDoor, sent: Sent) -> Response:  # noqa: ARG001 - checked
+async def log_out(request: Request, admin: Admin, auth: Auth, form: VerifiedForm) -> Response:  # noqa: ARG001 - checked
     """End the session."""
-    await door.log_out(visit.ticket)
-    answer = RedirectResponse("/operator/login", 303)
-    forget(request, answer)
-    return answer
+    await auth.log_out(admin.session_token)
+    response = RedirectResponse("/operator/login", 303)
+    delete_session_cookie(request, response)
+    return response
 
 
 @router.get("/files/{name}")
 async def read_file(name: str) -> Response:
-    """What pages consist of beside their text."""
-    if name not in _KINDS:
+    """A static file."""
+    if name not in _MEDIA_TYPES:
         raise ProblemError(NOT_FOUND)
-    kept = {"Cache-Control": "public, max-age=3600"}
-    return FileResponse(_FILES / name, media_type=_KINDS[name], headers=kept)
+    headers = {"Cache-Control": "public, max-age=3600"}
+    return FileResponse(_FILES / name, media_type=_MEDIA_TYPES[name], headers=headers)
 
 
-def _ours(then: str) -> str:
-    return then if _OURS.fullmatch(then) else "/operator"
+def _safe_target(then: str) -> str:
+    return then if _ALLOWED_TARGET.fullmatch(then) else "/operator"

@@ -1,4 +1,4 @@
-"""What the operator's pages need of the world."""
+"""Dependencies of the admin pages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from orders.sessions import SessionBook
 
 
 @dataclass(frozen=True)
-class WebUi:
-    """Where the Temporal Web UI shows the runs of our namespace, if we were told where it is."""
+class TemporalWebUi:
+    """Links to workflows of our namespace in the Temporal Web UI. ``url`` None: there are none."""
 
     url: str | None
     namespace: str
 
-    def run(self, workflow_id: str) -> str | None:
-        """The page of this run."""
+    def run_url(self, workflow_id: str) -> str | None:
+        """The address of the workflow's page."""
         if self.url is None:
             return None
         namespace, run = quote(self.namespace, safe=""), quote(workflow_id, safe="")
@@ -27,10 +27,10 @@ class WebUi:
 
 
 @dataclass(frozen=True)
-class Office:
-    """Everything that only the operator's pages need."""
+class AdminDependencies:
+    """The objects that only the admin pages use."""
 
     sessions: SessionBook
     overview: OverviewBook
-    web_ui: WebUi
+    web_ui: TemporalWebUi
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

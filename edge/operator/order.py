@@ -1,4 +1,4 @@
-"""One order, with all that is known of it and all that can be done about it."""
+"""Route: the page of one order, with its actions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from connection import UnreachableError
-from edge.operator.decisions import possible
-from edge.operator.rendering import Page
-from edge.operator.visits import Visiting
+from edge.operator.decisions import available_actions
+from edge.operator.rendering import HtmlRoute
+from edge.operator.visits import Admin
 from edge.parts import Orders, Refunds
 from edge.problems import UNAVAILABLE
 from orders.ids import refund_workflow_id, workflow_id
@@ -21,40 +21,40 @@ from orders.refund_messages import RefundProgress
 from orders.refunds import FREED, REFUNDABLE, RefundState
 from orders.views import OrderView
 
-router = APIRouter(prefix="/operator", route_class=Page, include_in_schema=False)
+router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
-_OVER = frozenset({*FREED, RefundState.SUCCEEDED, RefundState.SETTLED})
+_FINISHED = frozenset({*FREED, RefundState.SUCCEEDED, RefundState.SETTLED})
 
 
 @router.get("/orders/{order_id}")
-async def read_order(order_id: str, visit: Visiting, orders: Orders, refunds: Refunds) -> Response:
-    """One order. Without Temporal it is shown as the database knows it."""
+async def read_order(order_id: str, admin: Admin, orders: Orders, refunds: Refunds) -> Response:
+    """One order. Without Temporal it is shown as the database has it."""
     view, entries = await asyncio.gather(orders.view(order_id), refunds.refunds_of(order_id))
     progress: Progress | None = None
-    paying_back: Mapping[str, RefundProgress] = {}
+    refund_progress: Mapping[str, RefundProgress] = {}
     with contextlib.suppress(UnreachableError):
-        progress, paying_back = await asyncio.gather(
-            orders.status(order_id), _under_way(view, refunds)
+        progress, refund_progress = await asyncio.gather(
+            orders.status(order_id), _refund_progress(view, refunds)
         )
-    office = visit.office
+    web_ui = admin.dependencies.web_ui
     refund_ids = [refund.refund_id for refund in view.refunds]
-    return await visit.page(
+    return await admin.page(
         "order.html",
         200 if progress else UNAVAILABLE.status,
         view=view,
         order=view.order,
         progress=progress,
-        asked={entry.request.refund_id: entry.request for entry in entries},
-        paying_back=paying_back,
-        decisions=possible(view, progress),
+        refund_requests={entry.request.refund_id: entry.request for entry in entries},
+        refund_progress=refund_progress,
+        actions=available_actions(view, progress),
         can_refund=view.order.status in REFUNDABLE,
-        run_url=office.web_ui.run(workflow_id(order_id)),
-        refund_urls={r: office.web_ui.run(refund_workflow_id(order_id, r)) for r in refund_ids},
+        run_url=web_ui.run_url(workflow_id(order_id)),
+        refund_urls={r: web_ui.run_url(refund_workflow_id(order_id, r)) for r in refund_ids},
     )
 
 
-async def _under_way(view: OrderView, refunds: Refunds) -> Mapping[str, RefundProgress]:
-    """How far each refund is that is not over, by its id."""
-    open_ = [refund.refund_id for refund in view.refunds if refund.state not in _OVER]
-    asked = (refunds.status(view.order.id, refund_id) for refund_id in open_)
-    return dict(zip(open_, await asyncio.gather(*asked), strict=True))
+async def _refund_progress(view: OrderView, refunds: Refunds) -> Mapping[str, RefundProgress]:
+    """The progress of each refund that has not ended, by its id."""
+    open_ = [refund.refund_id for refund in view.refunds if refund.state not in _FINISHED]
+    progresses = (refunds.status(view.order.id, refund_id) for refund_id in open_)
+    return dict(zip(open_, await asyncio.gather(*progresses), strict=True))

@@ -1,4 +1,4 @@
-"""All orders: what needs a person, how many are where, the newest page by page."""
+"""Routes: the dashboard (what needs a person, counts by status, newest orders), and a search."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from connection import UnreachableError
-from edge.operator.rendering import Page
-from edge.operator.visits import Visit, Visiting
+from edge.operator.rendering import HtmlRoute
+from edge.operator.visits import Admin, AdminRequest
 from edge.parts import Orders
 from edge.problems import MALFORMED, UNAVAILABLE, ProblemError
 from orders.ids import InvalidOrderIdError
@@ -20,75 +20,83 @@ from orders.pages import Bookmark, InvalidBookmarkError, Wanted
 from orders.ports import NoSuchOrderError
 from orders.views import TroubledOrder
 
-router = APIRouter(prefix="/operator", route_class=Page, include_in_schema=False)
+router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
-_A_PAGE: Final = 25
-#: Of each kind of what needs a person.
-_MOST_SHOWN: Final = 20
-#: Further than this nobody reads a number of orders.
-_MOST_COUNTED: Final = 1_000
+_PAGE_SIZE: Final = 25
+#: Entries of each kind that needs a person.
+_MAX_SHOWN: Final = 20
+#: Counts stop here; larger ones are shown as 1000+.
+_MAX_COUNTED: Final = 1_000
 
 
 @router.get("")
 async def read_overview(
-    visit: Visiting, orders: Orders, status: str = "", customer: str = "", after: str = ""
+    admin: Admin, orders: Orders, status: str = "", customer: str = "", after: str = ""
 ) -> Response:
-    """What needs a person, and the newest orders: all, those of a status or of a customer."""
-    wanted = Wanted(_status(status), customer or None)
+    """The dashboard, or a later page of orders; of one status or customer, if given."""
+    order_filter = Wanted(_status(status), customer or None)
     if after:
-        return await _orders(visit, orders, wanted, after)
-    return await _everything(visit, orders, wanted)
+        return await _later_page(admin, orders, order_filter, after)
+    return await _dashboard(admin, orders, order_filter)
 
 
 @router.get("/find")
-async def find(orders: Orders, visit: Visiting, order: str = "") -> Response:
-    """The page of the order with this id."""
+async def find(orders: Orders, admin: Admin, order: str = "") -> Response:
+    """Redirect to the page of the order with this id."""
     order_id = order.strip()
     if not order_id:
         return RedirectResponse("/operator", 303)
     try:
         await orders.view(order_id)
     except (NoSuchOrderError, InvalidOrderIdError) as error:
-        return await visit.refused(str(error), "/operator")
+        return await admin.redirect_refused(str(error), "/operator")
     return RedirectResponse(f"/operator/orders/{order_id}", 303)
 
 
-async def _everything(visit: Visit, orders: Orders, wanted: Wanted) -> Response:
-    overview = visit.office.overview
-    troubled, waiting, refunds, counts, page = await asyncio.gather(
+async def _dashboard(admin: AdminRequest, orders: Orders, order_filter: Wanted) -> Response:
+    dependencies = admin.dependencies
+    overview = dependencies.overview
+    needs_attention, waiting, refunds, counts, page = await asyncio.gather(
         _attention(orders),
-        orders.page(Wanted(Status.AWAITING_APPROVAL), _MOST_SHOWN),
-        overview.waiting_refunds(visit.office.now(), _MOST_SHOWN),
-        overview.counts(_MOST_COUNTED),
-        orders.page(wanted, _A_PAGE),
+        orders.page(Wanted(Status.AWAITING_APPROVAL), _MAX_SHOWN),
+        overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
+        overview.counts(_MAX_COUNTED),
+        orders.page(order_filter, _PAGE_SIZE),
     )
-    return await visit.page(
+    return await admin.page(
         "overview.html",
-        200 if troubled is not None else UNAVAILABLE.status,
-        troubled=troubled,
+        200 if needs_attention is not None else UNAVAILABLE.status,
+        needs_attention=needs_attention,
         waiting=waiting,
         refunds=refunds,
         counts=counts,
-        most_counted=_MOST_COUNTED,
+        max_counted=_MAX_COUNTED,
         page=page,
-        older=_older(wanted, page.next),
-        wanted=wanted,
+        older=_older_url(order_filter, page.next),
+        order_filter=order_filter,
     )
 
 
-async def _orders(visit: Visit, orders: Orders, wanted: Wanted, after: str) -> Response:
-    """A later page has the orders alone."""
+async def _later_page(
+    admin: AdminRequest, orders: Orders, order_filter: Wanted, after: str
+) -> Response:
+    """A later page, with orders only."""
     try:
-        page = await orders.page(wanted, _A_PAGE, Bookmark.read(after))
+        page = await orders.page(order_filter, _PAGE_SIZE, Bookmark.read(after))
     except InvalidBookmarkError:
         raise ProblemError(MALFORMED, "there is no such page of orders: begin anew") from None
-    return await visit.page("older.html", page=page, older=_older(wanted, page.next), wanted=wanted)
+    return await admin.page(
+        "older.html",
+        page=page,
+        older=_older_url(order_filter, page.next),
+        order_filter=order_filter,
+    )
 
 
 async def _attention(orders: Orders) -> tuple[TroubledOrder, ...] | None:
-    """Orders with a step that keeps failing; None when Temporal does not tell."""
+    """Orders with a step that keeps failing; None when Temporal does not answer."""
     try:
-        return await orders.attention(limit=_MOST_SHOWN)
+        return await orders.attention(limit=_MAX_SHOWN)
     except UnreachableError:
         return None
 
@@ -100,8 +108,12 @@ def _status(text: str) -> Status | None:
         raise ProblemError(MALFORMED, f"there is no status {text[:40]!r}") from None
 
 
-def _older(wanted: Wanted, after: Bookmark | None) -> str | None:
+def _older_url(order_filter: Wanted, after: Bookmark | None) -> str | None:
     if after is None:
         return None
-    asked = {"status": wanted.status, "customer": wanted.customer_id, "after": str(after)}
-    return "/operator?" + urlencode({name: text for name, text in asked.items() if text})
+    query = {
+        "status": order_filter.status,
+        "customer": order_filter.customer_id,
+        "after": str(after),
+    }
+    return "/operator?" + urlencode({name: text for name, text in query.items() if text})

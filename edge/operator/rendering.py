@@ -1,4 +1,4 @@
-"""Templates, and what goes wrong as a page."""
+"""Templates, and errors as pages."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from edge import problems, refusals
 from edge.operator import words
-from edge.operator.browser import forget
-from edge.operator.door import LoggedOutError
-from edge.problems import Kind, ProblemError
+from edge.operator.browser import delete_session_cookie
+from edge.operator.door import NotLoggedInError
+from edge.problems import ProblemError, ProblemType
 
 log = logging.getLogger(__name__)
 
-#: No script at all; styles and the icon are files of ours.
+#: No scripts; style sheet and icon from this host only.
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"
     ),
-    # With none, a browser would not say either that a form comes from a page of ours.
+    # With "no-referrer" browsers would not send a form's origin either.
     "Referrer-Policy": "same-origin",
 }
 
@@ -42,55 +42,58 @@ _templates: Final = Environment(
 _templates.filters.update(words.FILTERS)
 
 
-def page(
-    template: str, status: int = 200, *, headers: Mapping[str, str] | None = None, **shown: Any
+def render_page(
+    template: str, status: int = 200, *, headers: Mapping[str, str] | None = None, **context: Any
 ) -> HTMLResponse:
-    """The page of this template. ``by`` is who is logged in, with their ``ticket``."""
-    nobody = {"by": None, "ticket": None, "word": None}
-    text = _templates.get_template(template).render({**nobody, **shown})
+    """Render a template. ``by``: the operator who is logged in, with their ``session_token``."""
+    logged_out = {"by": None, "session_token": None, "flash": None}
+    text = _templates.get_template(template).render({**logged_out, **context})
     return HTMLResponse(text, status, {**_HEADERS, **(headers or {})})
 
 
-def problem_page(
-    kind: Kind, sentence: str = "", headers: Mapping[str, str] | None = None
+def render_problem(
+    problem: ProblemType, sentence: str = "", headers: Mapping[str, str] | None = None
 ) -> HTMLResponse:
-    """What did not work out, as a page."""
-    again = {} if kind.retry_after is None else {"Retry-After": str(kind.retry_after)}
-    told = sentence or kind.detail
-    return page(
-        "problem.html", kind.status, headers={**again, **(headers or {})}, kind=kind, sentence=told
+    """A problem as a page."""
+    retry = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
+    return render_page(
+        "problem.html",
+        problem.status,
+        headers={**retry, **(headers or {})},
+        problem=problem,
+        sentence=sentence or problem.detail,
     )
 
 
-class Page(APIRoute):
-    """A route for people: whatever goes wrong on it is answered with a page."""
+class HtmlRoute(APIRoute):
+    """A route that answers every error with a page."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The route, with its errors as pages."""
-        ask = super().get_route_handler()
+        """The route's handler, with its errors as pages."""
+        handler = super().get_route_handler()
 
-        async def answered(request: Request) -> Response:
+        async def handle(request: Request) -> Response:
             try:
-                return await ask(request)
-            except Exception as error:  # noqa: BLE001 - the last one to tell a person anything
-                return _as_page(request, error)
+                return await handler(request)
+            except Exception as error:  # noqa: BLE001 - nothing after this could answer with a page
+                return _error_page(request, error)
 
-        return answered
+        return handle
 
 
-def _as_page(request: Request, error: Exception) -> Response:
+def _error_page(request: Request, error: Exception) -> Response:
     match error:
-        case LoggedOutError():
-            # What was asked with a form is not asked again by itself.
+        case NotLoggedInError():
+            # A form is not sent again after the login.
             then = urlencode({"then": request.url.path}) if request.method == "GET" else ""
-            answer = RedirectResponse(f"/operator/login?{then}", 303)
-            forget(request, answer)
-            return answer
-        case ProblemError(kind=kind, headers=headers):
-            return problem_page(kind, str(error), headers)
+            response = RedirectResponse(f"/operator/login?{then}", 303)
+            delete_session_cookie(request, response)
+            return response
+        case ProblemError(type=type_, headers=headers):
+            return render_problem(type_, str(error), headers)
         case HTTPException(status_code=problems.TOO_LARGE.status):
-            return problem_page(problems.TOO_LARGE, str(error.detail), error.headers)
-    if known := refusals.told(error):
-        return problem_page(*known)
+            return render_problem(problems.TOO_LARGE, str(error.detail), error.headers)
+    if problem := refusals.to_problem(error):
+        return render_problem(*problem)
     log.error("a fault of ours", exc_info=error)
-    return problem_page(problems.OUR_FAULT)
+    return render_problem(problems.OUR_FAULT)

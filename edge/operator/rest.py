@@ -1,17 +1,17 @@
-"""Everything below ``/operator`` that is no page: said as a page."""
+"""The 404 page of every other path below ``/operator``."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from edge.operator.rendering import Page, problem_page
+from edge.operator.rendering import HtmlRoute, render_problem
 from edge.problems import NOT_FOUND
 
-router = APIRouter(prefix="/operator", route_class=Page, include_in_schema=False)
+fallback_router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
 
-@router.get("/{path:path}")
-async def read_nothing(path: str) -> Response:  # noqa: ARG001 - whatever it is
-    """No such page."""
-    return problem_page(NOT_FOUND, "There is no page at this address.")
+@fallback_router.get("/{path:path}")
+async def not_found(path: str) -> Response:  # noqa: ARG001 - any path
+    """Answer 404."""
+    return render_problem(NOT_FOUND, "There is no page at this address.")

@@ -1,4 +1,4 @@
-"""Somebody who is let in: what the routes of the pages are handed, and how they answer."""
+"""Authenticated requests of operators, their forms, and the responses to them."""
 
 from __future__ import annotations
 
@@ -11,126 +11,131 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from edge.admission import address_of
-from edge.operator.browser import require_ours, ticket_of
-from edge.operator.door import Door, LoggedOutError
-from edge.operator.office import Office
-from edge.operator.rendering import page
-from edge.parts import Parts
+from edge.admission import client_address
+from edge.operator.browser import read_session_token, require_same_origin
+from edge.operator.door import NotLoggedInError, SessionAuth
+from edge.operator.office import AdminDependencies
+from edge.operator.rendering import render_page
+from edge.parts import Deps
 from edge.problems import FORBIDDEN, MALFORMED, NOT_FOUND, ProblemError
 from orders.ports import ProviderError
-from orders.sessions import Session, Ticket, Word
+from orders.sessions import FlashMessage, Session, SessionToken
 
 log = logging.getLogger(__name__)
 
 _FORM: Final = "application/x-www-form-urlencoded"
-#: More than the largest form of ours has: a refund's, with a field per line.
-_MOST_FIELDS: Final = 1_000
-#: More than anybody types as a reason; it is kept in workflow history.
-_LONGEST: Final = 500
+#: Above the largest form, a refund's, with a field per line.
+_MAX_FIELDS: Final = 1_000
+#: Of a field, in characters; a reason is kept in workflow history.
+_MAX_LENGTH: Final = 500
 
 
 @dataclass(frozen=True)
-class Visit:
-    """A request of an operator who has logged in."""
+class AdminRequest:
+    """A request of an operator who is logged in."""
 
     request: Request
-    office: Office
-    ticket: Ticket
+    dependencies: AdminDependencies
+    session_token: SessionToken
     session: Session
 
     @property
     def by(self) -> str:
-        """Who decides: the name of the key."""
+        """The operator: the name of the API key."""
         return self.session.key.name
 
-    async def page(self, template: str, status: int = 200, **shown: Any) -> Response:
-        """A page, with what became of the request before it, if that was not said yet."""
-        answer = page(
-            template, status, by=self.by, ticket=self.ticket, word=self.session.word, **shown
+    async def page(self, template: str, status: int = 200, **context: Any) -> Response:
+        """Render a page, with the flash message if there is one, and clear that."""
+        flash = self.session.flash
+        response = render_page(
+            template, status, by=self.by, session_token=self.session_token, flash=flash, **context
         )
-        if self.session.word is not None:
-            await self.office.sessions.say(self.ticket.digest, None)
-        return answer
+        if flash is not None:
+            await self.dependencies.sessions.set_flash(self.session_token.digest, None)
+        return response
 
-    async def done(self, sentence: str, then: str) -> Response:
-        """On to the page ``then``, which says that this was done."""
-        return await self._say(Word(sentence, done=True), then)
+    async def redirect_done(self, sentence: str, then: str) -> Response:
+        """Redirect to ``then``, which shows the message as done."""
+        return await self._redirect(FlashMessage(sentence, done=True), then)
 
-    async def refused(self, sentence: str, then: str) -> Response:
-        """On to the page ``then``, which says why nothing, or not all, was done."""
-        return await self._say(Word(sentence, done=False), then)
+    async def redirect_refused(self, sentence: str, then: str) -> Response:
+        """Redirect to ``then``, which shows why nothing, or not all, was done."""
+        return await self._redirect(FlashMessage(sentence, done=False), then)
 
-    async def _say(self, word: Word, then: str) -> Response:
+    async def _redirect(self, flash: FlashMessage, then: str) -> Response:
         try:
-            await self.office.sessions.say(self.ticket.digest, word)
+            await self.dependencies.sessions.set_flash(self.session_token.digest, flash)
         except ProviderError as error:
-            # It was done all the same: the page shows that, only without the sentence.
-            log.warning("%s could not be told %r: %s", self.by, word.sentence, error)
+            # The action is done: the next page shows its effect, without the message.
+            log.warning("%s could not be told %r: %s", self.by, flash.sentence, error)
         return RedirectResponse(then, 303)
 
 
-def _office(edge: Parts) -> Office:
-    if edge.office is None:
+def _get_admin_dependencies(dependencies: Deps) -> AdminDependencies:
+    if dependencies.admin is None:
         raise ProblemError(NOT_FOUND)
-    return edge.office
+    return dependencies.admin
 
 
-def _door(request: Request) -> Door:
-    door: Door = request.app.state.door
-    return door
+def _get_session_auth(request: Request) -> SessionAuth:
+    session_auth: SessionAuth = request.app.state.session_auth
+    return session_auth
 
 
-AtDoor = Annotated[Door, Depends(_door)]
+Auth = Annotated[SessionAuth, Depends(_get_session_auth)]
 
 
-async def _visit(
-    request: Request, office: Annotated[Office, Depends(_office)], door: AtDoor
-) -> Visit:
-    ticket = ticket_of(request)
-    session = await door.session_of(ticket, address_of(request.scope))
-    if ticket is None or session is None:
-        raise LoggedOutError
-    request.scope["state"]["key"] = session.key  # for the line in the log
-    return Visit(request, office, ticket, session)
+async def _authenticate(
+    request: Request,
+    dependencies: Annotated[AdminDependencies, Depends(_get_admin_dependencies)],
+    auth: Auth,
+) -> AdminRequest:
+    session_token = read_session_token(request)
+    session = await auth.find_session(session_token, client_address(request.scope))
+    if session_token is None or session is None:
+        raise NotLoggedInError
+    request.scope["state"]["key"] = session.key  # for the access log
+    return AdminRequest(request, dependencies, session_token, session)
 
 
 @dataclass(frozen=True)
 class Form:
-    """What was typed into a form, by the names of its fields."""
+    """A submitted form: the values by field name."""
 
     fields: Mapping[str, str]
 
     def __getitem__(self, name: str) -> str:
-        """One line, without what cannot be printed; empty when there is no such field."""
-        typed = " ".join(self.fields.get(name, "").split())
-        return "".join(filter(str.isprintable, typed))[:_LONGEST]
+        """The value as one line of printable characters; empty when there is no such field."""
+        line = " ".join(self.fields.get(name, "").split())
+        return "".join(filter(str.isprintable, line))[:_MAX_LENGTH]
 
 
-async def form_of(request: Request) -> Form:
-    """The form that was sent, by a page of ours. Raises ``ProblemError``."""
-    require_ours(request)
+async def read_form(request: Request) -> Form:
+    """Read a form that a page of this origin sent. Raises ``ProblemError``."""
+    require_same_origin(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise ProblemError(MALFORMED, "send the form of the page")
     try:
         pairs = parse_qsl(
-            (await request.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+            (await request.body()).decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS
         )
     except ValueError:
         raise ProblemError(MALFORMED, "this is no form of ours") from None
     return Form(dict(pairs))
 
 
-Visiting = Annotated[Visit, Depends(_visit)]
+#: A route's argument: an authenticated request.
+Admin = Annotated[AdminRequest, Depends(_authenticate)]
 
 
-async def _sent(visit: Visiting, request: Request) -> Form:
-    form = await form_of(request)
-    if not visit.ticket.fits(form.fields.get("form_token", "")):
+async def _read_verified_form(admin: Admin, request: Request) -> Form:
+    form = await read_form(request)
+    if not admin.session_token.fits(form.fields.get("form_token", "")):
         raise ProblemError(
             FORBIDDEN, "this form is not of this session, nothing was done: open it again"
         )
     return form
 
 
-Sent = Annotated[Form, Depends(_sent)]
+#: A route's argument: a form whose token belongs to the session (CSRF protection).
+VerifiedForm = Annotated[Form, Depends(_read_verified_form)]

@@ -1,4 +1,4 @@
-"""What the pages say in words."""
+"""Template filters and labels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 from orders.lifecycle import Status
 from orders.refunds import RefundState
 
-#: How a status looks; what it is, its text says.
-_TONES: Final[Mapping[str, str]] = {
+#: CSS classes by status; every other status is under way.
+_CSS_CLASSES: Final[Mapping[str, str]] = {
     Status.AWAITING_APPROVAL: "waits",
     Status.AWAITING_PAYMENT: "waits",
     Status.COMPLETED: "good",
@@ -23,26 +23,26 @@ _TONES: Final[Mapping[str, str]] = {
 }
 
 
-def spelled(code: str) -> str:
-    """A code as a person writes it: awaiting_approval, awaiting approval."""
+def humanize(code: str) -> str:
+    """A code as words: ``awaiting_approval`` becomes "awaiting approval"."""
     return code.replace("_", " ")
 
 
 def sentence(text: str) -> str:
-    """With a capital and a full stop; an order's id at its beginning stays as it is."""
+    """The text with a capital letter and a full stop."""
     text = text.strip()
     if not text:
         return ""
     return text[0].upper() + text[1:] + ("" if text[-1] in ".!?…" else ".")
 
 
-def tone(status: str) -> str:
+def css_class(status: str) -> str:
     """The CSS class of a status."""
-    return _TONES.get(status, "goes")
+    return _CSS_CLASSES.get(status, "goes")
 
 
-def when(moment: datetime | str) -> str:
-    """A moment for a person, with its time zone."""
+def utc_time(moment: datetime | str) -> str:
+    """A time for people, in UTC."""
     if isinstance(moment, str):
         try:
             moment = datetime.fromisoformat(moment)
@@ -51,16 +51,16 @@ def when(moment: datetime | str) -> str:
     return f"{moment.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"
 
 
-def machine_time(moment: datetime | str) -> str:
-    """The same for ``<time datetime>``."""
+def iso_time(moment: datetime | str) -> str:
+    """A time in ISO 8601, for ``<time datetime>``."""
     return moment if isinstance(moment, str) else moment.astimezone(UTC).isoformat()
 
 
-#: What templates use after a bar.
+#: The filters of the templates.
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
-    "spelled": spelled,
+    "humanize": humanize,
     "sentence": sentence,
-    "tone": tone,
-    "when": when,
-    "machine_time": machine_time,
+    "css_class": css_class,
+    "utc_time": utc_time,
+    "iso_time": iso_time,
 }

@@ -9,7 +9,7 @@ import httpx
 
 from client import OrderClient
 from edge.app import create_app
-from edge.parts import Edge
+from edge.parts import Dependencies
 from orders.keys import ApiKey, Scope, Token
 from refund_client import RefundClient
 from tests.fakes.keys import InMemoryKeys
@@ -24,16 +24,16 @@ def a_key(token: Token, name: str, scope: Scope) -> ApiKey:
     return ApiKey(token.key_id, name, scope, datetime.now(UTC), token.digest)
 
 
-def edge_of(shop: Shop, orders: OrderClient | None = None) -> Edge:
+def edge_of(shop: Shop, orders: OrderClient | None = None) -> Dependencies:
     """The parts of a shop's edge; ``orders`` in place of its own client. It knows ``OPERATOR``."""
-    return Edge(
+    return Dependencies(
         orders=orders or shop.orders,
         refunds=RefundClient(shop.temporal, InMemoryRefundBook(shop.database)),
         keys=InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR)),
     )
 
 
-def asking_edge(edge: Edge, token: Token | str | None = OPERATOR) -> httpx.AsyncClient:
+def asking_edge(edge: Dependencies, token: Token | str | None = OPERATOR) -> httpx.AsyncClient:
     """A caller of this edge, with the token as its key."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     transport = httpx.ASGITransport(create_app(edge))

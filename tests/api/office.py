@@ -19,8 +19,8 @@ from temporalio.service import RPCError
 
 from client import OrderClient
 from edge.app import create_app
-from edge.operator.office import Office, WebUi
-from edge.parts import Edge, EdgeLimits
+from edge.operator.office import AdminDependencies, TemporalWebUi
+from edge.parts import ApiLimits, Dependencies
 from orders.ids import workflow_id
 from orders.keys import Scope, Token
 from orders.lifecycle import Status
@@ -74,7 +74,7 @@ class Premises:
     usual_edge: FastAPI
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
     clock: timedelta = timedelta(0)
-    limits: EdgeLimits = field(default_factory=EdgeLimits)
+    limits: ApiLimits = field(default_factory=ApiLimits)
     placed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -83,14 +83,14 @@ class Premises:
         self.orders = OrderClient(self.temporal, PostgresOrderBook(self.database))
         self.refunds = RefundClient(self.temporal, PostgresRefundBook(self.database))
 
-    def edge(self) -> Edge:
+    def edge(self) -> Dependencies:
         """The parts of an edge of its own, with these limits and this clock."""
-        return Edge(
+        return Dependencies(
             orders=self.orders,
             refunds=self.refunds,
             keys=self.keys,
             limits=self.limits,
-            office=_office(self.database, lambda: datetime.now(UTC) + self.clock),
+            admin=_admin(self.database, lambda: datetime.now(UTC) + self.clock),
         )
 
     async def key(self, scope: Scope = Scope.OPERATOR) -> tuple[str, Token]:
@@ -102,7 +102,7 @@ class Premises:
 
     @contextlib.asynccontextmanager
     async def operator(
-        self, edge: Edge | None = None, *, base_url: str = HERE
+        self, edge: Dependencies | None = None, *, base_url: str = HERE
     ) -> AsyncIterator[Operator]:
         """Somebody who has logged in, at this edge or the usual one."""
         name, token = await self.key()
@@ -218,18 +218,22 @@ async def usual_edge(temporal_server: Temporal, database: Database) -> FastAPI:
     """
     temporal = await temporal_server.connect()
     return create_app(
-        Edge(
+        Dependencies(
             orders=OrderClient(temporal, PostgresOrderBook(database)),
             refunds=RefundClient(temporal, PostgresRefundBook(database)),
             keys=PostgresKeys(database),
-            office=_office(database),
+            admin=_admin(database),
         )
     )
 
 
-def _office(database: Database, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Office:
-    web_ui = WebUi("http://localhost:8233", "default")
-    return Office(PostgresSessions(database), PostgresOverview(database), web_ui, now=now)
+def _admin(
+    database: Database, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> AdminDependencies:
+    web_ui = TemporalWebUi("http://localhost:8233", "default")
+    return AdminDependencies(
+        PostgresSessions(database), PostgresOverview(database), web_ui, now=now
+    )
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from client import OrderClient
 from edge.app import create_app
-from edge.parts import Edge, EdgeLimits
+from edge.parts import ApiLimits, Dependencies
 from inbox import Inbox
 from orders.keys import Scope, Token
 from providers.stripe import StripeCards
@@ -46,7 +46,7 @@ _numbers = count(1)
 class RealShop:
     """Its edge, asked without a network between, and the stand-in's own books."""
 
-    edge: Edge
+    edge: Dependencies
     app: FastAPI
     http: httpx.AsyncClient
     world: httpx.AsyncClient
@@ -118,7 +118,7 @@ async def real(
         stack.push_async_callback(cards.aclose)
         orders = OrderClient(temporal, PostgresOrderBook(database), cards=cards)
         refunds = RefundClient(temporal, PostgresRefundBook(database))
-        edge = Edge(
+        edge = Dependencies(
             orders=orders,
             refunds=refunds,
             inbox=Inbox(
@@ -131,7 +131,7 @@ async def real(
             keys=InMemoryKeys(
                 a_key(OPERATOR, "ops-desk", Scope.OPERATOR), a_key(SHOP, "web-shop", Scope.SHOP)
             ),
-            limits=EdgeLimits(rate_per_minute=1_000_000, streams=5),
+            limits=ApiLimits(rate_per_minute=1_000_000, streams=5),
         )
         app = create_app(edge)
         transport = httpx.ASGITransport(app)

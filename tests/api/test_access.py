@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from edge import keyring
-from edge.app import GUARDED, OPEN
-from edge.keyring import Keyring
-from edge.parts import Edge, EdgeLimits
-from edge.rates import Rate
+from edge.app import PROTECTED_ROUTERS, PUBLIC_ROUTERS
+from edge.keyring import ApiKeyCache
+from edge.parts import ApiLimits, Dependencies
+from edge.rates import RateLimiter
 from orders.keys import ApiKey, NoSuchKeyError, Scope, Token
 from orders.ports import NoAnswerError
 from store.database import Database
@@ -38,13 +38,13 @@ async def keys(database: Database) -> PostgresKeys:
 
 
 @pytest.fixture
-def edge(closed_shop: Shop, keys: PostgresKeys) -> Edge:
+def edge(closed_shop: Shop, keys: PostgresKeys) -> Dependencies:
     return replace(edge_of(closed_shop), keys=keys)
 
 
-async def test_every_route_but_the_open_ones_needs_a_key(edge: Edge) -> None:
+async def test_every_route_but_the_open_ones_needs_a_key(edge: Dependencies) -> None:
     async with asking_edge(edge, token=None) as http:
-        guarded = [route for router, _ in GUARDED for route in router.routes]
+        guarded = [route for router, _ in PROTECTED_ROUTERS for route in router.routes]
         for route in guarded:
             path = re.sub(r"\{\w+\}", "1001", getattr(route, "path", ""))
             for method in getattr(route, "methods", ()):
@@ -56,9 +56,9 @@ async def test_every_route_but_the_open_ones_needs_a_key(edge: Edge) -> None:
     assert len(guarded) >= 4
 
 
-async def test_the_open_routes_are_these(edge: Edge) -> None:
+async def test_the_open_routes_are_these(edge: Dependencies) -> None:
     """A route that is opened by mistake should be seen here."""
-    paths = {getattr(route, "path", "") for router in OPEN for route in router.routes}
+    paths = {getattr(route, "path", "") for router in PUBLIC_ROUTERS for route in router.routes}
     assert paths == {
         "/healthz",
         "/readyz",
@@ -89,7 +89,7 @@ async def test_the_open_routes_are_these(edge: Edge) -> None:
         f"{TOKENS[Scope.SHOP]}",
     ],
 )
-async def test_what_is_not_a_key_of_ours_is_told_so(edge: Edge, presented: str) -> None:
+async def test_what_is_not_a_key_of_ours_is_told_so(edge: Dependencies, presented: str) -> None:
     async with asking_edge(edge, token=None) as http:
         headers = [(b"Authorization", presented.encode("latin-1"))]
         answer = await http.get("/orders/1001", headers=headers)
@@ -107,7 +107,7 @@ async def test_what_is_not_a_key_of_ours_is_told_so(edge: Edge, presented: str) 
     ],
 )
 async def test_a_scope_may_do_what_those_before_it_may(
-    edge: Edge, method: str, path: str, needed: Scope
+    edge: Dependencies, method: str, path: str, needed: Scope
 ) -> None:
     body = {"order_id": "nobody"} if path == "/checkout" else None
     async with asking_edge(edge, token=None) as http:
@@ -128,11 +128,11 @@ def test_operator_includes_shop_includes_read() -> None:
 
 
 async def test_a_key_works_at_once_and_soon_after_its_end_no_more(
-    edge: Edge, keys: PostgresKeys, monkeypatch: pytest.MonkeyPatch
+    edge: Dependencies, keys: PostgresKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert timedelta(seconds=3) == keyring.REMEMBERED
+    assert timedelta(seconds=3) == keyring.CACHE_TTL
     remembered = timedelta(seconds=0.5)
-    monkeypatch.setattr(keyring, "REMEMBERED", remembered)
+    monkeypatch.setattr(keyring, "CACHE_TTL", remembered)
     token = Token.of(b"brief!", bytes(32))
     async with asking_edge(edge, token) as http:
         is_problem(await http.get("/orders/nobody"), 401, "not one of ours")
@@ -151,7 +151,7 @@ async def test_a_key_works_at_once_and_soon_after_its_end_no_more(
         await keys.revoke("brief", datetime.now(UTC))
 
 
-async def test_when_a_key_was_used_is_noted(edge: Edge, keys: PostgresKeys) -> None:
+async def test_when_a_key_was_used_is_noted(edge: Dependencies, keys: PostgresKeys) -> None:
     async with asking_edge(edge, TOKENS[Scope.READ]) as http:
         await http.get("/orders/nobody")
     [key] = [key for key in await keys.listed() if key.name == "read"]
@@ -159,7 +159,7 @@ async def test_when_a_key_was_used_is_noted(edge: Edge, keys: PostgresKeys) -> N
     assert datetime.now(UTC) >= key.last_used_at
 
 
-class TestTheKeyring:
+class TestTheApiKeyCache:
     """What it asks the book, and when."""
 
     def test_a_key_hides_its_digest_and_a_token_its_secret(self) -> None:
@@ -170,21 +170,21 @@ class TestTheKeyring:
     async def test_it_asks_once_in_a_few_seconds(self) -> None:
         now = 0.0
         book = InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR))
-        keyring = Keyring(book, now=lambda: now)
+        api_keys = ApiKeyCache(book, now=lambda: now)
         for moment in (0.0, 1.0, 2.9, 3.1):
             now = moment
-            assert await keyring.key_of(OPERATOR)
+            assert await api_keys.find(OPERATOR)
         assert book.calls.count("find") == 2
 
     async def test_a_wrong_secret_is_refused_also_of_a_key_that_is_remembered(self) -> None:
-        keyring = Keyring(InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR)))
-        assert await keyring.key_of(OPERATOR)
-        assert await keyring.key_of(replace(OPERATOR, secret="0" * 64)) is None
+        api_keys = ApiKeyCache(InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR)))
+        assert await api_keys.find(OPERATOR)
+        assert await api_keys.find(replace(OPERATOR, secret="0" * 64)) is None
 
     async def test_a_use_that_cannot_be_noted_turns_nobody_away(self) -> None:
         book = InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR))
         book.fail_next("note_use", NoAnswerError("away"))
-        assert await Keyring(book).key_of(OPERATOR)
+        assert await ApiKeyCache(book).find(OPERATOR)
 
 
 async def test_while_the_book_of_keys_is_away_the_caller_is_asked_to_come_back(
@@ -199,8 +199,8 @@ async def test_while_the_book_of_keys_is_away_the_caller_is_asked_to_come_back(
         assert (await http.get("/orders/nobody")).status_code == 404
 
 
-async def test_a_key_that_asks_too_often_waits_and_others_need_not(edge: Edge) -> None:
-    edge = replace(edge, limits=EdgeLimits(rate_per_minute=3))
+async def test_a_key_that_asks_too_often_waits_and_others_need_not(edge: Dependencies) -> None:
+    edge = replace(edge, limits=ApiLimits(rate_per_minute=3))
     async with asking_edge(edge, TOKENS[Scope.READ]) as http:
         seen = [(await http.get("/orders/nobody")).status_code for _ in range(3)]
         refused = await http.get("/orders/nobody")
@@ -214,9 +214,9 @@ async def test_a_key_that_asks_too_often_waits_and_others_need_not(edge: Edge) -
 
 
 async def test_an_address_that_guesses_waits_and_does_not_lock_out_who_has_a_key(
-    edge: Edge,
+    edge: Dependencies,
 ) -> None:
-    edge = replace(edge, limits=EdgeLimits(failures_per_minute=2))
+    edge = replace(edge, limits=ApiLimits(failures_per_minute=2))
     async with asking_edge(edge, TOKENS[Scope.READ]) as http:
         assert (await http.get("/orders/nobody")).status_code == 404
         guess = {"Authorization": f"Bearer {UNKNOWN}"}
@@ -230,36 +230,36 @@ async def test_an_address_that_guesses_waits_and_does_not_lock_out_who_has_a_key
 
 async def test_guesses_over_the_limit_do_not_reach_the_database(closed_shop: Shop) -> None:
     book = InMemoryKeys()
-    limited = replace(edge_of(closed_shop), keys=book, limits=EdgeLimits(failures_per_minute=2))
+    limited = replace(edge_of(closed_shop), keys=book, limits=ApiLimits(failures_per_minute=2))
     async with asking_edge(limited, UNKNOWN) as http:
         for _ in range(9):
             await http.get("/orders/1")
     assert book.calls.count("find") == 2
 
 
-class TestARate:
+class TestTheRateLimiter:
     """A bucket, refilled evenly."""
 
     def test_it_refills_evenly(self) -> None:
         now = 1000.0
-        rate = Rate(60, now=lambda: now)
-        assert [rate.take("a") for _ in range(61)] == [0.0] * 60 + [1.0]
+        limiter = RateLimiter(60, now=lambda: now)
+        assert [limiter.acquire("a") for _ in range(61)] == [0.0] * 60 + [1.0]
         now += 0.6
-        assert rate.take("a") == pytest.approx(0.4)
+        assert limiter.acquire("a") == pytest.approx(0.4)
         now += 0.4
-        assert [rate.take("a") > 0 for _ in range(2)] == [False, True]
+        assert [limiter.acquire("a") > 0 for _ in range(2)] == [False, True]
         now += 1000
-        assert [rate.take("a") > 0 for _ in range(61)] == [False] * 60 + [True]
+        assert [limiter.acquire("a") > 0 for _ in range(61)] == [False] * 60 + [True]
 
     def test_looking_does_not_count(self) -> None:
-        rate = Rate(1, now=lambda: 0.0)
-        assert [rate.wait("a") for _ in range(5)] == [0] * 5
-        assert [rate.take("a") > 0 for _ in range(2)] == [False, True]
+        limiter = RateLimiter(1, now=lambda: 0.0)
+        assert [limiter.wait_time("a") for _ in range(5)] == [0] * 5
+        assert [limiter.acquire("a") > 0 for _ in range(2)] == [False, True]
 
     def test_it_forgets_who_asked_longest_ago(self) -> None:
-        rate = Rate(1, names=2, now=lambda: 0.0)
-        assert [rate.take(name) for name in "abc"] == [0, 0, 0]
-        assert (rate.wait("a") > 0, rate.wait("c") > 0) == (False, True)
+        limiter = RateLimiter(1, max_names=2, now=lambda: 0.0)
+        assert [limiter.acquire(name) for name in "abc"] == [0, 0, 0]
+        assert (limiter.wait_time("a") > 0, limiter.wait_time("c") > 0) == (False, True)
 
 
 def test_a_key_cannot_be_read_from_what_is_kept() -> None:

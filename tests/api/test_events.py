@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from edge.app import create_app
-from edge.parts import EdgeLimits
+from edge.parts import ApiLimits
 from edge.streams import Streams
 from orders.lifecycle import Status
 from tests.api.edges import OPERATOR, edge_of, is_problem
@@ -146,7 +146,7 @@ async def test_what_is_wrong_is_a_problem_and_takes_no_room(real: RealShop, addr
 
 
 async def test_whoever_goes_away_leaves_nothing_behind(closed_shop: Shop) -> None:
-    app = create_app(replace(edge_of(closed_shop), limits=EdgeLimits(streams=2)))
+    app = create_app(replace(edge_of(closed_shop), limits=ApiLimits(streams=2)))
     streams: Streams = app.state.streams
     order_id = await closed_shop.start()
 
@@ -169,7 +169,7 @@ async def test_whoever_goes_away_leaves_nothing_behind(closed_shop: Shop) -> Non
 
 
 async def test_a_stream_with_nothing_to_tell_says_that_it_is_there(closed_shop: Shop) -> None:
-    limits = EdgeLimits(heartbeat=timedelta(milliseconds=50))
+    limits = ApiLimits(heartbeat=timedelta(milliseconds=50))
     order_id = await closed_shop.start()
 
     async with (

@@ -7,12 +7,12 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from edge.parts import EdgeLimits
+from edge.parts import ApiLimits
 from tests.api.edges import OPERATOR, asking_edge, edge_of, is_problem
 from tests.shop import Shop
 
 JSON = {"Content-Type": "application/json"}
-SMALL = EdgeLimits(body_bytes=1_024)
+SMALL = ApiLimits(body_bytes=1_024)
 
 
 @pytest.fixture

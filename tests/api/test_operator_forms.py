@@ -7,8 +7,8 @@ import re
 import pytest
 from fastapi.routing import APIRoute
 
-from edge.app import OPERATOR
-from orders.sessions import Ticket
+from edge.app import ADMIN_ROUTERS
+from orders.sessions import SessionToken
 from tests.api.office import (
     FROM_OUR_PAGE,
     HERE,
@@ -27,7 +27,7 @@ __all__ = ["cards", "closed_premises", "operator", "premises", "usual_edge", "wa
 
 CHANGING = sorted(
     route.path
-    for router in OPERATOR
+    for router in ADMIN_ROUTERS
     for route in router.routes
     if isinstance(route, APIRoute)
     and "POST" in (route.methods or ())
@@ -39,7 +39,7 @@ def test_no_get_changes_anything() -> None:
     """That is why the cookie may be sent along with a link that somebody follows."""
     methods = {
         frozenset(route.methods or ())
-        for router in OPERATOR
+        for router in ADMIN_ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute)
     }
@@ -57,7 +57,7 @@ async def test_a_form_without_the_token_of_its_session_changes_nothing(
     async with closed_premises.operator() as other, closed_premises.operator() as somebody:
         fields = {
             "missing": {"why": "because"},
-            "made up": {"form_token": Ticket(bytes(32)).form_token},
+            "made up": {"form_token": SessionToken(bytes(32)).form_token},
             "of another session": {"form_token": await other.form_token()},
             "not ascii": {"form_token": "é" * 64},
         }[wrong]

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from edge.app import OPERATOR, create_app
-from edge.parts import Edge, EdgeLimits
+from edge.app import ADMIN_ROUTERS, create_app
+from edge.parts import ApiLimits, Dependencies
 from orders.keys import Scope, Token
-from orders.sessions import IDLE, LIFE, Ticket
+from orders.sessions import IDLE, LIFE, SessionToken
 from store.database import Database, connect
 from store.keys import PostgresKeys
 from store.sessions import PostgresSessions
@@ -35,7 +35,7 @@ TLS = "https://shop.example"
 
 
 def browser(
-    premises: Premises, base_url: str = HERE, *, edge: Edge | None = None
+    premises: Premises, base_url: str = HERE, *, edge: Dependencies | None = None
 ) -> httpx.AsyncClient:
     """A browser in which nobody has logged in, at this edge or the usual one."""
     transport = httpx.ASGITransport(create_app(edge) if edge else premises.usual_edge)
@@ -102,7 +102,7 @@ async def test_of_a_session_only_a_digest_is_kept(
     closed_premises: Premises, database: Database
 ) -> None:
     async with closed_premises.operator() as somebody:
-        ticket = Ticket.read(somebody.http.cookies["operator"])
+        ticket = SessionToken.read(somebody.http.cookies["operator"])
         assert ticket
         async with database.engine.connect() as connection:
             rows = (await connection.execute(text("SELECT digest FROM operator_sessions"))).all()
@@ -125,7 +125,7 @@ async def test_a_key_of_another_scope_opens_nothing(
 async def test_failed_logins_count_against_the_address_and_say_when_to_come_back(
     closed_premises: Premises,
 ) -> None:
-    closed_premises.limits = EdgeLimits(failures_per_minute=3)
+    closed_premises.limits = ApiLimits(failures_per_minute=3)
     _, token = await closed_premises.key()
     async with browser(closed_premises, edge=closed_premises.edge()) as http:
         for wrong in ("nonsense", Token.of(b"nobody", bytes(32)), "<b>"):
@@ -140,13 +140,13 @@ async def test_failed_logins_count_against_the_address_and_say_when_to_come_back
 async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
     closed_premises: Premises,
 ) -> None:
-    closed_premises.limits = EdgeLimits(failures_per_minute=3)
+    closed_premises.limits = ApiLimits(failures_per_minute=3)
     async with closed_premises.operator(closed_premises.edge()) as somebody:
         assert await is_in(somebody.http)
         transport = somebody.http._transport
         async with httpx.AsyncClient(transport=transport, base_url=HERE) as stranger:
             for n in range(3):
-                stranger.cookies.set("operator", str(Ticket(bytes([n] * 32))))
+                stranger.cookies.set("operator", str(SessionToken(bytes([n] * 32))))
                 assert not await is_in(stranger)
             stranger.cookies.set("operator", "ab" * 32)
             assert (await stranger.get("/operator")).status_code == 429
@@ -213,7 +213,7 @@ async def test_a_new_login_ends_the_session_before_it(closed_premises: Premises)
 async def test_every_page_but_the_login_needs_a_session(closed_premises: Premises) -> None:
     async with browser(closed_premises) as http:
         seen = 0
-        for route in (route for router in OPERATOR for route in router.routes):
+        for route in (route for router in ADMIN_ROUTERS for route in router.routes):
             path = getattr(route, "path", "")
             if path in {"/operator/login", "/operator/files/{name}", "/operator/{path:path}"}:
                 continue
@@ -241,7 +241,7 @@ async def test_the_database_away_is_a_page_that_says_so(closed_premises: Premise
 
 
 async def test_without_an_office_there_are_no_pages(closed_premises: Premises) -> None:
-    edge = replace(closed_premises.edge(), office=None)
+    edge = replace(closed_premises.edge(), admin=None)
     transport = httpx.ASGITransport(create_app(edge))
     async with httpx.AsyncClient(transport=transport, base_url=HERE) as http:
         assert (await http.get("/operator/login")).status_code == 401

@@ -31,7 +31,7 @@ LINES = (("MUG", 2), ("STICKER", 1))
 @pytest.fixture(autouse=True)
 def patient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page tells how a refund ended, however busy this machine is."""
-    monkeypatch.setattr(giving_back, "_PATIENCE", 20.0)
+    monkeypatch.setattr(giving_back, "_WAIT_SECONDS", 20.0)
 
 
 async def refund_id(operator: Operator, order_id: str) -> str:

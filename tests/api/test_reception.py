@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 import logs
 from client import OrderClient
-from edge.problems import CATALOGUE
+from edge.problems import PROBLEM_TYPES
 from edge.reception import current_request
 from orders.ids import workflow_id
 from orders.refunds import RefundRequest
@@ -116,9 +116,9 @@ async def test_a_fault_of_ours_is_logged_with_its_request_and_told_without_detai
 
 
 async def test_the_type_of_every_problem_leads_to_what_it_means(closed: httpx.AsyncClient) -> None:
-    for kind in CATALOGUE.values():
-        told = (await closed.get(kind.type)).json()
-        assert (told["type"], told["status"]) == (kind.type, kind.status)
+    for kind in PROBLEM_TYPES.values():
+        told = (await closed.get(kind.uri)).json()
+        assert (told["type"], told["status"]) == (kind.uri, kind.status)
     is_problem(await closed.get("/problems/none"), 404, "no problem of this kind")
 
 
@@ -137,5 +137,5 @@ async def test_a_problem_says_where_and_of_which_kind(closed: httpx.AsyncClient)
 def test_the_page_about_the_api_lists_every_kind_of_problem() -> None:
     listed = re.findall(r"^\| `/problems/([\w-]+)` \| (\d+) \|", API_PAGE.read_text(), re.M)
     assert {name: int(status) for name, status in listed} == {
-        kind.name: kind.status for kind in CATALOGUE.values()
+        kind.name: kind.status for kind in PROBLEM_TYPES.values()
     }

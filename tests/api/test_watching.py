@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
-from edge.app import GUARDED, create_app
+from edge.app import PROTECTED_ROUTERS, create_app
 from edge.readiness import Check
 from sandbox.ports import free_port
 from serving import _database, _temporal
@@ -141,7 +141,9 @@ async def test_every_operation_is_described_with_an_example_and_its_problems(
         "/webhooks/warehouse",
         "/webhooks/resend",
     }
-    guarded = {getattr(route, "path", "") for router, _ in GUARDED for route in router.routes}
+    guarded = {
+        getattr(route, "path", "") for router, _ in PROTECTED_ROUTERS for route in router.routes
+    }
     for path, operations in description["paths"].items():
         for operation in operations.values():
             answers = operation["responses"]

@@ -10,7 +10,7 @@ from orders.money import Money
 from orders.overview import SILENT_FOR
 from orders.ports import CardRefund, CardRefundState
 from orders.refunds import RefundEntry, RefundRequest, RefundState
-from orders.sessions import IDLE, LIFE, Session, Ticket, Word
+from orders.sessions import IDLE, LIFE, FlashMessage, Session, SessionToken
 from store.database import Database
 from store.keys import PostgresKeys
 from store.overview import PostgresOverview
@@ -30,7 +30,7 @@ async def a_key(database: Database, name: str) -> ApiKey:
 
 
 def a_session(key: ApiKey, secret: int, at: datetime = NOW) -> Session:
-    return Session(Ticket(bytes([secret] * 32)).digest, key, at, at)
+    return Session(SessionToken(bytes([secret] * 32)).digest, key, at, at)
 
 
 async def test_a_session_is_found_as_it_was_opened_until_it_is_ended(database: Database) -> None:
@@ -40,16 +40,16 @@ async def test_a_session_is_found_as_it_was_opened_until_it_is_ended(database: D
     await sessions.open(session)
     assert await sessions.find(session.digest) == session
 
-    later, word = NOW + timedelta(minutes=5), Word("It was done.", done=True)
+    later, flash = NOW + timedelta(minutes=5), FlashMessage("It was done.", done=True)
     await sessions.note_use(session.digest, later)
-    await sessions.say(session.digest, word)
+    await sessions.set_flash(session.digest, flash)
     found = await sessions.find(session.digest)
     assert found
-    assert (found.seen_at, found.word) == (later, word)
-    await sessions.say(session.digest, None)
+    assert (found.seen_at, found.flash) == (later, flash)
+    await sessions.set_flash(session.digest, None)
     found = await sessions.find(session.digest)
     assert found
-    assert found.word is None
+    assert found.flash is None
 
     await sessions.end(session.digest)
     await sessions.end(session.digest)
