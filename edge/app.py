@@ -99,7 +99,7 @@ def create_app(edge: Edge) -> FastAPI:
     )
     app.state.edge = edge
     app.state.readiness = Readiness(edge.checks)
-    app.state.metrics = Metrics(edge.shared_metrics)
+    app.state.metrics = Metrics()
     app.state.streams = Streams(edge.limits.streams, heartbeat=edge.limits.heartbeat)
     app.openapi = lambda: described(app)  # type: ignore[method-assign] # FastAPI's own way
     refusals.explain(app)

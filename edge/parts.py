@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -54,8 +53,6 @@ class Edge:
     checks: Mapping[str, Check] = field(default_factory=dict)
     #: What the operator's pages need; None: there are none.
     office: Office | None = None
-    #: Where several processes of one edge add up what they count.
-    shared_metrics: Path | None = None
 
 
 def edge_of(request: Request) -> Edge:
