@@ -18,8 +18,7 @@ def main() -> int:
         return _said(str(error))
     host, port = settings.api_host, settings.api_port
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family)
+        listening = listen(host, port)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
         return _said(f"Cannot listen at {host}:{port}, {why}: set API_HOST and API_PORT.")
@@ -27,6 +26,25 @@ def main() -> int:
     from serving import serve  # noqa: PLC0415 - see above
 
     return serve(settings, cards, listening)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, for IPv6 alone if the host has a colon. Raises ``OSError``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Not socket.create_server, which names no protocol: asyncio sets TCP_NODELAY on a socket's
+    # connections only if it is named. Without that, an answer in two parts waits some 40 ms for the
+    # client to acknowledge the first one.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((host, port))
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def _said(sentence: str) -> int:

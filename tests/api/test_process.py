@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api import listen
 from demo.worker_process import EdgeProcess
 from orders.keys import Scope, Token
 from sandbox.ports import free_port
@@ -18,6 +19,7 @@ from store.database import Database
 from store.keys import PostgresKeys
 from store.orders import PostgresOrderBook
 from store.seed import DEMO, add_products
+from tests.accepted import sends_at_once
 from tests.api.edges import a_key
 from tests.api.forwarding import forward
 from tests.eventually import eventually
@@ -132,6 +134,10 @@ async def test_a_database_address_that_cannot_be_read_is_refused_with_a_sentence
     assert await edge.ends() == 1
     assert "asyncpg does not know unknown" in edge.log
     assert "Traceback" not in edge.log
+
+
+async def test_answers_on_a_kept_connection_are_sent_at_once() -> None:
+    assert await sends_at_once(listen("127.0.0.1", 0))
 
 
 async def test_a_busy_port_is_named(serve: Serve) -> None:
