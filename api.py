@@ -1,14 +1,12 @@
-"""The HTTP edge as a process, or several: ``python api.py``. What they do is in ``serving.py``."""
+"""The HTTP edge as a process: ``python api.py``. What it does is in ``serving.py``."""
 
 from __future__ import annotations
 
 import os
 import socket
 import sys
-import tempfile
-from pathlib import Path
 
-from processes import leave, side_by_side
+from processes import exit_process
 from settings import CardSettings, EdgeSettings, SettingsError
 
 
@@ -20,38 +18,33 @@ def main() -> int:
         return _said(str(error))
     host, port = settings.api_host, settings.api_port
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family)
+        listening = listen(host, port)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
         return _said(f"Cannot listen at {host}:{port}, {why}: set API_HOST and API_PORT.")
-    serve = _serve_in_many if settings.api_processes > 1 else _serve
+    # What serves takes seconds to load, so it is loaded once there is nothing left to be refused.
+    from serving import serve  # noqa: PLC0415 - see above
+
     return serve(settings, cards, listening)
 
 
-# What serves takes seconds to load, so it is loaded once there is nothing left to be refused.
-
-
-def _serve(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> int:
-    from serving import log, serve  # noqa: PLC0415 - see above
-
-    return serve(settings, cards, listening, None, lambda: log.info("ready: %s", _url(listening)))
-
-
-def _serve_in_many(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> int:
-    """Serve in several processes on one socket, each with its own Temporal client and pool."""
-    with tempfile.TemporaryDirectory(prefix="durable-orders-metrics-") as shared:
-        # Read by prometheus_client when it is imported.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        from serving import log, serve, set_up_logs  # noqa: PLC0415 - see above, and after this
-
-        set_up_logs(settings)
-        log.info("%d processes: %s", settings.api_processes, _url(listening))
-        return side_by_side(settings.api_processes, serve, settings, cards, listening, Path(shared))
-
-
-def _url(listening: socket.socket) -> str:
-    return "http://{}:{}".format(*listening.getsockname()[:2])
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, for IPv6 alone if the host has a colon. Raises ``OSError``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Not socket.create_server, which names no protocol: asyncio sets TCP_NODELAY on a socket's
+    # connections only if it is named. Without that, an answer in two parts waits some 40 ms for the
+    # client to acknowledge the first one.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((host, port))
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def _said(sentence: str) -> int:
@@ -60,4 +53,4 @@ def _said(sentence: str) -> int:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(main())

@@ -13,7 +13,7 @@ import typer
 
 from commands import audit, desk, keys, orders, parcels, payments, refunds
 from commands.terminal import PROGRAM, REFUSED
-from processes import leave
+from processes import exit_process
 
 app = typer.Typer(
     help="Place orders; follow, cancel and refund them; decide, and help those that are stuck.",
@@ -36,7 +36,7 @@ def main() -> NoReturn:
         app(prog_name=PROGRAM)
     except SystemExit as end:
         code = end.code
-    leave(code if isinstance(code, int) else REFUSED)
+    exit_process(code if isinstance(code, int) else REFUSED)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -32,7 +31,6 @@ from inbox import Inbox
 from orders.ports import ProviderError
 from orders.webhook_ports import EventReader
 from orders.webhooks import Source
-from processes import parent_is_gone
 from providers.resend_webhooks import ResendEvents
 from providers.stripe import StripeCards
 from providers.stripe_webhooks import StripeEvents
@@ -54,22 +52,14 @@ log = logging.getLogger("api")
 class _Server(uvicorn.Server):
     """Stops on a signal. Uvicorn's own handler raises it again, past our clean-up."""
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        ready: Callable[[], None],
-        stopping: Callable[[], None],
-        *,
-        one_of_several: bool,
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
         self._stopping = stopping
-        self._one_of_several = one_of_several
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        self._ready()
+        for listening in sockets or ():
+            log.info("ready: http://%s:%s", *listening.getsockname()[:2])
 
     def stop(self) -> None:
         self._stopping()
@@ -79,17 +69,12 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
-        if self._one_of_several:
-            loop.add_reader(parent_is_gone(), self.stop)
-        else:
-            loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
         yield
 
 
 @contextlib.asynccontextmanager
-async def composed(
-    settings: EdgeSettings, card_settings: CardSettings, shared_metrics: Path | None = None
-) -> AsyncIterator[FastAPI]:
+async def composed(settings: EdgeSettings, card_settings: CardSettings) -> AsyncIterator[FastAPI]:
     """The application with the database and Temporal; both may be unavailable at first."""
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(
@@ -134,7 +119,6 @@ async def composed(
                     "database": lambda: _database(database),
                 },
                 admin=_admin(settings, database, temporal.namespace),
-                shared_metrics=shared_metrics,
             )
         )
 
@@ -187,15 +171,9 @@ async def _database(database: store.Database) -> str | None:
 # -- the process -----------------------------------------------------------------------------------
 
 
-async def _run(
-    settings: EdgeSettings,
-    cards: CardSettings,
-    listening: socket.socket,
-    ready: Callable[[], None],
-    shared_metrics: Path | None = None,
-) -> None:
+async def _run(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, then let requests in flight finish."""
-    async with composed(settings, cards, shared_metrics) as app:
+    async with composed(settings, cards) as app:
         server = _Server(
             uvicorn.Config(
                 app,
@@ -205,29 +183,16 @@ async def _run(
                 forwarded_allow_ips=settings.api_trusted_proxies,
                 timeout_graceful_shutdown=20,
             ),
-            ready,
             app.state.streams.stop,  # event streams would not end by themselves
-            one_of_several=shared_metrics is not None,
         )
         await server.serve(sockets=[listening])
 
 
-def set_up_logs(settings: EdgeSettings) -> None:
-    """Have the log lines of this process written, with the request that each is about."""
+def serve(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> int:
+    """Serve in this process until it is told to stop; its exit code."""
     logs.set_up(settings.log_level, settings.log_format, request=current_request)
-
-
-def serve(
-    settings: EdgeSettings,
-    cards: CardSettings,
-    listening: socket.socket,
-    shared_metrics: Path | None,
-    ready: Callable[[], None],
-) -> int:
-    """Serve in this process; its exit code. ``ready`` is called once it answers."""
-    set_up_logs(settings)
     try:
-        asyncio.run(_run(settings, cards, listening, ready, shared_metrics))
+        asyncio.run(_run(settings, cards, listening))
     except (UnreachableError, store.InvalidDatabaseUrlError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
         return 1

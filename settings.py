@@ -191,7 +191,6 @@ class EdgeSettings(ProcessSettings, WebhookSecrets):
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=0, le=65535)
-    api_processes: int = Field(default=1, ge=1, le=64)
     #: Per process: requests of an API key, failed requests of an address without a valid one.
     api_rate_per_minute: int = Field(default=600, ge=1, le=1_000_000)
     api_failures_per_minute: int = Field(default=30, ge=1, le=1_000_000)

@@ -30,7 +30,7 @@ from orders.ports import Cards, Inventory, Mailer, OrderBook, PaymentLedger, War
 from orders.refund_messages import ShopRefundTerms
 from orders.refund_ports import RefundBook
 from orders.terms import ShopTerms
-from processes import leave
+from processes import exit_process
 from providers.fulfillment import HttpWarehouse
 from providers.resend import ResendMailer
 from providers.stripe_lists import StripeBooks
@@ -231,4 +231,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(main())

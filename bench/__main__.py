@@ -22,7 +22,7 @@ from bench.audit import wrongs
 from bench.recovery import recover
 from bench.report import RECOVERY_TARGET, Measured, table
 from bench.stage import ORDERS, YARDSTICK, stage
-from processes import leave
+from processes import exit_process
 from sandbox import SandboxError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -53,7 +53,6 @@ class Plan:
     load_seconds: float
     kills: int
     checkouts: int
-    edge_processes: tuple[int, ...]
     limit: float
 
 
@@ -71,12 +70,8 @@ def main(
     ] = 20,
     kills: Annotated[int, typer.Option(min=1, max=50, help="Workers killed.")] = 9,
     checkouts: Annotated[
-        int, typer.Option(min=2, max=10_000, help="Orders checked out over HTTP, twice.")
+        int, typer.Option(min=2, max=10_000, help="Orders checked out over HTTP.")
     ] = 1_000,
-    edge_processes: Annotated[
-        list[int] | None,
-        typer.Option(min=1, max=16, help="Processes of the edge, may be repeated. [default: 1, 2]"),
-    ] = None,
     only: Annotated[
         list[Part] | None, typer.Option(help="Measure this alone, may be repeated.")
     ] = None,
@@ -94,10 +89,9 @@ def main(
     look at are the ratios to a yardstick that does nothing, measured in the same run.
     """
     parts, at_a_time = frozenset(only or Part), tuple(in_flight or (20, 100))
-    edges = tuple(edge_processes or (1, 2))
-    plan = Plan(parts, orders, at_a_time, load, load_seconds, kills, checkouts, edges, limit)
+    plan = Plan(parts, orders, at_a_time, load, load_seconds, kills, checkouts, limit)
     if quick:
-        plan = Plan(parts, 10, (20,), 50, 10, 3, 100, edges, min(limit, 120))
+        plan = Plan(parts, 10, (20,), 50, 10, 3, 100, min(limit, 120))
     measured = Measured()
     found: list[str]
     try:
@@ -173,9 +167,8 @@ async def _edge(plan: Plan, measured: Measured, directory: str) -> list[str]:
     """A sandbox of its own, for no worker may be there to take the orders up."""
     _say("Starting a sandbox without a worker …")
     async with stage(Path(directory)) as on:
-        for processes in plan.edge_processes:
-            _say(f"{plan.checkouts} checkouts over HTTP, processes of the edge: {processes} …")
-            measured.edge.append(await edge.press(on, plan.checkouts, processes))
+        _say(f"{plan.checkouts} checkouts over HTTP …")
+        measured.edge = await edge.press(on, plan.checkouts)
         return await edge.wrongs(on, measured.edge)
 
 
@@ -192,4 +185,4 @@ def _run(command: Callable[..., object]) -> int:
 
 
 if __name__ == "__main__":
-    leave(_run(app))
+    exit_process(_run(app))

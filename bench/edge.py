@@ -1,4 +1,4 @@
-"""What the HTTP edge takes: `POST /checkout` on real `python api.py` processes, beside a route
+"""What the HTTP edge takes: `POST /checkout` on a real `python api.py` process, beside a route
 that does nothing.
 
 No worker is at work meanwhile: what an order costs after its checkout is measured by itself.
@@ -55,9 +55,8 @@ class Pressed:
 
 @dataclass(frozen=True)
 class Press:
-    """The edge and the route that does nothing, in so many processes each."""
+    """The edge and the route that does nothing, a process each."""
 
-    processes: int
     edge: Pressed
     nothing: Pressed
 
@@ -93,28 +92,24 @@ class _Server:
         )
 
 
-async def press(stage: Stage, checkouts: int, processes: int) -> Press:
+async def press(stage: Stage, checkouts: int) -> Press:
     """Check so many new orders out; ``stage.started`` are those that really were."""
-    token = await _key(stage, f"bench-{processes}")
+    token = await _key(stage, "bench")
     each = checkouts // _TURNS + CONNECTIONS
     a_while = min(_NOTHING_SECONDS, each * _NOTHING_SECONDS / 100)
-    async with (
-        _served(stage, API, processes) as edge,
-        _served(stage, NOTHING, processes) as nothing,
-    ):
+    async with _served(stage, API) as edge, _served(stage, NOTHING) as nothing:
         for _ in range(_TURNS):
             order_ids = await stage.place_at_once(each)
             await nothing.turn(token, order_ids, a_while, again=True)
             asked = await edge.turn(token, order_ids, _TURN_SECONDS, again=False)
             stage.started += order_ids[:asked]
-        return Press(processes, edge.pressed(), nothing.pressed())
+        return Press(edge.pressed(), nothing.pressed())
 
 
-async def wrongs(stage: Stage, presses: list[Press]) -> list[str]:
+async def wrongs(stage: Stage, press: Press) -> list[str]:
     """A sentence for every answer that was none, and every order without exactly one run."""
     found = [
         f"{pressed.refused} requests of {pressed.asked} were not accepted by {what}"
-        for press in presses
         for what, pressed in (("the edge", press.edge), ("the empty route", press.nothing))
         if pressed.refused
     ]
@@ -139,14 +134,10 @@ async def _runs(stage: Stage, at_least: int) -> Counter[str]:
 
 
 @contextlib.asynccontextmanager
-async def _served(stage: Stage, kind: str, processes: int) -> AsyncIterator[_Server]:
+async def _served(stage: Stage, kind: str) -> AsyncIterator[_Server]:
     port = free_port()
     # No limit bites, or it would be the limit that is measured.
-    settings = {
-        "API_PORT": str(port),
-        "API_PROCESSES": str(processes),
-        "API_RATE_PER_MINUTE": "1000000",
-    }
+    settings = {"API_PORT": str(port), "API_RATE_PER_MINUTE": "1000000"}
     process = await stage.add_worker(kind, **settings)
     try:
         yield _Server(stage, process, port)

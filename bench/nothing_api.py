@@ -7,18 +7,14 @@ key, no database, no Temporal, no log. It is served as ``api.py`` is, with the s
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from processes import parent_is_gone, side_by_side
 from sandbox.ports import HOST
 
 app = FastAPI(openapi_url=None)
@@ -47,36 +43,21 @@ async def checkout(asked: Asked) -> Accepted:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
+    """Says when it listens."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        self._ready()
-
-    def stop(self) -> None:
-        self.should_exit = True
+        print("ready", flush=True)
 
 
-async def _run(listening: socket.socket, ready: Callable[[], None]) -> None:
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
-    server = _Server(config, ready)
-    asyncio.get_running_loop().add_reader(parent_is_gone(), server.stop)
-    await server.serve(sockets=[listening])
-
-
-def serve(listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve in this process until SIGTERM."""
-    asyncio.run(_run(listening, ready))
-
-
-def main() -> int:
-    """Serve where and with as many processes as the settings say."""
-    logging.basicConfig(level=logging.INFO)  # it is read when all are ready
-    listening = socket.create_server((HOST, int(os.environ["API_PORT"])))
-    return side_by_side(int(os.environ["API_PROCESSES"]), serve, listening)
+def main() -> None:
+    """Serve at API_PORT until SIGTERM."""
+    port = int(os.environ["API_PORT"])
+    config = uvicorn.Config(
+        app, host=HOST, port=port, log_config=None, access_log=False, server_header=False
+    )
+    asyncio.run(_Server(config).serve())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -26,7 +26,7 @@ class Measured:
     loads: list[Load] = field(default_factory=list)
     events: tuple[int, int] | None = None
     recovery: Recovery = field(default_factory=Recovery)
-    edge: list[Press] = field(default_factory=list)
+    edge: Press | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,9 +72,8 @@ def _sections(measured: Measured) -> Iterable[tuple[str, list[Row]]]:
         ours, theirs = measured.events
         rows = [("history events", str(ours), str(theirs), _ratio(ours, theirs))]
         yield "History of one run", rows
-    for press in measured.edge:
-        in_all = f"{press.processes} process{'es' if press.processes > 1 else ''}"
-        yield f"POST /checkout, {in_all}, {CONNECTIONS} connections", _press(press)
+    if measured.edge:
+        yield f"POST /checkout, {CONNECTIONS} connections", _press(measured.edge)
 
 
 def _recovery(measured: Measured) -> list[Row]:

@@ -128,7 +128,7 @@ class Stage:
                 name = child.name()
                 by_name[name] = by_name.get(name, 0.0) + _used(child)
         return Cpu(
-            worker=_used_by_family(psutil.Process(worker.pid)),
+            worker=_used(psutil.Process(worker.pid)),
             stand_in=_used(sandbox),
             temporal=by_name["temporal"],
             postgres=by_name["postgres"],
@@ -216,10 +216,6 @@ async def _until(condition: Callable[[], bool], process: Child) -> None:
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise StartError(f"{process.name} is not ready.{process.last_words()}") from None
-
-
-def _used_by_family(process: psutil.Process) -> float:
-    return sum(map(_used, [process, *process.children(recursive=True)]))
 
 
 def _used(process: psutil.Process) -> float:

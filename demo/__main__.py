@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from processes import leave
+from processes import exit_process
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     asked.parse_args()
     from demo.performance import run  # noqa: PLC0415 - it takes seconds to load, an answer does not
 
-    leave(run())
+    exit_process(run())
 
 
 if __name__ == "__main__":

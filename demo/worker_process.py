@@ -101,7 +101,7 @@ class WorkerProcess:
 
 
 class EdgeProcess(WorkerProcess):
-    """One HTTP edge, on one or more processes."""
+    """One HTTP edge."""
 
     program: ClassVar = "api.py"
     ready_words: ClassVar = "ready"

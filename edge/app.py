@@ -102,7 +102,7 @@ def create_app(dependencies: Dependencies) -> FastAPI:
     )
     app.state.dependencies = dependencies
     app.state.readiness = Readiness(dependencies.checks)
-    app.state.metrics = Metrics(dependencies.shared_metrics)
+    app.state.metrics = Metrics()
     app.state.streams = Streams(limits.streams, heartbeat=limits.heartbeat)
     app.openapi = lambda: openapi_schema(app)  # type: ignore[method-assign] # FastAPI's documented way
     refusals.add_exception_handlers(app)

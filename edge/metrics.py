@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -13,7 +12,6 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import Scope
 
 router = APIRouter(tags=["the edge itself"])
@@ -24,13 +22,9 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 
 
 class Metrics:
-    """Counted in this process; with ``shared``, added up over all that share that directory.
+    """Counts and times the requests of this process."""
 
-    There ``PROMETHEUS_MULTIPROC_DIR`` has to name it, before ``prometheus_client`` is imported.
-    """
-
-    def __init__(self, shared: Path | None = None) -> None:
-        self._shared = shared
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "durable_orders_http_requests",
@@ -55,11 +49,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """The metrics in Prometheus' text format."""
-        if self._shared is None:
-            return generate_latest(self._registry)
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self._shared))  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        return generate_latest(self._registry)
 
 
 @router.get(
@@ -78,6 +68,6 @@ class Metrics:
     },
 )
 async def read_metrics(request: Request) -> Response:
-    """Requests and their latencies, over all processes of this edge."""
+    """Requests and their latencies, in this process."""
     metrics: Metrics = request.app.state.metrics
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

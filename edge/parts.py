@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -54,8 +53,6 @@ class Dependencies:
     checks: Mapping[str, Check] = field(default_factory=dict)
     #: For the admin pages; None: there are no admin pages.
     admin: AdminDependencies | None = None
-    #: Where several processes of one edge add up what they count.
-    shared_metrics: Path | None = None
 
 
 def get_dependencies(request: Request) -> Dependencies:

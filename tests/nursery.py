@@ -101,9 +101,7 @@ class Nursery:
         return _ForkedWorker(self, directory, settings)
 
     def edge(self, directory: Path, settings: Mapping[str, str]) -> EdgeProcess:
-        """An edge that ``start`` will fork. Several processes of one do not add up their metrics:
-        that has to be asked for before anything is loaded.
-        """
+        """An edge that ``start`` will fork."""
         return _ForkedEdge(self, directory, settings)
 
     def listen(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 
 from temporalio.worker._worker import load_default_build_id
 
-from processes import leave
+from processes import exit_process
 from tests.forks import serve
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
@@ -58,7 +58,7 @@ def become(wanted: dict[str, Any], descriptors: list[int]) -> NoReturn:
         command = [sys.executable, *how, *wanted["arguments"]]
         os.execv(sys.executable, command)  # noqa: S606 - without a shell, as it should be
     sys.argv = [program, *wanted["arguments"]]
-    leave(_exit_code(lambda: _run(program)))
+    exit_process(_exit_code(lambda: _run(program)))
 
 
 def _is_file(program: str) -> bool:

@@ -1,7 +1,6 @@
 """The HTTP edge as a process."""
 
 import asyncio
-import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil  # type: ignore[import-untyped]
 import pytest
 
+from api import listen
 from demo.worker_process import EdgeProcess
 from orders.keys import Scope, Token
 from sandbox.ports import free_port
@@ -20,6 +19,7 @@ from store.database import Database
 from store.keys import PostgresKeys
 from store.orders import PostgresOrderBook
 from store.seed import DEMO, add_products
+from tests.accepted import sends_at_once
 from tests.api.edges import a_key
 from tests.api.forwarding import forward
 from tests.eventually import eventually
@@ -44,12 +44,11 @@ Serve = Callable[..., Awaitable[EdgeProcess]]
 
 @pytest.fixture
 async def serve(nursery: Nursery, tmp_path: Path) -> AsyncIterator[Serve]:
-    """Begins an edge with these settings, forked or as the ``program``; none outlives the test."""
+    """Begins an edge with these settings; none outlives the test."""
     begun: list[EdgeProcess] = []
 
-    async def begin(*, program: bool = False, **settings: str) -> EdgeProcess:
-        edge = EdgeProcess if program else nursery.edge
-        begun.append(edge(tmp_path, settings))
+    async def begin(**settings: str) -> EdgeProcess:
+        begun.append(nursery.edge(tmp_path, settings))
         await begun[-1].start()
         return begun[-1]
 
@@ -125,120 +124,20 @@ async def test_it_stops_soon_while_an_order_that_waits_is_followed(
     assert exit_code == 0
 
 
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-Begin = Callable[..., Awaitable[int]]
-
-
-class TestSeveralProcesses:
-    """``API_PROCESSES=2``: one edge, two processes on one socket."""
-
-    @pytest.fixture
-    async def begin(self, serve: Serve, temporal_server: Temporal, stocked: str) -> Begin:
-        """Starts the edge; the port that it answers at."""
-
-        async def begin(*, program: bool) -> int:
-            port = free_port()
-            self.edge = await serve(
-                program=program,
-                API_PORT=str(port),
-                API_PROCESSES="2",
-                DATABASE_URL=stocked,
-                **temporal_server.settings,
-                LOG_FORMAT="json",
-            )
-            await self.edge.says("all 2 processes are ready")
-            return port
-
-        return begin
-
-    def children(self) -> dict[int, psutil.Process]:
-        """The processes that serve: all but the one that started them."""
-        found = psutil.Process(self.edge.pid).children()
-        return {one.pid: one for one in found if is_alive(one)}
-
-    async def ask(self, port: int, times: int) -> set[int]:
-        """Ask so often, each time on a connection of its own."""
-
-        async def once() -> int:
-            async with calling(port) as http:
-                return (await http.get("/orders/nobody")).status_code
-
-        return set(await asyncio.gather(*(once() for _ in range(times))))
-
-    async def counted(self, port: int) -> float:
-        async with calling(port) as http:
-            text = (await http.get("/metrics")).text
-        [value] = re.findall(
-            r'^durable_orders_http_requests_total\{.*"/orders/\{order_id\}",status="404"\} (\S+)',
-            text,
-            re.M,
-        )
-        return float(value)
-
-    async def test_they_share_a_port_are_replaced_and_stop_together(
-        self, begin: Begin, database: Database
-    ) -> None:
-        port = await begin(program=True)
-        assert await self.ask(port, 30) == {404}
-        assert {await self.counted(port) for _ in range(6)} == {30}
-
-        before = self.children()
-        assert len(before) == 2
-        victim = next(iter(before.values()))
-        victim.kill()
-
-        async def replaced() -> bool:
-            now = self.children()
-            return len(now) == 2 and victim.pid not in now
-
-        await eventually(replaced, within=60)
-        assert await self.ask(port, 10) == {404}
-        # What the dead one had counted still counts.
-        assert await self.counted(port) == 40
-        assert self.edge.running
-
-        order = await PostgresOrderBook(database).place(basket("api-3"), datetime.now(UTC))
-        async with calling(port) as http:
-            answer = await http.post("/checkout", json={"order_id": order.id})
-        assert answer.status_code == 202
-
-        children = self.children()
-        await self.edge.signal(signal.SIGTERM)
-
-        assert await self.edge.ends() == 0
-        assert len(children) == 2
-        assert not any(is_alive(child) for child in children.values())
-
-    async def test_none_stays_behind_when_the_first_is_killed(self, begin: Begin) -> None:
-        await begin(program=False)
-        children = self.children()
-        assert len(children) == 2
-
-        await self.edge.kill()
-
-        async def gone() -> bool:
-            return not any(is_alive(child) for child in children.values())
-
-        await eventually(gone)
-
-
-async def test_several_processes_that_cannot_start_end_the_whole(serve: Serve) -> None:
+async def test_a_database_address_that_cannot_be_read_is_refused_with_a_sentence(
+    serve: Serve,
+) -> None:
     edge = await serve(
-        API_PORT=str(free_port()),
-        API_PROCESSES="2",
-        DATABASE_URL="postgresql://localhost/orders?unknown=1",
+        API_PORT=str(free_port()), DATABASE_URL="postgresql://localhost/orders?unknown=1"
     )
 
     assert await edge.ends() == 1
     assert "asyncpg does not know unknown" in edge.log
-    assert "at its start" in edge.log
     assert "Traceback" not in edge.log
+
+
+async def test_answers_on_a_kept_connection_are_sent_at_once() -> None:
+    assert await sends_at_once(listen("127.0.0.1", 0))
 
 
 async def test_a_busy_port_is_named(serve: Serve) -> None:

@@ -42,10 +42,10 @@ async def neighbours_tell(stage: Stage) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def an_edge(stage: Stage, **settings: str) -> AsyncIterator[EdgeProcess]:
+async def an_edge(stage: Stage) -> AsyncIterator[EdgeProcess]:
     """An edge that all neighbours tell everything."""
     async with neighbours_tell(stage) as port:
-        edge = await start_edge(stage, port, **settings)
+        edge = await start_edge(stage, port)
         try:
             yield edge
         finally:

@@ -16,6 +16,8 @@ import stripe
 from sandbox.books import Books
 from sandbox.dials import Dials
 from sandbox.world import World, WorldPortBusyError
+from sandbox.world.server import listen
+from tests.accepted import sends_at_once
 from tests.sandbox.buying import a_shop, a_wish, keyed, paid
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +74,10 @@ async def test_a_busy_port_is_said_in_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(WorldPortBusyError, match=f"127.0.0.1:{port}: another program"):
             async with World(tmp_path, port=port):
                 pass
+
+
+async def test_answers_on_a_kept_connection_are_sent_at_once() -> None:
+    assert await sends_at_once(listen("127.0.0.1", 0))
 
 
 async def test_the_world_ends_while_a_request_waits_in_a_delay(tmp_path: Path) -> None:

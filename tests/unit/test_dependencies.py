@@ -44,7 +44,7 @@ ALLOWED: Final = {
     "api": {"processes", "serving", "settings"},
     "serving": {
         *("orders", "providers", "store"),
-        *("client", "connection", "edge", "inbox", "logs", "processes", "refund_client"),
+        *("client", "connection", "edge", "inbox", "logs", "refund_client"),
         "settings",
     },
     "worker": {

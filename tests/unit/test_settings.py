@@ -230,9 +230,9 @@ def test_temporal_is_found_through_the_env_file_too(
     assert temporal_profile().address == "elsewhere:7233"
 
 
-def test_by_default_the_edge_is_one_process_for_this_machine_and_no_other_origin() -> None:
+def test_by_default_the_edge_is_for_this_machine_and_no_other_origin() -> None:
     settings = EdgeSettings.load()
-    assert (settings.api_host, settings.api_processes) == ("127.0.0.1", 1)
+    assert settings.api_host == "127.0.0.1"
     assert (settings.api_allowed_origins, settings.api_trusted_proxies) == ((), "127.0.0.1")
 
 
@@ -249,7 +249,6 @@ def test_origins_are_written_with_commas_between(monkeypatch: pytest.MonkeyPatch
     [
         ("API_ALLOWED_ORIGINS", "*", "must be like https://shop.example, with commas between: *"),
         ("API_ALLOWED_ORIGINS", "https://a.example/page", "must be like https://shop.example"),
-        ("API_PROCESSES", "0", "API_PROCESSES"),
         ("API_RATE_PER_MINUTE", "0", "API_RATE_PER_MINUTE"),
         ("API_MAX_BODY_BYTES", "7", "API_MAX_BODY_BYTES"),
     ],
