@@ -108,7 +108,7 @@ class Premises:
         name, token = await self.key()
         transport = httpx.ASGITransport(create_app(edge) if edge else self.usual_edge)
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as http:
-            somebody = Operator(http, name, token)
+            somebody = Operator(http, transport, name, token)
             await somebody.log_in()
             yield somebody
 
@@ -161,6 +161,8 @@ class Operator:
     """Somebody with a browser and a key."""
 
     http: httpx.AsyncClient
+    #: Leads to the edge, for somebody else's browser too.
+    transport: httpx.AsyncBaseTransport
     name: str
     token: Token
 

@@ -143,8 +143,7 @@ async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
     closed_premises.limits = EdgeLimits(failures_per_minute=3)
     async with closed_premises.operator(closed_premises.edge()) as somebody:
         assert await is_in(somebody.http)
-        transport = somebody.http._transport
-        async with httpx.AsyncClient(transport=transport, base_url=HERE) as stranger:
+        async with httpx.AsyncClient(transport=somebody.transport, base_url=HERE) as stranger:
             for n in range(3):
                 stranger.cookies.set("operator", str(Ticket(bytes([n] * 32))))
                 assert not await is_in(stranger)

@@ -23,7 +23,6 @@ from store.seed import DEMO, add_products
 from tests.api.edges import a_key
 from tests.api.forwarding import forward
 from tests.eventually import eventually
-from tests.nursery import Nursery
 from tests.servers import Temporal
 from tests.shop import basket
 
@@ -43,13 +42,12 @@ Serve = Callable[..., Awaitable[EdgeProcess]]
 
 
 @pytest.fixture
-async def serve(nursery: Nursery, tmp_path: Path) -> AsyncIterator[Serve]:
-    """Begins an edge with these settings, forked or as the ``program``; none outlives the test."""
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Begins ``python api.py`` with these settings; none outlives the test."""
     begun: list[EdgeProcess] = []
 
-    async def begin(*, program: bool = False, **settings: str) -> EdgeProcess:
-        edge = EdgeProcess if program else nursery.edge
-        begun.append(edge(tmp_path, settings))
+    async def begin(**settings: str) -> EdgeProcess:
+        begun.append(EdgeProcess(tmp_path, settings))
         await begun[-1].start()
         return begun[-1]
 
@@ -142,10 +140,9 @@ class TestSeveralProcesses:
     async def begin(self, serve: Serve, temporal_server: Temporal, stocked: str) -> Begin:
         """Starts the edge; the port that it answers at."""
 
-        async def begin(*, program: bool) -> int:
+        async def begin() -> int:
             port = free_port()
             self.edge = await serve(
-                program=program,
                 API_PORT=str(port),
                 API_PROCESSES="2",
                 DATABASE_URL=stocked,
@@ -184,7 +181,7 @@ class TestSeveralProcesses:
     async def test_they_share_a_port_are_replaced_and_stop_together(
         self, begin: Begin, database: Database
     ) -> None:
-        port = await begin(program=True)
+        port = await begin()
         assert await self.ask(port, 30) == {404}
         assert {await self.counted(port) for _ in range(6)} == {30}
 
@@ -216,7 +213,7 @@ class TestSeveralProcesses:
         assert not any(is_alive(child) for child in children.values())
 
     async def test_none_stays_behind_when_the_first_is_killed(self, begin: Begin) -> None:
-        await begin(program=False)
+        await begin()
         children = self.children()
         assert len(children) == 2
 
