@@ -102,13 +102,13 @@ class Premises:
 
     @contextlib.asynccontextmanager
     async def operator(
-        self, edge: Edge | None = None, *, base_url: str = HERE
+        self, app: FastAPI | None = None, *, base_url: str = HERE
     ) -> AsyncIterator[Operator]:
         """Somebody who has logged in, at this edge or the usual one."""
         name, token = await self.key()
-        transport = httpx.ASGITransport(create_app(edge) if edge else self.usual_edge)
+        transport = httpx.ASGITransport(app or self.usual_edge)
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as http:
-            somebody = Operator(http, transport, name, token)
+            somebody = Operator(http, name, token)
             await somebody.log_in()
             yield somebody
 
@@ -161,8 +161,6 @@ class Operator:
     """Somebody with a browser and a key."""
 
     http: httpx.AsyncClient
-    #: Leads to the edge, for somebody else's browser too.
-    transport: httpx.AsyncBaseTransport
     name: str
     token: Token
 
