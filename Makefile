@@ -32,7 +32,7 @@ check: $(READY) ## Formatting, lint, types, dependency directions: what CI check
 	@$(VENV)/bin/lint-imports
 
 test: $(READY) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
-	@$(RUN) -m pytest -n 8 --dist loadgroup
+	@$(RUN) -m pytest -n 4 --dist loadfile
 
 bench: $(READY) ## Measure recovery after a kill, the cost of an order and the HTTP edge
 	@$(RUN) -m bench

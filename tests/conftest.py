@@ -1,28 +1,37 @@
-"""How tests are run. The first of xdist's processes runs none, and loads nothing that is slow."""
+"""The servers that all tests share, and what is different for tests.
 
-import os
-import shutil
-import tempfile
-from importlib import import_module
-from typing import Any
+One PostgreSQL and one Temporal server serve a whole run. With xdist, its controller starts them and
+tells each worker their addresses; without it, the first test that needs them does. Each worker has
+namespaces and databases of its own there: see ``tests/servers.py``.
+"""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import hypothesis
 import pytest
 
-from tests import later
-from tests.groups import Groups, turn
-from tests.in_memory import in_memory
-from tests.shared import share, tell
+from sandbox.temporal_server import NAMESPACE, TemporalServer
+from store.database import Database, connect
+from tests.fakes.script import take_unplayed
+from tests.servers import Addresses, Postgres, Servers, Temporal, running_servers
+from workflows import policies
 
-# Nearly everything here speaks plain HTTP to this machine, but every HTTP client, of the tests' and
-# of the processes they start, would first load the certificates of the world: a tenth of a second
-# each. Stripe's SDK brings its own and goes on using them.
-os.environ.pop("SSL_CERT_FILE", None)
-os.environ["SSL_CERT_DIR"] = tempfile.gettempdir()
+#: xdist replaces a worker that crashes; its replacements have namespaces too.
+_SPARE_WORKERS: Final = 4
 
-# Sandboxes run beside each other: what their Temporal would do in parallel, they do already. They
-# do not live long enough to have much garbage.
-os.environ.setdefault("GOMAXPROCS", "1")
-os.environ.setdefault("GOGC", "300")
+_addresses: Final = pytest.StashKey[Addresses]()
+
+# How long an example takes says nothing while other tests keep the processors busy.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,55 +42,76 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: turn(item.nodeid))
-
-
-def pytest_collection(session: pytest.Session) -> bool | None:
-    return later.collect(session) or None
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Groups | None:
-    return Groups(config, log) if config.getvalue("dist") == "loadgroup" else None
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
-    if all(spec.popen and not spec.python for spec in specs):
-        share(config, specs)
+    """Start the servers, in xdist's controller; they end with the run."""
+    opened = ExitStack()
+    config.add_cleanup(opened.close)
+    workers = [f"gw{number}" for number in range(len(specs) + _SPARE_WORKERS)]
+    config.stash[_addresses] = opened.enter_context(running_servers(workers))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    tell(node.config, node.workerinput)
+    """Tell a worker of xdist's where the servers are."""
+    node.workerinput["servers"] = node.config.stash[_addresses]
 
 
-_own_basetemp = pytest.StashKey[str]()
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest, worker_id: str) -> Iterator[Servers]:
+    """PostgreSQL and Temporal."""
+    if hasattr(request.config, "workerinput"):
+        yield Servers(worker_id, request.config.workerinput["servers"])
+    else:
+        with running_servers([worker_id]) as addresses:
+            yield Servers(worker_id, addresses)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput") or not _has_workers(config):
-        config.pluginmanager.register(import_module("tests.fixtures"))
-    _keep_temporary_files_apart(config)
+@pytest.fixture(scope="session")
+def postgres(servers: Servers) -> Postgres:
+    return servers.postgres
 
 
-def _has_workers(config: pytest.Config) -> bool:
-    return config.getoption("dist", "no") != "no" and not config.option.collectonly
+@pytest.fixture(scope="module")
+async def database_url(postgres: Postgres) -> str:
+    """The address of a migrated database that this module has for itself."""
+    return await postgres.migrated()
 
 
-def _keep_temporary_files_apart(config: pytest.Config) -> None:
-    """As root, keep temporary files out of the directory that all of root's pytest runs share.
+@pytest.fixture(scope="module")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The module's database, with enough connections to quarrel over a row."""
+    opened = connect(database_url, pool_size=20)
+    yield opened
+    await opened.close()
 
-    PostgreSQL then runs as another user, who has to pass through; and every run that starts
-    closes the shared directory again, under the feet of those that are at work.
+
+@pytest.fixture(scope="session")
+def temporal_server(servers: Servers) -> Temporal:
+    """The real Temporal server, with the real clock."""
+    return servers.temporal("orders")
+
+
+@pytest.fixture
+async def scheduling_server(tmp_path: Path) -> AsyncIterator[Temporal]:
+    """A Temporal server for one test, as the sandbox has it: it knows of schedules too."""
+    async with TemporalServer(tmp_path / "temporal", durable=False) as server:
+        yield Temporal(server.address, NAMESPACE)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_local_activities() -> Iterator[None]:
+    """A local activity that a test holds is given up after two seconds instead of eight."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=2))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def scripts_are_used_up() -> Iterator[None]:
+    """What a test scripted for a fake has happened in it. Otherwise it has tested nothing, and
+    where tests share their fakes, it would happen to the next one.
     """
-    if os.geteuid() == 0 and not config.option.basetemp:
-        config.stash[_own_basetemp] = config.option.basetemp = tempfile.mkdtemp(
-            prefix="orders-", dir=in_memory()
-        )
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if directory := config.stash.get(_own_basetemp, None):
-        shutil.rmtree(directory, ignore_errors=True)
+    yield
+    unplayed = take_unplayed()
+    assert not unplayed, f"scripted, but never came: {', '.join(unplayed)}"

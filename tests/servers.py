@@ -1,15 +1,19 @@
-"""The servers that all tests share: one PostgreSQL and one Temporal a run.
+"""The servers that all tests share: one PostgreSQL and one Temporal for a whole run.
 
-A session, which is an xdist worker, has namespaces of its own on the one and databases of its own
-on the other.
+Each worker of xdist's has namespaces of its own on the one and databases of its own on the other.
 """
 
 from __future__ import annotations
 
 import json
-import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
+from typing import Final, TypedDict
 
 import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy import make_url
@@ -17,13 +21,45 @@ from temporalio.client import Client
 from temporalio.service import GrpcCompression
 
 from tests.servers_process import TEMPLATE
-from tests.shared import namespace
 from workflows.runner import DATA_CONVERTER
+
+_CHECKOUT: Final = Path(__file__).resolve().parents[1]
+
+#: Each worker's namespaces: an audit, for one, looks at every run in its own.
+_KINDS: Final = ("orders", "real", "skipping", "audits", "replayed")
+
+
+class Addresses(TypedDict):
+    """Where the servers are: Temporal's host and port, and PostgreSQL's URL of the template."""
+
+    temporal: str
+    postgres: str
+
+
+@contextmanager
+def running_servers(workers: Sequence[str]) -> Iterator[Addresses]:
+    """Run the servers, with namespaces for these workers, in a process of their own."""
+    namespaces = [_namespace(kind, worker) for worker in workers for kind in _KINDS]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.servers_process", *namespaces],
+        cwd=_CHECKOUT,
+        stdin=subprocess.PIPE,  # they end when it is closed, which happens with this process too
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C is for pytest, which then ends them
+    ) as process:
+        assert process.stdout is not None
+        addresses = process.stdout.readline()
+        assert addresses, "the servers did not start"
+        yield json.loads(addresses)
+
+
+def _namespace(kind: str, worker: str) -> str:
+    return f"{kind}-{worker}"
 
 
 @dataclass(frozen=True)
 class Temporal:
-    """A namespace on the real Temporal server that a session has for itself."""
+    """A namespace on the real Temporal server that a worker has for itself."""
 
     address: str
     namespace: str
@@ -50,9 +86,9 @@ class Temporal:
 class Postgres:
     """The real PostgreSQL server, which hands out databases, empty or migrated."""
 
-    def __init__(self, template: str, session: int) -> None:
+    def __init__(self, template: str, worker: str) -> None:
         self._template = make_url(template)
-        self._names = (f"test_{session}_{number}" for number in count(1))
+        self._names = (f"test_{worker}_{number}" for number in count(1))
 
     async def empty(self) -> str:
         """The address of a new, empty database."""
@@ -77,16 +113,13 @@ class Postgres:
 
 
 class Servers:
-    """Where the servers are; connecting waits until they run."""
+    """Both, as one worker of xdist's sees them; "master" is the process of a run without xdist."""
 
-    def __init__(self, address: str, session: int = 0) -> None:
-        with socket.socket(socket.AF_UNIX) as asked, asked.makefile() as answer:
-            asked.connect(address)
-            addresses = json.load(answer)
-        self._temporal: str = addresses["temporal"]
-        self._session = session
-        self.postgres = Postgres(addresses["postgres"], session)
+    def __init__(self, worker: str, addresses: Addresses) -> None:
+        self._worker = worker
+        self._temporal = addresses["temporal"]
+        self.postgres = Postgres(addresses["postgres"], worker)
 
     def temporal(self, kind: str) -> Temporal:
-        """The session's namespace of this kind."""
-        return Temporal(self._temporal, namespace(kind, self._session))
+        """The worker's namespace of this kind."""
+        return Temporal(self._temporal, _namespace(kind, self._worker))

@@ -1,12 +1,13 @@
-"""The process that runs the servers which all tests share, for ``tests/servers.py``."""
+"""The process that runs the servers which all tests share, for ``tests/servers.py``.
+
+Its arguments name Temporal's namespaces. It prints the addresses as one line of JSON once both
+servers can be used, and ends them when its standard input ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -15,7 +16,6 @@ from sandbox.postgres import PostgresServer
 from sandbox.temporal_server import TemporalServer
 from store.database import connect
 from store.migrations import migrate
-from tests.in_memory import in_memory
 
 #: Has our tables; copied, it takes no migration.
 TEMPLATE = "migrated"
@@ -31,12 +31,9 @@ _SPARED = {
 }
 
 
-async def serve(listening: socket.socket, namespaces: list[str]) -> None:
-    """Tell whoever connects where they are, once they run, until standard input ends."""
-    # This Temporal is for all: it may use all processors, and collects garbage once there is a lot.
-    os.environ.pop("GOMAXPROCS", None)
-    os.environ |= {"GOGC": "off", "GOMEMLIMIT": "1GiB"}
-    with tempfile.TemporaryDirectory(prefix="orders-", dir=in_memory()) as state:
+async def serve(namespaces: list[str]) -> None:
+    """Run both until standard input ends."""
+    with tempfile.TemporaryDirectory(prefix="orders-") as state:
         postgres = PostgresServer(Path(state) / "postgres", durable=False)
         temporal = TemporalServer(
             Path(state) / "temporal",
@@ -46,26 +43,13 @@ async def serve(listening: socket.socket, namespaces: list[str]) -> None:
             dynamic_config=_SPARED,
         )
         async with temporal, postgres:
-            await _make_template(postgres)
+            database = connect(await postgres.create_database(TEMPLATE))
+            await migrate(database)
+            await database.close()
             addresses = {"postgres": postgres.url_of(TEMPLATE), "temporal": temporal.address}
-            told = json.dumps(addresses).encode()
-
-            async def tell(_: asyncio.StreamReader, caller: asyncio.StreamWriter) -> None:
-                caller.write(told)
-                caller.close()
-
-            async with await asyncio.start_unix_server(tell, sock=listening):
-                await asyncio.to_thread(os.read, 0, 1)
-            # Nothing is kept, so nobody has to stop in an orderly way.
-            os.kill(temporal.child.pid, signal.SIGKILL)
-            os.kill(postgres.child.pid, signal.SIGQUIT)
-
-
-async def _make_template(postgres: PostgresServer) -> None:
-    database = connect(await postgres.create_database(TEMPLATE))
-    await migrate(database)
-    await database.close()
+            print(json.dumps(addresses), flush=True)  # noqa: T201 - its answer
+            await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(socket.socket(fileno=int(sys.argv[-1])), sys.argv[1:-1]))
+    asyncio.run(serve(sys.argv[1:]))

@@ -102,11 +102,11 @@ class Premises:
 
     @contextlib.asynccontextmanager
     async def operator(
-        self, edge: Dependencies | None = None, *, base_url: str = HERE
+        self, app: FastAPI | None = None, *, base_url: str = HERE
     ) -> AsyncIterator[Operator]:
         """Somebody who has logged in, at this edge or the usual one."""
         name, token = await self.key()
-        transport = httpx.ASGITransport(create_app(edge) if edge else self.usual_edge)
+        transport = httpx.ASGITransport(app or self.usual_edge)
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as http:
             somebody = Operator(http, name, token)
             await somebody.log_in()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import count
@@ -12,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from client import OrderClient
@@ -33,6 +30,7 @@ from store.webhook_events import PostgresEventBook, PostgresMailLog
 from tests.api.edges import OPERATOR, a_key
 from tests.api.posting import ALL
 from tests.fakes.keys import InMemoryKeys
+from tests.http_server import listening
 from tests.leftovers import abandon
 from tests.servers import Temporal
 from worker import composed
@@ -149,28 +147,11 @@ async def real(
     await abandon(temporal, database)
 
 
-class _Server(uvicorn.Server):
-    """Says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 @contextlib.asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[str]:
-    """The application on a socket of this machine; its address."""
-    server = _Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
-    running = asyncio.create_task(server._serve())
-    await server.listening.wait()
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        app.state.streams.stop()
-        server.should_exit = True
-        await running
+    """The edge on a socket of this machine, whose streams end with the block; its address."""
+    async with listening(app) as address:
+        try:
+            yield address
+        finally:
+            app.state.streams.stop()

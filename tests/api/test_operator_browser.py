@@ -4,19 +4,17 @@ served, with cookies, forms and redirects as a browser understands them.
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from playwright.async_api import Page, async_playwright
 
 from orders.lifecycle import Status
 from tests.api.office import Premises, cards, closed_premises, premises, usual_edge, warehouse
-from tests.eventually import eventually
+from tests.http_server import listening
 
 __all__ = ["cards", "closed_premises", "premises", "usual_edge", "warehouse"]
 
@@ -30,17 +28,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium o
 @pytest.fixture
 async def address(usual_edge: FastAPI) -> AsyncIterator[str]:
     """Where the edge of the shop is served."""
-    config = uvicorn.Config(usual_edge, port=0, log_config=None)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve())
-
-    async def up() -> bool:
-        return server.started
-
-    await eventually(up)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await serving
+    async with listening(usual_edge) as address:
+        yield address
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from client import OrderClient
 from connection import connect
+from edge.app import create_app
 from orders.lifecycle import Status
 from orders.messages import CancelAnswer, CancelUnderWay
 from orders.ports import NoAnswerError, RefusedError
@@ -222,7 +223,7 @@ async def test_without_a_worker_it_is_said_that_the_word_may_still_take_hold(
     await closed_premises.orders.start(order_id)
     book = PostgresOrderBook(closed_premises.database)
     closed_premises.orders = Impatient(closed_premises.temporal, book)
-    async with closed_premises.operator(closed_premises.edge()) as somebody:
+    async with closed_premises.operator(create_app(closed_premises.edge())) as somebody:
         page = await somebody.http.get(f"/operator/orders/{order_id}")
         assert "Unknown: no worker answers." in text_of(page.text)
         assert page.status_code == 200
@@ -240,7 +241,7 @@ async def test_without_temporal_the_pages_show_what_the_database_knows(
     database = closed_premises.database
     closed_premises.orders = OrderClient(away, PostgresOrderBook(database))
     closed_premises.refunds = RefundClient(away, PostgresRefundBook(database))
-    async with closed_premises.operator(closed_premises.edge()) as somebody:
+    async with closed_premises.operator(create_app(closed_premises.edge())) as somebody:
         front = await somebody.http.get("/operator")
         page = await somebody.http.get(f"/operator/orders/{order_id}")
         decided = await somebody.send(f"/operator/orders/{order_id}/cancel")

@@ -141,9 +141,10 @@ async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
     closed_premises: Premises,
 ) -> None:
     closed_premises.limits = ApiLimits(failures_per_minute=3)
-    async with closed_premises.operator(closed_premises.edge()) as somebody:
+    app = create_app(closed_premises.edge())
+    async with closed_premises.operator(app) as somebody:
         assert await is_in(somebody.http)
-        transport = somebody.http._transport
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=HERE) as stranger:
             for n in range(3):
                 stranger.cookies.set("operator", str(SessionToken(bytes([n] * 32))))
@@ -154,7 +155,7 @@ async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
 
 
 async def test_a_session_ends_when_it_is_left_alone(closed_premises: Premises) -> None:
-    async with closed_premises.operator(closed_premises.edge()) as somebody:
+    async with closed_premises.operator(create_app(closed_premises.edge())) as somebody:
         for _ in range(3):
             closed_premises.clock += IDLE - timedelta(minutes=2)
             assert await is_in(somebody.http)
@@ -167,7 +168,7 @@ async def test_a_session_ends_when_it_is_left_alone(closed_premises: Premises) -
 async def test_a_session_ends_after_a_working_day_however_busy_it_is(
     closed_premises: Premises,
 ) -> None:
-    async with closed_premises.operator(closed_premises.edge()) as somebody:
+    async with closed_premises.operator(create_app(closed_premises.edge())) as somebody:
         while closed_premises.clock < LIFE - timedelta(minutes=20):
             closed_premises.clock += timedelta(minutes=20)
             assert await is_in(somebody.http) == (closed_premises.clock < LIFE)

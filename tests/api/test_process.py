@@ -23,7 +23,6 @@ from tests.accepted import sends_at_once
 from tests.api.edges import a_key
 from tests.api.forwarding import forward
 from tests.eventually import eventually
-from tests.nursery import Nursery
 from tests.servers import Temporal
 from tests.shop import basket
 
@@ -43,12 +42,12 @@ Serve = Callable[..., Awaitable[EdgeProcess]]
 
 
 @pytest.fixture
-async def serve(nursery: Nursery, tmp_path: Path) -> AsyncIterator[Serve]:
-    """Begins an edge with these settings; none outlives the test."""
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Begins ``python api.py`` with these settings; none outlives the test."""
     begun: list[EdgeProcess] = []
 
     async def begin(**settings: str) -> EdgeProcess:
-        begun.append(nursery.edge(tmp_path, settings))
+        begun.append(EdgeProcess(tmp_path, settings))
         await begun[-1].start()
         return begun[-1]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import cli
@@ -31,13 +32,10 @@ from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.leftovers import abandon
-from tests.nursery import Forked, Nursery
 from tests.servers import Temporal
 from worker import order_worker
 
-# The program puts its commands together once. Typer's runner would do so for every command that a
-# test gives, which costs several times what most of them do.
-COMMANDS: Final = get_command(cli.app)
+_CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
 Run = Callable[..., Awaitable[Result]]
 
@@ -55,7 +53,6 @@ async def run(
     monkeypatch.chdir(tmp_path)
     for name, value in (temporal_server.settings | {"DATABASE_URL": database_url}).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("typer.testing._get_command", lambda _: COMMANDS)
 
     async def invoke(*arguments: str) -> Result:
         # In a thread: the command has an event loop of its own.
@@ -168,7 +165,7 @@ def read(result: Result) -> Any:
 class Begun:
     """The program at work."""
 
-    process: Forked
+    process: subprocess.Popen[bytes]
     log: Path
 
     @property
@@ -178,21 +175,36 @@ class Begun:
 
     async def ends(self) -> int:
         """Its exit code, once it has ended."""
-        async with asyncio.timeout(20):
-            return await self.process.wait()
+        return await asyncio.to_thread(self.process.wait, 20)
 
 
 Begin = Callable[..., Begun]
 
 
 @pytest.fixture
-def begin(nursery: Nursery, tmp_path: Path) -> Begin:
-    """Begins the program with these arguments, where ``run`` would run the command."""
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Begins ``python client.py`` with these arguments, where ``run`` would run the command; none
+    outlives the test.
+    """
+    begun: list[subprocess.Popen[bytes]] = []
 
-    def begin(*arguments: str, anew: bool = False) -> Begun:
+    def begin(*arguments: str) -> Begun:
         log = tmp_path / f"said-by-{arguments[0]}"
-        env = {**os.environ, "NO_COLOR": "1"}
-        begun = nursery.fork("client.py", arguments, anew=anew, log=log, env=env, cwd=tmp_path)
-        return Begun(begun, log)
+        command = [sys.executable, "-u", str(_CHECKOUT / "client.py"), *arguments]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                env={**os.environ, "NO_COLOR": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        begun.append(process)
+        return Begun(process, log)
 
-    return begin
+    yield begin
+    for process in begun:
+        process.kill()
+        process.wait()

@@ -151,7 +151,7 @@ async def test_every_command_explains_itself_with_an_example(run: Run) -> None:
 
 @pytest.mark.usefixtures("run")
 async def test_the_program_is_the_command_line(begin: Begin) -> None:
-    placing = begin("place", "--order-id", "cli-8", "--json", anew=True)
+    placing = begin("place", "--order-id", "cli-8", "--json")
     asking = begin("status", "nobody")
 
     assert await placing.ends() == 0

@@ -1,7 +1,5 @@
 """Real processes on a real sandbox; one of each xdist worker's own."""
 
-import os
-import signal
 from collections.abc import AsyncIterator
 from itertools import count
 
@@ -16,24 +14,21 @@ from store.migrations import migrate
 from store.seed import DEMO, add_products
 from tests.e2e.moments import COMMITS_CAN_BE_HELD
 from tests.e2e.trials import Trials
-from tests.nursery import Nursery
 
 _trials = count(1)
 
 
 @pytest.fixture(scope="session")
-async def stage(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> AsyncIterator[Stage]:
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """The sandbox and everything needed to use it."""
     # Temporal's port is a fixed one, so that it can be restarted behind its clients' backs.
     port = free_port()
     state = tmp_path_factory.mktemp("e2e")
-    async with Sandbox(state, temporal_port=port, durable=False, prepare=prepare) as sandbox:
-        async with open_stage(sandbox) as opened:
-            opened.hire, opened.serve = nursery.worker, nursery.edge
-            yield opened
-        # Nothing is kept, so it has nothing to end in a second of its own.
-        if sandbox.temporal.child.running:
-            os.kill(sandbox.temporal.child.pid, signal.SIGKILL)
+    async with (
+        Sandbox(state, temporal_port=port, durable=False, prepare=prepare) as sandbox,
+        open_stage(sandbox) as opened,
+    ):
+        yield opened
 
 
 async def prepare(database_url: str) -> None:

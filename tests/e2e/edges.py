@@ -22,7 +22,7 @@ async def start_edge(stage: Stage, port: int, **settings: str) -> EdgeProcess:
     """An edge at this port that can be used; ``settings`` override the sandbox's."""
     directory = stage.sandbox.state / "edges" / str(next(_numbers))
     environment: Mapping[str, str] = stage.sandbox.environment | {"API_PORT": str(port)} | settings
-    edge = stage.serve(directory, environment)
+    edge = EdgeProcess(directory, environment)
     await edge.start()
     await edge.ready()
     return edge

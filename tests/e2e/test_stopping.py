@@ -13,18 +13,6 @@ from tests.e2e.moments import Asking
 from tests.e2e.trials import Trials
 
 
-@pytest.fixture
-async def program(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:
-    """The one worker there is, and it is ``python worker.py`` itself."""
-    for forked in stage.at_work:
-        await forked.kill()
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "hire", WorkerProcess)
-        only = await stage.start_worker()
-    await only.ready()
-    return only
-
-
 async def stops_in_flight(
     stage: Stage, worker: WorkerProcess, trials: Trials, number: signal.Signals
 ) -> None:
@@ -46,9 +34,9 @@ async def stops_in_flight(
 
 
 async def test_what_is_in_flight_is_finished_and_another_worker_goes_on(
-    stage: Stage, program: WorkerProcess, trials: Trials
+    stage: Stage, worker: WorkerProcess, trials: Trials
 ) -> None:
-    await stops_in_flight(stage, program, trials, signal.SIGTERM)
+    await stops_in_flight(stage, worker, trials, signal.SIGTERM)
 
 
 async def test_ctrl_c_lets_what_is_in_flight_finish_too(
@@ -118,7 +106,7 @@ async def test_wrong_settings_are_a_sentence_each(
 
 
 async def test_settings_that_are_missing_are_named(stage: Stage) -> None:
-    bare = stage.hire(stage.sandbox.state / "workers" / "bare", {})
+    bare = WorkerProcess(stage.sandbox.state / "workers" / "bare", {})
     needed = [
         name
         for name in stage.sandbox.environment

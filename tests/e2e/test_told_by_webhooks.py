@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import pytest
 from temporalio.api.enums.v1 import EventType
+from typer.testing import CliRunner
 
+import cli
 from demo.stage import Stage
 from demo.worker_process import WorkerProcess
 from orders.ids import workflow_id
@@ -23,7 +26,6 @@ from tests.e2e.edges import an_edge, events_about, neighbours_tell, start_edge
 from tests.e2e.test_long_lives import THREE_D_SECURE, Shift, shift
 from tests.e2e.trials import Trials
 from tests.eventually import eventually
-from tests.nursery import Nursery
 
 __all__ = ["shift"]
 
@@ -91,7 +93,11 @@ async def test_parcels_arrive_because_the_warehouse_said_so(
 
 
 async def test_a_confirmation_that_bounced_is_seen_over_http_and_on_the_command_line(
-    stage: Stage, worker: WorkerProcess, trials: Trials, nursery: Nursery, tmp_path: Path
+    stage: Stage,
+    worker: WorkerProcess,
+    trials: Trials,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     token = Token.of(b"hooks0", bytes(range(32)))
     await PostgresKeys(stage.database).add(a_key(token, "hooks", Scope.READ))
@@ -114,22 +120,18 @@ async def test_a_confirmation_that_bounced_is_seen_over_http_and_on_the_command_
             await eventually(bounced)
             told = (await http.get(f"/orders/{order_id}")).json()["history"][-1]["detail"]
         await edge.stop()
-    watched = tmp_path / "watched"
-    watch = nursery.fork(
-        *("client.py", ["watch", order_id]),
-        log=watched,
-        env={**os.environ, **stage.sandbox.environment},
-        cwd=tmp_path,
+    monkeypatch.chdir(tmp_path)  # where there is no .env
+    watched = await asyncio.to_thread(
+        CliRunner().invoke, cli.app, ["watch", order_id], env=stage.sandbox.environment
     )
-    assert await watch.wait() == 0
-    shown = watched.read_text()
 
     assert outcome.status is Status.COMPLETED
     assert outcome.confirmed  # Resend took it; that it came back is not the order's fault
     [mail] = (await stage.books.order(order_id)).mails
     assert told == {"mail": mail.id, "why": "Permanent General"}
-    assert "confirmation mail bounced" in shown
-    assert "resend.dev" not in shown
+    assert watched.exit_code == 0, watched.output
+    assert "confirmation mail bounced" in watched.output
+    assert "resend.dev" not in watched.output
 
 
 async def test_an_edge_killed_between_storing_and_telling_leaves_the_event_to_another(

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ import httpx
 import pytest
 import resend
 import stripe
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,19 +20,8 @@ from starlette.routing import Route
 
 from sandbox.endpoints import RESEND_SECRET
 from sandbox.world import World
+from tests.http_server import listening
 from tests.sandbox.buying import paid
-
-
-class Server(uvicorn.Server):
-    """Says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
 
 
 class Listener:
@@ -54,13 +41,8 @@ class Listener:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         app = Starlette(routes=[Route("/hook", self.hear, methods=["POST"])])
-        server = Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
-        running = asyncio.create_task(server._serve())
-        await server.listening.wait()
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}/hook"
-        server.should_exit = True
-        await running
+        async with listening(app) as address:
+            yield f"{address}/hook"
 
 
 async def test_events_arrive_signed_in_spite_of_a_refusal(

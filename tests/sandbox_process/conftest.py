@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,8 +14,6 @@ from typing import Any, Self
 import psutil  # type: ignore[import-untyped]
 import pytest
 from dotenv import dotenv_values
-
-from tests.nursery import Nursery
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 40.0
@@ -32,11 +32,9 @@ class SandboxProcess:
 
     def __init__(
         self,
-        nursery: Nursery,
         directory: Path,
         state: Path,
         *options: str,
-        anew: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
@@ -47,14 +45,16 @@ class SandboxProcess:
             if port not in options:
                 arguments += [port, "0"]
         path = f"{CHECKOUT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        self._process = nursery.fork(
-            "sandbox",
-            [*arguments, *options],
-            anew=anew,
-            log=self.output_file,
-            env=os.environ | {"PYTHONPATH": path} | dict(env or {}),
-            cwd=directory,
-        )
+        with self.output_file.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "sandbox", *arguments, *options],
+                cwd=directory,
+                env=os.environ | {"PYTHONPATH": path} | dict(env or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         self._seen: set[psutil.Process] = set()
 
     @property
@@ -63,7 +63,7 @@ class SandboxProcess:
 
     @property
     def running(self) -> bool:
-        return self._process.returncode is None
+        return self._process.poll() is None
 
     @property
     def output(self) -> str:
@@ -103,7 +103,7 @@ class SandboxProcess:
 
     def ends(self) -> int:
         """Its exit code, once it has ended."""
-        return self._process.ends(PATIENCE)
+        return self._process.wait(PATIENCE)
 
     def left_behind(self) -> set[psutil.Process]:
         """The processes seen below it that still run."""
@@ -124,12 +124,12 @@ Start = Callable[..., SandboxProcess]
 
 
 @contextmanager
-def sandboxes(nursery: Nursery, directory: Path, usual_state: Path) -> Iterator[Start]:
+def sandboxes(directory: Path, usual_state: Path) -> Iterator[Start]:
     """Starts sandboxes in a directory; whatever still runs at the end is ended."""
     started: list[SandboxProcess] = []
 
     def start(*options: str, state: Path = usual_state, **how: Any) -> SandboxProcess:
-        started.append(SandboxProcess(nursery, directory, state, *options, **how))
+        started.append(SandboxProcess(directory, state, *options, **how))
         return started[-1]
 
     yield start
@@ -143,7 +143,7 @@ def sandboxes(nursery: Nursery, directory: Path, usual_state: Path) -> Iterator[
 
 
 @pytest.fixture
-def sandbox(nursery: Nursery, used_state: Path, tmp_path: Path) -> Iterator[Start]:
+def sandbox(used_state: Path, tmp_path: Path) -> Iterator[Start]:
     """Starts sandboxes in the test's own directory."""
-    with sandboxes(nursery, tmp_path, used_state) as start:
+    with sandboxes(tmp_path, used_state) as start:
         yield start

@@ -12,7 +12,6 @@ import pytest
 
 from sandbox.environment import MARK
 from sandbox.temporal_server import temporal_binary
-from tests.nursery import Nursery
 from tests.sandbox_process.conftest import SandboxProcess, Start, sandboxes, wait_until
 
 
@@ -34,14 +33,12 @@ async def sql(sandbox: SandboxProcess, statement: str) -> list[asyncpg.Record]:
 
 
 @pytest.fixture(scope="class")
-def running(
-    nursery: Nursery, used_state: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SandboxProcess]:
+def running(used_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
     """Begun by a person who has a key in their environment, and a `.env` of an earlier sandbox."""
     directory = tmp_path_factory.mktemp("up")
     (directory / ".env").write_text(f"{MARK}\nTEMPORAL_ADDRESS=elsewhere:1\n")
-    with sandboxes(nursery, directory, used_state) as start:
-        yield start(anew=True, env={"STRIPE_API_KEY": "sk_test_mine"}).up()
+    with sandboxes(directory, used_state) as start:
+        yield start(env={"STRIPE_API_KEY": "sk_test_mine"}).up()
 
 
 class TestOnceItIsUp:
