@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from orders.messages import Note, OrderRef, OrderToCarry, ParcelNews, StatusChange
+from orders.messages import Note, OrderRef, OrderWithTerms, ParcelNews, StatusChange
 from orders.ports import OrderBook
 from orders.terms import ShopTerms
 
@@ -20,10 +20,10 @@ class OrderBookActivities:
     shop: ShopTerms = ShopTerms()  # noqa: RUF009 - frozen
 
     @activity.defn
-    async def read_order(self, order: OrderRef) -> OrderToCarry:
+    async def read_order(self, order: OrderRef) -> OrderWithTerms:
         """What orchestration needs to know of the order; not found is not retried."""
         found = await self.orders.summary(order.order_id)
-        return OrderToCarry(found, self.shop.of(found.total, flagged=found.flagged))
+        return OrderWithTerms(found, self.shop.of(found.total, flagged=found.flagged))
 
     @activity.defn
     async def record_status(self, change: StatusChange) -> None:

@@ -58,7 +58,7 @@ class BookedCharge:
     #: Until when a hold could be captured. Kept when the hold is over: it says why it ended.
     capture_before: datetime | None = None
 
-    def told(self, charge: CardCharge) -> BookedCharge:
+    def merge(self, charge: CardCharge) -> BookedCharge:
         """The books after the provider's word; unchanged when it is old news."""
         ahead = _PROGRESS.index(charge.state) > _PROGRESS.index(self.state)
         return BookedCharge(

@@ -39,7 +39,7 @@ class OrderSummary:
 
 
 @dataclass(frozen=True)
-class OrderToCarry:
+class OrderWithTerms:
     """An order and the terms it is carried under."""
 
     order: OrderSummary
@@ -372,8 +372,8 @@ class CancelUnderWay:
 class Attention:
     """Something keeps failing: ``step`` since ``since`` (ISO 8601, UTC), for the reason given.
 
-    ``can`` names the words (``orders.requests.OperatorWord.kind``) that an operator may say of it.
-    With ``asks_given_back`` whoever resolves it has to say what was given back by hand.
+    ``can`` names the commands (``orders.requests.OperatorCommand.kind``) that an operator may give
+    about it. With ``asks_given_back`` whoever resolves it has to say what was given back by hand.
     """
 
     step: str
@@ -412,7 +412,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class HandedOn:
+class OrderSnapshot:
     """What the next run of an order has to know: it only follows the parcels, until ``deadline``.
 
     ``settled`` are parcels that are waited for no more, ``short`` and ``contents`` as in
@@ -438,8 +438,8 @@ class HandedOn:
 
 
 @dataclass(frozen=True)
-class Carry:
+class OrderInput:
     """Carry this order to its end. ``so_far`` is what an earlier run of it hands on."""
 
     order_id: str
-    so_far: HandedOn | None = None
+    so_far: OrderSnapshot | None = None

@@ -28,7 +28,7 @@ class Parcel:
     status: ParcelStatus = ParcelStatus.ACCEPTED
     tracking: str = ""
 
-    def told(self, news: Parcel) -> Parcel:
+    def merge(self, news: Parcel) -> Parcel:
         """The parcel after ``news`` of it; unchanged when that is old news."""
         tracking = news.tracking or self.tracking
         if _PROGRESS.index(news.status) <= _PROGRESS.index(self.status):

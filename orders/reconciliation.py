@@ -128,7 +128,7 @@ def _compared(
         (refund.given for refund in listed.refunds if refund.created_at > quiet_since),
         charge.amount.currency,
     )
-    told = booked.told(replace(charge, refunded=charge.refunded - lately))
+    told = booked.merge(replace(charge, refunded=charge.refunded - lately))
     if (told.state, told.captured, told.refunded) != (
         booked.state,
         booked.captured,

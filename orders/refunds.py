@@ -157,7 +157,7 @@ class RefundEntry:
             f"attempt {attempt} cannot begin"
         )
 
-    def told(self, attempt: int, refund: CardRefund) -> RefundEntry:
+    def merge(self, attempt: int, refund: CardRefund) -> RefundEntry:
         """The refund after the provider's word on ``attempt``; unchanged when it is old news."""
         state = RefundState(refund.state)
         if attempt != self.attempt or state not in FOLLOWS[self.state]:

@@ -161,7 +161,7 @@ class PostgresOrderBook:
             if row is None:
                 raise RefusedError(f"order {order_id} has no parcel {parcel.parcel_id}")
             known = Parcel(parcel.parcel_id, ParcelStatus(row.status), row.tracking)
-            told = known.told(parcel)
+            told = known.merge(parcel)
             if told == known:
                 return
             to: dict[str, Any] = {**this, "to": told.status, "as": told.tracking}

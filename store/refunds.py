@@ -118,7 +118,7 @@ class PostgresRefundBook:
     ) -> RefundEntry:
         """Note the provider's word, here and in the charge's own books."""
         return await self._change(
-            order_id, refund_id, lambda entry: entry.told(attempt, refund), now
+            order_id, refund_id, lambda entry: entry.merge(attempt, refund), now
         )
 
     async def move(

@@ -11,7 +11,7 @@ from temporalio import workflow
 T = TypeVar("T")
 
 
-async def to_the_end(
+async def shield_from_cancellation(
     life: Coroutine[Any, Any, T], *, on_cancel: Callable[[], None], on_end: Callable[[], None]
 ) -> T:
     """Run ``life`` in a task of its own that no cancellation of the run reaches.
@@ -35,7 +35,7 @@ async def to_the_end(
     return await task
 
 
-async def dropped(task: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
     """End what was done beside something else, and wait until it has ended."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

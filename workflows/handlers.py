@@ -13,16 +13,16 @@ with workflow.unsafe.imports_passed_through():
     from workflows.approval import Approval
     from workflows.delivery import Delivery
     from workflows.failures import TOO_LATE
-    from workflows.life import Life
-    from workflows.paying import Paying
+    from workflows.life import OrderState
+    from workflows.paying import PaymentStatus
     from workflows.payment import Payment
 
 
 class OrderHandlers:
     """Apart from ``OrderWorkflow``, which is loaded anew for every run: this is loaded once."""
 
-    _life: Life
-    _paying: Paying
+    _order: OrderState
+    _payment_status: PaymentStatus
     _approval: Approval
     _payment: Payment
     _delivery: Delivery
@@ -32,26 +32,27 @@ class OrderHandlers:
     @workflow.signal
     def cancel_order(self, request: m.CancelRequest | None = None) -> None:
         """Stop the order if it still can be stopped. Fire and forget: see ``cancel``."""
-        if not self._life.past_return:
-            self._life.steps.cancel = self._life.steps.cancel or request or m.CancelRequest()
-            self._life.show()
+        if not self._order.too_late_to_cancel:
+            self._order.steps.request_cancel(request or m.CancelRequest())
+            self._order.show()
 
     @workflow.update
     async def cancel(self, request: m.CancelRequest) -> m.CancelAnswer:
         """Stop the order, and say what really became of it once that is known."""
-        life = self._life
+        order = self._order
         self.cancel_order(request)
-        await workflow.wait_condition(lambda: life.settled or life.past_return)
-        if life.stop is not None and life.stop.reason is Reason.CANCELLED:
-            return m.Cancelled(status=life.status, given_back=life.given_back)
-        reason = life.stop.reason if life.stop else None
-        return m.EndedOtherwise(status=life.status, reason=reason)
+        await workflow.wait_condition(lambda: order.ended or order.too_late_to_cancel)
+        if order.stop is not None and order.stop.reason is Reason.CANCELLED:
+            return m.Cancelled(status=order.status, given_back=order.given_back)
+        reason = order.stop.reason if order.stop else None
+        return m.EndedOtherwise(status=order.status, reason=reason)
 
     @cancel.validator
     def _validate_cancel(self, request: m.CancelRequest) -> None:  # noqa: ARG002 - the SDK's shape
-        if self._life.past_return:
+        order = self._order
+        if order.too_late_to_cancel:
             message = (
-                f"order {self._life.order_id} is {self._life.status}: it is too late to cancel it, "
+                f"order {order.order_id} is {order.status}: it is too late to cancel it, "
                 "ask for a return instead"
             )
             raise ApplicationError(message, type=TOO_LATE)
@@ -79,12 +80,12 @@ class OrderHandlers:
     @workflow.signal
     def payment_updated(self) -> None:
         """Something happened to the payment at the provider: look again."""
-        self._payment.look_again()
+        self._payment.mark_updated()
 
     @workflow.update
     def submit_payment_method(self, card: r.NewCard) -> r.CardAccepted:
         """Try another card after a decline. Refused (``NOT_WAITING``) when none is waited for."""
-        return self._payment.submit(card)
+        return self._payment.submit_card(card)
 
     @submit_payment_method.validator
     def _validate_card(self, card: r.NewCard) -> None:  # noqa: ARG002 - the SDK's shape
@@ -93,17 +94,17 @@ class OrderHandlers:
     @workflow.query
     def payment_news(self) -> PaymentNews:
         """What a shopper has to know of the payment now."""
-        return self._paying.news(self._life)
+        return self._payment_status.current(self._order)
 
     @workflow.update
     async def payment_outcome(self) -> PaymentNews:
         """The same, once something is known. Whoever asks in the same turn shares one answer."""
-        return await self._paying.outcome(self._life)
+        return await self._payment_status.wait_until_known(self._order)
 
     @workflow.signal
     def parcel_updated(self, news: r.ParcelUpdate) -> None:
         """The warehouse says where a parcel is; in any order, any number of times."""
-        self._delivery.told(news)
+        self._delivery.update_parcel(news)
 
     @workflow.update
     async def settle_parcel(self, decision: r.SettleParcel) -> None:
@@ -133,21 +134,20 @@ class OrderHandlers:
         self._delivery.check_awaited(decision.parcel_id, contents=True)
 
     @workflow.update
-    async def operate(self, word: r.OperatorWord) -> None:
-        """An operator's way out of what keeps failing: retry now, skip the step, settled by hand.
+    async def operate(self, command: r.OperatorCommand) -> None:
+        """Retry at once what keeps failing, skip it, or say that it was settled by hand.
 
-        Refused (``NOT_OPERABLE``) when nothing keeps failing, or the word does not fit it.
+        Refused (``NOT_OPERABLE``) when nothing keeps failing, or the command does not fit it.
         """
-        attention = self._life.steps.attention
-        self._life.steps.operate(word)
-        step = attention.step if attention else ""
-        await self._life.note(f"operator_{word.kind}", by=word.by, step=step, why=word.why)
+        step = self._order.steps.operator.submit(command)
+        event = f"operator_{command.kind}"
+        await self._order.add_note(event, by=command.by, step=step, why=command.why)
 
     @operate.validator
-    def _validate_operate(self, word: r.OperatorWord) -> None:
-        self._life.steps.check_operable(word)
+    def _validate_operate(self, command: r.OperatorCommand) -> None:
+        self._order.steps.check_command(command)
 
     @workflow.query
     def status(self) -> m.Progress:
         """Where the order stands and what is being done about it."""
-        return self._life.progress()
+        return self._order.progress()

@@ -121,13 +121,13 @@ CHARGE: Final = Policy(
 
 #: Reading a payment whose customer or bank is at work: short, changes nothing, and what it is asked
 #: for again is only ever further on. So it is local although it is not the database that is asked.
-LOOK: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
+READ_PAYMENT: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
 
 #: When no webhook says that a payment changed, it is read after this long, then twice as long, …
-LOOK_AGAIN_FIRST: Final = timedelta(minutes=5)
+POLL_INTERVAL_FIRST: Final = timedelta(minutes=5)
 
 #: A refund may be on its way for days: it is read at least this often.
-LOOK_AGAIN_LONGEST: Final = timedelta(days=1)
+POLL_INTERVAL_LONGEST: Final = timedelta(days=1)
 
 #: Between tries of the same card after soft declines ("try again later").
 SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
@@ -149,16 +149,16 @@ FULFILL: Final = Policy(
 )
 
 #: Undoing never gives up; after six tries in half a minute a person is told.
-UNDO: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
+COMPENSATION: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
 
 #: Between two rounds of what is refused outright and must happen, from the first wait to the
 #: longest.
-AGAIN_FIRST: Final = timedelta(minutes=1)
-AGAIN_LONGEST: Final = timedelta(hours=1)
+REPEAT_PAUSE_FIRST: Final = timedelta(minutes=1)
+REPEAT_PAUSE_LONGEST: Final = timedelta(hours=1)
 
 #: The mail service forgets an idempotency key after 24 h: a later try could be a second mail. Local
 #: at first: one short request, and the same mail twice is one mail.
-MAIL: Final = Policy(
+EMAIL: Final = Policy(
     local=LOCAL,
     patient=ActivityConfig(
         start_to_close_timeout=timedelta(seconds=30),
@@ -177,8 +177,8 @@ MAIL: Final = Policy(
 #: change it is to change what a replay does: for runs under way behind ``workflow.patched``.
 LONG_HISTORY: Final = 45
 
-#: Nothing may come for this long before a run hands on: see ``delivery.Delivery.can_hand_on``.
-HAND_ON_PAUSE: Final = timedelta(seconds=1)
+#: Nothing may come for this long before a run continues as new: see ``workflows.delivery``.
+CONTINUE_AS_NEW_PAUSE: Final = timedelta(seconds=1)
 
 #: A page of the audit, or one repair: nobody waits for it, and the next audit does it again.
 AUDIT: Final = ActivityConfig(

@@ -21,17 +21,17 @@ with workflow.unsafe.imports_passed_through():
     from orders.requests import Approve, Reject
     from workflows import policies, visibility
     from workflows.attention import problem_of
-    from workflows.ending import dropped
-    from workflows.steps import Step, Steps
+    from workflows.ending import cancel_and_wait
+    from workflows.steps import Step, StepRunner
 
 
-class RefundLife:
+class RefundSteps:
     """One refund under way. Its stages change it; ``RefundWorkflow`` shows it."""
 
     def __init__(self, request: RefundRequest) -> None:
         self.request = request
         self.ref = rm.RefundRef(request.order_id, request.refund_id)
-        self.steps = Steps(self.show)
+        self.steps = StepRunner(self.show)
         self.state = RefundState.REQUESTED
         self.why = ""
         self.attempt = 1
@@ -40,12 +40,12 @@ class RefundLife:
         self.decision: Approve | Reject | None = None
         self.awaits_decision = False
         #: Whether it is decided if money moves: from then on nothing can be cancelled.
-        self.past_return = False
-        self.paying = False
+        self.too_late_to_cancel = False
+        self.issuing = False
         #: Something has happened at the provider since it was asked last.
-        self.news = False
+        self.updated = False
         #: The last attempt of which the customer has been told.
-        self.told: int | None = None
+        self.emailed_attempt: int | None = None
         self.restocked = False
         self.mailed = False
         self._flagged = False
@@ -55,54 +55,56 @@ class RefundLife:
         step: Step[RefundRequest, rm.ReserveRefundAnswer] = RefundActivities.reserve_refund
         doing = "setting the amount aside"
         # Not given up: an attempt whose answer was lost may have set it aside.
-        found = await self.steps.finish(doing, step, self.request, policies.RECORD)
+        found = await self.steps.run_until_done(doing, step, self.request, policies.RECORD)
         if isinstance(found, RefundRefused):
             self.refused = found
-            self.steps.now(f"refused: {found.message}")
+            self.steps.set_doing(f"refused: {found.message}")
             return found
         self.state, self.attempt, self.amount = found.state, found.attempt, found.amount
         if found.state is RefundState.SUCCEEDED:
-            self.told = found.attempt
+            self.emailed_attempt = found.attempt
         workflow.upsert_search_attributes([visibility.CUSTOMER_ID.value_set(found.customer_id)])
         self.show()
         return found
 
-    async def pass_or_free(self, terms: rm.RefundTerms) -> None:
+    async def obtain_approval(self, terms: rm.RefundTerms) -> None:
         """Let the refund pass, or give its amount free."""
-        if terms.needs_approval and self.steps.cancel is None:
-            await self.move_to(RefundState.AWAITING_APPROVAL)
+        if terms.needs_approval and self.steps.cancel_request is None:
+            await self.record_state(RefundState.AWAITING_APPROVAL)
             self.awaits_decision = True
-            self.steps.now("waiting for approval")
+            self.steps.set_doing("waiting for approval")
             await self._decided(terms.approval_timeout)
             self.awaits_decision = False
         # What was said until here counts, what comes later is refused: no await in between.
-        self.past_return = True
-        if self.steps.cancel is not None:
-            await self.move_to(RefundState.CANCELLED, f"cancelled by {self.steps.cancel.by}")
+        self.too_late_to_cancel = True
+        if self.steps.cancel_request is not None:
+            await self.record_state(
+                RefundState.CANCELLED, f"cancelled by {self.steps.cancel_request.by}"
+            )
             return
         match self.decision:
             case Reject(by=by, reason=reason):
-                await self.move_to(RefundState.REJECTED, f"rejected by {by}: {reason}")
+                await self.record_state(RefundState.REJECTED, f"rejected by {by}: {reason}")
             case Approve(by=by, note=note):
-                await self.note("refund_approved", by=by, note=note)
+                await self.add_note("refund_approved", by=by, note=note)
             case None if terms.needs_approval:
                 why = f"nobody decided within {terms.approval_timeout}"
-                await self.move_to(RefundState.REJECTED, why)
+                await self.record_state(RefundState.REJECTED, why)
 
     async def _decided(self, limit: timedelta) -> None:
         """Wait for a decision, or for somebody who thinks better of it; half-way the approver is
         reminded.
         """
         half = limit / 2
-        if await self._told_within(half):
+        if await self._decided_within(half):
             return
         reminder = asyncio.create_task(self._remind())
-        await self._told_within(half)
-        await dropped(reminder)
+        await self._decided_within(half)
+        await cancel_and_wait(reminder)
 
-    async def _told_within(self, pause: timedelta) -> bool:
+    async def _decided_within(self, pause: timedelta) -> bool:
         def told() -> bool:
-            return self.decision is not None or self.steps.cancel is not None
+            return self.decision is not None or self.steps.cancel_request is not None
 
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(told, timeout=pause)
@@ -114,53 +116,53 @@ class RefundLife:
         waiting = rm.RefundWaiting(self.ref, self.amount)
         remind = NotificationActivities.send_refund_approval_reminder
         with contextlib.suppress(FailureError):  # no mail ever delays or fails a refund
-            await self.steps.aside("reminding the approver", remind, waiting, policies.MAIL)
+            await self.steps.run_beside("reminding the approver", remind, waiting, policies.EMAIL)
 
-    async def pay_back(self) -> None:
+    async def issue(self) -> None:
         """Have the provider asked, unless it was before; what had arrived is read again."""
-        self.past_return = self.paying = True
+        self.too_late_to_cancel = self.issuing = True
         if self.state in UNDECIDED or self.state is RefundState.ISSUING:
-            await self._ask(f"giving {self.amount} back", RefundActivities.issue_refund)
+            await self._call_provider(f"giving {self.amount} back", RefundActivities.issue_refund)
         elif self.state is RefundState.SUCCEEDED:
-            await self._ask("reading the refund", RefundActivities.check_refund)
+            await self._call_provider("reading the refund", RefundActivities.check_refund)
 
     async def restock(self) -> None:
         """Put the pieces back on the shelf, whatever the bank does with the money."""
         if self.request.restock:
             step = RefundActivities.restock_refund
             doing = "putting the pieces back on the shelf"
-            self.restocked = await self.steps.finish(doing, step, self.ref, policies.RECORD)
+            self.restocked = await self.steps.run_until_done(doing, step, self.ref, policies.RECORD)
 
-    async def see_it_arrive(self) -> None:
+    async def wait_for_arrival(self) -> None:
         """Follow the money to the customer and say that it is there; whatever is heard meanwhile is
         looked at, for a bank can send back what had arrived.
         """
-        await self._until_it_arrives()
+        await self._wait_for_bank()
         while self.state is RefundState.SUCCEEDED:
-            if self.news:
-                await self._ask("reading the refund", RefundActivities.check_refund)
-                await self._until_it_arrives()
-            elif self.attempt != self.told:
-                await self._tell_unless_news_come()
+            if self.updated:
+                await self._call_provider("reading the refund", RefundActivities.check_refund)
+                await self._wait_for_bank()
+            elif self.attempt != self.emailed_attempt:
+                await self._email_unless_updated()
             else:
                 # What is said to the run until its very end is heard.
                 await workflow.wait_condition(workflow.all_handlers_finished)
-                if not self.news:
+                if not self.updated:
                     return
 
-    async def move_to(self, state: RefundState, why: str = "") -> None:
+    async def record_state(self, state: RefundState, why: str = "") -> None:
         """Write what was decided into the book, then show it."""
         move = rm.RefundMove(self.ref, state, why)
         step = RefundActivities.record_refund_state
-        await self.steps.finish(f"recording: {state}", step, move, policies.RECORD)
+        await self.steps.run_until_done(f"recording: {state}", step, move, policies.RECORD)
         self.state, self.why = state, why
         self.show()
 
-    async def note(self, event: str, **detail: str) -> None:
+    async def add_note(self, event: str, **detail: str) -> None:
         """Add a line to the order's history."""
         note = m.Note(self.ref.order_id, event, {"refund_id": self.ref.refund_id, **detail})
         step = OrderBookActivities.record_note
-        await self.steps.aside("writing it down", step, note, policies.RECORD)
+        await self.steps.run_beside("writing it down", step, note, policies.RECORD)
 
     def progress(self) -> rm.RefundProgress:
         return rm.RefundProgress(
@@ -169,47 +171,47 @@ class RefundLife:
             doing=self.steps.doing,
             amount=self.amount,
             why=self.why,
-            attention=self.steps.attention,
+            attention=self.steps.operator.attention,
         )
 
     def show(self) -> None:
         """Bring what the Web UI shows up to date."""
         workflow.set_current_details(visibility.refund_details(self.progress()))
-        needs_attention = self.steps.attention is not None
+        needs_attention = self.steps.operator.attention is not None
         if needs_attention != self._flagged:
             self._flagged = needs_attention
             flag = visibility.NEEDS_ATTENTION.value_set(needs_attention)
             workflow.upsert_search_attributes([flag])
 
-    async def _until_it_arrives(self) -> None:
+    async def _wait_for_bank(self) -> None:
         """A refund that fails at the bank waits for a person."""
-        pause = policies.LOOK_AGAIN_FIRST
+        pause = policies.POLL_INTERVAL_FIRST
         while True:
             match self.state:
                 case RefundState.PENDING:
-                    if not await self._hears_within(pause):
-                        pause = min(pause * 2, policies.LOOK_AGAIN_LONGEST)
-                    await self._ask("reading the refund", RefundActivities.check_refund)
+                    if not await self._updated_within(pause):
+                        pause = min(pause * 2, policies.POLL_INTERVAL_LONGEST)
+                    await self._call_provider("reading the refund", RefundActivities.check_refund)
                 case RefundState.FAILED:
-                    await self._pay_back_again()
-                    pause = policies.LOOK_AGAIN_FIRST
+                    await self._issue_again()
+                    pause = policies.POLL_INTERVAL_FIRST
                 case _:
                     return
 
-    async def _tell_unless_news_come(self) -> None:
+    async def _email_unless_updated(self) -> None:
         """What would be told may be true no more then."""
-        mail = asyncio.create_task(self._mail())
-        await workflow.wait_condition(lambda: mail.done() or self.news)
-        await dropped(mail)
+        mail = asyncio.create_task(self._send_email())
+        await workflow.wait_condition(lambda: mail.done() or self.updated)
+        await cancel_and_wait(mail)
 
-    async def _mail(self) -> None:
+    async def _send_email(self) -> None:
         """Tell the customer. No mail ever delays or fails a refund."""
         step: Step[rm.RefundAttempt, m.MailAnswer] = RefundActivities.send_refund_email
         doing = "telling the customer"
-        self.steps.now(doing)
+        self.steps.set_doing(doing)
         attempt = rm.RefundAttempt(self.ref, self.attempt)
         try:
-            answer = await self.steps.aside(doing, step, attempt, policies.MAIL)
+            answer = await self.steps.run_beside(doing, step, attempt, policies.EMAIL)
         except FailureError as error:
             if was_cancelled(error):
                 return
@@ -217,36 +219,38 @@ class RefundLife:
             self.mailed = False
         else:
             self.mailed = isinstance(answer, m.MailSent)
-        self.told = self.attempt
+        self.emailed_attempt = self.attempt
 
-    async def _hears_within(self, pause: timedelta) -> bool:
-        self.steps.now("waiting for the bank")
+    async def _updated_within(self, pause: timedelta) -> bool:
+        self.steps.set_doing("waiting for the bank")
         with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self.news, timeout=pause)
-        return self.news
+            await workflow.wait_condition(lambda: self.updated, timeout=pause)
+        return self.updated
 
-    async def _pay_back_again(self) -> None:
+    async def _issue_again(self) -> None:
         """The customer has nothing: a person has it tried again, or pays another way."""
         problem = f"the bank sent {self.amount} back to us: {self.why}"
-        self.steps.now("waiting for a person")
-        if await self.steps.decided(RefundActivities.issue_refund, problem):
+        self.steps.set_doing("waiting for a person")
+        if await self.steps.operator.wait_for_decision(RefundActivities.issue_refund, problem):
             self.attempt += 1
-            await self._ask(f"giving {self.amount} back again", RefundActivities.issue_refund)
+            await self._call_provider(
+                f"giving {self.amount} back again", RefundActivities.issue_refund
+            )
         else:
-            await self._settled_by_hand()
+            await self._record_settled()
 
-    async def _ask(self, doing: str, step: Step[rm.RefundAttempt, rm.RefundSeen]) -> None:
+    async def _call_provider(self, doing: str, step: Step[rm.RefundAttempt, rm.RefundSeen]) -> None:
         """One conversation with the provider, whatever it takes."""
         attempt = rm.RefundAttempt(self.ref, self.attempt)
-        self.news = False
-        seen = await self.steps.undo(doing, step, attempt, policies.UNDO)
+        self.updated = False
+        seen = await self.steps.compensate(doing, step, attempt, policies.COMPENSATION)
         if seen is None:
-            await self._settled_by_hand()
+            await self._record_settled()
         else:
             self.state, self.why = seen.state, seen.problem
             self.show()
 
-    async def _settled_by_hand(self) -> None:
+    async def _record_settled(self) -> None:
         # What had arrived and could only not be read again needs no settling.
         if self.state is not RefundState.SUCCEEDED:
-            await self.move_to(RefundState.SETTLED, "settled by hand")
+            await self.record_state(RefundState.SETTLED, "settled by hand")

@@ -19,16 +19,17 @@ with workflow.unsafe.imports_passed_through():
     from orders.by_hand import Stake
     from orders.lifecycle import Reason, Stop
     from orders.messages import CancelRequest
+    from orders.requests import OperatorCommand
     from workflows.attention import (
-        OF_A_RECORD,
-        OF_A_STEP,
-        OF_AN_UNDO,
-        Attended,
-        SettledByHand,
-        Words,
+        COMPENSATION_COMMANDS,
+        RECORD_COMMANDS,
+        STEP_COMMANDS,
+        AllowedCommands,
+        OperatorAttention,
+        SettledManually,
     )
-    from workflows.policies import AGAIN_FIRST, AGAIN_LONGEST, Policy
-    from workflows.undo import StoppedError
+    from workflows.policies import REPEAT_PAUSE_FIRST, REPEAT_PAUSE_LONGEST, Policy
+    from workflows.undo import OrderStopped
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -37,59 +38,81 @@ Out = TypeVar("Out")
 Step = MethodAsyncSingleParam[Any, In, Out]
 
 
-class Steps(Attended):
+class StepRunner:
     """Runs steps one after another for one order.
 
-    ``changed`` is called whenever ``doing`` or ``attention`` change, so that they can be shown;
-    ``waits`` before anything that may take its time.
+    ``on_change`` is called whenever ``doing`` or what needs attention changes, so that it can be
+    shown; ``before_waiting`` before anything that may take its time.
     """
 
     def __init__(
-        self, changed: Callable[[], None], waits: Callable[[], None] = lambda: None
+        self, on_change: Callable[[], None], before_waiting: Callable[[], None] = lambda: None
     ) -> None:
-        super().__init__(changed, waits)
-        self.cancel: CancelRequest | None = None
+        self.doing = "starting"
+        self.operator = OperatorAttention(on_change, before_waiting)
+        self.cancel_request: CancelRequest | None = None
+        self._on_change = on_change
+        self._before_waiting = before_waiting
+
+    def set_doing(self, doing: str) -> None:
+        """Show what is being done."""
+        self.doing = doing
+        self._on_change()
+
+    def request_cancel(self, request: CancelRequest) -> None:
+        """Ask for the order to be stopped; the first request counts."""
+        self.cancel_request = self.cancel_request or request
+
+    def check_command(self, command: OperatorCommand) -> None:
+        """Refuse an operator's command that does not fit what keeps failing."""
+        self.operator.check(command, self.doing)
 
     def stop_if_cancelled(self) -> None:
-        """Raises ``StoppedError`` when somebody asked to cancel the order."""
-        if self.cancel is not None:
-            raise StoppedError(Stop(Reason.CANCELLED, f"cancelled by {self.cancel.by}"))
+        """Raises ``OrderStopped`` when somebody asked to cancel the order."""
+        if self.cancel_request is not None:
+            raise OrderStopped(Stop(Reason.CANCELLED, f"cancelled by {self.cancel_request.by}"))
 
-    async def do(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+    async def run(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
         """Carry out a step that a cancellation may stop.
 
-        Raises ``StoppedError`` when one was asked for, before the step or while it ran: the step
+        Raises ``OrderStopped`` when one was asked for, before the step or while it ran: the step
         may have happened. Looked at again after the step, because an activity that finishes in
         spite of being cancelled returns normally. Raises ``FailureError`` when it had no answer.
         """
-        answer = await self.ask(doing, step, argument, policy)
+        answer = await self.run_to_answer(doing, step, argument, policy)
         self.stop_if_cancelled()
         return answer
 
-    async def ask(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
-        """As ``do``, but an answer is returned in spite of a cancellation, for whoever has to know
+    async def run_to_answer(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> Out:
+        """As ``run``, but an answer is returned in spite of a cancellation, for whoever has to know
         it; ``stop_if_cancelled`` must follow.
         """
         self.stop_if_cancelled()
         try:
-            return await self._persist(doing, step, argument, policy, OF_A_STEP)
+            return await self._persist(doing, step, argument, policy, STEP_COMMANDS)
         except FailureError:
             # However the step ended: Temporal lets no more tries follow one that failed while
             # being cancelled, and that is no outage.
             self.stop_if_cancelled()
             raise
 
-    async def finish(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+    async def run_until_done(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> Out:
         """Carry out a step that must not be stopped any more, nor given up: it happened, and has to
         be written down, or it must happen because of what happened.
         """
-        return await self._insist(doing, step, argument, policy, OF_A_RECORD)
+        return await self._insist(doing, step, argument, policy, RECORD_COMMANDS)
 
-    async def read(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+    async def run_or_fail(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> Out:
         """Carry out a step before anything has happened: its failure fails the run."""
-        return await self._persist(doing, step, argument, policy, OF_A_RECORD)
+        return await self._persist(doing, step, argument, policy, RECORD_COMMANDS)
 
-    async def undo(
+    async def compensate(
         self,
         doing: str,
         step: Step[In, Out],
@@ -99,40 +122,47 @@ class Steps(Attended):
         stake: Stake | None = None,
     ) -> Out | None:
         """Carry out an undo, whatever it takes; None when an operator settled it by hand, who
-        then has said (``resolved``) what became of the money at ``stake``.
+        then has said (``operator.resolution``) what became of the money at ``stake``.
 
         Failures that Temporal does not retry (our bug, a request the provider refuses) are tried
         again too, ever more slowly: money must not stay where it is because of a typo of ours.
         """
-        self._stake = stake
+        self.operator.stake = stake
         try:
-            return await self._insist(doing, step, argument, policy, OF_AN_UNDO)
-        except SettledByHand as settled:
-            self.resolved = settled.word
-            self._unflag()
+            return await self._insist(doing, step, argument, policy, COMPENSATION_COMMANDS)
+        except SettledManually as settled:
+            self.operator.resolution = settled.command
+            self.operator.clear()
             return None
         finally:
-            self._stake = None
+            self.operator.stake = None
 
     async def _insist(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: Words
+        self,
+        doing: str,
+        step: Step[In, Out],
+        argument: In,
+        policy: Policy,
+        allowed: AllowedCommands,
     ) -> Out:
         """Try until it is done, ever more slowly."""
-        pause = AGAIN_FIRST
+        pause = REPEAT_PAUSE_FIRST
         while True:
             try:
                 answer = await self._persist(doing, step, argument, policy, allowed)
             except FailureError as error:
                 # A try that an operator ended tells nothing new: the first problem stays.
                 if not was_cancelled(error):
-                    self._flag(step, error, allowed)
+                    self.operator.flag_failure(step, error, allowed)
                 await self._pause(pause)
-                pause = min(pause * 2, AGAIN_LONGEST)
+                pause = min(pause * 2, REPEAT_PAUSE_LONGEST)
             else:
-                self._unflag()
+                self.operator.clear()
                 return answer
 
-    async def aside(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+    async def run_beside(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> Out:
         """Carry out something beside the order's own steps: it flags nothing, shows nowhere."""
         try:
             return await self._start(doing, step, argument, policy)
@@ -144,24 +174,29 @@ class Steps(Attended):
     # -- trying --------------------------------------------------------------------------------
 
     async def _persist(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, allowed: Words
+        self,
+        doing: str,
+        step: Step[In, Out],
+        argument: In,
+        policy: Policy,
+        allowed: AllowedCommands,
     ) -> Out:
         """Try quickly; if that fails and patience is called for, flag it and try patiently."""
-        self.now(doing)
-        stoppable = allowed is OF_A_STEP
+        self.set_doing(doing)
+        stoppable = allowed is STEP_COMMANDS
         try:
             return await self._quickly(doing, step, argument, policy, stoppable=stoppable)
         except FailureError as error:
             if self._is_unwanted(stoppable=stoppable) or not _worth_patience(error, policy):
                 raise
-            self._flag(step, error, allowed)
+            self.operator.flag_failure(step, error, allowed)
         try:
             answer = await self._patiently(doing, step, argument, policy, stoppable=stoppable)
         except FailureError:
             if stoppable:
-                self._unflag()
+                self.operator.clear()
             raise
-        self._unflag()
+        self.operator.clear()
         return answer
 
     async def _quickly(
@@ -180,7 +215,7 @@ class Steps(Attended):
 
     def _is_unwanted(self, *, stoppable: bool) -> bool:
         """Whether more tries would only be for an order that is to be stopped."""
-        return stoppable and self.cancel is not None
+        return stoppable and self.cancel_request is not None
 
     async def _patiently(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
@@ -191,7 +226,7 @@ class Steps(Attended):
                 return await self._heeding(doing, step, argument, slowly, stoppable=stoppable)
             except FailureError:
                 # Whoever ended a running try did it for a reason.
-                if not self._heard():
+                if not self.operator.take_command():
                     raise
 
     async def _heeding(
@@ -204,7 +239,7 @@ class Steps(Attended):
             return await running
 
         def interrupted() -> bool:
-            return self._word is not None or self._is_unwanted(stoppable=stoppable)
+            return self.operator.has_command or self._is_unwanted(stoppable=stoppable)
 
         await workflow.wait_condition(lambda: running.done() or interrupted())
         if not running.done():
@@ -218,16 +253,16 @@ class Steps(Attended):
             briefly: LocalActivityConfig = {**policy.local, "summary": doing}
             return workflow.start_local_activity_method(step, argument, **briefly)
         assert policy.quick is not None  # noqa: S101 - a policy has one or the other
-        self._waits()
+        self._before_waiting()
         options: ActivityConfig = {**policy.quick, "summary": doing}
         return workflow.start_activity_method(step, argument, **options)
 
     async def _pause(self, pause: timedelta) -> None:
         """Wait before the next try, or for an operator's word."""
-        self._waits()
+        self._before_waiting()
         with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._word is not None, timeout=pause)
-        self._heard()
+            await workflow.wait_condition(lambda: self.operator.has_command, timeout=pause)
+        self.operator.take_command()
 
 
 def _worth_patience(error: FailureError, policy: Policy) -> bool:

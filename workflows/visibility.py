@@ -33,7 +33,7 @@ def details(progress: Progress, headline: str = "") -> str:
     return "\n\n".join(lines)
 
 
-#: What each word of ``orders.requests.OperatorWord`` does, and the command that says it.
+#: What each word of ``orders.requests.OperatorCommand`` does, and the command that says it.
 _WORDS: Final = {
     "retry_now": ("try it again at once", "retry-now {}"),
     "skip_step": ("give it up: what was done so far is undone", 'skip-step {} --reason "…"'),

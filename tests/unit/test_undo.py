@@ -8,7 +8,7 @@ import pytest
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from orders.lifecycle import Reason, Stop
-from workflows.undo import StoppedError, Undo, UndoneUnlessKept
+from workflows.undo import Compensation, OrderStopped, Saga
 
 STOP = Stop(Reason.CANCELLED, "asked for")
 
@@ -19,7 +19,7 @@ class Steps:
     def __init__(self) -> None:
         self.undone: list[str] = []
 
-    def undo(self, name: str, *, possible: bool = True) -> Undo:
+    def undo(self, name: str, *, possible: bool = True) -> Compensation:
         async def run() -> bool:
             self.undone.append(name)
             return possible
@@ -29,30 +29,30 @@ class Steps:
 
 async def test_a_block_that_is_kept_undoes_nothing() -> None:
     steps = Steps()
-    async with UndoneUnlessKept() as undo:
-        undo.add(steps.undo("reserve"))
-        undo.keep()
+    async with Saga() as saga:
+        saga.add_compensation(steps.undo("reserve"))
+        saga.commit()
     assert steps.undone == []
-    assert not undo.undone
+    assert not saga.compensated
 
 
 async def test_a_block_left_without_keeping_is_undone_newest_first() -> None:
     steps = Steps()
-    async with UndoneUnlessKept() as undo:
-        undo.add(steps.undo("reserve"))
-        undo.add(steps.undo("charge"))
+    async with Saga() as saga:
+        saga.add_compensation(steps.undo("reserve"))
+        saga.add_compensation(steps.undo("charge"))
     assert steps.undone == ["charge", "reserve"]
-    assert undo.undone
+    assert saga.compensated
 
 
 async def test_a_stop_is_undone_and_remembered_quietly() -> None:
     steps = Steps()
-    async with UndoneUnlessKept() as undo:
-        undo.add(steps.undo("reserve"))
-        raise StoppedError(STOP)
+    async with Saga() as saga:
+        saga.add_compensation(steps.undo("reserve"))
+        raise OrderStopped(STOP)
     assert steps.undone == ["reserve"]
-    assert undo.stop == STOP
-    assert undo.failure is None
+    assert saga.stop == STOP
+    assert saga.failure is None
 
 
 @pytest.mark.parametrize(
@@ -60,19 +60,19 @@ async def test_a_stop_is_undone_and_remembered_quietly() -> None:
 )
 async def test_a_failed_step_and_a_cancellation_are_undone(failure: BaseException) -> None:
     steps = Steps()
-    async with UndoneUnlessKept() as undo:
-        undo.add(steps.undo("charge"))
+    async with Saga() as saga:
+        saga.add_compensation(steps.undo("charge"))
         raise failure
     assert steps.undone == ["charge"]
-    assert undo.failure is failure
+    assert saga.failure is failure
 
 
 async def test_a_bug_of_ours_undoes_nothing_so_that_mended_code_can_go_on() -> None:
     steps = Steps()
 
     async def a_block_with_a_bug() -> None:
-        async with UndoneUnlessKept() as undo:
-            undo.add(steps.undo("charge"))
+        async with Saga() as saga:
+            saga.add_compensation(steps.undo("charge"))
             raise KeyError("typo")
 
     with pytest.raises(KeyError):
@@ -82,9 +82,9 @@ async def test_a_bug_of_ours_undoes_nothing_so_that_mended_code_can_go_on() -> N
 
 async def test_an_undo_that_is_too_late_leaves_everything_before_it_standing() -> None:
     steps = Steps()
-    async with UndoneUnlessKept() as undo:
-        undo.add(steps.undo("charge"))
-        undo.add(steps.undo("fulfil", possible=False))
-        raise StoppedError(STOP)
+    async with Saga() as saga:
+        saga.add_compensation(steps.undo("charge"))
+        saga.add_compensation(steps.undo("fulfil", possible=False))
+        raise OrderStopped(STOP)
     assert steps.undone == ["fulfil"]
-    assert not undo.undone
+    assert not saga.compensated

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from orders.ids import TASK_QUEUE, workflow_id
 from orders.lifecycle import Reason, Status
-from orders.messages import Cancelled, CancelRequest, Carry, EndedOtherwise, Outcome
+from orders.messages import Cancelled, CancelRequest, EndedOtherwise, OrderInput, Outcome
 from orders.ports import NoAnswerError
 from tests.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop
@@ -95,7 +95,7 @@ async def test_a_cancel_that_comes_with_the_start_charges_nothing(shop: Shop) ->
     order_id = await shop.place()
     handle = await shop.client.start_workflow(
         OrderWorkflow.run,
-        Carry(order_id),
+        OrderInput(order_id),
         id=workflow_id(order_id),
         task_queue=TASK_QUEUE,
         start_signal="cancel_order",

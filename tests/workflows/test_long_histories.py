@@ -171,7 +171,7 @@ class TestHandingOn:
     @pytest.fixture(autouse=True)
     def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(policies, "LONG_HISTORY", 8)
-        monkeypatch.setattr(policies, "HAND_ON_PAUSE", timedelta(milliseconds=50))
+        monkeypatch.setattr(policies, "CONTINUE_AS_NEW_PAUSE", timedelta(milliseconds=50))
 
     async def waiting(self, shop: Shop, *parcel_ids: str) -> Handle:
         """An order whose second run waits for parcels."""

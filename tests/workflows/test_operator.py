@@ -14,7 +14,7 @@ from orders.lifecycle import Reason, Status
 from orders.messages import Attention, Outcome, Progress
 from orders.money import Money
 from orders.ports import LockedOutError, NoAnswerError, RefusedError
-from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
+from orders.requests import OperatorCommand, Resolve, RetryNow, SkipStep
 from tests.eventually import eventually
 from tests.fakes.script import Scripted
 from tests.workflows.conftest import TOTAL, Shop, ended
@@ -52,7 +52,7 @@ async def troubled(handle: Handle, *, calls: Scripted | None = None) -> Attentio
     return progress.attention
 
 
-async def say(handle: Handle, word: OperatorWord) -> None:
+async def say(handle: Handle, word: OperatorCommand) -> None:
     await handle.execute_update(OrderWorkflow.operate, word)
 
 
@@ -364,7 +364,7 @@ async def test_a_parcel_called_back_by_telephone_lets_the_money_go_back(shop: Sh
 
 
 @pytest.mark.parametrize("word", [RetryNow(), SkipStep("no"), Resolve("done")])
-async def test_a_word_is_refused_while_nothing_fails(shop: Shop, word: OperatorWord) -> None:
+async def test_a_word_is_refused_while_nothing_fails(shop: Shop, word: OperatorCommand) -> None:
     gate = shop.warehouse.hold("fulfill")
     handle = await shop.order(waits=True)
     await gate.entered()
