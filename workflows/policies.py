@@ -14,7 +14,8 @@ would answer then is a normal activity: giving stock back is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -39,6 +40,16 @@ GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Tries of a step with the same options: of a ``local`` activity, else of a ``normal`` one."""
+
+    normal: ActivityConfig = field(default_factory=ActivityConfig)
+    local: LocalActivityConfig | None = None
+    #: The step keeps failing: it is on the list of what needs attention.
+    patient: bool = False
+
+
+@dataclass(frozen=True)
 class Policy:
     """How one step is tried: as a local activity, as a normal one, then patiently. It begins with
     the first of these that it has.
@@ -51,6 +62,15 @@ class Policy:
     local: LocalActivityConfig | None = None
     patient: ActivityConfig | None = None
     patient_only_when_ours: bool = False
+
+    def phases(self, summary: str) -> Iterator[Phase]:
+        """The phases in order. The patient one comes again as often as it is to be retried."""
+        if self.local is not None:
+            yield Phase(local={**self.local, "summary": summary})
+        if self.quick is not None:
+            yield Phase({**self.quick, "summary": summary})
+        while self.patient is not None:
+            yield Phase({**self.patient, "summary": summary}, patient=True)
 
     def within(self, limit: timedelta | None) -> Policy:
         """The same, but given up after ``limit`` at the latest."""

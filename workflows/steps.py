@@ -1,10 +1,9 @@
-"""Carrying out one step of an order: tried, flagged when it keeps failing, stopped on request."""
+"""Running one step of an order: tried, flagged when it keeps failing, stopped on request."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from temporalio.exceptions import is_cancelled_exception as was_cancelled
 from temporalio.types import MethodAsyncSingleParam
-from temporalio.workflow import ActivityConfig, ActivityHandle, LocalActivityConfig
+from temporalio.workflow import ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import DATABASE_AWAY, LOCKED_OUT
@@ -28,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
         OperatorAttention,
         SettledManually,
     )
-    from workflows.policies import REPEAT_PAUSE_FIRST, REPEAT_PAUSE_LONGEST, Policy
+    from workflows.policies import REPEAT_PAUSE_FIRST, REPEAT_PAUSE_LONGEST, Phase, Policy
     from workflows.undo import OrderStopped
 
 In = TypeVar("In")
@@ -39,10 +38,11 @@ Step = MethodAsyncSingleParam[Any, In, Out]
 
 
 class StepRunner:
-    """Runs steps one after another for one order.
+    """Runs the steps of one order, or of one refund, one after another.
 
-    ``on_change`` is called whenever ``doing`` or what needs attention changes, so that it can be
-    shown; ``before_waiting`` before anything that may take its time.
+    Each is named by what is being ``doing``, a phrase for the Web UI. ``on_change`` is called
+    whenever that or ``operator.attention`` changes, so that it can be shown; ``before_waiting``
+    before anything that may take its time.
     """
 
     def __init__(
@@ -59,97 +59,64 @@ class StepRunner:
         self.doing = doing
         self._on_change()
 
-    def request_cancel(self, request: CancelRequest) -> None:
-        """Ask for the order to be stopped; the first request counts."""
-        self.cancel_request = self.cancel_request or request
-
     def check_command(self, command: OperatorCommand) -> None:
         """Refuse an operator's command that does not fit what keeps failing."""
         self.operator.check(command, self.doing)
 
+    def request_cancel(self, request: CancelRequest) -> None:
+        """Ask for the order to be stopped; the first request counts."""
+        self.cancel_request = self.cancel_request or request
+
     def stop_if_cancelled(self) -> None:
-        """Raises ``OrderStopped`` when somebody asked to cancel the order."""
+        """Raises ``OrderStopped`` when a cancellation was requested."""
         if self.cancel_request is not None:
             raise OrderStopped(Stop(Reason.CANCELLED, f"cancelled by {self.cancel_request.by}"))
 
-    async def run(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
-        """Carry out a step that a cancellation may stop.
+    # -- how a step can be run -------------------------------------------------------------------
 
-        Raises ``OrderStopped`` when one was asked for, before the step or while it ran: the step
+    async def run(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+        """Run a step that a cancellation may stop.
+
+        Raises ``OrderStopped`` when one was requested, before the step or while it ran: the step
         may have happened. Looked at again after the step, because an activity that finishes in
         spite of being cancelled returns normally. Raises ``FailureError`` when it had no answer.
         """
-        answer = await self.run_to_answer(doing, step, argument, policy)
+        answer = await self._try(doing, step, argument, policy, STEP_COMMANDS)
         self.stop_if_cancelled()
         return answer
 
     async def run_to_answer(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy
     ) -> Out:
-        """As ``run``, but an answer is returned in spite of a cancellation, for whoever has to know
-        it; ``stop_if_cancelled`` must follow.
+        """As ``run``, but an answer is returned in spite of a cancellation, for a caller that has
+        to know it; ``stop_if_cancelled`` must follow.
         """
-        self.stop_if_cancelled()
-        try:
-            return await self._persist(doing, step, argument, policy, STEP_COMMANDS)
-        except FailureError:
-            # However the step ended: Temporal lets no more tries follow one that failed while
-            # being cancelled, and that is no outage.
-            self.stop_if_cancelled()
-            raise
-
-    async def run_until_done(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
-    ) -> Out:
-        """Carry out a step that must not be stopped any more, nor given up: it happened, and has to
-        be written down, or it must happen because of what happened.
-        """
-        return await self._insist(doing, step, argument, policy, RECORD_COMMANDS)
+        return await self._try(doing, step, argument, policy, STEP_COMMANDS)
 
     async def run_or_fail(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy
     ) -> Out:
-        """Carry out a step before anything has happened: its failure fails the run."""
-        return await self._persist(doing, step, argument, policy, RECORD_COMMANDS)
+        """Run a step before anything has happened: its failure fails the run."""
+        return await self._try(doing, step, argument, policy, RECORD_COMMANDS)
 
-    async def compensate(
+    async def run_until_done(
         self,
         doing: str,
         step: Step[In, Out],
         argument: In,
         policy: Policy,
-        *,
-        stake: Stake | None = None,
-    ) -> Out | None:
-        """Carry out an undo, whatever it takes; None when an operator settled it by hand, who
-        then has said (``operator.resolution``) what became of the money at ``stake``.
+        allowed: AllowedCommands = RECORD_COMMANDS,
+    ) -> Out:
+        """Run a step that must neither be stopped nor given up: it happened and has to be recorded,
+        or it must happen because of what happened.
 
         Failures that Temporal does not retry (our bug, a request the provider refuses) are tried
         again too, ever more slowly: money must not stay where it is because of a typo of ours.
         """
-        self.operator.stake = stake
-        try:
-            return await self._insist(doing, step, argument, policy, COMPENSATION_COMMANDS)
-        except SettledManually as settled:
-            self.operator.resolution = settled.command
-            self.operator.clear()
-            return None
-        finally:
-            self.operator.stake = None
-
-    async def _insist(
-        self,
-        doing: str,
-        step: Step[In, Out],
-        argument: In,
-        policy: Policy,
-        allowed: AllowedCommands,
-    ) -> Out:
-        """Try until it is done, ever more slowly."""
         pause = REPEAT_PAUSE_FIRST
         while True:
             try:
-                answer = await self._persist(doing, step, argument, policy, allowed)
+                answer = await self._try(doing, step, argument, policy, allowed)
             except FailureError as error:
                 # A try that an operator ended tells nothing new: the first problem stays.
                 if not was_cancelled(error):
@@ -160,20 +127,48 @@ class StepRunner:
                 self.operator.clear()
                 return answer
 
+    async def compensate(
+        self,
+        doing: str,
+        step: Step[In, Out],
+        argument: In,
+        policy: Policy,
+        *,
+        stake: Stake | None = None,
+    ) -> Out | None:
+        """Run a compensation until it is done; None when an operator settled it by hand, and has
+        said (``operator.resolution``) what became of the money at ``stake``.
+        """
+        self.operator.stake = stake
+        try:
+            return await self.run_until_done(doing, step, argument, policy, COMPENSATION_COMMANDS)
+        except SettledManually as settled:
+            self.operator.resolution = settled.command
+            self.operator.clear()
+            return None
+        finally:
+            self.operator.stake = None
+
     async def run_beside(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy
     ) -> Out:
-        """Carry out something beside the order's own steps: it flags nothing, shows nowhere."""
-        try:
-            return await self._start(doing, step, argument, policy)
-        except FailureError as error:
-            if not _worth_patience(error, policy):
-                raise
-        return await self._start(doing, step, argument, Policy(quick=policy.patient))
+        """Run a step beside the order's own: it is not shown, flags nothing, takes no command."""
+        for phase in policy.phases(doing):
+            try:
+                if phase.local is not None:
+                    return await workflow.execute_local_activity_method(
+                        step, argument, **phase.local
+                    )
+                self._before_waiting()
+                return await workflow.execute_activity_method(step, argument, **phase.normal)
+            except FailureError as error:
+                if phase.patient or not _is_worth_patience(error, policy):
+                    raise
+        raise AssertionError("a patient phase returns or raises")
 
-    # -- trying --------------------------------------------------------------------------------
+    # -- trying ----------------------------------------------------------------------------------
 
-    async def _persist(
+    async def _try(
         self,
         doing: str,
         step: Step[In, Out],
@@ -181,91 +176,76 @@ class StepRunner:
         policy: Policy,
         allowed: AllowedCommands,
     ) -> Out:
-        """Try quickly; if that fails and patience is called for, flag it and try patiently."""
-        self.set_doing(doing)
+        """Try a step phase by phase; in the patient one it is flagged.
+
+        A step of ours is stopped by a cancellation: then this raises ``OrderStopped``, however the
+        step ended. Temporal retries no activity that failed while it was being cancelled, and that
+        is no outage.
+        """
         stoppable = allowed is STEP_COMMANDS
-        try:
-            return await self._quickly(doing, step, argument, policy, stoppable=stoppable)
-        except FailureError as error:
-            if self._is_unwanted(stoppable=stoppable) or not _worth_patience(error, policy):
-                raise
-            self.operator.flag_failure(step, error, allowed)
-        try:
-            answer = await self._patiently(doing, step, argument, policy, stoppable=stoppable)
-        except FailureError:
-            if stoppable:
-                self.operator.clear()
-            raise
-        self.operator.clear()
-        return answer
-
-    async def _quickly(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
-    ) -> Out:
-        """The tries that nobody is told of: local ones, normal ones, or the one after the other."""
-        try:
-            return await self._heeding(doing, step, argument, policy, stoppable=stoppable)
-        except FailureError as error:
-            is_last = policy.local is None or policy.quick is None
-            unwanted = self._is_unwanted(stoppable=stoppable)
-            if is_last or unwanted or not _worth_patience(error, policy):
-                raise
-        normally = replace(policy, local=None)
-        return await self._heeding(doing, step, argument, normally, stoppable=stoppable)
-
-    def _is_unwanted(self, *, stoppable: bool) -> bool:
-        """Whether more tries would only be for an order that is to be stopped."""
-        return stoppable and self.cancel_request is not None
-
-    async def _patiently(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
-    ) -> Out:
-        slowly = Policy(quick=policy.patient)
-        while True:
+        if stoppable:
+            self.stop_if_cancelled()
+        self.set_doing(doing)
+        problem: FailureError | None = None
+        for phase in policy.phases(doing):
+            if phase.patient and problem is not None:
+                self.operator.flag_failure(step, problem, allowed)
             try:
-                return await self._heeding(doing, step, argument, slowly, stoppable=stoppable)
-            except FailureError:
-                # Whoever ended a running try did it for a reason.
-                if not self.operator.take_command():
+                if phase.local is not None:
+                    # Over in milliseconds: nothing to interrupt.
+                    answer = await workflow.execute_local_activity_method(
+                        step, argument, **phase.local
+                    )
+                else:
+                    self._before_waiting()
+                    running = workflow.start_activity_method(step, argument, **phase.normal)
+                    answer = await self._interruptible(running, stoppable=stoppable)
+            except FailureError as error:
+                if not self._goes_on(phase, policy, error, stoppable=stoppable):
                     raise
+                problem = None if phase.patient else error
+            else:
+                if phase.patient:
+                    self.operator.clear()
+                return answer
+        raise AssertionError("a patient phase returns, raises, or is followed by another one")
 
-    async def _heeding(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy, *, stoppable: bool
-    ) -> Out:
-        """Start it, and stop trying when an operator says a word or, if that may be, on request."""
-        running = self._start(doing, step, argument, policy)
-        if policy.local is not None:
-            # Over in milliseconds: nothing to stop, nothing to watch.
-            return await running
+    async def _interruptible(self, running: ActivityHandle[Out], *, stoppable: bool) -> Out:
+        """The activity's answer. An operator's command cancels it, and so does a cancellation of
+        the order where the step is ``stoppable``.
+        """
 
         def interrupted() -> bool:
-            return self.operator.has_command or self._is_unwanted(stoppable=stoppable)
+            return self.operator.has_command or (stoppable and self.cancel_request is not None)
 
         await workflow.wait_condition(lambda: running.done() or interrupted())
         if not running.done():
             running.cancel()
         return await running
 
-    def _start(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
-    ) -> ActivityHandle[Out]:
-        if policy.local is not None:
-            briefly: LocalActivityConfig = {**policy.local, "summary": doing}
-            return workflow.start_local_activity_method(step, argument, **briefly)
-        assert policy.quick is not None  # noqa: S101 - a policy has one or the other
-        self._before_waiting()
-        options: ActivityConfig = {**policy.quick, "summary": doing}
-        return workflow.start_activity_method(step, argument, **options)
+    def _goes_on(
+        self, phase: Phase, policy: Policy, error: FailureError, *, stoppable: bool
+    ) -> bool:
+        """Whether another phase follows one that failed. Raises what stops the order, or what an
+        operator decided.
+        """
+        if phase.patient and self.operator.take_command():
+            return True
+        if stoppable:
+            if phase.patient:
+                self.operator.clear()
+            self.stop_if_cancelled()
+        return not phase.patient and _is_worth_patience(error, policy)
 
     async def _pause(self, pause: timedelta) -> None:
-        """Wait before the next try, or for an operator's word."""
+        """Wait before the next try, or for an operator's command."""
         self._before_waiting()
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self.operator.has_command, timeout=pause)
         self.operator.take_command()
 
 
-def _worth_patience(error: FailureError, policy: Policy) -> bool:
+def _is_worth_patience(error: FailureError, policy: Policy) -> bool:
     if policy.patient is None or was_cancelled(error):
         return False
     # A normal activity's failure comes wrapped, a local one's does not.
