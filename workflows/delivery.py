@@ -145,7 +145,7 @@ class Delivery:
 
         doing = "waiting for the parcels to arrive"
         while True:
-            await self._order.watch(doing, lambda: something_new() or enough(), None)
+            await self._order.steps.wait(doing, lambda: something_new() or enough(), None)
             if something_new():
                 return True
             if await self.can_continue_as_new() and not something_new():

@@ -69,7 +69,7 @@ async def start_refund(
     """Begin a refund of these lines that goes on by itself, once per ``refund_id``."""
     reason = RefundReason.MISSING
     request = RefundRequest(order.order_id, refund_id, lines, reason=reason, message=why)
-    order.publish()
+    order.search_attributes.publish()
     try:
         await workflow.start_child_workflow(
             RefundWorkflow.run,

@@ -1,14 +1,8 @@
-"""What every stage of an order shares: where it stands, how it moves on, how it waits."""
+"""What every stage of an order shares: where it stands, and how that is recorded and shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
-
 from temporalio import workflow
-from temporalio.common import SearchAttributeUpdate
-from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.order_book import OrderBookActivities
@@ -25,8 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.money import Money
     from orders.parcels import Parcel
     from orders.terms import Terms
-    from workflows import policies, visibility
-    from workflows.attention import problem_of
+    from workflows import policies, side_steps, visibility
     from workflows.steps import In, Step, StepRunner
 
 
@@ -44,10 +37,9 @@ class OrderState:
         self.parcel_ids: tuple[str, ...] = ()
         self.short: tuple[tuple[str, int], ...] = ()
         self.contents: dict[str, tuple[tuple[str, int], ...]] = {}
-        self.steps = StepRunner(self.show, self.publish)
-        self._flagged = False
+        self.search_attributes = visibility.SearchAttributes()
+        self.steps = StepRunner(self.show, self.search_attributes.publish)
         self._headline = ""
-        self._unpublished: dict[str, SearchAttributeUpdate[Any]] = {}
 
     def restore(self, so_far: m.OrderSnapshot) -> None:
         """Go on where another run has stopped. What it has published is this run's too, but for
@@ -59,10 +51,7 @@ class OrderState:
         self.parcel_ids, self.contents = so_far.parcel_ids, so_far.contents
         self.short, self.settled_by_hand = so_far.short, so_far.settled_by_hand
         self.steps.cancel_request, self.steps.operator.attention = so_far.cancel, so_far.attention
-        published = workflow.info().typed_search_attributes
-        self._flagged = bool(published.get(visibility.NEEDS_ATTENTION))
-        if published.get(visibility.ORDER_STATUS) != self.status:
-            self.announce(visibility.ORDER_STATUS.value_set(self.status))
+        self.search_attributes.restore(self.status)
 
     @property
     def order_id(self) -> str:
@@ -70,34 +59,12 @@ class OrderState:
 
     @property
     def too_late_to_cancel(self) -> bool:
-        """Whether nothing can be cancelled any more."""
         return ON_CANCEL[self.status] in {CancelEffect.TOO_LATE, CancelEffect.ENDED}
 
     @property
     def history_is_long(self) -> bool:
         """Whether this run has a history that is better not added to."""
         return workflow.info().get_current_history_length() > policies.LONG_HISTORY
-
-    async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta) -> bool:
-        """Wait durably until ``until()`` or for ``limit``; False when the time is up.
-
-        Raises ``OrderStopped`` when the order is cancelled meanwhile.
-        """
-        came = await self.watch(
-            doing, lambda: until() or self.steps.cancel_request is not None, limit
-        )
-        self.steps.stop_if_cancelled()
-        return came
-
-    async def watch(self, doing: str, until: Callable[[], bool], limit: timedelta | None) -> bool:
-        """Wait as ``wait`` does, past the point where anybody could cancel; None: for ever."""
-        self.steps.set_doing(doing)
-        self.publish()
-        try:
-            await workflow.wait_condition(until, timeout=limit)
-        except TimeoutError:
-            return False
-        return True
 
     async def record_status(self, status: Status, news: tuple[Parcel, ...] = ()) -> None:
         """Write the status into the database, with the ``news`` that brought it about, then show
@@ -116,7 +83,7 @@ class OrderState:
             return
         self._check_follows(status)
         self.status = status
-        self.announce(visibility.ORDER_STATUS.value_set(status))
+        self.search_attributes.set(visibility.ORDER_STATUS.value_set(status))
         self.show()
 
     def _check_follows(self, status: Status) -> None:
@@ -124,8 +91,8 @@ class OrderState:
             raise RuntimeError(f"{self.status} cannot become {status}")
 
     async def record_end(self, *, shipped: bool, news: tuple[Parcel, ...] = ()) -> None:
-        """Derive how the order ended from what really happened, and write it down, with the
-        ``news`` that it ended with.
+        """Derive how the order ended from what really happened, and record it, with the ``news``
+        that it ended with.
         """
         facts = Facts(
             self.taken,
@@ -139,18 +106,11 @@ class OrderState:
 
     async def add_note(self, event: str, **detail: str) -> None:
         """Add a line to the order's history."""
-        note = m.Note(self.order_id, event, detail)
-        step = OrderBookActivities.record_note
-        await self.steps.run_beside("writing it down", step, note, policies.RECORD)
+        await side_steps.add_note(self.steps, self.order_id, event, detail)
 
-    async def send_email(self, doing: str, step: Step[In, m.MailAnswer], about: In) -> bool:
-        """Send a mail; False when it could not be sent, which changes nothing for the order."""
-        try:
-            answer = await self.steps.run_beside(doing, step, about, policies.EMAIL)
-        except FailureError as error:
-            workflow.logger.warning("no mail was sent: %s", problem_of(error))
-            return False
-        return isinstance(answer, m.MailSent)
+    async def send_email(self, doing: str, step: Step[In, m.MailAnswer], argument: In) -> bool:
+        """Send an email; False when it could not be sent, which changes nothing for the order."""
+        return await side_steps.send_email(self.steps, doing, step, argument)
 
     def progress(self) -> m.Progress:
         return m.Progress(
@@ -162,24 +122,13 @@ class OrderState:
             attention=self.steps.operator.attention,
         )
 
+    def describe(self) -> str:
+        """What the order is, in a few words, for whom a decision about it is refused."""
+        if self.steps.cancel_request is not None and not self.too_late_to_cancel:
+            return "being cancelled"
+        return f"{self.status}: {self.stop.message}" if self.stop else str(self.status)
+
     def show(self) -> None:
         """Bring what the Web UI shows of the run up to date."""
         workflow.set_current_details(visibility.details(self.progress(), self._headline))
-        needs_attention = self.steps.operator.attention is not None
-        if needs_attention != self._flagged:
-            self._flagged = needs_attention
-            self.announce(visibility.NEEDS_ATTENTION.value_set(needs_attention))
-
-    def announce(self, *updates: SearchAttributeUpdate[Any]) -> None:
-        """Have these search attributes published before the run waits again."""
-        self._unpublished |= {update.key.name: update for update in updates}
-
-    def leave_unpublished(self) -> None:
-        """Have nothing published any more: the next run sees what is missing."""
-        self._unpublished = {}
-
-    def publish(self) -> None:
-        """Bring the run's search attributes up to date: one event, whatever was passed through."""
-        if self._unpublished:
-            workflow.upsert_search_attributes(list(self._unpublished.values()))
-            self._unpublished = {}
+        self.search_attributes.set_needs_attention(needed=self.steps.operator.attention is not None)

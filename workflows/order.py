@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from orders import messages as m
     from orders.lifecycle import Reason, Status, Stop
     from orders.money import Money
-    from workflows.approval import Approval
+    from workflows.approval import Approval, obtain_approval
     from workflows.attention import problem_of
     from workflows.delivery import Delivery
     from workflows.ending import shield_from_cancellation
@@ -40,7 +40,9 @@ class OrderWorkflow(OrderHandlers):
     def __init__(self, order: m.OrderInput) -> None:
         self._order = OrderState(m.OrderRef(order.order_id))
         self._payment_status = PaymentStatus()
-        self._approval = Approval(self._order, self._payment_status)
+        self._approval = Approval(
+            self._order.steps, f"order {order.order_id}", self._order.describe
+        )
         self._payment = Payment(self._order, self._payment_status)
         self._delivery = Delivery(self._order)
         self._confirmed: bool | None = None
@@ -68,7 +70,7 @@ class OrderWorkflow(OrderHandlers):
         await self._read_order()
         async with Saga() as saga:
             await reserve_stock(order, saga)
-            await self._approval.obtain()
+            await obtain_approval(order, self._approval, self._payment_status)
             await self._payment.charge(saga)
             await request_fulfillment(order, saga, within=self._payment.hold_time_left())
             await self._payment.capture()
@@ -95,7 +97,7 @@ class OrderWorkflow(OrderHandlers):
         order.terms, order.total = found.terms, summary.total
         order.taken = order.given_back = Money(0, summary.total.currency)
         if workflow.info().typed_search_attributes.get(CUSTOMER_ID) is None:
-            order.announce(
+            order.search_attributes.set(
                 CUSTOMER_ID.value_set(summary.customer_id),
                 ORDER_TOTAL.value_set(summary.total.amount),
             )
@@ -112,7 +114,7 @@ class OrderWorkflow(OrderHandlers):
         await order.record_end(shipped=True, news=last_news)
         if not confirming.done():
             order.steps.set_doing("mailing the confirmation")
-        order.publish()
+        order.search_attributes.publish()
         await confirming
         await self._delivery.wait_for_emails()
         order.steps.set_doing("nothing more to do")
@@ -129,7 +131,7 @@ class OrderWorkflow(OrderHandlers):
 
     def _continue_as_new(self) -> NoReturn:
         """Have another run carry on: to everybody outside it stays one order."""
-        self._order.leave_unpublished()
+        self._order.search_attributes.discard_unpublished()
         so_far = self._delivery.snapshot(confirmed=self._confirmed)
         workflow.continue_as_new(m.OrderInput(self._order.order_id, so_far))
 
@@ -153,7 +155,7 @@ class OrderWorkflow(OrderHandlers):
 
     def _on_end(self) -> None:
         self._order.ended = True
-        self._order.publish()
+        self._order.search_attributes.publish()
 
     def _on_cancel(self) -> None:
         self.cancel_order(m.CancelRequest(by="Temporal"))

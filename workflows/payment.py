@@ -153,7 +153,9 @@ class Payment:
             asked = isinstance(answer, m.AuthenticationRequired)
             needed = CustomerNeeded(answer.payment_id) if asked else None
             with self._payment_status.reporting(needed):
-                came = await order.wait(waiting, lambda: self._updated, min(pause, left))
+                came = await order.steps.wait_unless_cancelled(
+                    waiting, lambda: self._updated, min(pause, left)
+                )
             if not came:
                 pause *= 2
             self._updated = False
@@ -172,7 +174,9 @@ class Payment:
         )
 
     async def _pause(self, pause: timedelta) -> None:
-        await self._order.wait("letting the bank breathe", lambda: False, pause)
+        await self._order.steps.wait_unless_cancelled(
+            "letting the bank breathe", lambda: False, pause
+        )
 
     async def _wait_for_new_card(self, declined: str) -> NewCard | None:
         """Wait for the customer to offer another card, if the terms allow for that."""
@@ -186,7 +190,9 @@ class Payment:
         try:
             # Told now that one is taken: whoever hears of it may offer one at once.
             with self._payment_status.reporting(PaymentDeclined(declined, another_card=True)):
-                await order.wait("waiting for another card", lambda: self._card is not None, window)
+                await order.steps.wait_unless_cancelled(
+                    "waiting for another card", lambda: self._card is not None, window
+                )
         finally:
             self._wants_card = False
         return self._card

@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from orders.refunds import FREED, UNDECIDED, RefundRefused, RefundRequest
     from orders.requests import Approve, OperatorCommand, Reject
     from workflows.ending import shield_from_cancellation
-    from workflows.failures import NO_OUTCOME, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
+    from workflows.failures import NO_OUTCOME, OTHER_CONTENTS, TOO_LATE
     from workflows.refund_life import RefundSteps
 
 
@@ -27,7 +27,7 @@ class RefundWorkflow:
     @workflow.init
     def __init__(self, request: RefundRequest) -> None:
         self._refund = RefundSteps(request)
-        self._over = False
+        self._ended = False
 
     @workflow.run
     async def run(self, request: RefundRequest) -> rm.RefundAnswer:  # noqa: ARG002 - by __init__
@@ -67,7 +67,7 @@ class RefundWorkflow:
         """
         refund = self._refund
         await workflow.wait_condition(
-            lambda: refund.amount is not None or refund.refused is not None or self._over
+            lambda: refund.amount is not None or refund.refused is not None or self._ended
         )
         if refund.refused is not None:
             return refund.refused
@@ -89,7 +89,7 @@ class RefundWorkflow:
         refund.steps.request_cancel(request)
         await workflow.wait_condition(
             lambda: (
-                refund.state in FREED or refund.issuing or refund.refused is not None or self._over
+                refund.state in FREED or refund.issuing or refund.refused is not None or self._ended
             )
         )
         return self._progress()
@@ -97,7 +97,7 @@ class RefundWorkflow:
     @cancel.validator
     def _validate_cancel(self, request: CancelRequest) -> None:  # noqa: ARG002 - the SDK's shape
         refund = self._refund
-        if refund.too_late_to_cancel or refund.refused is not None or self._over:
+        if refund.too_late_to_cancel or refund.refused is not None or self._ended:
             message = (
                 f"refund {refund.ref.refund_id} of order {refund.ref.order_id} is "
                 f"{'refused' if refund.refused else refund.state}: it is too late to cancel it"
@@ -105,7 +105,7 @@ class RefundWorkflow:
             raise ApplicationError(message, type=TOO_LATE)
 
     def _on_end(self) -> None:
-        self._over = True
+        self._ended = True
 
     def _on_cancel(self) -> None:
         if not self._refund.too_late_to_cancel:
@@ -116,31 +116,20 @@ class RefundWorkflow:
     @workflow.update
     def approve(self, decision: Approve) -> None:
         """Let a refund pass that waits for a person. Refused (``NOT_WAITING``) when none does."""
-        self._refund.decision = decision
+        self._refund.approval.decide(decision)
 
     @workflow.update
     def reject(self, decision: Reject) -> None:
         """Stop a refund that waits for a person. Refused (``NOT_WAITING``) when none does."""
-        self._refund.decision = decision
+        self._refund.approval.decide(decision)
 
     @approve.validator
     def _validate_approve(self, decision: Approve) -> None:  # noqa: ARG002 - the SDK's shape
-        self._check_awaited()
+        self._refund.approval.check_open()
 
     @reject.validator
     def _validate_reject(self, decision: Reject) -> None:  # noqa: ARG002 - the SDK's shape
-        self._check_awaited()
-
-    def _check_awaited(self) -> None:
-        refund = self._refund
-        if refund.awaits_decision and refund.decision is None:
-            return
-        why = f"{refund.decision.by} has decided" if refund.decision else f"it is {refund.state}"
-        message = (
-            f"refund {refund.ref.refund_id} of order {refund.ref.order_id} does not wait for an "
-            f"approval: {why}"
-        )
-        raise ApplicationError(message, type=NOT_WAITING)
+        self._refund.approval.check_open()
 
     @workflow.signal
     def refund_updated(self) -> None:

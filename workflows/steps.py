@@ -72,6 +72,24 @@ class StepRunner:
         if self.cancel_request is not None:
             raise OrderStopped(Stop(Reason.CANCELLED, f"cancelled by {self.cancel_request.by}"))
 
+    async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta | None) -> bool:
+        """Wait durably until ``until()``, or for ``limit``; False when the time is up."""
+        self.set_doing(doing)
+        self._before_waiting()
+        try:
+            await workflow.wait_condition(until, timeout=limit)
+        except TimeoutError:
+            return False
+        return True
+
+    async def wait_unless_cancelled(
+        self, doing: str, until: Callable[[], bool], limit: timedelta
+    ) -> bool:
+        """As ``wait``, but raises ``OrderStopped`` when the order is cancelled meanwhile."""
+        came = await self.wait(doing, lambda: until() or self.cancel_request is not None, limit)
+        self.stop_if_cancelled()
+        return came
+
     # -- how a step can be run -------------------------------------------------------------------
 
     async def run(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:

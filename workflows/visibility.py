@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from temporalio.common import SearchAttributeKey
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
 from orders.messages import Attention, Progress
 from orders.refund_messages import RefundProgress
@@ -18,6 +19,40 @@ NEEDS_ATTENTION: Final = SearchAttributeKey.for_bool("NeedsAttention")
 
 #: Register these with the namespace before the first start, or workflow tasks are refused.
 SEARCH_ATTRIBUTES: Final = (ORDER_STATUS, CUSTOMER_ID, ORDER_TOTAL, NEEDS_ATTENTION)
+
+
+class SearchAttributes:
+    """The search attributes of a run: what changes of them is published in one event."""
+
+    def __init__(self) -> None:
+        self._unpublished: dict[str, SearchAttributeUpdate[Any]] = {}
+        self._needs_attention = False
+
+    def restore(self, order_status: str) -> None:
+        """Go on from what the run before has published."""
+        published = workflow.info().typed_search_attributes
+        self._needs_attention = bool(published.get(NEEDS_ATTENTION))
+        if published.get(ORDER_STATUS) != order_status:
+            self.set(ORDER_STATUS.value_set(order_status))
+
+    def set(self, *updates: SearchAttributeUpdate[Any]) -> None:
+        """Have these published with the next ``publish()``."""
+        self._unpublished |= {update.key.name: update for update in updates}
+
+    def set_needs_attention(self, *, needed: bool) -> None:
+        if needed != self._needs_attention:
+            self._needs_attention = needed
+            self.set(NEEDS_ATTENTION.value_set(needed))
+
+    def publish(self) -> None:
+        """Publish what has changed, if anything has."""
+        if self._unpublished:
+            workflow.upsert_search_attributes(list(self._unpublished.values()))
+            self._unpublished = {}
+
+    def discard_unpublished(self) -> None:
+        """Publish nothing any more: the next run sees what is missing (``restore``)."""
+        self._unpublished = {}
 
 
 def details(progress: Progress, headline: str = "") -> str:
