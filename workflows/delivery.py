@@ -1,4 +1,4 @@
-"""Following the parcels until they are delivered, or a person has decided what becomes of them."""
+"""Delivery: follow the parcels until they are delivered, or an operator has settled them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 class Delivery:
-    """The order's parcels. News may come before the warehouse has even named them."""
+    """The order's parcels. News of one may come before the warehouse has even named it."""
 
     def __init__(self, order: OrderState) -> None:
         self._order = order
@@ -47,11 +47,11 @@ class Delivery:
             self._parcels.setdefault(parcel_id, Parcel(parcel_id))
 
     async def follow(self, others_idle: Callable[[], bool]) -> tuple[Parcel, ...] | None:
-        """Return once every parcel is delivered or settled; without a deadline, at once.
+        """Wait until every parcel is delivered or settled; not at all without a deadline.
 
-        The news that this ended with are returned: they are still to be written down. None when
-        the rest is for another run: this one has had enough, and nothing is under way in it,
-        beside the parcels neither (``others_idle``).
+        Returns the last news, which are still to be recorded. None when this run is to continue as
+        new: its history is long, and nothing is under way in it, beside the parcels neither
+        (``others_idle``).
         """
         order = self._order
         if not order.terms.delivery_deadline:
@@ -71,19 +71,19 @@ class Delivery:
         return last
 
     async def wait_for_emails(self) -> None:
-        """Return once no mail of a departure is on its way any more."""
-        for mail in self._emails:
-            await mail
+        """Wait until the emails about parcels that have left are sent or given up."""
+        for email in self._emails:
+            await email
 
     def restore(self, so_far: m.OrderSnapshot) -> None:
-        """Go on where another run has stopped."""
+        """Go on from what the run before has handed over."""
         self._deadline = so_far.deadline
         self._parcels = {parcel.parcel_id: parcel for parcel in so_far.parcels}
         self._recorded = {parcel.parcel_id: parcel.status for parcel in self._own_parcels()}
         self._settled = set(so_far.settled)
 
     def snapshot(self, *, confirmed: bool | None) -> m.OrderSnapshot:
-        """What another run has to know in order to go on here."""
+        """What the next run has to know in order to go on from here."""
         order = self._order
         return m.OrderSnapshot(
             terms=order.terms,
@@ -103,12 +103,12 @@ class Delivery:
         )
 
     async def can_continue_as_new(self) -> bool:
-        """Whether the rest is better told in another history, and nothing comes for a moment.
+        """Whether this run may continue as new: its history is long, and no news come for a moment.
 
-        Only a timer may have the last word. Temporal refuses to continue as new when news came
-        meanwhile, and has the run decide again; then the news come with the firing of the timer,
-        and are heard first. They would not be with the end of a local activity: the run is given
-        that from its own records, before the news, and would go on without them.
+        Only a timer may come last before that. Temporal refuses to continue as new when a signal
+        came meanwhile, and has the workflow task done again; then the signal comes with the firing
+        of the timer, and is handled first. It would not be with the end of a local activity: the
+        run is given that from its own records, before the signal, and would go on without it.
         """
         if not self._is_idle():
             return False
@@ -121,31 +121,31 @@ class Delivery:
         return False
 
     def _is_idle(self) -> bool:
-        """Whether this run has had enough, and nothing is under way here."""
+        """Whether the history is long, parcels are waited for, and nothing else is under way."""
         return (
             self._order.history_is_long
             and bool(self._awaited_parcels())
             and not self._news
             and not self._unrecorded()
-            and all(mail.done() for mail in self._emails)
+            and all(email.done() for email in self._emails)
             and workflow.all_handlers_finished()
         )
 
     async def _wait_for_news(
         self, deadline: asyncio.Task[None], others_idle: Callable[[], bool]
     ) -> bool:
-        """Wait for news or the deadline; False when the rest is for another run."""
+        """Wait for news or the deadline; False when this run is to continue as new."""
         late = deadline.done()
 
         def something_new() -> bool:
             return self._news or deadline.done() is not late
 
-        def enough() -> bool:
+        def idle() -> bool:
             return others_idle() and self._is_idle()
 
         doing = "waiting for the parcels to arrive"
         while True:
-            await self._order.steps.wait(doing, lambda: something_new() or enough(), None)
+            await self._order.steps.wait(doing, lambda: something_new() or idle(), None)
             if something_new():
                 return True
             if await self.can_continue_as_new() and not something_new():
@@ -157,14 +157,14 @@ class Delivery:
         self._parcels[news.parcel_id] = known.merge(update)
         self._news = True
 
-    # -- what an operator decides about a parcel that is lost or late ---------------------------
+    # -- what an operator decides about a parcel that is lost or late --------------------------
 
     async def settle(self, decision: SettleParcel) -> None:
-        """Wait no more for this parcel: something was agreed with the customer."""
+        """Stop waiting for a parcel: something was agreed with the customer."""
         await self._stop_waiting(decision.parcel_id, decision.by, decision.outcome)
 
     async def resend(self, decision: ResendParcel) -> m.Resent:
-        """Have its contents sent again, and wait for the new parcel instead.
+        """Have the contents of a parcel sent again, and wait for the new one instead.
 
         Raises ``ApplicationError`` of type ``NOT_WAITING`` when the warehouse refuses.
         """
@@ -191,7 +191,7 @@ class Delivery:
         return answer
 
     async def refund(self, decision: RefundParcel) -> None:
-        """Have its contents refunded, and wait no more."""
+        """Have the contents of a parcel refunded, and stop waiting for it."""
         order, parcel_id = self._order, decision.parcel_id
         self._deciding.add(parcel_id)
         refund_id = parcel_refund_id(parcel_id)
@@ -200,8 +200,8 @@ class Delivery:
         await self._stop_waiting(parcel_id, decision.by, f"refunded as {refund_id}")
 
     def check_awaited(self, parcel_id: str, *, contents: bool = False) -> None:
-        """Refuse a decision about a parcel that is not waited for, or whose contents are needed
-        but were never told by the warehouse.
+        """Refuse a decision about a parcel that is not waited for, or whose ``contents`` are needed
+        but not known.
         """
         order_id = self._order.order_id
         if parcel_id in self._deciding:
@@ -246,7 +246,7 @@ class Delivery:
         return self._order.steps.operator.flag("delivery", problem)
 
     def _unrecorded(self) -> tuple[Parcel, ...]:
-        """The parcels of which more is known than was written down."""
+        """The parcels of which more is known than was recorded."""
         before = ParcelStatus.ACCEPTED
         return tuple(
             parcel
@@ -255,7 +255,7 @@ class Delivery:
         )
 
     async def _record_news(self) -> None:
-        """Write down what is new, and tell the customer of parcels that have left."""
+        """Record what is new, and email the customer about parcels that have left."""
         self._news = False
         order, news = self._order, self._unrecorded()
         if order.status is Status.FULFILLED and all(p.has_left for p in self._own_parcels()):
@@ -271,7 +271,7 @@ class Delivery:
 
     def _email_departures(self, news: tuple[Parcel, ...]) -> None:
         for parcel in news:
-            # A parcel that is delivered before it was known to have left needs no mail.
+            # A parcel that is delivered before it was known to have left needs no email.
             if parcel.status is ParcelStatus.SHIPPED:
                 about = m.ParcelNews(self._order.order_id, parcel)
                 step = NotificationActivities.send_shipped_email

@@ -1,4 +1,4 @@
-"""What an order can be told and asked while it runs: its signals, Updates and queries."""
+"""The signals, Updates and queries of an order workflow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 class OrderHandlers:
-    """Apart from ``OrderWorkflow``, which is loaded anew for every run: this is loaded once."""
+    """The handlers of ``OrderWorkflow``: that is loaded anew for every run, these once."""
 
     _order: OrderState
     _payment_status: PaymentStatus
@@ -27,7 +27,7 @@ class OrderHandlers:
     _payment: Payment
     _delivery: Delivery
 
-    # -- being asked to stop: signal, Update and cancellation do the same ----------------------
+    # -- cancelling: signal, Update and a cancellation of the run do the same ------------------
 
     @workflow.signal
     def cancel_order(self, request: m.CancelRequest | None = None) -> None:
@@ -38,7 +38,7 @@ class OrderHandlers:
 
     @workflow.update
     async def cancel(self, request: m.CancelRequest) -> m.CancelAnswer:
-        """Stop the order, and say what really became of it once that is known."""
+        """Stop the order, and answer what really became of it once that is known."""
         order = self._order
         self.cancel_order(request)
         await workflow.wait_condition(lambda: order.ended or order.too_late_to_cancel)
@@ -57,16 +57,16 @@ class OrderHandlers:
             )
             raise ApplicationError(message, type=TOO_LATE)
 
-    # -- what people and neighbours tell the order ---------------------------------------------
+    # -- decisions and news --------------------------------------------------------------------
 
     @workflow.update
     def approve(self, decision: r.Approve) -> None:
-        """Let an order pass that waits for a person. Refused (``NOT_WAITING``) when none does."""
+        """Approve the order. Refused (``NOT_WAITING``) when it waits for no approval."""
         self._approval.decide(decision)
 
     @workflow.update
     def reject(self, decision: r.Reject) -> None:
-        """Stop an order that waits for a person. Refused (``NOT_WAITING``) when none does."""
+        """Reject the order. Refused (``NOT_WAITING``) when it waits for no approval."""
         self._approval.decide(decision)
 
     @approve.validator
@@ -79,7 +79,7 @@ class OrderHandlers:
 
     @workflow.signal
     def payment_updated(self) -> None:
-        """Something happened to the payment at the provider: look again."""
+        """The payment has changed at the provider: read it again."""
         self._payment.mark_updated()
 
     @workflow.update
@@ -98,7 +98,7 @@ class OrderHandlers:
 
     @workflow.update
     async def payment_outcome(self) -> PaymentNews:
-        """The same, once something is known. Whoever asks in the same turn shares one answer."""
+        """The same, once something is known. Clients that ask in the same turn share one Update."""
         return await self._payment_status.wait_until_known(self._order)
 
     @workflow.signal
@@ -108,7 +108,7 @@ class OrderHandlers:
 
     @workflow.update
     async def settle_parcel(self, decision: r.SettleParcel) -> None:
-        """Wait no more for a parcel that is lost or late. Refused (``NOT_WAITING``) otherwise."""
+        """Stop waiting for a parcel. Refused (``NOT_WAITING``) when it is not waited for."""
         await self._delivery.settle(decision)
 
     @settle_parcel.validator
@@ -117,7 +117,7 @@ class OrderHandlers:
 
     @workflow.update
     async def resend_parcel(self, decision: r.ResendParcel) -> m.Resent:
-        """Have a lost or late parcel sent again. Refused (``NOT_WAITING``) otherwise."""
+        """Have a parcel sent again. Refused (``NOT_WAITING``) when it is not waited for."""
         return await self._delivery.resend(decision)
 
     @resend_parcel.validator
@@ -126,7 +126,7 @@ class OrderHandlers:
 
     @workflow.update
     async def refund_parcel(self, decision: r.RefundParcel) -> None:
-        """Have a lost or late parcel refunded. Refused (``NOT_WAITING``) otherwise."""
+        """Have a parcel refunded. Refused (``NOT_WAITING``) when it is not waited for."""
         await self._delivery.refund(decision)
 
     @refund_parcel.validator

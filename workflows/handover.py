@@ -1,4 +1,4 @@
-"""Handing the order over to the warehouse, and calling it back."""
+"""Fulfilment: have the warehouse ship the order, cancel that, refund what it cannot ship."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 async def request_fulfillment(order: OrderState, saga: Saga, *, within: timedelta | None) -> None:
-    """Have the warehouse accept the order, ``within`` the time that the money is held for.
+    """Have the warehouse accept the order, ``within`` the time that the hold can be captured.
 
     Raises ``OrderStopped`` when it refuses.
     """
@@ -45,7 +45,7 @@ async def request_fulfillment(order: OrderState, saga: Saga, *, within: timedelt
         doing, step, order.ref, policies.FULFILL.within(within)
     )
     if isinstance(answer, m.Fulfilled):
-        # Also when the order is to be stopped: it may be too late for that.
+        # Also when a cancellation was requested: it may be too late for that.
         order.parcel_ids, order.short = answer.parcel_ids, answer.short
         order.contents = answer.contents
     order.steps.stop_if_cancelled()
@@ -54,7 +54,7 @@ async def request_fulfillment(order: OrderState, saga: Saga, *, within: timedelt
 
 
 async def refund_short_lines(order: OrderState) -> None:
-    """Have a refund begin for what the warehouse cannot ship; it goes on by itself.
+    """Start a refund of what the warehouse cannot ship.
 
     What it cannot find is not on the shelves either, so nothing is put back into stock.
     """
@@ -66,7 +66,7 @@ async def refund_short_lines(order: OrderState) -> None:
 async def start_refund(
     order: OrderState, refund_id: str, lines: tuple[tuple[str, int], ...], why: str
 ) -> None:
-    """Begin a refund of these lines that goes on by itself, once per ``refund_id``."""
+    """Start a refund of these lines, once per ``refund_id``: a workflow of its own, abandoned."""
     reason = RefundReason.MISSING
     request = RefundRequest(order.order_id, refund_id, lines, reason=reason, message=why)
     order.search_attributes.publish()

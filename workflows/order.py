@@ -1,4 +1,4 @@
-"""One order, from checkout to its end."""
+"""The order workflow: one order, from checkout to its end."""
 
 # Loaded anew for every run, in the SDK's sandbox. So only names are imported: a module taken from
 # its package (`from workflows import policies`) is not passed through and would be loaded anew too.
@@ -34,7 +34,7 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="Order")
 class OrderWorkflow(OrderHandlers):
-    """Reserve, approve, charge, fulfil, confirm; undone as a whole when it cannot be completed."""
+    """Reserve, approve, charge, fulfil, confirm; compensated as a whole when that cannot be."""
 
     @workflow.init
     def __init__(self, order: m.OrderInput) -> None:
@@ -54,10 +54,10 @@ class OrderWorkflow(OrderHandlers):
 
     @workflow.run
     async def run(self, order: m.OrderInput) -> m.Outcome:  # noqa: ARG002 - taken by __init__
-        """Carry the order to its end and say how it ended.
+        """Process the order to its end and return how it ended.
 
-        Raises ``ApplicationError`` of type ``ORDER_FAILED`` when a neighbour stayed silent and the
-        order was undone because of that: an outage to look at, not a business decision.
+        Raises ``ApplicationError`` of type ``ORDER_FAILED`` when a neighbour gave no answer and the
+        order was compensated because of that: an outage to look at, not a business decision.
         """
         return await shield_from_cancellation(
             self._process(), on_cancel=self._on_cancel, on_end=self._on_end
@@ -77,7 +77,7 @@ class OrderWorkflow(OrderHandlers):
             saga.commit()
         if saga.compensated:
             return await self._close(saga)
-        # The parcels are the warehouse's: nothing stops or undoes the order from here on.
+        # The warehouse has the parcels: nothing stops or compensates the order from here on.
         await self._payment.capture_for_departed_parcels()
         await commit_stock(order)
         self._delivery.start()
@@ -90,7 +90,7 @@ class OrderWorkflow(OrderHandlers):
         step = OrderBookActivities.read_order
         found = await order.steps.run_or_fail("reading the order", step, order.ref, DATABASE)
         summary = found.order
-        # AWAITING_APPROVAL may be ours, written in the workflow task that lost its worker.
+        # AWAITING_APPROVAL may be of this run: recorded by a workflow task that lost its worker.
         if summary.status not in {Status.PLACED, Status.AWAITING_APPROVAL}:
             message = f"order {summary.order_id} is {summary.status}: another run has carried it"
             raise ApplicationError(message, type=ALREADY_CARRIED, non_retryable=True)
@@ -103,7 +103,7 @@ class OrderWorkflow(OrderHandlers):
             )
 
     async def _deliver(self) -> m.Outcome:
-        """See the parcels to the customer, in as many runs as that takes."""
+        """Confirm the order and follow its parcels, in as many runs as that takes."""
         order = self._order
         confirming = asyncio.create_task(self._confirm())
         if self._confirmed is None:
@@ -121,7 +121,7 @@ class OrderWorkflow(OrderHandlers):
         return self._outcome()
 
     async def _confirm(self) -> None:
-        """Mail the confirmation, unless an earlier run has."""
+        """Email the confirmation, unless an earlier run has."""
         if self._confirmed is not None:
             return
         order = self._order
@@ -130,13 +130,13 @@ class OrderWorkflow(OrderHandlers):
         self._confirmed = await order.send_email("mailing the confirmation", confirm, confirmation)
 
     def _continue_as_new(self) -> NoReturn:
-        """Have another run carry on: to everybody outside it stays one order."""
+        """Go on in a new run: to clients it stays one workflow."""
         self._order.search_attributes.discard_unpublished()
         so_far = self._delivery.snapshot(confirmed=self._confirmed)
         workflow.continue_as_new(m.OrderInput(self._order.order_id, so_far))
 
     async def _close(self, saga: Saga) -> m.Outcome:
-        """Everything is undone: derive how the order ended, and tell the customer."""
+        """Derive how a compensated order ended, and email the customer why."""
         order = self._order
         if saga.failure is None:
             order.stop = saga.stop
@@ -144,8 +144,8 @@ class OrderWorkflow(OrderHandlers):
             order.stop = Stop(Reason.NO_ANSWER, problem_of(saga.failure))
         await order.record_end(shipped=False)
         order.steps.set_doing("telling the customer why")
-        say_why = NotificationActivities.send_closing_email
-        self._confirmed = await order.send_email("telling the customer why", say_why, order.ref)
+        closing = NotificationActivities.send_closing_email
+        self._confirmed = await order.send_email("telling the customer why", closing, order.ref)
         order.steps.set_doing("nothing more to do")
         if saga.failure is not None:
             message = f"order {order.order_id} is {order.status}: {problem_of(saga.failure)}"

@@ -1,4 +1,4 @@
-"""Telling a shopper how the payment goes, while the order is under way."""
+"""The payment status that a shopper sees while the order is under way."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ with workflow.unsafe.imports_passed_through():
 
 
 class PaymentStatus:
-    """What a shopper has to know now. Stages tell it; whoever asks hears it, or waits for it.
+    """What a shopper has to know of the payment now. Stages report it; clients query it, or wait
+    for it with an Update.
 
-    It changes nothing about the order, and leaves nothing in its history but the questions.
+    It changes nothing about the order, and adds nothing to its history but those Updates.
     """
 
     def __init__(self) -> None:
@@ -24,19 +25,19 @@ class PaymentStatus:
         self._code = ""
 
     def report(self, news: PaymentNews) -> None:
-        """This holds from now on, until ``clear`` or the order's status says more."""
+        """Show this from now on, until ``clear`` or until the order's status says more."""
         self._reported = news
         self._turn += 1
         if isinstance(news, PaymentDeclined):
             self._code = news.code
 
     def clear(self) -> None:
-        """What was told no longer holds, and nothing else is known."""
+        """What was reported no longer holds, and nothing else is known."""
         self._reported = None
 
     @contextlib.contextmanager
     def reporting(self, news: PaymentNews | None) -> Iterator[None]:
-        """This holds for the length of the block; None: nothing is known in it either."""
+        """Show this during the block; None: nothing is known in it either."""
         if news is not None:
             self.report(news)
         try:
@@ -45,13 +46,13 @@ class PaymentStatus:
             self.clear()
 
     def current(self, order: OrderState) -> PaymentNews:
-        """What is known now."""
+        """What is known now: from the order's status, else what was reported last."""
         reason = order.stop.reason if order.stop else None
         known = settled(order.status, order.total, reason, self._code)
         return known or self._reported or PaymentPending(self._turn)
 
     async def wait_until_known(self, order: OrderState) -> PaymentNews:
-        """What is known, once something is."""
+        """Wait until something is known, and return it."""
         await workflow.wait_condition(
             lambda: order.ended or not isinstance(self.current(order), PaymentPending)
         )

@@ -1,4 +1,4 @@
-"""Getting the money: charged or held, confirmed by the customer, with another card if need be."""
+"""The payment of an order: charged or held, confirmed by the customer, captured, refunded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 class Payment:
-    """The order's money, from the first card to the last refund of the undo."""
+    """The order's charge, from the first card to the refund that compensates it."""
 
     def __init__(self, order: OrderState, payment_status: PaymentStatus) -> None:
         self._order = order
@@ -36,9 +36,9 @@ class Payment:
         self._held: m.Held | None = None
 
     async def charge(self, saga: Saga) -> None:
-        """Have the money taken, or held, whichever the terms say.
+        """Charge the card, or hold the money, whichever the terms say.
 
-        Raises ``OrderStopped`` when the bank or the customer does not give it.
+        Raises ``OrderStopped`` when the bank declines or the customer does not act in time.
         """
         saga.add_compensation(self._refund)
         order = self._order
@@ -73,7 +73,7 @@ class Payment:
                     raise OrderStopped(Stop(Reason.PAYMENT_TIMED_OUT, message))
 
     async def capture(self) -> None:
-        """Take what is held, now that the warehouse has accepted. Nothing to do otherwise."""
+        """Capture what is held, now that the warehouse has accepted; a no-op without a hold."""
         if self._held is None:
             return
         step: Step[m.Charge, m.CaptureAnswer] = PaymentActivities.capture_payment
@@ -87,10 +87,10 @@ class Payment:
                 raise OrderStopped(Stop(Reason.HOLD_LAPSED, message))
 
     async def capture_for_departed_parcels(self) -> None:
-        """Take the money for parcels that had left when the order was to be undone.
+        """Capture what is held for parcels that had left when the order was to be compensated.
 
-        Not to be given up, and not to be undone: the goods are gone. A hold that has lapsed is for
-        a person to settle with the customer.
+        Neither given up nor compensated: the goods are gone. A hold that has lapsed is for an
+        operator to settle with the customer.
         """
         order = self._order
         if self._held is None or order.taken:
@@ -110,16 +110,16 @@ class Payment:
         order.settled_by_hand = True
 
     def hold_time_left(self) -> timedelta | None:
-        """How long the hold is good for, with a margin to act in; None when nothing is held."""
+        """How long the hold can still be captured, less a margin; None when nothing is held."""
         if self._held is None or self._held.capture_before is None:
             return None
         left = self._held.capture_before - workflow.now() - policies.HOLD_MARGIN
         return max(left, timedelta(seconds=1))
 
-    # -- told by the webhook and the customer --------------------------------------------------
+    # -- what signals and Updates bring --------------------------------------------------------
 
     def mark_updated(self) -> None:
-        """Something happened to the payment: read it."""
+        """The payment has changed: read it again."""
         self._updated = True
 
     def submit_card(self, card: NewCard) -> CardAccepted:
@@ -136,7 +136,7 @@ class Payment:
     # -- one attempt ---------------------------------------------------------------------------
 
     async def _attempt_charge(self) -> m.ChargeAnswer:
-        """What became of one attempt, once the customer and the bank have done their part."""
+        """Charge once, and wait until the customer and the bank have done their part."""
         order = self._order
         charge: Step[m.Charge, m.ChargeAnswer] = PaymentActivities.charge_card
         doing = f"charging {order.total}"
@@ -179,7 +179,7 @@ class Payment:
         )
 
     async def _wait_for_new_card(self, declined: str) -> NewCard | None:
-        """Wait for the customer to offer another card, if the terms allow for that."""
+        """Wait for another card, if the terms allow for that; None when none came in time."""
         order = self._order
         if not order.terms.new_card_window:
             return None
@@ -188,7 +188,7 @@ class Payment:
         self._card, self._wants_card = None, True
         window = order.terms.new_card_window
         try:
-            # Told now that one is taken: whoever hears of it may offer one at once.
+            # Reported only now that a card is accepted: the shopper may offer one at once.
             with self._payment_status.reporting(PaymentDeclined(declined, another_card=True)):
                 await order.steps.wait_unless_cancelled(
                     "waiting for another card", lambda: self._card is not None, window
@@ -198,7 +198,7 @@ class Payment:
         return self._card
 
     async def _refund(self) -> bool:
-        """Undo of every charge: cancel what took nothing, refund what did."""
+        """Compensate every charge: cancel what took nothing, refund what did."""
         order = self._order
         step = PaymentActivities.refund_card
         doing = "undoing the charge"
@@ -213,11 +213,11 @@ class Payment:
         return True
 
     async def _record_manual_refund(self, stake: Stake) -> None:
-        """Take an operator's word for what was taken and given back, and write it down as that."""
+        """Record what was taken and given back, as an operator says who settled it by hand."""
         order = self._order
-        said = order.steps.operator.resolution or Resolve("")
-        amount = stake.given_back(said.given_back)
-        by_hand = m.GivenBackByHand(order.order_id, amount, said.by, said.note)
+        resolution = order.steps.operator.resolution or Resolve("")
+        amount = stake.given_back(resolution.given_back)
+        by_hand = m.GivenBackByHand(order.order_id, amount, resolution.by, resolution.note)
         record = PaymentActivities.record_given_back_by_hand
         doing = "recording what was given back by hand"
         await order.steps.run_until_done(doing, record, by_hand, policies.RECORD)

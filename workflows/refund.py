@@ -1,4 +1,4 @@
-"""One refund of a paid order, from the request to the money's arrival."""
+"""The refund workflow: one refund of a paid order, from the request to the money's arrival."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="Refund")
 class RefundWorkflow:
-    """Set aside, approve, give back, restock, tell. Stopped before any money moved, a refund gives
-    free what it had set aside; after that its run sees to it that the money arrives.
+    """Set the amount aside, approve, issue, restock, email. A refund that is stopped before any
+    money moved gives its amount free; after that its run goes on until the money has arrived.
 
-    It can be run again at any time: the book says how far the refund came. One that had arrived is
-    read again, because a bank can send money back weeks later.
+    It can be run again at any time: the refund book says how far the refund came. One that had
+    arrived is read again, because a bank can send money back weeks later.
     """
 
     @workflow.init
@@ -31,7 +31,7 @@ class RefundWorkflow:
 
     @workflow.run
     async def run(self, request: RefundRequest) -> rm.RefundAnswer:  # noqa: ARG002 - by __init__
-        """Carry the refund to its end and say how it ended."""
+        """Process the refund to its end and return how it ended."""
         return await shield_from_cancellation(
             self._process(), on_cancel=self._on_cancel, on_end=self._on_end
         )
@@ -57,13 +57,13 @@ class RefundWorkflow:
             mailed=refund.mailed,
         )
 
-    # -- asking for it, and taking that back ---------------------------------------------------
+    # -- requesting and cancelling -------------------------------------------------------------
 
     @workflow.update
     async def request(self, request: RefundRequest) -> rm.RequestAnswer:  # noqa: ARG002 - validated
-        """Whether the amount is set aside for this request, once that is known.
+        """Request the refund; answers once the amount is set aside, or refused.
 
-        Refused (``OTHER_CONTENTS``) when the refund was asked for with other contents.
+        Refused (``OTHER_CONTENTS``) when the refund was requested with other contents.
         """
         refund = self._refund
         await workflow.wait_condition(
@@ -84,7 +84,7 @@ class RefundWorkflow:
 
     @workflow.update
     async def cancel(self, request: CancelRequest) -> rm.RefundProgress:
-        """Take the request back, and say what really became of it."""
+        """Cancel the refund, and answer what really became of it."""
         refund = self._refund
         refund.steps.request_cancel(request)
         await workflow.wait_condition(
@@ -111,16 +111,16 @@ class RefundWorkflow:
         if not self._refund.too_late_to_cancel:
             self._refund.steps.request_cancel(CancelRequest(by="Temporal"))
 
-    # -- what people and the bank tell it ------------------------------------------------------
+    # -- decisions and news --------------------------------------------------------------------
 
     @workflow.update
     def approve(self, decision: Approve) -> None:
-        """Let a refund pass that waits for a person. Refused (``NOT_WAITING``) when none does."""
+        """Approve the refund. Refused (``NOT_WAITING``) when it waits for no approval."""
         self._refund.approval.decide(decision)
 
     @workflow.update
     def reject(self, decision: Reject) -> None:
-        """Stop a refund that waits for a person. Refused (``NOT_WAITING``) when none does."""
+        """Reject the refund. Refused (``NOT_WAITING``) when it waits for no approval."""
         self._refund.approval.decide(decision)
 
     @approve.validator
@@ -133,7 +133,7 @@ class RefundWorkflow:
 
     @workflow.signal
     def refund_updated(self) -> None:
-        """Something happened to the refund at the provider: look again."""
+        """The refund has changed at the provider: read it again."""
         self._refund.updated = True
 
     @workflow.update
@@ -156,7 +156,7 @@ class RefundWorkflow:
         return self._refund.progress()
 
     def _progress(self) -> rm.RefundProgress:
-        """Where the refund stands, for an Update's caller."""
+        """Where the refund stands, for the caller of an Update."""
         if self._refund.amount is None and self._refund.refused is None:
             message = "the refund's run failed before anything was set aside"
             raise ApplicationError(message, type=NO_OUTCOME)

@@ -154,7 +154,7 @@ class RefundSteps:
         self._search_attributes.publish()
 
     async def _wait_for_bank(self) -> None:
-        """Read the refund until it has arrived; one that failed at the bank waits for an operator."""
+        """Read the refund until it has arrived; when it fails at the bank, wait for an operator."""
         pause = policies.POLL_INTERVAL_FIRST
         while True:
             match self.state:

@@ -1,4 +1,4 @@
-"""Setting stock aside, and giving it back."""
+"""Stock: reserve it, release it, commit it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ with workflow.unsafe.imports_passed_through():
 
 
 async def reserve_stock(order: OrderState, saga: Saga) -> None:
-    """Set all lines aside. Raises ``OrderStopped`` when not all of them can be had."""
+    """Reserve all lines. Raises ``OrderStopped`` when not all of them can be had."""
 
     async def release() -> bool:
         step = InventoryActivities.release_inventory
-        # Not locally: reading and reserving must be in the run's history first. Repeated after this
-        # they would find the order closed, as if by another run.
+        # Not a local activity: reading and reserving must be in the run's history first. Repeated
+        # after this they would find the order closed, as if by another run.
         await order.steps.compensate("releasing the stock", step, order.ref, policies.COMPENSATION)
         return True
 
@@ -38,7 +38,7 @@ async def reserve_stock(order: OrderState, saga: Saga) -> None:
 
 
 async def commit_stock(order: OrderState) -> None:
-    """Take what is set aside off the shelves for good: with that the order is fulfilled."""
+    """Take what is reserved off the shelves for good: with that the order is fulfilled."""
     step = InventoryActivities.update_inventory
     doing = f"recording: {Status.FULFILLED}, taking the stock"
     await order.steps.run_until_done(doing, step, order.ref, policies.RECORD)
