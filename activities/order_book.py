@@ -1,4 +1,4 @@
-"""Reading an order, and writing down where it stands."""
+"""Order activities: read an order, record its status, its parcels and its history."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class OrderBookActivities:
 
     @activity.defn
     async def read_order(self, order: OrderRef) -> OrderWithTerms:
-        """What orchestration needs to know of the order; not found is not retried."""
+        """Read what the workflow needs to know of the order; not found is not retried."""
         found = await self.orders.summary(order.order_id)
         return OrderWithTerms(found, self.shop.of(found.total, flagged=found.flagged))
 
     @activity.defn
     async def record_status(self, change: StatusChange) -> None:
-        """Bring the order's row to this status; again is a no-op."""
+        """Write the status into the order's row; again is a no-op."""
         now = datetime.now(UTC)
         for parcel in change.parcels:
             await self.orders.move_parcel(change.order_id, parcel, now)
@@ -35,7 +35,7 @@ class OrderBookActivities:
 
     @activity.defn
     async def record_parcel(self, news: ParcelNews) -> None:
-        """Note where a parcel is; old news is a no-op."""
+        """Record where a parcel is; old news is a no-op."""
         await self.orders.move_parcel(news.order_id, news.parcel, datetime.now(UTC))
 
     @activity.defn
