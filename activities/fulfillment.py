@@ -55,13 +55,13 @@ class FulfillmentActivities:
 
     @activity.defn
     async def cancel_fulfillment(self, order: OrderRef) -> CancelFulfillmentAnswer:
-        """Compensation of ``fulfill_order``, also when its answer was lost or its request is late.
+        """Compensation of ``fulfill_order``, also when its answer was lost or it is late.
 
-        The one compensation that can be too late: after ``AlreadyLeft`` and ``KeptBefore`` the order
-        stands.
+        It can be too late, as no other compensation can: after ``AlreadyLeft`` and ``KeptBefore``
+        the order stands.
         """
-        # The row may be of a workflow task that lost its worker. When another worker does the task
-        # again, a cancellation may have come meanwhile; but an order that is kept stays kept.
+        # Recorded by a workflow task that then lost its worker. Done again by another worker it may
+        # take another path, because a cancellation came meanwhile; but what is kept stays kept.
         if (await self.orders.summary(order.order_id)).status in KEPT:
             return KeptBefore()
         answer = await self.warehouse.cancel(order.order_id)

@@ -40,7 +40,7 @@ class OrderSummary:
 
 @dataclass(frozen=True)
 class OrderWithTerms:
-    """An order and the terms it is carried under."""
+    """An order and the terms that hold for it."""
 
     order: OrderSummary
     terms: Terms
@@ -408,17 +408,17 @@ class Outcome:
     confirmed: bool = True
 
 
-# -- what a run of an order begins with ------------------------------------------------------------
+# -- the input of an order's run -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class OrderSnapshot:
-    """What the next run of an order has to know: it only follows the parcels, until ``deadline``.
+    """The state of an order that continues as new: it only follows the parcels, until ``deadline``.
 
-    ``settled`` are parcels that are waited for no more, ``short`` and ``contents`` as in
+    ``settled`` are parcels that are no longer waited for, ``short`` and ``contents`` as in
     ``Fulfilled``. ``confirmed``: whether the confirmation was mailed, None when it is still to be,
-    and with it the refund of what is short. All news of the order's ``parcels`` are written down;
-    there may be others, that the warehouse has spoken of and not named yet.
+    and with it the refund of what is short. All news of the order's ``parcels`` are recorded; there
+    may be parcels of which there was news before the warehouse named them.
     """
 
     terms: Terms
@@ -439,7 +439,7 @@ class OrderSnapshot:
 
 @dataclass(frozen=True)
 class OrderInput:
-    """Carry this order to its end. ``so_far`` is what an earlier run of it hands on."""
+    """Process this order to its end. ``so_far``: the state in which an earlier run left it."""
 
     order_id: str
     so_far: OrderSnapshot | None = None
