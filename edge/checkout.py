@@ -22,7 +22,7 @@ from edge.problems import (
 )
 from edge.shapes import ORDER_ID, Amount, Asked, Told
 from orders import payment_news as news
-from orders.lifecycle import Reason
+from orders.lifecycle import StopReason
 from orders.ports import ProviderError
 from orders.refusals import OrderClientError
 
@@ -85,7 +85,7 @@ class Stopped(Told):
     """The order has ended, and nothing of it is paid any more."""
 
     state: Literal["stopped"] = "stopped"
-    reason: Reason | None
+    reason: StopReason | None
 
 
 class Pending(Told):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from orders.lifecycle import Reason, Status, Stop
+from orders.lifecycle import Status, Stop, StopReason
 from orders.money import Money
 from orders.parcels import Parcel
 from orders.terms import Terms
@@ -351,7 +351,7 @@ class EndedOtherwise:
     """The order ended before the cancellation could take hold: see ``status``."""
 
     status: Status
-    reason: Reason | None = None
+    reason: StopReason | None = None
     kind: Literal["ended_otherwise"] = "ended_otherwise"
 
 

@@ -45,7 +45,7 @@ class Order:
 
     ``payment_method`` is the card provider's token (``pm_…``), never a card number. A ``flagged``
     order waits for a person, whatever its total. ``reason`` says why an order ended early, as a
-    code of ``orders.lifecycle.Reason``.
+    code of ``orders.lifecycle.StopReason``.
     """
 
     id: str

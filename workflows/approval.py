@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
-    from orders.lifecycle import Reason, Status, Stop
+    from orders.lifecycle import Status, Stop, StopReason
     from orders.payment_news import ApprovalAwaited
     from orders.requests import Approve, Reject
     from workflows.ending import cancel_and_wait
@@ -97,7 +97,7 @@ async def obtain_approval(
             await order.add_note("order_approved", by=by, note=note)
         case Reject(by=by, reason=reason):
             await order.add_note("order_not_approved", by=by, reason=reason)
-            raise OrderStopped(Stop(Reason.NOT_APPROVED, f"rejected by {by}: {reason}"))
+            raise OrderStopped(Stop(StopReason.NOT_APPROVED, f"rejected by {by}: {reason}"))
         case None:
             message = f"nobody decided within {limit}"
-            raise OrderStopped(Stop(Reason.APPROVAL_TIMED_OUT, message))
+            raise OrderStopped(Stop(StopReason.APPROVAL_TIMED_OUT, message))

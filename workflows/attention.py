@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from orders.by_hand import Stake, WrongAmountError
-    from orders.lifecycle import Reason, Stop
+    from orders.lifecycle import Stop, StopReason
     from orders.messages import Attention
     from orders.requests import OperatorCommand, Resolve, RetryNow, SkipStep
     from workflows.failures import NOT_OPERABLE
@@ -99,7 +99,7 @@ class OperatorAttention:
         match command:
             case SkipStep(by=by, reason=reason):
                 self.clear()
-                raise OrderStopped(Stop(Reason.GIVEN_UP, f"given up by {by}: {reason}"))
+                raise OrderStopped(Stop(StopReason.GIVEN_UP, f"given up by {by}: {reason}"))
             case Resolve():
                 raise SettledManually(command)
             case _:

@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from orders import messages as m
     from orders import requests as r
-    from orders.lifecycle import Reason
+    from orders.lifecycle import StopReason
     from orders.payment_news import PaymentNews
     from workflows.approval import Approval
     from workflows.delivery import Delivery
@@ -42,7 +42,7 @@ class OrderHandlers:
         order = self._order
         self.cancel_order(request)
         await workflow.wait_condition(lambda: order.ended or order.too_late_to_cancel)
-        if order.stop is not None and order.stop.reason is Reason.CANCELLED:
+        if order.stop is not None and order.stop.reason is StopReason.CANCELLED:
             return m.Cancelled(status=order.status, given_back=order.given_back)
         reason = order.stop.reason if order.stop else None
         return m.EndedOtherwise(status=order.status, reason=reason)

@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
     from orders import messages as m
     from orders.ids import refund_workflow_id
-    from orders.lifecycle import Reason, Stop
+    from orders.lifecycle import Stop, StopReason
     from orders.refunds import RefundReason, RefundRequest
     from workflows import policies
     from workflows.life import OrderState
@@ -50,7 +50,7 @@ async def request_fulfillment(order: OrderState, saga: Saga, *, within: timedelt
         order.contents = answer.contents
     order.steps.stop_if_cancelled()
     if isinstance(answer, m.CannotFulfill):
-        raise OrderStopped(Stop(Reason.CANNOT_FULFILL, answer.message))
+        raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, answer.message))
 
 
 async def refund_short_lines(order: OrderState) -> None:

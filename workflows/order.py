@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from activities.order_book import OrderBookActivities
     from orders import messages as m
-    from orders.lifecycle import Reason, Status, Stop
+    from orders.lifecycle import Status, Stop, StopReason
     from orders.money import Money
     from workflows.approval import Approval, obtain_approval
     from workflows.attention import problem_of
@@ -141,7 +141,7 @@ class OrderWorkflow(OrderHandlers):
         if saga.failure is None:
             order.stop = saga.stop
         else:
-            order.stop = Stop(Reason.NO_ANSWER, problem_of(saga.failure))
+            order.stop = Stop(StopReason.NO_ANSWER, problem_of(saga.failure))
         await order.record_end(shipped=False)
         order.steps.set_doing("telling the customer why")
         closing = NotificationActivities.send_closing_email

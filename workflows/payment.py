@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.payments import PaymentActivities
     from orders import messages as m
     from orders.by_hand import Stake
-    from orders.lifecycle import Reason, Status, Stop
+    from orders.lifecycle import Status, Stop, StopReason
     from orders.payment_news import CustomerNeeded, PaymentDeclined
     from orders.requests import CardAccepted, NewCard, Resolve
     from orders.terms import SOFT_DECLINES, Capture
@@ -62,15 +62,15 @@ class Payment:
                     if card is None:
                         self._payment_status.report(PaymentDeclined(code))
                         message = f"the bank declined: {code}"
-                        raise OrderStopped(Stop(Reason.CARD_DECLINED, message))
+                        raise OrderStopped(Stop(StopReason.CARD_DECLINED, message))
                     soft_declines = 0
                     self._next_attempt(card.payment_method)
                 case m.ChargingClosed():
                     message = "the order takes no more charges"
-                    raise OrderStopped(Stop(Reason.CLOSED_BEFORE, message))
+                    raise OrderStopped(Stop(StopReason.CLOSED_BEFORE, message))
                 case m.AuthenticationRequired() | m.Processing():
                     message = f"not completed within {order.terms.payment_timeout}"
-                    raise OrderStopped(Stop(Reason.PAYMENT_TIMED_OUT, message))
+                    raise OrderStopped(Stop(StopReason.PAYMENT_TIMED_OUT, message))
 
     async def capture(self) -> None:
         """Capture what is held, now that the warehouse has accepted; a no-op without a hold."""
@@ -84,7 +84,7 @@ class Payment:
                 self._order.show_status(Status.PAID)
             case m.HoldLapsed():
                 message = "the bank no longer holds the money"
-                raise OrderStopped(Stop(Reason.HOLD_LAPSED, message))
+                raise OrderStopped(Stop(StopReason.HOLD_LAPSED, message))
 
     async def capture_for_departed_parcels(self) -> None:
         """Capture what is held for parcels that had left when the order was to be compensated.

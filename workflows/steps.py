@@ -16,7 +16,7 @@ from temporalio.workflow import ActivityHandle
 with workflow.unsafe.imports_passed_through():
     from activities.failures import DATABASE_AWAY, LOCKED_OUT
     from orders.by_hand import Stake
-    from orders.lifecycle import Reason, Stop
+    from orders.lifecycle import Stop, StopReason
     from orders.messages import CancelRequest
     from orders.requests import OperatorCommand
     from workflows.attention import (
@@ -70,7 +70,7 @@ class StepRunner:
     def stop_if_cancelled(self) -> None:
         """Raises ``OrderStopped`` when a cancellation was requested."""
         if self.cancel_request is not None:
-            raise OrderStopped(Stop(Reason.CANCELLED, f"cancelled by {self.cancel_request.by}"))
+            raise OrderStopped(Stop(StopReason.CANCELLED, f"cancelled by {self.cancel_request.by}"))
 
     async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta | None) -> bool:
         """Wait durably until ``until()``, or for ``limit``; False when the time is up."""

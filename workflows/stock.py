@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.inventory import InventoryActivities
     from orders import messages as m
-    from orders.lifecycle import Reason, Status, Stop
+    from orders.lifecycle import Status, Stop, StopReason
     from workflows import policies
     from workflows.life import OrderState
     from workflows.steps import Step
@@ -31,10 +31,10 @@ async def reserve_stock(order: OrderState, saga: Saga) -> None:
             pass
         case m.OutOfStock(sku=sku, wanted=wanted, available=available):
             message = f"{wanted} of {sku} ordered, {available} available"
-            raise OrderStopped(Stop(Reason.OUT_OF_STOCK, message))
+            raise OrderStopped(Stop(StopReason.OUT_OF_STOCK, message))
         case m.ReservationClosed(state=state):
             message = f"its stock was {state} by an earlier run"
-            raise OrderStopped(Stop(Reason.CLOSED_BEFORE, message))
+            raise OrderStopped(Stop(StopReason.CLOSED_BEFORE, message))
 
 
 async def commit_stock(order: OrderState) -> None:

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from orders.lifecycle import Reason, Stop
+from orders.lifecycle import Stop, StopReason
 from workflows.undo import Compensation, OrderStopped, Saga
 
-STOP = Stop(Reason.CANCELLED, "asked for")
+STOP = Stop(StopReason.CANCELLED, "asked for")
 
 
 class Steps:

@@ -10,7 +10,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.messages import Attention, Outcome, Progress
 from orders.money import Money
 from orders.ports import LockedOutError, NoAnswerError, RefusedError
@@ -177,7 +177,7 @@ async def test_a_skipped_step_undoes_the_order_and_says_why(shop: Shop) -> None:
 
     assert outcome.status is Status.REFUNDED
     assert outcome.stop is not None
-    assert outcome.stop.reason is Reason.GIVEN_UP
+    assert outcome.stop.reason is StopReason.GIVEN_UP
     assert outcome.stop.message == "given up by ops-7: the warehouse burnt down"
     detail = {"by": "ops-7", "step": "fulfill_order", "why": "the warehouse burnt down"}
     assert await words(shop, handle) == [("operator_skip_step", detail)]
