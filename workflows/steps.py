@@ -126,7 +126,7 @@ class StepRunner:
         allowed: AllowedCommands = RECORD_COMMANDS,
     ) -> Out:
         """Run a step that must neither be stopped nor given up: it happened and has to be recorded,
-        or it must happen because of what happened.
+        or it must happen because of what happened. An operator may give the ``allowed`` commands.
 
         Failures that Temporal does not retry (our bug, a request the provider refuses) are tried
         again too, ever more slowly: money must not stay where it is because of a typo of ours.
@@ -196,9 +196,9 @@ class StepRunner:
     ) -> Out:
         """Try a step phase by phase; in the patient one it is flagged.
 
-        A step of ours is stopped by a cancellation: then this raises ``OrderStopped``, however the
-        step ended. Temporal retries no activity that failed while it was being cancelled, and that
-        is no outage.
+        Of the steps that a cancellation may stop, one that fails after a cancellation was requested
+        raises ``OrderStopped``, whatever its failure: Temporal does not retry an activity that
+        failed while it was being cancelled, and that is no outage.
         """
         stoppable = allowed is STEP_COMMANDS
         if stoppable:
@@ -229,8 +229,8 @@ class StepRunner:
         raise AssertionError("a patient phase returns, raises, or is followed by another one")
 
     async def _interruptible(self, running: ActivityHandle[Out], *, stoppable: bool) -> Out:
-        """The activity's answer. An operator's command cancels it, and so does a cancellation of
-        the order where the step is ``stoppable``.
+        """Wait for an activity and return its answer. An operator's command cancels it, and so does
+        a cancellation of the order where the step is ``stoppable``.
         """
 
         def interrupted() -> bool:
