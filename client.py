@@ -27,7 +27,7 @@ from temporalio.exceptions import ApplicationError
 
 from connection import answered
 from orders.ids import checked_order_id, order_id_of
-from orders.lifecycle import Reason, Status, Stop
+from orders.lifecycle import Status, Stop, StopReason
 from orders.messages import (
     CancelAnswer,
     CancelRequest,
@@ -217,7 +217,7 @@ def _stop_in(view: OrderView) -> Stop | None:
     moves = {f"order_{status}" for status in Status}
     for line in reversed(view.history):
         if line.event in moves and "reason" in line.detail:
-            return Stop(Reason(line.detail["reason"]), line.detail.get("message", ""))
+            return Stop(StopReason(line.detail["reason"]), line.detail.get("message", ""))
     return None
 
 

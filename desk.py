@@ -22,7 +22,7 @@ from orders.requests import (
     Approve,
     CardAccepted,
     NewCard,
-    OperatorWord,
+    OperatorCommand,
     ParcelUpdate,
     RefundParcel,
     Reject,
@@ -193,7 +193,7 @@ class Desk(Runs):
             told.attention and told.attention.asks_given_back
         )
 
-    async def _operate(self, order_id: str, word: OperatorWord) -> None:
+    async def _operate(self, order_id: str, word: OperatorCommand) -> None:
         # Accepted is enough: the note of it in the order's history may wait for the database.
         await self._ask(order_id, OrderWorkflow.operate, word, asked="operator's word")
 

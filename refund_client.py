@@ -36,7 +36,7 @@ from orders.refund_messages import (
 from orders.refund_refusals import RefundRefusedError
 from orders.refunds import FREED, RefundEntry, RefundRefused, RefundRequest, RefundState
 from orders.refusals import NoWorkerError
-from orders.requests import Approve, OperatorWord, Reject, Resolve, RetryNow
+from orders.requests import Approve, OperatorCommand, Reject, Resolve, RetryNow
 from refund_runs import RefundRuns, raise_refusal, raise_silence
 from runs import CALL, OVER, asked_by
 from workflows import policies, visibility
@@ -202,7 +202,7 @@ class RefundClient(RefundRuns):
         async with self._open(order_id, refund_id) as run:
             return await run.result()
 
-    async def _operate(self, order_id: str, refund_id: str, word: OperatorWord) -> None:
+    async def _operate(self, order_id: str, refund_id: str, word: OperatorCommand) -> None:
         await self._ask(order_id, refund_id, RefundWorkflow.operate, word, "operator's word")
 
 

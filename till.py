@@ -29,7 +29,7 @@ from connection import answered
 from desk import Desk
 from orders.ids import TASK_QUEUE, workflow_id
 from orders.lifecycle import Status
-from orders.messages import Carry, OrderSummary
+from orders.messages import OrderInput, OrderSummary
 from orders.payment_news import PaymentNews, PaymentPending, in_the_book, settled
 from orders.refusals import OrderEndedError
 from runs import CALL, NO_RUN, NO_WORKER, asked_by
@@ -88,7 +88,7 @@ class Till(Desk):
             with answered(self._temporal):
                 run = await self._temporal.start_workflow(
                     OrderWorkflow.run,
-                    Carry(order_id),
+                    OrderInput(order_id),
                     # FAIL instead of USE_EXISTING only to be told which it was.
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     rpc_timeout=CALL,
@@ -134,7 +134,7 @@ class Till(Desk):
         """Start the run and wait for its first news, in one round trip; None when it has none."""
         start = WithStartWorkflowOperation(
             OrderWorkflow.run,
-            Carry(order.order_id),
+            OrderInput(order.order_id),
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             **_start(order, request_id),
         )

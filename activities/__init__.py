@@ -1,4 +1,4 @@
-"""Side effects: one class per neighbour, each method one conversation that is safe to repeat.
+"""Activities: one class per neighbour, each method one conversation that is safe to repeat.
 
 Nothing here decides on retries (`workflows/policies.py`) or on business facts (`orders/`).
 """

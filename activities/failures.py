@@ -1,4 +1,4 @@
-"""``ApplicationError.type`` of each kind of failure, for workflows, alerts and the Web UI."""
+"""``ApplicationError.type`` of failed activities, for workflows, alerts and the Web UI."""
 
 from typing import Final
 

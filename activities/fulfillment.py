@@ -1,4 +1,4 @@
-"""The warehouse: have an order shipped, or take it back."""
+"""Fulfilment activities: have the warehouse ship an order, cancel that, resend a parcel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FulfillmentActivities:
 
     @activity.defn
     async def fulfill_order(self, order: OrderRef) -> FulfillAnswer:
-        """Have the warehouse accept the order, and note the parcels it names."""
+        """Have the warehouse accept the order, and record the parcels it names."""
         found = await self.orders.get(order.order_id)
         request = ShippingRequest(
             order_id=found.id,
@@ -45,27 +45,28 @@ class FulfillmentActivities:
 
     @activity.defn
     async def resend_parcel(self, lost: ParcelRef) -> ResendAnswer:
-        """Have the contents of a parcel sent again, and note the new parcel."""
+        """Have the contents of a parcel sent again, and record the new parcel."""
         key = resend_key(lost.order_id, lost.parcel_id)
         answer = await self.warehouse.resend(lost.order_id, lost.parcel_id, key=key)
         if isinstance(answer, Resent):
-            known = answer.fulfillment_id, (answer.parcel_id,)
-            await self.orders.record_parcels(lost.order_id, *known)
+            parcel_ids = (answer.parcel_id,)
+            await self.orders.record_parcels(lost.order_id, answer.fulfillment_id, parcel_ids)
         return answer
 
     @activity.defn
     async def cancel_fulfillment(self, order: OrderRef) -> CancelFulfillmentAnswer:
-        """Undo of ``fulfill_order``, also when its answer was lost or its request is late.
+        """Compensation of ``fulfill_order``, also when its answer was lost or it is late.
 
-        It is the one undo that can be too late: after ``AlreadyLeft`` and ``KeptBefore`` the order
-        stands.
+        It can be too late, as no other compensation can: after ``AlreadyLeft`` and ``KeptBefore``
+        the order stands.
         """
-        # Written by a workflow task that lost its worker. Done again by another one it may take
-        # another turn, because a cancellation came meanwhile: but what is kept is kept.
+        # Recorded by a workflow task that then lost its worker. Done again by another worker it may
+        # take another path, because a cancellation came meanwhile; but what is kept stays kept.
         if (await self.orders.summary(order.order_id)).status in KEPT:
             return KeptBefore()
         answer = await self.warehouse.cancel(order.order_id)
         if isinstance(answer, AlreadyLeft):
-            known = answer.fulfillment_id, answer.parcel_ids
-            await self.orders.record_parcels(order.order_id, *known)
+            await self.orders.record_parcels(
+                order.order_id, answer.fulfillment_id, answer.parcel_ids
+            )
         return answer

@@ -1,4 +1,4 @@
-"""What every activity needs and none should repeat: heartbeats, error mapping, its order's id."""
+"""Activity interceptor: heartbeats, the mapping of errors, the order's id for the log."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from orders.ports import (
 
 log = logging.getLogger(__name__)
 
-#: The order that the current task works for, for the log.
+#: The order of the current asyncio task, for the log.
 current_order: ContextVar[str | None] = ContextVar("current_order", default=None)
 
-#: A wrong key is mended by a person: there is no point in asking every second.
+#: A wrong key is mended by an operator: there is no point in retrying every second.
 _LOCKED_OUT_DELAY: Final = timedelta(seconds=30)
 
 
@@ -46,10 +46,10 @@ class _Inbound(ActivityInboundInterceptor):
         workflow_id = activity.info().workflow_id or ""
         token = current_order.set(order_id_of(workflow_id))
         try:
-            async with _heartbeats():
+            async with _heartbeating():
                 return await super().execute_activity(input)
         except ProviderError as error:
-            raise _failure(error) from None
+            raise _to_application_error(error) from None
         except NoSuchOrderError as error:
             raise ApplicationError(str(error), type=NO_SUCH_ORDER, non_retryable=True) from None
         except IllegalStatusError as error:
@@ -58,8 +58,8 @@ class _Inbound(ActivityInboundInterceptor):
             current_order.reset(token)
 
 
-def _failure(error: ProviderError) -> ApplicationError:
-    """What a neighbour's silence or refusal means to Temporal: try again, later, or never.
+def _to_application_error(error: ProviderError) -> ApplicationError:
+    """The error for Temporal: retried, retried later, or not retried.
 
     Raised without its cause: what other libraries put into their errors (whole rows, addresses)
     would be kept in workflow history. The log has it.
@@ -78,24 +78,24 @@ def _failure(error: ProviderError) -> ApplicationError:
 
 
 @contextlib.asynccontextmanager
-async def _heartbeats() -> AsyncIterator[None]:
-    """Beat three times per heartbeat timeout while the activity runs.
+async def _heartbeating() -> AsyncIterator[None]:
+    """Send three heartbeats per heartbeat timeout while the activity runs.
 
-    A heartbeat is how the server notices a dead worker within seconds, and how a cancellation
-    reaches a running activity. An activity shorter than the first beat sends none.
+    By the heartbeats the server notices a dead worker within seconds, and with them a cancellation
+    reaches a running activity. An activity shorter than the first interval sends none.
     """
     timeout = activity.info().heartbeat_timeout
     if not timeout:
         yield
         return
-    beating = asyncio.create_task(_beat(timeout.total_seconds() / 3))
+    heartbeats = asyncio.create_task(_send_heartbeats(timeout.total_seconds() / 3))
     try:
         yield
     finally:
-        beating.cancel()
+        heartbeats.cancel()
 
 
-async def _beat(interval: float) -> None:
+async def _send_heartbeats(interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
         activity.heartbeat()

@@ -1,4 +1,4 @@
-"""Stock: set aside, give back, take for good."""
+"""Inventory activities: reserve stock, release it, commit it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class InventoryActivities:
 
     @activity.defn
     async def reserve_inventory(self, order: OrderRef) -> ReserveAnswer:
-        """Set all lines of the order aside, or none."""
+        """Reserve all lines of the order, or none."""
         return await self.inventory.reserve(order.order_id)
 
     @activity.defn
     async def release_inventory(self, order: OrderRef) -> None:
-        """Undo of ``reserve_inventory``, also when it never happened: it cannot happen later."""
+        """Compensation of ``reserve_inventory``; after it that can reserve nothing any more."""
         await self.inventory.release(order.order_id)
 
     @activity.defn
     async def update_inventory(self, order: OrderRef) -> None:
-        """Take what the order set aside off the shelves for good: it is fulfilled."""
+        """Take what the order reserved off the shelves for good: it is fulfilled."""
         await self.inventory.commit(order.order_id)

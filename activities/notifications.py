@@ -1,4 +1,4 @@
-"""Mails to the customer, one of each kind per order."""
+"""Email activities: to the customer and to the approver, one of each kind per order."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from orders.messages import Confirmation, MailAnswer, MailRefused, MailSent, Ord
 from orders.ports import Mail, Mailer, OrderBook
 from orders.refund_messages import RefundWaiting
 
-_NOBODY: Final = MailRefused("APPROVER_EMAIL is not set: nobody is reminded")
+_NO_APPROVER: Final = MailRefused("APPROVER_EMAIL is not set: nobody is reminded")
 
 
 @dataclass(frozen=True)
 class NotificationActivities:
-    """Conversations with the mail service. A mail never fails or delays an order."""
+    """Conversations with the mail service. An email never fails or delays an order."""
 
     mailer: Mailer
     orders: OrderBook
-    #: Who is reminded of orders and refunds that wait for a person; None reminds nobody.
+    #: The address that is reminded of orders and refunds which wait for approval, if there is one.
     approver: str | None = None
 
     @activity.defn
     async def send_confirmation_email(self, order: Confirmation) -> MailAnswer:
-        """Tell the customer that the order is paid and on its way, and what of it is not."""
+        """Email that the order is paid and on its way, and what of it is not."""
         found = await self.orders.get(order.order_id)
         mail = mails.confirmation(found, short=order.short)
         return await self._send(found.id, "confirmation", mail)
 
     @activity.defn
     async def send_closing_email(self, order: OrderRef) -> MailAnswer:
-        """Tell the customer that the order will not come, why, and what became of the money."""
+        """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
         return await self._send(found.id, "closing", mails.closing(found))
 
     @activity.defn
     async def send_shipped_email(self, news: ParcelNews) -> MailAnswer:
-        """Tell the customer that a parcel has left, and how to track it."""
+        """Email that a parcel has left, and how to track it."""
         found = await self.orders.get(news.order_id)
         kind = f"shipped-{news.parcel.parcel_id}"
         return await self._send(found.id, kind, mails.shipped(found, news.parcel))
 
     @activity.defn
     async def send_approval_reminder(self, order: OrderRef) -> MailAnswer:
-        """Remind the approver that an order waits."""
+        """Remind the approver of an order that waits for approval."""
         if self.approver is None:
-            return _NOBODY
+            return _NO_APPROVER
         summary = await self.orders.summary(order.order_id)
         mail = mails.approval_reminder(summary, to=self.approver)
         return await self._send(order.order_id, "approval_reminder", mail)
 
     @activity.defn
     async def send_refund_approval_reminder(self, waiting: RefundWaiting) -> MailAnswer:
-        """Remind the approver that a refund waits."""
+        """Remind the approver of a refund that waits for approval."""
         if self.approver is None:
-            return _NOBODY
+            return _NO_APPROVER
         order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
         mail = refund_mails.approval_reminder(waiting, to=self.approver)
         return await self._send(order_id, f"refund_approval_reminder_{refund_id}", mail)

@@ -1,4 +1,4 @@
-"""Reading an order, and writing down where it stands."""
+"""Order activities: read an order, record its status, its parcels and its history."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from orders.messages import Note, OrderRef, OrderToCarry, ParcelNews, StatusChange
+from orders.messages import Note, OrderRef, OrderWithTerms, ParcelNews, StatusChange
 from orders.ports import OrderBook
 from orders.terms import ShopTerms
 
@@ -20,14 +20,14 @@ class OrderBookActivities:
     shop: ShopTerms = ShopTerms()  # noqa: RUF009 - frozen
 
     @activity.defn
-    async def read_order(self, order: OrderRef) -> OrderToCarry:
-        """What orchestration needs to know of the order; not found is not retried."""
+    async def read_order(self, order: OrderRef) -> OrderWithTerms:
+        """Read what the workflow needs to know of the order; not found is not retried."""
         found = await self.orders.summary(order.order_id)
-        return OrderToCarry(found, self.shop.of(found.total, flagged=found.flagged))
+        return OrderWithTerms(found, self.shop.of(found.total, flagged=found.flagged))
 
     @activity.defn
     async def record_status(self, change: StatusChange) -> None:
-        """Bring the order's row to this status; again is a no-op."""
+        """Write the status into the order's row; again is a no-op."""
         now = datetime.now(UTC)
         for parcel in change.parcels:
             await self.orders.move_parcel(change.order_id, parcel, now)
@@ -35,7 +35,7 @@ class OrderBookActivities:
 
     @activity.defn
     async def record_parcel(self, news: ParcelNews) -> None:
-        """Note where a parcel is; old news is a no-op."""
+        """Record where a parcel is; old news is a no-op."""
         await self.orders.move_parcel(news.order_id, news.parcel, datetime.now(UTC))
 
     @activity.defn

@@ -1,4 +1,4 @@
-"""The card: charge it once, or give everything back."""
+"""Payment activities: charge a card once, capture, or give everything back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from orders.ports import (
 
 @dataclass(frozen=True)
 class PaymentActivities:
-    """Conversations with the card provider, each step written into our own ledger."""
+    """Conversations with the card provider, each recorded in our payment ledger."""
 
     cards: Cards
     ledger: PaymentLedger
@@ -50,15 +50,15 @@ class PaymentActivities:
     async def charge_card(self, charge: Charge) -> ChargeAnswer:
         """Take the order's total from the card, once per business attempt.
 
-        Announce, store the id, then confirm by id: whenever this stops half-way, the next try finds
-        the id and reads the truth back instead of charging again.
+        Create the charge, store its id, then confirm by id: when this stops half-way, the next try
+        finds the id and reads the charge back instead of charging again.
         """
         key = charge_key(charge.order_id, charge.attempt)
         entry = await self.ledger.find(charge.order_id, charge.attempt)
         if entry is None:
-            if (before := await self._retire(charge)) is not None:
+            if (before := await self._cancel_earlier_attempts(charge)) is not None:
                 return before
-            card = await self._announce(charge, key)
+            card = await self._create(charge, key)
             if card is None:
                 return ChargingClosed()
         else:
@@ -66,7 +66,7 @@ class PaymentActivities:
         if card.state is ChargeState.OPEN:
             card = await self.cards.confirm(card.payment_id, key=key)
         await self._record(charge.order_id, charge.attempt, card)
-        return _answer(card)
+        return _to_answer(card)
 
     @activity.defn
     async def check_payment(self, charge: Charge) -> ChargeAnswer:
@@ -76,12 +76,12 @@ class PaymentActivities:
             return ChargingClosed()
         card = await self.cards.read(entry.payment_id)
         await self._record(charge.order_id, charge.attempt, card)
-        return _answer(card)
+        return _to_answer(card)
 
     @activity.defn
     async def capture_payment(self, charge: Charge) -> CaptureAnswer:
-        """Take what a charge holds, once."""
-        entry = await self._holding(charge)
+        """Capture what a charge holds, once."""
+        entry = await self._find_hold(charge)
         key = capture_key(entry.order_id, entry.attempt)
         card = await self.cards.capture(entry.payment_id, key=key)
         await self._record(entry.order_id, entry.attempt, card)
@@ -105,27 +105,27 @@ class PaymentActivities:
         summary = await self.orders.summary(order.order_id)
         taken = given_back = Money(0, summary.total.currency)
         for entry in entries:
-            card = await self._undo(entry)
+            card = await self._undo_charge(entry)
             taken += card.captured
             given_back += card.refunded
         return ChargesUndone(taken=taken, given_back=given_back)
 
     @activity.defn
     async def record_given_back_by_hand(self, by_hand: GivenBackByHand) -> None:
-        """Note that an operator did what ``refund_card`` could not; again is a no-op."""
+        """Record that an operator did what ``refund_card`` could not; again is a no-op."""
         await self.ledger.record_by_hand(by_hand)
 
     async def _record(self, order_id: str, attempt: int, card: CardCharge) -> None:
-        """Write down what the provider says: of the charge, and where the order stands with it.
+        """Record what the provider says of the charge, and the order's status that follows from it.
 
-        A try that comes late never moves an order backwards, nor one that was undone: the order's
-        row refuses it.
+        A late try never moves an order backwards, nor one that was compensated: the order's row
+        refuses it.
         """
         await self.ledger.record(order_id, attempt, card)
         if status := STATUS_OF.get(card.state):
             await self.orders.move(order_id, status, None, datetime.now(UTC))
 
-    async def _holding(self, charge: Charge) -> ChargeEntry:
+    async def _find_hold(self, charge: Charge) -> ChargeEntry:
         """The newest attempt, up to this one, that holds money or has taken it."""
         for attempt in range(charge.attempt, 0, -1):
             entry = await self.ledger.find(charge.order_id, attempt)
@@ -133,11 +133,11 @@ class PaymentActivities:
                 return entry
         raise RefusedError(f"order {charge.order_id} has no charge that holds money")
 
-    async def _retire(self, charge: Charge) -> ChargeAnswer | None:
-        """Make sure that no earlier attempt can take money beside this one.
+    async def _cancel_earlier_attempts(self, charge: Charge) -> ChargeAnswer | None:
+        """Cancel the earlier attempts, so that none of them can take money beside this one.
 
         A declined charge stays open at the provider: a browser that has its secret could still pay
-        it. It is cancelled first; if it was paid meanwhile, that is the answer.
+        it. If one was paid meanwhile, that is the answer.
         """
         for attempt in range(1, charge.attempt):
             entry = await self.ledger.find(charge.order_id, attempt)
@@ -146,10 +146,10 @@ class PaymentActivities:
             card = await self.cards.cancel(entry.payment_id)
             await self._record(charge.order_id, attempt, card)
             if card.state is not ChargeState.CANCELLED:
-                return _answer(card)
+                return _to_answer(card)
         return None
 
-    async def _announce(self, charge: Charge, key: str) -> CardCharge | None:
+    async def _create(self, charge: Charge, key: str) -> CardCharge | None:
         """Create the charge and store its id; None when the order takes no more charges."""
         order = await self.orders.get(charge.order_id)
         card = await self.cards.create(
@@ -162,12 +162,12 @@ class PaymentActivities:
         )
         if await self.ledger.open(order.id, charge.attempt, card.payment_id, card.amount):
             return card
-        # No money moves without a confirmation; cancelling only keeps the provider's list tidy.
+        # No money moves without a confirmation; this only keeps the provider's list tidy.
         await self.cards.cancel(card.payment_id)
         return None
 
-    async def _undo(self, entry: ChargeEntry) -> CardCharge:
-        """Make one charge harmless: cancel what took nothing, refund what did."""
+    async def _undo_charge(self, entry: ChargeEntry) -> CardCharge:
+        """Cancel a charge that took nothing, refund one that did."""
         card = await self.cards.read(entry.payment_id)
         if card.state is not ChargeState.CAPTURED and card.state is not ChargeState.CANCELLED:
             # A declined charge too: a browser that still has its secret could try another card.
@@ -196,7 +196,7 @@ class PaymentActivities:
         return refunded
 
 
-def _answer(card: CardCharge) -> ChargeAnswer:
+def _to_answer(card: CardCharge) -> ChargeAnswer:
     """What the state of a charge means to the order."""
     match card.state:
         case ChargeState.CAPTURED:

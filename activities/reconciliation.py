@@ -1,4 +1,4 @@
-"""The audit: page through everybody's books, put right what is safe, tell a person of the rest."""
+"""Audit activities: compare a page of all books, repair what is safe, flag the rest."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from orders.reconciliation_ports import AuditBook, ChargeList, Findings, Runs
 
 log = logging.getLogger(__name__)
 
-#: For the first look at a page, before Temporal and the provider are asked about single orders.
+#: For comparing a page, before Temporal and the provider are asked about single orders.
 _NO_RUN = RunSighting(RunState.NONE)
 _OF_OPEN_RUNS = frozenset({Kind.RUN_WITHOUT_ORDER, Kind.RUN_AFTER_END})
 
 
 @dataclass(frozen=True)
 class ReconciliationActivities:
-    """Conversations with everybody who keeps books of an order."""
+    """Conversations with the card provider, our books and Temporal."""
 
     charges: ChargeList
     cards: Cards
@@ -51,7 +51,7 @@ class ReconciliationActivities:
 
     @activity.defn
     async def review_page(self, page: Page) -> Reviewed:
-        """What one page of one scan shows. Changes nothing but what is settled by itself."""
+        """Compare one page of one scan. Changes nothing but findings that no longer hold."""
         match page.position.scan:
             case Scan.CHARGES:
                 return await self._review_charges(page)
@@ -66,7 +66,7 @@ class ReconciliationActivities:
 
     @activity.defn
     async def settle_discrepancy(self, settlement: Settlement) -> Settled:
-        """Put one discrepancy right, or flag it; neither when it is no longer so.
+        """Repair one discrepancy, or flag it; neither when it is gone.
 
         Everything is read again first, so that neither a retry nor a second audit beside this one
         acts on what was true a while ago.
@@ -74,17 +74,18 @@ class ReconciliationActivities:
         wanted, now = settlement.discrepancy, datetime.now(UTC)
         case = None
         if wanted.kind in _OF_OPEN_RUNS:
-            as_of, impatient = settlement.as_of, _impatient(settlement.terms)  # old enough before
-            again = await self._run_looked_at(wanted.order_id, as_of, as_of, impatient)
+            as_of = settlement.as_of
+            no_grace = _without_grace(settlement.terms)  # its page has seen that it is old enough
+            current = await self._examine_run(wanted.order_id, as_of, as_of, no_grace)
         else:
             case = await self._case(wanted.order_id, [wanted.payment_id])
-            again = examine(case, settlement.as_of, settlement.terms)
-        found = next((one for one in again if one.same_as(wanted)), None)
+            current = examine(case, settlement.as_of, settlement.terms)
+        found = next((one for one in current if one.same_as(wanted)), None)
         if found is None:
             return Settled("gone")
-        # Written down before anything is done: a repair leaves a trace whatever becomes of it.
+        # Recorded before anything is done: a repair leaves a trace whatever becomes of it.
         noted = await self.findings.note(found, now)
-        if case is not None and await self._repaired(found, case):
+        if case is not None and await self._repair(found, case):
             await self.findings.resolve(found, "repaired", now)
             log.info("repaired %s of order %s: %s", found.kind, found.order_id, found.detail)
             return Settled("repaired")
@@ -110,7 +111,7 @@ class ReconciliationActivities:
             case = Case(order_id, orders.get(order_id), tuple(charges), _NO_RUN)
             if worth_a_look(case, at.as_of, terms):
                 ids = [one.charge.payment_id for one in charges]
-                found += await self._look_closer(order_id, ids, at, terms)
+                found += await self._examine_order(order_id, ids, at, terms)
         return Reviewed(len(listed.items), tuple(found), listed.cursor)
 
     async def _review_refunds(self, page: Page) -> Reviewed:
@@ -119,13 +120,13 @@ class ReconciliationActivities:
         listed = await self.charges.refunds(after, before, at.cursor, terms.page_size)
         known = await self.book.known_refunds(one.refund.refund_id for one in listed.items)
         found: list[Discrepancy] = []
-        strange = (
+        unknown = (
             one for one in listed.items if not one.given or one.refund.refund_id not in known
         )
-        for payment_id in dict.fromkeys(one.payment_id for one in strange):
+        for payment_id in dict.fromkeys(one.payment_id for one in unknown):
             charge = await self.charges.find(payment_id)
             if charge is not None:
-                found += await self._look_closer(charge.order_id, [payment_id], at, terms)
+                found += await self._examine_order(charge.order_id, [payment_id], at, terms)
         return Reviewed(len(listed.items), tuple(found), listed.cursor)
 
     async def _review_orders(self, page: Page) -> Reviewed:
@@ -134,7 +135,7 @@ class ReconciliationActivities:
         found: list[Discrepancy] = []
         for order in listed.items:
             if worth_a_look(Case(order.order_id, order, (), _NO_RUN), at.as_of, terms):
-                found += await self._look_closer(order.order_id, [], at, terms)
+                found += await self._examine_order(order.order_id, [], at, terms)
         return Reviewed(len(listed.items), tuple(found), listed.cursor)
 
     async def _review_runs(self, page: Page) -> Reviewed:
@@ -145,48 +146,46 @@ class ReconciliationActivities:
         for run in listed.items:
             about = (run.order_id, orders.get(run.order_id), run.started_at, at.as_of, terms)
             if examine_open_run(*about):
-                found += await self._run_looked_at(run.order_id, run.started_at, at.as_of, terms)
+                found += await self._examine_run(run.order_id, run.started_at, at.as_of, terms)
         return Reviewed(len(listed.items), tuple(found), listed.cursor)
 
     async def _review_findings(self, page: Page) -> Reviewed:
-        """Findings of earlier audits: those that are so no longer are settled."""
+        """Review the findings of earlier audits; those that no longer hold are resolved."""
         at, terms = page.position, page.terms
         listed = await self.findings.unresolved(at.cursor, terms.page_size)
         found: list[Discrepancy] = []
         for finding in listed.items:
             if finding.last_seen >= at.as_of:
-                continue  # this audit has been there
-            if await self._still_so(finding, at, terms):
+                continue  # this audit has seen it
+            if await self._still_holds(finding, at, terms):
                 found.append(finding.discrepancy)
             else:
                 await self.findings.resolve(finding.discrepancy, "settled", datetime.now(UTC))
         return Reviewed(len(listed.items), tuple(found), listed.cursor)
 
-    async def _still_so(self, finding: Finding, at: Position, terms: AuditTerms) -> bool:
-        # An order that moves again is not settled before it has.
-        impatient = _impatient(terms)
+    async def _still_holds(self, finding: Finding, at: Position, terms: AuditTerms) -> bool:
+        # Without grace: a finding is not settled by its order's moving again.
+        no_grace = _without_grace(terms)
         known = finding.discrepancy
         if finding.kind in _OF_OPEN_RUNS:
-            found = await self._run_looked_at(
-                known.order_id, finding.first_seen, at.as_of, impatient
-            )
+            found = await self._examine_run(known.order_id, finding.first_seen, at.as_of, no_grace)
         else:
             case = await self._case(known.order_id, [known.payment_id])
-            # As of now: an order that moved during this audit would pass for one within its grace.
-            found = examine(case, datetime.now(UTC), impatient)
+            # As of now: an order that moved during this audit would count as within its grace.
+            found = examine(case, datetime.now(UTC), no_grace)
         return any(one.same_as(known) for one in found)
 
     # -- one order ---------------------------------------------------------------------------------
 
-    async def _look_closer(
+    async def _examine_order(
         self, order_id: str, payment_ids: Iterable[str], at: Position, terms: AuditTerms
     ) -> list[Discrepancy]:
         return examine(await self._case(order_id, payment_ids), at.as_of, terms)
 
-    async def _run_looked_at(
+    async def _examine_run(
         self, order_id: str, since: datetime, now: datetime, terms: AuditTerms
     ) -> list[Discrepancy]:
-        """What is wrong with a run that is listed as open. The list lags: it may be over by now."""
+        """Examine a run that is listed as open. The list lags: it may have ended by now."""
         run = await self.runs.look(order_id)
         if run.state is not RunState.OPEN:
             return []
@@ -194,9 +193,9 @@ class ReconciliationActivities:
         return examine_open_run(order_id, order, since, now, terms)
 
     async def _case(self, order_id: str, payment_ids: Iterable[str]) -> Case:
-        """All that is known of an order, in an order that matters.
+        """Read all that is known of an order, its run first: the sequence matters.
 
-        The run first: once it is over it stays so, and what is read afterwards is the last word.
+        Once a run has ended it stays so, and what is read afterwards is final.
         """
         run = await self.runs.look(order_id)
         if run.state is RunState.OPEN:
@@ -208,8 +207,8 @@ class ReconciliationActivities:
         charges = tuple(one for one in found if one is not None and one.order_id == order_id)
         return Case(order_id, order, charges, run)
 
-    async def _repaired(self, found: Discrepancy, case: Case) -> bool:
-        """Carry out the remedy; False when a person has to look."""
+    async def _repair(self, found: Discrepancy, case: Case) -> bool:
+        """Carry out the remedy; False when an operator has to look."""
         listed = next((c for c in case.charges if c.charge.payment_id == found.payment_id), None)
         match found.remedy:
             case Remedy.START:
@@ -225,7 +224,7 @@ class ReconciliationActivities:
                 return False
 
     async def _record(self, case: Case, listed: ListedCharge) -> bool:
-        """Bring our entry up to the provider's word, if we have one; False when it is refused."""
+        """Update our entry to what the provider says; False without one, or when it is refused."""
         entries = case.order.entries if case.order else ()
         payment_id = listed.charge.payment_id
         entry = next((one for one in entries if one.payment_id == payment_id), None)
@@ -237,12 +236,12 @@ class ReconciliationActivities:
                 if refund.given:
                     await self.ledger.record_refund(case.order_id, entry.attempt, refund.refund)
         except RefusedError as error:
-            # A second live charge, say: the database knows better than to believe that.
+            # A second live charge, say: a constraint of the database refuses it.
             log.warning("our books refuse what the provider says of %s: %s", payment_id, error)
             return False
         return True
 
 
-def _impatient(terms: AuditTerms) -> AuditTerms:
+def _without_grace(terms: AuditTerms) -> AuditTerms:
     """The same terms without grace."""
     return dataclasses.replace(terms, grace=timedelta(0))

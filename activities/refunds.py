@@ -1,4 +1,4 @@
-"""Refunds of paid orders: set aside, given back once, looked after, restocked, mailed."""
+"""Refund activities: set an amount aside, issue it once, check it, restock, email."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from orders.refunds import RefundEntry, RefundRefused, RefundRequest, RefundStat
 
 @dataclass(frozen=True)
 class RefundActivities:
-    """Conversations about refunds, each step written into the book of refunds."""
+    """Conversations about refunds, each recorded in the refund book."""
 
     cards: Cards
     refunds: RefundBook
@@ -58,14 +58,14 @@ class RefundActivities:
 
     @activity.defn
     async def record_refund_state(self, move: RefundMove) -> None:
-        """Write down what the shop decided; again is a no-op."""
+        """Record what the shop decided; again is a no-op."""
         ref = move.refund
         now = datetime.now(UTC)
         await self.refunds.move(ref.order_id, ref.refund_id, move.state, now, move.why)
 
     @activity.defn
     async def issue_refund(self, attempt: RefundAttempt) -> RefundSeen:
-        """Have the provider give the amount back, once per attempt.
+        """Have the provider refund the amount, once per attempt.
 
         The book says "issuing" first: from then on only the provider knows whether money moved.
         """
@@ -74,7 +74,7 @@ class RefundActivities:
         entry = await self.refunds.begin(ref.order_id, ref.refund_id, number, now)
         if entry.state is not RefundState.ISSUING or entry.attempt != number:
             return _seen(entry)  # an earlier try got further
-        return await self._note(attempt, await self._give_back(entry))
+        return await self._record(attempt, await self._issue(entry))
 
     @activity.defn
     async def check_refund(self, attempt: RefundAttempt) -> RefundSeen:
@@ -85,17 +85,17 @@ class RefundActivities:
         refund = await self.cards.find_refund(entry.payment_id, key=key)
         if refund is None:
             raise RefusedError(f"{entry.payment_id} has no refund of the key {key} any more")
-        return await self._note(attempt, refund)
+        return await self._record(attempt, refund)
 
     @activity.defn
     async def restock_refund(self, ref: RefundRef) -> bool:
-        """Put the refund's pieces back on the shelf, once; False when it was not asked to."""
+        """Put the refund's pieces back on the shelf, once; False when that was not requested."""
         now = datetime.now(UTC)
         return (await self.refunds.restock(ref.order_id, ref.refund_id, now)).restocked
 
     @activity.defn
     async def send_refund_email(self, attempt: RefundAttempt) -> MailAnswer:
-        """Tell the customer what was given back."""
+        """Email the customer what was given back."""
         ref = attempt.refund
         order, entry = await self.orders.get(ref.order_id), await self._find(ref)
         key = mail_key(ref.order_id, f"refund:{ref.refund_id}:{attempt.attempt}")
@@ -108,7 +108,7 @@ class RefundActivities:
         await self.orders.note(ref.order_id, event, now, refund_id=ref.refund_id, **detail)
         return answer
 
-    async def _give_back(self, entry: RefundEntry) -> CardRefund:
+    async def _issue(self, entry: RefundEntry) -> CardRefund:
         request = entry.request
         key = refund_key(request.order_id, request.refund_id, entry.attempt)
         try:
@@ -122,7 +122,7 @@ class RefundActivities:
                 raise
             return refund
 
-    async def _note(self, attempt: RefundAttempt, refund: CardRefund) -> RefundSeen:
+    async def _record(self, attempt: RefundAttempt, refund: CardRefund) -> RefundSeen:
         ref = attempt.refund
         now = datetime.now(UTC)
         number = attempt.attempt

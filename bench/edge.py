@@ -148,7 +148,9 @@ async def _served(stage: Stage, kind: str) -> AsyncIterator[_Server]:
 async def _sent(errand: Errand) -> Answers:
     """What the load generator says; it is ended with this task."""
     generator = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.edge_load"),
+        sys.executable,
+        "-m",
+        "bench.edge_load",
         cwd=CHECKOUT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -40,7 +40,10 @@ UNREACHABLE: Final = 3
 PROGRAM: Final = "python client.py"
 _REFUSED_ERRORS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
 _USAGE_ERRORS: Final = (
-    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError),
+    SettingsError,
+    InvalidOrderIdError,
+    InvalidRefundIdError,
+    NoCardsError,
     store.InvalidDatabaseUrlError,
 )
 

@@ -22,7 +22,7 @@ from edge.problems import (
 )
 from edge.shapes import ORDER_ID, Amount, RequestModel, ResponseModel
 from orders import payment_news as news
-from orders.lifecycle import Reason
+from orders.lifecycle import StopReason
 from orders.ports import ProviderError
 from orders.refusals import OrderClientError
 
@@ -85,7 +85,7 @@ class Stopped(ResponseModel):
     """The order has ended, and no payment remains."""
 
     state: Literal["stopped"] = "stopped"
-    reason: Reason | None
+    reason: StopReason | None
 
 
 class Pending(ResponseModel):

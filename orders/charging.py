@@ -58,8 +58,8 @@ class BookedCharge:
     #: When a hold expires. Kept when the hold is over: it says why.
     capture_before: datetime | None = None
 
-    def told(self, charge: CardCharge) -> BookedCharge:
-        """The books after the provider's word; unchanged when it is old news."""
+    def merge(self, charge: CardCharge) -> BookedCharge:
+        """The record updated from the provider's charge; unchanged by an old report."""
         ahead = _PROGRESS.index(charge.state) > _PROGRESS.index(self.state)
         return BookedCharge(
             state=charge.state if ahead else self.state,

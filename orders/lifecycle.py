@@ -84,7 +84,7 @@ ON_CANCEL: Final[dict[Status, CancelEffect]] = {
 }
 
 
-class Reason(StrEnum):
+class StopReason(StrEnum):
     """Why an order ended early."""
 
     OUT_OF_STOCK = "out_of_stock"
@@ -107,7 +107,7 @@ class Stop:
     The sentence never holds personal data: workflow history keeps it.
     """
 
-    reason: Reason
+    reason: StopReason
     message: str
 
 
@@ -142,6 +142,6 @@ def final_status(facts: Facts) -> Status:
         raise UnsettledError(f"not shipped, but {kept} was kept")
     if facts.taken:
         return Status.REFUNDED
-    if facts.stop is not None and facts.stop.reason is Reason.CANCELLED:
+    if facts.stop is not None and facts.stop.reason is StopReason.CANCELLED:
         return Status.CANCELLED
     return Status.REJECTED

@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.messages import OrderSummary
 from orders.order import Order
 from orders.parcels import Parcel
 from orders.ports import Mail
 
 _EXPLANATIONS = {
-    Reason.OUT_OF_STOCK: "something you ordered is no longer in stock",
-    Reason.CARD_DECLINED: "your bank declined the payment",
-    Reason.NOT_APPROVED: "it did not pass our checks",
-    Reason.APPROVAL_TIMED_OUT: "we could not check it in time",
-    Reason.PAYMENT_TIMED_OUT: "the payment was not completed in time",
-    Reason.HOLD_LAPSED: "your bank no longer holds the money for it",
-    Reason.CANNOT_FULFILL: "our warehouse cannot ship it",
-    Reason.CANCELLED: "it was cancelled, as requested",
-    Reason.CLOSED_BEFORE: "it was closed before",
-    Reason.GIVEN_UP: "we could not complete it",
-    Reason.NO_ANSWER: "we ran into a technical problem on our side",
+    StopReason.OUT_OF_STOCK: "something you ordered is no longer in stock",
+    StopReason.CARD_DECLINED: "your bank declined the payment",
+    StopReason.NOT_APPROVED: "it did not pass our checks",
+    StopReason.APPROVAL_TIMED_OUT: "we could not check it in time",
+    StopReason.PAYMENT_TIMED_OUT: "the payment was not completed in time",
+    StopReason.HOLD_LAPSED: "your bank no longer holds the money for it",
+    StopReason.CANNOT_FULFILL: "our warehouse cannot ship it",
+    StopReason.CANCELLED: "it was cancelled, as requested",
+    StopReason.CLOSED_BEFORE: "it was closed before",
+    StopReason.GIVEN_UP: "we could not complete it",
+    StopReason.NO_ANSWER: "we ran into a technical problem on our side",
 }
 
 
@@ -41,7 +41,7 @@ def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail
 
 def closing(order: Order) -> Mail:
     """Email: why the order ended early, and what that means for the customer's money."""
-    why = _EXPLANATIONS[Reason(order.reason)] if order.reason else "it could not be completed"
+    why = _EXPLANATIONS[StopReason(order.reason)] if order.reason else "it could not be completed"
     headline = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
     money = (
         f"We have given {order.total} back to your card; banks take 5 to 10 days to show it."

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from orders.lifecycle import Reason, Status, Stop
+from orders.lifecycle import Status, Stop, StopReason
 from orders.money import Money
 from orders.parcels import Parcel
 from orders.terms import Terms
@@ -39,8 +39,8 @@ class OrderSummary:
 
 
 @dataclass(frozen=True)
-class OrderToCarry:
-    """An order and the terms it is carried under."""
+class OrderWithTerms:
+    """An order and the terms that hold for it."""
 
     order: OrderSummary
     terms: Terms
@@ -351,7 +351,7 @@ class EndedOtherwise:
     """The order ended before the cancellation could take effect: see ``status``."""
 
     status: Status
-    reason: Reason | None = None
+    reason: StopReason | None = None
     kind: Literal["ended_otherwise"] = "ended_otherwise"
 
 
@@ -370,10 +370,10 @@ class CancelUnderWay:
 
 @dataclass(frozen=True)
 class Attention:
-    """Something keeps failing: ``step`` since ``since`` (ISO 8601, UTC), for the reason given.
+    """A step that keeps failing: ``step`` since ``since`` (ISO 8601, UTC), with its ``problem``.
 
-    ``can`` names the words (``orders.requests.OperatorWord.kind``) that an operator may say of it.
-    With ``asks_given_back`` whoever resolves it has to say what was given back by hand.
+    ``can`` names the commands that an operator may give about it, by their ``kind``. With
+    ``asks_given_back`` an operator who resolves it has to report what was given back by hand.
     """
 
     step: str
@@ -412,13 +412,13 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class HandedOn:
-    """What the next run of an order has to know: it only follows the parcels, until ``deadline``.
+class OrderSnapshot:
+    """The state of an order that continues as new: it only follows the parcels, until ``deadline``.
 
-    ``settled`` are parcels that are waited for no more, ``short`` and ``contents`` as in
+    ``settled`` are parcels that are no longer waited for, ``short`` and ``contents`` as in
     ``Fulfilled``. ``confirmed``: whether the confirmation was mailed, None when it is still to be,
-    and with it the refund of what is short. All news of the order's ``parcels`` are written down;
-    there may be others, that the warehouse has spoken of and not named yet.
+    and with it the refund of what is short. All news of the order's ``parcels`` are recorded; there
+    may be parcels of which there was news before the warehouse named them.
     """
 
     terms: Terms
@@ -438,8 +438,8 @@ class HandedOn:
 
 
 @dataclass(frozen=True)
-class Carry:
-    """Carry this order to its end. ``so_far`` is what an earlier run of it hands on."""
+class OrderInput:
+    """Process this order to its end. ``so_far``: the state in which an earlier run left it."""
 
     order_id: str
-    so_far: HandedOn | None = None
+    so_far: OrderSnapshot | None = None

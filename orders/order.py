@@ -44,7 +44,8 @@ class Order:
     """An order as the database has it.
 
     ``payment_method`` is the card provider's token (``pm_…``), never a card number. A ``flagged``
-    order needs approval, whatever its total. ``reason`` says why it ended early, as a ``Reason``.
+    order needs approval, whatever its total. ``reason`` says why it ended
+    early, as a ``StopReason``.
     """
 
     id: str

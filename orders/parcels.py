@@ -28,8 +28,8 @@ class Parcel:
     status: ParcelStatus = ParcelStatus.ACCEPTED
     tracking: str = ""
 
-    def told(self, news: Parcel) -> Parcel:
-        """The parcel after ``news`` of it; unchanged when that is old news."""
+    def merge(self, news: Parcel) -> Parcel:
+        """The parcel updated from ``news`` of it; unchanged by an old report."""
         tracking = news.tracking or self.tracking
         if _PROGRESS.index(news.status) <= _PROGRESS.index(self.status):
             return replace(self, tracking=tracking)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.money import Money
 from orders.ports import ChargeState
 from orders.views import OrderView
@@ -57,7 +57,7 @@ class ApprovalAwaited:
 class PaymentStopped:
     """The order has ended without a payment, or with all of it refunded."""
 
-    reason: Reason | None
+    reason: StopReason | None
     kind: Literal["stopped"] = "stopped"
 
 
@@ -83,7 +83,7 @@ PaymentNews = (
 
 
 def settled(
-    status: Status, total: Money, reason: Reason | None, code: str = ""
+    status: Status, total: Money, reason: StopReason | None, code: str = ""
 ) -> PaymentNews | None:
     """The payment status that follows from an order's status, None while it is open. ``code``: the
     decline code, when the order ended because of one.
@@ -93,7 +93,7 @@ def settled(
             return PaymentHeld(total)
         case Status.PAID | Status.FULFILLED | Status.SHIPPED | Status.COMPLETED:
             return PaymentTaken(total)
-        case Status.REJECTED if reason is Reason.CARD_DECLINED:
+        case Status.REJECTED if reason is StopReason.CARD_DECLINED:
             return PaymentDeclined(code)
         case Status.REJECTED | Status.CANCELLED | Status.REFUNDED:
             return PaymentStopped(reason)
@@ -104,7 +104,7 @@ def settled(
 def in_the_book(view: OrderView) -> PaymentNews:
     """The payment status in our database, which may be a step behind the run."""
     order = view.order
-    reason = None if order.reason is None else Reason(order.reason)
+    reason = None if order.reason is None else StopReason(order.reason)
     codes = [line.detail.get("code", "") for line in view.history if _declined(line.event)]
     if known := settled(order.status, order.total, reason, codes[-1] if codes else ""):
         return known

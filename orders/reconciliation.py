@@ -127,8 +127,8 @@ def _entry_differs(
         (refund.given for refund in listed.refunds if refund.created_at > quiet_since),
         charge.amount.currency,
     )
-    told = booked.told(replace(charge, refunded=charge.refunded - lately))
-    if (told.state, told.captured, told.refunded) != (
+    merged = booked.merge(replace(charge, refunded=charge.refunded - lately))
+    if (merged.state, merged.captured, merged.refunded) != (
         booked.state,
         booked.captured,
         booked.refunded,

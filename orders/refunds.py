@@ -162,8 +162,8 @@ class RefundEntry:
             f"attempt {attempt} cannot begin"
         )
 
-    def told(self, attempt: int, refund: CardRefund) -> RefundEntry:
-        """The refund after the provider's word on ``attempt``; unchanged when it is old news."""
+    def merge(self, attempt: int, refund: CardRefund) -> RefundEntry:
+        """The refund updated from the provider's; unchanged by an old report or attempt."""
         state = RefundState(refund.state)
         if attempt != self.attempt or state not in FOLLOWS[self.state]:
             return self

@@ -119,4 +119,4 @@ class Resolve:
         return self.note
 
 
-OperatorWord = RetryNow | SkipStep | Resolve
+OperatorCommand = RetryNow | SkipStep | Resolve

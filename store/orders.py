@@ -144,7 +144,7 @@ class PostgresOrderBook:
             if row is None:
                 raise RefusedError(f"order {order_id} has no parcel {parcel.parcel_id}")
             known = Parcel(parcel.parcel_id, ParcelStatus(row.status), row.tracking)
-            merged = known.told(parcel)
+            merged = known.merge(parcel)
             if merged == known:
                 return
             to: dict[str, Any] = {**this, "to": merged.status, "as": merged.tracking}

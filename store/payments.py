@@ -139,7 +139,7 @@ class PostgresPaymentLedger:
                 decline_code=row.decline_code,
                 capture_before=row.capture_before,
             )
-            booked = known.told(charge)
+            booked = known.merge(charge)
             if booked == known:
                 return
             now = {

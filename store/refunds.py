@@ -112,7 +112,7 @@ class PostgresRefundBook:
         self, order_id: str, refund_id: str, attempt: int, refund: CardRefund, now: datetime
     ) -> RefundEntry:
         return await self._change(
-            order_id, refund_id, lambda entry: entry.told(attempt, refund), now
+            order_id, refund_id, lambda entry: entry.merge(attempt, refund), now
         )
 
     async def move(

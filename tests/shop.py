@@ -145,10 +145,10 @@ def brief_mails(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mail that takes long is waited for outside the workflow task after a second, not eight:
     until then the run answers nobody.
     """
-    assert policies.MAIL.local is not None
-    brief = policies.MAIL.local.copy()
+    assert policies.EMAIL.local is not None
+    brief = policies.EMAIL.local.copy()
     brief["schedule_to_close_timeout"] = timedelta(seconds=1)
-    monkeypatch.setattr(policies, "MAIL", replace(policies.MAIL, local=brief))
+    monkeypatch.setattr(policies, "EMAIL", replace(policies.EMAIL, local=brief))
 
 
 @pytest.fixture

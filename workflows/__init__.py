@@ -1,1 +1,1 @@
-"""Deterministic orchestration: what happens to an order, in which order, and what is undone."""
+"""Workflows: the deterministic orchestration of orders, refunds and audits."""

@@ -1,83 +1,103 @@
-"""Waiting for a person to let an order pass."""
+"""Waiting for an approver's decision about an order or a refund."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
-    from orders.lifecycle import Reason, Status, Stop
+    from orders.lifecycle import Status, Stop, StopReason
     from orders.payment_news import ApprovalAwaited
     from orders.requests import Approve, Reject
-    from workflows.ending import dropped
+    from workflows.ending import cancel_and_wait
     from workflows.failures import NOT_WAITING
-    from workflows.life import Life
-    from workflows.paying import Paying
-    from workflows.undo import StoppedError
+    from workflows.life import OrderState
+    from workflows.paying import PaymentStatus
+    from workflows.steps import StepRunner
+    from workflows.undo import OrderStopped
 
 
 class Approval:
-    """The order waits for ``decide``; half-way the approver is reminded."""
+    """One decision that is waited for.
 
-    def __init__(self, life: Life, paying: Paying) -> None:
-        self._life = life
-        self._paying = paying
-        self._decision: Approve | Reject | None = None
+    ``subject`` names what is to be approved in a refusal, ``state_now`` says there what it is now.
+    """
+
+    def __init__(self, steps: StepRunner, subject: str, state_now: Callable[[], str]) -> None:
+        self.decision: Approve | Reject | None = None
+        self._steps = steps
+        self._subject = subject
+        self._state_now = state_now
         self._open = False
 
-    async def pass_or_stop(self) -> None:
-        """Raises ``StoppedError`` when the order is rejected, or nobody decides in time."""
-        life = self._life
-        if not life.terms.needs_approval:
-            return
-        await life.move_to(Status.AWAITING_APPROVAL)
+    async def wait(
+        self, limit: timedelta, remind: Callable[[], Coroutine[Any, Any, object]]
+    ) -> None:
+        """Wait for a decision or a cancellation, until ``limit`` has passed; half-way the approver
+        is reminded.
+        """
         self._open = True
-        with self._paying.telling(ApprovalAwaited()):
-            await self._decided()
+        if not await self._ended_within(limit / 2):
+            reminder = asyncio.create_task(remind())
+            await self._ended_within(limit / 2)
+            await cancel_and_wait(reminder)
         self._open = False
-        match self._decision:
-            case Approve(by=by, note=note):
-                await life.note("order_approved", by=by, note=note)
-            case Reject(by=by, reason=reason):
-                await life.note("order_not_approved", by=by, reason=reason)
-                raise StoppedError(Stop(Reason.NOT_APPROVED, f"rejected by {by}: {reason}"))
-            case None:
-                message = f"nobody decided within {life.terms.approval_timeout}"
-                raise StoppedError(Stop(Reason.APPROVAL_TIMED_OUT, message))
 
     def decide(self, decision: Approve | Reject) -> None:
-        self._decision = decision
+        self.decision = decision
 
     def check_open(self) -> None:
-        """Refuse a decision that nobody waits for: too early, too late, or the second one."""
-        if self._open and self._decision is None:
-            return
-        life = self._life
-        match self._decision:
+        """Refuse a decision that is not waited for: too early, too late, or the second one."""
+        match self.decision:
+            case None if self._open:
+                return
             case Approve(by=by):
                 why = f"{by} has approved it"
             case Reject(by=by):
                 why = f"{by} has rejected it"
             case _:
-                why = f"it is {life.status}" + (f": {life.stop.message}" if life.stop else "")
-        message = f"order {life.order_id} does not wait for an approval: {why}"
+                why = f"it is {self._state_now()}"
+        message = f"{self._subject} does not wait for an approval: {why}"
         raise ApplicationError(message, type=NOT_WAITING)
 
-    async def _decided(self) -> None:
-        half = self._life.terms.approval_timeout / 2
-        doing = "waiting for approval"
-        if await self._life.wait(doing, lambda: self._decision is not None, half):
-            return
+    async def _ended_within(self, pause: timedelta) -> bool:
+        def ended() -> bool:
+            return self.decision is not None or self._steps.cancel_request is not None
+
+        return await self._steps.wait("waiting for approval", ended, pause)
+
+
+async def obtain_approval(
+    order: OrderState, approval: Approval, payment_status: PaymentStatus
+) -> None:
+    """Have the order approved, if its terms ask for that.
+
+    Raises ``OrderStopped`` when it is rejected, cancelled, or not decided in time.
+    """
+    limit = order.terms.approval_timeout
+    if not order.terms.needs_approval:
+        return
+    await order.record_status(Status.AWAITING_APPROVAL)
+
+    async def remind() -> None:
         remind = NotificationActivities.send_approval_reminder
-        reminder = asyncio.create_task(
-            self._life.mail("reminding the approver", remind, self._life.ref)
-        )
-        try:
-            await self._life.wait(doing, lambda: self._decision is not None, half)
-        except StoppedError:
-            await dropped(reminder)
-            raise
-        await dropped(reminder)
+        await order.send_email("reminding the approver", remind, order.ref)
+
+    with payment_status.reporting(ApprovalAwaited()):
+        await approval.wait(limit, remind)
+        order.steps.stop_if_cancelled()
+    match approval.decision:
+        case Approve(by=by, note=note):
+            await order.add_note("order_approved", by=by, note=note)
+        case Reject(by=by, reason=reason):
+            await order.add_note("order_not_approved", by=by, reason=reason)
+            raise OrderStopped(Stop(StopReason.NOT_APPROVED, f"rejected by {by}: {reason}"))
+        case None:
+            message = f"nobody decided within {limit}"
+            raise OrderStopped(Stop(StopReason.APPROVAL_TIMED_OUT, message))

@@ -1,4 +1,4 @@
-"""What keeps failing shows itself to a person, and hears what the person says about it."""
+"""What keeps failing: shown to an operator, who may say what becomes of it."""
 
 from __future__ import annotations
 
@@ -10,149 +10,157 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from orders.by_hand import Stake, WrongAmountError
-    from orders.lifecycle import Reason, Stop
+    from orders.lifecycle import Stop, StopReason
     from orders.messages import Attention
-    from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
+    from orders.requests import OperatorCommand, Resolve, RetryNow, SkipStep
     from workflows.failures import NOT_OPERABLE
-    from workflows.undo import StoppedError
+    from workflows.undo import OrderStopped
 
-# What an operator may say of a step that keeps failing. A step of ours can be given up, which
-# undoes the order. What happened must be written down, and an undo must happen, if by hand.
-OF_A_STEP = (RetryNow, SkipStep)
-OF_A_RECORD = (RetryNow,)
-OF_AN_UNDO = (RetryNow, Resolve)
-Words = tuple[type[OperatorWord], ...]
-
-
-class SettledByHand(Exception):  # noqa: N818 - not an error: an operator's word
-    """An operator did what an undo could not."""
-
-    def __init__(self, word: Resolve) -> None:
-        super().__init__(word.note)
-        self.word = word
+AllowedCommands = tuple[type[OperatorCommand], ...]
+# The commands that an operator may give about a step that keeps failing. A step of ours can be
+# given up, which undoes the order. What happened must be recorded, and a compensation must happen,
+# if by hand.
+STEP_COMMANDS: AllowedCommands = (RetryNow, SkipStep)
+RECORD_COMMANDS: AllowedCommands = (RetryNow,)
+COMPENSATION_COMMANDS: AllowedCommands = (RetryNow, Resolve)
 
 
-class Attended:
-    """What is being done, and what of it needs a person.
+class SettledManually(Exception):  # noqa: N818 - not an error: an operator's decision
+    """An operator did by hand what a compensation could not."""
 
-    ``changed`` is called whenever either changes, so that it can be shown; ``waits`` before a
-    person is waited for.
+    def __init__(self, command: Resolve) -> None:
+        super().__init__(command.note)
+        self.command = command
+
+
+class OperatorAttention:
+    """What of a run needs an operator, and the commands that the operator gives.
+
+    ``on_change`` is called whenever ``attention`` changes, so that it can be shown;
+    ``before_waiting`` before a wait for the operator.
     """
 
-    def __init__(self, changed: Callable[[], None], waits: Callable[[], None]) -> None:
-        self.doing = "starting"
+    def __init__(self, on_change: Callable[[], None], before_waiting: Callable[[], None]) -> None:
         self.attention: Attention | None = None
-        #: What an operator said of the last undo that was settled by hand.
-        self.resolved: Resolve | None = None
-        self._stake: Stake | None = None
-        self._changed = changed
-        self._waits = waits
-        self._word: OperatorWord | None = None
+        #: The command that settled the last compensation which was settled by hand.
+        self.resolution: Resolve | None = None
+        #: The money that the present compensation is to give back.
+        self.stake: Stake | None = None
+        self._on_change = on_change
+        self._before_waiting = before_waiting
+        self._command: OperatorCommand | None = None
 
-    def now(self, doing: str) -> None:
-        """Say what is being done."""
-        self.doing = doing
-        self._changed()
+    # -- the operator's commands -----------------------------------------------------------------
 
-    # -- an operator's way out of what keeps failing -------------------------------------------
+    @property
+    def has_command(self) -> bool:
+        """Whether a command was given that is not taken yet."""
+        return self._command is not None
 
-    def operate(self, word: OperatorWord) -> None:
-        self._word = word
+    def submit(self, command: OperatorCommand) -> str:
+        """Give a command about what needs attention; returns the step that it is about."""
+        self._command = command
+        return self.attention.step if self.attention else ""
 
-    def check_operable(self, word: OperatorWord) -> None:
-        """Refuse a word that does not fit what keeps failing."""
+    def check(self, command: OperatorCommand, doing: str) -> None:
+        """Refuse a command that does not fit what keeps failing."""
         match self.attention:
             case None:
-                message = f"nothing keeps failing, at the moment it is: {self.doing}"
-            case attention if word.kind in attention.can:
-                if isinstance(word, Resolve):
-                    self._check_given_back(attention.step, word)
+                message = f"nothing keeps failing, at the moment it is: {doing}"
+            case attention if command.kind in attention.can:
+                if isinstance(command, Resolve):
+                    self._check_given_back(attention.step, command)
                 return
             case attention if attention.can:
                 message = (
-                    f"{attention.step} takes no {word.kind}, only {' or '.join(attention.can)}"
+                    f"{attention.step} takes no {command.kind}, only {' or '.join(attention.can)}"
                 )
             case attention:
                 message = f"{attention.step} is not a step to try again: {attention.problem}"
         raise ApplicationError(message, type=NOT_OPERABLE)
 
-    def _check_given_back(self, step: str, word: Resolve) -> None:
+    def _check_given_back(self, step: str, command: Resolve) -> None:
         """Refuse an amount that cannot be, where money is at stake, and any amount elsewhere."""
-        if self._stake is None and word.given_back is not None:
+        if self.stake is None and command.given_back is not None:
             message = f"{step} does not ask what was given back: leave it out"
             raise ApplicationError(message, type=NOT_OPERABLE)
         try:
-            if self._stake is not None:
-                self._stake.given_back(word.given_back)
+            if self.stake is not None:
+                self.stake.given_back(command.given_back)
         except WrongAmountError as error:
             raise ApplicationError(str(error), type=NOT_OPERABLE) from None
 
-    # -- asking a person -----------------------------------------------------------------------
+    def take_command(self) -> bool:
+        """Take the operator's command, if there is one. True: retry now.
 
-    async def decided(self, step: Callable[..., Any], problem: str) -> bool:
-        """Have a person decide about a step that ended in a way which no try of ours mends.
+        Raises ``OrderStopped`` when the step is given up, ``SettledManually`` when it is resolved.
+        """
+        command, self._command = self._command, None
+        match command:
+            case SkipStep(by=by, reason=reason):
+                self.clear()
+                raise OrderStopped(Stop(StopReason.GIVEN_UP, f"given up by {by}: {reason}"))
+            case Resolve():
+                raise SettledManually(command)
+            case _:
+                return command is not None
+
+    # -- asking for the operator -----------------------------------------------------------------
+
+    async def wait_for_decision(self, step: Callable[..., Any], problem: str) -> bool:
+        """Have an operator decide about a step that ended in a way which no retry mends.
 
         True: it is to be tried again. False: it was settled by hand.
         """
-        self._flag(step, ApplicationError(problem), OF_AN_UNDO)
-        self._waits()
-        await workflow.wait_condition(lambda: self._word is not None)
+        self.flag_failure(step, ApplicationError(problem), COMPENSATION_COMMANDS)
+        await self._wait_for_command()
         try:
-            again = self._heard()
-        except SettledByHand:
+            again = self.take_command()
+        except SettledManually:
             again = False
-        self._unflag()
+        self.clear()
         return again
 
-    async def by_hand(self, step: str, problem: str) -> None:
-        """Ask a person to do what we cannot, and wait until it is resolved."""
-        since = workflow.now().isoformat("T", "seconds")
-        self.attention = Attention(step=step, since=since, problem=problem, can=(Resolve.kind,))
-        self._changed()
-        self._waits()
-        await workflow.wait_condition(lambda: self._word is not None)
-        self._unflag()
+    async def wait_until_resolved(self, step: str, problem: str) -> None:
+        """Ask an operator to do by hand what no step can, and wait until it is resolved."""
+        self.attention = Attention(step, _now(), problem, can=(Resolve.kind,))
+        self._on_change()
+        await self._wait_for_command()
+        self.clear()
 
-    def _heard(self) -> bool:
-        """Take the operator's word. True: try again. Raises what the other words mean."""
-        word, self._word = self._word, None
-        match word:
-            case SkipStep(by=by, reason=reason):
-                self._unflag()
-                raise StoppedError(Stop(Reason.GIVEN_UP, f"given up by {by}: {reason}"))
-            case Resolve():
-                raise SettledByHand(word)
-            case _:
-                return word is not None
-
-    def _flag(self, step: Callable[..., Any], error: FailureError, allowed: Words) -> None:
-        since = self.attention.since if self.attention else workflow.now().isoformat("T", "seconds")
+    def flag_failure(
+        self, step: Callable[..., Any], error: FailureError, allowed: AllowedCommands
+    ) -> None:
+        """Show that a step keeps failing, and which commands may be given about it."""
+        since = self.attention.since if self.attention else _now()
         name = getattr(step, "__name__", str(step))
-        can = tuple(word.kind for word in allowed)
-        asks = self._stake is not None and not self._stake.is_known
+        can = tuple(command.kind for command in allowed)
+        asks = self.stake is not None and not self.stake.is_known
         self.attention = Attention(name, since, problem_of(error), can, asks_given_back=asks)
         workflow.logger.warning("%s keeps failing: %s", name, self.attention.problem)
-        self._changed()
+        self._on_change()
 
     def flag(self, step: str, problem: str) -> None:
-        """Ask a person to look at something that is not a failing step."""
-        since = workflow.now().isoformat("T", "seconds")
-        if self.attention is None or (self.attention.step, self.attention.problem) != (
-            step,
-            problem,
-        ):
-            self.attention = Attention(step=step, since=since, problem=problem)
-            self._changed()
+        """Ask an operator to look at something that is not a failing step."""
+        known = self.attention
+        if known is None or (known.step, known.problem) != (step, problem):
+            self.attention = Attention(step, _now(), problem)
+            self._on_change()
 
-    def unflag(self) -> None:
-        """Nobody need look any more."""
-        self._unflag()
-
-    def _unflag(self) -> None:
-        self._word = None
+    def clear(self) -> None:
+        """Nothing needs attention any more."""
+        self._command = None
         if self.attention is not None:
             self.attention = None
-            self._changed()
+            self._on_change()
+
+    async def _wait_for_command(self) -> None:
+        self._before_waiting()
+        await workflow.wait_condition(lambda: self.has_command)
+
+
+def _now() -> str:
+    return workflow.now().isoformat("T", "seconds")
 
 
 def problem_of(error: BaseException) -> str:

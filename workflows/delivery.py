@@ -1,4 +1,4 @@
-"""Following the parcels until they are delivered, or a person has decided what becomes of them."""
+"""Delivery: follow the parcels until they are delivered, or an operator has settled them."""
 
 from __future__ import annotations
 
@@ -21,157 +21,161 @@ with workflow.unsafe.imports_passed_through():
     from workflows import policies
     from workflows.attention import problem_of
     from workflows.failures import NOT_WAITING
-    from workflows.handover import refund_missing
-    from workflows.life import Life
+    from workflows.handover import start_refund
+    from workflows.life import OrderState
     from workflows.steps import Step
 
 
 class Delivery:
-    """The order's parcels. News may come before the warehouse has even named them."""
+    """The order's parcels. News of one may come before the warehouse has even named it."""
 
-    def __init__(self, life: Life) -> None:
-        self._life = life
+    def __init__(self, order: OrderState) -> None:
+        self._order = order
         self._parcels: dict[str, Parcel] = {}
         self._recorded: dict[str, ParcelStatus] = {}
         self._settled: set[str] = set()
         self._deciding: set[str] = set()
-        self._mails: list[asyncio.Task[bool]] = []
+        self._emails: list[asyncio.Task[bool]] = []
         self._news = False
         self._deadline = workflow.now()  # until the parcels are named
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """The warehouse has named the parcels: from now on they are waited for."""
-        life = self._life
-        self._deadline = workflow.now() + life.terms.delivery_deadline
-        for parcel_id in life.parcel_ids:
+        order = self._order
+        self._deadline = workflow.now() + order.terms.delivery_deadline
+        for parcel_id in order.parcel_ids:
             self._parcels.setdefault(parcel_id, Parcel(parcel_id))
 
-    async def follow(self, quiet: Callable[[], bool]) -> tuple[Parcel, ...] | None:
-        """Return once every parcel is delivered or settled; without a deadline, at once.
+    async def follow(self, others_idle: Callable[[], bool]) -> tuple[Parcel, ...] | None:
+        """Wait until every parcel is delivered or settled; not at all without a deadline.
 
-        The news that this ended with are returned: they are still to be written down. None when
-        the rest is for another run: this one has had enough, and nothing is under way in it,
-        beside the parcels neither (``quiet``).
+        Returns the last news, which are still to be recorded. None when this run is to continue as
+        new: its history is long, and nothing is under way in it, beside the parcels neither
+        (``others_idle``).
         """
-        life = self._life
-        if not life.terms.delivery_deadline:
+        order = self._order
+        if not order.terms.delivery_deadline:
             return ()
         # One timer for the whole wait, however many news come meanwhile.
         left = max(self._deadline - workflow.now(), timedelta(0))
         deadline = asyncio.create_task(asyncio.sleep(left.total_seconds()))
-        while self._awaited():
+        while self._awaited_parcels():
             await self._record_news()
             self._flag_missing(late=deadline.done())
-            if not await self._something_new(deadline, quiet):
+            if not await self._wait_for_news(deadline, others_idle):
                 return None
         deadline.cancel()
-        life.steps.unflag()
+        order.steps.operator.clear()
         last = self._unrecorded()
-        self._mail_departures(last)
+        self._email_departures(last)
         return last
 
-    async def mailed(self) -> None:
-        """Return once no mail of a departure is on its way any more."""
-        for mail in self._mails:
-            await mail
+    async def wait_for_emails(self) -> None:
+        """Wait until the emails about parcels that have left are sent or given up."""
+        for email in self._emails:
+            await email
 
-    def take_over(self, so_far: m.HandedOn) -> None:
-        """Go on where another run has stopped."""
+    def restore(self, so_far: m.OrderSnapshot) -> None:
+        """Go on from what the run before has handed over."""
         self._deadline = so_far.deadline
         self._parcels = {parcel.parcel_id: parcel for parcel in so_far.parcels}
-        self._recorded = {parcel.parcel_id: parcel.status for parcel in self._own()}
+        self._recorded = {parcel.parcel_id: parcel.status for parcel in self._own_parcels()}
         self._settled = set(so_far.settled)
 
-    def hand_on(self, *, confirmed: bool | None) -> m.HandedOn:
-        """What another run has to know in order to go on here."""
-        life = self._life
-        return m.HandedOn(
-            terms=life.terms,
-            status=life.status,
-            total=life.total,
-            taken=life.taken,
-            parcel_ids=life.parcel_ids,
-            short=life.short,
-            contents=life.contents,
+    def snapshot(self, *, confirmed: bool | None) -> m.OrderSnapshot:
+        """What the next run has to know in order to go on from here."""
+        order = self._order
+        return m.OrderSnapshot(
+            terms=order.terms,
+            status=order.status,
+            total=order.total,
+            taken=order.taken,
+            parcel_ids=order.parcel_ids,
+            short=order.short,
+            contents=order.contents,
             parcels=tuple(self._parcels.values()),
             settled=tuple(sorted(self._settled)),
             deadline=self._deadline,
             confirmed=confirmed,
-            settled_by_hand=life.settled_by_hand,
-            cancel=life.steps.cancel,
-            attention=life.steps.attention,
+            settled_by_hand=order.settled_by_hand,
+            cancel=order.steps.cancel_request,
+            attention=order.steps.operator.attention,
         )
 
-    async def can_hand_on(self) -> bool:
-        """Whether the rest is better told in another history, and nothing comes for a moment.
+    async def can_continue_as_new(self) -> bool:
+        """Whether this run may continue as new: its history is long, and no news come for a moment.
 
-        Only a timer may have the last word. Temporal refuses to continue as new when news came
-        meanwhile, and has the run decide again; then the news come with the firing of the timer,
-        and are heard first. They would not be with the end of a local activity: the run is given
-        that from its own records, before the news, and would go on without them.
+        Only a timer may come last before that. Temporal refuses to continue as new when a signal
+        came meanwhile, and has the workflow task done again; then the signal comes with the firing
+        of the timer, and is handled first. It would not be with the end of a local activity: the
+        run is given that from its own records, before the signal, and would go on without it.
         """
-        if not self._is_quiet():
+        if not self._is_idle():
             return False
-        self._life.steps.now("going on in another run")
+        self._order.steps.set_doing("going on in another run")
         try:
-            pause = policies.HAND_ON_PAUSE
-            await workflow.wait_condition(lambda: not self._is_quiet(), timeout=pause)
+            pause = policies.CONTINUE_AS_NEW_PAUSE
+            await workflow.wait_condition(lambda: not self._is_idle(), timeout=pause)
         except TimeoutError:
-            return self._is_quiet()
+            return self._is_idle()
         return False
 
-    def _is_quiet(self) -> bool:
-        """Whether this run has had enough, and nothing is under way here."""
+    def _is_idle(self) -> bool:
+        """Whether the history is long, parcels are waited for, and nothing else is under way."""
         return (
-            self._life.is_long
-            and bool(self._awaited())
+            self._order.history_is_long
+            and bool(self._awaited_parcels())
             and not self._news
             and not self._unrecorded()
-            and all(mail.done() for mail in self._mails)
+            and all(email.done() for email in self._emails)
             and workflow.all_handlers_finished()
         )
 
-    async def _something_new(self, deadline: asyncio.Task[None], quiet: Callable[[], bool]) -> bool:
-        """Wait for news or the deadline; False when the rest is for another run."""
+    async def _wait_for_news(
+        self, deadline: asyncio.Task[None], others_idle: Callable[[], bool]
+    ) -> bool:
+        """Wait for news or the deadline; False when this run is to continue as new."""
         late = deadline.done()
 
         def something_new() -> bool:
             return self._news or deadline.done() is not late
 
-        def enough() -> bool:
-            return quiet() and self._is_quiet()
+        def idle() -> bool:
+            return others_idle() and self._is_idle()
 
         doing = "waiting for the parcels to arrive"
         while True:
-            await self._life.watch(doing, lambda: something_new() or enough(), None)
+            await self._order.steps.wait(doing, lambda: something_new() or idle(), None)
             if something_new():
                 return True
-            if await self.can_hand_on() and not something_new():
+            if await self.can_continue_as_new() and not something_new():
                 return False
 
-    def told(self, news: ParcelUpdate) -> None:
-        told = Parcel(news.parcel_id, news.status, news.tracking)
+    def update_parcel(self, news: ParcelUpdate) -> None:
         known = self._parcels.get(news.parcel_id, Parcel(news.parcel_id))
-        self._parcels[news.parcel_id] = known.told(told)
+        update = Parcel(news.parcel_id, news.status, news.tracking)
+        self._parcels[news.parcel_id] = known.merge(update)
         self._news = True
 
-    # -- what an operator decides about a parcel that is lost or late ---------------------------
+    # -- what an operator decides about a parcel that is lost or late --------------------------
 
     async def settle(self, decision: SettleParcel) -> None:
-        """Wait no more for this parcel: something was agreed with the customer."""
-        await self._let_go(decision.parcel_id, decision.by, decision.outcome)
+        """Stop waiting for a parcel: something was agreed with the customer."""
+        await self._stop_waiting(decision.parcel_id, decision.by, decision.outcome)
 
     async def resend(self, decision: ResendParcel) -> m.Resent:
-        """Have its contents sent again, and wait for the new parcel instead.
+        """Have the contents of a parcel sent again, and wait for the new one instead.
 
         Raises ``ApplicationError`` of type ``NOT_WAITING`` when the warehouse refuses.
         """
-        life, old = self._life, decision.parcel_id
+        order, old = self._order, decision.parcel_id
         self._deciding.add(old)
         step: Step[m.ParcelRef, m.ResendAnswer] = FulfillmentActivities.resend_parcel
-        lost = m.ParcelRef(life.order_id, old)
+        lost = m.ParcelRef(order.order_id, old)
         try:
-            answer = await life.steps.aside("having a parcel resent", step, lost, policies.FULFILL)
+            answer = await order.steps.run_beside(
+                "having a parcel resent", step, lost, policies.FULFILL
+            )
         except FailureError as error:
             answer = m.CannotFulfill(problem_of(error))
         if isinstance(answer, m.CannotFulfill):
@@ -179,97 +183,97 @@ class Delivery:
             message = f"the warehouse does not resend {old}: {answer.message}"
             raise ApplicationError(message, type=NOT_WAITING)
         new = answer.parcel_id
-        if new not in life.parcel_ids:
-            life.parcel_ids += (new,)
+        if new not in order.parcel_ids:
+            order.parcel_ids += (new,)
             self._parcels.setdefault(new, Parcel(new))
-            life.contents = {**life.contents, new: life.contents.get(old, ())}
-        await self._let_go(old, decision.by, f"resent as {new}")
+            order.contents = {**order.contents, new: order.contents.get(old, ())}
+        await self._stop_waiting(old, decision.by, f"resent as {new}")
         return answer
 
     async def refund(self, decision: RefundParcel) -> None:
-        """Have its contents refunded, and wait no more."""
-        life, parcel_id = self._life, decision.parcel_id
+        """Have the contents of a parcel refunded, and stop waiting for it."""
+        order, parcel_id = self._order, decision.parcel_id
         self._deciding.add(parcel_id)
         refund_id = parcel_refund_id(parcel_id)
         why = f"parcel {parcel_id} did not arrive"
-        await refund_missing(life, refund_id, life.contents[parcel_id], why)
-        await self._let_go(parcel_id, decision.by, f"refunded as {refund_id}")
+        await start_refund(order, refund_id, order.contents[parcel_id], why)
+        await self._stop_waiting(parcel_id, decision.by, f"refunded as {refund_id}")
 
     def check_awaited(self, parcel_id: str, *, contents: bool = False) -> None:
-        """Refuse a decision about a parcel that is not waited for, or whose contents are needed
-        but were never told by the warehouse.
+        """Refuse a decision about a parcel that is not waited for, or whose ``contents`` are needed
+        but not known.
         """
-        order_id = self._life.order_id
+        order_id = self._order.order_id
         if parcel_id in self._deciding:
             message = f"parcel {parcel_id} is being resent or refunded already"
-        elif parcel_id not in {parcel.parcel_id for parcel in self._awaited()}:
+        elif parcel_id not in {parcel.parcel_id for parcel in self._awaited_parcels()}:
             message = f"order {order_id} does not wait for a parcel {parcel_id}"
-        elif contents and not self._life.contents.get(parcel_id):
+        elif contents and not self._order.contents.get(parcel_id):
             message = f"what parcel {parcel_id} holds is not known: refund by line, then settle it"
         else:
             return
         raise ApplicationError(message, type=NOT_WAITING)
 
-    async def _let_go(self, parcel_id: str, by: str, outcome: str) -> None:
+    async def _stop_waiting(self, parcel_id: str, by: str, outcome: str) -> None:
         self._settled.add(parcel_id)
         self._deciding.discard(parcel_id)
         self._news = True
-        await self._life.note("parcel_settled", parcel_id=parcel_id, by=by, outcome=outcome)
+        await self._order.add_note("parcel_settled", parcel_id=parcel_id, by=by, outcome=outcome)
 
-    def _own(self) -> list[Parcel]:
+    def _own_parcels(self) -> list[Parcel]:
         """The order's parcels; news of others (a mistake of the warehouse) changes nothing."""
-        return [self._parcels[id_] for id_ in self._life.parcel_ids if id_ in self._parcels]
+        return [self._parcels[id_] for id_ in self._order.parcel_ids if id_ in self._parcels]
 
-    def _awaited(self) -> list[Parcel]:
-        if not self._life.terms.delivery_deadline or self._life.status.is_end:
+    def _awaited_parcels(self) -> list[Parcel]:
+        if not self._order.terms.delivery_deadline or self._order.status.is_end:
             return []
         return [
             parcel
-            for parcel in self._own()
+            for parcel in self._own_parcels()
             if parcel.status is not ParcelStatus.DELIVERED and parcel.parcel_id not in self._settled
         ]
 
     def _flag_missing(self, *, late: bool) -> None:
-        missing = [p for p in self._awaited() if late or p.status is ParcelStatus.LOST]
+        missing = [p for p in self._awaited_parcels() if late or p.status is ParcelStatus.LOST]
         if not missing:
-            return self._life.steps.unflag()
+            return self._order.steps.operator.clear()
         parcel = missing[0]
-        word = "lost" if parcel.status is ParcelStatus.LOST else "late"
+        fault = "lost" if parcel.status is ParcelStatus.LOST else "late"
         others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         problem = (
-            f"parcel {parcel.parcel_id} is {word}{others}: resend or refund it, then settle it"
+            f"parcel {parcel.parcel_id} is {fault}{others}: resend or refund it, then settle it"
         )
-        return self._life.steps.flag("delivery", problem)
+        return self._order.steps.operator.flag("delivery", problem)
 
     def _unrecorded(self) -> tuple[Parcel, ...]:
-        """The parcels of which more is known than was written down."""
+        """The parcels of which more is known than was recorded."""
         before = ParcelStatus.ACCEPTED
         return tuple(
             parcel
-            for parcel in self._own()
+            for parcel in self._own_parcels()
             if parcel.status is not self._recorded.get(parcel.parcel_id, before)
         )
 
     async def _record_news(self) -> None:
-        """Write down what is new, and tell the customer of parcels that have left."""
+        """Record what is new, and email the customer about parcels that have left."""
         self._news = False
-        life, news = self._life, self._unrecorded()
-        if life.status is Status.FULFILLED and all(p.has_left for p in self._own()):
-            await life.move_to(Status.SHIPPED, news)
+        order, news = self._order, self._unrecorded()
+        if order.status is Status.FULFILLED and all(p.has_left for p in self._own_parcels()):
+            await order.record_status(Status.SHIPPED, news)
         else:
             for parcel in news:
                 step = OrderBookActivities.record_parcel
                 doing = f"recording: {parcel.parcel_id} {parcel.status}"
-                told = m.ParcelNews(life.order_id, parcel)
-                await life.steps.finish(doing, step, told, policies.RECORD)
+                about = m.ParcelNews(order.order_id, parcel)
+                await order.steps.run_until_done(doing, step, about, policies.RECORD)
         self._recorded |= {parcel.parcel_id: parcel.status for parcel in news}
-        self._mail_departures(news)
+        self._email_departures(news)
 
-    def _mail_departures(self, news: tuple[Parcel, ...]) -> None:
+    def _email_departures(self, news: tuple[Parcel, ...]) -> None:
         for parcel in news:
-            # A parcel that is delivered before it was known to have left needs no mail.
+            # A parcel that is delivered before it was known to have left needs no email.
             if parcel.status is ParcelStatus.SHIPPED:
-                about = m.ParcelNews(self._life.order_id, parcel)
+                about = m.ParcelNews(self._order.order_id, parcel)
                 step = NotificationActivities.send_shipped_email
                 doing = f"telling the customer of {parcel.parcel_id}"
-                self._mails.append(asyncio.create_task(self._life.mail(doing, step, about)))
+                self._emails.append(asyncio.create_task(self._order.send_email(doing, step, about)))

@@ -1,4 +1,4 @@
-"""Bringing a run to its end, whoever would like to end it earlier."""
+"""Shielding: run a workflow to its end in spite of a cancellation."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from temporalio import workflow
 T = TypeVar("T")
 
 
-async def to_the_end(
-    life: Coroutine[Any, Any, T], *, on_cancel: Callable[[], None], on_end: Callable[[], None]
+async def shield_from_cancellation(
+    process: Coroutine[Any, Any, T], *, on_cancel: Callable[[], None], on_end: Callable[[], None]
 ) -> T:
-    """Run ``life`` in a task of its own that no cancellation of the run reaches.
+    """Run ``process`` in a task of its own that no cancellation of the run reaches.
 
     A cancellation (the Web UI's button) becomes a call of ``on_cancel`` instead of an exception at
-    an arbitrary line, so that there is one way to stop an order and undoing is never interrupted.
-    Handlers still at work are waited for: their callers get an answer, not an error. ``on_end`` is
-    called before, whatever became of ``life``: whoever waits to hear of it may go.
+    an arbitrary line, so that there is one way to stop an order and no compensation is interrupted.
+    Handlers that still run are waited for: their callers get an answer, not an error. ``on_end`` is
+    called before that, however ``process`` ended, so that handlers which wait for the end return.
 
-    Calls of the workflow have no place in a ``finally``, hence ``on_end``: that also runs when a
-    worker drops a run from its memory, where they are errors.
+    A ``finally`` in ``process`` would not do instead of ``on_end``: it also runs when a worker
+    evicts the run from its cache, where calls of the workflow API are errors.
     """
-    task = asyncio.create_task(life)
+    task = asyncio.create_task(process)
     while not task.done():
         try:
             await workflow.wait([task])
@@ -35,7 +35,7 @@ async def to_the_end(
     return await task
 
 
-async def dropped(task: asyncio.Task[Any]) -> None:
-    """End what was done beside something else, and wait until it has ended."""
+async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, and wait until it has ended."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

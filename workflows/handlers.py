@@ -1,4 +1,4 @@
-"""What an order can be told and asked while it runs: its signals, Updates and queries."""
+"""The signals, Updates and queries of an order workflow."""
 
 from __future__ import annotations
 
@@ -8,64 +8,65 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from orders import messages as m
     from orders import requests as r
-    from orders.lifecycle import Reason
+    from orders.lifecycle import StopReason
     from orders.payment_news import PaymentNews
     from workflows.approval import Approval
     from workflows.delivery import Delivery
     from workflows.failures import TOO_LATE
-    from workflows.life import Life
-    from workflows.paying import Paying
+    from workflows.life import OrderState
+    from workflows.paying import PaymentStatus
     from workflows.payment import Payment
 
 
 class OrderHandlers:
-    """Apart from ``OrderWorkflow``, which is loaded anew for every run: this is loaded once."""
+    """The handlers of ``OrderWorkflow``: that is loaded anew for every run, these once."""
 
-    _life: Life
-    _paying: Paying
+    _order: OrderState
+    _payment_status: PaymentStatus
     _approval: Approval
     _payment: Payment
     _delivery: Delivery
 
-    # -- being asked to stop: signal, Update and cancellation do the same ----------------------
+    # -- cancelling: signal, Update and a cancellation of the run do the same ------------------
 
     @workflow.signal
     def cancel_order(self, request: m.CancelRequest | None = None) -> None:
         """Stop the order if it still can be stopped. Fire and forget: see ``cancel``."""
-        if not self._life.past_return:
-            self._life.steps.cancel = self._life.steps.cancel or request or m.CancelRequest()
-            self._life.show()
+        if not self._order.too_late_to_cancel:
+            self._order.steps.request_cancel(request or m.CancelRequest())
+            self._order.show()
 
     @workflow.update
     async def cancel(self, request: m.CancelRequest) -> m.CancelAnswer:
-        """Stop the order, and say what really became of it once that is known."""
-        life = self._life
+        """Stop the order, and answer what really became of it once that is known."""
+        order = self._order
         self.cancel_order(request)
-        await workflow.wait_condition(lambda: life.settled or life.past_return)
-        if life.stop is not None and life.stop.reason is Reason.CANCELLED:
-            return m.Cancelled(status=life.status, given_back=life.given_back)
-        reason = life.stop.reason if life.stop else None
-        return m.EndedOtherwise(status=life.status, reason=reason)
+        await workflow.wait_condition(lambda: order.ended or order.too_late_to_cancel)
+        if order.stop is not None and order.stop.reason is StopReason.CANCELLED:
+            return m.Cancelled(status=order.status, given_back=order.given_back)
+        reason = order.stop.reason if order.stop else None
+        return m.EndedOtherwise(status=order.status, reason=reason)
 
     @cancel.validator
     def _validate_cancel(self, request: m.CancelRequest) -> None:  # noqa: ARG002 - the SDK's shape
-        if self._life.past_return:
+        order = self._order
+        if order.too_late_to_cancel:
             message = (
-                f"order {self._life.order_id} is {self._life.status}: it is too late to cancel it, "
+                f"order {order.order_id} is {order.status}: it is too late to cancel it, "
                 "ask for a return instead"
             )
             raise ApplicationError(message, type=TOO_LATE)
 
-    # -- what people and neighbours tell the order ---------------------------------------------
+    # -- decisions and news --------------------------------------------------------------------
 
     @workflow.update
     def approve(self, decision: r.Approve) -> None:
-        """Let an order pass that waits for a person. Refused (``NOT_WAITING``) when none does."""
+        """Approve the order. Refused (``NOT_WAITING``) when it waits for no approval."""
         self._approval.decide(decision)
 
     @workflow.update
     def reject(self, decision: r.Reject) -> None:
-        """Stop an order that waits for a person. Refused (``NOT_WAITING``) when none does."""
+        """Reject the order. Refused (``NOT_WAITING``) when it waits for no approval."""
         self._approval.decide(decision)
 
     @approve.validator
@@ -78,13 +79,13 @@ class OrderHandlers:
 
     @workflow.signal
     def payment_updated(self) -> None:
-        """Something happened to the payment at the provider: look again."""
-        self._payment.look_again()
+        """The payment has changed at the provider: read it again."""
+        self._payment.mark_updated()
 
     @workflow.update
     def submit_payment_method(self, card: r.NewCard) -> r.CardAccepted:
         """Try another card after a decline. Refused (``NOT_WAITING``) when none is waited for."""
-        return self._payment.submit(card)
+        return self._payment.submit_card(card)
 
     @submit_payment_method.validator
     def _validate_card(self, card: r.NewCard) -> None:  # noqa: ARG002 - the SDK's shape
@@ -93,21 +94,21 @@ class OrderHandlers:
     @workflow.query
     def payment_news(self) -> PaymentNews:
         """What a shopper has to know of the payment now."""
-        return self._paying.news(self._life)
+        return self._payment_status.current(self._order)
 
     @workflow.update
     async def payment_outcome(self) -> PaymentNews:
-        """The same, once something is known. Whoever asks in the same turn shares one answer."""
-        return await self._paying.outcome(self._life)
+        """The same, once something is known. Clients that ask in the same turn share one Update."""
+        return await self._payment_status.wait_until_known(self._order)
 
     @workflow.signal
     def parcel_updated(self, news: r.ParcelUpdate) -> None:
         """The warehouse says where a parcel is; in any order, any number of times."""
-        self._delivery.told(news)
+        self._delivery.update_parcel(news)
 
     @workflow.update
     async def settle_parcel(self, decision: r.SettleParcel) -> None:
-        """Wait no more for a parcel that is lost or late. Refused (``NOT_WAITING``) otherwise."""
+        """Stop waiting for a parcel. Refused (``NOT_WAITING``) when it is not waited for."""
         await self._delivery.settle(decision)
 
     @settle_parcel.validator
@@ -116,7 +117,7 @@ class OrderHandlers:
 
     @workflow.update
     async def resend_parcel(self, decision: r.ResendParcel) -> m.Resent:
-        """Have a lost or late parcel sent again. Refused (``NOT_WAITING``) otherwise."""
+        """Have a parcel sent again. Refused (``NOT_WAITING``) when it is not waited for."""
         return await self._delivery.resend(decision)
 
     @resend_parcel.validator
@@ -125,7 +126,7 @@ class OrderHandlers:
 
     @workflow.update
     async def refund_parcel(self, decision: r.RefundParcel) -> None:
-        """Have a lost or late parcel refunded. Refused (``NOT_WAITING``) otherwise."""
+        """Have a parcel refunded. Refused (``NOT_WAITING``) when it is not waited for."""
         await self._delivery.refund(decision)
 
     @refund_parcel.validator
@@ -133,21 +134,20 @@ class OrderHandlers:
         self._delivery.check_awaited(decision.parcel_id, contents=True)
 
     @workflow.update
-    async def operate(self, word: r.OperatorWord) -> None:
-        """An operator's way out of what keeps failing: retry now, skip the step, settled by hand.
+    async def operate(self, command: r.OperatorCommand) -> None:
+        """Retry at once what keeps failing, skip it, or say that it was settled by hand.
 
-        Refused (``NOT_OPERABLE``) when nothing keeps failing, or the word does not fit it.
+        Refused (``NOT_OPERABLE``) when nothing keeps failing, or the command does not fit it.
         """
-        attention = self._life.steps.attention
-        self._life.steps.operate(word)
-        step = attention.step if attention else ""
-        await self._life.note(f"operator_{word.kind}", by=word.by, step=step, why=word.why)
+        step = self._order.steps.operator.submit(command)
+        event = f"operator_{command.kind}"
+        await self._order.add_note(event, by=command.by, step=step, why=command.why)
 
     @operate.validator
-    def _validate_operate(self, word: r.OperatorWord) -> None:
-        self._life.steps.check_operable(word)
+    def _validate_operate(self, command: r.OperatorCommand) -> None:
+        self._order.steps.check_command(command)
 
     @workflow.query
     def status(self) -> m.Progress:
         """Where the order stands and what is being done about it."""
-        return self._life.progress()
+        return self._order.progress()

@@ -1,4 +1,4 @@
-"""Handing the order over to the warehouse, and calling it back."""
+"""Fulfilment: have the warehouse ship the order, cancel that, refund what it cannot ship."""
 
 from __future__ import annotations
 
@@ -11,70 +11,72 @@ with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
     from orders import messages as m
     from orders.ids import refund_workflow_id
-    from orders.lifecycle import Reason, Stop
+    from orders.lifecycle import Stop, StopReason
     from orders.refunds import RefundReason, RefundRequest
     from workflows import policies
-    from workflows.life import Life
+    from workflows.life import OrderState
     from workflows.refund import RefundWorkflow
     from workflows.steps import Step
-    from workflows.undo import StoppedError, UndoneUnlessKept
+    from workflows.undo import OrderStopped, Saga
 
 
-async def hand_over(life: Life, undo: UndoneUnlessKept, *, within: timedelta | None) -> None:
-    """Have the warehouse accept the order, ``within`` the time that the money is held for.
+async def request_fulfillment(order: OrderState, saga: Saga, *, within: timedelta | None) -> None:
+    """Have the warehouse accept the order, ``within`` the time that the hold can be captured.
 
-    Raises ``StoppedError`` when it refuses.
+    Raises ``OrderStopped`` when it refuses.
     """
 
-    async def recall() -> bool:
+    async def cancel_fulfillment() -> bool:
         step: Step[m.OrderRef, m.CancelFulfillmentAnswer]
         step = FulfillmentActivities.cancel_fulfillment
         doing = "recalling the parcels"
-        match await life.steps.undo(doing, step, life.ref, policies.UNDO):
+        match await order.steps.compensate(doing, step, order.ref, policies.COMPENSATION):
             case m.AlreadyLeft(parcel_ids=parcel_ids):
-                life.parcel_ids = parcel_ids
+                order.parcel_ids = parcel_ids
                 return False
             case m.KeptBefore():
                 return False
         return True
 
-    undo.add(recall)
+    saga.add_compensation(cancel_fulfillment)
     step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
     doing = "handing over to the warehouse"
-    answer = await life.steps.ask(doing, step, life.ref, policies.FULFILL.within(within))
+    answer = await order.steps.run_to_answer(
+        doing, step, order.ref, policies.FULFILL.within(within)
+    )
     if isinstance(answer, m.Fulfilled):
-        # Also when the order is to be stopped: it may be too late for that.
-        life.parcel_ids, life.short = answer.parcel_ids, answer.short
-        life.contents = answer.contents
-    life.steps.stop_if_cancelled()
+        # Also when a cancellation was requested: it may be too late for that.
+        order.parcel_ids, order.short = answer.parcel_ids, answer.short
+        order.contents = answer.contents
+    order.steps.stop_if_cancelled()
     if isinstance(answer, m.CannotFulfill):
-        raise StoppedError(Stop(Reason.CANNOT_FULFILL, answer.message))
+        raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, answer.message))
 
 
-async def refund_short(life: Life) -> None:
-    """Have a refund begin for what the warehouse cannot ship; it goes on by itself.
+async def refund_short_lines(order: OrderState) -> None:
+    """Start a refund of what the warehouse cannot ship.
 
     What it cannot find is not on the shelves either, so nothing is put back into stock.
     """
-    if life.short:
-        life.steps.now("having the missing part refunded")
-        await refund_missing(life, "short", life.short, "the warehouse is short of it")
+    if order.short:
+        order.steps.set_doing("having the missing part refunded")
+        await start_refund(order, "short", order.short, "the warehouse is short of it")
 
 
-async def refund_missing(
-    life: Life, refund_id: str, lines: tuple[tuple[str, int], ...], why: str
+async def start_refund(
+    order: OrderState, refund_id: str, lines: tuple[tuple[str, int], ...], why: str
 ) -> None:
-    """Begin a refund of these lines that goes on by itself, once per ``refund_id``."""
+    """Start a refund of these lines, once per ``refund_id``: a workflow of its own, abandoned."""
     reason = RefundReason.MISSING
-    request = RefundRequest(life.order_id, refund_id, lines, reason=reason, message=why)
-    life.publish()
+    request = RefundRequest(order.order_id, refund_id, lines, reason=reason, message=why)
+    order.search_attributes.publish()
     try:
         await workflow.start_child_workflow(
             RefundWorkflow.run,
             request,
-            id=refund_workflow_id(life.order_id, refund_id),
+            id=refund_workflow_id(order.order_id, refund_id),
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-            static_summary=f"Refund {refund_id} of order {life.order_id}",
+            static_summary=f"Refund {refund_id} of order {order.order_id}",
         )
     except WorkflowAlreadyStartedError:
         workflow.logger.info("refund %s is under way already", refund_id)

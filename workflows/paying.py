@@ -1,4 +1,4 @@
-"""Telling a shopper how the payment goes, while the order is under way."""
+"""The payment status that a shopper sees while the order is under way."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from orders.payment_news import PaymentDeclined, PaymentNews, PaymentPending, settled
-    from workflows.life import Life
+    from workflows.life import OrderState
 
 
-class Paying:
-    """What a shopper has to know now. Stages tell it; whoever asks hears it, or waits for it.
+class PaymentStatus:
+    """What a shopper has to know of the payment now. Stages report it; clients query it, or wait
+    for it with an Update.
 
-    It changes nothing about the order, and leaves nothing in its history but the questions.
+    It changes nothing about the order, and adds nothing to its history but those Updates.
     """
 
     def __init__(self) -> None:
         self._turn = 0
-        self._told: PaymentNews | None = None
+        self._reported: PaymentNews | None = None
         self._code = ""
 
-    def tell(self, news: PaymentNews) -> None:
-        """This holds from now on, until ``over`` or the order's status says more."""
-        self._told = news
+    def report(self, news: PaymentNews) -> None:
+        """Show this from now on, until ``clear`` or until the order's status says more."""
+        self._reported = news
         self._turn += 1
         if isinstance(news, PaymentDeclined):
             self._code = news.code
 
-    def over(self) -> None:
-        """What was told no longer holds, and nothing else is known."""
-        self._told = None
+    def clear(self) -> None:
+        """What was reported no longer holds, and nothing else is known."""
+        self._reported = None
 
     @contextlib.contextmanager
-    def telling(self, news: PaymentNews | None) -> Iterator[None]:
-        """This holds for the length of the block; None: nothing is known in it either."""
+    def reporting(self, news: PaymentNews | None) -> Iterator[None]:
+        """Show this during the block; None: nothing is known in it either."""
         if news is not None:
-            self.tell(news)
+            self.report(news)
         try:
             yield
         finally:
-            self.over()
+            self.clear()
 
-    def news(self, life: Life) -> PaymentNews:
-        """What is known now."""
-        reason = life.stop.reason if life.stop else None
-        known = settled(life.status, life.total, reason, self._code)
-        return known or self._told or PaymentPending(self._turn)
+    def current(self, order: OrderState) -> PaymentNews:
+        """What is known now: from the order's status, else what was reported last."""
+        reason = order.stop.reason if order.stop else None
+        known = settled(order.status, order.total, reason, self._code)
+        return known or self._reported or PaymentPending(self._turn)
 
-    async def outcome(self, life: Life) -> PaymentNews:
-        """What is known, once something is."""
+    async def wait_until_known(self, order: OrderState) -> PaymentNews:
+        """Wait until something is known, and return it."""
         await workflow.wait_condition(
-            lambda: life.settled or not isinstance(self.news(life), PaymentPending)
+            lambda: order.ended or not isinstance(self.current(order), PaymentPending)
         )
-        return self.news(life)
+        return self.current(order)

@@ -1,4 +1,4 @@
-"""Getting the money: charged or held, confirmed by the customer, with another card if need be."""
+"""The payment of an order: charged or held, confirmed by the customer, captured, refunded."""
 
 from __future__ import annotations
 
@@ -11,199 +11,214 @@ with workflow.unsafe.imports_passed_through():
     from activities.payments import PaymentActivities
     from orders import messages as m
     from orders.by_hand import Stake
-    from orders.lifecycle import Reason, Status, Stop
+    from orders.lifecycle import Status, Stop, StopReason
     from orders.payment_news import CustomerNeeded, PaymentDeclined
     from orders.requests import CardAccepted, NewCard, Resolve
     from orders.terms import SOFT_DECLINES, Capture
     from workflows import policies
     from workflows.failures import NOT_WAITING
-    from workflows.life import Life
-    from workflows.paying import Paying
+    from workflows.life import OrderState
+    from workflows.paying import PaymentStatus
     from workflows.steps import Step
-    from workflows.undo import StoppedError, UndoneUnlessKept
+    from workflows.undo import OrderStopped, Saga
 
 
 class Payment:
-    """The order's money, from the first card to the last refund of the undo."""
+    """The order's charge, from the first card to the refund that compensates it."""
 
-    def __init__(self, life: Life, paying: Paying) -> None:
-        self._life = life
-        self._paying = paying
-        self._charge = m.Charge(life.order_id)
-        self._news = False
+    def __init__(self, order: OrderState, payment_status: PaymentStatus) -> None:
+        self._order = order
+        self._payment_status = payment_status
+        self._charge_request = m.Charge(order.order_id)
+        self._updated = False
         self._card: NewCard | None = None
         self._wants_card = False
         self._held: m.Held | None = None
 
-    async def take(self, undo: UndoneUnlessKept) -> None:
-        """Have the money taken, or held, whichever the terms say.
+    async def charge(self, saga: Saga) -> None:
+        """Charge the card, or hold the money, whichever the terms say.
 
-        Raises ``StoppedError`` when the bank or the customer does not give it.
+        Raises ``OrderStopped`` when the bank declines or the customer does not act in time.
         """
-        undo.add(self._give_back)
-        life = self._life
-        hold = life.terms.capture is Capture.AT_FULFILLMENT
-        self._charge = m.Charge(life.order_id, hold=hold)
+        saga.add_compensation(self._refund)
+        order = self._order
+        hold = order.terms.capture is Capture.AT_FULFILLMENT
+        self._charge_request = m.Charge(order.order_id, hold=hold)
         soft_declines = 0
         while True:
-            match await self._tried():
+            match await self._attempt_charge():
                 case m.Paid(amount=amount):
-                    life.taken = amount
-                    return life.moved_to(Status.PAID)
+                    order.taken = amount
+                    return order.show_status(Status.PAID)
                 case m.Held() as held:
                     self._held = held
-                    return life.moved_to(Status.HELD)
+                    return order.show_status(Status.HELD)
                 case m.Declined(code=code) if code in SOFT_DECLINES and soft_declines < 2:
                     await self._pause(policies.SOFT_DECLINE_PAUSE[soft_declines])
                     soft_declines += 1
-                    self._next(self._charge.payment_method)
+                    self._next_attempt(self._charge_request.payment_method)
                 case m.Declined(code=code):
-                    card = await self._another_card(code)
+                    card = await self._wait_for_new_card(code)
                     if card is None:
-                        self._paying.tell(PaymentDeclined(code))
+                        self._payment_status.report(PaymentDeclined(code))
                         message = f"the bank declined: {code}"
-                        raise StoppedError(Stop(Reason.CARD_DECLINED, message))
+                        raise OrderStopped(Stop(StopReason.CARD_DECLINED, message))
                     soft_declines = 0
-                    self._next(card.payment_method)
+                    self._next_attempt(card.payment_method)
                 case m.ChargingClosed():
                     message = "the order takes no more charges"
-                    raise StoppedError(Stop(Reason.CLOSED_BEFORE, message))
+                    raise OrderStopped(Stop(StopReason.CLOSED_BEFORE, message))
                 case m.AuthenticationRequired() | m.Processing():
-                    message = f"not completed within {life.terms.payment_timeout}"
-                    raise StoppedError(Stop(Reason.PAYMENT_TIMED_OUT, message))
+                    message = f"not completed within {order.terms.payment_timeout}"
+                    raise OrderStopped(Stop(StopReason.PAYMENT_TIMED_OUT, message))
 
     async def capture(self) -> None:
-        """Take what is held, now that the warehouse has accepted. Nothing to do otherwise."""
+        """Capture what is held, now that the warehouse has accepted; a no-op without a hold."""
         if self._held is None:
             return
         step: Step[m.Charge, m.CaptureAnswer] = PaymentActivities.capture_payment
-        policy = policies.CAPTURE.within(self.hold_lasts())
-        match await self._life.steps.do("taking the money", step, self._charge, policy):
+        policy = policies.CAPTURE.within(self.hold_time_left())
+        match await self._order.steps.run("taking the money", step, self._charge_request, policy):
             case m.Paid(amount=amount):
-                self._life.taken = amount
-                self._life.moved_to(Status.PAID)
+                self._order.taken = amount
+                self._order.show_status(Status.PAID)
             case m.HoldLapsed():
                 message = "the bank no longer holds the money"
-                raise StoppedError(Stop(Reason.HOLD_LAPSED, message))
+                raise OrderStopped(Stop(StopReason.HOLD_LAPSED, message))
 
-    async def collect(self) -> None:
-        """Take the money for parcels that had left when the order was to be undone.
+    async def capture_for_departed_parcels(self) -> None:
+        """Capture what is held for parcels that had left when the order was to be compensated.
 
-        Not to be given up, and not to be undone: the goods are gone. A hold that has lapsed is for
-        a person to settle with the customer.
+        Neither given up nor compensated: the goods are gone. A hold that has lapsed is for an
+        operator to settle with the customer.
         """
-        life = self._life
-        if self._held is None or life.taken:
+        order = self._order
+        if self._held is None or order.taken:
             return
         step: Step[m.Charge, m.CaptureAnswer] = PaymentActivities.capture_payment
         doing = "taking the money for what has left"
-        answer = await life.steps.undo(doing, step, self._charge, policies.UNDO)
+        answer = await order.steps.compensate(
+            doing, step, self._charge_request, policies.COMPENSATION
+        )
         if isinstance(answer, m.Paid):
-            life.taken = answer.amount
-            life.moved_to(Status.PAID)
+            order.taken = answer.amount
+            order.show_status(Status.PAID)
             return
         if isinstance(answer, m.HoldLapsed):
             problem = "the parcels have left, but the bank no longer holds the money for them"
-            await life.steps.by_hand("capture_payment", problem)
-        life.settled_by_hand = True
+            await order.steps.operator.wait_until_resolved("capture_payment", problem)
+        order.settled_by_hand = True
 
-    def hold_lasts(self) -> timedelta | None:
-        """How long the hold is good for, with a margin to act in; None when nothing is held."""
+    def hold_time_left(self) -> timedelta | None:
+        """How long the hold can still be captured, less a margin; None when nothing is held."""
         if self._held is None or self._held.capture_before is None:
             return None
         left = self._held.capture_before - workflow.now() - policies.HOLD_MARGIN
         return max(left, timedelta(seconds=1))
 
-    # -- told by the webhook and the customer --------------------------------------------------
+    # -- what signals and Updates bring --------------------------------------------------------
 
-    def look_again(self) -> None:
-        """Something happened to the payment: read it."""
-        self._news = True
+    def mark_updated(self) -> None:
+        """The payment has changed: read it again."""
+        self._updated = True
 
-    def submit(self, card: NewCard) -> CardAccepted:
+    def submit_card(self, card: NewCard) -> CardAccepted:
         self._card = card
-        return CardAccepted(attempt=self._charge.attempt + 1)
+        return CardAccepted(attempt=self._charge_request.attempt + 1)
 
     def check_wants_card(self) -> None:
         """Refuse another card that the order does not wait for."""
         if self._wants_card and self._card is None:
             return
-        message = f"order {self._life.order_id} does not wait for another card"
+        message = f"order {self._order.order_id} does not wait for another card"
         raise ApplicationError(message, type=NOT_WAITING)
 
     # -- one attempt ---------------------------------------------------------------------------
 
-    async def _tried(self) -> m.ChargeAnswer:
-        """What became of one attempt, once the customer and the bank have done their part."""
-        life = self._life
+    async def _attempt_charge(self) -> m.ChargeAnswer:
+        """Charge once, and wait until the customer and the bank have done their part."""
+        order = self._order
         charge: Step[m.Charge, m.ChargeAnswer] = PaymentActivities.charge_card
-        doing = f"charging {life.total}"
-        self._news = False
-        answer = await life.steps.do(doing, charge, self._charge, policies.CHARGE)
-        deadline = workflow.now() + life.terms.payment_timeout
-        pause = policies.LOOK_AGAIN_FIRST
+        doing = f"charging {order.total}"
+        self._updated = False
+        answer = await order.steps.run(doing, charge, self._charge_request, policies.CHARGE)
+        deadline = workflow.now() + order.terms.payment_timeout
+        pause = policies.POLL_INTERVAL_FIRST
         while isinstance(answer, m.AuthenticationRequired | m.Processing):
-            life.moved_to(Status.AWAITING_PAYMENT)
+            order.show_status(Status.AWAITING_PAYMENT)
             left = deadline - workflow.now()
             if left <= timedelta(0):
                 return answer
             waiting = "waiting for the customer's bank"
             asked = isinstance(answer, m.AuthenticationRequired)
             needed = CustomerNeeded(answer.payment_id) if asked else None
-            with self._paying.telling(needed):
-                came = await life.wait(waiting, lambda: self._news, min(pause, left))
+            with self._payment_status.reporting(needed):
+                came = await order.steps.wait_unless_cancelled(
+                    waiting, lambda: self._updated, min(pause, left)
+                )
             if not came:
                 pause *= 2
-            self._news = False
+            self._updated = False
             look: Step[m.Charge, m.ChargeAnswer] = PaymentActivities.check_payment
-            answer = await life.steps.do("reading the payment", look, self._charge, policies.LOOK)
+            answer = await order.steps.run(
+                "reading the payment", look, self._charge_request, policies.READ_PAYMENT
+            )
         return answer
 
-    def _next(self, payment_method: str | None) -> None:
-        self._charge = m.Charge(
-            self._life.order_id, self._charge.attempt + 1, payment_method, self._charge.hold
+    def _next_attempt(self, payment_method: str | None) -> None:
+        self._charge_request = m.Charge(
+            self._order.order_id,
+            self._charge_request.attempt + 1,
+            payment_method,
+            self._charge_request.hold,
         )
 
     async def _pause(self, pause: timedelta) -> None:
-        await self._life.wait("letting the bank breathe", lambda: False, pause)
+        await self._order.steps.wait_unless_cancelled(
+            "letting the bank breathe", lambda: False, pause
+        )
 
-    async def _another_card(self, declined: str) -> NewCard | None:
-        """Wait for the customer to offer another card, if the terms allow for that."""
-        life = self._life
-        if not life.terms.new_card_window:
+    async def _wait_for_new_card(self, declined: str) -> NewCard | None:
+        """Wait for another card, if the terms allow for that; None when none came in time."""
+        order = self._order
+        if not order.terms.new_card_window:
             return None
-        if life.status is not Status.AWAITING_PAYMENT:
-            await life.move_to(Status.AWAITING_PAYMENT)
+        if order.status is not Status.AWAITING_PAYMENT:
+            await order.record_status(Status.AWAITING_PAYMENT)
         self._card, self._wants_card = None, True
-        window = life.terms.new_card_window
+        window = order.terms.new_card_window
         try:
-            # Told now that one is taken: whoever hears of it may offer one at once.
-            with self._paying.telling(PaymentDeclined(declined, another_card=True)):
-                await life.wait("waiting for another card", lambda: self._card is not None, window)
+            # Reported only now that a card is accepted: the shopper may offer one at once.
+            with self._payment_status.reporting(PaymentDeclined(declined, another_card=True)):
+                await order.steps.wait_unless_cancelled(
+                    "waiting for another card", lambda: self._card is not None, window
+                )
         finally:
             self._wants_card = False
         return self._card
 
-    async def _give_back(self) -> bool:
-        """Undo of every charge: cancel what took nothing, refund what did."""
-        life = self._life
+    async def _refund(self) -> bool:
+        """Compensate every charge: cancel what took nothing, refund what did."""
+        order = self._order
         step = PaymentActivities.refund_card
         doing = "undoing the charge"
-        stake = Stake(life.taken, life.total)
-        undone = await life.steps.undo(doing, step, life.ref, policies.UNDO, stake=stake)
+        stake = Stake(order.taken, order.total)
+        undone = await order.steps.compensate(
+            doing, step, order.ref, policies.COMPENSATION, stake=stake
+        )
         if undone is None:
-            await self._record_by_hand(stake)
+            await self._record_manual_refund(stake)
         else:
-            life.taken, life.given_back = undone.taken, undone.given_back
+            order.taken, order.given_back = undone.taken, undone.given_back
         return True
 
-    async def _record_by_hand(self, stake: Stake) -> None:
-        """Take an operator's word for what was taken and given back, and write it down as that."""
-        life = self._life
-        said = life.steps.resolved or Resolve("")
-        amount = stake.given_back(said.given_back)
-        by_hand = m.GivenBackByHand(life.order_id, amount, said.by, said.note)
+    async def _record_manual_refund(self, stake: Stake) -> None:
+        """Record what was taken and given back, as an operator says who settled it by hand."""
+        order = self._order
+        resolution = order.steps.operator.resolution or Resolve("")
+        amount = stake.given_back(resolution.given_back)
+        by_hand = m.GivenBackByHand(order.order_id, amount, resolution.by, resolution.note)
         record = PaymentActivities.record_given_back_by_hand
         doing = "recording what was given back by hand"
-        await life.steps.finish(doing, record, by_hand, policies.RECORD)
-        life.taken = life.given_back = amount
+        await order.steps.run_until_done(doing, record, by_hand, policies.RECORD)
+        order.taken = order.given_back = amount

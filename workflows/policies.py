@@ -1,20 +1,22 @@
-"""How long each step is tried, and what happens then. All times are here and nowhere else.
+"""Retry policies: how long each step is tried, and what happens then. All times are here.
 
-Give up quickly before money moves, slowly after; undoing never gives up; a mail never delays.
+Give up quickly before money moves, slowly after; a compensation is never given up; an email never
+delays an order.
 
-A step is tried with its ``quick`` options first. Where it has ``patient`` options, a failure then
-puts the order on the list of what needs attention, and the step is tried on with those.
+A step is tried with its ``local`` and ``quick`` options first. Where it has ``patient`` ones, a
+failure then puts the order on the list of what needs attention, and the tries go on with those.
 
 Short steps that are safe to repeat run as *local* activities: they cost no dispatch of their own
-and one history event. Should their neighbour be away for longer than a moment they go on as normal
-activities, so that the waiting is done by the server and not inside a worker. A workflow task that
-loses its worker runs all of its local activities again, so a step that changes what an earlier one
-would answer then is a normal activity: giving stock back is.
+and one history event. When their neighbour is away for longer than a moment they go on as normal
+activities, so that the server waits and not a worker. A workflow task that loses its worker runs
+all of its local activities again, so a step that changes what an earlier one would answer then is a
+normal activity: releasing stock is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -25,7 +27,7 @@ from temporalio.workflow import (
     LocalActivityConfig,
 )
 
-#: Beats come every third of it; without one for so long, the worker is taken for dead.
+#: Heartbeats come every third of it; without one for so long, the worker is taken for dead.
 HEARTBEAT: Final = timedelta(seconds=3)
 
 #: A worker that died keeps its cached runs reserved for this long (default 10 s).
@@ -39,12 +41,22 @@ GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Tries of a step with the same options: of a ``local`` activity, else of a ``normal`` one."""
+
+    normal: ActivityConfig = field(default_factory=ActivityConfig)
+    local: LocalActivityConfig | None = None
+    #: The step keeps failing: it is on the list of what needs attention.
+    patient: bool = False
+
+
+@dataclass(frozen=True)
 class Policy:
-    """How one step is tried: as a local activity, as a normal one, then patiently. It begins with
+    """How one step is tried: as a local activity, as a normal one, then patiently, beginning with
     the first of these that it has.
 
-    ``patient_only_when_ours``: only where the fault is ours (a wrong key, our database away); any
-    other failure of the quick tries ends the step.
+    ``patient_only_when_ours``: patiently only where the fault is ours (a wrong key, our database
+    away); any other failure ends the step.
     """
 
     quick: ActivityConfig | None = None
@@ -52,8 +64,17 @@ class Policy:
     patient: ActivityConfig | None = None
     patient_only_when_ours: bool = False
 
+    def phases(self, summary: str) -> Iterator[Phase]:
+        """The phases in order. The patient one comes again as often as it is to be retried."""
+        if self.local is not None:
+            yield Phase(local={**self.local, "summary": summary})
+        if self.quick is not None:
+            yield Phase({**self.quick, "summary": summary})
+        while self.patient is not None:
+            yield Phase({**self.patient, "summary": summary}, patient=True)
+
     def within(self, limit: timedelta | None) -> Policy:
-        """The same, but given up after ``limit`` at the latest."""
+        """The same policy, but given up after ``limit`` at the latest."""
         if limit is None or self.patient is None:
             return self
         known = self.patient.get("schedule_to_close_timeout")
@@ -62,7 +83,7 @@ class Policy:
 
 
 def _patient(*, give_up_after: timedelta | None) -> ActivityConfig:
-    """Slower and slower up to ten minutes, until ``give_up_after`` (None: never)."""
+    """Tries up to ten minutes apart, until ``give_up_after`` (None: never given up)."""
     return ActivityConfig(
         start_to_close_timeout=timedelta(seconds=30),
         schedule_to_close_timeout=give_up_after,
@@ -72,13 +93,14 @@ def _patient(*, give_up_after: timedelta | None) -> ActivityConfig:
             backoff_coefficient=2,
             maximum_interval=timedelta(minutes=10),
         ),
-        # The default lets the workflow go on while the activity still runs: an undo would race it.
+        # The default lets the workflow go on while the activity still runs: a compensation would
+        # race it.
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
 
 
 def _quick(*, attempts: int) -> ActivityConfig:
-    """A second, two, four … between ``attempts`` tries of at most 30 s each."""
+    """``attempts`` tries of at most 30 s each, a second apart, then two, four, …"""
     return ActivityConfig(
         start_to_close_timeout=timedelta(seconds=30),
         heartbeat_timeout=HEARTBEAT,
@@ -96,7 +118,7 @@ _LOCAL_LIMIT: Final = timedelta(seconds=8)
 #: limit for all of them: the SDK leaves the clock of each failed try running.
 LOCAL: Final = LocalActivityConfig(
     schedule_to_close_timeout=_LOCAL_LIMIT,
-    # A neighbour that asks us to wait for longer is waited for by the server, not in the task.
+    # When a neighbour asks for a longer pause, the server waits and not the task.
     local_retry_threshold=timedelta(seconds=1),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_attempts=5
@@ -108,26 +130,26 @@ LOCAL: Final = LocalActivityConfig(
 DATABASE: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
 
 
-#: Writing down what happened: never given up, because it did happen.
+#: Recording what happened: never given up, because it did happen.
 RECORD: Final = Policy(local=LOCAL, patient=_patient(give_up_after=None))
 
-#: Three tries, then the order fails and is undone: the customer is waiting at the checkout. Where
-#: the fault is ours it waits: orders survive a rotated key and a database that is down.
+#: Three tries, then the order fails and is compensated: the customer is waiting at the checkout.
+#: Where the fault is ours it waits: orders survive a rotated key and a database that is down.
 CHARGE: Final = Policy(
     quick=_quick(attempts=3),
     patient=_patient(give_up_after=timedelta(hours=24)),
     patient_only_when_ours=True,
 )
 
-#: Reading a payment whose customer or bank is at work: short, changes nothing, and what it is asked
-#: for again is only ever further on. So it is local although it is not the database that is asked.
-LOOK: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
+#: Reading a payment that waits for the customer or the bank: short, changes nothing, and when it is
+#: repeated the payment is only ever further on. So it is local although it asks the card provider.
+READ_PAYMENT: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
 
 #: When no webhook says that a payment changed, it is read after this long, then twice as long, …
-LOOK_AGAIN_FIRST: Final = timedelta(minutes=5)
+POLL_INTERVAL_FIRST: Final = timedelta(minutes=5)
 
 #: A refund may be on its way for days: it is read at least this often.
-LOOK_AGAIN_LONGEST: Final = timedelta(days=1)
+POLL_INTERVAL_LONGEST: Final = timedelta(days=1)
 
 #: Between tries of the same card after soft declines ("try again later").
 SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
@@ -148,17 +170,17 @@ FULFILL: Final = Policy(
     quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=4))
 )
 
-#: Undoing never gives up; after six tries in half a minute a person is told.
-UNDO: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
+#: A compensation is never given up; after six tries in half a minute it is flagged.
+COMPENSATION: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
 
-#: Between two rounds of what is refused outright and must happen, from the first wait to the
-#: longest.
-AGAIN_FIRST: Final = timedelta(minutes=1)
-AGAIN_LONGEST: Final = timedelta(hours=1)
+#: Between two rounds of a step that is refused outright and must happen: the first pause, which is
+#: doubled up to the longest.
+REPEAT_PAUSE_FIRST: Final = timedelta(minutes=1)
+REPEAT_PAUSE_LONGEST: Final = timedelta(hours=1)
 
-#: The mail service forgets an idempotency key after 24 h: a later try could be a second mail. Local
-#: at first: one short request, and the same mail twice is one mail.
-MAIL: Final = Policy(
+#: The mail service forgets an idempotency key after 24 h: a later try could be a second email.
+#: Local at first: one short request, and the same email twice is one email.
+EMAIL: Final = Policy(
     local=LOCAL,
     patient=ActivityConfig(
         start_to_close_timeout=timedelta(seconds=30),
@@ -172,15 +194,15 @@ MAIL: Final = Policy(
     ),
 )
 
-#: Waiting for parcels, a run of more events than this hands on to a new one, if nothing is under
-#: way in it: however much the neighbours have to tell, no history of an order outgrows a page. To
-#: change it is to change what a replay does: for runs under way behind ``workflow.patched``.
+#: A run that waits for parcels continues as new once its history has more events than this and
+#: nothing else is under way: however many signals come, no history of an order outgrows a page.
+#: Changing it changes what a replay does: guard it with ``workflow.patched`` for runs under way.
 LONG_HISTORY: Final = 45
 
-#: Nothing may come for this long before a run hands on: see ``delivery.Delivery.can_hand_on``.
-HAND_ON_PAUSE: Final = timedelta(seconds=1)
+#: No news may come for this long before a run continues as new: see ``workflows.delivery``.
+CONTINUE_AS_NEW_PAUSE: Final = timedelta(seconds=1)
 
-#: A page of the audit, or one repair: nobody waits for it, and the next audit does it again.
+#: A page of the audit, or one repair: no caller waits for it, and the next audit does it again.
 AUDIT: Final = ActivityConfig(
     start_to_close_timeout=timedelta(minutes=5),
     schedule_to_close_timeout=timedelta(minutes=30),

@@ -1,4 +1,4 @@
-"""The audit: compares what the card provider, our books and Temporal say, on a schedule."""
+"""The audit workflow: compare what the card provider, our books and Temporal say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="Reconcile")
 class ReconcileWorkflow:
-    """Page through everything once; repair what is safe, flag the rest.
+    """Page through everything once; repair what is safe, flag the rest. Started by a schedule.
 
     Two audits at once do no harm. One that fails (a neighbour is away for long) leaves nothing
     half-done: the next one begins anew.
@@ -25,7 +25,7 @@ class ReconcileWorkflow:
 
     @workflow.run
     async def run(self, audit: Audit) -> Report:
-        """Audit from ``audit.position`` on, page by page; the report of all of it."""
+        """Audit from ``audit.position`` on, page by page, and return the report of all of it."""
         position = audit.position or Position(workflow.now())
         report = audit.report
         for _ in range(audit.pages_per_run):
@@ -50,7 +50,7 @@ class ReconcileWorkflow:
     async def _settle(
         self, found: Discrepancy, at: Position, audit: Audit, report: Report
     ) -> Report:
-        """Settle one discrepancy; one that cannot be settled just now must not stop the others."""
+        """Settle one discrepancy; a failure to do so must not stop the others."""
         step = ReconciliationActivities.settle_discrepancy
         settlement = Settlement(found, at.as_of, audit.terms)
         doing = f"{found.remedy}: {found.kind} of order {found.order_id}"

@@ -1,4 +1,4 @@
-"""The one workflow sandbox and the one data converter that workers, clients, tests share."""
+"""The workflow sandbox and the data converter of all workers, clients and tests."""
 
 from __future__ import annotations
 
@@ -39,31 +39,31 @@ DATA_CONVERTER: Final = DataConverter(payload_converter_class=_PayloadConverter)
 
 
 def _no_context(command_info: Any) -> None:
-    """What a run answers that is asked for the context of a payload which needs none."""
+    """The serialization context of a payload: none."""
 
 
-def _stored_nowhere(command_info: Any) -> StorageDriverStoreContext:  # noqa: ARG001 - the SDK's
-    """What a run answers that is asked where a payload belongs which is stored nowhere else."""
+def _no_external_store(command_info: Any) -> StorageDriverStoreContext:  # noqa: ARG001 - the SDK's
+    """The store context of a payload that is not in external storage."""
     return StorageDriverStoreContext(target=None)
 
 
 class _Runner(SandboxedWorkflowRunner):
-    """The SDK's sandbox, which asks no run for a context that nobody uses.
+    """The SDK's sandbox, without the contexts of payloads that are not used.
 
-    Only a codec and external storage use one. The SDK asks for one to serialize each payload, two
-    or three times, and for one to store it, each time through the sandbox: about a sixth of a
-    worker's CPU time.
+    Only a codec and external storage use them. The SDK asks the run for one to serialize each
+    payload, two or three times, and for one to store it, each time through the sandbox: about a
+    sixth of a worker's CPU time.
     """
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         instance = super().create_instance(det)
         if DATA_CONVERTER.payload_codec is None and DATA_CONVERTER.external_storage is None:
             instance.get_serialization_context = _no_context  # type: ignore[method-assign]
-            instance.get_external_store_context = _stored_nowhere  # type: ignore[method-assign]
+            instance.get_external_store_context = _no_external_store  # type: ignore[method-assign]
         return instance
 
 
-#: Pure modules are imported once per process instead of once per run; what keeps state is not here.
+#: Pure modules are imported once per process instead of once per run; none of them keeps state.
 RUNNER: Final = _Runner(
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
         "orders", "activities", "pydantic", "pydantic_core", "annotated_types"

@@ -1,4 +1,4 @@
-"""The undo block: what was done in it is undone when it is left, unless it was kept."""
+"""The saga: what was done in its block is compensated when the block is left uncommitted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from orders.lifecycle import Stop
 
-#: Reverses one step; a no-op when the step never happened. Must not give up. False says that it
-#: is too late: the step stands, and with it every step before it.
-Undo = Callable[[], Awaitable[bool]]
+#: Reverses one step; a no-op when the step never happened. Must not give up. False: it is too late,
+#: the step stands, and with it every step before it.
+Compensation = Callable[[], Awaitable[bool]]
 
 
-class StoppedError(Exception):
+class OrderStopped(Exception):  # noqa: N818 - not an error: an expected end of an order
     """The order does not go ahead, for an expected reason."""
 
     def __init__(self, stop: Stop) -> None:
@@ -23,32 +23,32 @@ class StoppedError(Exception):
         self.stop = stop
 
 
-class UndoneUnlessKept:
-    """``async with UndoneUnlessKept() as undo:`` is a saga.
+class Saga:
+    """Undone unless kept: ``async with Saga() as saga:`` around the steps of an order.
 
-    Register each undo *before* its step: a step without an answer may have happened. Leaving the
-    block without ``keep()`` runs the undos, newest first. The block ends quietly after a
-    ``StoppedError``, a failed step or a cancellation, and says in ``stop`` or ``failure`` why;
-    any other exception is a bug of ours: nothing is undone, so that Temporal can run the task
-    again with mended code.
+    Register each compensation *before* its step: a step without an answer may have happened.
+    Leaving the block without ``commit()`` runs the compensations, newest first. The block ends
+    quietly after ``OrderStopped``, a failed step or a cancellation, and says why in ``stop`` or
+    ``failure``; any other exception is a bug of ours: nothing is compensated, so that Temporal can
+    run the task again with mended code.
 
-    A cancellation of the run must not reach the undos: see ``workflows.ending``.
+    A cancellation of the run must not reach the compensations: see ``workflows.ending``.
     """
 
     def __init__(self) -> None:
         self.stop: Stop | None = None
         self.failure: BaseException | None = None
-        self.undone = False
-        self._kept = False
-        self._undos: list[Undo] = []
+        self.compensated = False
+        self._committed = False
+        self._compensations: list[Compensation] = []
 
-    def add(self, undo: Undo) -> None:
-        """Have ``undo`` run, before those added earlier, unless the block is kept."""
-        self._undos.append(undo)
+    def add_compensation(self, compensation: Compensation) -> None:
+        """Have ``compensation`` run, before those added earlier, unless the saga is committed."""
+        self._compensations.append(compensation)
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         """All steps are done: leave them as they are."""
-        self._kept = True
+        self._committed = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,11 +60,11 @@ class UndoneUnlessKept:
         traceback: TracebackType | None,
     ) -> bool:
         match exc:
-            case None if self._kept:
+            case None if self._committed:
                 return False
             case None:
                 pass
-            case StoppedError():
+            case OrderStopped():
                 self.stop = exc.stop
             case FailureError():
                 self.failure = exc
@@ -72,12 +72,12 @@ class UndoneUnlessKept:
                 self.failure = exc
             case _:
                 return False
-        self.undone = await self._undo_all()
+        self.compensated = await self._compensate_all()
         return exc is not None
 
-    async def _undo_all(self) -> bool:
-        """Run the undos; False when one said that it is too late."""
-        while self._undos:
-            if not await self._undos.pop()():
+    async def _compensate_all(self) -> bool:
+        """Run the compensations; False when one of them was too late."""
+        while self._compensations:
+            if not await self._compensations.pop()():
                 return False
         return True

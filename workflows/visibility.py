@@ -1,10 +1,11 @@
-"""What a person sees of a run in the Temporal Web UI and can search for."""
+"""Search attributes and current details: what the Temporal Web UI shows of a run."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from temporalio.common import SearchAttributeKey
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
 from orders.messages import Attention, Progress
 from orders.refund_messages import RefundProgress
@@ -20,6 +21,40 @@ NEEDS_ATTENTION: Final = SearchAttributeKey.for_bool("NeedsAttention")
 SEARCH_ATTRIBUTES: Final = (ORDER_STATUS, CUSTOMER_ID, ORDER_TOTAL, NEEDS_ATTENTION)
 
 
+class SearchAttributes:
+    """The search attributes of a run: what changes of them is published in one event."""
+
+    def __init__(self) -> None:
+        self._unpublished: dict[str, SearchAttributeUpdate[Any]] = {}
+        self._needs_attention = False
+
+    def restore(self, order_status: str) -> None:
+        """Go on from what the run before has published."""
+        published = workflow.info().typed_search_attributes
+        self._needs_attention = bool(published.get(NEEDS_ATTENTION))
+        if published.get(ORDER_STATUS) != order_status:
+            self.set(ORDER_STATUS.value_set(order_status))
+
+    def set(self, *updates: SearchAttributeUpdate[Any]) -> None:
+        """Have these published with the next ``publish()``."""
+        self._unpublished |= {update.key.name: update for update in updates}
+
+    def set_needs_attention(self, *, needed: bool) -> None:
+        if needed != self._needs_attention:
+            self._needs_attention = needed
+            self.set(NEEDS_ATTENTION.value_set(needed))
+
+    def publish(self) -> None:
+        """Publish what has changed, if anything has."""
+        if self._unpublished:
+            workflow.upsert_search_attributes(list(self._unpublished.values()))
+            self._unpublished = {}
+
+    def discard_unpublished(self) -> None:
+        """Publish nothing any more: the next run sees what is missing (``restore``)."""
+        self._unpublished = {}
+
+
 def details(progress: Progress, headline: str = "") -> str:
     """The run's current details, in Markdown. ``headline`` is for a run that has no summary."""
     lines = [headline] if headline else []
@@ -29,20 +64,20 @@ def details(progress: Progress, headline: str = "") -> str:
     if progress.stop is not None:
         lines.append(f"Stopped: {progress.stop.message} (`{progress.stop.reason}`)")
     if progress.attention is not None:
-        lines += _needed(progress.order_id, progress.attention)
+        lines += _attention(progress.order_id, progress.attention)
     return "\n\n".join(lines)
 
 
-#: What each word of ``orders.requests.OperatorWord`` does, and the command that says it.
-_WORDS: Final = {
+#: What each ``orders.requests.OperatorCommand`` does, and the command line that gives it.
+_COMMANDS: Final = {
     "retry_now": ("try it again at once", "retry-now {}"),
     "skip_step": ("give it up: what was done so far is undone", 'skip-step {} --reason "…"'),
     "resolve": ("you have done it by hand", 'resolve {} --note "…"'),
 }
 
 
-def _needed(order_id: str, attention: Attention) -> list[str]:
-    """What keeps failing, since when, and what a person can do about it."""
+def _attention(order_id: str, attention: Attention) -> list[str]:
+    """What keeps failing, since when, and what an operator can do about it."""
     since = f"`{attention.step}` since {attention.since}"
     if not attention.can:
         return [f"**Needs attention**: {since}: {attention.problem}"]
@@ -50,18 +85,18 @@ def _needed(order_id: str, attention: Attention) -> list[str]:
         f"**Needs attention**: {since} keeps failing and is still being tried: {attention.problem}",
         "It goes on by itself once the cause is mended. An operator can say:",
     ]
-    words = [_words(word, attention) for word in attention.can]
+    commands = [_command(kind, attention) for kind in attention.can]
     lines.append(
         "\n".join(
-            f"- `python client.py {command.format(order_id)}`: {what}" for what, command in words
+            f"- `python client.py {command.format(order_id)}`: {what}" for what, command in commands
         )
     )
     return lines
 
 
-def _words(word: str, attention: Attention) -> tuple[str, str]:
-    what, command = _WORDS[word]
-    if word == "resolve" and attention.asks_given_back:
+def _command(kind: str, attention: Attention) -> tuple[str, str]:
+    what, command = _COMMANDS[kind]
+    if kind == "resolve" and attention.asks_given_back:
         return f"{what}; what was given back is asked, 0 if nothing was taken", (
             f"{command} --given-back …"
         )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orders.lifecycle import Reason, Status, Stop
+from orders.lifecycle import Status, Stop, StopReason
 from orders.order import Basket, Recipient
 from store.orders import PostgresOrderBook
 from tests.api.office import (
@@ -39,7 +39,7 @@ async def sixty(closed_premises: Premises) -> list[str]:
         basket = Basket(order_id, "cus_pages", recipient, (("MUG", 1),), "pm_card_visa")
         await book.place(basket, at)
         if n < 20:
-            stop = Stop(Reason.OUT_OF_STOCK, "none left")
+            stop = Stop(StopReason.OUT_OF_STOCK, "none left")
             await book.move(order_id, Status.REJECTED, stop, at)
         ids.append(order_id)
     return ids[::-1]

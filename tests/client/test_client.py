@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from client import OrderClient
 from connection import UnreachableError
 from orders.ids import InvalidOrderIdError, workflow_id
-from orders.lifecycle import Reason, Status, Stop
+from orders.lifecycle import Status, Stop, StopReason
 from orders.messages import Cancelled, CancelUnderWay
 from orders.money import Money
 from orders.ports import NoAnswerError, NoSuchOrderError
@@ -59,7 +59,7 @@ class TestStarting:
     ) -> None:
         order_id = await closed_shop.place()
         await closed_shop.book.move(
-            order_id, Status.CANCELLED, Stop(Reason.CANCELLED, "cancelled"), closed_shop.now()
+            order_id, Status.CANCELLED, Stop(StopReason.CANCELLED, "cancelled"), closed_shop.now()
         )
 
         with pytest.raises(OrderEndedError, match="it is cancelled") as refusal:
@@ -168,7 +168,7 @@ class TestStatus:
 
         assert (progress.status, progress.doing) == (Status.REJECTED, "ended")
         assert progress.stop
-        assert progress.stop.reason is Reason.CARD_DECLINED
+        assert progress.stop.reason is StopReason.CARD_DECLINED
 
     async def test_an_unknown_order_has_no_status(self, closed_shop: Shop) -> None:
         with pytest.raises(NoSuchOrderError):
@@ -294,7 +294,7 @@ class TestResult:
         outcome = await shop.orders.result(order_id)
 
         assert outcome.status is Status.REJECTED
-        assert outcome.stop == Stop(Reason.NO_ANSWER, "the bank is on fire")
+        assert outcome.stop == Stop(StopReason.NO_ANSWER, "the bank is on fire")
 
     async def test_an_order_whose_run_was_terminated_asks_for_a_person(
         self, closed_shop: Shop

@@ -10,7 +10,7 @@ import pytest
 
 from client import OrderClient
 from orders.ids import workflow_id
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.messages import Attention, Cancelled
 from orders.ports import NoAnswerError, NoSuchOrderError, RefusedError
 from orders.refusals import (
@@ -64,7 +64,7 @@ class TestApproval:
         await shop.orders.reject(order_id, "ops-7", "stolen card")
         outcome = await shop.orders.result(order_id)
         assert outcome.stop
-        assert (outcome.status, outcome.stop.reason) == (Status.REJECTED, Reason.NOT_APPROVED)
+        assert (outcome.status, outcome.stop.reason) == (Status.REJECTED, StopReason.NOT_APPROVED)
         assert "stolen card" in outcome.stop.message
         assert shop.cards.charges_of(order_id) == []
 

@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from orders.ids import workflow_id
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.messages import Cancelled
 from orders.money import Money
 from orders.payment_news import (
@@ -149,7 +149,7 @@ async def test_an_order_that_waits_for_approval_says_so_and_then_what_came_of_it
 async def test_an_order_that_stops_says_why(shop: Shop) -> None:
     order_id = await shop.place(sku="CALENDAR")
     told = await shop.orders.checkout(order_id, LONG)
-    assert told.payment == PaymentStopped(Reason.OUT_OF_STOCK)
+    assert told.payment == PaymentStopped(StopReason.OUT_OF_STOCK)
 
 
 async def test_money_that_is_only_held_is_told_as_that(closed_shop: Shop) -> None:
@@ -197,5 +197,5 @@ async def test_many_who_wait_leave_room_for_a_cancellation(shop: Shop) -> None:
     gate.release()
     assert isinstance(await cancelling, Cancelled)
     assert {told.payment for told in await asyncio.gather(*waiting)} == {
-        PaymentStopped(Reason.CANCELLED)
+        PaymentStopped(StopReason.CANCELLED)
     }

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from orders.lifecycle import Reason, Status, Stop
+from orders.lifecycle import Status, Stop, StopReason
 from orders.money import Money
 from orders.order import Basket, InvalidOrderError, Recipient
 from orders.pages import Bookmark, OrderPage, PlacedOrder, Wanted
@@ -186,7 +186,7 @@ async def test_a_listed_order_tells_what_it_is_and_what_became_of_it(
 ) -> None:
     wish = basket(customer, 3)
     await book.place(wish, NOW)
-    await book.move(wish.order_id, Status.CANCELLED, Stop(Reason.CANCELLED, "so asked"), NOW)
+    await book.move(wish.order_id, Status.CANCELLED, Stop(StopReason.CANCELLED, "so asked"), NOW)
 
     page = await book.page(Wanted(Status.CANCELLED, customer), 10)
 

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from orders.lifecycle import Reason, Status, Stop
+from orders.lifecycle import Status, Stop, StopReason
 from orders.messages import GivenBackByHand, OrderSummary, OutOfStock, ReservationClosed, Reserved
 from orders.money import Money
 from orders.order import Basket, InvalidOrderError, Line, Order, Recipient
@@ -249,7 +249,7 @@ async def test_a_step_the_lifecycle_does_not_know_changes_nothing(store: Store) 
 
 async def test_why_an_order_ended_is_kept(store: Store) -> None:
     order = await store.placed()
-    stop = Stop(Reason.CARD_DECLINED, "the bank said no")
+    stop = Stop(StopReason.CARD_DECLINED, "the bank said no")
     await store.orders.move(order.id, Status.REJECTED, stop, NOW)
     view = await store.orders.view(order.id)
     assert view.order.reason == "card_declined"

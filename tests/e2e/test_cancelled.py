@@ -6,7 +6,7 @@ from datetime import timedelta
 from demo.stage import Stage
 from demo.worker_process import WorkerProcess
 from orders.ids import workflow_id
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.messages import Cancelled
 from tests.e2e.moments import Asking, Committing, Moment
 from tests.e2e.trials import Trials
@@ -43,7 +43,7 @@ async def test_cancelled_between_two_workers(
     for outcome in outcomes:
         assert outcome.status is Status.REFUNDED
         assert outcome.stop
-        assert outcome.stop.reason is Reason.CANCELLED
+        assert outcome.stop.reason is StopReason.CANCELLED
     assert told == [Cancelled(Status.REFUNDED, outcomes[2].taken)] * 2
 
 

@@ -2,7 +2,7 @@
 
 from demo.stage import Stage
 from demo.worker_process import WorkerProcess
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from tests.e2e.moments import Asking, Committing, Moment, Writing
 from tests.e2e.trials import Trials
 
@@ -133,7 +133,7 @@ async def test_killed_when_an_undo_is_done_and_nobody_was_told(
     for outcome in await trials.outcomes():
         assert outcome.status is Status.REFUNDED
         assert outcome.stop
-        assert outcome.stop.reason is Reason.CANNOT_FULFILL
+        assert outcome.stop.reason is StopReason.CANNOT_FULFILL
 
 
 async def test_killed_when_an_order_that_is_out_of_stock_has_ended(
@@ -151,7 +151,7 @@ async def test_killed_when_an_order_that_is_out_of_stock_has_ended(
     for outcome in await trials.outcomes():
         assert outcome.status is Status.REJECTED
         assert outcome.stop
-        assert outcome.stop.reason is Reason.OUT_OF_STOCK
+        assert outcome.stop.reason is StopReason.OUT_OF_STOCK
 
 
 async def test_killed_while_undoing(stage: Stage, worker: WorkerProcess, trials: Trials) -> None:
@@ -168,7 +168,7 @@ async def test_killed_while_undoing(stage: Stage, worker: WorkerProcess, trials:
     for outcome in await trials.outcomes():
         assert outcome.status is Status.REFUNDED
         assert outcome.stop
-        assert outcome.stop.reason is Reason.CANNOT_FULFILL
+        assert outcome.stop.reason is StopReason.CANNOT_FULFILL
         assert outcome.given_back == outcome.taken
 
 

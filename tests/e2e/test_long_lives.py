@@ -14,7 +14,7 @@ import pytest
 
 from demo.stage import Stage
 from demo.worker_process import WorkerProcess
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.parcels import ParcelStatus
 from orders.refund_messages import RefundOutcome
 from orders.refunds import RefundRequest, RefundState
@@ -92,7 +92,7 @@ async def test_people_are_waited_for_while_nobody_works(
 
     stop = outcomes.pop(rejected).stop
     assert stop
-    assert stop.reason is Reason.NOT_APPROVED
+    assert stop.reason is StopReason.NOT_APPROVED
     assert {outcome.status for outcome in outcomes.values()} == {Status.COMPLETED}
     assert [p.id for p in (await stage.books.order(at_bank)).payments] == [payment.id]
     assert len((await stage.books.order(declined)).live_payments) == 1
@@ -140,7 +140,7 @@ async def test_what_is_held_is_taken_once_whenever_the_worker_dies_and_never_whe
 
     assert {outcome.status for outcome in taken} == {Status.COMPLETED}
     assert undone.stop
-    assert (undone.status, undone.stop.reason) == (Status.REJECTED, Reason.HOLD_LAPSED)
+    assert (undone.status, undone.stop.reason) == (Status.REJECTED, StopReason.HOLD_LAPSED)
     assert not undone.taken
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 from demo.stage import Stage
 from demo.worker_process import WorkerProcess
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.money import Money
 from store.seed import Product
 from tests.e2e.trials import Trials
@@ -41,7 +41,7 @@ async def test_many_orders_and_a_murder(
     }
     assert {outcome.stop and outcome.stop.reason for outcome in outcomes[:WANTED]} == {
         None,
-        Reason.OUT_OF_STOCK,
+        StopReason.OUT_OF_STOCK,
     }
     assert {outcome.status for outcome in outcomes[WANTED:]} == {Status.COMPLETED}
 

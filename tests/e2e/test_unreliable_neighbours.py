@@ -7,7 +7,7 @@ import pytest
 
 from demo.stage import Stage
 from demo.worker_process import WorkerProcess
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from sandbox.dials import Mode
 from tests.e2e.history import tried
 from tests.e2e.trials import Trials
@@ -77,4 +77,4 @@ async def test_three_errors_of_stripe_end_the_order_and_nothing_is_taken(
     for outcome in await trials.outcomes():
         assert outcome.status is Status.REJECTED
         assert outcome.stop
-        assert outcome.stop.reason is Reason.NO_ANSWER
+        assert outcome.stop.reason is StopReason.NO_ANSWER

@@ -234,7 +234,7 @@ class InMemoryPaymentLedger(Scripted):
         row, payment = self._opened(order_id, attempt)
         if payment.payment_id != charge.payment_id:
             raise RefusedError(f"charge {attempt} of order {order_id} is {payment.payment_id}")
-        known, booked = payment.booked, payment.booked.told(charge)
+        known, booked = payment.booked, payment.booked.merge(charge)
         others = (p for n, p in row.payments.items() if n != attempt)
         if booked.state in LIVE and any(other.booked.state in LIVE for other in others):
             raise RefusedError(f"order {order_id} has a live charge already")
@@ -402,7 +402,7 @@ class InMemoryOrderBook(Scripted):
         if parcel.parcel_id not in row.parcel_ids:
             raise RefusedError(f"order {order_id} has no parcel {parcel.parcel_id}")
         known = row.parcels.get(parcel.parcel_id, Parcel(parcel.parcel_id))
-        merged = row.parcels[parcel.parcel_id] = known.told(parcel)
+        merged = row.parcels[parcel.parcel_id] = known.merge(parcel)
         if merged.status is not known.status:
             detail = {"parcel_id": parcel.parcel_id, "tracking": merged.tracking}
             row.add_line(f"parcel_{merged.status}", now, **detail)

@@ -53,7 +53,7 @@ class InMemoryRefundBook(Scripted):
     ) -> RefundEntry:
         return await self._play(
             "tell",
-            lambda: self._change(order_id, refund_id, lambda e: e.told(attempt, refund), now),
+            lambda: self._change(order_id, refund_id, lambda e: e.merge(attempt, refund), now),
         )
 
     async def move(

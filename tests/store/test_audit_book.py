@@ -11,7 +11,7 @@ import pytest
 from orders.audits import Acknowledgement, Noted, NothingToAcknowledgeError
 from orders.charging import BookedCharge
 from orders.discrepancies import ByHand, Discrepancy, Entry, Kind, Remedy, Standing
-from orders.lifecycle import Reason, Status, Stop
+from orders.lifecycle import Status, Stop, StopReason
 from orders.messages import GivenBackByHand
 from orders.money import Money
 from orders.ports import CardRefund, ChargeState, NoSuchOrderError
@@ -25,7 +25,7 @@ from tests.store.shop import NOTHING, NOW, PRICE, Shop
 
 DAY = timedelta(days=1)
 EURO = Money(1_00, "EUR")
-STOP = Stop(Reason.CANCELLED, "cancelled")
+STOP = Stop(StopReason.CANCELLED, "cancelled")
 HELD = Discrepancy(Kind.LIVE_CHARGE, "1001", "held for nothing", Remedy.RELEASE, "pi_1")
 
 

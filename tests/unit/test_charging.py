@@ -43,7 +43,7 @@ def test_the_books_end_alike_in_whatever_order_the_words_arrive(
     def told(arrived: list[CardCharge]) -> BookedCharge:
         booked = OPENED
         for charge in arrived:
-            booked = booked.told(charge)
+            booked = booked.merge(charge)
         return booked
 
     assert told(words[0]) == told(words[1])
@@ -51,36 +51,36 @@ def test_the_books_end_alike_in_whatever_order_the_words_arrive(
 
 @given(WORDS, WORDS)
 def test_money_that_moved_is_never_forgotten(first: CardCharge, second: CardCharge) -> None:
-    before = OPENED.told(first)
-    after = before.told(second)
+    before = OPENED.merge(first)
+    after = before.merge(second)
     assert before.captured <= after.captured
     assert before.refunded <= after.refunded
 
 
 @given(WORDS)
 def test_the_same_word_again_changes_nothing(charge: CardCharge) -> None:
-    booked = OPENED.told(charge)
-    assert booked.told(charge) == booked
+    booked = OPENED.merge(charge)
+    assert booked.merge(charge) == booked
 
 
 def test_a_captured_charge_stays_captured() -> None:
-    booked = OPENED.told(word(ChargeState.CAPTURED, TOTAL))
+    booked = OPENED.merge(word(ChargeState.CAPTURED, TOTAL))
     for state in ChargeState:
-        assert booked.told(word(state)).state is ChargeState.CAPTURED
+        assert booked.merge(word(state)).state is ChargeState.CAPTURED
 
 
 def test_how_long_a_hold_lasts_is_known_when_it_is_over() -> None:
     until = datetime(2026, 3, 8, tzinfo=UTC)
     held = CardCharge("pi_1", ChargeState.HELD, TOTAL, NOTHING, NOTHING, capture_before=until)
-    booked = OPENED.told(held)
+    booked = OPENED.merge(held)
     assert booked.capture_before == until
-    assert booked.told(word(ChargeState.CANCELLED)).capture_before == until
+    assert booked.merge(word(ChargeState.CANCELLED)).capture_before == until
 
 
 def test_why_a_charge_was_declined_belongs_to_the_decline() -> None:
-    booked = OPENED.told(word(ChargeState.DECLINED))
+    booked = OPENED.merge(word(ChargeState.DECLINED))
     assert booked.decline_code == "declined-code"
-    assert booked.told(word(ChargeState.OPEN)).decline_code == "declined-code"
+    assert booked.merge(word(ChargeState.OPEN)).decline_code == "declined-code"
 
 
 def test_charges_that_are_over_are_not_live() -> None:

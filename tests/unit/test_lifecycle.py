@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orders.lifecycle import FOLLOWS, Facts, Reason, Status, Stop, UnsettledError, final_status
+from orders.lifecycle import FOLLOWS, Facts, Status, Stop, StopReason, UnsettledError, final_status
 from orders.money import Money
 
-stops = st.none() | st.builds(Stop, st.sampled_from(Reason), st.just("why"))
+stops = st.none() | st.builds(Stop, st.sampled_from(StopReason), st.just("why"))
 
 
 def facts(taken: int, given_back: int, *, shipped: bool, stop: Stop | None) -> Facts:
@@ -36,8 +36,8 @@ def test_an_end_always_agrees_with_the_facts(
 
 
 def test_nobody_is_told_cancelled_who_did_not_ask_for_it() -> None:
-    declined = Stop(Reason.CARD_DECLINED, "declined")
-    asked = Stop(Reason.CANCELLED, "asked for")
+    declined = Stop(StopReason.CARD_DECLINED, "declined")
+    asked = Stop(StopReason.CANCELLED, "asked for")
     assert final_status(facts(0, 0, shipped=False, stop=declined)) is Status.REJECTED
     assert final_status(facts(0, 0, shipped=False, stop=asked)) is Status.CANCELLED
 

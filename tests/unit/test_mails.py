@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orders import mails
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.messages import OrderSummary
 from orders.money import Money
 from orders.order import Line, Order, Recipient
@@ -39,35 +39,35 @@ def test_a_confirmation_names_every_line_and_the_total() -> None:
     assert mail == mails.confirmation(ORDER)
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_a_closing_mail_gives_every_reason_a_sentence(reason: Reason) -> None:
+@pytest.mark.parametrize("reason", StopReason)
+def test_a_closing_mail_gives_every_reason_a_sentence(reason: StopReason) -> None:
     mail = mails.closing(replace(ORDER, status=Status.REJECTED, reason=reason))
     assert "Nothing was taken from your card." in mail.text
-    assert str(reason) not in mail.text or reason is Reason.CANCELLED
+    assert str(reason) not in mail.text or reason is StopReason.CANCELLED
 
 
 def test_every_reason_is_told_in_words_of_its_own() -> None:
     rejected = replace(ORDER, status=Status.REJECTED)
-    texts = {mails.closing(replace(rejected, reason=reason)).text for reason in Reason}
-    assert len(texts) == len(Reason)
+    texts = {mails.closing(replace(rejected, reason=reason)).text for reason in StopReason}
+    assert len(texts) == len(StopReason)
 
 
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        (Reason.NOT_APPROVED, "did not pass our checks"),
-        (Reason.APPROVAL_TIMED_OUT, "could not check it in time"),
-        (Reason.PAYMENT_TIMED_OUT, "the payment was not completed in time"),
-        (Reason.HOLD_LAPSED, "your bank no longer holds the money"),
+        (StopReason.NOT_APPROVED, "did not pass our checks"),
+        (StopReason.APPROVAL_TIMED_OUT, "could not check it in time"),
+        (StopReason.PAYMENT_TIMED_OUT, "the payment was not completed in time"),
+        (StopReason.HOLD_LAPSED, "your bank no longer holds the money"),
     ],
 )
-def test_who_waited_in_vain_reads_for_what(reason: Reason, words: str) -> None:
+def test_who_waited_in_vain_reads_for_what(reason: StopReason, words: str) -> None:
     mail = mails.closing(replace(ORDER, status=Status.REJECTED, reason=reason))
     assert words in mail.text
 
 
 def test_a_refunded_customer_reads_how_much_comes_back() -> None:
-    mail = mails.closing(replace(ORDER, status=Status.REFUNDED, reason=Reason.CANNOT_FULFILL))
+    mail = mails.closing(replace(ORDER, status=Status.REFUNDED, reason=StopReason.CANNOT_FULFILL))
     assert "We have given 29.00 EUR back" in mail.text
 
 
@@ -83,5 +83,5 @@ def test_an_approver_reads_what_waits_and_how_to_answer_and_nothing_personal() -
 
 
 def test_a_cancelled_order_is_called_cancelled() -> None:
-    mail = mails.closing(replace(ORDER, status=Status.CANCELLED, reason=Reason.CANCELLED))
+    mail = mails.closing(replace(ORDER, status=Status.CANCELLED, reason=StopReason.CANCELLED))
     assert mail.subject == "Order 1001 is cancelled"

@@ -232,8 +232,8 @@ def test_the_providers_word_is_taken_in_any_order_and_a_failure_stays_one(
     known = entry(ask()).begun(1)
     for attempt, state in told:
         refund = CardRefund(f"re_{attempt}", known.amount, state, "why")
-        after = known.told(attempt, refund)
-        assert after.told(attempt, refund) is after
+        after = known.merge(attempt, refund)
+        assert after.merge(attempt, refund) is after
         if attempt != 1 or known.state is RefundState.FAILED:
             assert after is known
         known = after

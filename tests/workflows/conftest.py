@@ -16,7 +16,7 @@ from temporalio.worker import Replayer, WorkflowReplayResult
 
 from orders.ids import TASK_QUEUE, workflow_id
 from orders.lifecycle import Status
-from orders.messages import Carry, Outcome
+from orders.messages import OrderInput, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
 from orders.ports import NoAnswerError
@@ -91,7 +91,7 @@ class Shop:
         client = self.patient_client if waits else self.client
         return await client.start_workflow(
             OrderWorkflow.run,
-            Carry(order_id),
+            OrderInput(order_id),
             id=workflow_id(order_id),
             task_queue=TASK_QUEUE,
             task_timeout=task_timeout,

@@ -11,8 +11,8 @@ from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from orders.ids import TASK_QUEUE, workflow_id
-from orders.lifecycle import Reason, Status
-from orders.messages import Cancelled, CancelRequest, Carry, EndedOtherwise, Outcome
+from orders.lifecycle import Status, StopReason
+from orders.messages import Cancelled, CancelRequest, EndedOtherwise, OrderInput, Outcome
 from orders.ports import NoAnswerError
 from tests.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop
@@ -68,7 +68,7 @@ async def test_a_cancel_in_mid_step_undoes_everything(
     assert outcome.status is (Status.REFUNDED if taken else Status.CANCELLED)
     assert outcome.given_back.amount == (TOTAL.amount if taken else 0)
     assert outcome.stop is not None
-    assert outcome.stop.reason is Reason.CANCELLED
+    assert outcome.stop.reason is StopReason.CANCELLED
 
 
 @pytest.mark.parametrize("cancel", SOURCES)
@@ -95,7 +95,7 @@ async def test_a_cancel_that_comes_with_the_start_charges_nothing(shop: Shop) ->
     order_id = await shop.place()
     handle = await shop.client.start_workflow(
         OrderWorkflow.run,
-        Carry(order_id),
+        OrderInput(order_id),
         id=workflow_id(order_id),
         task_queue=TASK_QUEUE,
         start_signal="cancel_order",
@@ -178,7 +178,7 @@ async def test_a_cancel_during_an_undo_is_told_how_the_order_really_ended(shop: 
     await by_temporal(handle)
     gate.release()
     answer = await cancelling
-    assert answer == EndedOtherwise(status=Status.REFUNDED, reason=Reason.CANNOT_FULFILL)
+    assert answer == EndedOtherwise(status=Status.REFUNDED, reason=StopReason.CANNOT_FULFILL)
     await shop.check(await handle.result())
 
 

@@ -1,4 +1,4 @@
-"""Long lives in short histories: what a whole life leaves, and how a run hands on to the next."""
+"""Long lives in short histories: what a whole life leaves, and how a run continues as new."""
 
 from __future__ import annotations
 
@@ -161,8 +161,8 @@ class TestALifeWithEverything:
         assert max(map(len, told)) < 60, "\n".join(str((len(names), names)) for names in told)
 
 
-class TestHandingOn:
-    """Runs that hand on whenever they have nothing else to do."""
+class TestContinuingAsNew:
+    """Runs that continue as new whenever they have nothing else to do."""
 
     @pytest.fixture
     def terms(self) -> ShopTerms:
@@ -171,7 +171,7 @@ class TestHandingOn:
     @pytest.fixture(autouse=True)
     def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(policies, "LONG_HISTORY", 8)
-        monkeypatch.setattr(policies, "HAND_ON_PAUSE", timedelta(milliseconds=50))
+        monkeypatch.setattr(policies, "CONTINUE_AS_NEW_PAUSE", timedelta(milliseconds=50))
 
     async def waiting(self, shop: Shop, *parcel_ids: str) -> Handle:
         """An order whose second run waits for parcels."""
@@ -299,7 +299,7 @@ class TestHandingOn:
     async def test_a_confirmation_on_its_way_is_waited_for(self, shop: Shop) -> None:
         shop.mailer.fail_until_healed("send", NoAnswerError("nobody answers"))
         handle = await shop.order(waits=True)
-        # The first run hands on before it mails.
+        # The first run continues as new before it mails.
         await handed_on(handle, handle.first_execution_run_id)
         await self.stays_until_mailed(shop, handle, "par_of_somebody_else", ["confirmation"])
 
@@ -312,7 +312,7 @@ class TestHandingOn:
     async def stays_until_mailed(
         self, shop: Shop, handle: Handle, about: str, wanted: list[str]
     ) -> None:
-        """Its run, that has enough to hand on, does so once the mailer answers, and not before."""
+        """Its run, whose history is long, continues as new once the mailer answers, not before."""
         run_id = (await handle.describe()).run_id
         await tell(handle, about, *[ParcelStatus.SHIPPED] * 9)
 

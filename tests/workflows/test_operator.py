@@ -10,11 +10,11 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.messages import Attention, Outcome, Progress
 from orders.money import Money
 from orders.ports import LockedOutError, NoAnswerError, RefusedError
-from orders.requests import OperatorWord, Resolve, RetryNow, SkipStep
+from orders.requests import OperatorCommand, Resolve, RetryNow, SkipStep
 from tests.eventually import eventually
 from tests.fakes.script import Scripted
 from tests.workflows.conftest import TOTAL, Shop, ended
@@ -52,8 +52,8 @@ async def troubled(handle: Handle, *, calls: Scripted | None = None) -> Attentio
     return progress.attention
 
 
-async def say(handle: Handle, word: OperatorWord) -> None:
-    await handle.execute_update(OrderWorkflow.operate, word)
+async def give(handle: Handle, command: OperatorCommand) -> None:
+    await handle.execute_update(OrderWorkflow.operate, command)
 
 
 async def refused(update: Awaitable[object]) -> str:
@@ -118,7 +118,7 @@ async def test_retry_now_does_not_wait_for_the_next_try(shop: Shop) -> None:
         return shop.warehouse.calls.count("fulfill") == 7
 
     await eventually(tried_seven_times)
-    await say(handle, RetryNow("ops-7"))
+    await give(handle, RetryNow("ops-7"))
     outcome = await shop.check(await handle.result())
 
     assert outcome.status is Status.COMPLETED
@@ -132,7 +132,7 @@ async def test_what_no_longer_fails_needs_no_attention(shop: Shop) -> None:
     handle = await shop.order(waits=True)
     await troubled(handle)
     await eventually(lambda: listed(shop, handle))
-    await say(handle, RetryNow())
+    await give(handle, RetryNow())
 
     await gate.entered()
 
@@ -161,9 +161,9 @@ async def test_retrying_something_that_still_fails_keeps_since_when(shop: Shop) 
     shop.warehouse.fail_next("fulfill", NoAnswerError("nobody answers", retry_after=NEVER))
     handle = await shop.order(waits=True)
     first = await troubled(handle)
-    await say(handle, RetryNow())
+    await give(handle, RetryNow())
     assert await troubled(handle) == first
-    await say(handle, RetryNow("ops-8"))
+    await give(handle, RetryNow("ops-8"))
     assert (await shop.check(await handle.result())).status is Status.COMPLETED
 
 
@@ -172,12 +172,12 @@ async def test_a_skipped_step_undoes_the_order_and_says_why(shop: Shop) -> None:
     handle = await shop.order(waits=True)
     await troubled(handle)
 
-    await say(handle, SkipStep("the warehouse burnt down", "ops-7"))
+    await give(handle, SkipStep("the warehouse burnt down", "ops-7"))
     outcome = await shop.check(await handle.result())  # a decision, not an outage
 
     assert outcome.status is Status.REFUNDED
     assert outcome.stop is not None
-    assert outcome.stop.reason is Reason.GIVEN_UP
+    assert outcome.stop.reason is StopReason.GIVEN_UP
     assert outcome.stop.message == "given up by ops-7: the warehouse burnt down"
     detail = {"by": "ops-7", "step": "fulfill_order", "why": "the warehouse burnt down"}
     assert await words(shop, handle) == [("operator_skip_step", detail)]
@@ -191,7 +191,7 @@ async def test_a_step_that_is_skipped_and_happens_all_the_same_counts(shop: Shop
     handle = await shop.order(waits=True)
     await gate.entered()
 
-    await say(handle, SkipStep("the warehouse burnt down"))
+    await give(handle, SkipStep("the warehouse burnt down"))
     outcome = await shop.check(await ended(handle))
 
     assert outcome.status is Status.REFUNDED
@@ -211,7 +211,7 @@ async def test_orders_survive_a_wrong_key_and_go_on_at_once_when_it_is_mended(sh
         return shop.cards.calls.count("create") == 4
 
     await eventually(tried_four_times)
-    await say(handle, RetryNow())
+    await give(handle, RetryNow())
     assert (await shop.check(await handle.result())).status is Status.COMPLETED
 
 
@@ -221,10 +221,10 @@ async def test_an_undo_cannot_be_skipped(shop: Shop) -> None:
     found = await troubled(handle)
     assert (found.step, found.can) == ("refund_card", ("retry_now", "resolve"))
 
-    sentence = await refused(say(handle, SkipStep("never mind")))
+    sentence = await refused(give(handle, SkipStep("never mind")))
 
     assert sentence == "refund_card takes no skip_step, only retry_now or resolve"
-    await say(handle, RetryNow())
+    await give(handle, RetryNow())
     assert (await shop.check(await handle.result())).status is Status.REFUNDED
 
 
@@ -233,7 +233,7 @@ async def test_a_refund_refused_for_ever_is_settled_by_hand(shop: Shop) -> None:
     handle = await refusing_warehouse(shop)
     await troubled(handle)
 
-    await say(handle, Resolve("sent by bank transfer", "ops-7"))
+    await give(handle, Resolve("sent by bank transfer", "ops-7"))
     outcome = await handle.result()
 
     assert outcome.status is Status.REFUNDED
@@ -268,12 +268,12 @@ async def test_what_became_of_a_charge_that_nobody_heard_of_is_asked(shop: Shop)
     order_id = handle.id.removeprefix("order-")
     assert f'resolve {order_id} --note "…" --given-back …' in await details(handle)
 
-    silent_about_it = await refused(say(handle, Resolve("sent by bank transfer")))
-    a_part_of_it = await refused(say(handle, Resolve("by bank transfer", given_back=14_50)))
+    silent_about_it = await refused(give(handle, Resolve("sent by bank transfer")))
+    a_part_of_it = await refused(give(handle, Resolve("by bank transfer", given_back=14_50)))
 
     assert "whether the card was charged is not known" in silent_about_it
     assert "all of 29.00 EUR or nothing" in a_part_of_it
-    await say(handle, Resolve("by bank transfer", "ops-7", given_back=TOTAL.amount))
+    await give(handle, Resolve("by bank transfer", "ops-7", given_back=TOTAL.amount))
     outcome = await ended(handle)
     assert outcome.status is Status.REFUNDED
     assert (outcome.taken, outcome.given_back) == (TOTAL, TOTAL)
@@ -289,7 +289,7 @@ async def test_an_order_of_which_nothing_was_taken_ends_as_that(shop: Shop) -> N
     handle = await shop.order(waits=True)
     await eventually(lambda: asked(handle))
 
-    await say(handle, Resolve("Stripe has no such payment", given_back=0))
+    await give(handle, Resolve("Stripe has no such payment", given_back=0))
     # Closing is refused for ever here; what was said is written down all the same.
     outcome = await ended(handle)
 
@@ -303,10 +303,10 @@ async def test_what_was_seen_to_be_taken_cannot_be_given_back_in_part(shop: Shop
     handle = await refusing_warehouse(shop)
     assert not (await troubled(handle)).asks_given_back
 
-    sentence = await refused(say(handle, Resolve("by bank transfer", given_back=14_50)))
+    sentence = await refused(give(handle, Resolve("by bank transfer", given_back=14_50)))
 
     assert sentence.startswith("29.00 EUR was taken: the order ends when the customer has all")
-    await say(handle, Resolve("by bank transfer"))
+    await give(handle, Resolve("by bank transfer"))
     assert (await handle.result()).given_back == TOTAL
     view = await shop.book.view(handle.id.removeprefix("order-"))
     assert view.given_back_by_hand == TOTAL
@@ -316,9 +316,9 @@ async def test_what_moves_no_money_asks_for_no_amount(shop: Shop) -> None:
     shop.inventory.fail_until_healed("release", RefusedError("the row is broken"))
     handle = await refusing_warehouse(shop)
     await troubled(handle)
-    sentence = await refused(say(handle, Resolve("released", given_back=TOTAL.amount)))
+    sentence = await refused(give(handle, Resolve("released", given_back=TOTAL.amount)))
     assert sentence == "release_inventory does not ask what was given back: leave it out"
-    await say(handle, Resolve("released in the database"))
+    await give(handle, Resolve("released in the database"))
     assert (await handle.result()).status is Status.REFUNDED
 
 
@@ -327,11 +327,11 @@ async def test_an_undo_in_full_swing_can_be_settled_too(shop: Shop) -> None:
     gate = shop.cards.hold("refund")
     handle = await refusing_warehouse(shop)
     await troubled(handle)
-    await say(handle, RetryNow())
+    await give(handle, RetryNow())
     await gate.entered()
 
     assert (await handle.query(OrderWorkflow.status)).attention is not None
-    await say(handle, Resolve("sent by bank transfer"))
+    await give(handle, Resolve("sent by bank transfer"))
 
     assert (await handle.result()).status is Status.REFUNDED
     assert shop.cards.given_back(handle.id.removeprefix("order-")) == 0
@@ -342,7 +342,7 @@ async def test_goods_given_back_by_hand_let_the_order_end(shop: Shop) -> None:
     handle = await refusing_warehouse(shop)
     assert (await troubled(handle)).step == "release_inventory"
 
-    await say(handle, Resolve("released in the database"))
+    await give(handle, Resolve("released in the database"))
 
     assert (await handle.result()).status is Status.REFUNDED
 
@@ -356,19 +356,21 @@ async def test_a_parcel_called_back_by_telephone_lets_the_money_go_back(shop: Sh
     gate.release()
     assert (await troubled(handle)).step == "cancel_fulfillment"
 
-    await say(handle, Resolve("called back by telephone"))
+    await give(handle, Resolve("called back by telephone"))
     outcome = await handle.result()
 
     assert outcome.status is Status.REFUNDED
     assert shop.cards.given_back(outcome.order_id) == outcome.taken.amount
 
 
-@pytest.mark.parametrize("word", [RetryNow(), SkipStep("no"), Resolve("done")])
-async def test_a_word_is_refused_while_nothing_fails(shop: Shop, word: OperatorWord) -> None:
+@pytest.mark.parametrize("command", [RetryNow(), SkipStep("no"), Resolve("done")])
+async def test_a_command_is_refused_while_nothing_fails(
+    shop: Shop, command: OperatorCommand
+) -> None:
     gate = shop.warehouse.hold("fulfill")
     handle = await shop.order(waits=True)
     await gate.entered()
-    sentence = await refused(say(handle, word))
+    sentence = await refused(give(handle, command))
     gate.release()
     assert sentence == "nothing keeps failing, at the moment it is: handing over to the warehouse"
     await shop.check(await handle.result())
@@ -383,15 +385,15 @@ async def test_what_happened_is_written_down_whatever_an_operator_says(shop: Sho
     found = await troubled(handle)
     assert (found.step, found.can) == ("record_status", ("retry_now",))
 
-    for word in (SkipStep("no"), Resolve("done")):
-        sentence = await refused(say(handle, word))
-        assert sentence == f"record_status takes no {word.kind}, only retry_now"
+    for command in (SkipStep("no"), Resolve("done")):
+        sentence = await refused(give(handle, command))
+        assert sentence == f"record_status takes no {command.kind}, only retry_now"
 
     async def tried_six_times() -> bool:
         return shop.book.calls.count("move") == 6
 
     await eventually(tried_six_times)
-    await say(handle, RetryNow())
+    await give(handle, RetryNow())
     assert (await shop.check(await handle.result())).status is Status.REJECTED
 
 
@@ -400,7 +402,7 @@ async def test_a_word_is_heard_though_it_cannot_be_written_down_yet(shop: Shop) 
     shop.book.fail_next("note", NoAnswerError("the database is away"), times=6)
     handle = await shop.order(waits=True)
     await troubled(handle)
-    await say(handle, SkipStep("the warehouse burnt down"))
+    await give(handle, SkipStep("the warehouse burnt down"))
     assert (await shop.check(await ended(handle))).status is Status.REFUNDED
     assert [event for event, _ in await words(shop, handle)] == ["operator_skip_step"]
 
@@ -422,7 +424,7 @@ async def test_a_word_about_one_step_does_not_stop_the_mail_beside_it(shop: Shop
         return shop.book.calls.count("move") == 6
 
     await eventually(tried_six_times)
-    await say(handle, RetryNow())
+    await give(handle, RetryNow())
     await eventually(lambda: completed(shop, handle))
     mailing.release()
 

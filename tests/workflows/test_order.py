@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.failures import NO_SUCH_ORDER
 from activities.payments import PaymentActivities
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.messages import Charge
 from orders.ports import ChargeState, DatabaseAwayError, LockedOutError, NoAnswerError, RefusedError
 from tests.eventually import eventually
@@ -44,7 +44,7 @@ async def test_an_order_out_of_stock_is_rejected_and_no_card_is_touched(shop: Sh
     outcome = await handle.result()
     assert outcome.status is Status.REJECTED
     assert outcome.stop is not None
-    assert outcome.stop.reason is Reason.OUT_OF_STOCK
+    assert outcome.stop.reason is StopReason.OUT_OF_STOCK
     assert shop.cards.charges == {}
     assert shop.database.products["MUG"].reserved == 0
 
@@ -54,7 +54,7 @@ async def test_a_declined_card_rejects_the_order_and_gives_the_stock_back(shop: 
     outcome = await shop.check(await handle.result())
     assert outcome.status is Status.REJECTED
     assert outcome.stop is not None
-    assert outcome.stop.reason is Reason.CARD_DECLINED
+    assert outcome.stop.reason is StopReason.CARD_DECLINED
     assert "insufficient_funds" in outcome.stop.message
 
 
@@ -84,7 +84,7 @@ async def test_a_charge_without_an_answer_is_tried_three_times_then_the_order_fa
     outcome = await shop.check(await ended(handle))
     assert outcome.status is Status.REJECTED
     assert outcome.stop is not None
-    assert outcome.stop.reason is Reason.NO_ANSWER
+    assert outcome.stop.reason is StopReason.NO_ANSWER
     assert shop.cards.calls.count("create") == 3
 
 
@@ -152,7 +152,7 @@ async def test_a_warehouse_silent_for_too_long_gets_the_customer_the_money_back(
     outcome = await shop.check(await ended(handle))
     assert outcome.status is Status.REFUNDED
     assert outcome.stop is not None
-    assert outcome.stop.reason is Reason.NO_ANSWER
+    assert outcome.stop.reason is StopReason.NO_ANSWER
     described = await handle.describe()
     assert described.close_time is not None
     assert described.close_time - described.start_time > timedelta(hours=3)  # skipped, not waited

@@ -25,7 +25,7 @@ from audit_runs import TemporalRuns
 from orders.audits import Acknowledgement, Audit, Finding, Report, Settlement
 from orders.discrepancies import AuditTerms, Discrepancy, Kind
 from orders.ids import TASK_QUEUE, charge_key, workflow_id
-from orders.lifecycle import Reason, Status, Stop
+from orders.lifecycle import Status, Stop, StopReason
 from orders.messages import GivenBackByHand, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
@@ -138,7 +138,7 @@ class Audited:
         return order_id, payment_id
 
     async def end(self, order_id: str, status: Status) -> None:
-        stop = None if status is Status.COMPLETED else Stop(Reason.CANCELLED, "cancelled")
+        stop = None if status is Status.COMPLETED else Stop(StopReason.CANCELLED, "cancelled")
         await self.shop.book.move(order_id, status, stop, datetime.now(UTC))
 
     async def terminated_after_charge(self) -> WorkflowHandle[OrderWorkflow, Outcome]:

@@ -142,7 +142,7 @@ async def test_a_second_decision_and_a_cancel_come_too_late(shop: Shop) -> None:
     await handle.cancel()  # the Web UI's button: too late as well
     gate.release()
     assert (second.type, late.type) == (NOT_WAITING, TOO_LATE)
-    assert "ops-7 has decided" in second.message
+    assert "ops-7 has approved it" in second.message
     assert (await ended(shop, handle, request.order_id)).state is RefundState.SUCCEEDED
 
 

@@ -46,7 +46,7 @@ Handle = WorkflowHandle[Any, Any]
 HISTORIES = Path(__file__).parent / "histories"
 
 
-# -- lives of an order -----------------------------------------------------------------------------
+# -- scenarios of an order -------------------------------------------------------------------------
 
 
 async def completed(shop: Shop) -> Handle:
@@ -144,7 +144,7 @@ async def resent(shop: Shop) -> Handle:
     return handle
 
 
-# -- lives of a refund -----------------------------------------------------------------------------
+# -- scenarios of a refund -------------------------------------------------------------------------
 
 
 async def refund(shop: Shop) -> Handle:
@@ -177,16 +177,16 @@ async def refund_refused(shop: Shop) -> Handle:
 
 
 @dataclass(frozen=True)
-class Life:
-    """A kind of life, and the rules of the shop where it is led."""
+class Scenario:
+    """What happens to an order or a refund, and the rules of the shop where it happens."""
 
-    live: Callable[[Shop], Awaitable[Handle]]
+    play: Callable[[Shop], Awaitable[Handle]]
     terms: ShopTerms = ShopTerms()  # noqa: RUF009 - frozen
     refund_terms: ShopRefundTerms = ShopRefundTerms()  # noqa: RUF009 - frozen
 
     @property
     def name(self) -> str:
-        return self.live.__name__
+        return self.play.__name__
 
 
 APPROVAL = ShopTerms(approval_above={"EUR": 0})
@@ -194,34 +194,37 @@ HOLD = ShopTerms(capture=Capture.AT_FULFILLMENT)
 DELIVERY = ShopTerms(delivery_deadline=timedelta(days=30))
 REFUND_APPROVAL = ShopRefundTerms(approval_above={"EUR": 0})
 
-LIVES = [
-    *(Life(live) for live in (completed, declined, cancelled, refused, unanswered, outage, short)),
-    Life(operated),
-    Life(undecided, APPROVAL),
-    *(Life(live, HOLD) for live in (lapsed, left)),
-    Life(resent, DELIVERY),
-    Life(longest.longest_ordinary_life, longest.LONGEST),
-    Life(longest.life_with_everything, longest.WITH_EVERYTHING),
-    *(Life(live) for live in (refund, refund_refused)),
-    *(Life(live, refund_terms=REFUND_APPROVAL) for live in (refund_approved, refund_undecided)),
+SCENARIOS = [
+    *(
+        Scenario(play)
+        for play in (completed, declined, cancelled, refused, unanswered, outage, short)
+    ),
+    Scenario(operated),
+    Scenario(undecided, APPROVAL),
+    *(Scenario(play, HOLD) for play in (lapsed, left)),
+    Scenario(resent, DELIVERY),
+    Scenario(longest.longest_ordinary_life, longest.LONGEST),
+    Scenario(longest.life_with_everything, longest.WITH_EVERYTHING),
+    *(Scenario(play) for play in (refund, refund_refused)),
+    *(Scenario(play, refund_terms=REFUND_APPROVAL) for play in (refund_approved, refund_undecided)),
 ]
 AUDITS = ("audit", "audit_continued")
 
 
-@pytest.fixture(params=LIVES, ids=lambda life: life.name)
-def life(request: pytest.FixtureRequest) -> Life:
-    kind: Life = request.param
+@pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    kind: Scenario = request.param
     return kind
 
 
 @pytest.fixture
-def terms(life: Life) -> ShopTerms:
-    return life.terms
+def terms(scenario: Scenario) -> ShopTerms:
+    return scenario.terms
 
 
 @pytest.fixture
-def refund_terms(life: Life) -> ShopRefundTerms:
-    return life.refund_terms
+def refund_terms(scenario: Scenario) -> ShopRefundTerms:
+    return scenario.refund_terms
 
 
 Keep = Callable[[str, WorkflowHistory], None]
@@ -241,13 +244,13 @@ def keep(request: pytest.FixtureRequest) -> Keep:
     return write
 
 
-async def test_a_run_can_be_replayed(shop: Shop, life: Life, keep: Keep) -> None:
-    handle = await life.live(shop)
+async def test_a_run_can_be_replayed(shop: Shop, scenario: Scenario, keep: Keep) -> None:
+    handle = await scenario.play(shop)
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
     for number, history in enumerate(await longest.histories(shop, handle), 1):
         await replayed(history)
-        keep(life.name if number == 1 else f"{life.name}_{number}", history)
+        keep(scenario.name if number == 1 else f"{scenario.name}_{number}", history)
 
 
 @pytest.fixture
@@ -283,8 +286,10 @@ async def test_a_run_recorded_before_can_be_replayed(recorded: WorkflowHistory) 
     await replayed(recorded)
 
 
-def test_every_kind_of_life_is_recorded() -> None:
-    assert {*(life.name for life in LIVES), *AUDITS} <= {p.stem for p in HISTORIES.glob("*.json")}
+def test_every_scenario_is_recorded() -> None:
+    assert {*(scenario.name for scenario in SCENARIOS), *AUDITS} <= {
+        p.stem for p in HISTORIES.glob("*.json")
+    }
 
 
 def test_a_recorded_history_names_no_directory_of_the_machine_it_was_recorded_on() -> None:

@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from orders.lifecycle import Reason, Status
+from orders.lifecycle import Status, StopReason
 from orders.messages import CancelRequest, Outcome
 from orders.ports import ChargeState
 from orders.requests import Approve, NewCard, Reject, Resolve
@@ -44,7 +44,7 @@ async def refused(update: Awaitable[object]) -> ApplicationError:
     return refusal.value.cause
 
 
-def reason(outcome: Outcome) -> Reason | None:
+def reason(outcome: Outcome) -> StopReason | None:
     return outcome.stop.reason if outcome.stop else None
 
 
@@ -70,7 +70,7 @@ class TestApproval:
         await handle.execute_update(OrderWorkflow.reject, Reject("ops-7", "stolen card"))
         outcome = await shop.check(await handle.result())
         assert outcome.status is Status.REJECTED
-        assert reason(outcome) is Reason.NOT_APPROVED
+        assert reason(outcome) is StopReason.NOT_APPROVED
 
     async def test_nobody_deciding_for_a_day_rejects_the_order_after_one_reminder(
         self, shop: Shop
@@ -78,7 +78,7 @@ class TestApproval:
         handle = await shop.order()
         outcome = await shop.check(await handle.result())
         assert outcome.status is Status.REJECTED
-        assert reason(outcome) is Reason.APPROVAL_TIMED_OUT
+        assert reason(outcome) is StopReason.APPROVAL_TIMED_OUT
         reminders = [mail.mail for mail in shop.mailer.sent if "reminder" in mail.key]
         assert [mail.to for mail in reminders] == ["approver@example.com"]
         assert "Ada" not in reminders[0].text
@@ -164,7 +164,7 @@ async def test_a_lost_webhook_costs_minutes_not_the_order(shop: Shop) -> None:
 async def test_a_customer_who_never_confirms_loses_the_order_and_no_money(shop: Shop) -> None:
     outcome = await shop.check(await (await shop.order(THREE_D_SECURE)).result())
     assert outcome.status is Status.REJECTED
-    assert reason(outcome) is Reason.PAYMENT_TIMED_OUT
+    assert reason(outcome) is StopReason.PAYMENT_TIMED_OUT
     [charge] = shop.cards.charges_of(outcome.order_id)
     assert charge.state is ChargeState.CANCELLED
 
@@ -176,7 +176,7 @@ async def test_a_customer_who_fails_to_confirm_is_declined(shop: Shop) -> None:
     shop.cards.authenticate(charge.payment_id, succeeds=False)
     await handle.signal(OrderWorkflow.payment_updated)
     outcome = await shop.check(await handle.result())
-    assert reason(outcome) is Reason.CARD_DECLINED
+    assert reason(outcome) is StopReason.CARD_DECLINED
 
 
 async def test_a_customer_who_pays_at_the_last_moment_is_refunded_when_it_was_too_late(
@@ -210,7 +210,7 @@ async def test_a_cancel_while_the_customer_confirms_gives_back_whatever_was_take
 
 async def test_the_same_card_is_tried_twice_more_after_a_soft_decline(shop: Shop) -> None:
     outcome = await shop.check(await (await shop.order(SOFTLY_DECLINED)).result())
-    assert reason(outcome) is Reason.CARD_DECLINED
+    assert reason(outcome) is StopReason.CARD_DECLINED
     charges = shop.cards.charges_of(outcome.order_id)
     assert len(charges) == 3
     assert {charge.state for charge in charges} == {ChargeState.CANCELLED}
@@ -253,7 +253,7 @@ class TestAnotherCard:
 
     async def test_no_other_card_in_time_rejects_the_order(self, shop: Shop) -> None:
         outcome = await shop.check(await (await shop.order(DECLINED)).result())
-        assert reason(outcome) is Reason.CARD_DECLINED
+        assert reason(outcome) is StopReason.CARD_DECLINED
 
     async def test_a_card_that_is_not_waited_for_is_refused(self, shop: Shop) -> None:
         gate = shop.cards.hold("create")
@@ -318,7 +318,7 @@ class TestHold:
         shop.cards.lapse(charge.payment_id)
         gate.release()
         outcome = await shop.check(await handle.result())
-        assert reason(outcome) is Reason.HOLD_LAPSED
+        assert reason(outcome) is StopReason.HOLD_LAPSED
         assert outcome.status is Status.REJECTED
 
     @pytest.mark.parametrize("lapsed", [True, False])
@@ -353,7 +353,7 @@ class TestHold:
         shop.cards.fail_until_healed("capture", HOURS_OF_SILENCE)
         outcome = await shop.check(await ended(await shop.order()))
         assert outcome.status is Status.REJECTED
-        assert reason(outcome) is Reason.NO_ANSWER
+        assert reason(outcome) is StopReason.NO_ANSWER
 
     async def test_a_capture_whose_answer_is_lost_is_made_once(self, shop: Shop) -> None:
         shop.cards.lose_answer_next("capture")

@@ -1,0 +1,38 @@
+"""Steps beside the order's own, or the refund's: lines of the order's history, and emails."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+from temporalio.exceptions import is_cancelled_exception as was_cancelled
+
+with workflow.unsafe.imports_passed_through():
+    from activities.order_book import OrderBookActivities
+    from orders.messages import MailAnswer, MailSent, Note
+    from workflows import policies
+    from workflows.attention import problem_of
+    from workflows.steps import In, Step, StepRunner
+
+
+async def add_note(steps: StepRunner, order_id: str, event: str, detail: dict[str, str]) -> None:
+    """Add a line to the order's history."""
+    note = Note(order_id, event, detail)
+    step = OrderBookActivities.record_note
+    await steps.run_beside("writing it down", step, note, policies.RECORD)
+
+
+async def send_email(
+    steps: StepRunner, doing: str, step: Step[In, MailAnswer], argument: In
+) -> bool:
+    """Send an email; False when it could not be sent, which changes nothing else.
+
+    Raises ``FailureError`` only when the task that sends it is cancelled.
+    """
+    try:
+        answer = await steps.run_beside(doing, step, argument, policies.EMAIL)
+    except FailureError as error:
+        if was_cancelled(error):
+            raise
+        workflow.logger.warning("no mail was sent: %s", problem_of(error))
+        return False
+    return isinstance(answer, MailSent)
