@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench import cost, edge
-from bench.audit import wrongs
+from bench.checks import wrongs
+from bench.environment import ORDERS, YARDSTICK, stage
 from bench.recovery import recover
 from bench.report import RECOVERY_TARGET, Measured, table
-from bench.stage import ORDERS, YARDSTICK, stage
 from processes import leave
 from sandbox import SandboxError
 

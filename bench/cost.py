@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
-from bench.stage import Cpu, Stage
-from bench.yardstick import TASK_QUEUE, Hold, Yardstick
+from bench.baseline import TASK_QUEUE, Hold, Yardstick
+from bench.environment import Cpu, Stage
 from orders.ids import workflow_id
 from sandbox.child import Child
 

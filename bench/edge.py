@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bench.edge_load import Answers, Errand
-from bench.stage import API, CHECKOUT, NOTHING, Cpu, Stage
+from bench.environment import API, CHECKOUT, NOTHING, Cpu, Stage
 from orders.ids import workflow_id
 from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
 from sandbox.child import Child, StartError

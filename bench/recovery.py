@@ -21,11 +21,11 @@ from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHandle
 
-from bench import yardstick
-from bench.stage import ORDERS, YARDSTICK, Stage
-from bench.yardstick import Hold, Yardstick
+from bench import baseline as yardstick
+from bench.baseline import Hold, Yardstick
+from bench.environment import ORDERS, YARDSTICK, Stage
 from orders.ids import workflow_id
-from sandbox.dials import Dials
+from sandbox.fault_client import Dials
 from store.tables import orders
 
 #: Where a worker is killed, beside the same place of the yardstick.

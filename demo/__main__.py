@@ -19,7 +19,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     asked.parse_args()
-    from demo.performance import run  # noqa: PLC0415 - it takes seconds to load, an answer does not
+    from demo.run import run  # noqa: PLC0415 - it takes seconds to load, an answer does not
 
     leave(run())
 

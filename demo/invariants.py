@@ -16,7 +16,7 @@ from orders.lifecycle import Status
 from orders.messages import Outcome
 from orders.refunds import BOOKED, FREED, RefundEntry, RefundState
 from orders.views import OrderView
-from sandbox.books import Fulfillment, Page
+from sandbox.books_client import Fulfillment, Page
 
 #: A refund is over: it is on the customer's card, was paid by hand, or never began.
 _REFUND_ENDS: Final = FREED | {RefundState.SUCCEEDED, RefundState.SETTLED}

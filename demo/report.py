@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from demo.environment import Stage
 from demo.invariants import Account, Finding
 from demo.shop import Shop
-from demo.stage import Stage
 from orders.keys import Scope
 from orders.money import Money
 

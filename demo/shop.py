@@ -17,7 +17,7 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import EdgeProcess
 from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
 from store.keys import PostgresKeys

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sandbox import SandboxError, environment
-from sandbox.stack import Sandbox
+from sandbox import SandboxError
+from sandbox import env_file as environment
+from sandbox.sandbox import Sandbox
 
 cli = typer.Typer(add_completion=False, rich_markup_mode="rich")
 # Addresses are folded to fit a terminal, but never in a file or a pipe.

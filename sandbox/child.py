@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandbox import SandboxError
-from sandbox.leftovers import end_process, same_process, started_at
+from sandbox.orphan_processes import end_process, same_process, started_at
 
 _PR_SET_PDEATHSIG = 1
 # Loaded here and not in the forked child, where taking the import lock could hang.

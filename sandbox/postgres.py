@@ -23,7 +23,7 @@ import asyncpg  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
 from sandbox.child import Child, StartError
-from sandbox.leftovers import end_process
+from sandbox.orphan_processes import end_process
 from sandbox.state import StateLock
 
 DATABASE = "orders"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from sandbox.endpoints import endpoints_of
-from sandbox.world.desk import desk_routes
-from sandbox.world.dialboard import DialBoard
-from sandbox.world.ledger import Ledger
+from sandbox.webhook_endpoints import endpoints_of
+from sandbox.world.control_api import desk_routes
+from sandbox.world.faults import DialBoard
 from sandbox.world.pages import page_routes
-from sandbox.world.reception import Clock, Reception
+from sandbox.world.request_pipeline import Clock, Reception
 from sandbox.world.resend_api import resend_routes
+from sandbox.world.state_store import Ledger
 from sandbox.world.stripe.api import stripe_routes
 from sandbox.world.warehouse_api import warehouse_routes
 from sandbox.world.webhooks import Postman

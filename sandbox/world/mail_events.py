@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sandbox.world.ledger import Doc, Ledger, new_id
+from sandbox.world.state_store import Doc, Ledger, new_id
 
 _TEST_ADDRESS: Final = re.compile(r"(bounced|complained|suppressed)(\+[^@]*)?@resend\.dev")
 _FATES: Final = {

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.world.dialboard import MODES, DialBoard
-from sandbox.world.ledger import Doc, Ledger
+from sandbox.world.faults import MODES, DialBoard
+from sandbox.world.state_store import Doc, Ledger
 
 _PAGE: Final = Template("""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>$title</title><style>

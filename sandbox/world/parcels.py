@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, Ledger, new_id
+from sandbox.world.faults import Dial
+from sandbox.world.state_store import Doc, Ledger, new_id
 
 #: What a parcel may be before it is this.
 _BEFORE: Final = {"left": {"accepted"}, "lost": {"left"}, "delivered": {"left", "lost"}}

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, Remembered
+from sandbox.world.faults import Dial
 from sandbox.world.mail_events import fates_of, tell_fates
 from sandbox.world.orders import order_id_of_key, purpose_of_key
-from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
+from sandbox.world.request_pipeline import Answer, Call, Reception, Refused, answered, fingerprint
+from sandbox.world.state_store import Doc, Remembered
 
 _ADDRESS = re.compile(r"^(?:[^<>]*<)?[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+?>?$")
 _TAG = re.compile(r"^[A-Za-z0-9_-]{1,256}$")

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.world.app import create_app
-from sandbox.world.reception import Clock
+from sandbox.world.request_pipeline import Clock
 
 
 def _not_a_cancellation(record: logging.LogRecord) -> bool:

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, Ledger, Remembered, new_id
+from sandbox.world.faults import Dial
 from sandbox.world.parcels import found, move_parcels, packed, replacement
-from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
+from sandbox.world.request_pipeline import Answer, Call, Reception, Refused, answered, fingerprint
+from sandbox.world.state_store import Doc, Ledger, Remembered, new_id
 
 
 def _error(status: int, code: str, message: str, *, began: bool = False) -> Answer:

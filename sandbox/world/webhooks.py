@@ -16,8 +16,8 @@ from typing import Final
 
 import httpx
 
-from sandbox.world.ledger import Doc, Ledger
-from sandbox.world.reception import Clock
+from sandbox.world.request_pipeline import Clock
+from sandbox.world.state_store import Doc, Ledger
 
 RETRY_AFTER: Final = (0.2, 1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds before each further attempt; after the last one the event is dropped."""

@@ -22,7 +22,7 @@ from inbox import Inbox
 from orders.keys import Scope, Token
 from providers.stripe import StripeCards
 from refund_client import RefundClient
-from sandbox.environment import settings
+from sandbox.env_file import settings
 from sandbox.world import World
 from settings import WorkerSettings
 from store.database import Database

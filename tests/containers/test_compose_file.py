@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic_settings import BaseSettings
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
-from sandbox.environment import settings as sandbox_settings
+from sandbox.env_file import settings as sandbox_settings
 from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
 from sandbox.temporal_server import temporal_binary
 from settings import CardSettings, EdgeSettings, WorkerSettings

@@ -23,8 +23,8 @@ from client import OrderClient
 from connection import connect as connect_to_temporal
 from orders.lifecycle import Status
 from orders.order import Basket, Recipient
-from sandbox.books import Books
-from sandbox.environment import settings as sandbox_settings
+from sandbox.books_client import Books
+from sandbox.env_file import settings as sandbox_settings
 from sandbox.temporal_server import NAMESPACE, SEARCH_ATTRIBUTES
 from sandbox.world import World
 from settings import WorkerSettings

@@ -22,7 +22,7 @@ from orders.ports import (
     Warehouse,
 )
 from providers.fulfillment import HttpWarehouse
-from sandbox.books import Books
+from sandbox.books_client import Books
 from tests.contracts.conftest import Desk
 from tests.fakes.warehouse import InMemoryWarehouse
 

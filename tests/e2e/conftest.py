@@ -7,10 +7,10 @@ from itertools import count
 
 import pytest
 
-from demo.stage import Stage, open_stage
+from demo.environment import Stage, open_stage
 from demo.worker_process import WorkerProcess
 from sandbox.ports import free_port
-from sandbox.stack import Sandbox
+from sandbox.sandbox import Sandbox
 from store.database import connect
 from store.migrations import migrate
 from store.seed import DEMO, add_products

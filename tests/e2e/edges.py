@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import EdgeProcess
-from sandbox.endpoints import endpoints_of
 from sandbox.ports import free_port
+from sandbox.webhook_endpoints import endpoints_of
 
 _numbers = count(1)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from demo.stage import Stage
+from demo.environment import Stage
 from orders.ids import workflow_id
 
 

@@ -9,8 +9,8 @@ from typing import Final, Protocol
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from demo.stage import Stage
-from sandbox.dials import Dial, Dials, Mode
+from demo.environment import Stage
+from sandbox.fault_client import Dial, Dials, Mode
 from store.history import ADD_LINE, line
 from tests.eventually import eventually
 

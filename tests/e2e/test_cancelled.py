@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import WorkerProcess
 from orders.ids import workflow_id
 from orders.lifecycle import Reason, Status

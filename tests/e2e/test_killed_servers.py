@@ -5,7 +5,7 @@ import signal
 
 import psutil  # type: ignore[import-untyped]
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Status
 from sandbox.child import Child

@@ -1,6 +1,6 @@
 """kill -9 of the worker: in the middle of every activity, and between any two."""
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Reason, Status
 from tests.e2e.moments import Asking, Committing, Moment, Writing

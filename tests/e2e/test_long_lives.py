@@ -12,7 +12,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Reason, Status
 from orders.parcels import ParcelStatus

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Reason, Status
 from orders.money import Money

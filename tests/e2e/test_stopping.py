@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Status
 from tests.e2e.history import tried

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from temporalio.api.enums.v1 import EventType
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import WorkerProcess
 from orders.ids import workflow_id
 from orders.keys import Scope, Token

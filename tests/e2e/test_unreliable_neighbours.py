@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from demo.stage import Stage
+from demo.environment import Stage
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Reason, Status
-from sandbox.dials import Mode
+from sandbox.fault_client import Mode
 from tests.e2e.history import tried
 from tests.e2e.trials import Trials
 

@@ -8,8 +8,8 @@ from itertools import count
 
 from sqlalchemy import text
 
+from demo.environment import Stage
 from demo.invariants import faults_of
-from demo.stage import Stage
 from orders.messages import Outcome
 from orders.money import Money
 from store.seed import Product

@@ -9,8 +9,8 @@ import resend
 import stripe
 from resend.http_client_httpx import HTTPXClient
 
-from sandbox.books import Books
-from sandbox.dials import Dials
+from sandbox.books_client import Books
+from sandbox.fault_client import Dials
 from sandbox.world import World
 from tests.sandbox.buying import a_shop
 

@@ -10,7 +10,7 @@ import asyncpg  # type: ignore[import-untyped]
 import httpx
 import pytest
 
-from sandbox.environment import MARK
+from sandbox.env_file import MARK
 from sandbox.temporal_server import temporal_binary
 from tests.nursery import Nursery
 from tests.sandbox_process.conftest import SandboxProcess, Start, sandboxes, wait_until

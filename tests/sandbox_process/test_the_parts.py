@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from sandbox.child import Child
 from sandbox.postgres import PostgresServer
-from sandbox.stack import Sandbox
+from sandbox.sandbox import Sandbox
 from sandbox.state import StateInUseError
 from sandbox.temporal_server import TemporalServer
 from tests.sandbox_process.conftest import wait_until

@@ -13,7 +13,7 @@ from orders.money import Money
 from orders.order import Line, Order, Recipient
 from orders.refunds import RefundEntry, RefundRequest, RefundState
 from orders.views import OrderView, ParcelView, PaymentView
-from sandbox.books import Charge, Fulfillment, Mail, Page, Parcel, Payment, Refund
+from sandbox.books_client import Charge, Fulfillment, Mail, Page, Parcel, Payment, Refund
 
 TOTAL = Money(29_00, "EUR")
 NOTHING = Money(0, "EUR")

@@ -10,7 +10,7 @@ import pytest
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import Capture, ShopTerms
 from orders.webhooks import Source
-from sandbox.environment import settings as sandbox_settings
+from sandbox.env_file import settings as sandbox_settings
 from serving import event_readers
 from settings import CardSettings, EdgeSettings, SettingsError, WorkerSettings, temporal_profile
 

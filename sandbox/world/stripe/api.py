@@ -12,15 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, new_id
+from sandbox.world.faults import Dial
 from sandbox.world.orders import order_id_of_key
-from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
+from sandbox.world.request_pipeline import Answer, Call, Reception, Refused, answered, fingerprint
+from sandbox.world.state_store import Doc, new_id
 from sandbox.world.stripe import intents, refunds, rules
+from sandbox.world.stripe.context import KINDS, Till
+from sandbox.world.stripe.error_messages import Stripe
 from sandbox.world.stripe.errors import envelope, invalid, unauthorized
 from sandbox.world.stripe.parameters import EXPAND, PAGE, Shape, checked, parse
-from sandbox.world.stripe.till import KINDS, Till
-from sandbox.world.stripe.wording import Stripe
 
 _PARENT: Final = {"payment_intent": "text"}
 

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.world.ledger import Doc
+from sandbox.world.state_store import Doc
 
 DECLINE_MESSAGES: Final = {
     "generic_decline": "Your card was declined.",

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from sandbox.world.ledger import Doc, new_id
+from sandbox.world.state_store import Doc, new_id
 from sandbox.world.stripe.cards import Card
-from sandbox.world.stripe.till import Till
+from sandbox.world.stripe.context import Till
 
 HOLD_SECONDS: Final = 7 * 24 * 3600
 """How long a hold lasts ("Place a hold on a payment method": Visa, customer present)."""

@@ -6,8 +6,8 @@ validation: no answer is kept under the idempotency key.
 
 from typing import Final
 
-from sandbox.world.ledger import Doc
-from sandbox.world.reception import Answer, Refused
+from sandbox.world.request_pipeline import Answer, Refused
+from sandbox.world.state_store import Doc
 
 INVALID: Final = "invalid_request_error"
 

@@ -5,18 +5,18 @@ requires_payment_method → requires_confirmation → requires_action → succee
           └──────────────────────┴─────────────────────┘
 anything before `succeeded` → canceled
 
-What happens to a payment without a request of the shop is in `banks.py`.
+What happens to a payment without a request of the shop is in `bank_events.py`.
 """
 
 from typing import Final
 
-from sandbox.world.ledger import Doc, new_id
-from sandbox.world.reception import Refused
+from sandbox.world.request_pipeline import Refused
+from sandbox.world.state_store import Doc, new_id
 from sandbox.world.stripe.cards import Card, decline_error
 from sandbox.world.stripe.charges import add_charge, capture_charge, release_charge
+from sandbox.world.stripe.context import Till
 from sandbox.world.stripe.errors import card_error, invalid, not_possible, unexpected_state
 from sandbox.world.stripe.rules import ONLY_WITH_CONFIRM, check_amount, check_confirmable
-from sandbox.world.stripe.till import Till
 
 _CANCELABLE: Final = (
     "requires_payment_method",

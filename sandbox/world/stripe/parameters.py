@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from sandbox.world.ledger import Doc
+from sandbox.world.state_store import Doc
 from sandbox.world.stripe.errors import invalid
 
 Shape = Mapping[str, "str | tuple[str, ...] | Shape"]

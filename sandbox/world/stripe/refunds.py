@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from sandbox.world.ledger import Doc, new_id
+from sandbox.world.state_store import Doc, new_id
 from sandbox.world.stripe.cards import find_card
+from sandbox.world.stripe.context import Till
 from sandbox.world.stripe.errors import invalid, not_possible
 from sandbox.world.stripe.intents import load_intent
 from sandbox.world.stripe.parameters import EXPAND, Shape
-from sandbox.world.stripe.till import Till
 
 CREATE: Final[Shape] = {
     **EXPAND,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sandbox.world.ledger import Doc
+from sandbox.world.state_store import Doc
 from sandbox.world.stripe.errors import invalid, unexpected_state
 from sandbox.world.stripe.parameters import EXPAND, Shape
 

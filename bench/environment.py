@@ -41,9 +41,9 @@ API: Final = "api"
 NOTHING: Final = "nothing"
 _COMMANDS: Final = {
     ORDERS: [sys.executable, str(CHECKOUT / "worker.py")],
-    YARDSTICK: [sys.executable, "-m", "bench.yardstick_worker"],
+    YARDSTICK: [sys.executable, "-m", "bench.baseline_worker"],
     API: [sys.executable, str(CHECKOUT / "api.py")],
-    NOTHING: [sys.executable, "-m", "bench.nothing_api"],
+    NOTHING: [sys.executable, "-m", "bench.baseline_api"],
 }
 
 _numbers = count(1)

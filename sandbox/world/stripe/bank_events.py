@@ -1,16 +1,16 @@
 """What happens to a payment without a request of the shop: at the customer's, at the bank.
 
-`sandbox/world/desk.py` has the doors through which a test or a person makes it happen.
+`sandbox/world/control_api.py` has the doors through which a test or a person makes it happen.
 """
 
 from contextlib import suppress
 
-from sandbox.world.ledger import Doc
-from sandbox.world.reception import Refused
+from sandbox.world.request_pipeline import Refused
+from sandbox.world.state_store import Doc
 from sandbox.world.stripe.cards import decline_error
+from sandbox.world.stripe.context import Till
 from sandbox.world.stripe.errors import unexpected_state
 from sandbox.world.stripe.intents import charge_card, close_intent, fail_intent
-from sandbox.world.stripe.till import Till
 
 
 def finish_authentication(till: Till, intent: Doc, *, passed: bool) -> Doc:

@@ -17,16 +17,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from connection import UnreachableError
+from demo.environment import Stage, open_stage
 from demo.report import show_addresses, show_books, show_findings
+from demo.scenes import Story, StoryError
 from demo.shop import Shop, ShopError, open_shop
-from demo.stage import Stage, open_stage
-from demo.story import Story, StoryError
 from demo.worker_process import WorkerProcess
 from orders.ports import ProviderError
 from orders.refusals import OrderClientError
 from sandbox import SandboxError
 from sandbox.ports import PortBusyError, free_port, require_free
-from sandbox.stack import Sandbox
+from sandbox.sandbox import Sandbox
 
 BROKEN: Final = 1
 INTERRUPTED: Final = 130

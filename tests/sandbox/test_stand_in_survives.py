@@ -13,8 +13,8 @@ import httpx
 import pytest
 import stripe
 
-from sandbox.books import Books
-from sandbox.dials import Dials
+from sandbox.books_client import Books
+from sandbox.fault_client import Dials
 from sandbox.world import World, WorldPortBusyError
 from tests.sandbox.buying import a_shop, a_wish, keyed, paid
 

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.endpoints import RESEND_SECRET
+from sandbox.webhook_endpoints import RESEND_SECRET
 from sandbox.world import World
 from tests.sandbox.buying import paid
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from sandbox.world.ledger import Remembered
-from sandbox.world.reception import Answer, Call
+from sandbox.world.request_pipeline import Answer, Call
+from sandbox.world.state_store import Remembered
+from sandbox.world.stripe.context import API_VERSION
 from sandbox.world.stripe.errors import envelope
-from sandbox.world.stripe.till import API_VERSION
 
 
 class Stripe:

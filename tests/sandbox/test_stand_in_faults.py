@@ -9,8 +9,8 @@ import resend
 import stripe
 from resend.exceptions import ResendError
 
-from sandbox.books import Books
-from sandbox.dials import BlockingDials, DialError, Dials
+from sandbox.books_client import Books
+from sandbox.fault_client import BlockingDials, DialError, Dials
 from sandbox.world import World
 from tests.sandbox.buying import a_payment, a_wish, keyed, paid
 

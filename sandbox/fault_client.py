@@ -6,7 +6,7 @@
     await dials.off(lost)
 
 Endpoints are `stripe.payment_intents.create`, `resend.emails.send`, …, or globs of them such as
-`stripe.*`; `sandbox/world/dialboard.py` lists them and the modes, and so does the 400 that a wrong
+`stripe.*`; `sandbox/world/faults.py` lists them and the modes, and so does the 400 that a wrong
 name gets.
 """
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
-from sandbox.world.ledger import Doc
+from sandbox.world.state_store import Doc
 
 ENDPOINTS: Final = (
     "stripe.payment_intents.create",

@@ -1,4 +1,4 @@
-"""What the HTTP edge is measured against: `python -m bench.nothing_api`.
+"""What the HTTP edge is measured against: `python -m bench.baseline_api`.
 
 A FastAPI route that takes and gives what `POST /checkout` does, and does nothing in between: no
 key, no database, no Temporal, no log. It is served as ``api.py`` is, with the same settings.

@@ -5,7 +5,7 @@ They are read from the same objects the APIs show, and say nothing about what sh
 
 from typing import Final
 
-from sandbox.world.ledger import Doc, Ledger, Thing
+from sandbox.world.state_store import Doc, Ledger, Thing
 
 _KINDS: Final = ("payment_intent", "charge", "refund", "fulfillment", "mail")
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, Ledger, new_id
+from sandbox.world.faults import Dial
+from sandbox.world.state_store import Doc, Ledger, new_id
 from sandbox.world.stripe.cards import Card, find_card
 from sandbox.world.stripe.errors import missing
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sandbox import environment
+from sandbox import env_file as environment
 from sandbox.child import PartDiedError
 from sandbox.migration import migrate_and_seed
 from sandbox.ports import HOST, PortBusyError, require_free

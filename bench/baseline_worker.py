@@ -1,4 +1,4 @@
-"""A worker for the yardstick, on the SDK's defaults: `python -m bench.yardstick_worker`."""
+"""A worker for the yardstick, on the SDK's defaults: `python -m bench.baseline_worker`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from bench.yardstick import ACTIVITIES, TASK_QUEUE, Yardstick
+from bench.baseline import ACTIVITIES, TASK_QUEUE, Yardstick
 
 
 async def main() -> None:

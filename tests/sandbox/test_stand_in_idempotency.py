@@ -6,8 +6,8 @@ import httpx
 import pytest
 import stripe
 
-from sandbox.books import Books
-from sandbox.dials import Dials
+from sandbox.books_client import Books
+from sandbox.fault_client import Dials
 from tests.sandbox.buying import a_payment, a_wish, keyed
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from bench.stage import Stage
+from bench.environment import Stage
 from orders.lifecycle import Status
-from sandbox.books import Books, Page
+from sandbox.books_client import Books, Page
 from store.check import faults
 from store.tables import orders
 

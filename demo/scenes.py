@@ -13,8 +13,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
+from demo.environment import Stage
 from demo.shop import Shop
-from demo.stage import Stage
 from live import follow, show_lines
 from orders.ids import refund_workflow_id, workflow_id
 from orders.keys import Scope

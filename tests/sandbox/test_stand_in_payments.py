@@ -6,7 +6,7 @@ import httpx
 import pytest
 import stripe
 
-from sandbox.books import Books
+from sandbox.books_client import Books
 from tests.sandbox.buying import a_payment, a_wish, latest_charge, paid
 
 WITH_CHARGE: Any = {"expand": ["latest_charge"]}

@@ -23,9 +23,9 @@ from orders.ids import workflow_id
 from orders.order import Basket, Recipient
 from orders.refusals import StrandedError
 from refund_client import RefundClient
-from sandbox.books import Books, Page
-from sandbox.dials import Dials
-from sandbox.stack import Sandbox
+from sandbox.books_client import Books, Page
+from sandbox.fault_client import Dials
+from sandbox.sandbox import Sandbox
 from store import database as store
 from store.check import faults
 from store.database import Database

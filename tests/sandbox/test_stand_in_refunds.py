@@ -4,7 +4,7 @@ import httpx
 import pytest
 import stripe
 
-from sandbox.books import Books
+from sandbox.books_client import Books
 from tests.sandbox.buying import a_payment, paid
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.books import Books
-from sandbox.dials import Dials
+from sandbox.books_client import Books
+from sandbox.fault_client import Dials
 
 KEY = {"Authorization": "Bearer warehouse-key"}
 

@@ -8,8 +8,8 @@ import pytest
 import resend
 from resend.exceptions import ResendError
 
-from sandbox.books import Books
-from sandbox.dials import Dials
+from sandbox.books_client import Books
+from sandbox.fault_client import Dials
 
 Mailer = type[resend.Emails]
 

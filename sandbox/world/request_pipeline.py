@@ -20,8 +20,8 @@ from typing import Final, Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox.world.dialboard import AFTER, BEFORE, DURING, Dial, DialBoard
-from sandbox.world.ledger import Doc, Ledger, Remembered
+from sandbox.world.faults import AFTER, BEFORE, DURING, Dial, DialBoard
+from sandbox.world.state_store import Doc, Ledger, Remembered
 
 Clock = Callable[[], float]
 """Seconds since 1970, as `time.time`."""

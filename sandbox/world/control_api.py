@@ -9,16 +9,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sandbox.endpoints import SENDERS
-from sandbox.world.accounts import books, page
-from sandbox.world.dialboard import ENDPOINTS, MODES, BadDialError
-from sandbox.world.ledger import Doc
+from sandbox.webhook_endpoints import SENDERS
+from sandbox.world.books import books, page
+from sandbox.world.faults import ENDPOINTS, MODES, BadDialError
 from sandbox.world.parcels import move_parcels
-from sandbox.world.reception import Reception, Refused, answered
-from sandbox.world.stripe.banks import finish_authentication, finish_processing, lapse_hold
+from sandbox.world.request_pipeline import Reception, Refused, answered
+from sandbox.world.state_store import Doc
+from sandbox.world.stripe.bank_events import finish_authentication, finish_processing, lapse_hold
+from sandbox.world.stripe.context import Till
 from sandbox.world.stripe.intents import load_intent
 from sandbox.world.stripe.refunds import settle_refund
-from sandbox.world.stripe.till import Till
 
 _OUTCOMES: Final = ("succeed", "fail")
 
