@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from bench.environment import Stage
 from orders.lifecycle import Status
-from sandbox.books_client import Books, Page
+from sandbox.books_client import BooksClient, OrderBooks
 from store.check import faults
 from store.tables import orders
 
@@ -14,7 +14,7 @@ from store.tables import orders
 async def wrongs(stage: Stage) -> list[str]:
     """A sentence for everything that is not as it should be; empty when all is well."""
     found = await faults(stage.database)
-    pages = await Books(stage.world_url).all()
+    pages = await BooksClient(stage.stand_in_url).all()
     async with stage.database.statement() as connection:
         rows = (await connection.execute(select(orders.c.id, orders.c.status))).all()
     status_of = {row.id: Status(row.status) for row in rows}
@@ -26,7 +26,7 @@ async def wrongs(stage: Stage) -> list[str]:
     return found
 
 
-def _wrongs_of(page: Page) -> list[str]:
+def _wrongs_of(page: OrderBooks) -> list[str]:
     counted = {
         "live charges": len(page.live_payments),
         "parcels": len(page.parcels),

@@ -91,13 +91,13 @@ class Stage:
         self.orders: OrderClient
 
     @property
-    def world_url(self) -> str:
+    def stand_in_url(self) -> str:
         return self.environment["STRIPE_API_BASE"]
 
     async def add_worker(self, kind: str, **settings: str) -> Child:
         """Start one more worker or server, and return once it works. ``settings`` override ours."""
         directory = self.directory / f"{kind}-{next(_numbers)}"
-        worker = Child(f"The process for {kind}", directory, patience=30)
+        worker = Child(f"The process for {kind}", directory, stop_timeout=30)
         self._workers.append(worker)
         directory.mkdir()
         # Started where there is no .env, and only with our own TEMPORAL_*.
@@ -168,7 +168,7 @@ def identity_of(worker: Child) -> str:
 @contextlib.asynccontextmanager
 async def stage(directory: Path) -> AsyncIterator[Stage]:
     """Set up a stage in an empty directory; every process is ended after it."""
-    sandbox = Child("The sandbox", directory / "sandbox-process", patience=30)
+    sandbox = Child("The sandbox", directory / "sandbox-process", stop_timeout=30)
     state = directory / "state"
     command = [sys.executable, "-m", "sandbox", "--state", str(state)]
     command += ["--env-file", str(directory / "settings")]
@@ -215,7 +215,7 @@ async def _until(condition: Callable[[], bool], process: Child) -> None:
                     raise process.died()
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        raise StartError(f"{process.name} is not ready.{process.last_words()}") from None
+        raise StartError(f"{process.name} is not ready.{process.log_tail()}") from None
 
 
 def _used_by_family(process: psutil.Process) -> float:

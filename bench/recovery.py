@@ -25,7 +25,7 @@ from bench import baseline as yardstick
 from bench.baseline import Hold, Yardstick
 from bench.environment import ORDERS, YARDSTICK, Stage
 from orders.ids import workflow_id
-from sandbox.fault_client import Dials
+from sandbox.fault_client import FaultClient
 from store.tables import orders
 
 #: Where a worker is killed, beside the same place of the yardstick.
@@ -95,12 +95,12 @@ async def _held(
     that the card is charged, or the parcel packed, already.
     """
     if endpoint := _ENDPOINTS.get(step):
-        async with Dials(stage.world_url) as dials:
-            dial = await dials.turn(endpoint, "delay", order_id=order_id, times=1, seconds=60)
+        async with FaultClient(stage.stand_in_url) as dials:
+            dial = await dials.inject(endpoint, "delay", order_id=order_id, times=1, seconds=60)
             await stage.start(order_id)
-            await dials.wait_hit(dial, timeout=30)
+            await dials.wait_for_hits(dial, timeout=30)
             yield await _asked(lambda: _worker_of_activity(run))
-            await dials.off(dial)
+            await dials.remove(dial)
     else:
         # Reserving stock is a local activity, part of a workflow task, and needs the order's row.
         async with stage.database.transaction() as connection:

@@ -23,8 +23,8 @@ from orders.ids import workflow_id
 from orders.order import Basket, Recipient
 from orders.refusals import StrandedError
 from refund_client import RefundClient
-from sandbox.books_client import Books, Page
-from sandbox.fault_client import Dials
+from sandbox.books_client import BooksClient, OrderBooks
+from sandbox.fault_client import FaultClient
 from sandbox.sandbox import Sandbox
 from store import database as store
 from store.check import faults
@@ -63,8 +63,8 @@ class Stage:
     orders: OrderClient
     refunds: RefundClient
     database: Database
-    dials: Dials
-    books: Books
+    dials: FaultClient
+    books: BooksClient
     #: How a worker comes to be that is not started yet: as ``python worker.py``, or in another way.
     hire: Callable[[Path, Mapping[str, str]], WorkerProcess] = WorkerProcess
     #: The same for an edge and ``python api.py``.
@@ -76,7 +76,7 @@ class Stage:
         """One more worker; it has begun to start. ``settings`` override the sandbox's."""
         number = len(self.workers) + 1
         directory = self.sandbox.state / "workers" / str(number)
-        worker = self.hire(directory, self.sandbox.environment | settings)
+        worker = self.hire(directory, self.sandbox.settings | settings)
         self.workers.append(worker)
         await worker.start()
         return worker
@@ -93,7 +93,7 @@ class Stage:
     async def confirm_at_bank(self, payment_id: str) -> None:
         """The customer passes 3-D Secure, between them and their bank: no part of ours sees it."""
         path = f"/sandbox/payment_intents/{payment_id}/authenticate"
-        async with httpx.AsyncClient(base_url=self.sandbox.world_url, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=self.sandbox.stand_in_url, timeout=30) as http:
             (await http.post(path, json={"outcome": "succeed"})).raise_for_status()
 
     @property
@@ -111,7 +111,7 @@ class Stage:
         await add_products(self.database, [product])
         self.initial.setdefault(product.sku, product.on_hand)
 
-    async def account(self, order_id: str, page: Page | None = None) -> Account:
+    async def account(self, order_id: str, page: OrderBooks | None = None) -> Account:
         """The order as everybody tells it."""
         view = await self.orders.view(order_id)
         run = await self.temporal.get_workflow_handle(workflow_id(order_id)).describe()
@@ -143,16 +143,16 @@ async def open_stage(sandbox: Sandbox) -> AsyncIterator[Stage]:
     """A stage on a sandbox that is up; every worker is stopped at the end."""
     shutil.rmtree(sandbox.state / "workers", ignore_errors=True)
     profile = ClientConfigProfile(
-        address=sandbox.temporal_address, namespace=sandbox.environment["TEMPORAL_NAMESPACE"]
+        address=sandbox.temporal_address, namespace=sandbox.settings["TEMPORAL_NAMESPACE"]
     )
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(sandbox.database_url, pool_size=20)
         stack.push_async_callback(database.close)
         temporal = await connect(profile)
         orders = OrderClient(temporal, PostgresOrderBook(database))
-        dials = await stack.enter_async_context(Dials(sandbox.world_url))
+        dials = await stack.enter_async_context(FaultClient(sandbox.stand_in_url))
         refunds = RefundClient(temporal, PostgresRefundBook(database))
-        books = Books(sandbox.world_url)
+        books = BooksClient(sandbox.stand_in_url)
         stage = Stage(sandbox, temporal, orders, refunds, database, dials, books)
         async with database.statement() as connection:
             rows = (await connection.execute(_STOCK)).all()

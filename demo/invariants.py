@@ -16,7 +16,7 @@ from orders.lifecycle import Status
 from orders.messages import Outcome
 from orders.refunds import BOOKED, FREED, RefundEntry, RefundState
 from orders.views import OrderView
-from sandbox.books_client import Fulfillment, Page
+from sandbox.books_client import Fulfillment, OrderBooks
 
 #: A refund is over: it is on the customer's card, was paid by hand, or never began.
 _REFUND_ENDS: Final = FREED | {RefundState.SUCCEEDED, RefundState.SETTLED}
@@ -31,7 +31,7 @@ class Account:
     """
 
     view: OrderView
-    page: Page
+    page: OrderBooks
     outcome: Outcome | None
     shown: str | None
     refunds: tuple[RefundEntry, ...] = ()

@@ -45,10 +45,10 @@ def show_findings(findings: Iterable[Finding], console: Console) -> None:
 
 def show_addresses(runs: dict[str, str], stage: Stage, shop: Shop, console: Console) -> None:
     """Where a person can look: ``runs`` is the run id of each workflow id."""
-    ui = f"{stage.sandbox.ui_url}/namespaces/{stage.sandbox.environment['TEMPORAL_NAMESPACE']}"
+    ui = f"{stage.sandbox.ui_url}/namespaces/{stage.sandbox.settings['TEMPORAL_NAMESPACE']}"
     addresses = {
-        "Inbox": f"{stage.sandbox.world_url}/inbox",
-        "Books": f"{stage.sandbox.world_url}/books",
+        "Inbox": f"{stage.sandbox.stand_in_url}/inbox",
+        "Books": f"{stage.sandbox.stand_in_url}/books",
         "Worker logs": stage.sandbox.state / "workers",
         "The API's log": shop.edge.log_file,
         "Workflows": f"{ui}/workflows",

@@ -79,9 +79,9 @@ class Story:
     async def _is_killed(self) -> None:
         stage, (worker,) = self._stage, self._stage.at_work
         # The warehouse takes the request and keeps the worker waiting: time for a murder.
-        dial = await stage.dials.turn(_WAREHOUSE, "delay", order_id="1002", times=1)
+        dial = await stage.dials.inject(_WAREHOUSE, "delay", order_id="1002", times=1)
         async with self._order("1002", sku="TEE"):
-            await stage.dials.wait_hit(dial, timeout=60)
+            await stage.dials.wait_for_hits(dial, timeout=60)
             taken = await self._taken("1002")
             await worker.kill()
             self._say(
@@ -91,17 +91,17 @@ class Story:
             successor = await stage.start_worker(**_TERMS)
             self._say(f"Another worker starts, process {successor.pid}")
             # The request of the dead worker arrives nevertheless, and another one will follow.
-            await stage.dials.off(dial)
+            await stage.dials.remove(dial)
         await self._say_books("1002")
 
     async def _is_cancelled(self) -> None:
         stage = self._stage
-        dial = await stage.dials.turn(_WAREHOUSE, "delay", order_id="1003", times=1)
+        dial = await stage.dials.inject(_WAREHOUSE, "delay", order_id="1003", times=1)
         async with self._order("1003", sku="POSTER", quantity=3):
-            await stage.dials.wait_hit(dial, timeout=60)
+            await stage.dials.wait_for_hits(dial, timeout=60)
             self._say(f"{await self._left('POSTER')}. The card is charged; the customer cancels")
             answer = await self._shop.post("/orders/1003/cancel")
-            await stage.dials.off(dial)
+            await stage.dials.remove(dial)
         if answer["kind"] != "cancelled":  # it took longer than the API waits: asked again it says
             answer = await self._shop.post("/orders/1003/cancel")
         given_back = _money(answer["given_back"])

@@ -105,7 +105,7 @@ class Shop:
 async def open_shop(stage: Stage, port: int, console: Console) -> AsyncIterator[Shop]:
     """A shop, and an API at this port that has begun to start; both are stopped at the end."""
     settings = {"API_PORT": str(port)}
-    edge = stage.serve(stage.sandbox.state / "edge", stage.sandbox.environment | settings)
+    edge = stage.serve(stage.sandbox.state / "edge", stage.sandbox.settings | settings)
     try:
         await edge.start()
         keys = {scope: await _new_key(stage, scope) for scope in (Scope.SHOP, Scope.OPERATOR)}

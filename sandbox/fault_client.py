@@ -1,13 +1,13 @@
-"""Turning the world's dials from a test or a demo: `Dials` for async code, `BlockingDials` else.
+"""Client for fault injection in the stand-in, for async and for blocking code.
 
-    dials = Dials(world.url)
-    lost = await dials.turn("stripe.refunds.create", "hang_up_after", order_id="1001", times=1)
-    await dials.wait_hit(lost)
-    await dials.off(lost)
+    faults = FaultClient(stand_in.url)
+    lost = await faults.inject("stripe.refunds.create", "hang_up_after", order_id="1001", times=1)
+    await faults.wait_for_hits(lost)
+    await faults.remove(lost)
 
-Endpoints are `stripe.payment_intents.create`, `resend.emails.send`, …, or globs of them such as
-`stripe.*`; `sandbox/world/faults.py` lists them and the modes, and so does the 400 that a wrong
-name gets.
+In the HTTP API a fault is called a dial. Endpoints are `stripe.payment_intents.create`,
+`resend.emails.send`, …, or globs of them such as `stripe.*`. `sandbox/world/faults.py` lists the
+endpoints and the modes, and so does the 400 response to a wrong name.
 """
 
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ Mode = Literal[
 _LONGEST_POLL = 60.0
 
 
-class DialError(Exception):
-    """The world did not take the dial; the message says what it takes."""
+class FaultRejectedError(Exception):
+    """The stand-in rejected the fault; the message lists what it accepts."""
 
 
 @dataclass(frozen=True)
-class Dial:
-    """A dial as the world reported it: `hits` requests ran into it, `holding` wait in its delay."""
+class Fault:
+    """An injected fault: `hits` requests were affected, `holding` are waiting in its delay now."""
 
     id: str
     endpoint: str
@@ -54,33 +54,34 @@ class Dial:
     holding: int
 
 
-def _wish(endpoint: str, mode: Mode, more: dict[str, Any]) -> dict[str, Any]:
+def _body(endpoint: str, mode: Mode, more: dict[str, Any]) -> dict[str, Any]:
     return {"endpoint": endpoint, "mode": mode} | {
         name: value for name, value in more.items() if value is not None
     }
 
 
-def _dial(answer: httpx.Response) -> Dial:
-    if answer.is_error:
-        raise DialError(answer.json()["error"]["message"])
-    return Dial(**answer.json())
+def _fault(response: httpx.Response) -> Fault:
+    if response.is_error:
+        raise FaultRejectedError(response.json()["error"]["message"])
+    return Fault(**response.json())
 
 
-def _reached(dial: Dial, times: int, timeout: float) -> Dial:
-    if dial.hits < times:
+def _require_hits(fault: Fault, times: int, timeout: float) -> Fault:
+    if fault.hits < times:
         raise TimeoutError(
-            f"{dial.endpoint} ({dial.mode}) was hit {dial.hits} times in {timeout} s, not {times}."
+            f"{fault.endpoint} ({fault.mode}) was hit {fault.hits} times in {timeout} s, "
+            f"not {times}."
         )
-    return dial
+    return fault
 
 
-class Dials:
-    """The dials of the world at `url`, from async code."""
+class FaultClient:
+    """Injects faults into the stand-in at `url`, from async code."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.AsyncClient(base_url=url, timeout=_LONGEST_POLL + 10)
 
-    async def turn(
+    async def inject(
         self,
         endpoint: str,
         mode: Mode,
@@ -91,8 +92,8 @@ class Dials:
         reason: str | None = None,
         sku: str | None = None,
         parcels: int | None = None,
-    ) -> Dial:
-        """Make an endpoint misbehave, for one order or all, `times` times or until `off`."""
+    ) -> Fault:
+        """Make an endpoint fail, for one order or all, `times` times or until it is removed."""
         more = {
             "order_id": order_id,
             "times": times,
@@ -101,28 +102,28 @@ class Dials:
             "sku": sku,
             "parcels": parcels,
         }
-        answer = await self._http.post("/sandbox/dials", json=_wish(endpoint, mode, more))
-        return _dial(answer)
+        response = await self._http.post("/sandbox/dials", json=_body(endpoint, mode, more))
+        return _fault(response)
 
-    async def off(self, dial: Dial) -> None:
-        """Turn a dial off; requests that wait in its delay go on at once."""
-        await self._http.delete(f"/sandbox/dials/{dial.id}")
+    async def remove(self, fault: Fault) -> None:
+        """Remove a fault; requests that are waiting in its delay continue at once."""
+        await self._http.delete(f"/sandbox/dials/{fault.id}")
 
     async def clear(self, *, endpoint: str | None = None, order_id: str | None = None) -> None:
-        """Turn all dials off, or those of one endpoint or order."""
+        """Remove all faults, or those of one endpoint or order."""
         params = {"endpoint": endpoint, "order_id": order_id}
-        asked = {name: value for name, value in params.items() if value is not None}
-        await self._http.delete("/sandbox/dials", params=asked)
+        given = {name: value for name, value in params.items() if value is not None}
+        await self._http.delete("/sandbox/dials", params=given)
 
-    async def look(self, dial: Dial) -> Dial:
-        """The dial as it is now."""
-        return _dial(await self._http.get(f"/sandbox/dials/{dial.id}"))
+    async def get(self, fault: Fault) -> Fault:
+        """The fault with its current counts."""
+        return _fault(await self._http.get(f"/sandbox/dials/{fault.id}"))
 
-    async def wait_hit(self, dial: Dial, *, times: int = 1, timeout: float = 10) -> Dial:  # noqa: ASYNC109  asked of the world, not of this loop
-        """Wait until requests ran into the dial `times` times, or raise TimeoutError."""
+    async def wait_for_hits(self, fault: Fault, *, times: int = 1, timeout: float = 10) -> Fault:  # noqa: ASYNC109  the server's timeout
+        """Wait until the fault was hit `times` times, or raise `TimeoutError`."""
         params = {"times": times, "seconds": timeout}
-        answer = await self._http.get(f"/sandbox/dials/{dial.id}/hit", params=params)
-        return _reached(_dial(answer), times, timeout)
+        response = await self._http.get(f"/sandbox/dials/{fault.id}/hit", params=params)
+        return _require_hits(_fault(response), times, timeout)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -139,30 +140,30 @@ class Dials:
         await self.close()
 
 
-class BlockingDials:
-    """The same dials from code that has no event loop."""
+class BlockingFaultClient:
+    """The same for code without an event loop."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=_LONGEST_POLL + 10)
 
-    def turn(self, endpoint: str, mode: Mode, **more: Any) -> Dial:
-        """As `Dials.turn`."""
-        return _dial(self._http.post("/sandbox/dials", json=_wish(endpoint, mode, more)))
+    def inject(self, endpoint: str, mode: Mode, **more: Any) -> Fault:
+        """As `FaultClient.inject`."""
+        return _fault(self._http.post("/sandbox/dials", json=_body(endpoint, mode, more)))
 
-    def off(self, dial: Dial) -> None:
-        self._http.delete(f"/sandbox/dials/{dial.id}")
+    def remove(self, fault: Fault) -> None:
+        self._http.delete(f"/sandbox/dials/{fault.id}")
 
     def clear(self) -> None:
         self._http.delete("/sandbox/dials")
 
-    def look(self, dial: Dial) -> Dial:
-        return _dial(self._http.get(f"/sandbox/dials/{dial.id}"))
+    def get(self, fault: Fault) -> Fault:
+        return _fault(self._http.get(f"/sandbox/dials/{fault.id}"))
 
-    def wait_hit(self, dial: Dial, *, times: int = 1, timeout: float = 10) -> Dial:
-        """As `Dials.wait_hit`."""
+    def wait_for_hits(self, fault: Fault, *, times: int = 1, timeout: float = 10) -> Fault:
+        """As `FaultClient.wait_for_hits`."""
         params = {"times": times, "seconds": timeout}
-        answer = self._http.get(f"/sandbox/dials/{dial.id}/hit", params=params)
-        return _reached(_dial(answer), times, timeout)
+        response = self._http.get(f"/sandbox/dials/{fault.id}/hit", params=params)
+        return _require_hits(_fault(response), times, timeout)
 
     def close(self) -> None:
         self._http.close()

@@ -1,11 +1,11 @@
-"""Where webhooks go: the endpoints of one shop, and the secrets that they are signed with.
+"""The webhook endpoints of the API, and the secrets that webhooks are signed with.
 
-The secrets are no secrets. They look as the real ones do, because the shop refuses others.
+The secrets are public. They have the form of real ones, because the API rejects others.
 """
 
 from typing import Final
 
-SENDERS: Final = ("stripe", "warehouse", "resend")
+PROVIDERS: Final = ("stripe", "warehouse", "resend")
 
 STRIPE_SECRET: Final = "whsec_sandboxOfDurableOrders"
 WAREHOUSE_SECRET: Final = "sandbox-of-durable-orders"
@@ -14,11 +14,14 @@ RESEND_SECRET: Final = "whsec_c2FuZGJveCBvZiBkdXJhYmxlIG9yZGVycw=="
 _SECRETS: Final = (STRIPE_SECRET, WAREHOUSE_SECRET, RESEND_SECRET)
 
 
-def endpoints_of(api_url: str) -> dict[str, str]:
-    """What `POST /sandbox/webhooks` takes, for a shop whose API is there; nothing for nowhere."""
+def webhook_endpoints(api_url: str) -> dict[str, str]:
+    """The body for `POST /sandbox/webhooks`: URL and secret per provider; empty without a URL."""
     found: dict[str, str] = {}
     if not api_url:
         return found
-    for sender, secret in zip(SENDERS, _SECRETS, strict=True):
-        found |= {sender: f"{api_url.rstrip('/')}/webhooks/{sender}", f"{sender}_secret": secret}
+    for provider, secret in zip(PROVIDERS, _SECRETS, strict=True):
+        found |= {
+            provider: f"{api_url.rstrip('/')}/webhooks/{provider}",
+            f"{provider}_secret": secret,
+        }
     return found

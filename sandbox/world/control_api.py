@@ -1,4 +1,7 @@
-"""The world's own desk under `/sandbox` and `/books`: for tests, the demo and a curious person."""
+"""Control API of the stand-in under `/sandbox` and `/books`.
+
+It injects faults, shows the books and triggers events at the providers.
+"""
 
 import json
 from collections.abc import Callable
@@ -9,26 +12,26 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sandbox.webhook_endpoints import SENDERS
-from sandbox.world.books import books, page
-from sandbox.world.faults import ENDPOINTS, MODES, BadDialError
+from sandbox.webhook_endpoints import PROVIDERS
+from sandbox.world.books import all_books, order_books
+from sandbox.world.faults import ENDPOINTS, MODES, InvalidFaultError
 from sandbox.world.parcels import move_parcels
-from sandbox.world.request_pipeline import Reception, Refused, answered
-from sandbox.world.state_store import Doc
-from sandbox.world.stripe.bank_events import finish_authentication, finish_processing, lapse_hold
-from sandbox.world.stripe.context import Till
+from sandbox.world.request_pipeline import ApiError, RequestPipeline, to_http_response
+from sandbox.world.state_store import JsonObject
+from sandbox.world.stripe.bank_events import expire_hold, finish_authentication, finish_processing
+from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.intents import load_intent
 from sandbox.world.stripe.refunds import settle_refund
 
 _OUTCOMES: Final = ("succeed", "fail")
 
 
-def _sorry(status: int, message: str) -> Response:
+def _error_response(status: int, message: str) -> Response:
     return JSONResponse({"error": {"message": message}}, status)
 
 
-async def _json(request: Request) -> Doc:
-    """The body as an object; `{}` for none. A form of one page counts as one."""
+async def _json(request: Request) -> JsonObject:
+    """The JSON object or the form in the body; `{}` when there is none."""
     raw = await request.body()
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         return dict(parse_qsl(raw.decode()))
@@ -39,71 +42,71 @@ async def _json(request: Request) -> Doc:
     return found if isinstance(found, dict) else {}
 
 
-def desk_routes(reception: Reception) -> list[Route]:
-    async def all_pages(_: Request) -> Response:
-        return JSONResponse({"orders": books(reception.ledger)})
+def control_routes(pipeline: RequestPipeline) -> list[Route]:
+    async def books(_: Request) -> Response:
+        return JSONResponse({"orders": all_books(pipeline.store)})
 
-    async def one_page(request: Request) -> Response:
-        return JSONResponse(page(reception.ledger, request.path_params["order_id"]))
+    async def books_of_order(request: Request) -> Response:
+        return JSONResponse(order_books(pipeline.store, request.path_params["order_id"]))
 
     return [
-        *_dial_routes(reception),
-        *_stripe_routes(reception),
-        Route("/sandbox/warehouse/{order_id}/{move}", _mover(reception), methods=["POST"]),
-        Route("/sandbox/webhooks", _webhooks(reception), methods=["GET", "POST"]),
-        Route("/sandbox/state", _wiper(reception), methods=["DELETE"]),
-        Route("/books", all_pages),
-        Route("/books/{order_id}", one_page),
+        *_fault_routes(pipeline),
+        *_stripe_routes(pipeline),
+        Route("/sandbox/warehouse/{order_id}/{move}", _parcel_handler(pipeline), methods=["POST"]),
+        Route("/sandbox/webhooks", _webhook_handler(pipeline), methods=["GET", "POST"]),
+        Route("/sandbox/state", _wipe_handler(pipeline), methods=["DELETE"]),
+        Route("/books", books),
+        Route("/books/{order_id}", books_of_order),
     ]
 
 
-def _dial_routes(reception: Reception) -> list[Route]:
-    board = reception.board
+def _fault_routes(pipeline: RequestPipeline) -> list[Route]:
+    fault_registry = pipeline.fault_registry
 
-    def shown() -> Response:
-        dials = [dial.shown() for dial in board.all()]
-        return JSONResponse({"dials": dials, "endpoints": list(ENDPOINTS), "modes": MODES})
+    def all_faults() -> Response:
+        faults = [fault.to_json() for fault in fault_registry.all()]
+        return JSONResponse({"dials": faults, "endpoints": list(ENDPOINTS), "modes": MODES})
 
     async def many(request: Request) -> Response:
         if request.method == "DELETE":
             query = request.query_params
-            board.clear(query.get("endpoint"), query.get("order_id"))
+            fault_registry.clear(query.get("endpoint"), query.get("order_id"))
         elif request.method in {"POST", "PUT"}:
-            wish = await _json(request)
-            wishes = wish.get("dials", []) if request.method == "PUT" else [wish]
+            body = await _json(request)
+            definitions = body.get("dials", []) if request.method == "PUT" else [body]
             if request.method == "PUT":
-                board.clear()
+                fault_registry.clear()
             try:
-                dials = [board.set(each) for each in wishes]
-            except BadDialError as error:
-                return _sorry(400, str(error))
+                faults = [fault_registry.set(each) for each in definitions]
+            except InvalidFaultError as error:
+                return _error_response(400, str(error))
             if request.method == "POST":
-                return JSONResponse(dials[0].shown(), 201)
-        return shown()
+                return JSONResponse(faults[0].to_json(), 201)
+        return all_faults()
 
     async def one(request: Request) -> Response:
-        dial_id = request.path_params["dial_id"]
+        fault_id = request.path_params["dial_id"]
         if request.method == "PUT":
             try:
-                return JSONResponse(board.set(await _json(request), dial_id).shown())
-            except BadDialError as error:
-                return _sorry(400, str(error))
-        dial = board.find(dial_id)
-        if dial is None:
-            return _sorry(404, f"There is no dial {dial_id}.")
+                return JSONResponse(fault_registry.set(await _json(request), fault_id).to_json())
+            except InvalidFaultError as error:
+                return _error_response(400, str(error))
+        fault = fault_registry.find(fault_id)
+        if fault is None:
+            return _error_response(404, f"There is no dial {fault_id}.")
         if request.method == "DELETE":
-            board.remove(dial_id)
-        return JSONResponse(dial.shown())
+            fault_registry.remove(fault_id)
+        return JSONResponse(fault.to_json())
 
     async def hit(request: Request) -> Response:
-        """Answers when the dial was run into `times` times, or after `seconds`, whichever first."""
-        dial = board.find(request.path_params["dial_id"])
-        if dial is None:
-            return _sorry(404, f"There is no dial {request.path_params['dial_id']}.")
+        """Respond when the fault was hit `times` times, or after `seconds`, whichever is first."""
+        fault = fault_registry.find(request.path_params["dial_id"])
+        if fault is None:
+            return _error_response(404, f"There is no dial {request.path_params['dial_id']}.")
         query = request.query_params
         seconds = float(query.get("seconds", "10"))
-        await board.wait_for_hits(dial, int(query.get("times", "1")), seconds)
-        return JSONResponse(dial.shown())
+        await fault_registry.wait_for_hits(fault, int(query.get("times", "1")), seconds)
+        return JSONResponse(fault.to_json())
 
     return [
         Route("/sandbox/dials", many, methods=["GET", "POST", "PUT", "DELETE"]),
@@ -112,122 +115,131 @@ def _dial_routes(reception: Reception) -> list[Route]:
     ]
 
 
-def _stripe_routes(reception: Reception) -> list[Route]:
-    """What happens at Stripe without a request of ours, on request here.
+def _stripe_routes(pipeline: RequestPipeline) -> list[Route]:
+    """Trigger events at Stripe that no API request of the shop causes.
 
-    `POST /sandbox/payment_intents/{id}/authenticate`: the customer passes 3-D Secure, or does not;
+    `POST /sandbox/payment_intents/{id}/authenticate`: the customer passes or fails 3-D Secure;
     `…/settle`: the bank decides on a payment that is `processing` (see `cards.py`), both with
-    `{"outcome": "succeed"}` or `"fail"`; `…/lapse`: a hold ends before it was captured.
-    `POST /sandbox/refunds/{id}/settle`: a refund arrives, or fails.
+    `{"outcome": "succeed"}` or `"fail"`; `…/lapse`: a hold expires before it was captured.
+    `POST /sandbox/refunds/{id}/settle`: a refund succeeds or fails.
     """
 
-    def till(request: Request, kind: str) -> Till:
-        order_id = reception.ledger.order_of(kind, request.path_params["id"])
-        return Till(reception.ledger, int(reception.clock()), str(request.base_url), order_id)
+    def context_for(request: Request, kind: str) -> OperationContext:
+        order_id = pipeline.store.order_of(kind, request.path_params["id"])
+        return OperationContext(
+            pipeline.store, int(pipeline.clock()), str(request.base_url), order_id
+        )
 
-    def acted(act: Callable[[], Doc]) -> Response:
+    def run(operation: Callable[[], JsonObject]) -> Response:
         try:
-            with reception.ledger.transaction():
-                return JSONResponse(act())
-        except Refused as refused:
-            return answered(refused.answer, {})
+            with pipeline.store.transaction():
+                return JSONResponse(operation())
+        except ApiError as error:
+            return to_http_response(error.response, {})
 
     async def outcome_of(request: Request) -> str:
         return str((await _json(request)).get("outcome"))
 
-    def no_such(outcome: str) -> Response:
-        return _sorry(400, f"outcome is succeed or fail, not {outcome!r}.")
+    def invalid_outcome(outcome: str) -> Response:
+        return _error_response(400, f"outcome is succeed or fail, not {outcome!r}.")
 
     async def authenticate(request: Request) -> Response:
         outcome = await outcome_of(request)
         if outcome not in _OUTCOMES:
-            return no_such(outcome)
-        at = till(request, "payment_intent")
+            return invalid_outcome(outcome)
+        context = context_for(request, "payment_intent")
+        return_url: str | None = None
 
-        back: str | None = None
+        def operation() -> JsonObject:
+            nonlocal return_url
+            intent = load_intent(context, request.path_params["id"])
+            return_url = (intent["next_action"] or {}).get("redirect_to_url", {}).get("return_url")
+            return finish_authentication(context, intent, passed=outcome == "succeed")
 
-        def act() -> Doc:
-            nonlocal back
-            intent = load_intent(at, request.path_params["id"])
-            back = (intent["next_action"] or {}).get("redirect_to_url", {}).get("return_url")
-            return finish_authentication(at, intent, passed=outcome == "succeed")
-
-        answer = acted(act)
-        is_person = "text/html" in request.headers.get("accept", "")
-        return RedirectResponse(back, 303) if back and is_person else answer
+        response = run(operation)
+        is_browser = "text/html" in request.headers.get("accept", "")
+        return RedirectResponse(return_url, 303) if return_url and is_browser else response
 
     async def settle(request: Request) -> Response:
         outcome = await outcome_of(request)
         if outcome not in _OUTCOMES:
-            return no_such(outcome)
-        at, passed = till(request, "payment_intent"), outcome == "succeed"
-        return acted(
-            lambda: finish_processing(at, load_intent(at, request.path_params["id"]), passed=passed)
+            return invalid_outcome(outcome)
+        context, passed = context_for(request, "payment_intent"), outcome == "succeed"
+        return run(
+            lambda: finish_processing(
+                context, load_intent(context, request.path_params["id"]), passed=passed
+            )
         )
 
     async def lapse(request: Request) -> Response:
-        at = till(request, "payment_intent")
-        return acted(lambda: lapse_hold(at, load_intent(at, request.path_params["id"])))
+        context = context_for(request, "payment_intent")
+        return run(lambda: expire_hold(context, load_intent(context, request.path_params["id"])))
 
-    async def settle_one(request: Request) -> Response:
-        at = till(request, "refund")
-        return acted(lambda: settle_refund(at, at.load("refund", request.path_params["id"], "id")))
+    async def settle_refund_request(request: Request) -> Response:
+        context = context_for(request, "refund")
+        return run(
+            lambda: settle_refund(context, context.load("refund", request.path_params["id"], "id"))
+        )
 
     return [
         Route("/sandbox/payment_intents/{id}/authenticate", authenticate, methods=["POST"]),
         Route("/sandbox/payment_intents/{id}/settle", settle, methods=["POST"]),
         Route("/sandbox/payment_intents/{id}/lapse", lapse, methods=["POST"]),
-        Route("/sandbox/refunds/{id}/settle", settle_one, methods=["POST"]),
+        Route("/sandbox/refunds/{id}/settle", settle_refund_request, methods=["POST"]),
     ]
 
 
-def _mover(reception: Reception) -> Callable[[Request], object]:
-    """All parcels of an order move, or with `{"parcel": id}` that one."""
+def _parcel_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
+    """Move all parcels of an order, or with `{"parcel": id}` only that one."""
     moves = {"dispatch": "left", "deliver": "delivered", "lose": "lost"}
 
     async def move(request: Request) -> Response:
         order_id, move_name = request.path_params["order_id"], request.path_params["move"]
         if move_name not in moves:
-            return _sorry(404, f"Parcels can {' or '.join(moves)}, not {move_name}.")
+            return _error_response(404, f"Parcels can {' or '.join(moves)}, not {move_name}.")
         parcel_id = (await _json(request)).get("parcel")
-        with reception.ledger.transaction():
+        with pipeline.store.transaction():
             moved = move_parcels(
-                reception.ledger,
+                pipeline.store,
                 order_id,
                 moves[move_name],
-                int(reception.clock()),
+                int(pipeline.clock()),
                 parcel_id=parcel_id,
             )
         if moved is None:
-            return _sorry(409, f"No parcel of order {order_id} can {move_name} now.")
+            return _error_response(409, f"No parcel of order {order_id} can {move_name} now.")
         return JSONResponse(moved)
 
     return move
 
 
-def _webhooks(reception: Reception) -> Callable[[Request], object]:
-    allowed = {*SENDERS, *(f"{sender}_secret" for sender in SENDERS)}
+def _webhook_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
+    allowed = {*PROVIDERS, *(f"{provider}_secret" for provider in PROVIDERS)}
 
     async def webhooks(request: Request) -> Response:
         if request.method == "POST":
-            wish = await _json(request)
-            if set(wish) - allowed:
-                return _sorry(400, f"Webhooks have {sorted(allowed)}, not {sorted(wish)}.")
-            for name in SENDERS:
-                if wish.get(name) and not wish.get(f"{name}_secret"):
-                    return _sorry(400, f"{name}_secret is needed to sign what goes to {name}.")
-            with reception.ledger.transaction():
-                reception.ledger.set("webhooks", wish)
-        where = reception.ledger.setting("webhooks")
-        return JSONResponse({name: where.get(name) for name in SENDERS})
+            endpoints = await _json(request)
+            if set(endpoints) - allowed:
+                return _error_response(
+                    400, f"Webhooks have {sorted(allowed)}, not {sorted(endpoints)}."
+                )
+            for name in PROVIDERS:
+                if endpoints.get(name) and not endpoints.get(f"{name}_secret"):
+                    return _error_response(
+                        400, f"{name}_secret is needed to sign what goes to {name}."
+                    )
+            with pipeline.store.transaction():
+                pipeline.store.set("webhooks", endpoints)
+        stored = pipeline.store.setting("webhooks")
+        return JSONResponse({name: stored.get(name) for name in PROVIDERS})
 
     return webhooks
 
 
-def _wiper(reception: Reception) -> Callable[[Request], object]:
+def _wipe_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
     async def wipe(_: Request) -> Response:
-        reception.board.clear()
-        reception.ledger.wipe()
+        pipeline.fault_registry.clear()
+        pipeline.store.wipe()
         return Response(status_code=204)
 
     return wipe

@@ -1,12 +1,16 @@
-"""The one way in: every request to a neighbour passes here, in the same order of events.
+"""The steps of every request to a provider: idempotency, faults and one transaction.
 
-The key is claimed, dials that act before the work are met, then in one transaction the key's
-first answer is looked up or the work is done and its answer kept, then dials that act after the
-work are met. What an idempotency key means is told apart by each neighbour's own documentation:
+1. Claim the idempotency key.
+2. Apply the faults that act before the operation.
+3. In one transaction, return the stored response for the key, or execute the operation and store
+   its response.
+4. Apply the faults that act after the operation.
 
-* Stripe, "Idempotent requests": the first answer is kept, whether it succeeded or failed, once
-  the endpoint began executing; failed validation and concurrent use keep nothing.
-* Resend, "Idempotency keys": 24 hours, the same id is answered again.
+The rules for idempotency keys are those of each provider's documentation:
+
+* Stripe, "Idempotent requests": the first response is stored, whether it succeeded or failed, once
+  the endpoint began executing; failed validation and concurrent use store nothing.
+* Resend, "Idempotency keys": 24 hours, a repeat returns the same id.
 * the warehouse: `docs/warehouse-api.md`.
 """
 
@@ -20,38 +24,38 @@ from typing import Final, Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox.world.faults import AFTER, BEFORE, DURING, Dial, DialBoard
-from sandbox.world.state_store import Doc, Ledger, Remembered
+from sandbox.world.faults import AFTER, BEFORE, DURING, Fault, FaultRegistry
+from sandbox.world.state_store import JsonObject, StateStore, StoredResponse
 
 Clock = Callable[[], float]
 """Seconds since 1970, as `time.time`."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a neighbour says. `began` is False when the request was turned away at the door."""
+class ApiResponse:
+    """The response of a provider; `began` is False when it was rejected before execution."""
 
     status: int
-    body: Doc
+    body: JsonObject
     headers: Mapping[str, str] = field(default_factory=dict)
     began: bool = True
 
 
-class Refused(Exception):  # noqa: N818  not an error of ours: it is the answer
-    """Raised by a work to answer something else than success.
+class ApiError(Exception):
+    """Raised by an operation to return an error response.
 
-    Effects made so far stay (a declined card leaves a failed charge), unless the answer says that
-    the request was turned away (`began` is False).
+    Its effects so far are committed (a declined card leaves a failed charge), unless the request
+    was rejected before execution (`began` is False).
     """
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.body)
-        self.answer = answer
+    def __init__(self, response: ApiResponse) -> None:
+        super().__init__(response.body)
+        self.response = response
 
 
 @dataclass(frozen=True)
-class Call:
-    """A request, as far as dials and idempotency look at it."""
+class ApiCall:
+    """The properties of a request that faults and idempotency depend on."""
 
     endpoint: str
     path: str
@@ -62,30 +66,33 @@ class Call:
     skus: tuple[str, ...] = ()
 
 
-#: Modes of a dial that the work itself understands.
-_BUSINESS: Final = frozenset({"refuse", "split", "short"})
+#: Modes that the operation itself implements.
+_BUSINESS_MODES: Final = frozenset({"refuse", "split", "short"})
 
-Work = Callable[[Dial | None], Answer]
-"""Does the request inside the transaction; a `refuse`, `split` or `short` dial is handed to it."""
+Operation = Callable[[Fault | None], ApiResponse]
+"""Executes a request inside the transaction; gets its `refuse`, `split` or `short` fault."""
 
 
-class Neighbour(Protocol):
-    """How one outside service words the failures that are not about its business."""
+class Provider(Protocol):
+    """A provider's idempotency rules, and its responses that do not depend on the endpoint.
+
+    `key_lifetime` is in seconds; with `stores_errors` error responses are stored for a key too.
+    """
 
     name: str
     key_lifetime: float
-    keeps_refusals: bool
+    stores_errors: bool
 
-    def headers(self, call: Call) -> Mapping[str, str]: ...
-    def replayed(self, call: Call, first: Remembered) -> Mapping[str, str]: ...
-    def in_use(self, call: Call) -> Answer: ...
-    def mismatch(self, call: Call, first: Remembered) -> Answer: ...
-    def rate_limited(self, call: Call, seconds: float) -> Answer: ...
-    def broken(self, call: Call) -> Answer: ...
+    def headers(self, call: ApiCall) -> Mapping[str, str]: ...
+    def replay_headers(self, call: ApiCall, first: StoredResponse) -> Mapping[str, str]: ...
+    def key_in_use(self, call: ApiCall) -> ApiResponse: ...
+    def key_mismatch(self, call: ApiCall, first: StoredResponse) -> ApiResponse: ...
+    def rate_limited(self, call: ApiCall, seconds: float) -> ApiResponse: ...
+    def server_error(self, call: ApiCall) -> ApiResponse: ...
 
 
-class HungUp(Response):
-    """Closes the TCP connection without a byte of answer (`server.py` hands the means)."""
+class HangUpResponse(Response):
+    """Close the TCP connection without a response, by the extension of `server.py`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         scope["extensions"]["hang_up"]()
@@ -93,110 +100,120 @@ class HungUp(Response):
             pass
 
 
-class Reception:
-    """Receives calls for all neighbours on one ledger and one board of dials."""
+class RequestPipeline:
+    """Handles the calls of all providers on one state store and one registry of faults."""
 
-    def __init__(self, ledger: Ledger, board: DialBoard, clock: Clock = time.time) -> None:
-        self.ledger = ledger
-        self.board = board
+    def __init__(
+        self, store: StateStore, fault_registry: FaultRegistry, clock: Clock = time.time
+    ) -> None:
+        self.store = store
+        self.fault_registry = fault_registry
         self.clock = clock
         self._in_flight: set[tuple[str, str]] = set()
 
-    async def receive(self, neighbour: Neighbour, call: Call, work: Work) -> Response:
+    async def handle(self, provider: Provider, call: ApiCall, operation: Operation) -> Response:
         if call.key is None:
-            return await self._answer(neighbour, call, work)
-        claim = (neighbour.name, call.key)
+            return await self._respond(provider, call, operation)
+        claim = (provider.name, call.key)
         if claim in self._in_flight:
-            return self._spoken(neighbour, call, neighbour.in_use(call))
+            return self._to_http_response(provider, call, provider.key_in_use(call))
         self._in_flight.add(claim)
         try:
-            return await self._answer(neighbour, call, work)
+            return await self._respond(provider, call, operation)
         finally:
             self._in_flight.discard(claim)
 
-    async def _answer(self, neighbour: Neighbour, call: Call, work: Work) -> Response:
-        for dial in await self._hits(BEFORE, call):
-            match dial.mode:
+    async def _respond(self, provider: Provider, call: ApiCall, operation: Operation) -> Response:
+        for fault in await self._faults_hit(BEFORE, call):
+            match fault.mode:
                 case "delay":
-                    await self.board.hold(dial)
+                    await self.fault_registry.delay(fault)
                 case "rate_limit":
-                    limited = neighbour.rate_limited(call, dial.seconds)
-                    return self._spoken(neighbour, call, limited)
+                    limited = provider.rate_limited(call, fault.seconds)
+                    return self._to_http_response(provider, call, limited)
                 case "error":
-                    return self._spoken(neighbour, call, neighbour.broken(call))
+                    return self._to_http_response(provider, call, provider.server_error(call))
                 case _:
-                    return HungUp()
-        answer = await self._once(neighbour, call, work)
-        for dial in await self._hits(AFTER, call):
-            if dial.mode == "hang_up_after":
-                return HungUp()
-            await self.board.hold(dial)
-        return answer
+                    return HangUpResponse()
+        response = await self._execute_once(provider, call, operation)
+        for fault in await self._faults_hit(AFTER, call):
+            if fault.mode == "hang_up_after":
+                return HangUpResponse()
+            await self.fault_registry.delay(fault)
+        return response
 
-    async def _once(self, neighbour: Neighbour, call: Call, work: Work) -> Response:
-        """Answer a key's first answer again, or do the work and keep its answer."""
-        first = self._first_answer(neighbour, call)
+    async def _execute_once(
+        self, provider: Provider, call: ApiCall, operation: Operation
+    ) -> Response:
+        """Return the stored response for the key, or execute the operation and store the result."""
+        first = self._stored_response(provider, call)
         if first is None:
-            dials = await self._hits(DURING, call)
-            # Nothing awaits from here to the commit, so no other request comes between.
+            faults = await self._faults_hit(DURING, call)
+            # No await from here to the commit, so no other request runs in between.
             try:
-                with self.ledger.transaction():
-                    answer = self._work(neighbour, call, work, dials)
-            except Refused as turned_away:  # rolled back
-                answer = turned_away.answer
-            return self._spoken(neighbour, call, answer)
+                with self.store.transaction():
+                    response = self._execute(provider, call, operation, faults)
+            except ApiError as error:  # rolled back
+                response = error.response
+            return self._to_http_response(provider, call, response)
         if (first.path, first.fingerprint) != (call.path, call.fingerprint):
-            return self._spoken(neighbour, call, neighbour.mismatch(call, first))
-        headers = {**neighbour.headers(call), **neighbour.replayed(call, first)}
+            return self._to_http_response(provider, call, provider.key_mismatch(call, first))
+        headers = {**provider.headers(call), **provider.replay_headers(call, first)}
         return Response(first.body, first.status, headers, media_type="application/json")
 
-    def _first_answer(self, neighbour: Neighbour, call: Call) -> Remembered | None:
+    def _stored_response(self, provider: Provider, call: ApiCall) -> StoredResponse | None:
         if call.key is None:
             return None
-        not_before = self.clock() - neighbour.key_lifetime
-        return self.ledger.remembered(neighbour.name, call.key, not_before)
+        not_before = self.clock() - provider.key_lifetime
+        return self.store.stored_response(provider.name, call.key, not_before)
 
-    def _work(self, neighbour: Neighbour, call: Call, work: Work, dials: list[Dial]) -> Answer:
-        modes = {dial.mode for dial in dials}
-        business = next((dial for dial in dials if dial.mode in _BUSINESS), None)
-        broken = neighbour.broken(call)
+    def _execute(
+        self, provider: Provider, call: ApiCall, operation: Operation, faults: list[Fault]
+    ) -> ApiResponse:
+        modes = {fault.mode for fault in faults}
+        business_fault = next((fault for fault in faults if fault.mode in _BUSINESS_MODES), None)
+        failure = provider.server_error(call)
         if "error_saved" in modes:
-            self._keep(neighbour, call, broken)
-            return broken
+            self._store_response(provider, call, failure)
+            return failure
         try:
-            answer = work(business)
-        except Refused as refused:
-            if not refused.answer.began:
+            response = operation(business_fault)
+        except ApiError as error:
+            if not error.response.began:
                 raise
-            answer = refused.answer
+            response = error.response
         if "error_after" in modes:
-            self._keep(neighbour, call, broken if neighbour.keeps_refusals else answer)
-            return broken
-        self._keep(neighbour, call, answer)
-        return answer
+            self._store_response(provider, call, failure if provider.stores_errors else response)
+            return failure
+        self._store_response(provider, call, response)
+        return response
 
-    def _keep(self, neighbour: Neighbour, call: Call, answer: Answer) -> None:
-        kept = answer.began and (answer.status < 400 or neighbour.keeps_refusals)
-        if call.key is not None and kept:
-            body = json.dumps(answer.body)
-            remembered = Remembered(
-                call.path, call.fingerprint, answer.status, body, call.request_id
+    def _store_response(self, provider: Provider, call: ApiCall, response: ApiResponse) -> None:
+        is_stored = response.began and (response.status < 400 or provider.stores_errors)
+        if call.key is not None and is_stored:
+            body = json.dumps(response.body)
+            stored = StoredResponse(
+                call.path, call.fingerprint, response.status, body, call.request_id
             )
-            self.ledger.remember(neighbour.name, call.key, remembered, self.clock())
+            self.store.store_response(provider.name, call.key, stored, self.clock())
 
-    async def _hits(self, modes: tuple[str, ...], call: Call) -> list[Dial]:
-        return await self.board.hits(modes, call.endpoint, call.order_id, call.skus)
+    async def _faults_hit(self, modes: tuple[str, ...], call: ApiCall) -> list[Fault]:
+        return await self.fault_registry.hit(modes, call.endpoint, call.order_id, call.skus)
 
-    def _spoken(self, neighbour: Neighbour, call: Call, answer: Answer) -> Response:
-        return answered(answer, neighbour.headers(call))
+    def _to_http_response(
+        self, provider: Provider, call: ApiCall, response: ApiResponse
+    ) -> Response:
+        return to_http_response(response, provider.headers(call))
 
 
-def fingerprint(params: Doc) -> str:
-    """Tells one request's parameters from another's, in whatever order they were sent."""
+def fingerprint(params: JsonObject) -> str:
+    """A digest of the parameters that does not depend on their order."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
 
 
-def answered(answer: Answer, headers: Mapping[str, str]) -> Response:
-    """An answer as HTTP."""
-    headers = {**headers, **answer.headers}
-    return Response(json.dumps(answer.body), answer.status, headers, media_type="application/json")
+def to_http_response(response: ApiResponse, headers: Mapping[str, str]) -> Response:
+    """Convert a response to Starlette's."""
+    headers = {**headers, **response.headers}
+    return Response(
+        json.dumps(response.body), response.status, headers, media_type="application/json"
+    )

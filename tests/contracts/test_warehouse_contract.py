@@ -22,7 +22,7 @@ from orders.ports import (
     Warehouse,
 )
 from providers.fulfillment import HttpWarehouse
-from sandbox.books_client import Books
+from sandbox.books_client import BooksClient
 from tests.contracts.conftest import Desk
 from tests.fakes.warehouse import InMemoryWarehouse
 
@@ -99,7 +99,7 @@ class SandboxOnTrial:
         await self._desk.dispatch(order_id)
 
     async def parcels(self, order_id: str) -> tuple[str, ...]:
-        parcels = (await Books(self._desk.url).order(order_id)).parcels
+        parcels = (await BooksClient(self._desk.url).order(order_id)).parcels
         return tuple(parcel.id for parcel in parcels)
 
 

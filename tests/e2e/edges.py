@@ -13,7 +13,7 @@ from sqlalchemy import text
 from demo.environment import Stage
 from demo.worker_process import EdgeProcess
 from sandbox.ports import free_port
-from sandbox.webhook_endpoints import endpoints_of
+from sandbox.webhook_endpoints import webhook_endpoints
 
 _numbers = count(1)
 
@@ -21,7 +21,7 @@ _numbers = count(1)
 async def start_edge(stage: Stage, port: int, **settings: str) -> EdgeProcess:
     """An edge at this port that can be used; ``settings`` override the sandbox's."""
     directory = stage.sandbox.state / "edges" / str(next(_numbers))
-    environment: Mapping[str, str] = stage.sandbox.environment | {"API_PORT": str(port)} | settings
+    environment: Mapping[str, str] = stage.sandbox.settings | {"API_PORT": str(port)} | settings
     edge = stage.serve(directory, environment)
     await edge.start()
     await edge.ready()
@@ -32,8 +32,8 @@ async def start_edge(stage: Stage, port: int, **settings: str) -> EdgeProcess:
 async def neighbours_tell(stage: Stage) -> AsyncIterator[int]:
     """The sandbox's webhooks go to this port, until the end of the block."""
     port = free_port()
-    async with httpx.AsyncClient(base_url=stage.sandbox.world_url, timeout=30) as http:
-        wish = endpoints_of(f"http://127.0.0.1:{port}")
+    async with httpx.AsyncClient(base_url=stage.sandbox.stand_in_url, timeout=30) as http:
+        wish = webhook_endpoints(f"http://127.0.0.1:{port}")
         (await http.post("/sandbox/webhooks", json=wish)).raise_for_status()
         try:
             yield port

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from demo.environment import Stage
-from sandbox.fault_client import Dial, Dials, Mode
+from sandbox.fault_client import Fault, FaultClient, Mode
 from store.history import ADD_LINE, line
 from tests.eventually import eventually
 
@@ -43,7 +43,7 @@ class Asking:
         return f"{self.endpoint} {self.mode}"
 
     async def hold(self, stage: Stage, order_id: str) -> Hold:
-        dial = await stage.dials.turn(self.endpoint, self.mode, order_id=order_id, times=1)
+        dial = await stage.dials.inject(self.endpoint, self.mode, order_id=order_id, times=1)
         return _Asked(stage.dials, dial)
 
 
@@ -107,14 +107,14 @@ class Committing:
 
 @dataclass(frozen=True)
 class _Asked:
-    dials: Dials
-    dial: Dial
+    dials: FaultClient
+    dial: Fault
 
     async def reached(self) -> None:
-        await self.dials.wait_hit(self.dial, timeout=30)
+        await self.dials.wait_for_hits(self.dial, timeout=30)
 
     async def let_go(self) -> None:
-        await self.dials.off(self.dial)
+        await self.dials.remove(self.dial)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ async def test_killed_when_an_undo_is_done_and_nobody_was_told(
 ) -> None:
     for at, moment in enumerate(UNDONE_AND_UNTOLD):
         order_id = await trials.place(sku=await trials.product(str(at)))
-        await stage.dials.turn(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
+        await stage.dials.inject(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
         await trials.hold_at(moment, order_id)
     await trials.reached()
 
@@ -144,7 +144,7 @@ async def test_killed_when_an_order_that_is_out_of_stock_has_ended(
 async def test_killed_while_undoing(stage: Stage, worker: WorkerProcess, trials: Trials) -> None:
     for moment, sku in UNDOING:
         order_id = await trials.place(sku=sku)
-        await stage.dials.turn(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
+        await stage.dials.inject(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
         await trials.hold_at(moment, order_id)
     await trials.reached()
 

@@ -131,7 +131,7 @@ async def test_what_is_held_is_taken_once_whenever_the_worker_dies_and_never_whe
 
     await shift.ends()
     [payment] = (await stage.books.order(lapsed)).payments
-    async with httpx.AsyncClient(base_url=stage.sandbox.world_url) as http:
+    async with httpx.AsyncClient(base_url=stage.sandbox.stand_in_url) as http:
         (await http.post(f"/sandbox/payment_intents/{payment.id}/lapse")).raise_for_status()
     await trials.let_go()
     await shift.begins()
@@ -148,7 +148,7 @@ async def test_two_parcels_are_followed_to_the_door_by_two_workers(
 ) -> None:
     await shift.begins(DELIVERY_DEADLINE_DAYS="30")
     order_id = await trials.place(quantity=2)
-    await stage.dials.turn(SHIP, "split", order_id=order_id, parcels=2)
+    await stage.dials.inject(SHIP, "split", order_id=order_id, parcels=2)
     await stage.orders.start(order_id)
     await stage.waits(order_id)
     first, second = (parcel.id for parcel in (await stage.books.order(order_id)).parcels)
@@ -188,7 +188,7 @@ async def test_a_part_is_given_back_once_whenever_the_worker_dies(
         await stage.refunds.request(request)
     # What the warehouse is short of is given back by itself, once the order is its.
     short = await trials.place(quantity=2)
-    await stage.dials.turn(SHIP, "short", order_id=short)
+    await stage.dials.inject(SHIP, "short", order_id=short)
     await trials.hold_at(Asking(REFUND, "delay_after"), short)
     await trials.reached()
 

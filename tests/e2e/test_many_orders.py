@@ -27,10 +27,10 @@ async def test_many_orders_and_a_murder(
         await trials.place(sku=scarce)
     for _ in range(OTHERS):
         await trials.place(sku="STICKER", quantity=3)
-    slow = await stage.dials.turn("stripe.payment_intents.confirm", "delay", seconds=0.3)
+    slow = await stage.dials.inject("stripe.payment_intents.confirm", "delay", seconds=0.3)
 
     starts = asyncio.gather(*map(stage.orders.start, trials.order_ids))
-    await stage.dials.wait_hit(slow, times=8, timeout=40)
+    await stage.dials.wait_for_hits(slow, times=8, timeout=40)
     await worker.kill()
     await starts
     outcomes = await trials.outcomes()

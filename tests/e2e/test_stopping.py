@@ -121,7 +121,7 @@ async def test_settings_that_are_missing_are_named(stage: Stage) -> None:
     bare = stage.hire(stage.sandbox.state / "workers" / "bare", {})
     needed = [
         name
-        for name in stage.sandbox.environment
+        for name in stage.sandbox.settings
         if not name.startswith("TEMPORAL") and not name.endswith("WEBHOOK_SECRET")  # the edge's
     ]
     with pytest.MonkeyPatch.context() as patch:

@@ -74,7 +74,7 @@ async def test_parcels_arrive_because_the_warehouse_said_so(
             return bool((await stage.orders.view(order_id)).parcels)
 
         await eventually(at_warehouse)
-        async with httpx.AsyncClient(base_url=stage.sandbox.world_url) as world:
+        async with httpx.AsyncClient(base_url=stage.sandbox.stand_in_url) as world:
             for move in ("dispatch", "deliver"):
                 await world.post(f"/sandbox/warehouse/{order_id}/{move}")
         [outcome] = await trials.outcomes()
@@ -114,7 +114,7 @@ async def test_a_confirmation_that_bounced_is_seen_over_http_and_on_the_command_
     watch = nursery.fork(
         *("client.py", ["watch", order_id]),
         log=watched,
-        env={**os.environ, **stage.sandbox.environment},
+        env={**os.environ, **stage.sandbox.settings},
         cwd=tmp_path,
     )
     assert await watch.wait() == 0

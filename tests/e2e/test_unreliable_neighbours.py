@@ -28,13 +28,13 @@ async def test_one_bad_answer_of_any_endpoint_changes_nothing(
     backward = [RECALL, READ, REFUNDS, REFUND, MAIL] if mode != "error_after" else [READ, MAIL]
     for endpoint in forward:
         order_id = await trials.place()
-        await stage.dials.turn(endpoint, mode, order_id=order_id, times=1)
+        await stage.dials.inject(endpoint, mode, order_id=order_id, times=1)
     for endpoint in backward:
         order_id = await trials.place()
-        await stage.dials.turn(SHIP, "refuse", order_id=order_id)
-        await stage.dials.turn(endpoint, mode, order_id=order_id, times=1)
+        await stage.dials.inject(SHIP, "refuse", order_id=order_id)
+        await stage.dials.inject(endpoint, mode, order_id=order_id, times=1)
     declined = await trials.place(card="pm_card_visa_chargeDeclined")
-    await stage.dials.turn(VOID, mode, order_id=declined, times=1)
+    await stage.dials.inject(VOID, mode, order_id=declined, times=1)
     await asyncio.gather(*map(stage.orders.start, trials.order_ids))
 
     statuses = [outcome.status for outcome in await trials.outcomes()]
@@ -54,9 +54,9 @@ async def test_waits_for_as_long_as_it_is_asked_to(
     for endpoint, step in steps.items():
         orders[step] = await trials.place()
         # Longer than the pause of a second that a failure without such a word is followed by.
-        await stage.dials.turn(endpoint, "rate_limit", order_id=orders[step], times=1, seconds=3)
+        await stage.dials.inject(endpoint, "rate_limit", order_id=orders[step], times=1, seconds=3)
     mailed = await trials.place()
-    await stage.dials.turn(MAIL, "rate_limit", order_id=mailed, times=1, seconds=3)
+    await stage.dials.inject(MAIL, "rate_limit", order_id=mailed, times=1, seconds=3)
     await asyncio.gather(*map(stage.orders.start, trials.order_ids))
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
@@ -71,7 +71,7 @@ async def test_three_errors_of_stripe_end_the_order_and_nothing_is_taken(
 ) -> None:
     for endpoint, mode in ((CREATE, "error_saved"), (CREATE, "error_after"), (CONFIRM, "error")):
         order_id = await trials.place()
-        await stage.dials.turn(endpoint, mode, order_id=order_id, times=3)  # type: ignore[arg-type]
+        await stage.dials.inject(endpoint, mode, order_id=order_id, times=3)  # type: ignore[arg-type]
     await asyncio.gather(*map(stage.orders.start, trials.order_ids))
 
     for outcome in await trials.outcomes():

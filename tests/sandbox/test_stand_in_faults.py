@@ -1,4 +1,4 @@
-"""The dials: each failure looks to the SDK as the real one does, and only where it was set."""
+"""Faults: the SDK sees each failure as from the real service, and only where it was injected."""
 
 import asyncio
 import time
@@ -9,88 +9,90 @@ import resend
 import stripe
 from resend.exceptions import ResendError
 
-from sandbox.books_client import Books
-from sandbox.fault_client import BlockingDials, DialError, Dials
-from sandbox.world import World
-from tests.sandbox.buying import a_payment, a_wish, keyed, paid
+from sandbox.books_client import BooksClient
+from sandbox.fault_client import BlockingFaultClient, FaultClient, FaultRejectedError
+from sandbox.world import StandInServer
+from tests.sandbox.buying import a_payment, keyed, paid, payment_parameters
 
 
-async def test_hanging_up_before_the_work_does_nothing(
-    shop: stripe.StripeClient, dials: Dials, books: Books
+async def test_hanging_up_before_the_operation_does_nothing(
+    shop: stripe.StripeClient, faults: FaultClient, books: BooksClient
 ) -> None:
-    dial = await dials.turn("stripe.payment_intents.create", "hang_up", order_id="hung", times=1)
+    fault = await faults.inject(
+        "stripe.payment_intents.create", "hang_up", order_id="hung", times=1
+    )
     with pytest.raises(stripe.APIConnectionError):
         await a_payment(shop, "hung")
-    assert (await dials.look(dial)).hits == 1
+    assert (await faults.get(fault)).hits == 1
     assert (await books.order("hung")).payments == ()
     assert (await a_payment(shop, "hung")).amount == 2000
 
 
-async def test_hanging_up_after_the_work_has_done_it(
-    shop: stripe.StripeClient, dials: Dials, books: Books
+async def test_hanging_up_after_the_operation_has_done_it(
+    shop: stripe.StripeClient, faults: FaultClient, books: BooksClient
 ) -> None:
-    wish = a_wish("lost", payment_method="pm_card_visa", confirm=True)
-    await dials.turn("stripe.payment_intents.create", "hang_up_after", order_id="lost", times=1)
+    parameters = payment_parameters("lost", payment_method="pm_card_visa", confirm=True)
+    await faults.inject("stripe.payment_intents.create", "hang_up_after", order_id="lost", times=1)
     with pytest.raises(stripe.APIConnectionError):
-        await shop.v1.payment_intents.create_async(wish, keyed("lost"))
+        await shop.v1.payment_intents.create_async(parameters, keyed("lost"))
     assert (await books.order("lost")).captured == 2000
 
-    again = await shop.v1.payment_intents.create_async(wish, keyed("lost"))
+    again = await shop.v1.payment_intents.create_async(parameters, keyed("lost"))
 
     assert again.status == "succeeded"
     assert (await books.order("lost")).captured == 2000
 
 
-async def test_a_hang_up_is_no_http_answer(http: httpx.AsyncClient, dials: Dials) -> None:
-    await dials.turn("warehouse.fulfillments.cancel", "hang_up", order_id="torn", times=1)
+async def test_a_hang_up_is_no_http_answer(http: httpx.AsyncClient, faults: FaultClient) -> None:
+    await faults.inject("warehouse.fulfillments.cancel", "hang_up", order_id="torn", times=1)
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         await http.post(
             "/warehouse/fulfillments/torn/cancel", headers={"Authorization": "Bearer key"}
         )
 
 
-async def test_a_delay_comes_before_the_work_and_ends_when_the_dial_is_turned_off(
-    shop: stripe.StripeClient, dials: Dials, books: Books
+async def test_a_delay_comes_before_the_operation_and_ends_when_the_fault_is_removed(
+    shop: stripe.StripeClient, faults: FaultClient, books: BooksClient
 ) -> None:
-    dial = await dials.turn("stripe.payment_intents.create", "delay", order_id="slow")
-    asked = asyncio.create_task(paid(shop, "slow"))
-    hit = await dials.wait_hit(dial)
+    fault = await faults.inject("stripe.payment_intents.create", "delay", order_id="slow")
+    request = asyncio.create_task(paid(shop, "slow"))
+    hit = await faults.wait_for_hits(fault)
     assert (hit.hits, hit.holding) == (1, 1)
     assert (await books.order("slow")).payments == ()
-    await dials.off(dial)
-    assert (await asked).status == "succeeded"
+    await faults.remove(fault)
+    assert (await request).status == "succeeded"
 
 
-async def test_a_delay_after_has_done_the_work(
-    shop: stripe.StripeClient, dials: Dials, books: Books
+async def test_a_delay_after_has_done_the_operation(
+    shop: stripe.StripeClient, faults: FaultClient, books: BooksClient
 ) -> None:
-    dial = await dials.turn("stripe.payment_intents.create", "delay_after", order_id="slow-2")
-    asked = asyncio.create_task(paid(shop, "slow-2"))
-    await dials.wait_hit(dial)
+    fault = await faults.inject("stripe.payment_intents.create", "delay_after", order_id="slow-2")
+    request = asyncio.create_task(paid(shop, "slow-2"))
+    await faults.wait_for_hits(fault)
     assert (await books.order("slow-2")).captured == 2000
-    assert not asked.done()
-    await dials.off(dial)
-    assert (await asked).status == "succeeded"
+    assert not request.done()
+    await faults.remove(fault)
+    assert (await request).status == "succeeded"
 
 
-async def test_a_delay_ends_by_itself(shop: stripe.StripeClient, dials: Dials) -> None:
-    await dials.turn("stripe.*", "delay", order_id="slow-3", seconds=0.2, times=1)
+async def test_a_delay_ends_by_itself(shop: stripe.StripeClient, faults: FaultClient) -> None:
+    await faults.inject("stripe.*", "delay", order_id="slow-3", seconds=0.2, times=1)
     before = time.monotonic()
     await a_payment(shop, "slow-3")
     assert time.monotonic() - before >= 0.2
 
 
-async def test_the_work_goes_on_when_the_caller_gave_up(
-    world: World, dials: Dials, books: Books
+async def test_the_operation_continues_when_the_client_has_timed_out(
+    stand_in: StandInServer, faults: FaultClient, books: BooksClient
 ) -> None:
-    dial = await dials.turn("warehouse.fulfillments.cancel", "delay", order_id="late")
-    async with httpx.AsyncClient(base_url=world.url, timeout=0.2) as impatient:
+    fault = await faults.inject("warehouse.fulfillments.cancel", "delay", order_id="late")
+    async with httpx.AsyncClient(base_url=stand_in.url, timeout=0.2) as impatient:
         with pytest.raises(httpx.ReadTimeout):
             await impatient.post(
                 "/warehouse/fulfillments/late/cancel", headers={"Authorization": "Bearer key"}
             )
-    await dials.off(dial)
-    async with httpx.AsyncClient(base_url=world.url) as patient:
+    await faults.remove(fault)
+    async with httpx.AsyncClient(base_url=stand_in.url) as patient:
         answer = await patient.post(
             "/warehouse/fulfillments/late/cancel", headers={"Authorization": "Bearer key"}
         )
@@ -99,9 +101,9 @@ async def test_the_work_goes_on_when_the_caller_gave_up(
 
 
 async def test_rate_limits_say_when_to_come_back(
-    shop: stripe.StripeClient, mailer: type[resend.Emails], dials: Dials
+    shop: stripe.StripeClient, mailer: type[resend.Emails], faults: FaultClient
 ) -> None:
-    await dials.turn("stripe.*", "rate_limit", order_id="busy", seconds=7, times=1)
+    await faults.inject("stripe.*", "rate_limit", order_id="busy", seconds=7, times=1)
     with pytest.raises(stripe.RateLimitError) as limited:
         await a_payment(shop, "busy")
     assert limited.value.headers is not None
@@ -109,7 +111,7 @@ async def test_rate_limits_say_when_to_come_back(
     assert limited.value.error is not None
     assert limited.value.error.code == "rate_limit"
 
-    await dials.turn("resend.emails.send", "rate_limit", order_id="busy", seconds=3, times=1)
+    await faults.inject("resend.emails.send", "rate_limit", order_id="busy", seconds=3, times=1)
     with pytest.raises(ResendError) as mail_limited:
         await mailer.send_async(
             {"from": "shop@example.com", "to": "a@example.com", "subject": "Hi", "text": "Hi"},
@@ -121,67 +123,67 @@ async def test_rate_limits_say_when_to_come_back(
 
 @pytest.mark.parametrize("reason", [None, "insufficient_funds", "expired_card"])
 async def test_a_refused_confirmation_is_a_decline(
-    shop: stripe.StripeClient, dials: Dials, reason: str | None
+    shop: stripe.StripeClient, faults: FaultClient, reason: str | None
 ) -> None:
     intent = await a_payment(shop, "refused", payment_method="pm_card_visa")
-    await dials.turn(
+    await faults.inject(
         "stripe.payment_intents.confirm", "refuse", order_id="refused", times=1, reason=reason
     )
     with pytest.raises(stripe.CardError) as declined:
         await shop.v1.payment_intents.confirm_async(intent.id)
     assert declined.value.error is not None
-    said = declined.value.error.decline_code or declined.value.code
-    assert said == (reason or "generic_decline")
+    code = declined.value.error.decline_code or declined.value.code
+    assert code == (reason or "generic_decline")
 
 
-async def test_a_dial_for_one_order_leaves_the_others_alone(
-    shop: stripe.StripeClient, dials: Dials
+async def test_a_fault_for_one_order_does_not_affect_others(
+    shop: stripe.StripeClient, faults: FaultClient
 ) -> None:
-    dial = await dials.turn("stripe.*", "error", order_id="unlucky")
+    fault = await faults.inject("stripe.*", "error", order_id="unlucky")
     assert (await paid(shop, "lucky")).status == "succeeded"
     with pytest.raises(stripe.APIError):
         await paid(shop, "unlucky")
-    assert (await dials.look(dial)).hits == 1
-    await dials.off(dial)
+    assert (await faults.get(fault)).hits == 1
+    await faults.remove(fault)
 
 
 async def test_the_order_is_known_from_the_intent_and_from_the_key(
-    shop: stripe.StripeClient, dials: Dials
+    shop: stripe.StripeClient, faults: FaultClient
 ) -> None:
     intent = await paid(shop, "known")
-    dial = await dials.turn("stripe.refunds.create", "error", order_id="known")
+    fault = await faults.inject("stripe.refunds.create", "error", order_id="known")
     with pytest.raises(stripe.APIError):
         await shop.v1.refunds.create_async({"payment_intent": intent.id})
-    by_key = await dials.turn("stripe.payment_intents.create", "error", order_id="keyed")
-    wish = a_wish()
-    del wish["metadata"]
+    by_key = await faults.inject("stripe.payment_intents.create", "error", order_id="keyed")
+    parameters = payment_parameters()
+    del parameters["metadata"]
     with pytest.raises(stripe.APIError):
-        await shop.v1.payment_intents.create_async(wish, keyed("order-keyed:charge:1"))
-    await dials.off(dial)
-    await dials.off(by_key)
+        await shop.v1.payment_intents.create_async(parameters, keyed("order-keyed:charge:1"))
+    await faults.remove(fault)
+    await faults.remove(by_key)
 
 
-async def test_a_wrong_dial_is_told_what_there_is(dials: Dials) -> None:
-    with pytest.raises(DialError, match=r"stripe\.payment_intents\.create, "):
-        await dials.turn("stripe.payment_intent.create", "error")
-    with pytest.raises(DialError, match="hang_up_after"):
-        await dials.turn("stripe.*", "explode")  # type: ignore[arg-type]
+async def test_an_unknown_endpoint_or_mode_is_rejected_with_the_list(faults: FaultClient) -> None:
+    with pytest.raises(FaultRejectedError, match=r"stripe\.payment_intents\.create, "):
+        await faults.inject("stripe.payment_intent.create", "error")
+    with pytest.raises(FaultRejectedError, match="hang_up_after"):
+        await faults.inject("stripe.*", "explode")  # type: ignore[arg-type]
 
 
-async def test_waiting_for_a_hit_that_does_not_come_times_out(dials: Dials) -> None:
-    dial = await dials.turn("stripe.*", "error", order_id="nobody")
+async def test_waiting_for_a_hit_that_does_not_come_times_out(faults: FaultClient) -> None:
+    fault = await faults.inject("stripe.*", "error", order_id="nobody")
     with pytest.raises(TimeoutError, match="was hit 0 times"):
-        await dials.wait_hit(dial, timeout=0.1)
-    await dials.off(dial)
+        await faults.wait_for_hits(fault, timeout=0.1)
+    await faults.remove(fault)
 
 
-async def test_dials_turn_without_an_event_loop_too(world: World) -> None:
-    def turn() -> int:
-        blocking = BlockingDials(world.url)
-        dial = blocking.turn("resend.*", "error", order_id="blocking", times=1)
-        hits = blocking.look(dial).hits
-        blocking.off(dial)
-        blocking.close()
+async def test_the_blocking_client_needs_no_event_loop(stand_in: StandInServer) -> None:
+    def inject() -> int:
+        client = BlockingFaultClient(stand_in.url)
+        fault = client.inject("resend.*", "error", order_id="blocking", times=1)
+        hits = client.get(fault).hits
+        client.remove(fault)
+        client.close()
         return hits
 
-    assert await asyncio.to_thread(turn) == 0
+    assert await asyncio.to_thread(inject) == 0

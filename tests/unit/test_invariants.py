@@ -13,7 +13,7 @@ from orders.money import Money
 from orders.order import Line, Order, Recipient
 from orders.refunds import RefundEntry, RefundRequest, RefundState
 from orders.views import OrderView, ParcelView, PaymentView
-from sandbox.books_client import Charge, Fulfillment, Mail, Page, Parcel, Payment, Refund
+from sandbox.books_client import Charge, Fulfillment, Mail, OrderBooks, Parcel, Payment, Refund
 
 TOTAL = Money(29_00, "EUR")
 NOTHING = Money(0, "EUR")
@@ -32,7 +32,7 @@ def completed() -> Account:
             payments=(PaymentView("pi_1", 1, "captured", TOTAL, TOTAL, NOTHING),),
             parcels=(ParcelView("par_1", "accepted"),),
         ),
-        page=Page(
+        page=OrderBooks(
             "1",
             captured=29_00,
             refunded=0,

@@ -1,24 +1,26 @@
-"""What happens to a payment without a request of the shop: at the customer's, at the bank.
+"""Events of a payment that the customer or the bank causes, not an API request of the shop.
 
-`sandbox/world/control_api.py` has the doors through which a test or a person makes it happen.
+`sandbox/world/control_api.py` has the routes that trigger them.
 """
 
 from contextlib import suppress
 
-from sandbox.world.request_pipeline import Refused
-from sandbox.world.state_store import Doc
+from sandbox.world.request_pipeline import ApiError
+from sandbox.world.state_store import JsonObject
 from sandbox.world.stripe.cards import decline_error
-from sandbox.world.stripe.context import Till
+from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.errors import unexpected_state
 from sandbox.world.stripe.intents import charge_card, close_intent, fail_intent
 
 
-def finish_authentication(till: Till, intent: Doc, *, passed: bool) -> Doc:
-    """The customer came back from 3-D Secure ("Test 3D Secure authentication")."""
+def finish_authentication(
+    context: OperationContext, intent: JsonObject, *, passed: bool
+) -> JsonObject:
+    """Finish 3-D Secure: the customer passed or failed ("Test 3D Secure authentication")."""
     _expect(intent, "requires_action")
     intent["next_action"] = None
     if passed:
-        return _charged(till, intent)
+        return _charge(context, intent)
     error = {
         "type": "invalid_request_error",
         "code": "payment_intent_authentication_failure",
@@ -27,32 +29,32 @@ def finish_authentication(till: Till, intent: Doc, *, passed: bool) -> Doc:
             "data or a new PaymentMethod to attempt to fulfill this PaymentIntent again."
         ),
     }
-    fail_intent(till, intent, till.card(intent["payment_method"]), error)
+    fail_intent(context, intent, context.card(intent["payment_method"]), error)
     return intent
 
 
-def finish_processing(till: Till, intent: Doc, *, passed: bool) -> Doc:
-    """The bank decides on a payment that was `processing`."""
+def finish_processing(context: OperationContext, intent: JsonObject, *, passed: bool) -> JsonObject:
+    """Finish a payment that was `processing`: the bank accepts or declines it."""
     _expect(intent, "processing")
     if passed:
-        return _charged(till, intent)
-    card = till.card(intent["payment_method"])
-    fail_intent(till, intent, card, decline_error("generic_decline"))
+        return _charge(context, intent)
+    card = context.card(intent["payment_method"])
+    fail_intent(context, intent, card, decline_error("generic_decline"))
     return intent
 
 
-def lapse_hold(till: Till, intent: Doc) -> Doc:
-    """A hold ends before its time, as if its seven days were over."""
+def expire_hold(context: OperationContext, intent: JsonObject) -> JsonObject:
+    """Expire a hold at once, as if its seven days were over."""
     _expect(intent, "requires_capture")
-    return close_intent(till, intent, "automatic")
+    return close_intent(context, intent, "automatic")
 
 
-def _charged(till: Till, intent: Doc) -> Doc:
-    with suppress(Refused):  # declined after all: the intent says so
-        charge_card(till, intent, till.card(intent["payment_method"]))
+def _charge(context: OperationContext, intent: JsonObject) -> JsonObject:
+    with suppress(ApiError):  # a decline is in the intent
+        charge_card(context, intent, context.card(intent["payment_method"]))
     return intent
 
 
-def _expect(intent: Doc, status: str) -> None:
+def _expect(intent: JsonObject, status: str) -> None:
     if intent["status"] != status:
         raise unexpected_state(f"This PaymentIntent is {intent['status']}, not {status}.", intent)

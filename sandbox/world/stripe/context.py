@@ -1,10 +1,10 @@
-"""What every Stripe operation has at hand while it works inside its transaction."""
+"""The context of a Stripe operation inside its transaction."""
 
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.world.faults import Dial
-from sandbox.world.state_store import Doc, Ledger, new_id
+from sandbox.world.faults import Fault
+from sandbox.world.state_store import JsonObject, StateStore, new_id
 from sandbox.world.stripe.cards import Card, find_card
 from sandbox.world.stripe.errors import missing
 
@@ -18,27 +18,27 @@ KINDS: Final = {
 
 
 @dataclass(frozen=True)
-class Till:
-    """One operation: the ledger it writes to, its time, the order it is for, a dial it met."""
+class OperationContext:
+    """The store that the operation writes to, its time, base URL, order and fault."""
 
-    ledger: Ledger
+    store: StateStore
     now: int
     url: str
     order_id: str | None = None
-    dial: Dial | None = None
+    fault: Fault | None = None
 
     @property
     def refusal(self) -> str | None:
-        """The reason a `refuse` dial gives; an empty text when it names none."""
-        if self.dial is None or self.dial.mode != "refuse":
+        """The reason of a `refuse` fault, empty when it has none; None without such a fault."""
+        if self.fault is None or self.fault.mode != "refuse":
             return None
-        return self.dial.reason or ""
+        return self.fault.reason or ""
 
-    def load(self, kind: str, thing_id: str, param: str, *, status: int = 404) -> Doc:
+    def load(self, kind: str, object_id: str, param: str, *, status: int = 404) -> JsonObject:
         """An object by id, or Stripe's `resource_missing` (404 for the path, 400 in the body)."""
-        found = self.ledger.find(kind, thing_id)
+        found = self.store.find(kind, object_id)
         if found is None:
-            raise missing(kind, thing_id, param, status)
+            raise missing(kind, object_id, param, status)
         return found
 
     def card(self, name: str) -> Card:
@@ -47,22 +47,22 @@ class Till:
             raise missing("PaymentMethod", name, "payment_method", 400)
         return card
 
-    def tell(self, event: str, thing: Doc) -> None:
-        """Record an event ("Types of events") and post it to the webhook endpoint, if one is set.
+    def emit(self, event: str, stored: JsonObject) -> None:
+        """Store an event ("Types of events") and queue its webhook, if an endpoint is set.
 
-        The object is a copy as of now, as Stripe sends it; it may be stale when it arrives.
+        As with Stripe, the event has a copy of the object, which may be stale on delivery.
         """
         body = {
             "id": new_id("evt"),
             "object": "event",
             "api_version": API_VERSION,
             "created": self.now,
-            "data": {"object": thing},
+            "data": {"object": stored},
             "livemode": False,
             "pending_webhooks": 1,
             "request": {"id": None, "idempotency_key": None},
             "type": event,
         }
-        self.ledger.add("event", body, order_id=self.order_id, created=self.now)
-        if self.ledger.is_told("stripe"):
-            self.ledger.post("stripe", body, self.now)
+        self.store.add("event", body, order_id=self.order_id, created=self.now)
+        if self.store.has_webhook("stripe"):
+            self.store.enqueue_webhook("stripe", body, self.now)
