@@ -24,7 +24,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
 
-from demo.worker_process import EdgeProcess, WorkerProcess, surroundings
+from demo.worker_process import ApiProcess, WorkerProcess, process_environment
 from sandbox.child import Child
 
 
@@ -100,7 +100,7 @@ class Nursery:
         """A worker that ``start`` will fork."""
         return _ForkedWorker(self, directory, settings)
 
-    def edge(self, directory: Path, settings: Mapping[str, str]) -> EdgeProcess:
+    def edge(self, directory: Path, settings: Mapping[str, str]) -> ApiProcess:
         """An edge that ``start`` will fork. Several processes of one do not add up their metrics:
         that has to be asked for before anything is loaded.
         """
@@ -141,10 +141,10 @@ class _ForkedWorker(WorkerProcess):
 
     async def start(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        await self._child.fork(surroundings(self._settings), self._directory)
+        await self._child.fork(process_environment(self._settings), self._directory)
 
 
-class _ForkedEdge(_ForkedWorker, EdgeProcess):
+class _ForkedEdge(_ForkedWorker, ApiProcess):
     pass
 
 

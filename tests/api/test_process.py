@@ -13,7 +13,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from demo.worker_process import EdgeProcess
+from demo.worker_process import ApiProcess
 from orders.keys import Scope, Token
 from sandbox.ports import free_port
 from store.database import Database
@@ -39,16 +39,16 @@ async def stocked(database: Database, database_url: str) -> str:
     return database_url
 
 
-Serve = Callable[..., Awaitable[EdgeProcess]]
+Serve = Callable[..., Awaitable[ApiProcess]]
 
 
 @pytest.fixture
 async def serve(nursery: Nursery, tmp_path: Path) -> AsyncIterator[Serve]:
     """Begins an edge with these settings, forked or as the ``program``; none outlives the test."""
-    begun: list[EdgeProcess] = []
+    begun: list[ApiProcess] = []
 
-    async def begin(*, program: bool = False, **settings: str) -> EdgeProcess:
-        edge = EdgeProcess if program else nursery.edge
+    async def begin(*, program: bool = False, **settings: str) -> ApiProcess:
+        edge = ApiProcess if program else nursery.edge
         begun.append(edge(tmp_path, settings))
         await begun[-1].start()
         return begun[-1]
@@ -152,7 +152,7 @@ class TestSeveralProcesses:
                 **temporal_server.settings,
                 LOG_FORMAT="json",
             )
-            await self.edge.says("all 2 processes are ready")
+            await self.edge.wait_for_log("all 2 processes are ready")
             return port
 
         return begin
