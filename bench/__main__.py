@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, and print one table."""
+"""`python -m bench`: run the benchmarks and print one table."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench import cost, edge
-from bench.audit import wrongs
+from bench.checks import find_errors
+from bench.environment import BASELINE_WORKER, ORDER_WORKER, open_environment
 from bench.recovery import recover
-from bench.report import RECOVERY_TARGET, Measured, table
-from bench.stage import ORDERS, YARDSTICK, stage
+from bench.report import RECOVERY_TARGET, Measurements, table
 from processes import exit_process
 from sandbox import SandboxError
 
@@ -34,7 +34,7 @@ _WARM_UP: Final = 5
 
 
 class Part(StrEnum):
-    """What can be measured by itself."""
+    """A part that can be measured by itself."""
 
     ALONE = "alone"  # orders, one at a time
     LOAD = "load"  # many at a time
@@ -44,7 +44,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """What and how much to measure."""
 
     parts: frozenset[Part]
     orders: int
@@ -85,30 +85,30 @@ def main(
 ) -> None:
     """Measure recovery after a kill, the cost of an order, and what the HTTP edge takes.
 
-    Everything runs on this machine and is stopped at the end. The times are this machine's; what to
-    look at are the ratios to a yardstick that does nothing, measured in the same run.
+    Everything runs on this machine and is stopped at the end. The times depend on
+    the machine; what matters are the ratios to a baseline that does nothing, in the same run.
     """
     parts, at_a_time = frozenset(only or Part), tuple(in_flight or (20, 100))
     plan = Plan(parts, orders, at_a_time, load, load_seconds, kills, checkouts, limit)
     if quick:
         plan = Plan(parts, 10, (20,), 50, 10, 3, 100, min(limit, 120))
-    measured = Measured()
-    found: list[str]
+    measured = Measurements()
+    errors: list[str]
     try:
-        found = asyncio.run(_measure(plan, measured))
+        errors = asyncio.run(_measure(plan, measured))
     except SandboxError as error:
-        found = [str(error)]
+        errors = [str(error)]
     except (asyncio.CancelledError, KeyboardInterrupt):
-        _say("Interrupted.")
+        _print_progress("Interrupted.")
         raise typer.Exit(130) from None
     console.print(table(measured, plain=_PLAIN))
     if json_file:
         json_file.write_text(json.dumps(measured.as_json(), indent=2) + "\n")
     if measured.recovery.orders:
         console.print(f"The aim is a median of {RECOVERY_TARGET:.0f} s until an order moves on.")
-    for sentence in found:
+    for sentence in errors:
         console.print(f"[red]{escape(sentence)}[/]")
-    if found:
+    if errors:
         raise typer.Exit(1)
     if parts - {Part.EDGE}:
         console.print("Every order was completed: one charge, one parcel and one mail each.")
@@ -116,63 +116,67 @@ def main(
         console.print("Every checkout was accepted, and every order checked out has one run.")
 
 
-async def _measure(plan: Plan, measured: Measured) -> list[str]:
-    """Fill ``measured``; what went wrong, a sentence each."""
+async def _measure(plan: Plan, measured: Measurements) -> list[str]:
+    """Fill ``measured``; return errors, a sentence each."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Once: a second Ctrl-C must not keep the processes from being stopped.
+        # Cancel only once: a second Ctrl-C must not interrupt the stopping of the processes.
         asyncio.get_running_loop().add_signal_handler(
             number, lambda: task.cancelling() or task.cancel()
         )
     try:
         async with asyncio.timeout(plan.limit):
-            found = []
+            errors = []
             if plan.parts - {Part.EDGE}:
-                with _a_directory() as directory:
-                    found += await _orders(plan, measured, directory)
+                with _temporary_directory() as directory:
+                    errors += await _orders(plan, measured, directory)
             if Part.EDGE in plan.parts:
-                with _a_directory() as directory:
-                    found += await _edge(plan, measured, directory)
-            return found
+                with _temporary_directory() as directory:
+                    errors += await _edge(plan, measured, directory)
+            return errors
     except TimeoutError:
         return [f"Stopped after {plan.limit:.0f} s (--limit): the rest was not measured."]
 
 
-def _a_directory() -> tempfile.TemporaryDirectory[str]:
+def _temporary_directory() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="durable-orders-bench-")
 
 
-async def _orders(plan: Plan, measured: Measured, directory: str) -> list[str]:
-    """Everything that is about orders under way."""
-    _say("Starting the sandbox and a worker of each kind …")
-    async with stage(Path(directory)) as on:
-        first = await asyncio.gather(on.add_worker(ORDERS), on.add_worker(YARDSTICK))
-        await cost.alone(on, _WARM_UP, cost.Alone())
+async def _orders(plan: Plan, measured: Measurements, directory: str) -> list[str]:
+    """Measure everything that needs workers."""
+    _print_progress("Starting the sandbox and a worker of each kind …")
+    async with open_environment(Path(directory)) as environment:
+        first = await asyncio.gather(
+            environment.add_worker(ORDER_WORKER), environment.add_worker(BASELINE_WORKER)
+        )
+        await cost.run_sequentially(environment, _WARM_UP, cost.SequentialRuns())
         if Part.ALONE in plan.parts:
-            _say(f"One at a time, {plan.orders} of each …")
-            await cost.alone(on, plan.orders, measured.alone)
-            measured.events = await cost.events(on)
+            _print_progress(f"One at a time, {plan.orders} of each …")
+            await cost.run_sequentially(environment, plan.orders, measured.alone)
+            measured.events = await cost.count_events(environment)
         for in_flight in plan.in_flight if Part.LOAD in plan.parts else ():
-            _say(f"{plan.load} of each, {in_flight} in flight …")
-            loaded = await cost.load(on, in_flight, plan.load, plan.load_seconds, first)
+            _print_progress(f"{plan.load} of each, {in_flight} in flight …")
+            loaded = await cost.run_load(
+                environment, in_flight, plan.load, plan.load_seconds, first
+            )
             measured.loads.append(loaded)
         if Part.RECOVERY in plan.parts:
-            _say(f"{plan.kills} kills; the yardstick takes half a minute to recover …")
-            await recover(on, plan.kills, measured.recovery)
-        return await wrongs(on)
+            _print_progress(f"{plan.kills} kills; the baseline takes half a minute to recover …")
+            await recover(environment, plan.kills, measured.recovery)
+        return await find_errors(environment)
 
 
-async def _edge(plan: Plan, measured: Measured, directory: str) -> list[str]:
-    """A sandbox of its own, for no worker may be there to take the orders up."""
-    _say("Starting a sandbox without a worker …")
-    async with stage(Path(directory)) as on:
-        _say(f"{plan.checkouts} checkouts over HTTP …")
-        measured.edge = await edge.press(on, plan.checkouts)
-        return await edge.wrongs(on, measured.edge)
+async def _edge(plan: Plan, measured: Measurements, directory: str) -> list[str]:
+    """Measure the HTTP edge, on a sandbox without workers, so that no order is executed."""
+    _print_progress("Starting a sandbox without a worker …")
+    async with open_environment(Path(directory)) as environment:
+        _print_progress(f"{plan.checkouts} checkouts over HTTP …")
+        measured.edge = await edge.measure_checkouts(environment, plan.checkouts)
+        return await edge.find_errors(environment, measured.edge)
 
 
-def _say(what: str) -> None:
+def _print_progress(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 

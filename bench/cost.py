@@ -1,4 +1,4 @@
-"""What an order costs: alone on an idle machine, and many at a time."""
+"""The cost of an order: one at a time on an idle machine, and under load."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
-from bench.stage import Cpu, Stage
-from bench.yardstick import TASK_QUEUE, Hold, Yardstick
+from bench.baseline import TASK_QUEUE, Baseline, Pause
+from bench.environment import BenchEnvironment, Cpu
 from orders.ids import workflow_id
 from sandbox.child import Child
 
-#: More starts than that at a time make one client slower, whatever the number of open runs.
-_STARTS: Final = 20
+#: More concurrent starts slow one client down, independent of the number of open runs.
+_MAX_STARTS: Final = 20
 
 _runs = count(1)
 
 
 @dataclass
-class Alone:
-    """Seconds from the start to the end of one run at a time."""
+class SequentialRuns:
+    """Seconds from start to end of each run, one run at a time."""
 
     orders: list[float] = field(default_factory=list)
-    yardstick: list[float] = field(default_factory=list)
+    baseline: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Pass:
-    """So many runs done in so many seconds; how long each took, and what all of them cost."""
+class Batch:
+    """A number of runs under load: the total time, the time of each, and the CPU time of all."""
 
     done: int
     seconds: float
@@ -44,51 +44,57 @@ class Pass:
 
 @dataclass(frozen=True)
 class Load:
-    """Orders, and yardstick runs, with so many in flight."""
+    """Orders and baseline runs with ``in_flight`` at a time."""
 
     in_flight: int
-    orders: Pass
-    yardstick: Pass
+    orders: Batch
+    baseline: Batch
 
 
-async def alone(stage: Stage, runs: int, kept: Alone) -> None:
-    """An order, a yardstick run, an order …: what disturbs the machine meanwhile disturbs both."""
-    for order_id in await stage.place(runs):
-        kept.orders.append(await _timed(lambda: _order(stage, order_id)))  # noqa: B023  awaited here
-        kept.yardstick.append(await _timed(lambda: _yardstick(stage)))
+async def run_sequentially(
+    environment: BenchEnvironment, runs: int, results: SequentialRuns
+) -> None:
+    """Run orders and baseline runs in turn, so that disturbances of the machine affect both."""
+    for order_id in await environment.place(runs):
+        results.orders.append(await _timed(lambda: _order(environment, order_id)))  # noqa: B023  awaited here
+        results.baseline.append(await _timed(lambda: _baseline(environment)))
 
 
-async def load(
-    stage: Stage, in_flight: int, runs: int, seconds: float, workers: tuple[Child, Child]
+async def run_load(
+    environment: BenchEnvironment,
+    in_flight: int,
+    runs: int,
+    seconds: float,
+    workers: tuple[Child, Child],
 ) -> Load:
-    """``runs`` orders with ``in_flight`` at a time, then as many yardstick runs.
+    """Run ``runs`` orders with ``in_flight`` at a time, then as many baseline runs.
 
-    Nothing is started after ``seconds``; what is in flight then is waited for and counts. The times
-    of filling up and running dry are in the rate.
+    Nothing is started after ``seconds``; runs in flight then are awaited and counted. The rate
+    includes the times of ramping up and down.
     """
-    order_ids = iter(await stage.place(runs))
-    starting = asyncio.Semaphore(_STARTS)
-    carry = [
-        lambda: _order(stage, next(order_ids), starting),
-        lambda: _yardstick(stage, starting),
+    order_ids = iter(await environment.place(runs))
+    starting = asyncio.Semaphore(_MAX_STARTS)
+    starters = [
+        lambda: _order(environment, next(order_ids), starting),
+        lambda: _baseline(environment, starting),
     ]
-    passes = []
-    for worker, one in zip(workers, carry, strict=True):
-        before = stage.cpu(worker)
+    batches = []
+    for worker, one in zip(workers, starters, strict=True):
+        before = environment.cpu(worker)
         began = time.perf_counter()
         took = await _bounded(one, in_flight, runs, began + seconds)
         elapsed = time.perf_counter() - began
-        passes.append(Pass(len(took), elapsed, took, stage.cpu(worker).since(before)))
-    return Load(in_flight, passes[0], passes[1])
+        batches.append(Batch(len(took), elapsed, took, environment.cpu(worker).since(before)))
+    return Load(in_flight, batches[0], batches[1])
 
 
-async def events(stage: Stage) -> tuple[int, int]:
-    """Events in the history of an order, and of a yardstick run."""
-    [order_id] = await stage.place(1)
-    await _order(stage, order_id)
+async def count_events(environment: BenchEnvironment) -> tuple[int, int]:
+    """The number of history events of an order and of a baseline run."""
+    [order_id] = await environment.place(1)
+    await _order(environment, order_id)
     found = []
-    for id_ in (workflow_id(order_id), await _yardstick(stage)):
-        history = await stage.temporal.get_workflow_handle(id_).fetch_history()
+    for id_ in (workflow_id(order_id), await _baseline(environment)):
+        history = await environment.temporal.get_workflow_handle(id_).fetch_history()
         found.append(len(history.events))
     return found[0], found[1]
 
@@ -99,15 +105,15 @@ async def _bounded(
     left = iter(range(runs))
     took: list[float] = []
 
-    async def lane() -> None:
+    async def run_next() -> None:
         for _ in left:
             if time.perf_counter() > until:
                 return
             took.append(await _timed(one))
 
-    async with asyncio.TaskGroup() as lanes:
+    async with asyncio.TaskGroup() as tasks:
         for _ in range(in_flight):
-            lanes.create_task(lane())
+            tasks.create_task(run_next())
     return took
 
 
@@ -117,18 +123,22 @@ async def _timed(one: Callable[[], Awaitable[object]]) -> float:
     return time.perf_counter() - began
 
 
-async def _order(stage: Stage, order_id: str, starting: asyncio.Semaphore | None = None) -> None:
-    """From ``OrderClient.start`` to the end of the run: paid, shipped, mailed, stock taken."""
+async def _order(
+    environment: BenchEnvironment, order_id: str, starting: asyncio.Semaphore | None = None
+) -> None:
+    """Start an order and wait for the end of its run: paid, shipped, mailed, stock committed."""
     async with starting or asyncio.Semaphore():
-        await stage.start(order_id)
-    await stage.orders.result(order_id)
+        await environment.start(order_id)
+    await environment.orders.result(order_id)
 
 
-async def _yardstick(stage: Stage, starting: asyncio.Semaphore | None = None) -> str:
-    id_ = f"yardstick-{next(_runs)}"
+async def _baseline(
+    environment: BenchEnvironment, starting: asyncio.Semaphore | None = None
+) -> str:
+    id_ = f"baseline-{next(_runs)}"
     async with starting or asyncio.Semaphore():
-        run = await stage.temporal.start_workflow(
-            Yardstick.run, Hold(), id=id_, task_queue=TASK_QUEUE
+        run = await environment.temporal.start_workflow(
+            Baseline.run, Pause(), id=id_, task_queue=TASK_QUEUE
         )
     await run.result()
     return id_

@@ -1,7 +1,7 @@
-"""What the HTTP edge takes: `POST /checkout` on a real `python api.py` process, beside a route
-that does nothing.
+"""The throughput of the HTTP edge: `POST /checkout` on a real `python api.py` process, compared
+with a route that does nothing.
 
-No worker is at work meanwhile: what an order costs after its checkout is measured by itself.
+No worker runs meanwhile: the cost of an order after its checkout is measured separately.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from bench.edge_load import Answers, Errand
-from bench.stage import API, CHECKOUT, NOTHING, Cpu, Stage
+from bench.edge_load import LoadResult, LoadSpec
+from bench.environment import API, BASELINE_API, PROJECT_ROOT, BenchEnvironment, Cpu
 from orders.ids import workflow_id
 from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
 from sandbox.child import Child, StartError
@@ -26,16 +26,16 @@ from sandbox.ports import free_port
 from store.keys import PostgresKeys
 
 CONNECTIONS: Final = 16
-#: In turns, so that what disturbs the machine disturbs both.
-_TURNS: Final = 2
-_TURN_SECONDS: Final = 8.0
-_NOTHING_SECONDS: Final = 2.0
-_PATIENCE: Final = 60.0
+#: In turns, so that disturbances of the machine affect both.
+_ROUNDS: Final = 2
+_ROUND_SECONDS: Final = 8.0
+_BASELINE_SECONDS: Final = 2.0
+_TIMEOUT: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Pressed:
-    """What came of asking one of the two: all turns together."""
+class RouteResult:
+    """The results of one of the two: all rounds together."""
 
     asked: int
     refused: int
@@ -49,72 +49,77 @@ class Pressed:
 
     @property
     def generator_share(self) -> float:
-        """How much of a core the load generator used: with all of one, it is what was measured."""
+        """The part of a core that the load generator used: near 1 it was the bottleneck itself."""
         return self.cpu.load / self.seconds
 
 
 @dataclass(frozen=True)
-class Press:
-    """The edge and the route that does nothing, a process each."""
+class EdgeResult:
+    """The results of the edge and of the baseline."""
 
-    edge: Pressed
-    nothing: Pressed
+    edge: RouteResult
+    baseline: RouteResult
 
 
-class _Server:
-    """One of the two, up, and what came of asking it so far."""
+class _MeasuredServer:
+    """A running server of one of the two, and its results so far."""
 
-    def __init__(self, stage: Stage, process: Child, port: int) -> None:
-        self._stage, self._process, self._port = stage, process, port
-        self._all: list[Answers] = []
+    def __init__(self, environment: BenchEnvironment, process: Child, port: int) -> None:
+        self._environment, self._process, self._port = environment, process, port
+        self._results: list[LoadResult] = []
         self._cpu: list[Cpu] = []
 
-    async def turn(self, token: Token, order_ids: list[str], seconds: float, *, again: bool) -> int:
-        """How many of the orders were asked for."""
-        errand = Errand(self._port, str(token), order_ids, CONNECTIONS, seconds, again)
-        before = self._stage.cpu(self._process)
-        answers = await _sent(errand)
-        self._all.append(answers)
-        self._cpu.append(self._stage.cpu(self._process).since(before).with_load(answers.cpu))
-        return answers.asked
+    async def run_round(
+        self, token: Token, order_ids: list[str], seconds: float, *, again: bool
+    ) -> int:
+        """Send load; return the number of orders that were requested."""
+        spec = LoadSpec(self._port, str(token), order_ids, CONNECTIONS, seconds, again)
+        before = self._environment.cpu(self._process)
+        result = await _generate_load(spec)
+        self._results.append(result)
+        self._cpu.append(self._environment.cpu(self._process).since(before).with_load(result.cpu))
+        return result.asked
 
-    def pressed(self) -> Pressed:
+    def result(self) -> RouteResult:
         refused = Counter[int]()
-        for answers in self._all:
-            refused.update(answers.statuses)
+        for each in self._results:
+            refused.update(each.statuses)
         del refused[202]
-        return Pressed(
-            asked=sum(answers.asked for answers in self._all),
+        return RouteResult(
+            asked=sum(each.asked for each in self._results),
             refused=refused.total(),
-            seconds=sum(answers.seconds for answers in self._all),
-            took=[each for answers in self._all for each in answers.took],
+            seconds=sum(each.seconds for each in self._results),
+            took=[seconds for each in self._results for seconds in each.took],
             cpu=Cpu.total(self._cpu),
         )
 
 
-async def press(stage: Stage, checkouts: int) -> Press:
-    """Check so many new orders out; ``stage.started`` are those that really were."""
-    token = await _key(stage, "bench")
-    each = checkouts // _TURNS + CONNECTIONS
-    a_while = min(_NOTHING_SECONDS, each * _NOTHING_SECONDS / 100)
-    async with _served(stage, API) as edge, _served(stage, NOTHING) as nothing:
-        for _ in range(_TURNS):
-            order_ids = await stage.place_at_once(each)
-            await nothing.turn(token, order_ids, a_while, again=True)
-            asked = await edge.turn(token, order_ids, _TURN_SECONDS, again=False)
-            stage.started += order_ids[:asked]
-        return Press(edge.pressed(), nothing.pressed())
+async def measure_checkouts(environment: BenchEnvironment, checkouts: int) -> EdgeResult:
+    """Check out new orders; those that were requested are added to ``environment.started``."""
+    token = await _key(environment, "bench")
+    each = checkouts // _ROUNDS + CONNECTIONS
+    baseline_seconds = min(_BASELINE_SECONDS, each * _BASELINE_SECONDS / 100)
+    async with (
+        _served(environment, API) as edge,
+        _served(environment, BASELINE_API) as baseline,
+    ):
+        for _ in range(_ROUNDS):
+            order_ids = await environment.place_concurrently(each)
+            await baseline.run_round(token, order_ids, baseline_seconds, again=True)
+            asked = await edge.run_round(token, order_ids, _ROUND_SECONDS, again=False)
+            environment.started += order_ids[:asked]
+        return EdgeResult(edge.result(), baseline.result())
 
 
-async def wrongs(stage: Stage, press: Press) -> list[str]:
-    """A sentence for every answer that was none, and every order without exactly one run."""
+async def find_errors(environment: BenchEnvironment, measured: EdgeResult) -> list[str]:
+    """Errors, a sentence each: requests not accepted, and orders without exactly one run."""
     found = [
-        f"{pressed.refused} requests of {pressed.asked} were not accepted by {what}"
-        for what, pressed in (("the edge", press.edge), ("the empty route", press.nothing))
-        if pressed.refused
+        f"{result.refused} requests of {result.asked} were not accepted by {what}"
+        for what, result in (("the edge", measured.edge), ("the empty route", measured.baseline))
+        if result.refused
     ]
-    wanted = Counter(map(workflow_id, stage.started))
-    runs = await _runs(stage, at_least=wanted.total())
+    wanted = Counter(map(workflow_id, environment.started))
+    runs = await _runs(environment, at_least=wanted.total())
     return found + [
         f"{id_} has {runs[id_]} runs, not {wanted[id_]}"
         for id_ in sorted(wanted | runs)
@@ -122,53 +127,54 @@ async def wrongs(stage: Stage, press: Press) -> list[str]:
     ]
 
 
-async def _runs(stage: Stage, at_least: int) -> Counter[str]:
-    """How many runs there are of each workflow, once Temporal lists as many as there must be."""
+async def _runs(environment: BenchEnvironment, at_least: int) -> Counter[str]:
+    """The number of runs of each workflow, once Temporal lists at least ``at_least``."""
     runs = Counter[str]()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             while runs.total() < at_least:
-                runs = Counter([run.id async for run in stage.temporal.list_workflows()])
+                runs = Counter([run.id async for run in environment.temporal.list_workflows()])
                 await asyncio.sleep(0.1)
     return runs
 
 
 @contextlib.asynccontextmanager
-async def _served(stage: Stage, kind: str) -> AsyncIterator[_Server]:
+async def _served(environment: BenchEnvironment, kind: str) -> AsyncIterator[_MeasuredServer]:
     port = free_port()
-    # No limit bites, or it would be the limit that is measured.
-    settings = {"API_PORT": str(port), "API_RATE_PER_MINUTE": "1000000"}
-    process = await stage.add_worker(kind, **settings)
+    # With limits out of the way, which would be measured otherwise.
+    settings = {
+        "API_PORT": str(port),
+        "API_RATE_PER_MINUTE": "1000000",
+    }
+    process = await environment.add_worker(kind, **settings)
     try:
-        yield _Server(stage, process, port)
+        yield _MeasuredServer(environment, process, port)
     finally:
-        await stage.stop(process)
+        await environment.stop(process)
 
 
-async def _sent(errand: Errand) -> Answers:
-    """What the load generator says; it is ended with this task."""
+async def _generate_load(spec: LoadSpec) -> LoadResult:
+    """Run the load generator as a process and return its result; it is ended with this task."""
     generator = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bench.edge_load",
-        cwd=CHECKOUT,
+        *(sys.executable, "-m", "bench.edge_load"),
+        cwd=PROJECT_ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C is for us, who then end it
+        start_new_session=True,  # Ctrl-C goes to this process, which ends it
     )
     try:
-        told, _ = await generator.communicate(json.dumps(asdict(errand)).encode())
+        output, _ = await generator.communicate(json.dumps(asdict(spec)).encode())
     finally:
         if generator.returncode is None:
             generator.kill()
             await generator.wait()
     if generator.returncode:
         raise StartError("The load generator failed: its last words are above.")
-    return Answers.read(told)
+    return LoadResult.read(output)
 
 
-async def _key(stage: Stage, name: str) -> Token:
+async def _key(environment: BenchEnvironment, name: str) -> Token:
     token = Token.of(secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES))
     key = ApiKey(token.key_id, name, Scope.SHOP, datetime.now(UTC), token.digest)
-    await PostgresKeys(stage.database).add(key)
+    await PostgresKeys(environment.database).add(key)
     return token

@@ -1,8 +1,8 @@
-"""Checks orders out over HTTP as fast as it is answered: `python -m bench.edge_load`.
+"""Load generator: checks out orders over HTTP without pause. `python -m bench.edge_load`.
 
-A process of its own, so that it shares no event loop with anything that is measured. It takes an
-``Errand`` as JSON on standard input and gives ``Answers`` as JSON on standard output. Written on
-bare sockets: an HTTP client for people costs more than the route that does nothing.
+A process of its own, so that it shares no event loop with anything that is measured. It reads a
+``LoadSpec`` as JSON from standard input and writes a ``LoadResult`` as JSON to standard output. It
+uses bare sockets, because an HTTP client costs more than the baseline route.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import Final
 
 from sandbox.ports import HOST
 
-#: For what was asked before time was up.
+#: Seconds for responses to requests that were sent before the end.
 _GRACE: Final = 30.0
-#: Instead of a status: the connection was closed in the middle.
+#: Instead of a status: the connection was closed without a complete response.
 LOST: Final = 0
 
 
 @dataclass(frozen=True)
-class Errand:
-    """Check these orders out, over so many connections, for at most so long.
+class LoadSpec:
+    """Check out these orders over ``connections`` for at most ``seconds``.
 
-    The first request of each connection is not counted. ``again``: begin anew with the first order
-    after the last one, for as long as there is time.
+    The first request of each connection is not timed. ``again``: repeat the orders until the time
+    is over.
     """
 
     port: int
@@ -42,8 +42,8 @@ class Errand:
 
 
 @dataclass
-class Answers:
-    """What came of it: seconds until each answer, and how many there were of each status."""
+class LoadResult:
+    """Seconds until each response (``took``), and the number of responses per status."""
 
     asked: int = 0
     seconds: float = 0
@@ -52,18 +52,18 @@ class Answers:
     statuses: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, text: bytes) -> Answers:
-        told = json.loads(text)
-        statuses = {int(status): number for status, number in told.pop("statuses").items()}
-        return cls(**told, statuses=statuses)
+    def read(cls, text: bytes) -> LoadResult:
+        fields = json.loads(text)
+        statuses = {int(status): number for status, number in fields.pop("statuses").items()}
+        return cls(**fields, statuses=statuses)
 
 
-class _Line(asyncio.Protocol):
-    """One connection: a request, its answer, the next request."""
+class _Connection(asyncio.Protocol):
+    """One connection: one request at a time."""
 
     def __init__(self) -> None:
-        self._answer = bytearray()
-        self._answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._response = bytearray()
+        self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,30 +71,30 @@ class _Line(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._answer += data
-        if (status := _complete(self._answer)) is not None:
-            self._answered.set_result(status)
+        self._response += data
+        if (status := _complete(self._response)) is not None:
+            self._status.set_result(status)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's
-        if not self._answered.done():
-            self._answered.set_result(LOST)
+        if not self._status.done():
+            self._status.set_result(LOST)
 
-    async def ask(self, request: bytes) -> int:
-        """The status of the answer."""
+    async def send(self, request: bytes) -> int:
+        """Send a request and return the status of the response."""
         if self._transport.is_closing():
             return LOST
-        self._answer.clear()
-        self._answered = asyncio.get_running_loop().create_future()
+        self._response.clear()
+        self._status = asyncio.get_running_loop().create_future()
         self._transport.write(request)
-        return await self._answered
+        return await self._status
 
     def close(self) -> None:
         self._transport.close()
 
 
-def _complete(answer: bytearray) -> int | None:
-    """The status of an answer that has come to its end; it tells its length."""
-    head, end, body = answer.partition(b"\r\n\r\n")
+def _complete(response: bytearray) -> int | None:
+    """The status of a complete response (by its ``Content-Length``), None before."""
+    head, end, body = response.partition(b"\r\n\r\n")
     if not end:
         return None
     _, _, rest = head.lower().partition(b"\r\ncontent-length:")
@@ -102,52 +102,54 @@ def _complete(answer: bytearray) -> int | None:
     return int(head.split(b" ", 2)[1]) if is_whole else None
 
 
-async def run(errand: Errand) -> Answers:
-    """Do the errand."""
-    requests = _requests(errand)
-    answers, statuses = Answers(), Counter[int]()
-    lines: list[_Line] = []
+async def run(spec: LoadSpec) -> LoadResult:
+    """Generate the load."""
+    requests = _requests(spec)
+    result, statuses = LoadResult(), Counter[int]()
+    connections: list[_Connection] = []
     loop = asyncio.get_running_loop()
 
-    async def ask(line: _Line, request: bytes) -> None:
-        answers.asked += 1
-        statuses[await line.ask(request)] += 1
+    async def send(connection: _Connection, request: bytes) -> None:
+        result.asked += 1
+        statuses[await connection.send(request)] += 1
 
-    async def lane(line: _Line, until: float) -> None:
+    async def send_requests(connection: _Connection, until: float) -> None:
         while time.perf_counter() < until and (request := next(requests, None)):
             began = time.perf_counter()
-            await ask(line, request)
-            answers.took.append(time.perf_counter() - began)
+            await send(connection, request)
+            result.took.append(time.perf_counter() - began)
 
     try:
-        # One after the other: opened all at once, one process may get them all.
-        for _ in range(errand.connections):
-            _, line = await loop.create_connection(_Line, HOST, errand.port)
-            lines.append(line)
+        # One after another: if all were opened at once, one server process might get them all.
+        for _ in range(spec.connections):
+            _, connection = await loop.create_connection(_Connection, HOST, spec.port)
+            connections.append(connection)
             if request := next(requests, None):
-                await ask(line, request)
+                await send(connection, request)
         began, cpu = time.perf_counter(), time.process_time()
-        async with asyncio.timeout(errand.seconds + _GRACE):
-            await asyncio.gather(*(lane(line, began + errand.seconds) for line in lines))
-        answers.seconds = time.perf_counter() - began
-        answers.cpu = time.process_time() - cpu
+        async with asyncio.timeout(spec.seconds + _GRACE):
+            await asyncio.gather(
+                *(send_requests(connection, began + spec.seconds) for connection in connections)
+            )
+        result.seconds = time.perf_counter() - began
+        result.cpu = time.process_time() - cpu
     finally:
-        for line in lines:
-            line.close()
-    answers.statuses = dict(statuses)
-    return answers
+        for connection in connections:
+            connection.close()
+    result.statuses = dict(statuses)
+    return result
 
 
-def _requests(errand: Errand) -> Iterator[bytes]:
-    for order_id in cycle(errand.order_ids) if errand.again else errand.order_ids:
+def _requests(spec: LoadSpec) -> Iterator[bytes]:
+    for order_id in cycle(spec.order_ids) if spec.again else spec.order_ids:
         body = json.dumps({"order_id": order_id})
         yield (
-            f"POST /checkout HTTP/1.1\r\nHost: {HOST}:{errand.port}\r\n"
-            f"Authorization: Bearer {errand.token}\r\nContent-Type: application/json\r\n"
+            f"POST /checkout HTTP/1.1\r\nHost: {HOST}:{spec.port}\r\n"
+            f"Authorization: Bearer {spec.token}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 
 
 if __name__ == "__main__":
-    answers = asyncio.run(run(Errand(**json.load(sys.stdin))))
-    json.dump(asdict(answers), sys.stdout)
+    result = asyncio.run(run(LoadSpec(**json.load(sys.stdin))))
+    json.dump(asdict(result), sys.stdout)

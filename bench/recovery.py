@@ -1,7 +1,7 @@
-"""How long an order stands still when its worker is killed, with another worker alive.
+"""Recovery time: how long an order stands still after a kill of its worker, with another one alive.
 
-The worker that works on the order gets SIGKILL at a random moment of a step. The order *moves on*
-when the other worker takes up that order; both moments are on this machine's one clock.
+The order's worker gets SIGKILL at a random moment of a step. The order *moves on* when the other
+worker starts a task of it; both moments are from the one clock of this machine.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHandle
 
-from bench import yardstick
-from bench.stage import ORDERS, YARDSTICK, Stage
-from bench.yardstick import Hold, Yardstick
+from bench import baseline
+from bench.baseline import Baseline, Pause
+from bench.environment import BASELINE_WORKER, ORDER_WORKER, BenchEnvironment
 from orders.ids import workflow_id
-from sandbox.dials import Dials
+from sandbox.fault_client import FaultClient
 from store.tables import orders
 
-#: Where a worker is killed, beside the same place of the yardstick.
+#: The step at which a worker is killed, and the corresponding step of the baseline.
 STEPS: Final = {
-    "in a workflow task": yardstick.IN_A_WORKFLOW_TASK,
-    "charge in flight": yardstick.FIRST,
-    "warehouse in flight": yardstick.SECOND,
+    "in a workflow task": baseline.IN_A_WORKFLOW_TASK,
+    "charge in flight": baseline.FIRST,
+    "warehouse in flight": baseline.SECOND,
 }
 _ENDPOINTS: Final = {
     "charge in flight": "stripe.payment_intents.confirm",
     "warehouse in flight": "warehouse.fulfillments.create",
 }
-#: A heartbeat interval and more, so that kills fall anywhere between two beats.
+#: Longer than a heartbeat interval, so that a kill can be anywhere between two heartbeats.
 _LONGEST_PAUSE: Final = 2.5
 
 _runs = count(1)
@@ -46,7 +46,7 @@ _runs = count(1)
 
 @dataclass(frozen=True)
 class Kill:
-    """Seconds from SIGKILL until the run moved on, and until it was over."""
+    """Seconds from SIGKILL until the run moved on, and until it ended."""
 
     at: str
     moved_on: float
@@ -55,105 +55,115 @@ class Kill:
 
 @dataclass
 class Recovery:
-    """The kills so far."""
+    """All kills so far."""
 
     orders: list[Kill] = field(default_factory=list)
-    yardstick: list[Kill] = field(default_factory=list)
+    baseline: list[Kill] = field(default_factory=list)
 
 
-async def recover(stage: Stage, kills: int, kept: Recovery) -> None:
-    """Kill workers of orders one after another, and meanwhile of the yardstick, once per step.
+async def recover(environment: BenchEnvironment, kills: int, results: Recovery) -> None:
+    """Kill workers of orders one after another, and meanwhile one baseline worker per step.
 
-    The yardstick's runs stand still for most of a minute: they do so side by side.
+    The baseline's runs stand still for most of a minute, so they recover concurrently.
     """
     steps = list(islice(cycle(STEPS), kills))
-    await asyncio.gather(stage.add_worker(ORDERS), stage.add_worker(YARDSTICK))
+    await asyncio.gather(
+        environment.add_worker(ORDER_WORKER), environment.add_worker(BASELINE_WORKER)
+    )
     async with asyncio.TaskGroup() as both:
-        both.create_task(_kill_yardsticks(stage, sorted(set(steps), key=steps.index), kept))
+        both.create_task(
+            _kill_baseline_workers(environment, sorted(set(steps), key=steps.index), results)
+        )
         for number, step in enumerate(steps, start=1):
-            kept.orders.append(await _kill_order(stage, step))
+            results.orders.append(await _kill_order(environment, step))
             if number < len(steps):
-                await stage.add_worker(ORDERS)
+                await environment.add_worker(ORDER_WORKER)
 
 
-async def _kill_order(stage: Stage, step: str) -> Kill:
-    [order_id] = await stage.place(1)
-    run = stage.temporal.get_workflow_handle(workflow_id(order_id))
-    async with _held(stage, order_id, step, run) as holder:
-        killed = await _kill(stage, holder)
-    await stage.orders.result(order_id)
-    return await _seen(run, step, holder, killed)
+async def _kill_order(environment: BenchEnvironment, step: str) -> Kill:
+    [order_id] = await environment.place(1)
+    run = environment.temporal.get_workflow_handle(workflow_id(order_id))
+    async with _pause_order(environment, order_id, step, run) as victim:
+        killed = await _kill(environment, victim)
+    await environment.orders.result(order_id)
+    return await _kill_from_history(run, step, victim, killed)
 
 
 @contextlib.asynccontextmanager
-async def _held(
-    stage: Stage, order_id: str, step: str, run: WorkflowHandle[Any, Any]
+async def _pause_order(
+    environment: BenchEnvironment, order_id: str, step: str, run: WorkflowHandle[Any, Any]
 ) -> AsyncIterator[str]:
-    """Start the order and hold it in the step; yields who holds it. Leaving lets go.
+    """Start the order and pause it in the step; yields the identity of its worker.
 
-    The request of a killed worker is carried out when the step is let go: the next worker finds
-    that the card is charged, or the parcel packed, already.
+    At the end the step continues, and the killed worker's request is executed: the next worker
+    finds the card charged, or the parcel packed, already.
     """
     if endpoint := _ENDPOINTS.get(step):
-        async with Dials(stage.world_url) as dials:
-            dial = await dials.turn(endpoint, "delay", order_id=order_id, times=1, seconds=60)
-            await stage.start(order_id)
-            await dials.wait_hit(dial, timeout=30)
-            yield await _asked(lambda: _worker_of_activity(run))
-            await dials.off(dial)
+        async with FaultClient(environment.stand_in_url) as faults:
+            fault = await faults.inject(endpoint, "delay", order_id=order_id, times=1, seconds=60)
+            await environment.start(order_id)
+            await faults.wait_for_hits(fault, timeout=30)
+            yield await _poll(lambda: _worker_of_activity(run))
+            await faults.remove(fault)
     else:
-        # Reserving stock is a local activity, part of a workflow task, and needs the order's row.
-        async with stage.database.transaction() as connection:
+        # Reserving stock is a local activity, part of a workflow task, and locks the order's row.
+        async with environment.database.transaction() as connection:
             row = select(orders.c.id).where(orders.c.id == order_id).with_for_update()
             await connection.execute(row)
-            await stage.start(order_id)
-            yield await _asked(lambda: _worker_of_task(run))
+            await environment.start(order_id)
+            yield await _poll(lambda: _worker_of_task(run))
 
 
-async def _kill_yardsticks(stage: Stage, steps: list[str], kept: Recovery) -> None:
+async def _kill_baseline_workers(
+    environment: BenchEnvironment, steps: list[str], results: Recovery
+) -> None:
     async with asyncio.TaskGroup() as recovering:
         for number, step in enumerate(steps, start=1):
-            run, holder, killed = await _kill_yardstick(stage, step)
-            recovering.create_task(_recovered(run, step, holder, killed, kept))
+            run, victim, killed = await _kill_baseline_worker(environment, step)
+            recovering.create_task(_recovered(run, step, victim, killed, results))
             if number < len(steps):
-                await stage.add_worker(YARDSTICK)
+                await environment.add_worker(BASELINE_WORKER)
 
 
-async def _kill_yardstick(stage: Stage, step: str) -> tuple[WorkflowHandle[Any, Any], str, float]:
-    """A run whose worker is killed; which worker, and when."""
-    gate, at = stage.directory / f"gate-{next(_runs)}", STEPS[step]
+async def _kill_baseline_worker(
+    environment: BenchEnvironment, step: str
+) -> tuple[WorkflowHandle[Any, Any], str, float]:
+    """Start a run and kill its worker; the run, the worker's identity and the time."""
+    gate, at = environment.directory / f"gate-{next(_runs)}", STEPS[step]
     await asyncio.to_thread(gate.touch)
-    run = await stage.temporal.start_workflow(
-        Yardstick.run,
-        Hold(at, str(gate)),
-        id=f"held-{next(_runs)}",
-        task_queue=yardstick.TASK_QUEUE,
+    run = await environment.temporal.start_workflow(
+        Baseline.run,
+        Pause(at, str(gate)),
+        id=f"paused-{next(_runs)}",
+        task_queue=baseline.TASK_QUEUE,
     )
-    await _asked(lambda: asyncio.to_thread(_reached, gate))
-    in_task = at == yardstick.IN_A_WORKFLOW_TASK
-    holder = await _asked(lambda: _worker_of_task(run) if in_task else _worker_of_activity(run))
-    killed = await _kill(stage, holder)
+    await _poll(lambda: asyncio.to_thread(_reached, gate))
+    in_task = at == baseline.IN_A_WORKFLOW_TASK
+    victim = await _poll(lambda: _worker_of_task(run) if in_task else _worker_of_activity(run))
+    killed = await _kill(environment, victim)
     await asyncio.to_thread(gate.unlink)
-    return run, holder, killed
+    return run, victim, killed
 
 
 async def _recovered(
-    run: WorkflowHandle[Any, Any], step: str, holder: str, killed: float, kept: Recovery
+    run: WorkflowHandle[Any, Any], step: str, victim: str, killed: float, results: Recovery
 ) -> None:
     await run.result()
-    kept.yardstick.append(await _seen(run, step, holder, killed))
+    results.baseline.append(await _kill_from_history(run, step, victim, killed))
 
 
-async def _kill(stage: Stage, worker: str) -> float:
-    """Kill the worker after a while; when that was."""
+async def _kill(environment: BenchEnvironment, worker: str) -> float:
+    """Kill the worker after a random pause; the time of the kill."""
     await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311  not a secret
     killed = time.time()
-    await stage.kill(worker)
+    await environment.kill(worker)
     return killed
 
 
-async def _seen(run: WorkflowHandle[Any, Any], step: str, killed: str, at: float) -> Kill:
-    """What the history of an ended run tells of the kill."""
+async def _kill_from_history(
+    run: WorkflowHandle[Any, Any], step: str, killed: str, at: float
+) -> Kill:
+    """The recovery times, from the history of an ended run."""
     events = [event async for event in run.fetch_history_events()]
     later = [event for event in events if _time(event) > at]
     moved_on = next(event for event in later if _worker(event) not in {"", killed})
@@ -165,7 +175,7 @@ def _time(event: HistoryEvent) -> float:
 
 
 def _worker(event: HistoryEvent) -> str:
-    """The worker that took a task up, or nothing when the event tells of something else."""
+    """The identity of the worker that started a task; empty for other events."""
     if event.HasField("activity_task_started_event_attributes"):
         return event.activity_task_started_event_attributes.identity
     return event.workflow_task_started_event_attributes.identity
@@ -186,12 +196,12 @@ async def _worker_of_task(run: WorkflowHandle[Any, Any]) -> str:
 
 
 def _reached(gate: Path) -> str:
-    return "yes" if yardstick.reached(gate).exists() else ""
+    return "yes" if baseline.reached(gate).exists() else ""
 
 
-async def _asked(question: Callable[[], Awaitable[str]]) -> str:
-    """The answer, once there is one."""
+async def _poll(question: Callable[[], Awaitable[str]]) -> str:
+    """Repeat the question until the answer is not empty."""
     async with asyncio.timeout(30):
-        while not (answer := await question()):  # noqa: ASYNC110  Temporal tells no event of it
+        while not (answer := await question()):  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0.02)
     return answer

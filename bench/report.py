@@ -1,4 +1,4 @@
-"""What was measured, as one table for people and as JSON for programs."""
+"""The results as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import Any, Final
 from rich import box
 from rich.table import Table
 
-from bench.cost import Alone, Load, Pass
-from bench.edge import CONNECTIONS, Press
+from bench.cost import Batch, Load, SequentialRuns
+from bench.edge import CONNECTIONS, EdgeResult
 from bench.recovery import STEPS, Kill, Recovery
 
-#: What we aim at: half of all killed orders stand still for no longer than that.
+#: Our target in seconds: the median time that an order stands still after a kill.
 RECOVERY_TARGET: Final = 5.0
 
 
 @dataclass
-class Measured:
-    """Everything measured so far; a run that is stopped early reports what there is."""
+class Measurements:
+    """All results so far; a run that is stopped early reports these."""
 
-    alone: Alone = field(default_factory=Alone)
+    alone: SequentialRuns = field(default_factory=SequentialRuns)
     loads: list[Load] = field(default_factory=list)
     events: tuple[int, int] | None = None
     recovery: Recovery = field(default_factory=Recovery)
-    edge: Press | None = None
+    edge: EdgeResult | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def table(measured: Measured, *, plain: bool) -> Table:
-    """Ours, the yardstick's, and the one divided by the other; ``plain`` is Markdown."""
+def table(measured: Measurements, *, plain: bool) -> Table:
+    """A table of our figures, the baseline's and their ratios; ``plain`` is Markdown."""
     shown = Table(
         title="Durable Orders, beside what does nothing",
         title_justify="left",
         box=box.MARKDOWN if plain else box.ROUNDED,
     )
     shown.add_column("What", no_wrap=True)
-    for column in ("Orders", "Yardstick", "Ratio"):
+    for column in ("Orders", "Baseline", "Ratio"):
         shown.add_column(column, justify="right", no_wrap=True)
     for title, rows in _sections(measured):
         shown.add_row(f"**{title}**" if plain else f"[bold]{title}[/]")
@@ -52,7 +52,7 @@ def table(measured: Measured, *, plain: bool) -> Table:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that so large a share of all values does not exceed."""
+    """The smallest value that this share of all values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -(-int(share * 100) * len(ordered) // 100) - 1)]
 
@@ -60,11 +60,11 @@ def percentile(values: Sequence[float], share: float) -> float:
 Row = tuple[str, str, str, str]
 
 
-def _sections(measured: Measured) -> Iterable[tuple[str, list[Row]]]:
+def _sections(measured: Measurements) -> Iterable[tuple[str, list[Row]]]:
     if measured.recovery.orders:
         yield "Recovery after kill -9 of the worker, another one alive", _recovery(measured)
-    if measured.alone.yardstick:
-        runs = len(measured.alone.yardstick)
+    if measured.alone.baseline:
+        runs = len(measured.alone.baseline)
         yield f"One at a time, {runs} of each, in turn", _alone(measured.alone)
     for load in measured.loads:
         yield f"{load.in_flight} in flight", _load(load)
@@ -73,11 +73,11 @@ def _sections(measured: Measured) -> Iterable[tuple[str, list[Row]]]:
         rows = [("history events", str(ours), str(theirs), _ratio(ours, theirs))]
         yield "History of one run", rows
     if measured.edge:
-        yield f"POST /checkout, {CONNECTIONS} connections", _press(measured.edge)
+        yield f"POST /checkout, {CONNECTIONS} connections", _edge(measured.edge)
 
 
-def _recovery(measured: Measured) -> list[Row]:
-    ours, theirs = measured.recovery.orders, measured.recovery.yardstick
+def _recovery(measured: Measurements) -> list[Row]:
+    ours, theirs = measured.recovery.orders, measured.recovery.baseline
     rows = [("kills", str(len(ours)), str(len(theirs)), "")]
     rows += _spread("until it moves on", [k.moved_on for k in ours], [k.moved_on for k in theirs])
     rows += _spread("until it is over", [k.ended for k in ours], [k.ended for k in theirs])
@@ -102,12 +102,12 @@ def _spread(what: str, ours: list[float], theirs: list[float]) -> list[Row]:
     ]
 
 
-def _alone(alone: Alone) -> list[Row]:
+def _alone(alone: SequentialRuns) -> list[Row]:
     return [
         _row(
             f"from start to end, {name}",
             percentile(alone.orders, share) * 1000,
-            percentile(alone.yardstick, share) * 1000,
+            percentile(alone.baseline, share) * 1000,
             "ms",
         )
         for name, share in (("p50", 0.5), ("p99", 0.99))
@@ -115,7 +115,7 @@ def _alone(alone: Alone) -> list[Row]:
 
 
 def _load(load: Load) -> list[Row]:
-    ours, theirs = load.orders, load.yardstick
+    ours, theirs = load.orders, load.baseline
     counted: Row = ("runs", str(ours.done), str(theirs.done), "")
     return [
         counted,
@@ -128,8 +128,8 @@ def _load(load: Load) -> list[Row]:
     ]
 
 
-def _press(press: Press) -> list[Row]:
-    ours, theirs = press.edge, press.nothing
+def _edge(result: EdgeResult) -> list[Row]:
+    ours, theirs = result.edge, result.baseline
     counted: Row = ("requests", str(ours.asked), str(theirs.asked), "")
     refused: Row = ("of them not accepted", str(ours.refused), str(theirs.refused), "")
     here, there = ours.cpu.per(ours.asked), theirs.cpu.per(theirs.asked)
@@ -159,15 +159,15 @@ def _press(press: Press) -> list[Row]:
     ]
 
 
-def _p50(one: Pass) -> float:
-    return percentile(one.took, 0.5) * 1000
+def _p50(batch: Batch) -> float:
+    return percentile(batch.took, 0.5) * 1000
 
 
-def _cpu(ours: Pass, theirs: Pass) -> Iterable[tuple[str, float, float | None]]:
+def _cpu(ours: Batch, theirs: Batch) -> Iterable[tuple[str, float, float | None]]:
     here, there = ours.cpu.per(ours.done), theirs.cpu.per(theirs.done)
     yield "worker", here.worker, there.worker
     yield "Temporal", here.temporal, there.temporal
-    # The yardstick uses neither: what they do meanwhile is housekeeping.
+    # The baseline uses neither; what they use meanwhile is housekeeping.
     yield "PostgreSQL", here.postgres, None
     yield "stand-ins", here.stand_in, None
     yield "load generator", here.load, there.load

@@ -1,5 +1,5 @@
-"""The promise, kept before your eyes: orders that survive kill -9. `python -m demo`.
+"""The demo: orders that survive kill -9, on a sandbox. `python -m demo`.
 
-A process of its own on the sandbox, like ``worker.py`` a place where the parts are put together.
-``stage`` and ``invariants`` also serve the end-to-end tests and the measurements.
+Like ``worker.py`` it is a composition root. The end-to-end tests use ``environment`` and
+``invariants`` too.
 """

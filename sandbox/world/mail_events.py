@@ -1,6 +1,6 @@
-"""What becomes of a mail that was accepted, told by webhook ("Event Types", "Send Test Emails").
+"""Webhook events about the delivery of a mail (Resend: "Event Types", "Send Test Emails").
 
-Every mail is delivered but those to the test addresses of the real service: `bounced@resend.dev`,
+Every mail is delivered, except to the test addresses of the real service: `bounced@resend.dev`,
 `complained@resend.dev` and `suppressed@resend.dev`, also with a label (`bounced+1001@resend.dev`).
 """
 
@@ -8,15 +8,15 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sandbox.world.ledger import Doc, Ledger, new_id
+from sandbox.world.state_store import JsonObject, StateStore, new_id
 
 _TEST_ADDRESS: Final = re.compile(r"(bounced|complained|suppressed)(\+[^@]*)?@resend\.dev")
-_FATES: Final = {
+_EVENTS: Final = {
     "bounced": ("sent", "bounced"),
     "complained": ("sent", "delivered", "complained"),
     "suppressed": ("suppressed",),
 }
-_REASONS: Final[dict[str, Doc]] = {
+_REASONS: Final[dict[str, JsonObject]] = {
     "bounced": {
         "bounce": {
             "message": "The recipient's email provider sent a hard bounce message.",
@@ -33,23 +33,25 @@ _REASONS: Final[dict[str, Doc]] = {
 }
 
 
-def fates_of(addresses: list[Any]) -> tuple[str, ...]:
-    """What happens to a mail to these addresses, in order."""
+def delivery_events(addresses: list[Any]) -> tuple[str, ...]:
+    """The names of the events of a mail to these addresses, in order."""
     for address in addresses:
         if found := _TEST_ADDRESS.search(str(address)):
-            return _FATES[found[1]]
+            return _EVENTS[found[1]]
     return ("sent", "delivered")
 
 
-def tell_fates(ledger: Ledger, mail: Doc, fates: tuple[str, ...], now: float) -> None:
-    """Post what happens to the mail to the webhook endpoint, if one is set."""
-    if not ledger.is_told("resend"):
+def queue_delivery_events(
+    store: StateStore, mail: JsonObject, events: tuple[str, ...], now: float
+) -> None:
+    """Queue the events of the mail for the webhook endpoint, if one is set."""
+    if not store.has_webhook("resend"):
         return
     moment = datetime.fromtimestamp(now, UTC).isoformat()
-    for fate in fates:
+    for event_name in events:
         event = {
             "id": new_id("msg", 27),
-            "type": f"email.{fate}",
+            "type": f"email.{event_name}",
             "created_at": moment,
             "data": {
                 "created_at": mail["created_at"],
@@ -58,7 +60,7 @@ def tell_fates(ledger: Ledger, mail: Doc, fates: tuple[str, ...], now: float) ->
                 "to": mail["to"],
                 "subject": mail["subject"],
                 "tags": {tag["name"]: tag["value"] for tag in mail["tags"]},
-                **_REASONS.get(fate, {}),
+                **_REASONS.get(event_name, {}),
             },
         }
-        ledger.post("resend", event, now)
+        store.enqueue_webhook("resend", event, now)

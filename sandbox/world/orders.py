@@ -1,4 +1,4 @@
-"""Finding the order that a request is about, for the books and for dials set for one order."""
+"""Find the order of a request by its idempotency key, for the books and for faults of one order."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The pages a person looks at: where to go, the inbox, a mail, a bank's 3-D Secure page."""
+"""HTML pages: front page, inbox, mail, the bank's 3-D Secure page, active faults."""
 
 from html import escape
 from string import Template
@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.world.dialboard import MODES, DialBoard
-from sandbox.world.ledger import Doc, Ledger
+from sandbox.world.faults import MODES, FaultRegistry
+from sandbox.world.state_store import JsonObject, StateStore
 
 _PAGE: Final = Template("""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>$title</title><style>
@@ -29,16 +29,16 @@ cursor:pointer}button.yes{background:var(--accent);color:#fff;border-color:trans
 </style></head><body><nav><a href="/">The sandbox</a><a href="/inbox">Inbox</a>
 <a href="/books">Books</a><a href="/dials">Dials</a></nav>$body</body></html>""")
 
-_NO_DIALS: Final = (
+_NO_FAULTS: Final = (
     "<p>All dials are off. Turn one with <code>POST /sandbox/dials</code> and "
     '<code>{"endpoint": "stripe.*", "mode": "rate_limit", "times": 3}</code>.</p>'
 )
 
 
-def page_routes(ledger: Ledger, board: DialBoard) -> list[Route]:
+def page_routes(store: StateStore, fault_registry: FaultRegistry) -> list[Route]:
     async def front(_: Request) -> Response:
         counts = {
-            kind: len(ledger.things((kind,)))
+            kind: len(store.objects((kind,)))
             for kind in ("payment_intent", "refund", "fulfillment", "mail")
         }
         rows = "".join(
@@ -54,29 +54,30 @@ def page_routes(ledger: Ledger, board: DialBoard) -> list[Route]:
             "The sandbox",
             "<h1>The outside world, on one machine</h1><p>Stripe at <code>/v1</code>, Resend at "
             "<code>/emails</code>, the warehouse at <code>/warehouse</code>. No money moves, no "
-            f"mail leaves.</p><dl>{rows}<dt>Dials turned</dt><dd>{len(board.all())}</dd></dl>",
+            f"mail leaves.</p><dl>{rows}<dt>Dials turned</dt>"
+            f"<dd>{len(fault_registry.all())}</dd></dl>",
         )
 
     async def inbox(_: Request) -> Response:
-        mails = [thing.body for thing in reversed(ledger.things(("mail",)))][:200]
+        mails = [stored.body for stored in reversed(store.objects(("mail",)))][:200]
         rows = "".join(_row(mail) for mail in mails)
         return _page("Inbox", f"<h1>Inbox</h1>{rows or '<p>No mail yet.</p>'}")
 
     async def mail(request: Request) -> Response:
-        found = ledger.find("mail", request.path_params["id"])
+        found = store.find("mail", request.path_params["id"])
         if found is None:
             return _page("No such mail", "<h1>There is no such mail.</h1>", 404)
         return _page(found["subject"], _mail(found))
 
     async def authenticate(request: Request) -> Response:
-        intent = ledger.find("payment_intent", request.path_params["id"])
+        intent = store.find("payment_intent", request.path_params["id"])
         if intent is None:
             return _page("No such payment", "<h1>There is no such payment.</h1>", 404)
         return _page("3-D Secure", _bank(intent))
 
-    async def dials(_: Request) -> Response:
-        rows = "".join(_dial(dial.shown()) for dial in board.all())
-        return _page("Dials", f"<h1>Dials</h1>{rows or _NO_DIALS}<h2>Modes</h2>{_modes()}")
+    async def faults(_: Request) -> Response:
+        rows = "".join(_fault_row(fault.to_json()) for fault in fault_registry.all())
+        return _page("Dials", f"<h1>Dials</h1>{rows or _NO_FAULTS}<h2>Modes</h2>{_modes()}")
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -86,7 +87,7 @@ def page_routes(ledger: Ledger, board: DialBoard) -> list[Route]:
         Route("/inbox", inbox),
         Route("/inbox/{id}", mail),
         Route("/sandbox/payment_intents/{id}/authenticate", authenticate),
-        Route("/dials", dials),
+        Route("/dials", faults),
         Route("/healthz", healthz),
     ]
 
@@ -95,7 +96,7 @@ def _page(title: str, body: str, status: int = 200) -> Response:
     return HTMLResponse(_PAGE.substitute(title=escape(title), body=body), status)
 
 
-def _row(mail: Doc) -> str:
+def _row(mail: JsonObject) -> str:
     return (
         f'<a class="mail" href="/inbox/{mail["id"]}"><b>{escape(mail["subject"])}</b>'
         f"<small>{escape(mail['created_at'][:19])}</small>"
@@ -103,11 +104,11 @@ def _row(mail: Doc) -> str:
     )
 
 
-def _tag(mail: Doc) -> str:
+def _tag(mail: JsonObject) -> str:
     return f'<span class="tag">{escape(mail["_kind"])}</span>' if mail["_kind"] else "<span></span>"
 
 
-def _mail(mail: Doc) -> str:
+def _mail(mail: JsonObject) -> str:
     facts = (
         ("From", mail["from"]),
         ("To", ", ".join(mail["to"])),
@@ -124,13 +125,13 @@ def _mail(mail: Doc) -> str:
     return body
 
 
-def _dial(dial: Doc) -> str:
-    whom = f"order {dial['order_id']}" if dial["order_id"] else "every order"
-    until = f"{dial['times']} times" if dial["times"] is not None else "until turned off"
+def _fault_row(fault: JsonObject) -> str:
+    whom = f"order {fault['order_id']}" if fault["order_id"] else "every order"
+    until = f"{fault['times']} times" if fault["times"] is not None else "until turned off"
     return (
-        f'<div class="mail"><b>{escape(dial["endpoint"])}</b>'
-        f'<span class="tag">{escape(dial["mode"])}</span>'
-        f"<small>{escape(whom)}, {until}</small><small>hit {dial['hits']} times</small></div>"
+        f'<div class="mail"><b>{escape(fault["endpoint"])}</b>'
+        f'<span class="tag">{escape(fault["mode"])}</span>'
+        f"<small>{escape(whom)}, {until}</small><small>hit {fault['hits']} times</small></div>"
     )
 
 
@@ -139,8 +140,8 @@ def _modes() -> str:
     return f"<dl>{''.join(rows)}</dl>"
 
 
-def _bank(intent: Doc) -> str:
-    """The page `next_action.redirect_to_url` leads to, as Stripe's own test page."""
+def _bank(intent: JsonObject) -> str:
+    """The page at `next_action.redirect_to_url`, like Stripe's own test page."""
     if intent["status"] != "requires_action":
         return f"<h1>Nothing to authenticate</h1><p>This payment is {escape(intent['status'])}.</p>"
     return (

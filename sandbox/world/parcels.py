@@ -1,29 +1,29 @@
-"""What the warehouse's people do: find the pieces, pack them, send the parcels off."""
+"""The warehouse's work: pick the articles, pack them into parcels, move the parcels."""
 
 from typing import Final
 
-from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, Ledger, new_id
+from sandbox.world.faults import Fault
+from sandbox.world.state_store import JsonObject, StateStore, new_id
 
-#: What a parcel may be before it is this.
-_BEFORE: Final = {"left": {"accepted"}, "lost": {"left"}, "delivered": {"left", "lost"}}
+#: The statuses from which a parcel can move to each status.
+_PREVIOUS_STATUSES: Final = {"left": {"accepted"}, "lost": {"left"}, "delivered": {"left", "lost"}}
 
 
-def found(lines: list[Doc], dial: Dial | None) -> tuple[list[Doc], list[Doc]]:
-    """What of the lines is on the shelves, and what is short."""
-    if dial is None or dial.mode != "short":
+def pick(lines: list[JsonObject], fault: Fault | None) -> tuple[list[JsonObject], list[JsonObject]]:
+    """Split the lines into what is in stock and what is short."""
+    if fault is None or fault.mode != "short":
         return lines, []
-    if dial.sku is not None:
-        short = [line for line in lines if line["sku"] == dial.sku]
+    if fault.sku is not None:
+        short = [line for line in lines if line["sku"] == fault.sku]
         return [line for line in lines if line not in short], short
     *others, last = lines
     rest = last["quantity"] - 1
-    found = [*others, *([{**last, "quantity": rest}] if rest else [])]
-    return found, [{**last, "quantity": 1}]
+    available = [*others, *([{**last, "quantity": rest}] if rest else [])]
+    return available, [{**last, "quantity": 1}]
 
 
-def packed(lines: list[Doc], parcels: int) -> list[list[Doc]]:
-    """Share the lines out over parcels; a line of several pieces may be torn apart for it."""
+def pack(lines: list[JsonObject], parcels: int) -> list[list[JsonObject]]:
+    """Distribute the lines over parcels; a line of several pieces can be divided."""
     pieces = [
         {"sku": line["sku"], "quantity": 1} for line in lines for _ in range(line["quantity"])
     ]
@@ -36,8 +36,8 @@ def packed(lines: list[Doc], parcels: int) -> list[list[Doc]]:
     return [[{"sku": sku, "quantity": n} for sku, n in share.items()] for share in shares]
 
 
-def replacement(parcel: Doc) -> Doc:
-    """A new parcel with the same contents; the old one stays what it is, and may still turn up."""
+def replacement(parcel: JsonObject) -> JsonObject:
+    """A new parcel with the same contents; the old one keeps its status and can still arrive."""
     return {
         "id": new_id("par"),
         "status": "accepted",
@@ -47,27 +47,27 @@ def replacement(parcel: Doc) -> Doc:
 
 
 def move_parcels(
-    ledger: Ledger, order_id: str, status: str, now: int, *, parcel_id: str | None = None
-) -> Doc | None:
-    """Let the parcels of an order, or one of them, leave (`left`), arrive (`delivered`) or get
-    `lost` on the way; tell by webhook. A lost one may still turn up.
+    store: StateStore, order_id: str, status: str, now: int, *, parcel_id: str | None = None
+) -> JsonObject | None:
+    """Move the parcels of an order, or one of them, to `left`, `delivered` or `lost`, and queue a
+    webhook for each. A lost parcel can still be delivered.
 
-    None when there is nothing that can move so: not accepted, or already there.
+    None when no parcel can move to that status: not accepted, or already there.
     """
-    fulfillment = ledger.find("fulfillment", order_id)
+    fulfillment = store.find("fulfillment", order_id)
     if fulfillment is None:
         return None
     moved = {
         parcel["id"]: _moved(parcel, status)
         for parcel in fulfillment["parcels"]
-        if parcel["status"] in _BEFORE[status] and parcel_id in {None, parcel["id"]}
+        if parcel["status"] in _PREVIOUS_STATUSES[status] and parcel_id in {None, parcel["id"]}
     }
     if not moved:
         return None
-    # The contract's fulfilment ends at `left`; parcels go on.
+    # By the contract a fulfilment stays `left`; only its parcels change further.
     parcels = [moved.get(parcel["id"], parcel) for parcel in fulfillment["parcels"]]
     fulfillment |= {"status": "left", "parcels": parcels}
-    ledger.save("fulfillment", fulfillment, thing_id=order_id)
+    store.save("fulfillment", fulfillment, object_id=order_id)
     for parcel in moved.values():
         event = {
             "id": new_id("wev"),
@@ -76,11 +76,11 @@ def move_parcels(
             "order_id": order_id,
             "parcel": parcel,
         }
-        if ledger.is_told("warehouse"):
-            ledger.post("warehouse", event, now)
+        if store.has_webhook("warehouse"):
+            store.enqueue_webhook("warehouse", event, now)
     return fulfillment
 
 
-def _moved(parcel: Doc, status: str) -> Doc:
+def _moved(parcel: JsonObject, status: str) -> JsonObject:
     tracking = parcel.get("tracking") or new_id("trk")
     return {**parcel, "status": status, "tracking": tracking}

@@ -1,7 +1,7 @@
 """Resend over HTTP: `POST /emails`, `GET /emails/{id}`. Nothing leaves the machine.
 
 Sources on resend.com/docs: "Send Email", "Errors", "Idempotency Keys", "Send Test Emails". The rate
-limit of the real service is not imitated: 429 comes from a dial only.
+limit of the real service is not imitated: only a fault causes a 429.
 """
 
 import json
@@ -15,11 +15,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, Remembered
-from sandbox.world.mail_events import fates_of, tell_fates
+from sandbox.world.faults import Fault
+from sandbox.world.mail_events import delivery_events, queue_delivery_events
 from sandbox.world.orders import order_id_of_key, purpose_of_key
-from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
+from sandbox.world.request_pipeline import (
+    ApiCall,
+    ApiError,
+    ApiResponse,
+    RequestPipeline,
+    fingerprint,
+    to_http_response,
+)
+from sandbox.world.state_store import JsonObject, StoredResponse
 
 _ADDRESS = re.compile(r"^(?:[^<>]*<)?[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+?>?$")
 _TAG = re.compile(r"^[A-Za-z0-9_-]{1,256}$")
@@ -29,52 +36,52 @@ _FIELDS: Final = {
 }  # fmt: skip
 
 
-def _error(status: int, name: str, message: str, **headers: str) -> Answer:
+def _error(status: int, name: str, message: str, **headers: str) -> ApiResponse:
     body = {"statusCode": status, "name": name, "message": message}
-    return Answer(status, body, headers, began=False)
+    return ApiResponse(status, body, headers, began=False)
 
 
-class Resend:
-    """How Resend words what is not about a mail."""
+class ResendProvider:
+    """Resend's idempotency rules and generic responses."""
 
     name = "resend"
     key_lifetime = 24 * 3600.0
-    keeps_refusals = False
+    stores_errors = False
 
-    def headers(self, call: Call) -> Mapping[str, str]:
+    def headers(self, call: ApiCall) -> Mapping[str, str]:
         return {"X-Request-Id": call.request_id}
 
-    def replayed(self, call: Call, first: Remembered) -> Mapping[str, str]:  # noqa: ARG002
+    def replay_headers(self, call: ApiCall, first: StoredResponse) -> Mapping[str, str]:  # noqa: ARG002
         return {"Idempotent-Replayed": "true"}
 
-    def in_use(self, call: Call) -> Answer:  # noqa: ARG002
+    def key_in_use(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
         message = "Same idempotency key used while original request is still in progress."
         return _error(409, "concurrent_idempotent_requests", message)
 
-    def mismatch(self, call: Call, first: Remembered) -> Answer:  # noqa: ARG002
+    def key_mismatch(self, call: ApiCall, first: StoredResponse) -> ApiResponse:  # noqa: ARG002
         message = "Same idempotency key used with a different request payload."
         return _error(409, "invalid_idempotent_request", message)
 
-    def rate_limited(self, call: Call, seconds: float) -> Answer:  # noqa: ARG002
+    def rate_limited(self, call: ApiCall, seconds: float) -> ApiResponse:  # noqa: ARG002
         message = "Too many requests. Please limit the number of requests per second."
         wait = str(max(1, round(seconds)))
         return _error(429, "rate_limit_exceeded", message, **{"retry-after": wait})
 
-    def broken(self, call: Call) -> Answer:  # noqa: ARG002
+    def server_error(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
         return _error(500, "application_error", "An unexpected error occurred.")
 
 
-def resend_routes(reception: Reception) -> list[Route]:
-    neighbour = Resend()
+def resend_routes(pipeline: RequestPipeline) -> list[Route]:
+    provider = ResendProvider()
 
     async def send(request: Request) -> Response:
-        call = Call("resend.emails.send", "/emails", uuid.uuid4().hex)
+        call = ApiCall("resend.emails.send", "/emails", uuid.uuid4().hex)
         key = request.headers.get("idempotency-key")
         try:
             _authenticate(request)
             mail = await _body(request)
             tags = _tags(mail)
-            call = Call(
+            call = ApiCall(
                 call.endpoint,
                 call.path,
                 call.request_id,
@@ -83,16 +90,16 @@ def resend_routes(reception: Reception) -> list[Route]:
                 fingerprint=fingerprint(mail),
             )
             _check(mail)
-        except Refused as refused:
-            return answered(refused.answer, neighbour.headers(call))
+        except ApiError as error:
+            return to_http_response(error.response, provider.headers(call))
 
-        def work(dial: Dial | None) -> Answer:
-            if dial is not None and dial.mode == "refuse":
-                reason = dial.reason or "Invalid `to` field."
-                raise Refused(_error(422, "validation_error", reason))
+        def operation(fault: Fault | None) -> ApiResponse:
+            if fault is not None and fault.mode == "refuse":
+                reason = fault.reason or "Invalid `to` field."
+                raise ApiError(_error(422, "validation_error", reason))
             mail_id = str(uuid.uuid4())
-            now = reception.clock()
-            fates = fates_of(_several(mail["to"]))
+            now = pipeline.clock()
+            events = delivery_events(_several(mail["to"]))
             kept = {
                 "id": mail_id,
                 "object": "email",
@@ -105,33 +112,35 @@ def resend_routes(reception: Reception) -> list[Route]:
                 "subject": mail["subject"],
                 "html": mail.get("html"),
                 "text": mail.get("text"),
-                "last_event": fates[-1],
+                "last_event": events[-1],
                 "tags": mail.get("tags", []),
                 "_key": key,
                 "_kind": tags.get("kind") or purpose_of_key(key),
             }
-            reception.ledger.add("mail", kept, order_id=call.order_id, created=int(now))
-            tell_fates(reception.ledger, kept, fates, now)
-            return Answer(200, {"id": mail_id})
+            pipeline.store.add("mail", kept, order_id=call.order_id, created=int(now))
+            queue_delivery_events(pipeline.store, kept, events, now)
+            return ApiResponse(200, {"id": mail_id})
 
-        return await reception.receive(neighbour, call, work)
+        return await pipeline.handle(provider, call, operation)
 
     async def retrieve(request: Request) -> Response:
         mail_id = request.path_params["id"]
-        order_id = reception.ledger.order_of("mail", mail_id)
-        call = Call("resend.emails.retrieve", request.url.path, uuid.uuid4().hex, order_id)
+        order_id = pipeline.store.order_of("mail", mail_id)
+        call = ApiCall("resend.emails.retrieve", request.url.path, uuid.uuid4().hex, order_id)
         try:
             _authenticate(request)
-        except Refused as refused:
-            return answered(refused.answer, neighbour.headers(call))
+        except ApiError as error:
+            return to_http_response(error.response, provider.headers(call))
 
-        def work(_: Dial | None) -> Answer:
-            mail = reception.ledger.find("mail", mail_id)
+        def operation(_: Fault | None) -> ApiResponse:
+            mail = pipeline.store.find("mail", mail_id)
             if mail is None:
-                raise Refused(_error(404, "not_found", "Email not found"))
-            return Answer(200, {n: value for n, value in mail.items() if not n.startswith("_")})
+                raise ApiError(_error(404, "not_found", "Email not found"))
+            return ApiResponse(
+                200, {n: value for n, value in mail.items() if not n.startswith("_")}
+            )
 
-        return await reception.receive(neighbour, call, work)
+        return await pipeline.handle(provider, call, operation)
 
     return [
         Route("/emails", send, methods=["POST"]),
@@ -143,25 +152,25 @@ def _authenticate(request: Request) -> None:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme != "Bearer" or not key:
         message = "Missing API key in the authorization header."
-        raise Refused(_error(401, "missing_api_key", message))
+        raise ApiError(_error(401, "missing_api_key", message))
     if not key.startswith("re_"):
-        raise Refused(_error(403, "invalid_api_key", "API key is invalid."))
+        raise ApiError(_error(403, "invalid_api_key", "API key is invalid."))
 
 
 def _checked_key(key: str | None) -> str | None:
     if key is not None and not 1 <= len(key) <= 256:
         message = "The key must be between 1-256 chars."
-        raise Refused(_error(400, "invalid_idempotency_key", message))
+        raise ApiError(_error(400, "invalid_idempotency_key", message))
     return key
 
 
-async def _body(request: Request) -> Doc:
+async def _body(request: Request) -> JsonObject:
     try:
         mail = json.loads(await request.body())
     except ValueError:
         mail = None
     if not isinstance(mail, dict):
-        raise Refused(_error(400, "validation_error", "The request body is not a JSON object."))
+        raise ApiError(_error(400, "validation_error", "The request body is not a JSON object."))
     return mail
 
 
@@ -169,7 +178,7 @@ def _several(addresses: Any) -> list[Any]:
     return addresses if isinstance(addresses, list) else [addresses]
 
 
-def _tags(mail: Doc) -> dict[str, str]:
+def _tags(mail: JsonObject) -> dict[str, str]:
     tags = mail.get("tags", [])
     found = {}
     for tag in tags if isinstance(tags, list) else [tags]:
@@ -180,25 +189,25 @@ def _tags(mail: Doc) -> dict[str, str]:
                 "Tags should only contain ASCII letters, numbers, underscores, or dashes, "
                 "256 characters at most."
             )
-            raise Refused(_error(422, "validation_error", message))
+            raise ApiError(_error(422, "validation_error", message))
         found[tag["name"]] = tag["value"]
     return found
 
 
-def _check(mail: Doc) -> None:
-    """What "Send Email" requires of a mail."""
+def _check(mail: JsonObject) -> None:
+    """Validate a mail as "Send Email" documents."""
     if unknown := set(mail) - _FIELDS:
-        # The real service ignores these; a stand-in that says so finds the typo.
+        # The real service ignores these; the stand-in rejects them, to find typos.
         message = f"Unknown field: {', '.join(sorted(unknown))}."
-        raise Refused(_error(422, "validation_error", message))
+        raise ApiError(_error(422, "validation_error", message))
     for name in ("from", "to", "subject"):
         if not mail.get(name):
-            raise Refused(_error(422, "missing_required_field", f"Missing `{name}` field."))
+            raise ApiError(_error(422, "missing_required_field", f"Missing `{name}` field."))
     if not mail.get("html") and not mail.get("text"):
         message = "Missing `html` or `text` field."
-        raise Refused(_error(422, "missing_required_field", message))
+        raise ApiError(_error(422, "missing_required_field", message))
     if len(_several(mail["to"])) > 50:
-        raise Refused(_error(422, "validation_error", "`to` takes 50 addresses at most."))
+        raise ApiError(_error(422, "validation_error", "`to` takes 50 addresses at most."))
     for name in ("from", "to", "cc", "bcc", "reply_to"):
         for address in _several(mail.get(name, [])):
             if not isinstance(address, str) or not _ADDRESS.match(address):
@@ -206,4 +215,4 @@ def _check(mail: Doc) -> None:
                     f"Invalid `{name}` field. The email address needs to follow the "
                     "`email@example.com` or `Name <email@example.com>` format."
                 )
-                raise Refused(_error(422, "validation_error", message))
+                raise ApiError(_error(422, "validation_error", message))

@@ -1,4 +1,4 @@
-"""Runs the world inside an event loop that is already there, and lets it hang up on people."""
+"""Runs the stand-in in a running event loop; the application can drop a connection unanswered."""
 
 import asyncio
 import contextlib
@@ -17,20 +17,20 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.world.app import create_app
-from sandbox.world.reception import Clock
+from sandbox.world.request_pipeline import Clock
 
 
 def _not_a_cancellation(record: logging.LogRecord) -> bool:
-    """Being stopped while starting is no error, but is told as one, with a traceback."""
+    """Log filter: uvicorn logs a cancelled start as an error, with a traceback."""
     return "asyncio.exceptions.CancelledError" not in record.getMessage()
 
 
-class WorldPortBusyError(OSError):
-    """The port is taken by another process."""
+class StandInPortBusyError(OSError):
+    """Another process uses the port."""
 
 
 class _HangUpProtocol(H11Protocol):
-    """Hands the application the means to drop its connection: `scope["extensions"]["hang_up"]`."""
+    """Gives the application `scope["extensions"]["hang_up"]`, which drops the connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,7 +44,7 @@ class _HangUpProtocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that says when it listens and leaves the process's signals to the process."""
+    """A uvicorn server that sets an event when it listens and installs no signal handlers."""
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(
@@ -71,11 +71,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-class World:
-    """The outside world, running: `async with World(state) as world: … world.url`.
+class StandInServer:
+    """The running stand-in: `async with StandInServer(state) as stand_in: … stand_in.url`.
 
-    `state` is a directory, or a file named `….sqlite`. Port 0 takes a free one.
-    `clock` lets a test pass the days. Webhooks go to the API at `api_url`, if it is given.
+    `state` is a directory, or a file named `….sqlite`. Port 0 takes a free one. A test can pass its
+    own `clock`. For `api_url` see `create_app`.
     """
 
     def __init__(
@@ -114,20 +114,20 @@ class World:
         trace: TracebackType | None,
     ) -> None:
         if self._server is not None and self._running is not None:
-            self._app.state.board.clear()  # nobody waits in a delay while the lights go out
+            self._app.state.fault_registry.clear()  # ends the delays of requests in flight
             self._server.should_exit = True
             await self._running
 
     async def wait(self) -> None:
-        """Until the server ends by itself, which it does only by failing."""
+        """Wait until the server ends, which it does by itself only when it fails."""
         if self._running is not None:
             await asyncio.shield(self._running)
 
 
 async def serve(state: Path, host: str, port: int) -> None:
-    """Run the world until cancelled."""
-    async with World(state, host, port) as world:
-        await world.wait()
+    """Run the stand-in until cancelled."""
+    async with StandInServer(state, host, port) as stand_in:
+        await stand_in.wait()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -143,7 +143,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise WorldPortBusyError(
+            raise StandInPortBusyError(
                 f"The sandbox cannot listen on {host}:{port}: another program uses that port. "
                 "Stop it, or choose another port."
             ) from error

@@ -1,4 +1,4 @@
-"""The warehouse, speaking `docs/warehouse-api.md` under `/warehouse`."""
+"""The warehouse: `docs/warehouse-api.md` under `/warehouse`."""
 
 import json
 from collections.abc import Mapping
@@ -9,97 +9,104 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, Ledger, Remembered, new_id
-from sandbox.world.parcels import found, move_parcels, packed, replacement
-from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
+from sandbox.world.faults import Fault
+from sandbox.world.parcels import move_parcels, pack, pick, replacement
+from sandbox.world.request_pipeline import (
+    ApiCall,
+    ApiError,
+    ApiResponse,
+    RequestPipeline,
+    fingerprint,
+    to_http_response,
+)
+from sandbox.world.state_store import JsonObject, StateStore, StoredResponse, new_id
 
 
-def _error(status: int, code: str, message: str, *, began: bool = False) -> Answer:
-    return Answer(status, {"error": {"code": code, "message": message}}, began=began)
+def _error(status: int, code: str, message: str, *, began: bool = False) -> ApiResponse:
+    return ApiResponse(status, {"error": {"code": code, "message": message}}, began=began)
 
 
-class Warehouse:
-    """How the warehouse words what is not about parcels."""
+class WarehouseProvider:
+    """The warehouse's idempotency rules and generic responses."""
 
     name = "warehouse"
     key_lifetime = float("inf")
-    keeps_refusals = True
+    stores_errors = True
 
-    def headers(self, call: Call) -> Mapping[str, str]:
+    def headers(self, call: ApiCall) -> Mapping[str, str]:
         return {"Request-Id": call.request_id}
 
-    def replayed(self, call: Call, first: Remembered) -> Mapping[str, str]:  # noqa: ARG002
+    def replay_headers(self, call: ApiCall, first: StoredResponse) -> Mapping[str, str]:  # noqa: ARG002
         return {"Idempotent-Replayed": "true"}
 
-    def in_use(self, call: Call) -> Answer:
+    def key_in_use(self, call: ApiCall) -> ApiResponse:
         message = f"A request with the key {call.key} is being worked on. Try again."
         return _error(409, "idempotency_key_in_use", message)
 
-    def mismatch(self, call: Call, first: Remembered) -> Answer:  # noqa: ARG002
+    def key_mismatch(self, call: ApiCall, first: StoredResponse) -> ApiResponse:  # noqa: ARG002
         message = f"The key {call.key} was used for another body."
         return _error(409, "idempotency_mismatch", message)
 
-    def rate_limited(self, call: Call, seconds: float) -> Answer:  # noqa: ARG002
+    def rate_limited(self, call: ApiCall, seconds: float) -> ApiResponse:  # noqa: ARG002
         body = {"error": {"code": "too_many_requests", "message": "Slower, please."}}
-        return Answer(429, body, {"Retry-After": str(max(1, round(seconds)))})
+        return ApiResponse(429, body, {"Retry-After": str(max(1, round(seconds)))})
 
-    def broken(self, call: Call) -> Answer:  # noqa: ARG002
+    def server_error(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
         return _error(500, "internal_error", "Something fell over in the warehouse.")
 
 
-def warehouse_routes(reception: Reception) -> list[Route]:
-    """The four calls of the contract. One fulfilment per order, its id in the ledger."""
-    neighbour = Warehouse()
-    ledger = reception.ledger
+def warehouse_routes(pipeline: RequestPipeline) -> list[Route]:
+    """The four endpoints of the contract. There is one fulfilment per order, stored by order id."""
+    provider = WarehouseProvider()
+    store = pipeline.store
 
-    def call_for(request: Request, endpoint: str, order_id: str | None) -> Call:
-        return Call(f"warehouse.{endpoint}", request.url.path, new_id("req"), order_id)
+    def call_for(request: Request, endpoint: str, order_id: str | None) -> ApiCall:
+        return ApiCall(f"warehouse.{endpoint}", request.url.path, new_id("req"), order_id)
 
     async def create(request: Request) -> Response:
         call = call_for(request, "fulfillments.create", None)
         try:
             _authenticate(request)
-            wish = await _wish(request)
+            body = await _read_body(request)
             key = _key(request)
-            call = Call(
+            call = ApiCall(
                 call.endpoint,
                 call.path,
                 call.request_id,
-                order_id=wish["order_id"],
+                order_id=body["order_id"],
                 key=key,
-                fingerprint=fingerprint(wish),
-                skus=tuple(line["sku"] for line in wish["lines"]),
+                fingerprint=fingerprint(body),
+                skus=tuple(line["sku"] for line in body["lines"]),
             )
-        except Refused as refused:
-            return answered(refused.answer, neighbour.headers(call))
-        return await reception.receive(
-            neighbour, call, lambda dial: _accept(ledger, wish, dial, int(reception.clock()))
+        except ApiError as error:
+            return to_http_response(error.response, provider.headers(call))
+        return await pipeline.handle(
+            provider, call, lambda fault: _accept(store, body, fault, int(pipeline.clock()))
         )
 
     async def cancel(request: Request) -> Response:
         call = call_for(request, "fulfillments.cancel", request.path_params["order_id"])
         if refusal := _unauthorized(request):
-            return answered(refusal, neighbour.headers(call))
-        return await reception.receive(
-            neighbour,
+            return to_http_response(refusal, provider.headers(call))
+        return await pipeline.handle(
+            provider,
             call,
-            lambda dial: _cancel(ledger, str(call.order_id), dial, int(reception.clock())),
+            lambda fault: _cancel(store, str(call.order_id), fault, int(pipeline.clock())),
         )
 
     async def retrieve(request: Request) -> Response:
         call = call_for(request, "fulfillments.retrieve", request.path_params["order_id"])
         if refusal := _unauthorized(request):
-            return answered(refusal, neighbour.headers(call))
+            return to_http_response(refusal, provider.headers(call))
 
-        def work(_: Dial | None) -> Answer:
-            fulfillment = ledger.find("fulfillment", str(call.order_id))
+        def operation(_: Fault | None) -> ApiResponse:
+            fulfillment = store.find("fulfillment", str(call.order_id))
             if fulfillment is None or fulfillment["id"] is None:
                 message = f"No order {call.order_id} was accepted."
-                raise Refused(_error(404, "not_found", message))
-            return Answer(200, fulfillment)
+                raise ApiError(_error(404, "not_found", message))
+            return ApiResponse(200, fulfillment)
 
-        return await reception.receive(neighbour, call, work)
+        return await pipeline.handle(provider, call, operation)
 
     async def resend(request: Request) -> Response:
         order_id, parcel_id = request.path_params["order_id"], request.path_params["parcel_id"]
@@ -107,10 +114,10 @@ def warehouse_routes(reception: Reception) -> list[Route]:
         try:
             _authenticate(request)
             call = replace(call, key=_key(request))
-        except Refused as refused:
-            return answered(refused.answer, neighbour.headers(call))
-        return await reception.receive(
-            neighbour, call, lambda dial: _resend(ledger, order_id, parcel_id, dial)
+        except ApiError as error:
+            return to_http_response(error.response, provider.headers(call))
+        return await pipeline.handle(
+            provider, call, lambda fault: _resend(store, order_id, parcel_id, fault)
         )
 
     return [
@@ -125,25 +132,24 @@ def warehouse_routes(reception: Reception) -> list[Route]:
     ]
 
 
-def _accept(ledger: Ledger, wish: Doc, dial: Dial | None, now: int) -> Answer:
-    order_id = wish["order_id"]
-    known = ledger.find("fulfillment", order_id)
+def _accept(store: StateStore, body: JsonObject, fault: Fault | None, now: int) -> ApiResponse:
+    order_id = body["order_id"]
+    known = store.find("fulfillment", order_id)
     if known is not None and known["status"] == "recalled":
         message = f"Order {order_id} was cancelled before."
-        raise Refused(_error(409, "fulfillment_cancelled", message, began=True))
+        raise ApiError(_error(409, "fulfillment_cancelled", message, began=True))
     if known is not None:
-        return Answer(201, known)
-    if dial is not None and dial.mode == "refuse":
-        message = dial.reason or "The warehouse cannot ship this order."
-        raise Refused(_error(422, "cannot_fulfill", message, began=True))
-    lines, short = found(wish["lines"], dial)
+        return ApiResponse(201, known)
+    if fault is not None and fault.mode == "refuse":
+        message = fault.reason or "The warehouse cannot ship this order."
+        raise ApiError(_error(422, "cannot_fulfill", message, began=True))
+    lines, short = pick(body["lines"], fault)
     if not lines:
         message = "Nothing of the order is on the shelves."
-        raise Refused(_error(422, "cannot_fulfill", message, began=True))
-    split = dial.parcels if dial is not None and dial.mode == "split" else 1
+        raise ApiError(_error(422, "cannot_fulfill", message, began=True))
+    split = fault.parcels if fault is not None and fault.mode == "split" else 1
     parcels = [
-        {"id": new_id("par"), "status": "accepted", "lines": lines}
-        for lines in packed(lines, split)
+        {"id": new_id("par"), "status": "accepted", "lines": lines} for lines in pack(lines, split)
     ]
     fulfillment = {
         "id": new_id("ful"),
@@ -152,19 +158,19 @@ def _accept(ledger: Ledger, wish: Doc, dial: Dial | None, now: int) -> Answer:
         "parcels": parcels,
         **({"short": short} if short else {}),
     }
-    ledger.add("fulfillment", fulfillment, order_id=order_id, created=now, thing_id=order_id)
-    return Answer(201, fulfillment)
+    store.add("fulfillment", fulfillment, order_id=order_id, created=now, object_id=order_id)
+    return ApiResponse(201, fulfillment)
 
 
-def _cancel(ledger: Ledger, order_id: str, dial: Dial | None, now: int) -> Answer:
-    known = ledger.find("fulfillment", order_id)
-    if dial is not None and dial.mode == "refuse":
-        move_parcels(ledger, order_id, "left", now)  # it leaves at the very moment
-        known = ledger.find("fulfillment", order_id)
+def _cancel(store: StateStore, order_id: str, fault: Fault | None, now: int) -> ApiResponse:
+    known = store.find("fulfillment", order_id)
+    if fault is not None and fault.mode == "refuse":
+        move_parcels(store, order_id, "left", now)  # they leave at this moment
+        known = store.find("fulfillment", order_id)
     if known is None:
-        # Remembered as recalled, so that a late request for it is refused for ever.
+        # Stored as recalled, so that a late request to fulfil it is always rejected.
         known = {"id": None, "order_id": order_id, "status": "recalled", "parcels": []}
-        ledger.add("fulfillment", known, order_id=order_id, created=now, thing_id=order_id)
+        store.add("fulfillment", known, order_id=order_id, created=now, object_id=order_id)
     outcome, parcels = "recalled", []
     if known["status"] == "left":
         outcome, parcels = "already_left", known["parcels"]
@@ -173,76 +179,76 @@ def _cancel(ledger: Ledger, order_id: str, dial: Dial | None, now: int) -> Answe
     elif known["status"] == "accepted":
         recalled = [{**parcel, "status": "recalled"} for parcel in known["parcels"]]
         known |= {"status": "recalled", "parcels": recalled}
-        ledger.save("fulfillment", known, thing_id=order_id)
-    answer = {"id": known["id"], "order_id": order_id, "outcome": outcome, "parcels": parcels}
-    return Answer(200, answer)
+        store.save("fulfillment", known, object_id=order_id)
+    response = {"id": known["id"], "order_id": order_id, "outcome": outcome, "parcels": parcels}
+    return ApiResponse(200, response)
 
 
-def _resend(ledger: Ledger, order_id: str, parcel_id: str, dial: Dial | None) -> Answer:
-    known = ledger.find("fulfillment", order_id)
+def _resend(store: StateStore, order_id: str, parcel_id: str, fault: Fault | None) -> ApiResponse:
+    known = store.find("fulfillment", order_id)
     parcels = known["parcels"] if known else []
     old = next((parcel for parcel in parcels if parcel["id"] == parcel_id), None)
     if known is None or old is None:
-        raise Refused(_error(404, "not_found", f"Order {order_id} has no parcel {parcel_id}."))
+        raise ApiError(_error(404, "not_found", f"Order {order_id} has no parcel {parcel_id}."))
     new = next((parcel for parcel in parcels if parcel.get("resends") == parcel_id), None)
     if new is None:
-        # No refusal is kept for the key: asked again, the warehouse looks again.
+        # No rejection is stored for the key: a repeat is checked again.
         if old["status"] == "recalled":
             message = f"Order {order_id} was cancelled before."
-            raise Refused(_error(409, "fulfillment_cancelled", message))
+            raise ApiError(_error(409, "fulfillment_cancelled", message))
         if old["status"] == "delivered":
-            raise Refused(_error(422, "cannot_fulfill", f"Parcel {parcel_id} was delivered."))
-        if dial is not None and dial.mode == "refuse":
-            message = dial.reason or "The warehouse cannot send that again."
-            raise Refused(_error(422, "cannot_fulfill", message))
+            raise ApiError(_error(422, "cannot_fulfill", f"Parcel {parcel_id} was delivered."))
+        if fault is not None and fault.mode == "refuse":
+            message = fault.reason or "The warehouse cannot send that again."
+            raise ApiError(_error(422, "cannot_fulfill", message))
         new = replacement(old)
         parcels.append(new)
-        ledger.save("fulfillment", known, thing_id=order_id)
-    return Answer(201, {"id": known["id"], "order_id": order_id, "parcel": new})
+        store.save("fulfillment", known, object_id=order_id)
+    return ApiResponse(201, {"id": known["id"], "order_id": order_id, "parcel": new})
 
 
 def _authenticate(request: Request) -> None:
     if refusal := _unauthorized(request):
-        raise Refused(refusal)
+        raise ApiError(refusal)
 
 
 def _key(request: Request) -> str:
     key = request.headers.get("idempotency-key")
     if not key:
         message = "Send an Idempotency-Key, so that a repeat does not ship twice."
-        raise Refused(_error(400, "idempotency_key_required", message))
+        raise ApiError(_error(400, "idempotency_key_required", message))
     return key
 
 
-def _unauthorized(request: Request) -> Answer | None:
-    """Any bearer key will do, except the one that is called wrong."""
+def _unauthorized(request: Request) -> ApiResponse | None:
+    """Every bearer key is accepted, except "wrong"."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme != "Bearer" or not key.strip() or key == "wrong":
         return _error(401, "unauthorized", "The bearer key is wrong.")
     return None
 
 
-async def _wish(request: Request) -> Doc:
+async def _read_body(request: Request) -> JsonObject:
     try:
-        wish: Any = json.loads(await request.body())
+        body: Any = json.loads(await request.body())
     except ValueError:
-        wish = None
-    if not _well_formed(wish):
+        body = None
+    if not _well_formed(body):
         message = (
             "The body must be {order_id, ship_to: {name, address}, lines: [{sku, quantity}]}, "
             "with at least one line and quantities of at least 1."
         )
-        raise Refused(_error(400, "invalid_request", message))
-    return dict(wish)
+        raise ApiError(_error(400, "invalid_request", message))
+    return dict(body)
 
 
-def _well_formed(wish: Any) -> bool:
-    if not isinstance(wish, dict) or set(wish) != {"order_id", "ship_to", "lines"}:
+def _well_formed(body: Any) -> bool:
+    if not isinstance(body, dict) or set(body) != {"order_id", "ship_to", "lines"}:
         return False
-    ship_to, lines = wish["ship_to"], wish["lines"]
+    ship_to, lines = body["ship_to"], body["lines"]
     return (
-        isinstance(wish["order_id"], str)
-        and wish["order_id"] != ""
+        isinstance(body["order_id"], str)
+        and body["order_id"] != ""
         and isinstance(ship_to, dict)
         and set(ship_to) == {"name", "address"}
         and all(isinstance(value, str) for value in ship_to.values())

@@ -1,9 +1,9 @@
-"""Webhooks out of the world: signed, tried again for a while, off unless an endpoint is set.
+"""Webhook delivery: signed, retried a few times, off unless an endpoint is set.
 
-Stripe's are signed as "Verify webhook signatures manually" says; the warehouse's use the same
-scheme under the header `Warehouse-Signature`. Resend's are signed as Svix does ("Verify Webhooks
-Requests"). The outbox is in the ledger, so a world that was killed goes on delivering. Stripe tries
-for three days; here it is a handful of times.
+Stripe's are signed as "Verify webhook signatures manually" documents; the warehouse's use the same
+scheme with the header `Warehouse-Signature`. Resend's are signed in the way of Svix ("Verify
+Webhooks Requests"). The outbox is in the state store, so delivery continues after a kill and a
+restart. Stripe retries for three days, the stand-in six times.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from typing import Final
 
 import httpx
 
-from sandbox.world.ledger import Doc, Ledger
-from sandbox.world.reception import Clock
+from sandbox.world.request_pipeline import Clock
+from sandbox.world.state_store import JsonObject, StateStore
 
 RETRY_AFTER: Final = (0.2, 1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds before each further attempt; after the last one the event is dropped."""
@@ -38,56 +38,58 @@ def svix_signature(payload: str, secret: str, event_id: str, now: int) -> str:
     return f"v1,{base64.b64encode(signed.digest()).decode()}"
 
 
-def _headers(to_whom: str, event: Doc, payload: str, secret: str, now: int) -> dict[str, str]:
-    if to_whom == "resend":
+def _headers(
+    provider: str, event: JsonObject, payload: str, secret: str, now: int
+) -> dict[str, str]:
+    if provider == "resend":
         return {
             "svix-id": event["id"],
             "svix-timestamp": str(now),
             "svix-signature": svix_signature(payload, secret, event["id"], now),
         }
-    return {_HEADERS[to_whom]: signature(payload, secret, now)}
+    return {_HEADERS[provider]: signature(payload, secret, now)}
 
 
-class Postman:
-    """Delivers what is in the outbox, in the order it falls due."""
+class WebhookSender:
+    """Delivers the webhooks in the outbox when they are due."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
-        self._ledger = ledger
+    def __init__(self, store: StateStore, clock: Clock) -> None:
+        self._store = store
         self._clock = clock
 
     async def run(self) -> None:
         async with httpx.AsyncClient(timeout=10) as http:
             while True:
-                wait = await self._round(http)
+                wait = await self._deliver_due(http)
                 await asyncio.sleep(wait)
 
-    async def _round(self, http: httpx.AsyncClient) -> float:
-        """Deliver what is due; the seconds until it is worth looking again."""
-        for seq, to_whom, body, attempts, due in self._ledger.outbox():
+    async def _deliver_due(self, http: httpx.AsyncClient) -> float:
+        """Deliver what is due; return the seconds to wait before the next round."""
+        for seq, provider, body, attempts, due in self._store.outbox():
             now = self._clock()
             if due > now:
                 return min(due - now, 0.1)
-            if await self._delivered(http, to_whom, body) or attempts >= len(RETRY_AFTER):
-                self._ledger.delivered(seq)
+            if await self._deliver(http, provider, body) or attempts >= len(RETRY_AFTER):
+                self._store.remove_delivery(seq)
             else:
-                self._ledger.postpone(seq, now + RETRY_AFTER[attempts])
+                self._store.reschedule(seq, now + RETRY_AFTER[attempts])
         return 0.05
 
-    async def _delivered(self, http: httpx.AsyncClient, to_whom: str, body: str) -> bool:
-        where = self._ledger.setting("webhooks")
-        url = where.get(to_whom)
+    async def _deliver(self, http: httpx.AsyncClient, provider: str, body: str) -> bool:
+        endpoints = self._store.setting("webhooks")
+        url = endpoints.get(provider)
         if not url:
             return True
         event = json.loads(body)
-        # The id of one of Resend's is in its headers only.
-        shown = {n: value for n, value in event.items() if to_whom != "resend" or n != "id"}
-        payload = json.dumps(shown, indent=2)
-        secret = where.get(f"{to_whom}_secret", "")
+        # Resend sends the id in a header only.
+        sent = {n: value for n, value in event.items() if provider != "resend" or n != "id"}
+        payload = json.dumps(sent, indent=2)
+        secret = endpoints.get(f"{provider}_secret", "")
         headers = {
             "Content-Type": "application/json; charset=utf-8",
-            **_headers(to_whom, event, payload, secret, int(self._clock())),
+            **_headers(provider, event, payload, secret, int(self._clock())),
         }
         with suppress(httpx.HTTPError):
-            answer = await http.post(url, content=payload, headers=headers)
-            return answer.is_success
+            response = await http.post(url, content=payload, headers=headers)
+            return response.is_success
         return False

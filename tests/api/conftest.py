@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from sandbox.world import World
+from sandbox.world import StandInServer
 from tests.api.edges import asking
 from tests.api.real import RealServers
 from tests.servers import Servers
@@ -33,5 +33,5 @@ async def real_servers(
     servers: Servers, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RealServers]:
     """What the shops with nothing in memory are on, one after the other."""
-    async with World(tmp_path_factory.mktemp("world")) as world:
+    async with StandInServer(tmp_path_factory.mktemp("world")) as world:
         yield RealServers(servers.temporal("real"), world)

@@ -19,8 +19,8 @@ from inbox import Inbox
 from orders.keys import Scope, Token
 from providers.stripe import StripeCards
 from refund_client import RefundClient
-from sandbox.environment import settings
-from sandbox.world import World
+from sandbox.env_file import settings
+from sandbox.world import StandInServer
 from settings import WorkerSettings
 from store.database import Database
 from store.orders import PostgresOrderBook
@@ -87,7 +87,7 @@ class RealServers:
     """Temporal, in a namespace where no shop is in memory, and the stand-in of the others."""
 
     temporal: Temporal
-    world: World
+    world: StandInServer
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ async def real(
             namespace=temporal_server.namespace,
             ui_url="",
             database_url=database_url,
-            world_url=world.url,
+            stand_in_url=world.url,
         )
         named = {name.lower(): value for name, value in environment.items()}
         configured = WorkerSettings.model_validate(named | terms)

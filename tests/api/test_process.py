@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from api import listen
-from demo.worker_process import EdgeProcess
+from demo.worker_process import ApiProcess
 from orders.keys import Scope, Token
 from sandbox.ports import free_port
 from store.database import Database
@@ -38,16 +38,16 @@ async def stocked(database: Database, database_url: str) -> str:
     return database_url
 
 
-Serve = Callable[..., Awaitable[EdgeProcess]]
+Serve = Callable[..., Awaitable[ApiProcess]]
 
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Begins ``python api.py`` with these settings; none outlives the test."""
-    begun: list[EdgeProcess] = []
+    begun: list[ApiProcess] = []
 
-    async def begin(**settings: str) -> EdgeProcess:
-        begun.append(EdgeProcess(tmp_path, settings))
+    async def begin(**settings: str) -> ApiProcess:
+        begun.append(ApiProcess(tmp_path, settings))
         await begun[-1].start()
         return begun[-1]
 

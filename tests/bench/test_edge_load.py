@@ -1,21 +1,22 @@
-"""The load generator for the HTTP edge, against a server that answers as it likes."""
+"""The load generator for the HTTP edge, against a scripted server."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from bench.edge_load import LOST, Answers, Errand, run
+from bench.edge_load import LOST, LoadResult, LoadSpec, run
 
 ACCEPTED = b'HTTP/1.1 202 Accepted\r\ncontent-type: x\r\nContent-Length: 5\r\n\r\n"yes"'
 REFUSED = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n"
-ERRAND = Errand(0, "token", ["1", "2", "3"], connections=1, seconds=10)
+SPEC = LoadSpec(0, "token", ["1", "2", "3"], connections=1, seconds=10)
 
 
 @asynccontextmanager
 async def answering(*answers: bytes) -> AsyncIterator[tuple[int, list[str]]]:
-    """A server that gives these answers one after another, and then hangs up; its port, and the
-    bodies it was sent.
+    """A server that gives these responses one after another and then closes the connection.
+
+    Yields its port and the list of the bodies it received.
     """
     left, bodies = list(answers), list[str]()
 
@@ -34,27 +35,27 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[int, list[str]]]:
 
 async def test_each_order_is_checked_out_once_and_the_first_request_is_not_timed() -> None:
     async with answering(*[ACCEPTED] * 3) as (port, bodies):
-        answers = await run(replace(ERRAND, port=port))
+        result = await run(replace(SPEC, port=port))
 
     assert bodies == ['{"order_id": "1"}', '{"order_id": "2"}', '{"order_id": "3"}']
-    assert answers.statuses == {202: 3}
-    assert (answers.asked, len(answers.took)) == (3, 2)
+    assert result.statuses == {202: 3}
+    assert (result.asked, len(result.took)) == (3, 2)
 
 
 async def test_refusals_and_lost_connections_are_counted() -> None:
     async with answering(ACCEPTED, REFUSED) as (port, _):
-        answers = await run(replace(ERRAND, port=port))
+        result = await run(replace(SPEC, port=port))
 
-    assert answers.statuses == {202: 1, 429: 1, LOST: 1}
+    assert result.statuses == {202: 1, 429: 1, LOST: 1}
 
 
 async def test_it_stops_when_time_is_up() -> None:
     async with answering(*[ACCEPTED] * 5) as (port, bodies):
-        answers = await run(replace(ERRAND, port=port, seconds=0, again=True))
+        result = await run(replace(SPEC, port=port, seconds=0, again=True))
 
-    assert len(bodies) == answers.asked == 1
+    assert len(bodies) == result.asked == 1
 
 
-def test_what_it_says_can_be_read() -> None:
-    said = b'{"asked": 1, "seconds": 2.0, "cpu": 0.5, "took": [], "statuses": {"202": 1}}'
-    assert Answers.read(said) == Answers(1, 2.0, 0.5, [], {202: 1})
+def test_its_output_can_be_read() -> None:
+    output = b'{"asked": 1, "seconds": 2.0, "cpu": 0.5, "took": [], "statuses": {"202": 1}}'
+    assert LoadResult.read(output) == LoadResult(1, 2.0, 0.5, [], {202: 1})

@@ -13,7 +13,7 @@ from orders.ids import charge_key
 from orders.ports import NoAnswerError, RefusedError
 from orders.terms import ShopTerms
 from providers.stripe import StripeCards
-from sandbox.world import World
+from sandbox.world import StandInServer
 from store.database import Database
 from store.orders import PostgresOrderBook
 from store.payments import PostgresPaymentLedger
@@ -307,16 +307,16 @@ async def test_nothing_to_do_says_so(run: Run) -> None:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StandInServer]:
     """Stripe's stand-in, named by the settings."""
-    async with World(tmp_path) as world:
+    async with StandInServer(tmp_path) as world:
         monkeypatch.setenv("STRIPE_API_KEY", "sk_test_sandbox")
         monkeypatch.setenv("STRIPE_API_BASE", world.url)
         yield world
 
 
 async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
-    run: Run, world: World, database: Database
+    run: Run, world: StandInServer, database: Database
 ) -> None:
     await run("place", "--order-id", "desk-13", "--no-start")
     order = await PostgresOrderBook(database).get("desk-13")

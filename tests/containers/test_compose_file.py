@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic_settings import BaseSettings
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
-from sandbox.environment import settings as sandbox_settings
+from sandbox.env_file import settings as sandbox_settings
 from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
 from sandbox.temporal_server import temporal_binary
 from settings import CardSettings, EdgeSettings, WorkerSettings
@@ -95,7 +95,7 @@ def test_an_image_is_built_by_one_service_that_all_others_wait_for(image: str) -
 def test_without_keys_the_workers_talk_to_the_stand_in_alone() -> None:
     world = "http://world:8030"
     expected = sandbox_settings(
-        temporal_address="", namespace="", ui_url="", database_url="", world_url=world
+        temporal_address="", namespace="", ui_url="", database_url="", stand_in_url=world
     )
     for name in ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL", "DATABASE_URL"):
         expected.pop(name)

@@ -23,10 +23,10 @@ from client import OrderClient
 from connection import connect as connect_to_temporal
 from orders.lifecycle import Status
 from orders.order import Basket, Recipient
-from sandbox.books import Books
-from sandbox.environment import settings as sandbox_settings
+from sandbox.books_client import BooksClient
+from sandbox.env_file import settings as sandbox_settings
 from sandbox.temporal_server import NAMESPACE, SEARCH_ATTRIBUTES
-from sandbox.world import World
+from sandbox.world import StandInServer
 from settings import WorkerSettings
 from store.database import connect as connect_to_database
 from store.migrations import migrate
@@ -97,13 +97,13 @@ async def test_an_order_is_carried_to_its_end(
     postgres_url: str, temporal_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = connect_to_database(postgres_url)
-    async with World(tmp_path / "world") as world:
+    async with StandInServer(tmp_path / "world") as world:
         values = sandbox_settings(
             temporal_address=temporal_address,
             namespace=NAMESPACE,
             ui_url="",
             database_url=postgres_url,
-            world_url=world.url,
+            stand_in_url=world.url,
         )
         for name, value in values.items():
             monkeypatch.setenv(name, value)
@@ -116,7 +116,7 @@ async def test_an_order_is_carried_to_its_end(
             await orders.place(Basket("1001", "customer-1", ada, (("MUG", 2),), "pm_card_visa"))
             await orders.start("1001")
             outcome = await orders.result("1001")
-        page = await Books(world.url).order("1001")
+        page = await BooksClient(world.url).order("1001")
     await database.close()
     assert outcome.status is Status.COMPLETED
     assert [payment.captured for payment in page.payments] == [outcome.taken.amount]

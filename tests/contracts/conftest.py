@@ -11,7 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from sandbox.world import World
+from sandbox.world import StandInServer
 
 Page = dict[str, Any]
 
@@ -69,7 +69,7 @@ class SandboxControl:
 async def control(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SandboxControl]:
     """A running sandbox."""
     async with (
-        World(tmp_path_factory.mktemp("world")) as world,
+        StandInServer(tmp_path_factory.mktemp("world")) as world,
         httpx.AsyncClient(base_url=world.url) as http,
     ):
         yield SandboxControl(world.url, http)

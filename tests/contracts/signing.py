@@ -17,7 +17,7 @@ from orders.webhook_ports import EventReader
 from providers.resend_webhooks import ResendEvents
 from providers.stripe_webhooks import StripeEvents
 from providers.warehouse_webhooks import WarehouseEvents
-from sandbox.endpoints import RESEND_SECRET, STRIPE_SECRET, WAREHOUSE_SECRET
+from sandbox.webhook_endpoints import RESEND_SECRET, STRIPE_SECRET, WAREHOUSE_SECRET
 
 READERS: Final[dict[str, EventReader]] = {
     "stripe": StripeEvents(STRIPE_SECRET),

@@ -22,7 +22,7 @@ from orders.ports import (
     Warehouse,
 )
 from providers.fulfillment import HttpWarehouse
-from sandbox.books import Books
+from sandbox.books_client import BooksClient
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.warehouse import InMemoryWarehouse
 
@@ -99,7 +99,7 @@ class SandboxOnTrial:
         await self._control.dispatch(order_id)
 
     async def parcels(self, order_id: str) -> tuple[str, ...]:
-        parcels = (await Books(self._control.url).order(order_id)).parcels
+        parcels = (await BooksClient(self._control.url).order(order_id)).parcels
         return tuple(parcel.id for parcel in parcels)
 
 

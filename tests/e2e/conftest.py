@@ -5,10 +5,10 @@ from itertools import count
 
 import pytest
 
-from demo.stage import Stage, open_stage
+from demo.environment import DemoEnvironment, open_environment
 from demo.worker_process import WorkerProcess
 from sandbox.ports import free_port
-from sandbox.stack import Sandbox
+from sandbox.sandbox import Sandbox
 from store.database import connect
 from store.migrations import migrate
 from store.seed import DEMO, add_products
@@ -19,14 +19,14 @@ _trials = count(1)
 
 
 @pytest.fixture(scope="session")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+async def environment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoEnvironment]:
     """The sandbox and everything needed to use it."""
     # Temporal's port is a fixed one, so that it can be restarted behind its clients' backs.
     port = free_port()
     state = tmp_path_factory.mktemp("e2e")
     async with (
         Sandbox(state, temporal_port=port, durable=False, prepare=prepare) as sandbox,
-        open_stage(sandbox) as opened,
+        open_environment(sandbox) as opened,
     ):
         yield opened
 
@@ -45,19 +45,23 @@ async def prepare(database_url: str) -> None:
 
 
 @pytest.fixture
-async def worker(stage: Stage) -> WorkerProcess:
+async def worker(environment: DemoEnvironment) -> WorkerProcess:
     """The one worker there is."""
-    for extra in stage.at_work[1:]:
+    for extra in environment.running_workers[1:]:
         await extra.kill()
-    only = stage.at_work[0] if stage.at_work else await stage.start_worker()
+    only = (
+        environment.running_workers[0]
+        if environment.running_workers
+        else await environment.start_worker()
+    )
     await only.ready()
     return only
 
 
 @pytest.fixture
-async def trials(stage: Stage) -> AsyncIterator[Trials]:
+async def trials(environment: DemoEnvironment) -> AsyncIterator[Trials]:
     """The orders of one test; the promises are checked for them when the test has passed."""
-    made = Trials(stage, f"t{next(_trials)}")
+    made = Trials(environment, f"t{next(_trials)}")
     yield made
-    await stage.dials.clear()
+    await environment.faults.clear()
     await made.let_go()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from demo.stage import Stage
+from demo.environment import DemoEnvironment
 from orders.ids import workflow_id
 
 
@@ -15,9 +15,9 @@ class Tried:
     waited: timedelta
 
 
-async def tried(stage: Stage, order_id: str, activity: str) -> Tried:
+async def tried(environment: DemoEnvironment, order_id: str, activity: str) -> Tried:
     """How often, and how long, the order's last activity of this name was tried."""
-    history = await stage.temporal.get_workflow_handle(workflow_id(order_id)).fetch_history()
+    history = await environment.temporal.get_workflow_handle(workflow_id(order_id)).fetch_history()
     wanted = {
         event.event_id: event.event_time.ToDatetime()
         for event in history.events

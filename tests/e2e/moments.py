@@ -9,8 +9,8 @@ from typing import Final, Protocol
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from demo.stage import Stage
-from sandbox.dials import Dial, Dials, Mode
+from demo.environment import DemoEnvironment
+from sandbox.fault_client import Fault, FaultClient, Mode
 from store.history import ADD_LINE, line
 from tests.eventually import eventually
 
@@ -26,7 +26,7 @@ class Hold(Protocol):
 
 
 class Moment(Protocol):
-    async def hold(self, stage: Stage, order_id: str) -> Hold:
+    async def hold(self, environment: DemoEnvironment, order_id: str) -> Hold:
         """Hold this order when it comes there; it must have been placed, and not be started."""
 
 
@@ -42,9 +42,11 @@ class Asking:
     def __str__(self) -> str:
         return f"{self.endpoint} {self.mode}"
 
-    async def hold(self, stage: Stage, order_id: str) -> Hold:
-        dial = await stage.dials.turn(self.endpoint, self.mode, order_id=order_id, times=1)
-        return _Asked(stage.dials, dial)
+    async def hold(self, environment: DemoEnvironment, order_id: str) -> Hold:
+        fault = await environment.faults.inject(
+            self.endpoint, self.mode, order_id=order_id, times=1
+        )
+        return _Asked(environment.faults, fault)
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,11 @@ class Writing:
     def __str__(self) -> str:
         return self.event
 
-    async def hold(self, stage: Stage, order_id: str) -> Hold:
-        connection = await stage.database.engine.connect()
+    async def hold(self, environment: DemoEnvironment, order_id: str) -> Hold:
+        connection = await environment.database.engine.connect()
         await connection.execute(ADD_LINE, line(order_id, self.event, self.detail))
         pid = await connection.scalar(select(text("pg_backend_pid()")))
-        return _Written(stage, connection, int(pid))
+        return _Written(environment, connection, int(pid))
 
 
 #: Makes the commit of a line wait for whoever holds the lock of its name, see ``Committing``.
@@ -96,30 +98,30 @@ class Committing:
     def __str__(self) -> str:
         return f"{self.event} committed"
 
-    async def hold(self, stage: Stage, order_id: str) -> Hold:
-        connection = await stage.database.engine.connect()
+    async def hold(self, environment: DemoEnvironment, order_id: str) -> Hold:
+        connection = await environment.database.engine.connect()
         lock = text(
             "SELECT pg_backend_pid() FROM pg_advisory_xact_lock(hashtext(:o), hashtext(:e))"
         )
         pid = await connection.scalar(lock, {"o": order_id, "e": self.event})
-        return _Written(stage, connection, int(pid))
+        return _Written(environment, connection, int(pid))
 
 
 @dataclass(frozen=True)
 class _Asked:
-    dials: Dials
-    dial: Dial
+    faults: FaultClient
+    fault: Fault
 
     async def reached(self) -> None:
-        await self.dials.wait_hit(self.dial, timeout=30)
+        await self.faults.wait_for_hits(self.fault, timeout=30)
 
     async def let_go(self) -> None:
-        await self.dials.off(self.dial)
+        await self.faults.remove(self.fault)
 
 
 @dataclass(frozen=True)
 class _Written:
-    stage: Stage
+    environment: DemoEnvironment
     connection: AsyncConnection
     pid: int
 
@@ -129,7 +131,7 @@ class _Written:
         )
 
         async def somebody_waits() -> bool:
-            async with self.stage.database.statement() as asking:
+            async with self.environment.database.statement() as asking:
                 return bool(await asking.scalar(waits, {"pid": self.pid}))
 
         await eventually(somebody_waits, within=30)

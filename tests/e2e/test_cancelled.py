@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from demo.stage import Stage
+from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
 from orders.ids import workflow_id
 from orders.lifecycle import Status, StopReason
@@ -15,7 +15,7 @@ SHIP = "warehouse.fulfillments.create"
 
 
 async def test_cancelled_between_two_workers(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     """By signal, by Update and by Temporal's own cancellation; the card was charged before."""
     moments: list[Moment] = [Asking(SHIP, "delay"), Asking(SHIP, "delay_after")]
@@ -26,14 +26,14 @@ async def test_cancelled_between_two_workers(
 
     by_signal, by_update, from_outside = (trials.order_ids[at : at + 2] for at in (0, 2, 4))
     for order_id in by_signal:
-        await stage.orders.request_cancel(order_id)
+        await environment.orders.request_cancel(order_id)
     patience = timedelta(seconds=40)
     answers = asyncio.gather(
-        *(stage.orders.cancel(order_id, wait=patience) for order_id in by_update)
+        *(environment.orders.cancel(order_id, wait=patience) for order_id in by_update)
     )
     for order_id in from_outside:
-        await stage.temporal.get_workflow_handle(workflow_id(order_id)).cancel()
-    await stage.start_worker()
+        await environment.temporal.get_workflow_handle(workflow_id(order_id)).cancel()
+    await environment.start_worker()
     told = await answers
     outcomes = [await trials.outcome(order_id) for order_id in trials.order_ids]
     # Only now the requests of the dead worker come through: the warehouse has to refuse them.
@@ -48,14 +48,14 @@ async def test_cancelled_between_two_workers(
 
 
 async def test_cancelled_between_two_workers_before_anything_was_taken(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     confirm = "stripe.payment_intents.confirm"
     order_id = await trials.start_and_hold(Asking(confirm, "delay"))
     await trials.reached()
     await worker.kill()
-    await stage.orders.request_cancel(order_id)
-    await stage.start_worker()
+    await environment.orders.request_cancel(order_id)
+    await environment.start_worker()
 
     outcome = await trials.outcome(order_id)
     # The intent is cancelled by now: the late confirmation takes nothing.
@@ -67,7 +67,7 @@ async def test_cancelled_between_two_workers_before_anything_was_taken(
 
 
 async def test_cancelled_when_the_dead_worker_had_written_down_that_it_is_fulfilled(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     """The next worker hears of the cancellation first: it must not undo what is kept."""
     for at, event in enumerate(("order_fulfilled", "stock_committed", "order_completed")):
@@ -79,8 +79,8 @@ async def test_cancelled_when_the_dead_worker_had_written_down_that_it_is_fulfil
     await worker.kill()
     await trials.let_go()
     for order_id in trials.order_ids:
-        await stage.orders.request_cancel(order_id)
-    await stage.start_worker()
+        await environment.orders.request_cancel(order_id)
+    await environment.start_worker()
 
     outcomes = await trials.outcomes()
 

@@ -5,7 +5,7 @@ import signal
 
 import psutil  # type: ignore[import-untyped]
 
-from demo.stage import Stage
+from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Status
 from sandbox.child import Child
@@ -33,32 +33,32 @@ async def kill(child: Child) -> None:
 
 
 async def test_temporal_killed_and_back(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     for moment in MOMENTS:
         await trials.start_and_hold(moment)
     await trials.reached()
 
-    await kill(stage.sandbox.temporal.child)
+    await kill(environment.sandbox.temporal.child)
     await trials.let_go()
-    await stage.sandbox.temporal.stop()
-    await stage.sandbox.temporal.start()
+    await environment.sandbox.temporal.stop()
+    await environment.sandbox.temporal.start()
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
     assert worker.running
 
 
 async def test_postgresql_killed_and_back(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     for moment in MOMENTS:
         await trials.start_and_hold(moment)
     await trials.reached()
 
-    await kill(stage.sandbox.postgres.child)
+    await kill(environment.sandbox.postgres.child)
     await trials.let_go()
-    await stage.sandbox.postgres.stop()
-    await stage.sandbox.postgres.start()
+    await environment.sandbox.postgres.stop()
+    await environment.sandbox.postgres.start()
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
     assert worker.running

@@ -1,6 +1,6 @@
 """kill -9 of the worker: in the middle of every activity, and between any two."""
 
-from demo.stage import Stage
+from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Status, StopReason
 from tests.e2e.moments import Asking, Committing, Moment, Writing
@@ -76,21 +76,21 @@ UNDOING: list[tuple[Moment, str]] = [
 
 
 async def test_killed_while_a_neighbour_is_asked(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     for moment in [*BEFORE_IT_IS_DONE, *DONE_AND_UNTOLD]:
         await trials.start_and_hold(moment)
     await trials.reached()
 
     await worker.kill()
-    await stage.start_worker()
+    await environment.start_worker()
     await trials.let_go()
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
 
 
 async def test_killed_before_the_database_commits(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     for at, moment in enumerate(WRITTEN_BUT_NOT_COMMITTED):
         await trials.start_and_hold(moment, sku=await trials.product(str(at)))
@@ -98,13 +98,13 @@ async def test_killed_before_the_database_commits(
 
     await worker.kill()
     await trials.let_go()
-    await stage.start_worker()
+    await environment.start_worker()
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
 
 
 async def test_killed_when_the_database_has_done_it_and_nobody_was_told(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     for at, moment in enumerate(COMMITTED_AND_UNTOLD):
         await trials.start_and_hold(moment, sku=await trials.product(str(at)))
@@ -112,23 +112,23 @@ async def test_killed_when_the_database_has_done_it_and_nobody_was_told(
 
     await worker.kill()
     await trials.let_go()
-    await stage.start_worker()
+    await environment.start_worker()
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
 
 
 async def test_killed_when_an_undo_is_done_and_nobody_was_told(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     for at, moment in enumerate(UNDONE_AND_UNTOLD):
         order_id = await trials.place(sku=await trials.product(str(at)))
-        await stage.dials.turn(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
+        await environment.faults.inject(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
         await trials.hold_at(moment, order_id)
     await trials.reached()
 
     await worker.kill()
     await trials.let_go()
-    await stage.start_worker()
+    await environment.start_worker()
 
     for outcome in await trials.outcomes():
         assert outcome.status is Status.REFUNDED
@@ -137,7 +137,7 @@ async def test_killed_when_an_undo_is_done_and_nobody_was_told(
 
 
 async def test_killed_when_an_order_that_is_out_of_stock_has_ended(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     """All of it happens within one task of the workflow, which the next worker begins anew."""
     for event in ("stock_released", "order_rejected", "closing_mailed"):
@@ -146,7 +146,7 @@ async def test_killed_when_an_order_that_is_out_of_stock_has_ended(
 
     await worker.kill()
     await trials.let_go()
-    await stage.start_worker()
+    await environment.start_worker()
 
     for outcome in await trials.outcomes():
         assert outcome.status is Status.REJECTED
@@ -154,16 +154,18 @@ async def test_killed_when_an_order_that_is_out_of_stock_has_ended(
         assert outcome.stop.reason is StopReason.OUT_OF_STOCK
 
 
-async def test_killed_while_undoing(stage: Stage, worker: WorkerProcess, trials: Trials) -> None:
+async def test_killed_while_undoing(
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
+) -> None:
     for moment, sku in UNDOING:
         order_id = await trials.place(sku=sku)
-        await stage.dials.turn(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
+        await environment.faults.inject(SHIP, "refuse", order_id=order_id, reason=NO_SHELF)
         await trials.hold_at(moment, order_id)
     await trials.reached()
 
     await worker.kill()
     await trials.let_go()
-    await stage.start_worker()
+    await environment.start_worker()
 
     for outcome in await trials.outcomes():
         assert outcome.status is Status.REFUNDED
@@ -173,7 +175,7 @@ async def test_killed_while_undoing(stage: Stage, worker: WorkerProcess, trials:
 
 
 async def test_a_worker_that_is_there_already_takes_over(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     moments: list[Moment] = [
         Asking(CONFIRM, "delay_after"),
@@ -183,7 +185,7 @@ async def test_a_worker_that_is_there_already_takes_over(
     for moment in moments:
         await trials.start_and_hold(moment)
     await trials.reached()
-    survivor = await stage.start_worker()
+    survivor = await environment.start_worker()
     await survivor.ready()
 
     await worker.kill()
@@ -192,15 +194,17 @@ async def test_a_worker_that_is_there_already_takes_over(
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
 
 
-async def test_killed_again_and_again(stage: Stage, worker: WorkerProcess, trials: Trials) -> None:
+async def test_killed_again_and_again(
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
+) -> None:
     order_id = await trials.place()
     for endpoint in (CONFIRM, SHIP):
-        held = await Asking(endpoint, "delay_after").hold(stage, order_id)
-        await stage.orders.start(order_id)
+        held = await Asking(endpoint, "delay_after").hold(environment, order_id)
+        await environment.orders.start(order_id)
         await held.reached()
-        await stage.at_work[0].kill()
+        await environment.running_workers[0].kill()
         await held.let_go()
-        await stage.start_worker()
+        await environment.start_worker()
 
     (outcome,) = await trials.outcomes()
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from demo.stage import Stage
+from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Status, StopReason
 from orders.parcels import ParcelStatus
@@ -36,25 +36,25 @@ PATIENTLY = timedelta(seconds=40)
 class Shift:
     """Who is at work: one worker, under the terms of one test."""
 
-    stage: Stage
+    environment: DemoEnvironment
 
     async def begins(self, **settings: str) -> WorkerProcess:
         """A worker with these settings takes over, and nobody else is left."""
         await self.ends()
-        worker = await self.stage.start_worker(**settings)
+        worker = await self.environment.start_worker(**settings)
         await worker.ready()
         return worker
 
     async def ends(self) -> None:
         """kill -9 of everybody."""
-        for worker in self.stage.at_work:
+        for worker in self.environment.running_workers:
             await worker.kill()
 
 
 @pytest.fixture
-async def shift(stage: Stage) -> AsyncIterator[Shift]:
+async def shift(environment: DemoEnvironment) -> AsyncIterator[Shift]:
     """Nobody with unusual settings is left for other tests."""
-    at_work = Shift(stage)
+    at_work = Shift(environment)
     yield at_work
     await at_work.ends()
 
@@ -69,44 +69,44 @@ def lost(endpoint: str) -> list[Asking]:
 
 
 async def test_people_are_waited_for_while_nobody_works(
-    stage: Stage, shift: Shift, trials: Trials
+    environment: DemoEnvironment, shift: Shift, trials: Trials
 ) -> None:
     """For one who approves or rejects, for a customer at the bank, for one with another card."""
     await shift.begins(APPROVAL_ABOVE="EUR=20.00", NEW_CARD_WINDOW_MINUTES="60")
     approved, rejected = [await trials.start(quantity=2) for _ in range(2)]
     at_bank, declined = await trials.start(card=THREE_D_SECURE), await trials.start(card=DECLINED)
-    await asyncio.gather(*map(stage.waits, trials.order_ids))
+    await asyncio.gather(*map(environment.wait_until_waiting, trials.order_ids))
     await shift.ends()
-    pages = {order_id: await stage.books.order(order_id) for order_id in trials.order_ids}
+    pages = {order_id: await environment.books.order(order_id) for order_id in trials.order_ids}
     assert (pages[approved].payments, pages[rejected].payments) == ((), ())
     [payment] = pages[at_bank].payments
-    await stage.confirm_at_bank(payment.id)
-    await stage.orders.payment_updated(at_bank)
+    await environment.confirm_at_bank(payment.id)
+    await environment.orders.payment_updated(at_bank)
 
     # The terms are those that an order began under, whatever the settings say by now.
     await shift.begins()
-    await stage.orders.approve(approved, "ops-7", wait=PATIENTLY)
-    await stage.orders.reject(rejected, "ops-7", "stolen card", wait=PATIENTLY)
-    assert (await stage.orders.submit_payment_method(declined, "pm_card_visa")).attempt == 2
+    await environment.orders.approve(approved, "ops-7", wait=PATIENTLY)
+    await environment.orders.reject(rejected, "ops-7", "stolen card", wait=PATIENTLY)
+    assert (await environment.orders.submit_payment_method(declined, "pm_card_visa")).attempt == 2
     outcomes = {outcome.order_id: outcome for outcome in await trials.outcomes()}
 
     stop = outcomes.pop(rejected).stop
     assert stop
     assert stop.reason is StopReason.NOT_APPROVED
     assert {outcome.status for outcome in outcomes.values()} == {Status.COMPLETED}
-    assert [p.id for p in (await stage.books.order(at_bank)).payments] == [payment.id]
-    assert len((await stage.books.order(declined)).live_payments) == 1
+    assert [p.id for p in (await environment.books.order(at_bank)).payments] == [payment.id]
+    assert len((await environment.books.order(declined)).live_payments) == 1
 
 
 async def test_another_card_is_charged_once_whenever_the_worker_dies(
-    stage: Stage, shift: Shift, trials: Trials
+    environment: DemoEnvironment, shift: Shift, trials: Trials
 ) -> None:
     await shift.begins(NEW_CARD_WINDOW_MINUTES="60")
     for moment in lost(CONFIRM):
         order_id = await trials.start(card=DECLINED)
-        await stage.waits(order_id)
+        await environment.wait_until_waiting(order_id)
         await trials.hold(moment, order_id)
-        await stage.orders.submit_payment_method(order_id, "pm_card_visa")
+        await environment.orders.submit_payment_method(order_id, "pm_card_visa")
     await trials.reached()
 
     await shift.ends()
@@ -115,12 +115,12 @@ async def test_another_card_is_charged_once_whenever_the_worker_dies(
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
     for order_id in trials.order_ids:
-        page = await stage.books.order(order_id)
+        page = await environment.books.order(order_id)
         assert (len(page.payments), len(page.live_payments)) == (2, 1)
 
 
 async def test_what_is_held_is_taken_once_whenever_the_worker_dies_and_never_when_it_lapsed(
-    stage: Stage, shift: Shift, trials: Trials
+    environment: DemoEnvironment, shift: Shift, trials: Trials
 ) -> None:
     await shift.begins(CAPTURE="at_fulfillment")
     lapsed = await trials.start_and_hold(Asking(SHIP, "delay_after"))
@@ -131,8 +131,8 @@ async def test_what_is_held_is_taken_once_whenever_the_worker_dies_and_never_whe
     await trials.reached()
 
     await shift.ends()
-    [payment] = (await stage.books.order(lapsed)).payments
-    async with httpx.AsyncClient(base_url=stage.sandbox.world_url) as http:
+    [payment] = (await environment.books.order(lapsed)).payments
+    async with httpx.AsyncClient(base_url=environment.sandbox.stand_in_url) as http:
         (await http.post(f"/sandbox/payment_intents/{payment.id}/lapse")).raise_for_status()
     await trials.let_go()
     await shift.begins()
@@ -145,40 +145,41 @@ async def test_what_is_held_is_taken_once_whenever_the_worker_dies_and_never_whe
 
 
 async def test_two_parcels_are_followed_to_the_door_by_two_workers(
-    stage: Stage, shift: Shift, trials: Trials
+    environment: DemoEnvironment, shift: Shift, trials: Trials
 ) -> None:
     await shift.begins(DELIVERY_DEADLINE_DAYS="30")
     order_id = await trials.place(quantity=2)
-    await stage.dials.turn(SHIP, "split", order_id=order_id, parcels=2)
-    await stage.orders.start(order_id)
-    await stage.waits(order_id)
-    first, second = (parcel.id for parcel in (await stage.books.order(order_id)).parcels)
-    await stage.orders.parcel_updated(order_id, first, ParcelStatus.SHIPPED, "TRK-1")
+    await environment.faults.inject(SHIP, "split", order_id=order_id, parcels=2)
+    await environment.orders.start(order_id)
+    await environment.wait_until_waiting(order_id)
+    first, second = (parcel.id for parcel in (await environment.books.order(order_id)).parcels)
+    await environment.orders.parcel_updated(order_id, first, ParcelStatus.SHIPPED, "TRK-1")
     await shift.ends()
     # Told twice, out of order, and while nobody works.
-    await stage.orders.parcel_updated(order_id, first, ParcelStatus.DELIVERED)
-    await stage.orders.parcel_updated(order_id, first, ParcelStatus.SHIPPED)
-    await stage.orders.parcel_updated(order_id, second, ParcelStatus.SHIPPED, "TRK-2")
+    await environment.orders.parcel_updated(order_id, first, ParcelStatus.DELIVERED)
+    await environment.orders.parcel_updated(order_id, first, ParcelStatus.SHIPPED)
+    await environment.orders.parcel_updated(order_id, second, ParcelStatus.SHIPPED, "TRK-2")
 
     await shift.begins()
 
     async def shipped() -> bool:
-        return (await stage.orders.view(order_id)).order.status is Status.SHIPPED
+        return (await environment.orders.view(order_id)).order.status is Status.SHIPPED
 
     await eventually(shipped, within=30)
-    await stage.orders.parcel_updated(order_id, second, ParcelStatus.DELIVERED)
+    await environment.orders.parcel_updated(order_id, second, ParcelStatus.DELIVERED)
     [outcome] = await trials.outcomes()
 
     assert outcome.status is Status.COMPLETED
     assert set(outcome.parcel_ids) == {first, second}
     told = {
-        (p.parcel_id, p.status, p.tracking) for p in (await stage.orders.view(order_id)).parcels
+        (p.parcel_id, p.status, p.tracking)
+        for p in (await environment.orders.view(order_id)).parcels
     }
     assert told == {(first, "delivered", "TRK-1"), (second, "delivered", "TRK-2")}
 
 
 async def test_a_part_is_given_back_once_whenever_the_worker_dies(
-    stage: Stage, shift: Shift, trials: Trials
+    environment: DemoEnvironment, shift: Shift, trials: Trials
 ) -> None:
     await shift.begins()
     bought = [await trials.start(quantity=2) for _ in range(3)]
@@ -186,10 +187,10 @@ async def test_a_part_is_given_back_once_whenever_the_worker_dies(
     requests = [RefundRequest(id_, "r1", (("MUG", 1),), restock=True) for id_ in bought]
     for request, moment in zip(requests, lost(REFUND), strict=True):
         await trials.hold(moment, request.order_id)
-        await stage.refunds.request(request)
+        await environment.refunds.request(request)
     # What the warehouse is short of is given back by itself, once the order is its.
     short = await trials.place(quantity=2)
-    await stage.dials.turn(SHIP, "short", order_id=short)
+    await environment.faults.inject(SHIP, "short", order_id=short)
     await trials.hold_at(Asking(REFUND, "delay_after"), short)
     await trials.reached()
 
@@ -197,9 +198,9 @@ async def test_a_part_is_given_back_once_whenever_the_worker_dies(
     await trials.let_go()
     await shift.begins()
     for request in requests:
-        await stage.refunds.request(request, wait=PATIENTLY)  # again: it is the same refund
+        await environment.refunds.request(request, wait=PATIENTLY)  # again: it is the same refund
     refunds = [(request.order_id, "r1") for request in requests]
-    answers = [await stage.refunds.result(*ids) for ids in [*refunds, (short, "short")]]
+    answers = [await environment.refunds.result(*ids) for ids in [*refunds, (short, "short")]]
     outcomes = await trials.outcomes()
 
     for answer in answers:
@@ -207,5 +208,5 @@ async def test_a_part_is_given_back_once_whenever_the_worker_dies(
         assert (answer.state, str(answer.amount)) == (RefundState.SUCCEEDED, "14.50 EUR")
     for outcome in outcomes:
         assert outcome.status is Status.COMPLETED
-        page = await stage.books.order(outcome.order_id)
+        page = await environment.books.order(outcome.order_id)
         assert (page.captured, page.refunded, len(page.refunds)) == (29_00, 14_50, 1)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from demo.stage import Stage
+from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Status, StopReason
 from orders.money import Money
@@ -16,21 +16,21 @@ LEFT, WANTED, OTHERS = 6, 14, 8
 
 
 async def test_many_orders_and_a_murder(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     """A product with fewer pieces than are wanted is sold out exactly."""
     scarce = f"SCARCE-{trials.name}"
-    await stage.add_product(Product(scarce, "Few of them", Money(9_00, "EUR"), LEFT))
-    second = await stage.start_worker()
+    await environment.add_product(Product(scarce, "Few of them", Money(9_00, "EUR"), LEFT))
+    second = await environment.start_worker()
     await second.ready()
     for _ in range(WANTED):
         await trials.place(sku=scarce)
     for _ in range(OTHERS):
         await trials.place(sku="STICKER", quantity=3)
-    slow = await stage.dials.turn("stripe.payment_intents.confirm", "delay", seconds=0.3)
+    slow = await environment.faults.inject("stripe.payment_intents.confirm", "delay", seconds=0.3)
 
-    starts = asyncio.gather(*map(stage.orders.start, trials.order_ids))
-    await stage.dials.wait_hit(slow, times=8, timeout=40)
+    starts = asyncio.gather(*map(environment.orders.start, trials.order_ids))
+    await environment.faults.wait_for_hits(slow, times=8, timeout=40)
     await worker.kill()
     await starts
     outcomes = await trials.outcomes()
@@ -47,26 +47,26 @@ async def test_many_orders_and_a_murder(
 
 
 async def test_two_checkouts_of_one_order_are_one_run(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     order_id = await trials.place()
 
-    runs = await asyncio.gather(*(stage.orders.start(order_id) for _ in range(5)))
+    runs = await asyncio.gather(*(environment.orders.start(order_id) for _ in range(5)))
     await trials.outcomes()
-    runs.append(await stage.orders.start(order_id))
+    runs.append(await environment.orders.start(order_id))
 
     assert len({run.run_id for run in runs}) == 1
     assert [run.already_started for run in runs].count(False) == 1
 
 
 async def test_the_web_ui_and_the_list_show_where_an_order_stands(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     order_id = await trials.start()
     await trials.outcomes()
 
     async def listed() -> bool:
-        rows = stage.orders.list(Status.COMPLETED, limit=500)
+        rows = environment.orders.list(Status.COMPLETED, limit=500)
         return order_id in [row.order_id async for row in rows]
 
     await eventually(listed)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from demo.stage import Stage
+from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Status
 from tests.e2e.history import tried
@@ -14,47 +14,47 @@ from tests.e2e.trials import Trials
 
 
 async def stops_in_flight(
-    stage: Stage, worker: WorkerProcess, trials: Trials, number: signal.Signals
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials, number: signal.Signals
 ) -> None:
     """What is in flight is finished, and another worker goes on."""
     order_id = await trials.start_and_hold(Asking("stripe.payment_intents.confirm", "delay_after"))
     await trials.reached()
 
     await worker.signal(number)
-    await worker.says("stopping: letting activities in flight finish")
+    await worker.wait_for_log("stopping: letting activities in flight finish")
     await trials.let_go()
     exit_code = await worker.ends()
-    await stage.start_worker()
+    await environment.start_worker()
     (outcome,) = await trials.outcomes()
 
     last_words = worker.log.partition("stopping:")[2]
     assert (exit_code, "Traceback" in last_words) == (0, False), last_words
     assert outcome.status is Status.COMPLETED
-    assert (await tried(stage, order_id, "charge_card")).attempt == 1
+    assert (await tried(environment, order_id, "charge_card")).attempt == 1
 
 
 async def test_what_is_in_flight_is_finished_and_another_worker_goes_on(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
-    await stops_in_flight(stage, worker, trials, signal.SIGTERM)
+    await stops_in_flight(environment, worker, trials, signal.SIGTERM)
 
 
 async def test_ctrl_c_lets_what_is_in_flight_finish_too(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
-    await stops_in_flight(stage, worker, trials, signal.SIGINT)
+    await stops_in_flight(environment, worker, trials, signal.SIGINT)
 
 
 async def test_a_worker_waits_for_temporal_and_says_so(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     await worker.kill()
-    await stage.sandbox.temporal.stop()
-    early = await stage.start_worker()
+    await environment.sandbox.temporal.stop()
+    early = await environment.start_worker()
     try:
-        await early.says("is not there yet, trying again")
+        await early.wait_for_log("is not there yet, trying again")
     finally:
-        await stage.sandbox.temporal.start()
+        await environment.sandbox.temporal.start()
     await early.ready()
 
     await trials.start()
@@ -66,10 +66,10 @@ async def test_a_worker_waits_for_temporal_and_says_so(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_worker_that_waits_for_temporal_can_be_stopped(
-    stage: Stage, number: signal.Signals
+    environment: DemoEnvironment, number: signal.Signals
 ) -> None:
-    waiting = await stage.start_worker(TEMPORAL_ADDRESS="127.0.0.1:1")
-    await waiting.says("is not there yet")
+    waiting = await environment.start_worker(TEMPORAL_ADDRESS="127.0.0.1:1")
+    await waiting.wait_for_log("is not there yet")
 
     await waiting.signal(number)
 
@@ -97,19 +97,19 @@ async def test_a_worker_that_waits_for_temporal_can_be_stopped(
     ],
 )
 async def test_wrong_settings_are_a_sentence_each(
-    stage: Stage, settings: dict[str, str], sentences: list[str]
+    environment: DemoEnvironment, settings: dict[str, str], sentences: list[str]
 ) -> None:
-    wrong = await stage.start_worker(**settings)
+    wrong = await environment.start_worker(**settings)
 
     assert await wrong.ends() == 1
     assert wrong.log.splitlines() == sentences
 
 
-async def test_settings_that_are_missing_are_named(stage: Stage) -> None:
-    bare = WorkerProcess(stage.sandbox.state / "workers" / "bare", {})
+async def test_settings_that_are_missing_are_named(environment: DemoEnvironment) -> None:
+    bare = WorkerProcess(environment.sandbox.state / "workers" / "bare", {})
     needed = [
         name
-        for name in stage.sandbox.environment
+        for name in environment.sandbox.settings
         if not name.startswith("TEMPORAL") and not name.endswith("WEBHOOK_SECRET")  # the edge's
     ]
     with pytest.MonkeyPatch.context() as patch:

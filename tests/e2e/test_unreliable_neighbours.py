@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from demo.stage import Stage
+from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
 from orders.lifecycle import Status, StopReason
-from sandbox.dials import Mode
+from sandbox.fault_client import Mode
 from tests.e2e.history import tried
 from tests.e2e.trials import Trials
 
@@ -21,21 +21,21 @@ MAIL = "resend.emails.send"
 
 @pytest.mark.parametrize("mode", ["hang_up", "hang_up_after", "error", "error_after"])
 async def test_one_bad_answer_of_any_endpoint_changes_nothing(
-    stage: Stage, worker: WorkerProcess, trials: Trials, mode: Mode
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials, mode: Mode
 ) -> None:
     # Stripe keeps an error_after of `create` as the answer: no retry with the key can succeed.
     forward = [CREATE, CONFIRM, SHIP, MAIL] if mode != "error_after" else [CONFIRM, MAIL]
     backward = [RECALL, READ, REFUNDS, REFUND, MAIL] if mode != "error_after" else [READ, MAIL]
     for endpoint in forward:
         order_id = await trials.place()
-        await stage.dials.turn(endpoint, mode, order_id=order_id, times=1)
+        await environment.faults.inject(endpoint, mode, order_id=order_id, times=1)
     for endpoint in backward:
         order_id = await trials.place()
-        await stage.dials.turn(SHIP, "refuse", order_id=order_id)
-        await stage.dials.turn(endpoint, mode, order_id=order_id, times=1)
+        await environment.faults.inject(SHIP, "refuse", order_id=order_id)
+        await environment.faults.inject(endpoint, mode, order_id=order_id, times=1)
     declined = await trials.place(card="pm_card_visa_chargeDeclined")
-    await stage.dials.turn(VOID, mode, order_id=declined, times=1)
-    await asyncio.gather(*map(stage.orders.start, trials.order_ids))
+    await environment.faults.inject(VOID, mode, order_id=declined, times=1)
+    await asyncio.gather(*map(environment.orders.start, trials.order_ids))
 
     statuses = [outcome.status for outcome in await trials.outcomes()]
 
@@ -47,32 +47,34 @@ async def test_one_bad_answer_of_any_endpoint_changes_nothing(
 
 
 async def test_waits_for_as_long_as_it_is_asked_to(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     steps = {CONFIRM: "charge_card", SHIP: "fulfill_order"}
     orders = {}
     for endpoint, step in steps.items():
         orders[step] = await trials.place()
         # Longer than the pause of a second that a failure without such a word is followed by.
-        await stage.dials.turn(endpoint, "rate_limit", order_id=orders[step], times=1, seconds=3)
+        await environment.faults.inject(
+            endpoint, "rate_limit", order_id=orders[step], times=1, seconds=3
+        )
     mailed = await trials.place()
-    await stage.dials.turn(MAIL, "rate_limit", order_id=mailed, times=1, seconds=3)
-    await asyncio.gather(*map(stage.orders.start, trials.order_ids))
+    await environment.faults.inject(MAIL, "rate_limit", order_id=mailed, times=1, seconds=3)
+    await asyncio.gather(*map(environment.orders.start, trials.order_ids))
 
     assert {outcome.status for outcome in await trials.outcomes()} == {Status.COMPLETED}
     for step, order_id in orders.items():
-        assert (await tried(stage, order_id, step)).waited >= timedelta(seconds=3)
-    at = {line.event: line.at for line in (await stage.orders.view(mailed)).history}
+        assert (await tried(environment, order_id, step)).waited >= timedelta(seconds=3)
+    at = {line.event: line.at for line in (await environment.orders.view(mailed)).history}
     assert at["confirmation_mailed"] - at["order_fulfilled"] >= timedelta(seconds=3)
 
 
 async def test_three_errors_of_stripe_end_the_order_and_nothing_is_taken(
-    stage: Stage, worker: WorkerProcess, trials: Trials
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:
     for endpoint, mode in ((CREATE, "error_saved"), (CREATE, "error_after"), (CONFIRM, "error")):
         order_id = await trials.place()
-        await stage.dials.turn(endpoint, mode, order_id=order_id, times=3)  # type: ignore[arg-type]
-    await asyncio.gather(*map(stage.orders.start, trials.order_ids))
+        await environment.faults.inject(endpoint, mode, order_id=order_id, times=3)  # type: ignore[arg-type]
+    await asyncio.gather(*map(environment.orders.start, trials.order_ids))
 
     for outcome in await trials.outcomes():
         assert outcome.status is Status.REJECTED

@@ -8,8 +8,8 @@ from itertools import count
 
 from sqlalchemy import text
 
-from demo.invariants import faults_of
-from demo.stage import Stage
+from demo.environment import DemoEnvironment
+from demo.invariants import violations_of
 from orders.messages import Outcome
 from orders.money import Money
 from store.seed import Product
@@ -20,7 +20,7 @@ from tests.e2e.moments import Hold, Moment
 class Trials:
     """Orders of one test; ``name`` begins their ids."""
 
-    stage: Stage
+    environment: DemoEnvironment
     name: str
     order_ids: list[str] = field(default_factory=list)
     _holds: list[Hold] = field(default_factory=list)
@@ -31,14 +31,14 @@ class Trials:
     ) -> str:
         """A new order, not started; its id."""
         order_id = f"{self.name}-{next(self._numbers)}"
-        await self.stage.place(order_id, sku=sku, quantity=quantity, card=card)
+        await self.environment.place(order_id, sku=sku, quantity=quantity, card=card)
         self.order_ids.append(order_id)
         return order_id
 
     async def product(self, name: str, on_hand: int = 10) -> str:
         """A new product, for orders that are not to wait for each other; its sku."""
         sku = f"{self.name}-{name}".upper()
-        await self.stage.add_product(Product(sku, sku, Money(9_00, "EUR"), on_hand))
+        await self.environment.add_product(Product(sku, sku, Money(9_00, "EUR"), on_hand))
         return sku
 
     async def start(
@@ -46,17 +46,17 @@ class Trials:
     ) -> str:
         """A new order, started; its id."""
         order_id = await self.place(sku=sku, quantity=quantity, card=card)
-        await self.stage.orders.start(order_id)
+        await self.environment.orders.start(order_id)
         return order_id
 
     async def hold(self, moment: Moment, order_id: str) -> None:
         """Have an order held when it comes there, see ``reached``."""
-        self._holds.append(await moment.hold(self.stage, order_id))
+        self._holds.append(await moment.hold(self.environment, order_id))
 
     async def hold_at(self, moment: Moment, order_id: str) -> None:
         """Start an order that was placed; it will be held there, see ``reached``."""
         await self.hold(moment, order_id)
-        await self.stage.orders.start(order_id)
+        await self.environment.orders.start(order_id)
 
     async def start_and_hold(
         self, moment: Moment, *, sku: str = "MUG", card: str = "pm_card_visa"
@@ -76,14 +76,14 @@ class Trials:
 
     async def _situation(self) -> str:
         """Where the orders are, who waits for whom in the database, what the workers last said."""
-        lines = [str(await self.stage.orders.status(order_id)) for order_id in self.order_ids]
+        lines = [str(await self.environment.orders.status(order_id)) for order_id in self.order_ids]
         activity = text(
             "SELECT format('%s waits for %s, %s: %s', pid, pg_blocking_pids(pid), state, query) "
             "FROM pg_stat_activity WHERE state <> 'idle'"
         )
-        async with self.stage.database.statement() as connection:
+        async with self.environment.database.statement() as connection:
             lines += await connection.scalars(activity)
-        for worker in self.stage.at_work:
+        for worker in self.environment.running_workers:
             lines += [f"worker {worker.pid}:", *worker.log.splitlines()[-10:]]
         return "\n".join(lines)
 
@@ -95,10 +95,10 @@ class Trials:
     async def outcome(self, order_id: str) -> Outcome:
         """How the order ended, once it has."""
         async with asyncio.timeout(45):
-            return await self.stage.orders.result(order_id)
+            return await self.environment.orders.result(order_id)
 
     async def outcomes(self) -> list[Outcome]:
         """How each order ended, in the order they were placed; every promise must hold."""
         ended = await asyncio.gather(*(self.outcome(order_id) for order_id in self.order_ids))
-        assert faults_of(await self.stage.examine(self.order_ids)) == []
+        assert violations_of(await self.environment.check_invariants(self.order_ids)) == []
         return ended

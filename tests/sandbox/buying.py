@@ -1,4 +1,4 @@
-"""Payments as the tests make them."""
+"""Helpers that make payments with Stripe's SDK."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,8 +10,8 @@ NO_REDIRECTS = {"enabled": True, "allow_redirects": "never"}
 
 
 @asynccontextmanager
-async def a_shop(url: str) -> AsyncIterator[stripe.StripeClient]:
-    """The official SDK, speaking to the world at `url`, without retries of its own."""
+async def stripe_client(url: str) -> AsyncIterator[stripe.StripeClient]:
+    """Stripe's SDK for the stand-in at `url`, without retries."""
     http = stripe.HTTPXClient(timeout=20)
     yield stripe.StripeClient(
         "sk_test_sandbox", base_addresses={"api": url}, http_client=http, max_network_retries=0
@@ -24,7 +24,7 @@ def keyed(key: str) -> Any:
     return {"idempotency_key": key}
 
 
-def a_wish(order_id: str = "1001", amount: Any = 2000, **more: Any) -> Any:
+def payment_parameters(order_id: str = "1001", amount: Any = 2000, **more: Any) -> Any:
     """Parameters of a PaymentIntent for an order."""
     return {
         "amount": amount,
@@ -38,7 +38,7 @@ def a_wish(order_id: str = "1001", amount: Any = 2000, **more: Any) -> Any:
 async def a_payment(
     shop: stripe.StripeClient, order_id: str = "1001", amount: int = 2000, **more: Any
 ) -> stripe.PaymentIntent:
-    return await shop.v1.payment_intents.create_async(a_wish(order_id, amount, **more))
+    return await shop.v1.payment_intents.create_async(payment_parameters(order_id, amount, **more))
 
 
 async def paid(
@@ -52,6 +52,6 @@ async def paid(
 
 
 def latest_charge(intent: stripe.PaymentIntent) -> stripe.Charge:
-    """The charge of an intent that was asked for with `expand`."""
+    """The charge of an intent that was requested with `expand`."""
     assert isinstance(intent.latest_charge, stripe.Charge)
     return intent.latest_charge

@@ -1,4 +1,4 @@
-"""Real sandboxes, each a process with a state of its own."""
+"""Real sandboxes as processes."""
 
 import os
 import re
@@ -15,20 +15,20 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from dotenv import dotenv_values
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE = 40.0
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+_TIMEOUT = 40.0
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Return once the condition holds; fail saying what did not come."""
-    deadline = time.monotonic() + PATIENCE
+    """Return once the condition holds; fail with `what` after a timeout."""
+    deadline = time.monotonic() + _TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.01)
 
 
 class SandboxProcess:
-    """`python -m sandbox`, run in a working directory as a user would, on free ports."""
+    """`python -m sandbox` in a working directory, on free ports."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class SandboxProcess:
         for port in ("--temporal-port", "--ui-port", "--world-port"):
             if port not in options:
                 arguments += [port, "0"]
-        path = f"{CHECKOUT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+        path = f"{PROJECT_ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
         with self.output_file.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "sandbox", *arguments, *options],
@@ -71,18 +71,18 @@ class SandboxProcess:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the processes of the production code would read."""
+        """The settings that the production code's processes would read."""
         values = dotenv_values(self.state / "env", interpolate=False)
         return {name: value or "" for name, value in values.items()}
 
     def address(self, what: str) -> str:
-        """What the table says beside a name."""
+        """The address that the table shows for a name."""
         found = re.search(rf"^│ {what} +│ (\S+) +│$", self.output, re.MULTILINE)
         assert found, f"no {what} in\n{self.output}"
         return found[1]
 
     def children(self) -> set[psutil.Process]:
-        """Every process below the sandbox, now."""
+        """Every descendant process that is running now."""
         with suppress(psutil.NoSuchProcess):
             self._seen.update(psutil.Process(self.pid).children(recursive=True))
         return {child for child in self._seen if child.is_running()}
@@ -90,8 +90,8 @@ class SandboxProcess:
     def child(self, name: str) -> psutil.Process:
         return next(c for c in self.children() if c.name() == name and c.ppid() == self.pid)
 
-    def up(self) -> Self:
-        """Return when it says that it is up."""
+    def wait_ready(self) -> Self:
+        """Return when the sandbox is ready."""
         wait_until(lambda: "Ctrl-C stops" in self.output or not self.running, "the table")
         assert self.running, self.output
         self.children()
@@ -103,10 +103,10 @@ class SandboxProcess:
 
     def ends(self) -> int:
         """Its exit code, once it has ended."""
-        return self._process.wait(PATIENCE)
+        return self._process.wait(_TIMEOUT)
 
-    def left_behind(self) -> set[psutil.Process]:
-        """The processes seen below it that still run."""
+    def orphans(self) -> set[psutil.Process]:
+        """Its descendants that still run."""
         return {
             child
             for child in self._seen
@@ -116,7 +116,7 @@ class SandboxProcess:
 
 @pytest.fixture(scope="session")
 def used_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state that one sandbox after the other uses: only the first has to create everything."""
+    """A state that the tests use one after another: only the first has to create everything."""
     return tmp_path_factory.mktemp("used")
 
 
@@ -137,7 +137,7 @@ def sandboxes(directory: Path, usual_state: Path) -> Iterator[Start]:
         if process.running:
             process.signal(signal.SIGTERM)
             process.ends()
-        for child in process.left_behind():
+        for child in process.orphans():
             with suppress(psutil.NoSuchProcess):
                 child.kill()
 

@@ -1,4 +1,4 @@
-"""`python -m sandbox`, from its start to the last of its processes."""
+"""`python -m sandbox`, from its start to the end of its last process."""
 
 import signal
 import socket
@@ -10,7 +10,7 @@ import asyncpg  # type: ignore[import-untyped]
 import httpx
 import pytest
 
-from sandbox.environment import MARK
+from sandbox.env_file import MARK
 from sandbox.temporal_server import temporal_binary
 from tests.sandbox_process.conftest import SandboxProcess, Start, sandboxes, wait_until
 
@@ -38,7 +38,7 @@ def running(used_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     directory = tmp_path_factory.mktemp("up")
     (directory / ".env").write_text(f"{MARK}\nTEMPORAL_ADDRESS=elsewhere:1\n")
     with sandboxes(directory, used_state) as start:
-        yield start(env={"STRIPE_API_KEY": "sk_test_mine"}).up()
+        yield start(env={"STRIPE_API_KEY": "sk_test_mine"}).wait_ready()
 
 
 class TestOnceItIsUp:
@@ -79,7 +79,7 @@ class TestOnceItIsUp:
     ) -> None:
         assert "STRIPE_API_KEY in your environment will win over .env" in running.output
 
-    def test_a_second_one_on_the_same_state_says_so_and_harms_nothing(
+    def test_a_second_one_on_the_same_state_is_refused_and_harms_nothing(
         self, running: SandboxProcess, sandbox: Start
     ) -> None:
         second = sandbox(state=running.state)
@@ -96,7 +96,7 @@ def test_the_users_own_env_file_is_left_alone_and_a_way_around_it_is_shown(
 ) -> None:
     (tmp_path / ".env").write_text("STRIPE_API_KEY=sk_test_mine\n")
 
-    running = sandbox().up()
+    running = sandbox().wait_ready()
 
     assert (tmp_path / ".env").read_text() == "STRIPE_API_KEY=sk_test_mine\n"
     assert ".env is yours and was left alone" in running.output
@@ -113,27 +113,27 @@ def test_the_users_own_env_file_is_left_alone_and_a_way_around_it_is_shown(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_request_to_stop_leaves_no_process_behind(sandbox: Start, number: signal.Signals) -> None:
-    running = sandbox().up()
+    running = sandbox().wait_ready()
     assert {"temporal", "postgres"} <= {child.name() for child in running.children()}
 
     running.signal(number)
 
     assert running.ends() == 0, running.output
-    assert not running.left_behind()
+    assert not running.orphans()
     assert "Traceback" not in running.output
 
 
 def test_ctrl_c_and_a_second_one_while_stopping_leave_no_process_behind(
     sandbox: Start,
 ) -> None:
-    running = sandbox().up()
+    running = sandbox().wait_ready()
 
     running.signal(signal.SIGINT)
     wait_until(lambda: "Stopping" in running.output, "the first Ctrl-C to be noticed")
     running.signal(signal.SIGINT)
 
     assert running.ends() == 0, running.output
-    assert not running.left_behind()
+    assert not running.orphans()
     assert "Traceback" not in running.output
 
 
@@ -146,8 +146,8 @@ def test_a_stop_in_the_middle_of_the_start_leaves_no_process_behind(
     starting.signal(signal.SIGTERM)
 
     assert starting.ends() == 0, starting.output
-    # What initdb had begun itself ends a moment after it.
-    wait_until(lambda: not starting.left_behind(), "the last process to be gone")
+    # The children of initdb end a moment after it.
+    wait_until(lambda: not starting.orphans(), "the last process to be gone")
     assert "The sandbox is up" not in starting.output
     assert "Traceback" not in starting.output
 
@@ -164,26 +164,26 @@ def test_a_busy_port_is_one_sentence_that_names_the_setting(sandbox: Start, opti
     assert refused.output.count("\n") == 1
     assert f"Port {port}" in refused.output
     assert option in refused.output
-    assert not refused.left_behind()
+    assert not refused.orphans()
 
 
-async def test_what_was_known_outlives_a_kill_until_it_is_reset(sandbox: Start) -> None:
-    killed = sandbox().up()
+async def test_the_state_survives_a_kill_until_it_is_reset(sandbox: Start) -> None:
+    killed = sandbox().wait_ready()
     await sql(killed, "CREATE TABLE remembered AS SELECT 42 AS answer")
     start = ("workflow", "start", "--type", "Any", "--task-queue", "nobody", "-w", "remembered")
     temporal(killed, *start)
 
     killed.signal(signal.SIGKILL)
     killed.ends()
-    restarted = sandbox().up()
+    restarted = sandbox().wait_ready()
 
-    wait_until(lambda: not killed.left_behind(), "the killed sandbox's processes to be gone")
+    wait_until(lambda: not killed.orphans(), "the killed sandbox's processes to be gone")
     assert await sql(restarted, "SELECT answer FROM remembered") == [(42,)]
     assert "remembered" in temporal(restarted, "workflow", "describe", "-w", "remembered")
 
-    restarted.signal(signal.SIGKILL)  # so that there are processes to be dealt with, too
+    restarted.signal(signal.SIGKILL)  # so that there are orphans to end
     restarted.ends()
-    emptied = sandbox("--reset").up()
+    emptied = sandbox("--reset").wait_ready()
 
     assert await sql(emptied, "SELECT to_regclass('remembered')") == [(None,)]
     assert "remembered" not in temporal(emptied, "workflow", "list")
@@ -196,19 +196,19 @@ async def test_what_was_known_outlives_a_kill_until_it_is_reset(sandbox: Start) 
         ("postgres", "PostgreSQL ended by itself (signal 9)"),
     ],
 )
-def test_when_a_part_dies_it_says_which_and_stops_the_others(
+def test_when_a_server_dies_it_is_named_and_the_others_are_stopped(
     sandbox: Start, name: str, sentence: str
 ) -> None:
-    running = sandbox().up()
+    running = sandbox().wait_ready()
 
     running.child(name).kill()
 
     assert running.ends() == 1
     assert sentence in running.output
-    # A server that was killed before it wrote anything has no last words.
+    # A server that was killed before it wrote anything has an empty log.
     assert "Its last lines" in running.output or "is empty" in running.output
     assert "Traceback" not in running.output
-    wait_until(lambda: not running.left_behind(), "the last process to be gone")
+    wait_until(lambda: not running.orphans(), "the last process to be gone")
 
 
 def test_help_names_every_setting(sandbox: Start) -> None:

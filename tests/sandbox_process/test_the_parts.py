@@ -1,4 +1,4 @@
-"""The parts by themselves, as other tests use them."""
+"""PostgreSQL, Temporal, child processes and the sandbox in this process, each by itself."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from sandbox.child import Child
 from sandbox.postgres import PostgresServer
-from sandbox.stack import Sandbox
+from sandbox.sandbox import Sandbox
 from sandbox.state import StateInUseError
 from sandbox.temporal_server import TemporalServer
 from tests.sandbox_process.conftest import wait_until
@@ -33,7 +33,7 @@ async def scalar(url: str, statement: str) -> object:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one PostgreSQL after the other runs on: only the first has to create everything."""
+    """A state that the tests use one after another: only the first has to create the cluster."""
     return tmp_path_factory.mktemp("cluster")
 
 
@@ -73,7 +73,7 @@ async def test_a_postmaster_file_that_names_an_unrelated_process_is_no_obstacle(
         assert await scalar(server.url, "SELECT 1") == 1
 
 
-async def test_a_server_that_nobody_recorded_is_ended_before_the_next_start(
+async def test_a_server_without_a_record_is_ended_before_the_next_start(
     cluster: Path,
 ) -> None:
     first = PostgresServer(cluster, durable=False)
@@ -88,15 +88,15 @@ async def test_a_server_that_nobody_recorded_is_ended_before_the_next_start(
         assert await scalar(second.url, "SELECT 1") == 1
 
 
-async def test_the_process_a_killed_sandbox_left_behind_is_ended(tmp_path: Path) -> None:
+async def test_the_orphan_of_a_killed_sandbox_is_ended(tmp_path: Path) -> None:
     orphan = Child("orphan", tmp_path)
     await orphan.start(SLEEP)
 
-    assert await Child("the next one", tmp_path).end_leftover()
+    assert await Child("the next one", tmp_path).end_orphan()
 
     await asyncio.wait_for(orphan.ended(), 5)
     assert orphan.exit_code == -signal.SIGTERM
-    assert not await Child("the one after that", tmp_path).end_leftover()
+    assert not await Child("the one after that", tmp_path).end_orphan()
 
 
 @pytest.mark.parametrize("difference", ["started", "command"])
@@ -109,7 +109,7 @@ async def test_an_unrelated_process_with_the_recorded_pid_is_left_alone(
     record[difference] = record["started"] - 60 if difference == "started" else ["other"]
     (tmp_path / "pid").write_text(json.dumps(record))
 
-    assert not await Child("part", tmp_path).end_leftover()
+    assert not await Child("part", tmp_path).end_orphan()
 
     assert unrelated.running
     await unrelated.stop()
@@ -117,16 +117,16 @@ async def test_an_unrelated_process_with_the_recorded_pid_is_left_alone(
 
 async def test_a_child_that_will_not_end_is_killed(tmp_path: Path) -> None:
     ignores = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); "
-    child = Child("stubborn", tmp_path, patience=0.1)
+    child = Child("stubborn", tmp_path, stop_timeout=0.1)
     await child.start([sys.executable, "-c", ignores + "time.sleep(600)"])
-    await asyncio.to_thread(wait_until, lambda: child.log.read_text() != "", "its first word")
+    await asyncio.to_thread(wait_until, lambda: child.log.read_text() != "", "its first output")
 
     await child.stop()
 
     assert child.exit_code == -signal.SIGKILL
 
 
-async def test_temporal_starts_whatever_this_machine_is_set_up_for(
+async def test_temporal_ignores_the_users_own_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = {"ADDRESS": "elsewhere.invalid:7233", "NAMESPACE": "shop.a1b2c", "API_KEY": "key"}
@@ -136,7 +136,7 @@ async def test_temporal_starts_whatever_this_machine_is_set_up_for(
         assert server.address.startswith("127.0.0.1:")
 
 
-async def test_temporal_alone_answers_on_ports_of_its_own_and_keeps_its_state(
+async def test_temporal_alone_keeps_its_state_between_starts(
     tmp_path: Path,
 ) -> None:
     def temporal(server: TemporalServer, *command: str) -> str:
@@ -154,14 +154,14 @@ async def test_temporal_alone_answers_on_ports_of_its_own_and_keeps_its_state(
         assert "remembered" in temporal(server, "workflow", "describe", "-w", "remembered")
 
 
-async def test_a_sandbox_in_this_process_says_what_its_env_file_would_hold(
+async def test_a_sandbox_in_this_process_has_the_settings_of_its_env_file(
     used_state: Path,
 ) -> None:
     async with Sandbox(used_state, durable=False) as sandbox:
-        assert sandbox.environment["TEMPORAL_ADDRESS"] == sandbox.temporal_address
-        assert sandbox.environment["DATABASE_URL"] == sandbox.database_url
-        assert sandbox.environment["STRIPE_API_BASE"] == sandbox.world_url
-        assert sandbox.environment["TEMPORAL_UI_URL"] == sandbox.ui_url
+        assert sandbox.settings["TEMPORAL_ADDRESS"] == sandbox.temporal_address
+        assert sandbox.settings["DATABASE_URL"] == sandbox.database_url
+        assert sandbox.settings["STRIPE_API_BASE"] == sandbox.stand_in_url
+        assert sandbox.settings["TEMPORAL_UI_URL"] == sandbox.ui_url
         assert not sandbox.env_file_written
     assert not sandbox.temporal.child.running
     assert not sandbox.postgres.child.running

@@ -10,7 +10,7 @@ import pytest
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import Capture, ShopTerms
 from orders.webhooks import Source
-from sandbox.environment import settings as sandbox_settings
+from sandbox.env_file import settings as sandbox_settings
 from serving import event_readers
 from settings import CardSettings, EdgeSettings, SettingsError, WorkerSettings, temporal_profile
 
@@ -213,7 +213,7 @@ def test_an_empty_or_weak_webhook_secret_is_refused(
 def test_the_sandboxs_webhook_secrets_are_such_as_the_edge_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    nowhere = dict.fromkeys(("temporal_address", "namespace", "ui_url", "world_url"), "")
+    nowhere = dict.fromkeys(("temporal_address", "namespace", "ui_url", "stand_in_url"), "")
     written = sandbox_settings(database_url="postgresql://localhost/orders", **nowhere)
     for name in SECRETS:
         monkeypatch.setenv(name, written[name])

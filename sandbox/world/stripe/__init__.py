@@ -1,1 +1,1 @@
-"""The part of Stripe's API that a shop taking card payments uses, on test cards only."""
+"""The part of Stripe's API that card payments need, with test cards only."""

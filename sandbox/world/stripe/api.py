@@ -12,39 +12,48 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.world.dialboard import Dial
-from sandbox.world.ledger import Doc, new_id
+from sandbox.world.faults import Fault
 from sandbox.world.orders import order_id_of_key
-from sandbox.world.reception import Answer, Call, Reception, Refused, answered, fingerprint
+from sandbox.world.request_pipeline import (
+    ApiCall,
+    ApiError,
+    ApiResponse,
+    RequestPipeline,
+    fingerprint,
+    to_http_response,
+)
+from sandbox.world.state_store import JsonObject, new_id
 from sandbox.world.stripe import intents, refunds, rules
+from sandbox.world.stripe.context import KINDS, OperationContext
+from sandbox.world.stripe.error_messages import StripeProvider
 from sandbox.world.stripe.errors import envelope, invalid, unauthorized
-from sandbox.world.stripe.parameters import EXPAND, PAGE, Shape, checked, parse
-from sandbox.world.stripe.till import KINDS, Till
-from sandbox.world.stripe.wording import Stripe
+from sandbox.world.stripe.parameters import EXPAND, PAGE, ParameterSchema, parse, validated
 
 _PARENT: Final = {"payment_intent": "text"}
 
 
 @dataclass(frozen=True)
 class _Endpoint:
-    """One row of the API: the name its dials have, its path, its parameters, its work."""
+    """One endpoint: the name that faults use for it, its path, parameters and operation."""
 
     name: str
     method: str
     path: str
-    shape: Shape
-    work: Callable[[Till, str, Doc], Doc]
+    schema: ParameterSchema
+    operation: Callable[[OperationContext, str, JsonObject], JsonObject]
 
 
-def _lister(kind: str, path: str) -> Callable[[Till, str, Doc], Doc]:
-    def listed(till: Till, _: str, params: Doc) -> Doc:
+def _list_operation(
+    kind: str, path: str
+) -> Callable[[OperationContext, str, JsonObject], JsonObject]:
+    def operation(context: OperationContext, _: str, params: JsonObject) -> JsonObject:
         limit = params.get("limit", 10)
         if not 1 <= limit <= 100:
             raise invalid("Invalid integer: limit is between 1 and 100.", param="limit")
         for cursor in ("starting_after", "ending_before"):
             if cursor in params:
-                till.load(kind, params[cursor], cursor, status=400)
-        found = till.ledger.page(
+                context.load(kind, params[cursor], cursor, status=400)
+        found = context.store.page(
             kind,
             limit=limit,
             starting_after=params.get("starting_after"),
@@ -60,117 +69,119 @@ def _lister(kind: str, path: str) -> Callable[[Till, str, Doc], Doc]:
             data.reverse()
         return {"object": "list", "data": data, "has_more": len(found) > limit, "url": path}
 
-    return listed
+    return operation
 
 
 _ENDPOINTS: Final = (
     _Endpoint(
         "stripe.payment_intents.create", "POST", "/v1/payment_intents", rules.CREATE,
-        lambda till, _, params: intents.create_intent(till, params),
+        lambda context, _, params: intents.create_intent(context, params),
     ),
     _Endpoint(
         "stripe.payment_intents.list", "GET", "/v1/payment_intents", {**PAGE, "customer": "text"},
-        _lister("payment_intent", "/v1/payment_intents"),
+        _list_operation("payment_intent", "/v1/payment_intents"),
     ),
     _Endpoint(
         "stripe.payment_intents.retrieve", "GET", "/v1/payment_intents/{id}",
         {**EXPAND, "client_secret": "text"},
-        lambda till, id_, _: intents.load_intent(till, id_),
+        lambda context, id_, _: intents.load_intent(context, id_),
     ),
     _Endpoint(
         "stripe.payment_intents.confirm", "POST", "/v1/payment_intents/{id}/confirm",
         rules.CONFIRM,
-        lambda till, id_, params: intents.confirm_intent(
-            till, intents.load_intent(till, id_), params
+        lambda context, id_, params: intents.confirm_intent(
+            context, intents.load_intent(context, id_), params
         ),
     ),
     _Endpoint(
         "stripe.payment_intents.capture", "POST", "/v1/payment_intents/{id}/capture",
         rules.CAPTURE,
-        lambda till, id_, params: intents.capture_intent(
-            till, intents.load_intent(till, id_), params
+        lambda context, id_, params: intents.capture_intent(
+            context, intents.load_intent(context, id_), params
         ),
     ),
     _Endpoint(
         "stripe.payment_intents.cancel", "POST", "/v1/payment_intents/{id}/cancel",
         rules.CANCEL,
-        lambda till, id_, params: intents.cancel_intent(
-            till, intents.load_intent(till, id_), params
+        lambda context, id_, params: intents.cancel_intent(
+            context, intents.load_intent(context, id_), params
         ),
     ),
     _Endpoint(
         "stripe.charges.list", "GET", "/v1/charges", {**PAGE, **_PARENT, "customer": "text"},
-        _lister("charge", "/v1/charges"),
+        _list_operation("charge", "/v1/charges"),
     ),
     _Endpoint(
         "stripe.charges.retrieve", "GET", "/v1/charges/{id}", EXPAND,
-        lambda till, id_, _: till.load("charge", id_, "id"),
+        lambda context, id_, _: context.load("charge", id_, "id"),
     ),
     _Endpoint(
         "stripe.refunds.create", "POST", "/v1/refunds", refunds.CREATE,
-        lambda till, _, params: refunds.create_refund(till, params),
+        lambda context, _, params: refunds.create_refund(context, params),
     ),
     _Endpoint(
         "stripe.refunds.list", "GET", "/v1/refunds", {**PAGE, **_PARENT, "charge": "text"},
-        _lister("refund", "/v1/refunds"),
+        _list_operation("refund", "/v1/refunds"),
     ),
     _Endpoint(
         "stripe.refunds.retrieve", "GET", "/v1/refunds/{id}", EXPAND,
-        lambda till, id_, _: till.load("refund", id_, "id"),
+        lambda context, id_, _: context.load("refund", id_, "id"),
     ),
     _Endpoint(
         "stripe.payment_methods.retrieve", "GET", "/v1/payment_methods/{id}", EXPAND,
-        lambda till, id_, _: till.card(id_).shown(till.now),
+        lambda context, id_, _: context.card(id_).to_json(context.now),
     ),
 )  # fmt: skip
 
 
-def stripe_routes(reception: Reception) -> list[Route]:
-    neighbour = Stripe()
+def stripe_routes(pipeline: RequestPipeline) -> list[Route]:
+    provider = StripeProvider()
     return [
-        Route(endpoint.path, _handler(reception, neighbour, endpoint), methods=[endpoint.method])
+        Route(endpoint.path, _handler(pipeline, provider, endpoint), methods=[endpoint.method])
         for endpoint in _ENDPOINTS
     ] + [Route("/v1/{path:path}", _unknown_url, methods=["GET", "POST", "DELETE"])]
 
 
 def _handler(
-    reception: Reception, neighbour: Stripe, endpoint: _Endpoint
+    pipeline: RequestPipeline, provider: StripeProvider, endpoint: _Endpoint
 ) -> Callable[[Request], object]:
     async def handle(request: Request) -> Response:
         encoded = (await request.body()).decode() if endpoint.method == "POST" else ""
         encoded = encoded or request.url.query
-        thing_id = request.path_params.get("id", "")
+        object_id = request.path_params.get("id", "")
         request_id = new_id("req", 14)
         key = request.headers.get("idempotency-key") if endpoint.method == "POST" else None
-        call = Call(endpoint.name, request.url.path, request_id)
+        call = ApiCall(endpoint.name, request.url.path, request_id)
         try:
             _authenticate(request.headers.get("authorization", ""))
             given = parse(encoded)
-            call = Call(
+            call = ApiCall(
                 endpoint.name,
                 request.url.path,
                 request_id,
-                order_id=_order_id(reception, thing_id, given, key),
+                order_id=_order_id(pipeline, object_id, given, key),
                 key=key,
                 fingerprint=fingerprint(given),
             )
-            params = checked(given, endpoint.shape)
-        except Refused as refused:
-            return _spoken(neighbour, call, refused.answer)
+            params = validated(given, endpoint.schema)
+        except ApiError as error:
+            return _to_http_response(provider, call, error.response)
 
-        def work(dial: Dial | None) -> Answer:
+        def operation(fault: Fault | None) -> ApiResponse:
             url = f"{request.url.scheme}://{request.url.netloc}"
-            till = Till(reception.ledger, int(reception.clock()), url, call.order_id, dial)
+            context = OperationContext(
+                pipeline.store, int(pipeline.clock()), url, call.order_id, fault
+            )
             try:
-                body = endpoint.work(till, thing_id, params)
-                return Answer(200, _expanded(till, body, params.get("expand", [])))
-            except Refused as refused:
-                refused.answer.body["error"]["request_log_url"] = (
+                body = endpoint.operation(context, object_id, params)
+                return ApiResponse(200, _expanded(context, body, params.get("expand", [])))
+            except ApiError as error:
+                error.response.body["error"]["request_log_url"] = (
                     f"https://dashboard.stripe.com/test/logs/{request_id}"
                 )
                 raise
 
-        return await reception.receive(neighbour, call, work)
+        return await pipeline.handle(provider, call, operation)
 
     return handle
 
@@ -188,24 +199,26 @@ def _authenticate(authorization: str) -> None:
         raise unauthorized(f"Invalid API Key provided: {key[:7]}{'*' * 8}")
 
 
-def _order_id(reception: Reception, thing_id: str, given: Doc, key: str | None) -> str | None:
-    """The order a request is for: from its metadata, from the object it names, from its key."""
+def _order_id(
+    pipeline: RequestPipeline, object_id: str, given: JsonObject, key: str | None
+) -> str | None:
+    """The order of a request: from its metadata, the object that it names, or its key."""
     metadata = given.get("metadata")
     if isinstance(metadata, dict) and isinstance(metadata.get("order_id"), str):
         return str(metadata["order_id"])
-    for named in (thing_id, given.get("payment_intent"), given.get("charge")):
+    for named in (object_id, given.get("payment_intent"), given.get("charge")):
         kind = KINDS.get(str(named).partition("_")[0])
-        if kind is not None and (found := reception.ledger.order_of(kind, str(named))):
+        if kind is not None and (found := pipeline.store.order_of(kind, str(named))):
             return found
     return order_id_of_key(key)
 
 
-def _expanded(till: Till, body: Doc, paths: list[str]) -> Doc:
-    """Put whole objects where ids are ("Expanding responses")."""
+def _expanded(context: OperationContext, body: JsonObject, paths: list[str]) -> JsonObject:
+    """Replace ids by whole objects ("Expanding responses")."""
     for path in paths:
         head, _, rest = path.partition(".")
         if head == "data" and body.get("object") == "list":
-            body = {**body, "data": [_expanded(till, item, [rest]) for item in body["data"]]}
+            body = {**body, "data": [_expanded(context, item, [rest]) for item in body["data"]]}
             continue
         if head not in {"latest_charge", "payment_method", "payment_intent", "charge"} or (
             head not in body
@@ -215,20 +228,22 @@ def _expanded(till: Till, body: Doc, paths: list[str]) -> Doc:
         if isinstance(inner, str):
             prefix = inner.partition("_")[0]
             inner = (
-                till.card(inner).shown(till.now)
+                context.card(inner).to_json(context.now)
                 if prefix == "pm"
-                else till.load(KINDS[prefix], inner, head)
+                else context.load(KINDS[prefix], inner, head)
             )
         if inner is not None:
-            body = {**body, head: _expanded(till, inner, [rest]) if rest else inner}
+            body = {**body, head: _expanded(context, inner, [rest]) if rest else inner}
     return body
 
 
-def _spoken(neighbour: Stripe, call: Call, answer: Answer) -> Response:
-    return answered(answer, neighbour.headers(call))
+def _to_http_response(provider: StripeProvider, call: ApiCall, response: ApiResponse) -> Response:
+    return to_http_response(response, provider.headers(call))
 
 
 async def _unknown_url(request: Request) -> Response:
-    call = Call("", request.url.path, new_id("req", 14))
+    call = ApiCall("", request.url.path, new_id("req", 14))
     message = f"Unrecognized request URL ({request.method}: {request.url.path})."
-    return _spoken(Stripe(), call, Answer(404, envelope("invalid_request_error", message)))
+    return _to_http_response(
+        StripeProvider(), call, ApiResponse(404, envelope("invalid_request_error", message))
+    )

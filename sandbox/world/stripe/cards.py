@@ -1,17 +1,17 @@
-"""The test payment methods of Stripe's "Testing" page, and what each of them does.
+"""The test payment methods of Stripe's "Testing" page, and their behaviour.
 
-Only names are spoken here, never card numbers. `visa_` in a name may be left out or put in.
+They are given by name, never by card number. `visa_` in a name is optional.
 
-One name is the sandbox's own, for Stripe has no test card like it: `pm_sandbox_processing`, a card
-whose bank takes its time. A charge on it is `processing` until somebody asks for
-`POST /sandbox/payment_intents/{id}/settle` with `{"outcome": "succeed"}` or `"fail"`.
+`pm_sandbox_processing` is the sandbox's own, because Stripe has no such test card: a charge on it
+stays `processing` until `POST /sandbox/payment_intents/{id}/settle` with `{"outcome": "succeed"}`
+or `"fail"`.
 """
 
 import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.world.ledger import Doc
+from sandbox.world.state_store import JsonObject
 
 DECLINE_MESSAGES: Final = {
     "generic_decline": "Your card was declined.",
@@ -42,27 +42,27 @@ _OWN_CODE: Final = {
     "processing_error": None,
     "authentication_required": None,
 }
-"""Declines whose error code is not `card_declined`, with the parameter Stripe blames."""
+"""Declines whose error code is not `card_declined`, with the `param` of the error."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A test payment method: how a charge, an authentication and a refund on it turn out."""
+    """A test payment method with the outcome of a charge, an authentication and a refund."""
 
     name: str
     last4: str
     brand: str = "visa"
     decline: str | None = None
-    authentication: str | None = None  # "always", or "off_session" (only when nobody is there)
+    authentication: str | None = None  # "always", or "off_session" (only without the customer)
     refund: str = "succeeded"
     slow: bool = False  # processing until the bank has decided
 
     @property
     def id(self) -> str:
-        """The id of the PaymentMethod object, the same in every world."""
+        """The id of the PaymentMethod object, the same in every stand-in."""
         return "pm_1" + hashlib.sha256(self.name.encode()).hexdigest()[:23]
 
-    def shown(self, created: int) -> Doc:
+    def to_json(self, created: int) -> JsonObject:
         return {
             "id": self.id,
             "object": "payment_method",
@@ -76,7 +76,7 @@ class Card:
             "type": "card",
         }
 
-    def details(self) -> Doc:
+    def details(self) -> JsonObject:
         return {
             "brand": self.brand,
             "checks": {"cvc_check": "pass"},
@@ -90,13 +90,13 @@ class Card:
         }
 
 
-def decline_error(decline: str) -> Doc:
+def decline_error(decline: str) -> JsonObject:
     """The `error` object of a decline, as `last_payment_error` and the 402 show it.
 
-    The word is a decline code ("Decline codes"), or one of the error codes that stand alone.
+    `decline` is a decline code ("Decline codes"), or one of the error codes in `_OWN_CODE`.
     """
     message = DECLINE_MESSAGES.get(decline, "Your card was declined.")
-    error: Doc = {"type": "card_error", "message": message}
+    error: JsonObject = {"type": "card_error", "message": message}
     if decline in _OWN_CODE:
         error |= {"code": decline, "param": _OWN_CODE[decline]}
         if decline == "authentication_required":
@@ -161,5 +161,5 @@ _BY_NAME: Final = {card.name.replace("pm_card_visa_", "pm_card_"): card for card
 
 
 def find_card(name: str) -> Card | None:
-    """The test payment method of this name or PaymentMethod id."""
+    """The test payment method with this name or PaymentMethod id."""
     return _BY_NAME.get(name)

@@ -1,23 +1,25 @@
-"""Charges: what was authorized, captured, given back. Amounts are minor units and add up."""
+"""Charges: authorize, capture and release. Amounts are in minor units."""
 
 from typing import Final
 
-from sandbox.world.ledger import Doc, new_id
+from sandbox.world.state_store import JsonObject, new_id
 from sandbox.world.stripe.cards import Card
-from sandbox.world.stripe.till import Till
+from sandbox.world.stripe.context import OperationContext
 
 HOLD_SECONDS: Final = 7 * 24 * 3600
-"""How long a hold lasts ("Place a hold on a payment method": Visa, customer present)."""
+"""The lifetime of a hold ("Place a hold on a payment method": Visa, customer present)."""
 
 
-def add_charge(till: Till, intent: Doc, card: Card, decline: Doc | None = None) -> Doc:
+def add_charge(
+    context: OperationContext, intent: JsonObject, card: Card, decline: JsonObject | None = None
+) -> JsonObject:
     """Charge the card for the intent: authorized, captured unless `manual`, or failed."""
     manual = intent["capture_method"] == "manual"
     captured = decline is None and not manual
-    details: Doc = {**card.details(), "authorization_code": None, "three_d_secure": None}
+    details: JsonObject = {**card.details(), "authorization_code": None, "three_d_secure": None}
     if decline is None and manual:
-        details["capture_before"] = till.now + HOLD_SECONDS
-    charge: Doc = {
+        details["capture_before"] = context.now + HOLD_SECONDS
+    charge: JsonObject = {
         "id": new_id("ch"),
         "object": "charge",
         "amount": intent["amount"],
@@ -26,7 +28,7 @@ def add_charge(till: Till, intent: Doc, card: Card, decline: Doc | None = None) 
         "balance_transaction": new_id("txn") if captured else None,
         "billing_details": {"address": None, "email": None, "name": None, "phone": None},
         "captured": captured,
-        "created": till.now,
+        "created": context.now,
         "currency": intent["currency"],
         "customer": intent["customer"],
         "description": intent["description"],
@@ -45,35 +47,35 @@ def add_charge(till: Till, intent: Doc, card: Card, decline: Doc | None = None) 
         "statement_descriptor": intent["statement_descriptor"],
         "status": "succeeded" if decline is None else "failed",
     }
-    till.ledger.add(
+    context.store.add(
         "charge",
         charge,
-        order_id=till.order_id,
-        created=till.now,
+        order_id=context.order_id,
+        created=context.now,
         parent=intent["id"],
         customer=intent["customer"],
     )
     return charge
 
 
-def capture_charge(till: Till, charge: Doc, amount: int) -> None:
-    """Take `amount` of the hold; the rest is released to the customer."""
+def capture_charge(context: OperationContext, charge: JsonObject, amount: int) -> None:
+    """Capture `amount` of the hold; the rest is released."""
     charge |= {
         "amount_captured": amount,
         "captured": True,
         "balance_transaction": new_id("txn"),
     }
-    till.ledger.save("charge", charge)
+    context.store.save("charge", charge)
 
 
-def release_charge(till: Till, charge: Doc, event: str) -> None:
-    """Let go of a hold. Stripe shows a released hold as a charge refunded but never captured."""
+def release_charge(context: OperationContext, charge: JsonObject, event: str) -> None:
+    """Release a hold. Stripe shows a released hold as a charge refunded but never captured."""
     charge |= {"amount_refunded": charge["amount"], "refunded": True}
-    till.ledger.save("charge", charge)
-    till.tell(event, charge)
+    context.store.save("charge", charge)
+    context.emit(event, charge)
 
 
-def _outcome(decline: Doc | None) -> Doc:
+def _outcome(decline: JsonObject | None) -> JsonObject:
     if decline is None:
         return {
             "network_status": "approved_by_network",

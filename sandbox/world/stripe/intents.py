@@ -1,22 +1,22 @@
-"""PaymentIntents and their life ("The PaymentIntents API: lifecycle").
+"""PaymentIntents and their lifecycle ("The PaymentIntents API: lifecycle").
 
 requires_payment_method → requires_confirmation → requires_action → succeeded
           ↑ declined             │                 or processing  or requires_capture → succeeded
           └──────────────────────┴─────────────────────┘
 anything before `succeeded` → canceled
 
-What happens to a payment without a request of the shop is in `banks.py`.
+Events that no API request of the shop causes are in `bank_events.py`.
 """
 
 from typing import Final
 
-from sandbox.world.ledger import Doc, new_id
-from sandbox.world.reception import Refused
+from sandbox.world.request_pipeline import ApiError
+from sandbox.world.state_store import JsonObject, new_id
 from sandbox.world.stripe.cards import Card, decline_error
 from sandbox.world.stripe.charges import add_charge, capture_charge, release_charge
+from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.errors import card_error, invalid, not_possible, unexpected_state
 from sandbox.world.stripe.rules import ONLY_WITH_CONFIRM, check_amount, check_confirmable
-from sandbox.world.stripe.till import Till
 
 _CANCELABLE: Final = (
     "requires_payment_method",
@@ -24,30 +24,30 @@ _CANCELABLE: Final = (
     "requires_confirmation",
     "requires_action",
 )
-"""Stripe cancels a `processing` payment "in rare cases" only: a shop has to bear the refusal."""
+"""Stripe cancels a `processing` payment "in rare cases" only: a shop must handle the rejection."""
 
 
-def create_intent(till: Till, params: Doc) -> Doc:
+def create_intent(context: OperationContext, params: JsonObject) -> JsonObject:
     confirm = params.get("confirm", False)
     for name in ONLY_WITH_CONFIRM:
         if name in params and not confirm:
             raise invalid(f"`{name}` can only be used with `confirm=true`.", param=name)
-    if till.refusal is not None and not confirm:
-        raise not_possible("The payment was refused.", code=till.refusal or "amount_too_small")
+    if context.refusal is not None and not confirm:
+        raise not_possible("The payment was refused.", code=context.refusal or "amount_too_small")
     check_amount(params["amount"], params["currency"].lower())
     customer = params.get("customer")
     if customer is not None and not customer.startswith("cus_"):
         raise invalid(f"No such customer: '{customer}'", code="resource_missing", param="customer")
-    card = till.card(params["payment_method"]) if "payment_method" in params else None
+    card = context.card(params["payment_method"]) if "payment_method" in params else None
     intent_id = new_id("pi")
     if "payment_method_types" in params:  # removed in API version 2026-09-30.endive
         message = "payment_method_types is no longer supported: use allowed_payment_method_types."
         code = "payment_method_types_no_longer_supported"
         raise invalid(message, code=code, param="payment_method_types")
     types = params.get("allowed_payment_method_types")
-    # Since API version 2023-08-16 the methods of the dashboard are on unless types are named.
+    # Since API version 2023-08-16 the dashboard's methods are enabled unless types are given.
     automatic = params.get("automatic_payment_methods", None if types else {"enabled": True})
-    intent: Doc = {
+    intent: JsonObject = {
         "id": intent_id,
         "object": "payment_intent",
         "amount": params["amount"],
@@ -59,7 +59,7 @@ def create_intent(till: Till, params: Doc) -> Doc:
         "capture_method": params.get("capture_method", "automatic"),
         "client_secret": f"{intent_id}_secret_{new_id('s', 25)[2:]}",
         "confirmation_method": params.get("confirmation_method", "automatic"),
-        "created": till.now,
+        "created": context.now,
         "currency": params["currency"].lower(),
         "customer": customer,
         "description": params.get("description"),
@@ -79,33 +79,33 @@ def create_intent(till: Till, params: Doc) -> Doc:
         "statement_descriptor_suffix": params.get("statement_descriptor_suffix"),
         "status": "requires_payment_method" if card is None else "requires_confirmation",
     }
-    till.ledger.add(
-        "payment_intent", intent, order_id=till.order_id, created=till.now, customer=customer
+    context.store.add(
+        "payment_intent", intent, order_id=context.order_id, created=context.now, customer=customer
     )
-    till.tell("payment_intent.created", intent)
-    return confirm_intent(till, intent, params) if confirm else intent
+    context.emit("payment_intent.created", intent)
+    return confirm_intent(context, intent, params) if confirm else intent
 
 
-def confirm_intent(till: Till, intent: Doc, params: Doc) -> Doc:
-    """Charge the card, ask the customer to authenticate, or be declined (402)."""
+def confirm_intent(context: OperationContext, intent: JsonObject, params: JsonObject) -> JsonObject:
+    """Charge the card, require authentication, or raise a decline (402)."""
     check_confirmable(intent, params)
-    card = till.card(params.get("payment_method") or intent["payment_method"])
+    card = context.card(params.get("payment_method") or intent["payment_method"])
     intent |= {name: params[name] for name in ("capture_method", "receipt_email") if name in params}
     intent |= {"payment_method": card.id, "last_payment_error": None, "next_action": None}
-    if till.refusal is not None:
-        raise _declined(till, intent, card, till.refusal or "generic_decline")
+    if context.refusal is not None:
+        raise _declined(context, intent, card, context.refusal or "generic_decline")
     if card.authentication is not None:
         if params.get("off_session") or params.get("error_on_requires_action"):
-            raise _declined(till, intent, card, "authentication_required")
-        return _ask_for_authentication(till, intent, params.get("return_url"))
+            raise _declined(context, intent, card, "authentication_required")
+        return _ask_for_authentication(context, intent, params.get("return_url"))
     if card.slow:
         intent["status"] = "processing"
-        return save_intent(till, intent, "payment_intent.processing")
-    return charge_card(till, intent, card)
+        return save_intent(context, intent, "payment_intent.processing")
+    return charge_card(context, intent, card)
 
 
-def capture_intent(till: Till, intent: Doc, params: Doc) -> Doc:
-    """Take the held money, or part of it; the rest of the hold is released."""
+def capture_intent(context: OperationContext, intent: JsonObject, params: JsonObject) -> JsonObject:
+    """Capture the hold or a part of it; the rest is released."""
     if intent["status"] != "requires_capture":
         raise unexpected_state(
             "This PaymentIntent could not be captured because it has a status of "
@@ -113,8 +113,10 @@ def capture_intent(till: Till, intent: Doc, params: Doc) -> Doc:
             "captured: requires_capture.",
             intent,
         )
-    if till.refusal is not None:
-        raise not_possible("The capture was refused.", code=till.refusal or "capture_charge_failed")
+    if context.refusal is not None:
+        raise not_possible(
+            "The capture was refused.", code=context.refusal or "capture_charge_failed"
+        )
     amount: int = intent["amount_capturable"]
     if "amount_to_capture" in params:
         amount = params["amount_to_capture"]
@@ -128,96 +130,102 @@ def capture_intent(till: Till, intent: Doc, params: Doc) -> Doc:
             code="amount_too_large",
             param="amount_to_capture",
         )
-    capture_charge(till, till.load("charge", intent["latest_charge"], "charge"), amount)
+    capture_charge(context, context.load("charge", intent["latest_charge"], "charge"), amount)
     intent["metadata"] = intent["metadata"] | params.get("metadata", {})
     intent |= {"status": "succeeded", "amount_capturable": 0, "amount_received": amount}
-    return save_intent(till, intent, "payment_intent.succeeded")
+    return save_intent(context, intent, "payment_intent.succeeded")
 
 
-def cancel_intent(till: Till, intent: Doc, params: Doc) -> Doc:
-    """No more charges on it; a hold is let go."""
-    if intent["status"] not in _CANCELABLE or till.refusal is not None:
+def cancel_intent(context: OperationContext, intent: JsonObject, params: JsonObject) -> JsonObject:
+    """Cancel the intent at the shop's request; a hold is released."""
+    if intent["status"] not in _CANCELABLE or context.refusal is not None:
         raise unexpected_state(
             f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. "
             "Only a PaymentIntent with one of the following statuses may be canceled: "
             f"{', '.join(_CANCELABLE)}.",
             intent,
         )
-    return close_intent(till, intent, params.get("cancellation_reason"))
+    return close_intent(context, intent, params.get("cancellation_reason"))
 
 
-def load_intent(till: Till, intent_id: str, param: str = "intent", *, status: int = 404) -> Doc:
-    """An intent as of now: a hold that was never captured has lapsed after seven days."""
-    intent = till.load("payment_intent", intent_id, param, status=status)
+def load_intent(
+    context: OperationContext, intent_id: str, param: str = "intent", *, status: int = 404
+) -> JsonObject:
+    """The intent as of now: a hold that was not captured within seven days is canceled."""
+    intent = context.load("payment_intent", intent_id, param, status=status)
     if intent["status"] == "requires_capture":
-        charge = till.load("charge", intent["latest_charge"], "charge")
-        if till.now > charge["payment_method_details"]["card"]["capture_before"]:
-            return close_intent(till, intent, "automatic")
+        charge = context.load("charge", intent["latest_charge"], "charge")
+        if context.now > charge["payment_method_details"]["card"]["capture_before"]:
+            return close_intent(context, intent, "automatic")
     return intent
 
 
-def close_intent(till: Till, intent: Doc, reason: str | None) -> Doc:
-    """Cancel it, for whatever reason; a hold is let go."""
+def close_intent(context: OperationContext, intent: JsonObject, reason: str | None) -> JsonObject:
+    """Cancel the intent for any reason; a hold is released."""
     if intent["status"] == "requires_capture":
         event = "charge.expired" if reason == "automatic" else "charge.refunded"
-        release_charge(till, till.load("charge", intent["latest_charge"], "charge"), event)
+        release_charge(context, context.load("charge", intent["latest_charge"], "charge"), event)
     intent |= {
         "status": "canceled",
         "amount_capturable": 0,
-        "canceled_at": till.now,
+        "canceled_at": context.now,
         "cancellation_reason": reason,
         "next_action": None,
     }
-    return save_intent(till, intent, "payment_intent.canceled")
+    return save_intent(context, intent, "payment_intent.canceled")
 
 
-def charge_card(till: Till, intent: Doc, card: Card) -> Doc:
-    """Take the money or hold it, or be declined (402)."""
+def charge_card(context: OperationContext, intent: JsonObject, card: Card) -> JsonObject:
+    """Charge the card or place a hold, or raise a decline (402)."""
     if card.decline is not None:
-        raise _declined(till, intent, card, card.decline)
-    charge = add_charge(till, intent, card)
+        raise _declined(context, intent, card, card.decline)
+    charge = add_charge(context, intent, card)
     intent["latest_charge"] = charge["id"]
     if not charge["captured"]:
         intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
-        return save_intent(till, intent, "payment_intent.amount_capturable_updated")
+        return save_intent(context, intent, "payment_intent.amount_capturable_updated")
     intent |= {"status": "succeeded", "amount_received": intent["amount"]}
-    return save_intent(till, intent, "payment_intent.succeeded")
+    return save_intent(context, intent, "payment_intent.succeeded")
 
 
-def _ask_for_authentication(till: Till, intent: Doc, return_url: str | None) -> Doc:
-    url = f"{till.url}/sandbox/payment_intents/{intent['id']}/authenticate"
+def _ask_for_authentication(
+    context: OperationContext, intent: JsonObject, return_url: str | None
+) -> JsonObject:
+    url = f"{context.url}/sandbox/payment_intents/{intent['id']}/authenticate"
     intent["status"] = "requires_action"
     intent["next_action"] = (
         {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
         if return_url is None
         else {"type": "redirect_to_url", "redirect_to_url": {"return_url": return_url, "url": url}}
     )
-    return save_intent(till, intent, "payment_intent.requires_action")
+    return save_intent(context, intent, "payment_intent.requires_action")
 
 
-def _declined(till: Till, intent: Doc, card: Card, decline: str) -> Refused:
+def _declined(context: OperationContext, intent: JsonObject, card: Card, decline: str) -> ApiError:
     error = decline_error(decline)
-    charge = add_charge(till, intent, card, error)
+    charge = add_charge(context, intent, card, error)
     intent["latest_charge"] = charge["id"]
     error["charge"] = charge["id"]
-    fail_intent(till, intent, card, error)
+    fail_intent(context, intent, card, error)
     return card_error(intent["last_payment_error"], intent)
 
 
-def fail_intent(till: Till, intent: Doc, card: Card, error: Doc) -> None:
-    """Back to `requires_payment_method`: the failed card is let go, the error says why."""
-    error["payment_method"] = card.shown(till.now)
+def fail_intent(
+    context: OperationContext, intent: JsonObject, card: Card, error: JsonObject
+) -> None:
+    """Return to `requires_payment_method`: detach the failed card and store the error."""
+    error["payment_method"] = card.to_json(context.now)
     intent |= {
         "status": "requires_payment_method",
         "payment_method": None,
         "next_action": None,
         "last_payment_error": error,
     }
-    save_intent(till, intent, "payment_intent.payment_failed")
+    save_intent(context, intent, "payment_intent.payment_failed")
 
 
-def save_intent(till: Till, intent: Doc, event: str) -> Doc:
-    """Keep the intent as it is now, and tell of it."""
-    till.ledger.save("payment_intent", intent)
-    till.tell(event, intent)
+def save_intent(context: OperationContext, intent: JsonObject, event: str) -> JsonObject:
+    """Save the intent and emit the event."""
+    context.store.save("payment_intent", intent)
+    context.emit(event, intent)
     return intent

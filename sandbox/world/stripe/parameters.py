@@ -1,7 +1,7 @@
-"""Form-encoded parameters as Stripe reads them, checked against what an endpoint accepts.
+"""Parse Stripe's form-encoded parameters and validate them against an endpoint's schema.
 
-Source: the parameter tables of the API reference. A parameter that an endpoint does not have is
-refused with `parameter_unknown`, so that a typo in a caller is noticed here and not in production.
+Source: the parameter tables of the API reference. An unknown parameter is rejected with
+`parameter_unknown`, so that a typo in a caller is found here and not in production.
 """
 
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from sandbox.world.ledger import Doc
+from sandbox.world.state_store import JsonObject
 from sandbox.world.stripe.errors import invalid
 
-Shape = Mapping[str, "str | tuple[str, ...] | Shape"]
-"""Parameter name to its kind: `text`, `integer`, `truth`, `list`, `map` (free keys), a tuple of
-allowed words, or a nested shape. A name ending in `!` is required."""
+ParameterSchema = Mapping[str, "str | tuple[str, ...] | ParameterSchema"]
+"""Parameter name to its kind: `text`, `integer`, `boolean`, `timestamps`, `list`, `map` (free
+keys), a tuple of allowed values, or a nested schema. A name that ends in `!` is required."""
 
-EXPAND: Final[Shape] = {"expand": "list"}
-PAGE: Final[Shape] = {
+EXPAND: Final[ParameterSchema] = {"expand": "list"}
+PAGE: Final[ParameterSchema] = {
     "limit": "integer",
     "starting_after": "text",
     "ending_before": "text",
     "expand": "list",
-    "created": "moments",
+    "created": "timestamps",
 }
 
 
@@ -32,9 +32,9 @@ class _Field:
     value: Any
 
 
-def parse(encoded: str) -> Doc:
+def parse(encoded: str) -> JsonObject:
     """`a[b]=1&expand[0]=x` → `{"a": {"b": "1"}, "expand": ["x"]}`."""
-    tree: Doc = {}
+    tree: JsonObject = {}
     for name, value in parse_qsl(encoded, keep_blank_values=True):
         head, *rest = name.replace("]", "").split("[")
         branch = tree
@@ -44,21 +44,21 @@ def parse(encoded: str) -> Doc:
                 raise invalid(f"Invalid object: {name} at {following}", param=head)
         leaf = rest[-1] if rest else head
         branch[leaf or str(len(branch))] = value
-    return {name: _listed(value) for name, value in tree.items()}
+    return {name: _arrays(value) for name, value in tree.items()}
 
 
-def _listed(value: Any) -> Any:
+def _arrays(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if value and all(key.isdigit() for key in value):
-        return [_listed(item) for _, item in sorted(value.items(), key=lambda pair: int(pair[0]))]
-    return {key: _listed(item) for key, item in value.items()}
+        return [_arrays(item) for _, item in sorted(value.items(), key=lambda pair: int(pair[0]))]
+    return {key: _arrays(item) for key, item in value.items()}
 
 
-def checked(given: Doc, shape: Shape, within: str = "") -> Doc:
-    """The parameters with their types, or Stripe's 400."""
-    kinds = {name.rstrip("!"): kind for name, kind in shape.items()}
-    found: Doc = {}
+def validated(given: JsonObject, schema: ParameterSchema, within: str = "") -> JsonObject:
+    """The parameters converted to their types; raises Stripe's 400."""
+    kinds = {name.rstrip("!"): kind for name, kind in schema.items()}
+    found: JsonObject = {}
     for name, value in given.items():
         full = f"{within}[{name}]" if within else name
         if name not in kinds:
@@ -66,34 +66,36 @@ def checked(given: Doc, shape: Shape, within: str = "") -> Doc:
                 f"Received unknown parameter: {full}", code="parameter_unknown", param=full
             )
         if value == "" and kinds[name] not in {"map", "list"}:
-            if f"{name}!" in shape:
-                raise _absent(full)
+            if f"{name}!" in schema:
+                raise _missing_parameter(full)
             continue  # an empty string unsets a parameter
         found[name] = _typed(_Field(full, value), kinds[name])
-    for name in shape:
+    for name in schema:
         if name.endswith("!") and name[:-1] not in given:
-            raise _absent(f"{within}[{name[:-1]}]" if within else name[:-1])
+            raise _missing_parameter(f"{within}[{name[:-1]}]" if within else name[:-1])
     return found
 
 
-def _absent(name: str) -> Exception:
+def _missing_parameter(name: str) -> Exception:
     return invalid(f"Missing required param: {name}.", code="parameter_missing", param=name)
 
 
-def _typed(field: _Field, kind: "str | tuple[str, ...] | Shape") -> Any:
+def _typed(field: _Field, kind: "str | tuple[str, ...] | ParameterSchema") -> Any:
     if isinstance(kind, Mapping):
         if not isinstance(field.value, dict):
             raise invalid("Invalid object", param=field.name)
-        return checked(field.value, kind, field.name)
+        return validated(field.value, kind, field.name)
     if isinstance(kind, tuple):
-        return _word(field, kind)
+        return _enum(field, kind)
     read = _READERS[kind]
     return read(field)
 
 
-def _word(field: _Field, words: tuple[str, ...]) -> str:
-    if field.value not in words:
-        raise invalid(f"Invalid {field.name}: must be one of {', '.join(words)}", param=field.name)
+def _enum(field: _Field, allowed: tuple[str, ...]) -> str:
+    if field.value not in allowed:
+        raise invalid(
+            f"Invalid {field.name}: must be one of {', '.join(allowed)}", param=field.name
+        )
     return str(field.value)
 
 
@@ -111,7 +113,7 @@ def _integer(field: _Field) -> int:
         raise invalid(message, code="parameter_invalid_integer", param=field.name) from None
 
 
-def _truth(field: _Field) -> bool:
+def _boolean(field: _Field) -> bool:
     if field.value not in {"true", "false"}:
         raise invalid(f"Invalid boolean: {field.value}", param=field.name)
     return bool(field.value == "true")
@@ -125,8 +127,8 @@ def _list(field: _Field) -> list[Any]:
     return field.value
 
 
-def _map(field: _Field) -> Doc:
-    """A map with keys of the caller's choice; metadata is limited as "Metadata" says."""
+def _map(field: _Field) -> JsonObject:
+    """A map with free keys; the limits of metadata are those of "Metadata"."""
     if field.value == "":
         return {}
     if isinstance(field.value, list):  # metadata whose keys are all digits
@@ -143,11 +145,11 @@ def _map(field: _Field) -> Doc:
     return field.value
 
 
-def _moments(field: _Field) -> dict[str, int]:
+def _timestamps(field: _Field) -> dict[str, int]:
     """`created=…` or `created[gte]=…`."""
     if isinstance(field.value, str):
         return {"is": _integer(field)}
-    return checked(
+    return validated(
         field.value,
         {"gt": "integer", "gte": "integer", "lt": "integer", "lte": "integer"},
         field.name,
@@ -157,8 +159,8 @@ def _moments(field: _Field) -> dict[str, int]:
 _READERS: Final = {
     "text": _text,
     "integer": _integer,
-    "truth": _truth,
+    "boolean": _boolean,
     "list": _list,
     "map": _map,
-    "moments": _moments,
+    "timestamps": _timestamps,
 }

@@ -1,15 +1,15 @@
-"""Refunds ("Refund and cancel payments"): never more than was captured; some take their time."""
+"""Refunds ("Refund and cancel payments"): at most the captured amount; some are pending first."""
 
 from typing import Final
 
-from sandbox.world.ledger import Doc, new_id
+from sandbox.world.state_store import JsonObject, new_id
 from sandbox.world.stripe.cards import find_card
+from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.errors import invalid, not_possible
 from sandbox.world.stripe.intents import load_intent
-from sandbox.world.stripe.parameters import EXPAND, Shape
-from sandbox.world.stripe.till import Till
+from sandbox.world.stripe.parameters import EXPAND, ParameterSchema
 
-CREATE: Final[Shape] = {
+CREATE: Final[ParameterSchema] = {
     **EXPAND,
     "payment_intent": "text",
     "charge": "text",
@@ -17,19 +17,19 @@ CREATE: Final[Shape] = {
     "reason": ("duplicate", "fraudulent", "requested_by_customer"),
     "metadata": "map",
     "instructions_email": "text",
-    "refund_application_fee": "truth",
-    "reverse_transfer": "truth",
+    "refund_application_fee": "boolean",
+    "reverse_transfer": "boolean",
 }
 
 
-def create_refund(till: Till, params: Doc) -> Doc:
-    charge = _refundable(till, params)
+def create_refund(context: OperationContext, params: JsonObject) -> JsonObject:
+    charge = _refundable(context, params)
     left = charge["amount_captured"] - charge["amount_refunded"]
     amount = params.get("amount", left)
-    if till.refusal is not None:
+    if context.refusal is not None:
         raise not_possible(
             f"The refund of charge {charge['id']} was refused.",
-            code=till.refusal or "charge_disputed",
+            code=context.refusal or "charge_disputed",
         )
     if left == 0:
         message = f"Charge {charge['id']} has already been refunded."
@@ -46,13 +46,13 @@ def create_refund(till: Till, params: Doc) -> Doc:
         )
     card = find_card(charge["payment_method"])
     pending = card is not None and card.refund == "pending"
-    refund: Doc = {
+    refund: JsonObject = {
         "id": new_id("re"),
         "object": "refund",
         "amount": amount,
         "balance_transaction": new_id("txn"),
         "charge": charge["id"],
-        "created": till.now,
+        "created": context.now,
         "currency": charge["currency"],
         "destination_details": {"card": {"type": "refund"}, "type": "card"},
         "failure_reason": None,
@@ -62,53 +62,53 @@ def create_refund(till: Till, params: Doc) -> Doc:
         "receipt_number": None,
         "status": "pending" if pending else "succeeded",
     }
-    till.ledger.add(
+    context.store.add(
         "refund",
         refund,
-        order_id=till.order_id,
-        created=till.now,
+        order_id=context.order_id,
+        created=context.now,
         parent=charge["payment_intent"],
     )
-    _count(till, charge, amount)
-    till.tell("refund.created", refund)
-    till.tell("charge.refunded", charge)
+    _add_refunded_amount(context, charge, amount)
+    context.emit("refund.created", refund)
+    context.emit("charge.refunded", charge)
     return refund
 
 
-def settle_refund(till: Till, refund: Doc) -> Doc:
-    """Let "some time later" come: a pending refund arrives, one on `pm_card_refundFail` fails."""
-    charge = till.load("charge", refund["charge"], "charge")
+def settle_refund(context: OperationContext, refund: JsonObject) -> JsonObject:
+    """Settle a refund: a pending one succeeds, one on `pm_card_refundFail` fails."""
+    charge = context.load("charge", refund["charge"], "charge")
     card = find_card(charge["payment_method"])
     if card is not None and card.refund == "failed" and refund["status"] != "failed":
         refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
-        _count(till, charge, -refund["amount"])
-        till.ledger.save("refund", refund)
-        till.tell("refund.updated", refund)
-        till.tell("refund.failed", refund)
+        _add_refunded_amount(context, charge, -refund["amount"])
+        context.store.save("refund", refund)
+        context.emit("refund.updated", refund)
+        context.emit("refund.failed", refund)
     elif refund["status"] == "pending":
         refund["status"] = "succeeded"
-        till.ledger.save("refund", refund)
-        till.tell("refund.updated", refund)
+        context.store.save("refund", refund)
+        context.emit("refund.updated", refund)
     return refund
 
 
-def _refundable(till: Till, params: Doc) -> Doc:
+def _refundable(context: OperationContext, params: JsonObject) -> JsonObject:
     if "payment_intent" not in params and "charge" not in params:
         message = "One of the following params should be provided for this request: payment_intent"
         raise invalid(f"{message} or charge.", code="parameter_missing", param="payment_intent")
     if "charge" in params:
-        charge = till.load("charge", params["charge"], "charge", status=400)
+        charge = context.load("charge", params["charge"], "charge", status=400)
         intent_id = charge["payment_intent"]
     else:
         intent_id = params["payment_intent"]
-    intent = load_intent(till, intent_id, "payment_intent", status=400)
+    intent = load_intent(context, intent_id, "payment_intent", status=400)
     if intent["status"] != "succeeded":
         message = f"This PaymentIntent ({intent_id}) does not have a successful charge to refund."
         raise not_possible(message, param="payment_intent")
-    return till.load("charge", params.get("charge") or intent["latest_charge"], "charge")
+    return context.load("charge", params.get("charge") or intent["latest_charge"], "charge")
 
 
-def _count(till: Till, charge: Doc, amount: int) -> None:
+def _add_refunded_amount(context: OperationContext, charge: JsonObject, amount: int) -> None:
     charge["amount_refunded"] += amount
     charge["refunded"] = charge["amount_refunded"] >= charge["amount_captured"]
-    till.ledger.save("charge", charge)
+    context.store.save("charge", charge)

@@ -1,33 +1,33 @@
-"""What a request about a PaymentIntent must satisfy before anything happens: shapes and checks."""
+"""Schemas and checks of the requests about PaymentIntents."""
 
 from typing import Final
 
-from sandbox.world.ledger import Doc
+from sandbox.world.state_store import JsonObject
 from sandbox.world.stripe.errors import invalid, unexpected_state
-from sandbox.world.stripe.parameters import EXPAND, Shape
+from sandbox.world.stripe.parameters import EXPAND, ParameterSchema
 
 _CAPTURE_METHODS: Final = ("automatic", "automatic_async", "manual")
 
-CONFIRM: Final[Shape] = {
+CONFIRM: Final[ParameterSchema] = {
     **EXPAND,
     "payment_method": "text",
     "return_url": "text",
-    "off_session": "truth",
-    "error_on_requires_action": "truth",
+    "off_session": "boolean",
+    "error_on_requires_action": "boolean",
     "capture_method": _CAPTURE_METHODS,
     "payment_method_options": "map",
     "receipt_email": "text",
     "setup_future_usage": ("off_session", "on_session"),
     "shipping": "map",
-    "use_stripe_sdk": "truth",
+    "use_stripe_sdk": "boolean",
 }
-CREATE: Final[Shape] = {
+CREATE: Final[ParameterSchema] = {
     **CONFIRM,
     "allowed_payment_method_types": "list",
     "amount!": "integer",
     "currency!": "text",
-    "automatic_payment_methods": {"enabled!": "truth", "allow_redirects": ("always", "never")},
-    "confirm": "truth",
+    "automatic_payment_methods": {"enabled!": "boolean", "allow_redirects": ("always", "never")},
+    "confirm": "boolean",
     "confirmation_method": ("automatic", "manual"),
     "customer": "text",
     "description": "text",
@@ -36,15 +36,15 @@ CREATE: Final[Shape] = {
     "statement_descriptor": "text",
     "statement_descriptor_suffix": "text",
 }
-CAPTURE: Final[Shape] = {
+CAPTURE: Final[ParameterSchema] = {
     **EXPAND,
     "amount_to_capture": "integer",
-    "final_capture": "truth",
+    "final_capture": "boolean",
     "metadata": "map",
     "statement_descriptor": "text",
     "statement_descriptor_suffix": "text",
 }
-CANCEL: Final[Shape] = {
+CANCEL: Final[ParameterSchema] = {
     **EXPAND,
     "cancellation_reason": ("duplicate", "fraudulent", "requested_by_customer", "abandoned"),
 }
@@ -67,7 +67,7 @@ def check_amount(amount: int, currency: str) -> None:
         raise invalid(message, code="amount_too_large", param="amount")
 
 
-def check_confirmable(intent: Doc, params: Doc) -> None:
+def check_confirmable(intent: JsonObject, params: JsonObject) -> None:
     status = intent["status"]
     if status == "succeeded":
         raise unexpected_state(

@@ -1,32 +1,33 @@
-"""The world's own books, by order: what was taken, given back, packed and mailed.
+"""The stand-in's books: what was captured, refunded, packed and mailed, per order.
 
-They are read from the same objects the APIs show, and say nothing about what should have been.
+They are computed from the objects that the APIs return, without any expectation of what should have
+happened.
 """
 
 from typing import Final
 
-from sandbox.world.ledger import Doc, Ledger, Thing
+from sandbox.world.state_store import JsonObject, StateStore, StoredObject
 
 _KINDS: Final = ("payment_intent", "charge", "refund", "fulfillment", "mail")
 
 
-def books(ledger: Ledger) -> dict[str, Doc]:
-    """The page of every order. What names no order is on the page called ``""``."""
-    by_order: dict[str, list[Thing]] = {}
-    for thing in ledger.things(_KINDS):
-        by_order.setdefault(thing.order_id or "", []).append(thing)
-    return {order_id: _page(order_id, things) for order_id, things in by_order.items()}
+def all_books(store: StateStore) -> dict[str, JsonObject]:
+    """The books of every order by its id; entries without an order are under ``""``."""
+    by_order: dict[str, list[StoredObject]] = {}
+    for stored in store.objects(_KINDS):
+        by_order.setdefault(stored.order_id or "", []).append(stored)
+    return {order_id: _order_books(order_id, objects) for order_id, objects in by_order.items()}
 
 
-def page(ledger: Ledger, order_id: str) -> Doc:
-    """The page of one order; an empty one when nothing is known of it."""
-    return _page(order_id, ledger.things(_KINDS, order_id))
+def order_books(store: StateStore, order_id: str) -> JsonObject:
+    """The books of one order; empty when nothing is known of it."""
+    return _order_books(order_id, store.objects(_KINDS, order_id))
 
 
-def _page(order_id: str, things: list[Thing]) -> Doc:
-    kinds: dict[str, list[Doc]] = {kind: [] for kind in _KINDS}
-    for thing in things:
-        kinds[thing.kind].append(thing.body)
+def _order_books(order_id: str, objects: list[StoredObject]) -> JsonObject:
+    kinds: dict[str, list[JsonObject]] = {kind: [] for kind in _KINDS}
+    for stored in objects:
+        kinds[stored.kind].append(stored.body)
     refunds = [_refund(refund) for refund in kinds["refund"]]
     payments = [_payment(intent, kinds["charge"], refunds) for intent in kinds["payment_intent"]]
     return {
@@ -40,7 +41,9 @@ def _page(order_id: str, things: list[Thing]) -> Doc:
     }
 
 
-def _payment(intent: Doc, charges: list[Doc], refunds: list[Doc]) -> Doc:
+def _payment(
+    intent: JsonObject, charges: list[JsonObject], refunds: list[JsonObject]
+) -> JsonObject:
     own = [charge for charge in charges if charge["payment_intent"] == intent["id"]]
     return {
         "id": intent["id"],
@@ -50,7 +53,7 @@ def _payment(intent: Doc, charges: list[Doc], refunds: list[Doc]) -> Doc:
         "customer": intent["customer"],
         "capturable": intent["amount_capturable"],
         "captured": sum(charge["amount_captured"] for charge in own),
-        # From the refunds: a released hold shows on its charge as refunded, and took nothing.
+        # Not from the charge: Stripe shows a released hold as refunded, and it captured nothing.
         "refunded": sum(
             refund["amount"]
             for refund in refunds
@@ -69,7 +72,7 @@ def _payment(intent: Doc, charges: list[Doc], refunds: list[Doc]) -> Doc:
     }
 
 
-def _refund(refund: Doc) -> Doc:
+def _refund(refund: JsonObject) -> JsonObject:
     return {
         "id": refund["id"],
         "payment": refund["payment_intent"],
@@ -80,7 +83,7 @@ def _refund(refund: Doc) -> Doc:
     }
 
 
-def _mail(mail: Doc) -> Doc:
+def _mail(mail: JsonObject) -> JsonObject:
     return {
         "id": mail["id"],
         "key": mail["_key"],

@@ -1,4 +1,4 @@
-"""The story on a fresh sandbox, then the books. Stays up afterwards when a person is watching."""
+"""Run the demo on a fresh sandbox and print the results; stay up afterwards on a terminal."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from rich.console import Console
 from rich.markup import escape
 
 from connection import UnreachableError
-from demo.report import show_addresses, show_books, show_findings
+from demo.environment import DemoEnvironment, open_environment
+from demo.report import show_addresses, show_books, show_results
+from demo.scenes import SceneError, Scenes
 from demo.shop import Shop, ShopError, open_shop
-from demo.stage import Stage, open_stage
-from demo.story import Story, StoryError
 from demo.worker_process import WorkerProcess
 from orders.ports import ProviderError
 from orders.refusals import OrderClientError
 from sandbox import SandboxError
 from sandbox.ports import PortBusyError, free_port, require_free
-from sandbox.stack import Sandbox
+from sandbox.sandbox import Sandbox
 
 BROKEN: Final = 1
 INTERRUPTED: Final = 130
 
 _STATE: Final = Path(os.environ.get("DEMO_STATE", ".sandbox/demo"))
-#: As `make sandbox` and `make api`: Temporal, its Web UI, the stand-in, the API.
+#: Of Temporal, its Web UI, the stand-in and the API, as with `make sandbox` and `make api`.
 _USUAL_PORTS: Final = (7233, 8233, 8300, 8080)
 _LAST_LINES: Final = 15
-#: What may come between the story and its end: refused, unanswered, or the sandbox broke.
-_STOPS: Final = (
-    StoryError,
+#: Errors that stop the demo with a sentence.
+_EXPECTED_ERRORS: Final = (
+    SceneError,
     ShopError,
     OrderClientError,
     ProviderError,
@@ -46,62 +46,62 @@ _STOPS: Final = (
 )
 
 
-async def _started(stack: contextlib.AsyncExitStack) -> tuple[Sandbox, int]:
-    """A fresh sandbox on its usual ports, or on free ones where somebody else has those.
+async def _start_sandbox(stack: contextlib.AsyncExitStack) -> tuple[Sandbox, int]:
+    """Start a fresh sandbox on its usual ports, or on free ones where those are in use.
 
-    And the port for the API, which the sandbox tells what happens.
+    Also returns the port for the API, which gets the sandbox's webhooks.
     """
-    temporal, ui, world, api = map(_usual_or_free, _USUAL_PORTS)
+    temporal, ui, stand_in, api = map(_usual_or_free, _USUAL_PORTS)
     api = api or free_port()
     api_url = f"http://127.0.0.1:{api}"
-    sandbox = Sandbox(_STATE, temporal, ui, world, api_url=api_url)
+    sandbox = Sandbox(_STATE, temporal, ui, stand_in, api_url=api_url)
     await sandbox.wipe()
     try:
         return await stack.enter_async_context(sandbox), api
-    except PortBusyError:  # taken since we looked
+    except PortBusyError:  # taken since the check
         return await stack.enter_async_context(Sandbox(_STATE, api_url=api_url)), api
 
 
-async def perform(console: Console, *, stays: bool) -> int:
-    """Tell the story on a fresh sandbox; the exit code. ``stays`` up afterwards if asked to."""
-    began = time.monotonic()
+async def run_demo(console: Console, *, stays: bool) -> int:
+    """Run the demo on a fresh sandbox and return the exit code; ``stays`` up afterwards."""
+    started = time.monotonic()
     console.print("[bold]Durable Orders[/]: starting Temporal, PostgreSQL and the stand-ins …")
     async with contextlib.AsyncExitStack() as stack:
-        sandbox, port = await _started(stack)
-        stage = await stack.enter_async_context(open_stage(sandbox))
-        shop = await stack.enter_async_context(open_shop(stage, port, console))
-        console.print(f"[dim]({time.monotonic() - began:.1f} s)[/] Watch along: {sandbox.ui_url}")
+        sandbox, port = await _start_sandbox(stack)
+        environment = await stack.enter_async_context(open_environment(sandbox))
+        shop = await stack.enter_async_context(open_shop(environment, port, console))
+        console.print(f"[dim]({time.monotonic() - started:.1f} s)[/] Watch along: {sandbox.ui_url}")
         try:
-            holds = await _tell(stage, shop, console)
-        except _STOPS as error:
+            holds = await _run_scenes(environment, shop, console)
+        except _EXPECTED_ERRORS as error:
             console.print(f"\n[bold red]The demo stopped.[/] {escape(str(error))}")
             holds = False
         else:
-            console.print(f"\n{_verdict(holds=holds)} [dim]({time.monotonic() - began:.0f} s)")
+            console.print(f"\n{_verdict(holds=holds)} [dim]({time.monotonic() - started:.0f} s)")
         if not holds:
-            _show_logs([*stage.workers, shop.edge], console)
+            _show_logs([*environment.workers, shop.api_process], console)
         if stays and holds:
             console.print("Everything stays up for you to look around. Ctrl-C stops it.")
-            # Ctrl-C is how a demo that went well ends.
+            # A successful demo ends with Ctrl-C.
             with suppress(asyncio.CancelledError):
                 await sandbox.ended()
     return 0 if holds else BROKEN
 
 
-async def _tell(stage: Stage, shop: Shop, console: Console) -> bool:
-    story = Story(stage, shop, console)
-    await story.tell()
-    accounts = [await stage.account(order_id) for order_id in story.order_ids]
-    findings = await stage.examine(story.order_ids)
+async def _run_scenes(environment: DemoEnvironment, shop: Shop, console: Console) -> bool:
+    scenes = Scenes(environment, shop, console)
+    await scenes.run()
+    evidence = [await environment.evidence(order_id) for order_id in scenes.order_ids]
+    results = await environment.check_invariants(scenes.order_ids)
     console.print()
-    show_books(accounts, console)
-    show_findings(findings, console)
+    show_books(evidence, console)
+    show_results(results, console)
     runs = {
-        id_: (await stage.temporal.get_workflow_handle(id_).describe()).run_id
-        for id_ in story.workflow_ids
+        id_: (await environment.temporal.get_workflow_handle(id_).describe()).run_id
+        for id_ in scenes.workflow_ids
     }
-    show_addresses(runs, stage, shop, console)
-    return all(finding.holds for finding in findings)
+    show_addresses(runs, environment, shop, console)
+    return all(result.holds for result in results)
 
 
 def _verdict(*, holds: bool) -> str:
@@ -147,12 +147,12 @@ async def _unless_interrupted(work: Coroutine[Any, Any, int], console: Console) 
 
 
 def run() -> int:
-    """Perform on the standard output; the exit code, see ``python -m demo --help``."""
-    is_watched = sys.stdout.isatty() and os.environ.get("CI", "").lower() not in {"1", "true"}
-    # A file or a pipe has no width: addresses are not to be folded there.
+    """Run the demo on standard output; the exit code, see ``python -m demo --help``."""
+    is_terminal = sys.stdout.isatty() and os.environ.get("CI", "").lower() not in {"1", "true"}
+    # A file or a pipe has no width: addresses must not be wrapped there.
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     try:
-        return asyncio.run(_unless_interrupted(perform(console, stays=is_watched), console))
+        return asyncio.run(_unless_interrupted(run_demo(console, stays=is_terminal), console))
     except SandboxError as error:
         console.print(f"[red]{escape(str(error))}")
         return BROKEN

@@ -1,4 +1,4 @@
-"""Webhooks out of the world: signed as the SDK verifies them, and tried again."""
+"""Webhooks of the stand-in: signed as the SDKs verify them, and retried."""
 
 import asyncio
 import hashlib
@@ -18,29 +18,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.endpoints import RESEND_SECRET
-from sandbox.world import World
+from sandbox.webhook_endpoints import RESEND_SECRET
+from sandbox.world import StandInServer
 from tests.http_server import listening
 from tests.sandbox.buying import paid
 
 
 class Listener:
-    """A webhook endpoint that refuses the first delivery and keeps the rest."""
+    """A webhook endpoint that fails the first delivery and keeps the others."""
 
     def __init__(self) -> None:
         self.refusals = 1
-        self.heard: asyncio.Queue[tuple[dict[str, str], bytes]] = asyncio.Queue()
+        self.received: asyncio.Queue[tuple[dict[str, str], bytes]] = asyncio.Queue()
 
-    async def hear(self, request: Request) -> Response:
+    async def receive(self, request: Request) -> Response:
         if self.refusals:
             self.refusals -= 1
             return Response(status_code=500)
-        await self.heard.put((dict(request.headers), await request.body()))
+        await self.received.put((dict(request.headers), await request.body()))
         return Response(status_code=204)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        app = Starlette(routes=[Route("/hook", self.hear, methods=["POST"])])
+        app = Starlette(routes=[Route("/hook", self.receive, methods=["POST"])])
         async with listening(app) as address:
             yield f"{address}/hook"
 
@@ -55,14 +55,14 @@ async def test_events_arrive_signed_in_spite_of_a_refusal(
         kinds = set()
         async with asyncio.timeout(10):
             while "payment_intent.succeeded" not in kinds:
-                headers, body = await listener.heard.get()
+                headers, body = await listener.received.get()
                 event = shop.construct_event(body, headers["stripe-signature"], "whsec_test")
                 assert event.data.object["id"] == intent.id
                 kinds.add(event.type)
         await http.post("/sandbox/webhooks", json={})
 
 
-async def test_a_lapsed_hold_and_a_slow_bank_are_told_of(
+async def test_a_lapsed_hold_and_a_slow_bank_cause_webhooks(
     shop: stripe.StripeClient, http: httpx.AsyncClient
 ) -> None:
     listener = Listener()
@@ -73,22 +73,22 @@ async def test_a_lapsed_hold_and_a_slow_bank_are_told_of(
         await http.post(f"/sandbox/payment_intents/{held.id}/lapse")
         slow = await paid(shop, "slow", card="pm_sandbox_processing")
         await http.post(f"/sandbox/payment_intents/{slow.id}/settle", json={"outcome": "succeed"})
-        told = []
+        received_events = []
         async with asyncio.timeout(10):
-            while ("payment_intent.succeeded", slow.id) not in told:
-                headers, body = await listener.heard.get()
+            while ("payment_intent.succeeded", slow.id) not in received_events:
+                headers, body = await listener.received.get()
                 event = shop.construct_event(body, headers["stripe-signature"], "whsec_test")
-                told.append((event.type, event.data.object["id"]))
+                received_events.append((event.type, event.data.object["id"]))
         await http.post("/sandbox/webhooks", json={})
-    assert ("payment_intent.canceled", held.id) in told
-    assert ("payment_intent.processing", slow.id) in told
+    assert ("payment_intent.canceled", held.id) in received_events
+    assert ("payment_intent.processing", slow.id) in received_events
 
 
-async def test_the_warehouse_tells_that_a_parcel_left(http: httpx.AsyncClient) -> None:
+async def test_the_warehouse_sends_a_webhook_when_a_parcel_left(http: httpx.AsyncClient) -> None:
     listener = Listener()
     async with listener.listening() as url:
-        wish: Any = {"warehouse": url, "warehouse_secret": "s3cret"}
-        await http.post("/sandbox/webhooks", json=wish)
+        parameters: Any = {"warehouse": url, "warehouse_secret": "s3cret"}
+        await http.post("/sandbox/webhooks", json=parameters)
         await http.post(
             "/warehouse/fulfillments",
             json={
@@ -100,7 +100,7 @@ async def test_the_warehouse_tells_that_a_parcel_left(http: httpx.AsyncClient) -
         )
         await http.post("/sandbox/warehouse/leaves/dispatch")
         async with asyncio.timeout(10):
-            headers, body = await listener.heard.get()
+            headers, body = await listener.received.get()
         await http.post("/sandbox/webhooks", json={})
     event = json.loads(body)
     assert (event["type"], event["order_id"]) == ("parcel.left", "leaves")
@@ -129,7 +129,7 @@ async def mailed(mailer: type[resend.Emails], to: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("to", "fates"),
+    ("to", "events"),
     [
         ("ada@example.com", ["email.sent", "email.delivered"]),
         ("delivered@resend.dev", ["email.sent", "email.delivered"]),
@@ -140,19 +140,19 @@ async def mailed(mailer: type[resend.Emails], to: str) -> str:
         ("suppressed@resend.dev", ["email.suppressed"]),
     ],
 )
-async def test_what_becomes_of_a_mail_is_told_as_resends_own_sdk_verifies_it(
-    mailer: type[resend.Emails], http: httpx.AsyncClient, to: str, fates: list[str]
+async def test_the_webhooks_of_a_mail_are_verified_by_resends_sdk(
+    mailer: type[resend.Emails], http: httpx.AsyncClient, to: str, events: list[str]
 ) -> None:
     listener = Listener()
     async with listener.listening() as url:
-        wish = {"resend": url, "resend_secret": RESEND_SECRET}
-        await http.post("/sandbox/webhooks", json=wish)
+        parameters = {"resend": url, "resend_secret": RESEND_SECRET}
+        await http.post("/sandbox/webhooks", json=parameters)
         mail_id = await mailed(mailer, to)
-        told: list[str] = []
+        received_events: list[str] = []
         ids: set[str] = set()
         async with asyncio.timeout(10):
-            while len(told) < len(fates):
-                headers, body = await listener.heard.get()
+            while len(received_events) < len(events):
+                headers, body = await listener.received.get()
                 options: Any = {
                     "payload": body.decode(),
                     "headers": {
@@ -163,28 +163,28 @@ async def test_what_becomes_of_a_mail_is_told_as_resends_own_sdk_verifies_it(
                 event: Any = resend.Webhooks.verify(options)
                 assert event["data"]["email_id"] == mail_id
                 assert event["data"]["tags"] == {"order": "1001"}
-                told.append(event["type"])
+                received_events.append(event["type"])
                 ids.add(headers["svix-id"])
         await http.post("/sandbox/webhooks", json={})
-    assert sorted(told) == sorted(fates)  # the first one was refused once
-    assert len(ids) == len(fates)
+    assert sorted(received_events) == sorted(events)  # the first one was refused once
+    assert len(ids) == len(events)
     shown = await http.get(f"/emails/{mail_id}", headers={"Authorization": "Bearer re_sandbox"})
-    assert f"email.{shown.json()['last_event']}" == fates[-1]
+    assert f"email.{shown.json()['last_event']}" == events[-1]
 
 
-async def test_a_world_that_is_told_of_an_api_has_its_webhooks_go_there(tmp_path: Path) -> None:
+async def test_a_stand_in_with_the_url_of_an_api_sends_its_webhooks_there(tmp_path: Path) -> None:
     there = {
-        sender: f"http://127.0.0.1:9/webhooks/{sender}"
-        for sender in ("stripe", "warehouse", "resend")
+        provider: f"http://127.0.0.1:9/webhooks/{provider}"
+        for provider in ("stripe", "warehouse", "resend")
     }
-    # Told nothing, it goes on as it did before.
-    for api_url, goes in (
+    # Without a URL it keeps the endpoints of the last run.
+    for api_url, expected in (
         ("http://127.0.0.1:9/", there),
         (None, there),
         ("", dict.fromkeys(there)),
     ):
         async with (
-            World(tmp_path, api_url=api_url) as world,
-            httpx.AsyncClient(base_url=world.url) as http,
+            StandInServer(tmp_path, api_url=api_url) as stand_in,
+            httpx.AsyncClient(base_url=stand_in.url) as http,
         ):
-            assert (await http.get("/sandbox/webhooks")).json() == goes
+            assert (await http.get("/sandbox/webhooks")).json() == expected

@@ -8,8 +8,8 @@ import pytest
 import resend
 from resend.exceptions import ResendError
 
-from sandbox.books import Books
-from sandbox.dials import Dials
+from sandbox.books_client import BooksClient
+from sandbox.fault_client import FaultClient
 
 Mailer = type[resend.Emails]
 
@@ -25,16 +25,16 @@ def a_mail(**more: Any) -> Any:
     }
 
 
-async def test_a_mail_is_sent_once_per_key(mailer: Mailer, books: Books) -> None:
+async def test_a_mail_is_sent_once_per_key(mailer: Mailer, books: BooksClient) -> None:
     tags = [{"name": "order_id", "value": "m1"}, {"name": "kind", "value": "confirmation"}]
     sent = [
         await mailer.send_async(a_mail(tags=tags), {"idempotency_key": "order-m1:confirmation"})
         for _ in range(2)
     ]
     assert sent[0]["id"] == sent[1]["id"]
-    page = await books.order("m1")
-    assert page.mails_by_key() == {"order-m1:confirmation": 1}
-    assert page.mails_of("confirmation")[0].to == ("ada@example.com",)
+    booked = await books.order("m1")
+    assert booked.mails_by_key() == {"order-m1:confirmation": 1}
+    assert booked.mails_of("confirmation")[0].to == ("ada@example.com",)
     found = await mailer.get_async(sent[0]["id"])
     assert found["subject"] == "Order <1001> is on its way"
 
@@ -51,15 +51,15 @@ async def test_the_same_key_for_another_mail_is_refused(mailer: Mailer) -> None:
     assert (refused.value.code, refused.value.error_type) == (409, "invalid_idempotent_request")
 
 
-async def test_the_same_key_in_flight_is_refused(mailer: Mailer, dials: Dials) -> None:
-    slow = await dials.turn("resend.emails.send", "delay", order_id="m3", times=1)
+async def test_the_same_key_in_flight_is_refused(mailer: Mailer, faults: FaultClient) -> None:
+    slow = await faults.inject("resend.emails.send", "delay", order_id="m3", times=1)
     options: Any = {"idempotency_key": "order-m3:confirmation"}
     first = asyncio.create_task(mailer.send_async(a_mail(), options))
-    await dials.wait_hit(slow)
+    await faults.wait_for_hits(slow)
     with pytest.raises(ResendError) as refused:
         await mailer.send_async(a_mail(), options)
     assert (refused.value.code, refused.value.error_type) == (409, "concurrent_idempotent_requests")
-    await dials.off(slow)
+    await faults.remove(slow)
     assert (await first)["id"]
 
 
@@ -90,10 +90,10 @@ async def test_a_wrong_key_is_refused(http: httpx.AsyncClient) -> None:
 
 
 async def test_a_lost_answer_still_sent_one_mail(
-    mailer: Mailer, dials: Dials, books: Books
+    mailer: Mailer, faults: FaultClient, books: BooksClient
 ) -> None:
     options: Any = {"idempotency_key": "order-m4:confirmation"}
-    await dials.turn("resend.emails.send", "hang_up_after", order_id="m4", times=1)
+    await faults.inject("resend.emails.send", "hang_up_after", order_id="m4", times=1)
     with pytest.raises(ResendError) as lost:
         await mailer.send_async(a_mail(), options)
     assert lost.value.error_type == "HttpClientError"

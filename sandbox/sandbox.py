@@ -1,4 +1,4 @@
-"""All the parts of the sandbox together: started at the same time, watched, stopped.
+"""The whole sandbox: start, watch and stop Temporal, PostgreSQL and the stand-in together.
 
 The class installs no signal handlers and prints nothing; `python -m sandbox` does both.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sandbox import environment
+from sandbox import env_file
 from sandbox.child import PartDiedError
 from sandbox.migration import migrate_and_seed
 from sandbox.ports import HOST, PortBusyError, require_free
@@ -18,17 +18,17 @@ from sandbox.state import StateLock
 from sandbox.temporal_server import NAMESPACE, TemporalServer
 
 if TYPE_CHECKING:
-    from sandbox.world import World
+    from sandbox.world import StandInServer
 
 
 class Sandbox:
-    """The outside world on one machine: `async with Sandbox(directory) as sandbox`.
+    """A running sandbox: `async with Sandbox(directory) as sandbox`.
 
-    Port 0 means any free one. `write_env` names a `.env` file to write once everything is up.
-    Webhooks go to the API at `api_url`; without it to where they went before, at first to nobody.
-    With `durable=False` PostgreSQL no longer waits for the disk, and `prepare` makes the tables and
-    the demo's products, given the database's address, in place of `python -m store`: both are for
-    tests alone.
+    Port 0 means any free one. `write_env` is the `.env` file to write once everything is up.
+    `api_url` is the API that gets the webhooks: None keeps the endpoints of the last run, an empty
+    string turns webhooks off. For tests only: `durable=False` runs PostgreSQL without waiting for
+    the disk, and `prepare` creates the tables and the demo's products in the database at a URL, in
+    place of `python -m store`.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Sandbox:
         state_dir: Path,
         temporal_port: int = 0,
         ui_port: int = 0,
-        world_port: int = 0,
+        stand_in_port: int = 0,
         write_env: Path | None = None,
         *,
         api_url: str | None = None,
@@ -45,7 +45,7 @@ class Sandbox:
         prepare: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.state = state_dir.absolute()
-        self.environment: dict[str, str] = {}
+        self.settings: dict[str, str] = {}
         self.env_file_written = False
         self.temporal = TemporalServer(
             self.state / "temporal",
@@ -54,8 +54,8 @@ class Sandbox:
             time_skipping=time_skipping,
         )
         self.postgres = PostgresServer(self.state / "postgres", durable=durable)
-        self._world: World | None = None
-        self._world_port = world_port
+        self._stand_in: StandInServer | None = None
+        self._stand_in_port = stand_in_port
         self._api_url = api_url
         self._write_env = write_env
         self._prepare = prepare or self._migrate_and_seed
@@ -78,42 +78,42 @@ class Sandbox:
         return self.postgres.url
 
     @property
-    def world_url(self) -> str:
-        """Where Stripe, Resend and the warehouse answer, known once the sandbox is up."""
-        if self._world is None:
+    def stand_in_url(self) -> str:
+        """The URL of the stand-in, known once the sandbox is up."""
+        if self._stand_in is None:
             raise RuntimeError("The sandbox was not started")
-        return self._world.url
+        return self._stand_in.url
 
     @property
     def shell_file(self) -> Path:
-        """The settings once more, in the state directory, where no file of the user's can be."""
+        """A second file with the settings, in the state directory, where it is always written."""
         return self.state / "env"
 
     async def start(self) -> None:
-        """Return when every part can be used; otherwise stop all and raise a `SandboxError`."""
-        self._lock.take()
+        """Return when every part is ready; on failure stop all and raise a `SandboxError`."""
+        self._lock.acquire()
         try:
-            await _all_or_none(self.temporal.start(), self._start_database(), self._start_world())
-            self.environment = environment.settings(
+            await _start_all(self.temporal.start(), self._start_database(), self._start_stand_in())
+            self.settings = env_file.settings(
                 temporal_address=self.temporal_address,
                 namespace=NAMESPACE,
                 ui_url=self.ui_url,
                 database_url=self.database_url,
-                world_url=self.world_url,
+                stand_in_url=self.stand_in_url,
             )
-            environment.write(self.shell_file, self.environment)
+            env_file.write(self.shell_file, self.settings)
             if self._write_env is not None:
-                self.env_file_written = environment.write(self._write_env, self.environment)
+                self.env_file_written = env_file.write(self._write_env, self.settings)
         except BaseException:
             await self.stop()
             raise
 
     async def ended(self) -> None:
-        """Wait until a part ends by itself, and raise the `PartDiedError` that tells which."""
+        """Wait until a part ends unexpectedly, and raise its `PartDiedError`."""
         children = (self.temporal.child, self.postgres.child)
         watches = [asyncio.create_task(child.ended()) for child in children]
-        if self._world is not None:
-            watches.append(asyncio.create_task(self._world.wait()))
+        if self._stand_in is not None:
+            watches.append(asyncio.create_task(self._stand_in.wait()))
         try:
             await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -126,7 +126,7 @@ class Sandbox:
         raise PartDiedError("The stand-in for Stripe, Resend and the warehouse ended by itself.")
 
     async def stop(self) -> None:
-        """Stop every part, to the end even when this task is cancelled meanwhile."""
+        """Stop every part, completely even when this task is cancelled meanwhile."""
         stopping = asyncio.create_task(self._stop_parts())
         cancelled: asyncio.CancelledError | None = None
         while not stopping.done():
@@ -141,14 +141,14 @@ class Sandbox:
 
     async def wipe(self) -> None:
         """Empty the state of every part; the sandbox must not be running."""
-        self._lock.take()
+        self._lock.acquire()
         try:
             await self.temporal.wipe()
             await self.postgres.wipe()
-            world = StateLock(self.state / "world")
-            world.take()
-            world.clear()
-            world.release()
+            stand_in = StateLock(self.state / "world")
+            stand_in.acquire()
+            stand_in.clear()
+            stand_in.release()
         finally:
             self._lock.release()
 
@@ -169,35 +169,37 @@ class Sandbox:
         await self._prepare(self.database_url)
 
     async def _migrate_and_seed(self, database_url: str) -> None:
-        note = self.postgres.state / "prepared"
-        await migrate_and_seed(database_url, self.state / "store", note=note)
+        stamp = self.postgres.state / "prepared"
+        await migrate_and_seed(database_url, self.state / "store", stamp=stamp)
 
-    async def _start_world(self) -> None:
-        if self._world_port:
-            require_free(self._world_port, part="the stand-in", setting="--world-port")
-        # Imported while the servers are starting: a web framework takes a while.
+    async def _start_stand_in(self) -> None:
+        if self._stand_in_port:
+            require_free(self._stand_in_port, part="the stand-in", setting="--world-port")
+        # Imported while the servers start: importing a web framework is slow.
         await asyncio.sleep(0.05)
-        from sandbox.world import World, WorldPortBusyError  # noqa: PLC0415
+        from sandbox.world import StandInPortBusyError, StandInServer  # noqa: PLC0415
 
-        world = World(self.state / "world", HOST, self._world_port, api_url=self._api_url)
+        stand_in = StandInServer(
+            self.state / "world", HOST, self._stand_in_port, api_url=self._api_url
+        )
         try:
-            await world.__aenter__()
-        except WorldPortBusyError as error:
+            await stand_in.__aenter__()
+        except StandInPortBusyError as error:
             raise PortBusyError(str(error)) from None
-        self._world = world
+        self._stand_in = stand_in
 
     async def _stop_parts(self) -> None:
-        world, self._world = self._world, None
+        stand_in, self._stand_in = self._stand_in, None
         stops = [self.temporal.stop(), self.postgres.stop()]
-        if world is not None:
-            stops.append(world.__aexit__(None, None, None))
+        if stand_in is not None:
+            stops.append(stand_in.__aexit__(None, None, None))
         for outcome in await asyncio.gather(*stops, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
 
 
-async def _all_or_none(*starts: Coroutine[Any, Any, None]) -> None:
-    """Run all to their end; when one fails, cancel the others and raise its error."""
+async def _start_all(*starts: Coroutine[Any, Any, None]) -> None:
+    """Run all concurrently; when one fails, cancel the others and raise its error."""
     tasks = [asyncio.create_task(start) for start in starts]
     try:
         await asyncio.gather(*tasks)

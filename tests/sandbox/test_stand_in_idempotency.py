@@ -6,17 +6,17 @@ import httpx
 import pytest
 import stripe
 
-from sandbox.books import Books
-from sandbox.dials import Dials
-from tests.sandbox.buying import a_payment, a_wish, keyed
+from sandbox.books_client import BooksClient
+from sandbox.fault_client import FaultClient
+from tests.sandbox.buying import a_payment, keyed, payment_parameters
 
 
 async def test_a_repeat_gets_the_first_answer_and_charges_once(
-    shop: stripe.StripeClient, books: Books
+    shop: stripe.StripeClient, books: BooksClient
 ) -> None:
-    wish = a_wish("once", payment_method="pm_card_visa", confirm=True)
-    first = await shop.v1.payment_intents.create_async(wish, keyed("order-once:charge:1"))
-    again = await shop.v1.payment_intents.create_async(wish, keyed("order-once:charge:1"))
+    parameters = payment_parameters("once", payment_method="pm_card_visa", confirm=True)
+    first = await shop.v1.payment_intents.create_async(parameters, keyed("order-once:charge:1"))
+    again = await shop.v1.payment_intents.create_async(parameters, keyed("order-once:charge:1"))
 
     assert again.id == first.id
     assert again.last_response is not None
@@ -41,9 +41,11 @@ async def test_a_decline_is_replayed_even_when_the_card_would_now_pay(
 
 
 async def test_the_same_key_for_something_else_is_refused(shop: stripe.StripeClient) -> None:
-    await shop.v1.payment_intents.create_async(a_wish(), keyed("mixed-up"))
+    await shop.v1.payment_intents.create_async(payment_parameters(), keyed("mixed-up"))
     with pytest.raises(stripe.IdempotencyError, match="same parameters") as other:
-        await shop.v1.payment_intents.create_async(a_wish(amount=2001), keyed("mixed-up"))
+        await shop.v1.payment_intents.create_async(
+            payment_parameters(amount=2001), keyed("mixed-up")
+        )
     assert other.value.http_status == 400
     intent = await a_payment(shop, payment_method="pm_card_visa")
     with pytest.raises(stripe.IdempotencyError, match="same endpoint"):
@@ -67,38 +69,38 @@ async def test_the_order_of_parameters_does_not_matter(http: httpx.AsyncClient) 
 
 
 async def test_the_same_key_in_flight_is_409(
-    shop: stripe.StripeClient, dials: Dials, books: Books
+    shop: stripe.StripeClient, faults: FaultClient, books: BooksClient
 ) -> None:
-    slow = await dials.turn("stripe.payment_intents.create", "delay", order_id="twice", times=1)
-    wish = a_wish("twice", payment_method="pm_card_visa", confirm=True)
-    first = asyncio.create_task(shop.v1.payment_intents.create_async(wish, keyed("twice")))
-    await dials.wait_hit(slow)
+    slow = await faults.inject("stripe.payment_intents.create", "delay", order_id="twice", times=1)
+    parameters = payment_parameters("twice", payment_method="pm_card_visa", confirm=True)
+    first = asyncio.create_task(shop.v1.payment_intents.create_async(parameters, keyed("twice")))
+    await faults.wait_for_hits(slow)
 
     with pytest.raises(stripe.APIError) as in_use:
-        await shop.v1.payment_intents.create_async(wish, keyed("twice"))
+        await shop.v1.payment_intents.create_async(parameters, keyed("twice"))
     assert in_use.value.http_status == 409
     assert in_use.value.error is not None
     assert in_use.value.error.code == "idempotency_key_in_use"
 
-    await dials.off(slow)
+    await faults.remove(slow)
     done = await first
-    again = await shop.v1.payment_intents.create_async(wish, keyed("twice"))
+    again = await shop.v1.payment_intents.create_async(parameters, keyed("twice"))
     assert again.id == done.id
     assert (await books.order("twice")).captured == 2000
 
 
 async def test_failed_validation_does_not_use_up_the_key(shop: stripe.StripeClient) -> None:
     with pytest.raises(stripe.InvalidRequestError):
-        await shop.v1.payment_intents.create_async(a_wish(amount=1), keyed("corrected"))
-    intent = await shop.v1.payment_intents.create_async(a_wish(), keyed("corrected"))
+        await shop.v1.payment_intents.create_async(payment_parameters(amount=1), keyed("corrected"))
+    intent = await shop.v1.payment_intents.create_async(payment_parameters(), keyed("corrected"))
     assert intent.amount == 2000
 
 
 async def test_a_saved_500_is_replayed_though_the_money_was_taken(
-    shop: stripe.StripeClient, dials: Dials
+    shop: stripe.StripeClient, faults: FaultClient
 ) -> None:
     intent = await a_payment(shop, "broken", payment_method="pm_card_visa")
-    await dials.turn("stripe.payment_intents.confirm", "error_after", order_id="broken", times=1)
+    await faults.inject("stripe.payment_intents.confirm", "error_after", order_id="broken", times=1)
     for _ in range(2):
         with pytest.raises(stripe.APIError) as broken:
             await shop.v1.payment_intents.confirm_async(intent.id, None, keyed("broken"))
@@ -107,10 +109,10 @@ async def test_a_saved_500_is_replayed_though_the_money_was_taken(
 
 
 async def test_an_unsaved_500_leaves_the_key_usable(
-    shop: stripe.StripeClient, dials: Dials
+    shop: stripe.StripeClient, faults: FaultClient
 ) -> None:
-    wish = a_wish("outage")
-    await dials.turn("stripe.*", "error", order_id="outage", times=1)
+    parameters = payment_parameters("outage")
+    await faults.inject("stripe.*", "error", order_id="outage", times=1)
     with pytest.raises(stripe.APIError):
-        await shop.v1.payment_intents.create_async(wish, keyed("outage"))
-    assert (await shop.v1.payment_intents.create_async(wish, keyed("outage"))).amount == 2000
+        await shop.v1.payment_intents.create_async(parameters, keyed("outage"))
+    assert (await shop.v1.payment_intents.create_async(parameters, keyed("outage"))).amount == 2000

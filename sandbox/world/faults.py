@@ -1,6 +1,7 @@
-"""The dials that make the world fail on purpose, and the endpoints they can be set for.
+"""Fault injection: faults that make the stand-in's endpoints fail on purpose.
 
-A dial lives in memory only: a world that is started again works, as a repaired service would.
+In the HTTP API a fault is called a dial. Faults are kept in memory only, so a restart of the
+stand-in removes them, as if the service had been repaired.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
-from sandbox.world.ledger import Doc
+from sandbox.world.state_store import JsonObject
 
 ENDPOINTS: Final = (
     "stripe.payment_intents.create",
@@ -54,13 +55,16 @@ MODES: Final = {
 _FIELDS: Final = {"endpoint", "mode", "order_id", "sku", "times", "seconds", "reason", "parcels"}
 
 
-class BadDialError(ValueError):
-    """A dial that cannot be set; the message lists what can."""
+class InvalidFaultError(ValueError):
+    """The definition of a fault is wrong; the message lists what is allowed."""
 
 
 @dataclass(eq=False)
-class Dial:
-    """One thing that goes wrong, where, for whom and how often."""
+class Fault:
+    """One fault: at which endpoint, for which order, how often.
+
+    `hits` requests were affected, `holding` are waiting in its delay now.
+    """
 
     id: str
     endpoint: str
@@ -73,14 +77,14 @@ class Dial:
     parcels: int = 2
     hits: int = 0
     holding: int = 0
-    off: asyncio.Event = field(default_factory=asyncio.Event)
+    removed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def shown(self) -> Doc:
+    def to_json(self) -> JsonObject:
         names = ("id", "endpoint", "mode", "order_id", "sku", "times", "seconds", "reason")
         rest = ("parcels", "hits", "holding")
         return {name: getattr(self, name) for name in names + rest}
 
-    def applies(self, endpoint: str, order_id: str | None, skus: tuple[str, ...]) -> bool:
+    def matches(self, endpoint: str, order_id: str | None, skus: tuple[str, ...]) -> bool:
         return (
             (self.times is None or self.hits < self.times)
             and fnmatchcase(endpoint, self.endpoint)
@@ -89,93 +93,95 @@ class Dial:
         )
 
 
-class DialBoard:
-    """All dials, in the order they were set."""
+class FaultRegistry:
+    """All faults, in the order in which they were set."""
 
     def __init__(self) -> None:
-        self._dials: dict[str, Dial] = {}
+        self._faults: dict[str, Fault] = {}
         self._numbers = itertools.count(1)
-        self._turned = asyncio.Condition()
+        self._changed = asyncio.Condition()
 
-    def all(self) -> list[Dial]:
-        return list(self._dials.values())
+    def all(self) -> list[Fault]:
+        return list(self._faults.values())
 
-    def find(self, dial_id: str) -> Dial | None:
-        return self._dials.get(dial_id)
+    def find(self, fault_id: str) -> Fault | None:
+        return self._faults.get(fault_id)
 
-    def set(self, wish: Doc, dial_id: str | None = None) -> Dial:
-        dial = _checked(wish, dial_id or f"dial_{next(self._numbers)}")
-        self.remove(dial.id)
-        self._dials[dial.id] = dial
-        return dial
+    def set(self, definition: JsonObject, fault_id: str | None = None) -> Fault:
+        fault = _validated(definition, fault_id or f"dial_{next(self._numbers)}")
+        self.remove(fault.id)
+        self._faults[fault.id] = fault
+        return fault
 
-    def remove(self, dial_id: str) -> bool:
-        """Turn a dial off. Requests waiting in its delay go on at once."""
-        dial = self._dials.pop(dial_id, None)
-        if dial is not None:
-            dial.off.set()
-        return dial is not None
+    def remove(self, fault_id: str) -> bool:
+        """Remove a fault. Requests that are waiting in its delay continue at once."""
+        fault = self._faults.pop(fault_id, None)
+        if fault is not None:
+            fault.removed.set()
+        return fault is not None
 
     def clear(self, endpoint: str | None = None, order_id: str | None = None) -> None:
-        for dial in self.all():
-            if endpoint in {None, dial.endpoint} and order_id in {None, dial.order_id}:
-                self.remove(dial.id)
+        for fault in self.all():
+            if endpoint in {None, fault.endpoint} and order_id in {None, fault.order_id}:
+                self.remove(fault.id)
 
-    async def hits(
+    async def hit(
         self, modes: tuple[str, ...], endpoint: str, order_id: str | None, skus: tuple[str, ...]
-    ) -> list[Dial]:
-        """The dials of these modes that this request runs into; each is counted."""
+    ) -> list[Fault]:
+        """Count a hit for every fault of these modes that matches the request; return those."""
         found = list(self._matching(modes, endpoint, order_id, skus))
         if found:
-            async with self._turned:
-                self._turned.notify_all()
+            async with self._changed:
+                self._changed.notify_all()
         return found
 
     def _matching(
         self, modes: tuple[str, ...], endpoint: str, order_id: str | None, skus: tuple[str, ...]
-    ) -> Iterator[Dial]:
-        for dial in self._dials.values():
-            if dial.mode in modes and dial.applies(endpoint, order_id, skus):
-                dial.hits += 1
-                yield dial
+    ) -> Iterator[Fault]:
+        for fault in self._faults.values():
+            if fault.mode in modes and fault.matches(endpoint, order_id, skus):
+                fault.hits += 1
+                yield fault
 
-    async def hold(self, dial: Dial) -> None:
-        """Keep a request waiting until the time is up or the dial is turned off."""
-        dial.holding += 1
+    async def delay(self, fault: Fault) -> None:
+        """Delay a request until the fault's time is over or the fault is removed."""
+        fault.holding += 1
         try:
-            async with asyncio.timeout(dial.seconds):
-                await dial.off.wait()
+            async with asyncio.timeout(fault.seconds):
+                await fault.removed.wait()
         except TimeoutError:
             pass
         finally:
-            dial.holding -= 1
+            fault.holding -= 1
 
-    async def wait_for_hits(self, dial: Dial, times: int, seconds: float) -> bool:
-        """Wait until a dial was run into `times` times; False when it was not in time."""
+    async def wait_for_hits(self, fault: Fault, times: int, seconds: float) -> bool:
+        """Wait until the fault was hit `times` times; False on timeout."""
         try:
-            async with asyncio.timeout(seconds), self._turned:
-                await self._turned.wait_for(lambda: dial.hits >= times)
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: fault.hits >= times)
         except TimeoutError:
             return False
         return True
 
 
-def _checked(wish: Doc, dial_id: str) -> Dial:
-    if unknown := set(wish) - _FIELDS:
-        raise BadDialError(f"A dial has no {sorted(unknown)}; it has {sorted(_FIELDS)}.")
-    endpoint, mode = wish.get("endpoint"), wish.get("mode")
+def _validated(definition: JsonObject, fault_id: str) -> Fault:
+    if unknown := set(definition) - _FIELDS:
+        raise InvalidFaultError(f"A dial has no {sorted(unknown)}; it has {sorted(_FIELDS)}.")
+    endpoint, mode = definition.get("endpoint"), definition.get("mode")
     if not isinstance(endpoint, str) or not any(fnmatchcase(n, endpoint) for n in ENDPOINTS):
-        raise BadDialError(
+        raise InvalidFaultError(
             f"No endpoint is called {endpoint!r}. The endpoints, or a glob of them: "
             + ", ".join(ENDPOINTS)
         )
     if mode not in MODES:
-        raise BadDialError(f"No mode is called {mode!r}. The modes: " + ", ".join(MODES))
+        raise InvalidFaultError(f"No mode is called {mode!r}. The modes: " + ", ".join(MODES))
     for name, kinds in (("times", int), ("seconds", (int, float)), ("parcels", int)):
-        value = wish.get(name)
+        value = definition.get(name)
         if value is not None and (not isinstance(value, kinds) or value < 0):
-            raise BadDialError(f"{name} must be a number of at least 0, not {value!r}.")
+            raise InvalidFaultError(f"{name} must be a number of at least 0, not {value!r}.")
     for name in ("order_id", "sku", "reason"):
-        if not isinstance(wish.get(name), str | None):
-            raise BadDialError(f"{name} must be a text, not {wish[name]!r}.")
-    return Dial(dial_id, **{name: value for name, value in wish.items() if value is not None})
+        if not isinstance(definition.get(name), str | None):
+            raise InvalidFaultError(f"{name} must be a text, not {definition[name]!r}.")
+    return Fault(
+        fault_id, **{name: value for name, value in definition.items() if value is not None}
+    )

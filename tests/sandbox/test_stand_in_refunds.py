@@ -1,14 +1,16 @@
-"""Refunds: never more than was taken, and some that take their time."""
+"""Refunds: never more than was captured, and some that are pending."""
 
 import httpx
 import pytest
 import stripe
 
-from sandbox.books import Books
+from sandbox.books_client import BooksClient
 from tests.sandbox.buying import a_payment, paid
 
 
-async def test_a_refund_gives_all_of_it_back_once(shop: stripe.StripeClient, books: Books) -> None:
+async def test_a_refund_gives_all_of_it_back_once(
+    shop: stripe.StripeClient, books: BooksClient
+) -> None:
     intent = await paid(shop, "back-1")
     refund = await shop.v1.refunds.create_async(
         {"payment_intent": intent.id, "reason": "requested_by_customer"}
@@ -17,8 +19,8 @@ async def test_a_refund_gives_all_of_it_back_once(shop: stripe.StripeClient, boo
     with pytest.raises(stripe.InvalidRequestError) as again:
         await shop.v1.refunds.create_async({"payment_intent": intent.id})
     assert again.value.code == "charge_already_refunded"
-    page = await books.order("back-1")
-    assert (page.captured, page.refunded, len(page.refunds)) == (2000, 2000, 1)
+    booked = await books.order("back-1")
+    assert (booked.captured, booked.refunded, len(booked.refunds)) == (2000, 2000, 1)
 
 
 async def test_partial_refunds_add_up_to_the_charge_and_no_further(
@@ -57,7 +59,7 @@ async def test_a_pending_refund_arrives_later(
 
 
 async def test_a_refund_that_fails_leaves_the_money_here(
-    shop: stripe.StripeClient, http: httpx.AsyncClient, books: Books
+    shop: stripe.StripeClient, http: httpx.AsyncClient, books: BooksClient
 ) -> None:
     intent = await paid(shop, "back-2", card="pm_card_refundFail")
     refund = await shop.v1.refunds.create_async({"payment_intent": intent.id})

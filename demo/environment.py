@@ -1,4 +1,4 @@
-"""Everything on one machine: the sandbox, a client, and workers that can be killed."""
+"""The environment of the demo: a sandbox, clients for it, and workers that can be killed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from temporalio.envconfig import ClientConfigProfile
 
 from client import OrderClient
 from connection import connect
-from demo.invariants import Account, Finding, Stock, examine
-from demo.worker_process import EdgeProcess, WorkerProcess
+from demo.invariants import InvariantResult, OrderEvidence, Stock, check_invariants
+from demo.worker_process import ApiProcess, WorkerProcess
 from orders.ids import workflow_id
 from orders.order import Basket, Recipient
 from orders.refusals import StrandedError
 from refund_client import RefundClient
-from sandbox.books import Books, Page
-from sandbox.dials import Dials
-from sandbox.stack import Sandbox
+from sandbox.books_client import BooksClient, OrderBooks
+from sandbox.fault_client import FaultClient
+from sandbox.sandbox import Sandbox
 from store import database as store
-from store.check import faults
+from store.check import faults as inconsistencies
 from store.database import Database
 from store.orders import PostgresOrderBook
 from store.refunds import PostgresRefundBook
@@ -52,10 +52,10 @@ _STOCK: Final = text(
 
 
 @dataclass
-class Stage:
-    """A running sandbox with all doors open; ``open_stage`` makes it.
+class DemoEnvironment:
+    """A running sandbox with clients for all its parts; ``open_environment`` creates it.
 
-    ``initial`` is how many pieces of each product there were before the first order.
+    ``initial_stock`` is the number of pieces of each product before the first order.
     """
 
     sandbox: Sandbox
@@ -63,103 +63,103 @@ class Stage:
     orders: OrderClient
     refunds: RefundClient
     database: Database
-    dials: Dials
-    books: Books
-    #: How a worker comes to be that is not started yet: as ``python worker.py``, or in another way.
-    hire: Callable[[Path, Mapping[str, str]], WorkerProcess] = WorkerProcess
-    #: The same for an edge and ``python api.py``.
-    serve: Callable[[Path, Mapping[str, str]], EdgeProcess] = EdgeProcess
-    initial: dict[str, int] = field(default_factory=dict)
+    faults: FaultClient
+    books: BooksClient
+    #: Creates a worker that is not started yet.
+    worker_factory: Callable[[Path, Mapping[str, str]], WorkerProcess] = WorkerProcess
+    #: The same for an API process.
+    api_factory: Callable[[Path, Mapping[str, str]], ApiProcess] = ApiProcess
+    initial_stock: dict[str, int] = field(default_factory=dict)
     workers: list[WorkerProcess] = field(default_factory=list)
 
     async def start_worker(self, **settings: str) -> WorkerProcess:
-        """One more worker; it has begun to start. ``settings`` override the sandbox's."""
+        """Start one more worker, without waiting; ``settings`` override the sandbox's."""
         number = len(self.workers) + 1
         directory = self.sandbox.state / "workers" / str(number)
-        worker = self.hire(directory, self.sandbox.environment | settings)
+        worker = self.worker_factory(directory, self.sandbox.settings | settings)
         self.workers.append(worker)
         await worker.start()
         return worker
 
-    async def waits(self, order_id: str) -> None:
-        """Return once the order waits for somebody: its run has set a timer, and nothing is left
-        for a worker to do.
-        """
+    async def wait_until_waiting(self, order_id: str) -> None:
+        """Return once the order waits for a person or the customer: its run has set a timer."""
         run = self.temporal.get_workflow_handle(workflow_id(order_id))
         async for event in run.fetch_history_events(wait_new_event=True):
             if event.HasField("timer_started_event_attributes"):
                 return
 
     async def confirm_at_bank(self, payment_id: str) -> None:
-        """The customer passes 3-D Secure, between them and their bank: no part of ours sees it."""
+        """Pass 3-D Secure as the customer does, without a request to our API."""
         path = f"/sandbox/payment_intents/{payment_id}/authenticate"
-        async with httpx.AsyncClient(base_url=self.sandbox.world_url, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=self.sandbox.stand_in_url, timeout=30) as http:
             (await http.post(path, json={"outcome": "succeed"})).raise_for_status()
 
     @property
-    def at_work(self) -> list[WorkerProcess]:
+    def running_workers(self) -> list[WorkerProcess]:
         return [worker for worker in self.workers if worker.running]
 
     async def place(
         self, order_id: str, *, sku: str = "MUG", quantity: int = 1, card: str = "pm_card_visa"
     ) -> None:
-        """Ada orders something; nothing happens yet."""
+        """Place an order of Ada's, without starting it."""
         await self.orders.place(Basket(order_id, "customer-1", ADA, ((sku, quantity),), card))
 
     async def add_product(self, product: Product) -> None:
-        """Put something else on the shelves."""
+        """Add a product to the catalogue."""
         await add_products(self.database, [product])
-        self.initial.setdefault(product.sku, product.on_hand)
+        self.initial_stock.setdefault(product.sku, product.on_hand)
 
-    async def account(self, order_id: str, page: Page | None = None) -> Account:
-        """The order as everybody tells it."""
+    async def evidence(self, order_id: str, books: OrderBooks | None = None) -> OrderEvidence:
+        """The order as the database, Temporal and the books have it."""
         view = await self.orders.view(order_id)
         run = await self.temporal.get_workflow_handle(workflow_id(order_id)).describe()
         outcome = None
         if run.status is not WorkflowExecutionStatus.RUNNING:
             with contextlib.suppress(StrandedError):
                 outcome = await self.orders.result(order_id)
-        page = page or await self.books.order(order_id)
-        shown = run.typed_search_attributes.get(ORDER_STATUS)
-        return Account(view, page, outcome, shown, await self.refunds.refunds_of(order_id))
+        books = books or await self.books.order(order_id)
+        visible_status = run.typed_search_attributes.get(ORDER_STATUS)
+        return OrderEvidence(
+            view, books, outcome, visible_status, await self.refunds.refunds_of(order_id)
+        )
 
     async def stock(self) -> list[Stock]:
-        """Every product, at one moment."""
+        """Every product, in one consistent read."""
         async with self.database.statement() as connection:
             rows = (await connection.execute(_STOCK)).all()
-        return [Stock(initial=self.initial[row.sku], **row._asdict()) for row in rows]
+        return [Stock(initial=self.initial_stock[row.sku], **row._asdict()) for row in rows]
 
-    async def examine(self, order_ids: Iterable[str]) -> list[Finding]:
-        """Whether the promises hold for these orders, which should have ended."""
-        pages = await self.books.all()
-        accounts = await asyncio.gather(
-            *(self.account(order_id, pages.get(order_id)) for order_id in order_ids)
+    async def check_invariants(self, order_ids: Iterable[str]) -> list[InvariantResult]:
+        """Check the invariants for these orders, which must have ended."""
+        booked = await self.books.all()
+        evidence = await asyncio.gather(
+            *(self.evidence(order_id, booked.get(order_id)) for order_id in order_ids)
         )
-        return examine(accounts, await self.stock(), await faults(self.database))
+        return check_invariants(evidence, await self.stock(), await inconsistencies(self.database))
 
 
 @contextlib.asynccontextmanager
-async def open_stage(sandbox: Sandbox) -> AsyncIterator[Stage]:
-    """A stage on a sandbox that is up; every worker is stopped at the end."""
+async def open_environment(sandbox: Sandbox) -> AsyncIterator[DemoEnvironment]:
+    """Connect to a running sandbox; every worker is stopped at the end."""
     shutil.rmtree(sandbox.state / "workers", ignore_errors=True)
     profile = ClientConfigProfile(
-        address=sandbox.temporal_address, namespace=sandbox.environment["TEMPORAL_NAMESPACE"]
+        address=sandbox.temporal_address, namespace=sandbox.settings["TEMPORAL_NAMESPACE"]
     )
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(sandbox.database_url, pool_size=20)
         stack.push_async_callback(database.close)
         temporal = await connect(profile)
         orders = OrderClient(temporal, PostgresOrderBook(database))
-        dials = await stack.enter_async_context(Dials(sandbox.world_url))
+        faults = await stack.enter_async_context(FaultClient(sandbox.stand_in_url))
         refunds = RefundClient(temporal, PostgresRefundBook(database))
-        books = Books(sandbox.world_url)
-        stage = Stage(sandbox, temporal, orders, refunds, database, dials, books)
+        books = BooksClient(sandbox.stand_in_url)
+        environment = DemoEnvironment(sandbox, temporal, orders, refunds, database, faults, books)
         async with database.statement() as connection:
             rows = (await connection.execute(_STOCK)).all()
-        stage.initial = {row.sku: row.on_hand + row.sold - row.returned for row in rows}
+        environment.initial_stock = {row.sku: row.on_hand + row.sold - row.returned for row in rows}
         try:
-            yield stage
+            yield environment
         finally:
-            # Nobody waits in a delay while a worker wants to finish what it does.
-            await dials.clear()
-            await asyncio.gather(*(worker.stop() for worker in stage.workers))
+            # Ends the delays of requests, so that workers can finish their activities.
+            await faults.clear()
+            await asyncio.gather(*(worker.stop() for worker in environment.workers))

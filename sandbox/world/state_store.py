@@ -1,8 +1,8 @@
-"""Where the outside world keeps what it did: one SQLite file, one transaction per request.
+"""The state of the stand-in: one SQLite file, one transaction per request.
 
-Every effect (a charge, a parcel, a mail), the answer given for it and the idempotency key that
-asked for it are committed together, before the answer is sent. A world killed at any instant and
-started again on the same file has either done the whole request or none of it.
+Every effect (a charge, a parcel, a mail), its response and its idempotency key are committed
+together, before the response is sent. After a kill at any moment and a restart on the same file,
+each request has been done completely or not at all.
 """
 
 import json
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-Doc = dict[str, Any]
-"""A JSON object as a neighbour's API shows it."""
+JsonObject = dict[str, Any]
+"""A JSON object of a provider's API."""
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS things (
@@ -58,8 +58,8 @@ _ID_CHARACTERS: Final = ((string.ascii_letters + string.digits) * 5).encode()[:2
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """The first answer given for an idempotency key."""
+class StoredResponse:
+    """The first response for an idempotency key."""
 
     path: str
     fingerprint: str
@@ -69,30 +69,30 @@ class Remembered:
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One stored object with the order it belongs to."""
+class StoredObject:
+    """One stored object, with the id of its order."""
 
     kind: str
     id: str
     order_id: str | None
-    body: Doc
+    body: JsonObject
 
 
 def new_id(prefix: str, length: int = 24) -> str:
-    """Make an id as Stripe's look: `pi_3Qd…`."""
-    # One call for all characters: a payment makes half a dozen ids.
+    """Make an id in Stripe's form: `pi_3Qd…`."""
+    # One call for all characters, because a payment makes half a dozen ids.
     return f"{prefix}_" + secrets.token_bytes(length).translate(_ID_CHARACTERS).decode()
 
 
-class Ledger:
-    """The world's memory. Calls are short and synchronous: a commit takes some 50 µs."""
+class StateStore:
+    """Stores objects, responses, settings and webhooks. Synchronous: a commit takes some 50 µs."""
 
     def __init__(self, state: Path) -> None:
         file = state if state.suffix in {".sqlite", ".db"} else state / "world.sqlite"
         file.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-        # NORMAL survives the death of the process, which is what is promised; FULL would add an
-        # fsync per request to survive the death of the machine.
+        # NORMAL survives a kill of the process, which is enough here. FULL would survive a power
+        # failure too, with an fsync per request.
         self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _TABLES)
 
     def close(self) -> None:
@@ -109,65 +109,65 @@ class Ledger:
         self._db.execute("COMMIT")
 
     def wipe(self) -> None:
-        """Forget everything, settings included."""
+        """Delete everything, settings included."""
         with self.transaction():
             for table in ("things", "answers", "settings", "deliveries"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608  a constant of this module
 
-    # things ---------------------------------------------------------------------------------
+    # objects ---------------------------------------------------------------------------------
 
     def add(  # a row has this many columns
         self,
         kind: str,
-        body: Doc,
+        body: JsonObject,
         *,
         order_id: str | None,
         created: int,
         parent: str | None = None,
         customer: str | None = None,
-        thing_id: str | None = None,
+        object_id: str | None = None,
     ) -> None:
         self._db.execute(
             "INSERT INTO things (kind, id, order_id, parent, customer, created, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (kind, thing_id or body["id"], order_id, parent, customer, created, json.dumps(body)),
+            (kind, object_id or body["id"], order_id, parent, customer, created, json.dumps(body)),
         )
 
-    def save(self, kind: str, body: Doc, *, thing_id: str | None = None) -> None:
-        """Overwrite a thing that exists."""
+    def save(self, kind: str, body: JsonObject, *, object_id: str | None = None) -> None:
+        """Overwrite an existing object."""
         self._db.execute(
             "UPDATE things SET body = ? WHERE kind = ? AND id = ?",
-            (json.dumps(body), kind, thing_id or body["id"]),
+            (json.dumps(body), kind, object_id or body["id"]),
         )
 
-    def find(self, kind: str, thing_id: str) -> Doc | None:
+    def find(self, kind: str, object_id: str) -> JsonObject | None:
         row = self._db.execute(
-            "SELECT body FROM things WHERE kind = ? AND id = ?", (kind, thing_id)
+            "SELECT body FROM things WHERE kind = ? AND id = ?", (kind, object_id)
         ).fetchone()
         return None if row is None else json.loads(row[0])
 
-    def order_of(self, kind: str, thing_id: str) -> str | None:
+    def order_of(self, kind: str, object_id: str) -> str | None:
         row = self._db.execute(
-            "SELECT order_id FROM things WHERE kind = ? AND id = ?", (kind, thing_id)
+            "SELECT order_id FROM things WHERE kind = ? AND id = ?", (kind, object_id)
         ).fetchone()
         return None if row is None else row[0]
 
-    def children(self, kind: str, parent: str) -> list[Doc]:
+    def children(self, kind: str, parent: str) -> list[JsonObject]:
         """The charges or refunds of an intent, oldest first."""
         rows = self._db.execute(
             "SELECT body FROM things WHERE kind = ? AND parent = ? ORDER BY seq", (kind, parent)
         )
         return [json.loads(row[0]) for row in rows]
 
-    def things(self, kinds: tuple[str, ...], order_id: str | None = None) -> list[Thing]:
-        """Everything of these kinds, oldest first; of one order when it is named."""
+    def objects(self, kinds: tuple[str, ...], order_id: str | None = None) -> list[StoredObject]:
+        """All objects of these kinds, or those of one order, oldest first."""
         marks = ", ".join("?" * len(kinds))
         query = f"SELECT kind, id, order_id, body FROM things WHERE kind IN ({marks})"  # noqa: S608
         values: tuple[str, ...] = kinds
         if order_id is not None:
             query, values = f"{query} AND order_id = ?", (*kinds, order_id)
         rows = self._db.execute(f"{query} ORDER BY seq", values)
-        return [Thing(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
+        return [StoredObject(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
 
     def page(
         self,
@@ -179,8 +179,8 @@ class Ledger:
         parent: str | None = None,
         customer: str | None = None,
         created: dict[str, int] | None = None,
-    ) -> list[Doc]:
-        """Newest first, as Stripe lists; one more than `limit`, so that a next page shows."""
+    ) -> list[JsonObject]:
+        """A page, newest first as in Stripe's lists, plus one object if there is a next page."""
         where, values = ["kind = ?"], [kind]
         for column, wanted in (("parent", parent), ("customer", customer)):
             if wanted is not None:
@@ -205,56 +205,56 @@ class Ledger:
         )
         return [json.loads(row[0]) for row in rows]
 
-    # answers --------------------------------------------------------------------------------
+    # responses --------------------------------------------------------------------------------
 
-    def remembered(self, scope: str, key: str, not_before: float) -> Remembered | None:
+    def stored_response(self, scope: str, key: str, not_before: float) -> StoredResponse | None:
         row = self._db.execute(
             "SELECT path, fingerprint, status, body, request_id FROM answers"
             " WHERE scope = ? AND key = ? AND created >= ?",
             (scope, key, not_before),
         ).fetchone()
-        return None if row is None else Remembered(*row)
+        return None if row is None else StoredResponse(*row)
 
-    def remember(self, scope: str, key: str, answer: Remembered, now: float) -> None:
+    def store_response(self, scope: str, key: str, response: StoredResponse, now: float) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                scope, key, answer.path, answer.fingerprint,
-                answer.status, answer.body, answer.request_id, now,
+                scope, key, response.path, response.fingerprint,
+                response.status, response.body, response.request_id, now,
             ),
         )  # fmt: skip
 
     # settings and deliveries ------------------------------------------------------------------
 
-    def setting(self, name: str) -> Doc:
+    def setting(self, name: str) -> JsonObject:
         row = self._db.execute("SELECT body FROM settings WHERE name = ?", (name,)).fetchone()
         return {} if row is None else json.loads(row[0])
 
-    def set(self, name: str, body: Doc) -> None:
+    def set(self, name: str, body: JsonObject) -> None:
         self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(body)))
 
-    def is_told(self, who: str) -> bool:
-        """Whether anybody wants to hear what this neighbour tells."""
-        return bool(self.setting("webhooks").get(who))
+    def has_webhook(self, provider: str) -> bool:
+        """Whether this provider's webhook endpoint is set."""
+        return bool(self.setting("webhooks").get(provider))
 
-    def post(self, to_whom: str, body: Doc, now: float) -> None:
-        """Put a webhook in the outbox, in the transaction of what it tells of."""
+    def enqueue_webhook(self, provider: str, body: JsonObject, now: float) -> None:
+        """Put a webhook into the outbox, in the transaction of its event."""
         self._db.execute(
             "INSERT INTO deliveries (to_whom, body, due) VALUES (?, ?, ?)",
-            (to_whom, json.dumps(body), now),
+            (provider, json.dumps(body), now),
         )
 
     def outbox(self, limit: int = 50) -> list[tuple[int, str, str, int, float]]:
-        """What is still to be delivered, soonest first: (seq, to whom, body, attempts, due)."""
+        """Webhooks still to be delivered, soonest first: (seq, provider, body, attempts, due)."""
         return self._db.execute(
             "SELECT seq, to_whom, body, attempts, due FROM deliveries ORDER BY due, seq LIMIT ?",
             (limit,),
         ).fetchall()
 
-    def delivered(self, seq: int) -> None:
+    def remove_delivery(self, seq: int) -> None:
         self._db.execute("DELETE FROM deliveries WHERE seq = ?", (seq,))
 
-    def postpone(self, seq: int, due: float) -> None:
+    def reschedule(self, seq: int, due: float) -> None:
         self._db.execute(
             "UPDATE deliveries SET attempts = attempts + 1, due = ? WHERE seq = ?", (due, seq)
         )

@@ -1,7 +1,7 @@
-"""What the HTTP edge is measured against: `python -m bench.nothing_api`.
+"""The baseline of the HTTP edge: `python -m bench.baseline_api`.
 
-A FastAPI route that takes and gives what `POST /checkout` does, and does nothing in between: no
-key, no database, no Temporal, no log. It is served as ``api.py`` is, with the same settings.
+A FastAPI route with the request and the response of `POST /checkout` that does nothing in between:
+no key, no database, no Temporal, no log. It is served as ``api.py`` is, with the same settings.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sandbox.ports import HOST
 app = FastAPI(openapi_url=None)
 
 
-class Asked(BaseModel):
-    """As the edge's: checked to the letter."""
+class CheckoutRequest(BaseModel):
+    """As strict as the edge's."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -29,7 +29,7 @@ class Asked(BaseModel):
     wait_seconds: int = Field(default=0, ge=0, le=15)
 
 
-class Accepted(BaseModel):
+class CheckoutResponse(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     workflow_id: str
@@ -38,8 +38,10 @@ class Accepted(BaseModel):
 
 
 @app.post("/checkout", status_code=202, response_model_exclude_unset=True)
-async def checkout(asked: Asked) -> Accepted:
-    return Accepted(workflow_id=f"order-{asked.order_id}", status_url=f"/orders/{asked.order_id}")
+async def checkout(request: CheckoutRequest) -> CheckoutResponse:
+    return CheckoutResponse(
+        workflow_id=f"order-{request.order_id}", status_url=f"/orders/{request.order_id}"
+    )
 
 
 class _Server(uvicorn.Server):

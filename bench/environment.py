@@ -1,7 +1,7 @@
-"""Where it is measured: the sandbox, workers and servers, each a process of its own.
+"""The environment of the benchmarks: a sandbox, workers and servers, each as a process.
 
-The load generator is this process. So the CPU time of each part can be told apart, and a worker can
-be killed without harm to anything else.
+The load generator is this process. So the CPU time of each part can be measured separately, and a
+worker can be killed alone.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from sandbox.ports import HOST
 from store.database import Database
 from store.orders import PostgresOrderBook
 
-CHECKOUT: Final = Path(__file__).resolve().parent.parent
-_PATIENCE: Final = 60.0
+PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
+_TIMEOUT: Final = 60.0
 
-ORDERS: Final = "orders"
-YARDSTICK: Final = "yardstick"
+ORDER_WORKER: Final = "orders"
+BASELINE_WORKER: Final = "baseline"
 API: Final = "api"
-NOTHING: Final = "nothing"
+BASELINE_API: Final = "baseline-api"
 _COMMANDS: Final = {
-    ORDERS: [sys.executable, str(CHECKOUT / "worker.py")],
-    YARDSTICK: [sys.executable, "-m", "bench.yardstick_worker"],
-    API: [sys.executable, str(CHECKOUT / "api.py")],
-    NOTHING: [sys.executable, "-m", "bench.nothing_api"],
+    ORDER_WORKER: [sys.executable, str(PROJECT_ROOT / "worker.py")],
+    BASELINE_WORKER: [sys.executable, "-m", "bench.baseline_worker"],
+    API: [sys.executable, str(PROJECT_ROOT / "api.py")],
+    BASELINE_API: [sys.executable, "-m", "bench.baseline_api"],
 }
 
 _numbers = count(1)
@@ -51,7 +51,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Cpu:
-    """Seconds of CPU time, by who used them."""
+    """Seconds of CPU time per process."""
 
     worker: float
     stand_in: float
@@ -65,7 +65,7 @@ class Cpu:
         )
 
     def with_load(self, seconds: float) -> Cpu:
-        """The same, with another load generator than this process."""
+        """The same with the CPU time of another load generator than this process."""
         return replace(self, load=seconds)
 
     @classmethod
@@ -76,51 +76,53 @@ class Cpu:
         return Cpu(*(seconds / max(runs, 1) for seconds in _seconds(self)))
 
 
-class Stage:
-    """A running sandbox, with as many workers as asked for."""
+class BenchEnvironment:
+    """A running sandbox with workers and servers."""
 
-    def __init__(self, directory: Path, sandbox: Child, environment: dict[str, str]) -> None:
+    def __init__(self, directory: Path, sandbox: Child, settings: dict[str, str]) -> None:
         self.directory = directory
-        self.environment = environment
+        self.settings = settings
         self._sandbox = sandbox
         self._workers: list[Child] = []
-        #: Every order that was started, to be added up at the end.
+        #: Every order that was started, to be checked at the end.
         self.started: list[str] = []
         self.temporal: Client
         self.database: Database
         self.orders: OrderClient
 
     @property
-    def world_url(self) -> str:
-        return self.environment["STRIPE_API_BASE"]
+    def stand_in_url(self) -> str:
+        return self.settings["STRIPE_API_BASE"]
 
     async def add_worker(self, kind: str, **settings: str) -> Child:
-        """Start one more worker or server, and return once it works. ``settings`` override ours."""
+        """Start one more worker or server, wait until it is ready; ``settings`` override ours."""
         directory = self.directory / f"{kind}-{next(_numbers)}"
-        worker = Child(f"The process for {kind}", directory, patience=30)
+        worker = Child(f"The process for {kind}", directory, stop_timeout=30)
         self._workers.append(worker)
         directory.mkdir()
-        # Started where there is no .env, and only with our own TEMPORAL_*.
-        rest = {key: text for key, text in os.environ.items() if not key.startswith("TEMPORAL_")}
-        ours = {**rest, **self.environment, **settings, "PYTHONPATH": str(CHECKOUT)}
-        await worker.start(_COMMANDS[kind], env=ours, cwd=directory)
+        # In a directory without .env, and without the user's TEMPORAL_*.
+        inherited = {
+            key: text for key, text in os.environ.items() if not key.startswith("TEMPORAL_")
+        }
+        merged = {**inherited, **self.settings, **settings, "PYTHONPATH": str(PROJECT_ROOT)}
+        await worker.start(_COMMANDS[kind], env=merged, cwd=directory)
         await _until(lambda: b"ready" in worker.log.read_bytes(), worker)
         return worker
 
     async def kill(self, identity: str) -> None:
-        """SIGKILL for the worker that Temporal knows by this name."""
+        """Send SIGKILL to the worker with this identity in Temporal."""
         [victim] = [worker for worker in self._workers if identity_of(worker) == identity]
         os.kill(victim.pid, signal.SIGKILL)
         await victim.ended()
         self._workers.remove(victim)
 
     async def stop(self, worker: Child) -> None:
-        """Have it end in order."""
+        """Stop it gracefully."""
         self._workers.remove(worker)
         await worker.stop()
 
     def cpu(self, worker: Child) -> Cpu:
-        """What each part has used so far."""
+        """The CPU time of each part so far."""
         sandbox = psutil.Process(self._sandbox.pid)
         by_name = {"temporal": 0.0, "postgres": 0.0}
         for child in sandbox.children(recursive=True):
@@ -136,16 +138,16 @@ class Stage:
         )
 
     async def place(self, orders: int) -> list[str]:
-        """So many orders, placed and not started; their ids."""
+        """Place orders without starting them; their ids."""
         return [await self._place_one() for _ in range(orders)]
 
-    async def place_at_once(self, orders: int) -> list[str]:
-        """The same, many at a time; in no order."""
+    async def place_concurrently(self, orders: int) -> list[str]:
+        """The same, ten at a time; the ids are unordered."""
         tenths = (self.place(len(range(first, orders, 10))) for first in range(10))
         return [order_id for placed in await asyncio.gather(*tenths) for order_id in placed]
 
     async def start(self, order_id: str) -> None:
-        """Have the order carried, by ``OrderClient.start``."""
+        """Start the run of an order."""
         self.started.append(order_id)
         await self.orders.start(order_id)
 
@@ -155,67 +157,71 @@ class Stage:
     async def _place_one(self) -> str:
         order_id = f"bench-{next(_numbers)}"
         recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
-        sticker = (("STICKER", 1),)  # the catalogue has ten thousand of them
+        sticker = (("STICKER", 1),)  # ten thousand are in stock
         await self.orders.place(Basket(order_id, "cus_1", recipient, sticker, "pm_card_visa"))
         return order_id
 
 
 def identity_of(worker: Child) -> str:
-    """The SDK's name for a worker process."""
+    """The SDK's default identity of a worker process."""
     return f"{worker.pid}@{socket.gethostname()}"
 
 
 @contextlib.asynccontextmanager
-async def stage(directory: Path) -> AsyncIterator[Stage]:
-    """Set up a stage in an empty directory; every process is ended after it."""
-    sandbox = Child("The sandbox", directory / "sandbox-process", patience=30)
+async def open_environment(directory: Path) -> AsyncIterator[BenchEnvironment]:
+    """Start a sandbox in an empty directory; all processes are ended at the end."""
+    sandbox = Child("The sandbox", directory / "sandbox-process", stop_timeout=30)
     state = directory / "state"
     command = [sys.executable, "-m", "sandbox", "--state", str(state)]
     command += ["--env-file", str(directory / "settings")]
     for port in ("--temporal-port", "--ui-port", "--world-port"):
         command += [port, "0"]
     try:
-        await sandbox.start(command, cwd=CHECKOUT)
+        await sandbox.start(command, cwd=PROJECT_ROOT)
         await _until((state / "env").exists, sandbox)
         found = dotenv_values(state / "env", interpolate=False)
-        set_up = Stage(directory, sandbox, {name: text or "" for name, text in found.items()})
+        environment = BenchEnvironment(
+            directory, sandbox, {name: text or "" for name, text in found.items()}
+        )
         try:
-            async with _connected(set_up):
-                yield set_up
+            async with _connected(environment):
+                yield environment
         finally:
-            await set_up.stop_workers()
+            await environment.stop_workers()
     finally:
         await sandbox.stop()
 
 
 @contextlib.asynccontextmanager
-async def _connected(set_up: Stage) -> AsyncIterator[None]:
-    address = set_up.environment["TEMPORAL_ADDRESS"]
+async def _connected(environment: BenchEnvironment) -> AsyncIterator[None]:
+    address = environment.settings["TEMPORAL_ADDRESS"]
     if not address.startswith(f"{HOST}:"):
         raise StartError(f"Load is for this machine alone, and Temporal is at {address}.")
     profile = ClientConfigProfile(
-        address=address, namespace=set_up.environment["TEMPORAL_NAMESPACE"]
+        address=address, namespace=environment.settings["TEMPORAL_NAMESPACE"]
     )
-    set_up.temporal = await connection.connect(profile)
-    set_up.database = store.database.connect(set_up.environment["DATABASE_URL"], pool_size=20)
+    environment.temporal = await connection.connect(profile)
+    environment.database = store.database.connect(
+        environment.settings["DATABASE_URL"], pool_size=20
+    )
     try:
-        book = PostgresOrderBook(set_up.database)
-        set_up.orders = OrderClient(set_up.temporal, book)
+        book = PostgresOrderBook(environment.database)
+        environment.orders = OrderClient(environment.temporal, book)
         yield
     finally:
-        await set_up.database.close()
+        await environment.database.close()
 
 
 async def _until(condition: Callable[[], bool], process: Child) -> None:
-    """Return once the condition holds; raise when the process ends, or after a minute."""
+    """Wait for the condition; raise when the process ends, or after a minute."""
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             while not condition():
                 if not process.running:
                     raise process.died()
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        raise StartError(f"{process.name} is not ready.{process.last_words()}") from None
+        raise StartError(f"{process.name} is not ready.{process.log_tail()}") from None
 
 
 def _used(process: psutil.Process) -> float:

@@ -6,8 +6,8 @@ import httpx
 import pytest
 import stripe
 
-from sandbox.books import Books
-from tests.sandbox.buying import a_payment, a_wish, latest_charge, paid
+from sandbox.books_client import BooksClient
+from tests.sandbox.buying import a_payment, latest_charge, paid, payment_parameters
 
 WITH_CHARGE: Any = {"expand": ["latest_charge"]}
 
@@ -103,8 +103,8 @@ async def test_authentication_off_session_is_a_decline(shop: stripe.StripeClient
     assert declined.value.code == "authentication_required"
 
 
-async def test_a_hold_is_captured_in_part_and_the_rest_let_go(
-    shop: stripe.StripeClient, books: Books
+async def test_a_hold_is_captured_in_part_and_the_rest_released(
+    shop: stripe.StripeClient, books: BooksClient
 ) -> None:
     held = await paid(shop, "held-1", capture_method="manual", expand=["latest_charge"])
     assert (held.status, held.amount_capturable) == ("requires_capture", 2000)
@@ -120,12 +120,12 @@ async def test_a_hold_is_captured_in_part_and_the_rest_let_go(
     done = await shop.v1.payment_intents.capture_async(held.id, {"amount_to_capture": 1500})
 
     assert (done.status, done.amount_received, done.amount_capturable) == ("succeeded", 1500, 0)
-    page = await books.order("held-1")
-    assert (page.captured, page.refunded) == (1500, 0)
+    booked = await books.order("held-1")
+    assert (booked.captured, booked.refunded) == (1500, 0)
 
 
 async def test_a_canceled_hold_took_nothing_and_cannot_be_captured(
-    shop: stripe.StripeClient, books: Books
+    shop: stripe.StripeClient, books: BooksClient
 ) -> None:
     held = await paid(shop, "held-2", capture_method="manual")
     canceled = await shop.v1.payment_intents.cancel_async(
@@ -140,12 +140,12 @@ async def test_a_canceled_hold_took_nothing_and_cannot_be_captured(
     assert refused.value.error is not None
     assert refused.value.error.payment_intent is not None
     assert refused.value.error.payment_intent.status == "canceled"
-    page = await books.order("held-2")
-    assert (page.captured, page.refunded, page.live_payments) == (0, 0, ())
+    booked = await books.order("held-2")
+    assert (booked.captured, booked.refunded, booked.live_payments) == (0, 0, ())
 
 
 async def test_a_hold_lapses_on_request_as_it_would_after_seven_days(
-    shop: stripe.StripeClient, http: httpx.AsyncClient, books: Books
+    shop: stripe.StripeClient, http: httpx.AsyncClient, books: BooksClient
 ) -> None:
     held = await paid(shop, "held-3", capture_method="manual")
     lapsed = await http.post(f"/sandbox/payment_intents/{held.id}/lapse")
@@ -196,13 +196,13 @@ async def test_a_slow_bank_decides_on_request(
     assert again.status_code == 400
 
 
-@pytest.mark.parametrize("door", ["authenticate", "settle"])
+@pytest.mark.parametrize("action", ["authenticate", "settle"])
 async def test_an_outcome_is_succeed_or_fail(
-    shop: stripe.StripeClient, http: httpx.AsyncClient, door: str
+    shop: stripe.StripeClient, http: httpx.AsyncClient, action: str
 ) -> None:
     intent = await paid(shop, card="pm_sandbox_processing")
     answer = await http.post(
-        f"/sandbox/payment_intents/{intent.id}/{door}", json={"outcome": "maybe"}
+        f"/sandbox/payment_intents/{intent.id}/{action}", json={"outcome": "maybe"}
     )
     assert answer.status_code == 400
     assert "succeed or fail" in answer.json()["error"]["message"]
@@ -245,7 +245,7 @@ async def test_a_card_says_its_brand_and_last_digits(shop: stripe.StripeClient) 
 
 
 @pytest.mark.parametrize(
-    ("wish", "code", "param"),
+    ("parameters", "code", "param"),
     [
         ({"ammount": 3}, "parameter_unknown", "ammount"),
         ({"automatic_payment_methods": {"enabled": True, "redirects": "never"}},
@@ -259,21 +259,21 @@ async def test_a_card_says_its_brand_and_last_digits(shop: stripe.StripeClient) 
     ],
 )  # fmt: skip
 async def test_a_wrong_parameter_is_named(
-    shop: stripe.StripeClient, wish: dict[str, Any], code: str | None, param: str
+    shop: stripe.StripeClient, parameters: dict[str, Any], code: str | None, param: str
 ) -> None:
     with pytest.raises(stripe.InvalidRequestError) as refused:
-        await shop.v1.payment_intents.create_async(a_wish(**wish))
+        await shop.v1.payment_intents.create_async(payment_parameters(**parameters))
     assert (refused.value.http_status, refused.value.code) == (400, code)
     assert refused.value.param == param
 
 
 async def test_redirecting_methods_need_a_return_url(
-    shop: stripe.StripeClient, books: Books
+    shop: stripe.StripeClient, books: BooksClient
 ) -> None:
-    wish = a_wish("redirects", payment_method="pm_card_visa", confirm=True)
-    del wish["automatic_payment_methods"]
+    parameters = payment_parameters("redirects", payment_method="pm_card_visa", confirm=True)
+    del parameters["automatic_payment_methods"]
     with pytest.raises(stripe.InvalidRequestError, match="return_url"):
-        await shop.v1.payment_intents.create_async(wish)
+        await shop.v1.payment_intents.create_async(parameters)
     assert (await books.order("redirects")).payments == ()
 
 
@@ -287,7 +287,7 @@ async def test_an_unknown_intent_is_404(shop: stripe.StripeClient) -> None:
 @pytest.mark.parametrize("key", ["pk_test_1", "sk_live_1"])
 async def test_only_secret_test_keys_are_taken(shop: stripe.StripeClient, key: str) -> None:
     with pytest.raises(stripe.AuthenticationError) as refused:
-        await shop.v1.payment_intents.create_async(a_wish(), {"api_key": key})
+        await shop.v1.payment_intents.create_async(payment_parameters(), {"api_key": key})
     assert refused.value.http_status == 401
 
 

@@ -1,6 +1,7 @@
-"""Reading the world's own books: what was really taken, given back, packed and mailed.
+"""Client for the stand-in's books: what was really captured, refunded, packed and mailed per order.
 
-Chaos runs and tests compare these with the database and Temporal. All amounts are minor units.
+The demo, the benchmarks and the tests compare them with the database and Temporal. Amounts are in
+minor units.
 """
 
 from collections import Counter
@@ -12,7 +13,7 @@ import httpx
 
 @dataclass(frozen=True)
 class Charge:
-    """One attempt on a card; `failure` is the decline code of one that failed."""
+    """One charge of a card; `failure` is the decline code of a failed one."""
 
     id: str
     status: str
@@ -23,7 +24,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Payment:
-    """One PaymentIntent; `capturable` is what is held and neither taken nor let go."""
+    """One PaymentIntent; `capturable` is authorized, and neither captured nor released."""
 
     id: str
     status: str
@@ -37,13 +38,13 @@ class Payment:
 
     @property
     def is_live(self) -> bool:
-        """Does it hold the customer's money, or could it still be taken?"""
+        """Whether money of the customer is captured and not refunded, or can still be captured."""
         return self.capturable > 0 or self.captured > self.refunded
 
 
 @dataclass(frozen=True)
 class Refund:
-    """Money on its way back (`pending`), back (`succeeded`), or not (`failed`)."""
+    """One refund: `pending`, `succeeded` or `failed`."""
 
     id: str
     payment: str
@@ -57,7 +58,7 @@ class Refund:
 class Parcel:
     """`accepted`, `recalled`, `left`, `lost` or `delivered`; lines are (sku, quantity).
 
-    `resends` is the parcel whose contents it holds again.
+    `resends` is the id of the parcel that it replaces.
     """
 
     id: str
@@ -68,9 +69,9 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Fulfillment:
-    """What the warehouse made of an order: `accepted`, `recalled` or `left`.
+    """The warehouse's fulfilment of an order: `accepted`, `recalled` or `left`.
 
-    `short` is what of it is not in the parcels, as (sku, quantity).
+    `short` lists what is missing from the parcels, as (sku, quantity).
     """
 
     id: str
@@ -80,14 +81,14 @@ class Fulfillment:
 
     @property
     def last_sent(self) -> tuple[Parcel, ...]:
-        """The parcels that nobody sent again: together they hold the order once."""
+        """The parcels without a replacement: together they hold the order once."""
         resent = {parcel.resends for parcel in self.parcels}
         return tuple(parcel for parcel in self.parcels if parcel.id not in resent)
 
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail that was sent, with the idempotency key that asked for it."""
+    """One mail that was sent, with the idempotency key of its request."""
 
     id: str
     key: str | None
@@ -97,8 +98,8 @@ class Mail:
 
 
 @dataclass(frozen=True)
-class Page:
-    """Everything that happened outside for one order. `captured - refunded` is what it cost."""
+class OrderBooks:
+    """What the stand-in did for one order. `captured - refunded` is what the customer paid."""
 
     order_id: str
     captured: int
@@ -110,7 +111,7 @@ class Page:
 
     @property
     def parcels(self) -> tuple[Parcel, ...]:
-        """The parcels that left or will leave, without those that were sent again as others."""
+        """The parcels that left or will leave, without those that were replaced."""
         return tuple(
             parcel
             for fulfillment in self.fulfillments
@@ -126,36 +127,36 @@ class Page:
         return tuple(mail for mail in self.mails if mail.kind == kind)
 
     def mails_by_key(self) -> Counter[str]:
-        """How often each key sent a mail: once, if the mail service keeps its promise."""
+        """The number of mails per idempotency key: more than one is a fault of the mail service."""
         return Counter(mail.key or "" for mail in self.mails)
 
 
-class Books:
-    """The books of the world at `url`: `await Books(url).order("1001")`."""
+class BooksClient:
+    """Reads the books of the stand-in at `url`: `await BooksClient(url).order("1001")`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    async def order(self, order_id: str) -> Page:
-        """The page of one order; an empty one when nothing happened for it."""
+    async def order(self, order_id: str) -> OrderBooks:
+        """The books of one order; empty when nothing happened for it."""
         async with httpx.AsyncClient(base_url=self._url, timeout=30) as http:
-            answer = await http.get(f"/books/{order_id}")
-        return _page(answer.raise_for_status().json())
+            response = await http.get(f"/books/{order_id}")
+        return _order_books(response.raise_for_status().json())
 
-    async def all(self) -> dict[str, Page]:
-        """Every page by order id; what names no order is under ``""``."""
+    async def all(self) -> dict[str, OrderBooks]:
+        """The books of every order by its id; entries without an order are under ``""``."""
         async with httpx.AsyncClient(base_url=self._url, timeout=60) as http:
-            answer = await http.get("/books")
-        orders = answer.raise_for_status().json()["orders"]
-        return {order_id: _page(found) for order_id, found in orders.items()}
+            response = await http.get("/books")
+        orders = response.raise_for_status().json()["orders"]
+        return {order_id: _order_books(found) for order_id, found in orders.items()}
 
 
-def _page(found: dict[str, Any]) -> Page:
+def _order_books(found: dict[str, Any]) -> OrderBooks:
     payments = (
         Payment(**{**payment, "charges": tuple(Charge(**c) for c in payment["charges"])})
         for payment in found["payments"]
     )
-    return Page(
+    return OrderBooks(
         order_id=found["order_id"],
         captured=found["captured"],
         refunded=found["refunded"],

@@ -1,0 +1,235 @@
+"""The scenes of the demo: a completed order, a killed worker, a cancellation, a decline, an
+approval, 3-D Secure and a partial refund.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from demo.environment import DemoEnvironment
+from demo.shop import Shop
+from live import follow, show_lines
+from orders.ids import refund_workflow_id, workflow_id
+from orders.keys import Scope
+from orders.money import Money
+from orders.refunds import RefundEntry, RefundState
+
+#: Seconds. A scene takes a few, more on a busy machine.
+_SCENE_TIMEOUT: Final = 90.0
+_WAREHOUSE: Final = "warehouse.fulfillments.create"
+#: Orders above this amount wait for approval: one order of the demo.
+_TERMS: Final = {"APPROVAL_ABOVE": "EUR=150.00"}
+
+
+class SceneError(Exception):
+    """A scene did not go as expected; the message is a sentence."""
+
+
+class Scenes:
+    """Runs the scenes in ``environment`` with requests of ``shop``; narrates on ``console``."""
+
+    def __init__(self, environment: DemoEnvironment, shop: Shop, console: Console) -> None:
+        self._environment = environment
+        self._shop = shop
+        self._console = console
+        self.order_ids: list[str] = []
+        self.workflow_ids: list[str] = []
+
+    async def run(self) -> None:
+        """Run all scenes. Raises ``SceneError`` when one fails or takes too long."""
+        scenes: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
+            ("An order goes through", self._complete_order),
+            ("The worker is killed right after the card was charged", self._kill_worker),
+            ("A customer cancels after the charge", self._cancel_order),
+            ("A bank declines the card", self._decline_card),
+            ("An expensive order waits for a person, and loses its worker", self._approve_order),
+            ("A bank asks its customer to confirm (3-D Secure)", self._authenticate_payment),
+            ("A part of an order comes back", self._refund_part),
+        )
+        for number, (title, scene) in enumerate(scenes, 1):
+            self._console.print()
+            self._console.rule(f"[bold]{number}. {title}", align="left")
+            started = time.monotonic()
+            try:
+                async with asyncio.timeout(_SCENE_TIMEOUT):
+                    await scene()
+            except TimeoutError:
+                raise SceneError(f"Scene {number} took more than {_SCENE_TIMEOUT:.0f} s.") from None
+            self._console.print(f"[dim]({time.monotonic() - started:.1f} s)")
+
+    async def _complete_order(self) -> None:
+        worker = await self._environment.start_worker(**_TERMS)
+        self._narrate(f"A worker starts, process {worker.pid}; its log is {worker.log_file}")
+        shop = self._shop
+        self._narrate(
+            f"The shop has an HTTP API, process {shop.api_process.pid}, and a key for it: "
+            f"API={shop.url}, Authorization: Bearer do_…"
+        )
+        await asyncio.gather(worker.ready(), shop.api_process.ready())
+        async with self._order("1001", sku="MUG", quantity=2):
+            pass
+
+    async def _kill_worker(self) -> None:
+        environment, (worker,) = self._environment, self._environment.running_workers
+        # The warehouse delays its response, so the worker can be killed during the request.
+        fault = await environment.faults.inject(_WAREHOUSE, "delay", order_id="1002", times=1)
+        async with self._order("1002", sku="TEE"):
+            await environment.faults.wait_for_hits(fault, timeout=60)
+            taken = await self._captured_line("1002")
+            await worker.kill()
+            self._narrate(
+                f"[bold red]kill -9 {worker.pid}[/]: {taken}, and the worker died "
+                "while it was asking the warehouse"
+            )
+            successor = await environment.start_worker(**_TERMS)
+            self._narrate(f"Another worker starts, process {successor.pid}")
+            # The dead worker's request is executed nevertheless, and the retry follows.
+            await environment.faults.remove(fault)
+        await self._narrate_books("1002")
+
+    async def _cancel_order(self) -> None:
+        environment = self._environment
+        fault = await environment.faults.inject(_WAREHOUSE, "delay", order_id="1003", times=1)
+        async with self._order("1003", sku="POSTER", quantity=3):
+            await environment.faults.wait_for_hits(fault, timeout=60)
+            self._narrate(
+                f"{await self._stock_line('POSTER')}. The card is charged; the customer cancels"
+            )
+            answer = await self._shop.post("/orders/1003/cancel")
+            await environment.faults.remove(fault)
+        if answer["kind"] != "cancelled":  # the API's wait was too short: repeat the request
+            answer = await self._shop.post("/orders/1003/cancel")
+        given_back = _money(answer["given_back"])
+        self._narrate(f"The customer is told: {answer['status']}, {given_back} is given back")
+        self._narrate(await self._stock_line("POSTER"))
+
+    async def _decline_card(self) -> None:
+        # The shop waits for the payment's result, because its customer is present.
+        card = "pm_card_visa_chargeDeclined"
+        async with self._order("1004", sku="MUG", card=card, wait_seconds=10):
+            pass
+
+    async def _approve_order(self) -> None:
+        environment, (worker,) = self._environment, self._environment.running_workers
+        async with self._order("1005", sku="PRINT-1OF1"):
+            await environment.wait_until_waiting("1005")
+            self._narrate(
+                f"{await self._stock_line('PRINT-1OF1')}. {await self._captured_line('1005')}"
+            )
+            await worker.kill()
+            successor = await environment.start_worker(**_TERMS)
+            self._narrate(
+                f"[bold red]kill -9 {worker.pid}[/]: nobody is at work, and the order goes on "
+                f"waiting. Another worker starts, process {successor.pid}"
+            )
+            await successor.ready()
+            self._narrate("A person approves the order")
+            approval = {"by": "sales", "note": "a collector"}
+            await self._shop.post("/orders/1005/approve", approval, Scope.OPERATOR)
+        await self._narrate_books("1005")
+
+    async def _authenticate_payment(self) -> None:
+        environment = self._environment
+        card = "pm_card_threeDSecure2Required"
+        async with self._order("1006", sku="TEE", card=card, wait_seconds=10):
+            await environment.wait_until_waiting("1006")
+            (payment,) = (await environment.books.order("1006")).payments
+            self._narrate(f"{await self._stock_line('TEE')}. {await self._captured_line('1006')}")
+            self._narrate(
+                "The customer confirms at the bank, and nobody tells us but Stripe's webhook"
+            )
+            await environment.confirm_at_bank(payment.id)
+        await self._narrate_books("1006")
+
+    async def _refund_part(self) -> None:
+        environment = self._environment
+        self.workflow_ids.append(refund_workflow_id("1001", "r1"))
+        known = len((await environment.orders.view("1001")).history)
+        self._narrate(
+            f"{await self._stock_line('MUG')}. One of the two mugs of order 1001 is sent back"
+        )
+        entry = await self._request_refund()
+        show_lines((await environment.orders.view("1001")).history[known:], self._console)
+        self._narrate(f"{entry.amount} is given back. {await self._stock_line('MUG')}")
+        if await self._request_refund() != entry:
+            raise SceneError("Asked for again, the refund became another one.")
+        booked = await environment.books.order("1001")
+        kept = Money(booked.captured - booked.refunded, "EUR")
+        self._narrate("The same refund is asked for again, and nothing moves")
+        refunds = _counted(len(booked.refunds), "refund")
+        self._narrate(
+            f"The books of order 1001: {refunds}, {kept} kept. {await self._stock_line('MUG')}"
+        )
+
+    async def _request_refund(self) -> RefundEntry:
+        refunds = self._environment.refunds
+        returned = {"refund_id": "r1", "lines": [{"sku": "MUG", "quantity": 1}]}
+        more = {"restock": True, "reason": "returned"}
+        await self._shop.post("/orders/1001/refunds", returned | more, Scope.OPERATOR)
+        await refunds.result("1001", "r1")
+        (entry,) = await refunds.refunds_of("1001")
+        if entry.state is not RefundState.SUCCEEDED:
+            raise SceneError(f"Refund r1 of order 1001 is {entry.state}: {entry.why}.")
+        return entry
+
+    @contextlib.asynccontextmanager
+    async def _order(
+        self,
+        order_id: str,
+        *,
+        sku: str,
+        quantity: int = 1,
+        card: str = "pm_card_visa",
+        wait_seconds: int = 0,
+    ) -> AsyncIterator[None]:
+        """Place an order, check it out and print its history live until the run's end."""
+        self.order_ids.append(order_id)
+        self.workflow_ids.append(workflow_id(order_id))
+        await self._shop.place(order_id, sku=sku, quantity=quantity, card=card)
+        checkout: dict[str, Any] = {"order_id": order_id}
+        if wait_seconds:
+            checkout["wait_seconds"] = wait_seconds
+        await self._shop.post("/checkout", checkout)
+        showing = asyncio.create_task(
+            follow(self._environment.orders.watch(order_id), self._console)
+        )
+        try:
+            yield
+            await showing
+        finally:
+            showing.cancel()
+            await asyncio.wait([showing])
+
+    async def _stock_line(self, sku: str) -> str:
+        (product,) = [each for each in await self._environment.stock() if each.sku == sku]
+        return f"{sku}: {product.on_hand} on hand, {product.reserved} set aside"
+
+    async def _captured_line(self, order_id: str) -> str:
+        taken = Money((await self._environment.books.order(order_id)).captured, "EUR")
+        return f"Stripe has taken {taken}"
+
+    async def _narrate_books(self, order_id: str) -> None:
+        booked = await self._environment.books.order(order_id)
+        charges = sum(len(payment.charges) for payment in booked.payments)
+        self._narrate(
+            f"The books of order {order_id}: {_counted(charges, 'charge')}, "
+            f"{_counted(len(booked.parcels), 'parcel')}, {_counted(len(booked.mails), 'mail')}"
+        )
+
+    def _narrate(self, sentence: str) -> None:
+        self._console.print(f"[cyan]>[/] {sentence}")
+
+
+def _money(amount: dict[str, Any]) -> Money:
+    return Money(amount["amount"], amount["currency"])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {escape(noun)}{'' if number == 1 else 's'}"
