@@ -26,6 +26,8 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from connection import answered
+from durable_orders.contracts import search_attributes
+from durable_orders.contracts.error_types import ORDER_FAILED
 from orders.ids import checked_order_id, order_id_of
 from orders.lifecycle import Reason, Status, Stop
 from orders.messages import (
@@ -43,8 +45,6 @@ from orders.refusals import OrderEndedError
 from orders.views import ListedOrder, OrderView, Sighting, TroubledOrder
 from runs import CALL, OVER, word
 from till import Till
-from workflows import visibility
-from workflows.failures import ORDER_FAILED
 from workflows.history import steps_begun
 from workflows.order import OrderWorkflow
 
@@ -153,18 +153,21 @@ class OrderClient(Till):
         # A run that has handed on to another one has nothing more to tell.
         filters = ["WorkflowType = 'Order'", "ExecutionStatus != 'ContinuedAsNew'"]
         if status is not None:
-            filters.append(f"{visibility.ORDER_STATUS.name} = '{Status(status).value}'")
+            filters.append(f"{search_attributes.ORDER_STATUS.name} = '{Status(status).value}'")
         if needs_attention:
-            filters += [f"{visibility.NEEDS_ATTENTION.name} = true", "ExecutionStatus = 'Running'"]
+            filters += [
+                f"{search_attributes.NEEDS_ATTENTION.name} = true",
+                "ExecutionStatus = 'Running'",
+            ]
         with answered(self._temporal):
             runs = self._temporal.list_workflows(" AND ".join(filters), limit=limit)
             async for run in runs:
                 known = run.typed_search_attributes
                 yield ListedOrder(
                     order_id=order_id_of(run.id) or run.id,
-                    status=Status(known.get(visibility.ORDER_STATUS, Status.PLACED)),
-                    customer_id=known.get(visibility.CUSTOMER_ID),
-                    needs_attention=known.get(visibility.NEEDS_ATTENTION, False),
+                    status=Status(known.get(search_attributes.ORDER_STATUS, Status.PLACED)),
+                    customer_id=known.get(search_attributes.CUSTOMER_ID),
+                    needs_attention=known.get(search_attributes.NEEDS_ATTENTION, False),
                     run=word(run.status),
                     started_at=run.start_time,
                     ended_at=run.close_time,

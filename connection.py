@@ -13,8 +13,8 @@ from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 from orders.ports import NoAnswerError
-from workflows.runner import DATA_CONVERTER
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from connection import answered
+from durable_orders.contracts import search_attributes, timeouts
 from orders.ids import TASK_QUEUE, refund_of, refund_workflow_id
 from orders.messages import CancelRequest
 from orders.refund_messages import (
@@ -39,13 +40,12 @@ from orders.refusals import NoWorkerError
 from orders.requests import Approve, OperatorWord, Reject, Resolve, RetryNow
 from refund_runs import RefundRuns, raise_refusal, raise_silence
 from runs import CALL, OVER, asked_by
-from workflows import policies, visibility
 from workflows.refund import RefundWorkflow
 
 #: How many runs are asked side by side.
 _AT_ONCE: Final = 20
 _TROUBLED: Final = (
-    f"WorkflowType = 'Refund' AND {visibility.NEEDS_ATTENTION.name} = true "
+    f"WorkflowType = 'Refund' AND {search_attributes.NEEDS_ATTENTION.name} = true "
     "AND ExecutionStatus = 'Running'"
 )
 
@@ -76,7 +76,7 @@ class RefundClient(RefundRuns):
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 # Not the run but the book says what a refund is: another may carry it on.
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                task_timeout=policies.WORKFLOW_TASK,
+                task_timeout=timeouts.WORKFLOW_TASK,
                 static_summary=_summary(order_id, refund_id),
                 memo=asked_by(request_id),
             )
@@ -189,7 +189,7 @@ class RefundClient(RefundRuns):
                 task_queue=TASK_QUEUE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                task_timeout=policies.WORKFLOW_TASK,
+                task_timeout=timeouts.WORKFLOW_TASK,
                 static_summary=_summary(order_id, refund_id),
                 start_signal="refund_updated",
                 rpc_timeout=CALL,

@@ -20,6 +20,7 @@ from temporalio.service import RPCError
 from temporalio.workflow import UpdateMethodMultiParam
 
 from connection import UnreachableError, answered
+from durable_orders.contracts.error_types import NOT_OPERABLE, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from orders.ids import refund_workflow_id
 from orders.refund_messages import RefundAnswer, RefundProgress
 from orders.refund_ports import RefundBook
@@ -34,7 +35,6 @@ from orders.refusals import (
 )
 from runs import CALL, NO_RUN, told_by
 from turns import Turns
-from workflows.failures import NOT_OPERABLE, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from workflows.refund import RefundWorkflow
 
 In = TypeVar("In")

@@ -26,6 +26,7 @@ from temporalio.types import MethodSyncOrAsyncNoParam
 from temporalio.workflow import UpdateMethodMultiParam
 
 from connection import answered, steadily
+from durable_orders.contracts.error_types import NOT_OPERABLE, NOT_WAITING, TOO_LATE
 from orders.ids import workflow_id
 from orders.lifecycle import Status
 from orders.messages import Outcome, Progress
@@ -41,7 +42,6 @@ from orders.refusals import (
     TooLateError,
 )
 from turns import Turns
-from workflows.failures import NOT_OPERABLE, NOT_WAITING, TOO_LATE
 from workflows.order import OrderWorkflow
 
 T = TypeVar("T")

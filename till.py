@@ -27,13 +27,13 @@ from temporalio.service import RPCError
 
 from connection import answered
 from desk import Desk
+from durable_orders.contracts import search_attributes, timeouts
 from orders.ids import TASK_QUEUE, workflow_id
 from orders.lifecycle import Status
 from orders.messages import Carry, OrderSummary
 from orders.payment_news import PaymentNews, PaymentPending, in_the_book, settled
 from orders.refusals import OrderEndedError
 from runs import CALL, NO_RUN, NO_WORKER, asked_by
-from workflows import policies, visibility
 from workflows.order import OrderWorkflow
 
 #: Why a run does not tell: its worker is older than the question, or it is over.
@@ -196,16 +196,16 @@ class Till(Desk):
 
 def _start(order: OrderSummary, request_id: str | None) -> _Start:
     attributes: list[SearchAttributePair[Any]] = [
-        SearchAttributePair(visibility.ORDER_STATUS, str(Status.PLACED)),
-        SearchAttributePair(visibility.CUSTOMER_ID, order.customer_id),
-        SearchAttributePair(visibility.ORDER_TOTAL, order.total.amount),
+        SearchAttributePair(search_attributes.ORDER_STATUS, str(Status.PLACED)),
+        SearchAttributePair(search_attributes.CUSTOMER_ID, order.customer_id),
+        SearchAttributePair(search_attributes.ORDER_TOTAL, order.total.amount),
     ]
     return {
         "id": workflow_id(order.order_id),
         "task_queue": TASK_QUEUE,
         "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
         # No run timeout: an order waits for as long as it takes.
-        "task_timeout": policies.WORKFLOW_TASK,
+        "task_timeout": timeouts.WORKFLOW_TASK,
         "static_summary": f"Order {order.order_id}",
         "static_details": f"{order.total}, customer {order.customer_id}",
         "search_attributes": TypedSearchAttributes(attributes),

@@ -14,7 +14,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from activities.failures import DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, NO_SUCH_ORDER, REFUSED
+from activities.failures import DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, REFUSED
+from durable_orders.contracts.error_types import NO_SUCH_ORDER
 from orders.ids import order_id_of
 from orders.ports import (
     DatabaseAwayError,

@@ -19,6 +19,7 @@ from client import OrderClient
 from connection import connect
 from demo.invariants import Account, Finding, Stock, examine
 from demo.worker_process import EdgeProcess, WorkerProcess
+from durable_orders.contracts.search_attributes import ORDER_STATUS
 from orders.ids import workflow_id
 from orders.order import Basket, Recipient
 from orders.refusals import StrandedError
@@ -32,7 +33,6 @@ from store.database import Database
 from store.orders import PostgresOrderBook
 from store.refunds import PostgresRefundBook
 from store.seed import Product, add_products
-from workflows.visibility import ORDER_STATUS
 
 ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
 

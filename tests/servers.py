@@ -16,9 +16,9 @@ from sqlalchemy import make_url
 from temporalio.client import Client
 from temporalio.service import GrpcCompression
 
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 from tests.servers_process import TEMPLATE
 from tests.shared import namespace
-from workflows.runner import DATA_CONVERTER
 
 
 @dataclass(frozen=True)

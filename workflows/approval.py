@@ -9,11 +9,11 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
+    from durable_orders.contracts.error_types import NOT_WAITING
     from orders.lifecycle import Reason, Status, Stop
     from orders.payment_news import ApprovalAwaited
     from orders.requests import Approve, Reject
     from workflows.ending import dropped
-    from workflows.failures import NOT_WAITING
     from workflows.life import Life
     from workflows.paying import Paying
     from workflows.undo import StoppedError

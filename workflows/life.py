@@ -12,6 +12,7 @@ from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.order_book import OrderBookActivities
+    from durable_orders.contracts import search_attributes
     from orders import messages as m
     from orders.lifecycle import (
         FOLLOWS,
@@ -60,9 +61,9 @@ class Life:
         self.short, self.settled_by_hand = so_far.short, so_far.settled_by_hand
         self.steps.cancel, self.steps.attention = so_far.cancel, so_far.attention
         published = workflow.info().typed_search_attributes
-        self._flagged = bool(published.get(visibility.NEEDS_ATTENTION))
-        if published.get(visibility.ORDER_STATUS) != self.status:
-            self.announce(visibility.ORDER_STATUS.value_set(self.status))
+        self._flagged = bool(published.get(search_attributes.NEEDS_ATTENTION))
+        if published.get(search_attributes.ORDER_STATUS) != self.status:
+            self.announce(search_attributes.ORDER_STATUS.value_set(self.status))
 
     @property
     def order_id(self) -> str:
@@ -114,7 +115,7 @@ class Life:
             return
         self._check_follows(status)
         self.status = status
-        self.announce(visibility.ORDER_STATUS.value_set(status))
+        self.announce(search_attributes.ORDER_STATUS.value_set(status))
         self.show()
 
     def _check_follows(self, status: Status) -> None:
@@ -166,7 +167,7 @@ class Life:
         needs_attention = self.steps.attention is not None
         if needs_attention != self._flagged:
             self._flagged = needs_attention
-            self.announce(visibility.NEEDS_ATTENTION.value_set(needs_attention))
+            self.announce(search_attributes.NEEDS_ATTENTION.value_set(needs_attention))
 
     def announce(self, *updates: SearchAttributeUpdate[Any]) -> None:
         """Have these search attributes published before the run waits again."""

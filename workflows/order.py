@@ -13,6 +13,8 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from activities.order_book import OrderBookActivities
+    from durable_orders.contracts.error_types import ALREADY_CARRIED, ORDER_FAILED
+    from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_TOTAL
     from orders import messages as m
     from orders.lifecycle import Reason, Status, Stop
     from orders.money import Money
@@ -20,7 +22,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.attention import problem_of
     from workflows.delivery import Delivery
     from workflows.ending import to_the_end
-    from workflows.failures import ALREADY_CARRIED, ORDER_FAILED
     from workflows.handlers import OrderHandlers
     from workflows.handover import hand_over, refund_short
     from workflows.life import Life
@@ -29,7 +30,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.policies import DATABASE
     from workflows.stock import reserve_stock, take_off_stock
     from workflows.undo import UndoneUnlessKept
-    from workflows.visibility import CUSTOMER_ID, ORDER_TOTAL
 
 
 @workflow.defn(name="Order")

@@ -6,12 +6,17 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from durable_orders.contracts.error_types import (
+        NO_OUTCOME,
+        NOT_WAITING,
+        OTHER_CONTENTS,
+        TOO_LATE,
+    )
     from orders import refund_messages as rm
     from orders.messages import CancelRequest
     from orders.refunds import FREED, UNDECIDED, RefundRefused, RefundRequest
     from orders.requests import Approve, OperatorWord, Reject
     from workflows.ending import to_the_end
-    from workflows.failures import NO_OUTCOME, NOT_WAITING, OTHER_CONTENTS, TOO_LATE
     from workflows.refund_life import RefundLife
 
 

@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from activities.order_book import OrderBookActivities
     from activities.refunds import RefundActivities
+    from durable_orders.contracts import search_attributes
     from orders import messages as m
     from orders import refund_messages as rm
     from orders.money import Money
@@ -63,7 +64,9 @@ class RefundLife:
         self.state, self.attempt, self.amount = found.state, found.attempt, found.amount
         if found.state is RefundState.SUCCEEDED:
             self.told = found.attempt
-        workflow.upsert_search_attributes([visibility.CUSTOMER_ID.value_set(found.customer_id)])
+        workflow.upsert_search_attributes(
+            [search_attributes.CUSTOMER_ID.value_set(found.customer_id)]
+        )
         self.show()
         return found
 
@@ -178,7 +181,7 @@ class RefundLife:
         needs_attention = self.steps.attention is not None
         if needs_attention != self._flagged:
             self._flagged = needs_attention
-            flag = visibility.NEEDS_ATTENTION.value_set(needs_attention)
+            flag = search_attributes.NEEDS_ATTENTION.value_set(needs_attention)
             workflow.upsert_search_attributes([flag])
 
     async def _until_it_arrives(self) -> None:

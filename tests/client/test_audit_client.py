@@ -10,6 +10,7 @@ from temporalio.client import Client, ScheduleActionStartWorkflow, ScheduleOverl
 from audit_client import AuditClient
 from audit_runs import TemporalRuns
 from connection import UnreachableError
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 from orders.audits import AUDIT_ID
 from orders.discrepancies import RunState
 from orders.ports import NoAnswerError
@@ -17,7 +18,6 @@ from sandbox.ports import free_port
 from tests.eventually import eventually
 from tests.servers import Temporal
 from tests.shop import Shop
-from workflows.runner import DATA_CONVERTER
 
 HOUR = timedelta(hours=1)
 

@@ -10,6 +10,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from client import OrderClient
 from connection import UnreachableError
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 from orders.ids import InvalidOrderIdError, workflow_id
 from orders.lifecycle import Reason, Status, Stop
 from orders.messages import Cancelled, CancelUnderWay
@@ -28,7 +29,6 @@ from sandbox.temporal_server import TemporalServer
 from tests.eventually import eventually
 from tests.shop import Shop, basket
 from till import StartedOrder
-from workflows.runner import DATA_CONVERTER
 
 TOTAL = Money(29_00, "EUR")
 SOON = timedelta(milliseconds=10)

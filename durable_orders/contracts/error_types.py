@@ -1,10 +1,12 @@
-"""``ApplicationError.type`` of what runs fail with, and of Updates that are refused."""
+"""``ApplicationError.type`` of each reason why a workflow fails or refuses an Update."""
 
 from typing import Final
 
 #: A run that failed because a neighbour gave no answer. Everything is undone and the ``Outcome`` is
 #: in the error's details. Alert on failed runs: they are outages.
 ORDER_FAILED: Final = "OrderFailed"
+#: A run started for an order that was never placed; the type of its activity's error.
+NO_SUCH_ORDER: Final = "NoSuchOrder"
 #: A run started for an order that another run has carried already.
 ALREADY_CARRIED: Final = "AlreadyCarried"
 #: An Update that comes too late.

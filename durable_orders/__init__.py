@@ -1,0 +1,1 @@
+"""Durable Orders: start, follow and operate orders that Temporal workflows carry to their end."""
