@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from activities.failures import DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, REFUSED
 from durable_orders.contracts.error_types import NO_SUCH_ORDER
+from durable_orders.observability.context import current_order
 from orders.ids import order_id_of
 from orders.ports import (
     DatabaseAwayError,
@@ -27,9 +27,6 @@ from orders.ports import (
 )
 
 log = logging.getLogger(__name__)
-
-#: The order that the current task works for, for the log.
-current_order: ContextVar[str | None] = ContextVar("current_order", default=None)
 
 #: A wrong key is mended by a person: there is no point in asking every second.
 _LOCKED_OUT_DELAY: Final = timedelta(seconds=30)

@@ -23,9 +23,9 @@ from dotenv import dotenv_values
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
 
-import connection
 import store.database
-from client import OrderClient
+from durable_orders.clients.connection import connect
+from durable_orders.clients.orders import OrderClient
 from orders.order import Basket, Recipient
 from sandbox.child import Child, StartError
 from sandbox.ports import HOST
@@ -196,7 +196,7 @@ async def _connected(set_up: Stage) -> AsyncIterator[None]:
     profile = ClientConfigProfile(
         address=address, namespace=set_up.environment["TEMPORAL_NAMESPACE"]
     )
-    set_up.temporal = await connection.connect(profile)
+    set_up.temporal = await connect(profile)
     set_up.database = store.database.connect(set_up.environment["DATABASE_URL"], pool_size=20)
     try:
         book = PostgresOrderBook(set_up.database)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client import OrderClient
 from commands.terminal import PROGRAM, AsJson, OrderId, carry_out, print_json, say, say_heard
+
+if TYPE_CHECKING:
+    from durable_orders.clients.orders import OrderClient
 
 app = typer.Typer()
 

@@ -1,48 +1,29 @@
-"""What every command shares: its parts put together, its words, its exit codes."""
+"""What every command shares: its words, its exit codes, and how it is carried out."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import signal
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from temporalio.service import RetryConfig
 
-from client import OrderClient
-from connection import UnreachableError, connect
-from orders.ids import InvalidOrderIdError, InvalidRefundIdError
 from orders.messages import Attention
-from orders.order import InvalidOrderError
-from orders.ports import Cards, NoSuchOrderError, OrderExistsError, ProviderError
 from orders.refund_messages import RefundRef
-from orders.refusals import NoCardsError, OrderClientError
-from refund_client import RefundClient
-from settings import CardSettings, ProcessSettings, SettingsError, temporal_profile
-from store import database as store
-from store.orders import PostgresOrderBook
-from store.refunds import PostgresRefundBook
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from commands.composition import Doors
+    from durable_orders.clients.order_operations import OrderOperations
+    from durable_orders.clients.orders import OrderClient
 
 REFUSED: Final = 1
 USED_WRONGLY: Final = 2
 UNREACHABLE: Final = 3
 
 PROGRAM: Final = "python client.py"
-_REFUSALS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
-_MISTAKES: Final = (
-    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError),
-    store.InvalidDatabaseUrlError,
-)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -90,49 +71,19 @@ def stop(code: int, sentence: str) -> NoReturn:
     raise typer.Exit(code)
 
 
-def until_done(work: Coroutine[Any, Any, T]) -> T:
-    """What the work comes to. On Ctrl-C it is cancelled and awaited first: no call is in flight
-    when we leave. Raises ``KeyboardInterrupt`` then.
-
-    Left to ``asyncio.run``, a Ctrl-C can go unheard: one that another thread receives, or that
-    comes just before the loop falls asleep, does not wake it. A handler of the loop's own does.
-    """
-
-    async def heeding() -> T:
-        doing = asyncio.current_task()
-        if doing is not None and threading.current_thread() is threading.main_thread():
-            with contextlib.suppress(NotImplementedError):  # Windows
-                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, doing.cancel)
-        return await work
-
-    try:
-        return asyncio.run(heeding())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-
-
-@dataclass(frozen=True)
-class Doors:
-    """What a command may use: the clients, and where a person can look at a run."""
-
-    orders: OrderClient
-    refunds: RefundClient
-    runs_url: str | None = None
-
-    def say_where(self, workflow_id: str) -> None:
-        """Say where the Web UI shows the run, if we were told where the Web UI is."""
-        if self.runs_url is not None:
-            say(f"See its run: {self.runs_url}/{workflow_id}")
-
-
 def carry_out(
     work: Callable[[OrderClient], Awaitable[None]],
     *,
     lazily: bool = False,
     with_cards: bool = False,
 ) -> None:
-    """Do the work with orders, or say in one sentence why not; see ``carry_out_with``."""
+    """Do the work with the client of orders; see ``carry_out_with``."""
     carry_out_with(lambda doors: work(doors.orders), lazily=lazily, with_cards=with_cards)
+
+
+def carry_out_operation(work: Callable[[OrderOperations], Awaitable[None]]) -> None:
+    """Do the work with the operators' client of orders; see ``carry_out_with``."""
+    carry_out_with(lambda doors: work(doors.operations))
 
 
 def carry_out_with(
@@ -142,52 +93,6 @@ def carry_out_with(
 
     ``lazily``: Temporal need not be there. ``with_cards``: the card provider can be asked too.
     """
+    from commands import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
 
-    async def run() -> None:
-        async with _composed(lazily=lazily, with_cards=with_cards) as doors:
-            await work(doors)
-
-    try:
-        until_done(run())
-    except _MISTAKES as error:
-        stop(USED_WRONGLY, str(error))
-    except _REFUSALS as error:
-        stop(REFUSED, str(error))
-    except UnreachableError as error:
-        stop(UNREACHABLE, str(error))
-    except ProviderError as error:
-        hint = "" if with_cards else ". Is PostgreSQL running where DATABASE_URL points?"
-        # Others' words may come with line breaks.
-        stop(UNREACHABLE, " ".join(str(error).split()) + hint)
-
-
-@contextlib.asynccontextmanager
-async def _composed(*, lazily: bool, with_cards: bool) -> AsyncIterator[Doors]:
-    settings = ProcessSettings.load()
-    async with contextlib.AsyncExitStack() as stack:
-        cards = _cards(stack) if with_cards else None
-        database = store.connect(settings.database_url.get_secret_value(), pool_size=1)
-        stack.push_async_callback(database.close)
-        # A person is waiting: three seconds are enough to say that nobody answers.
-        brief = RetryConfig(max_elapsed_time_millis=3_000)
-        temporal = await connect(temporal_profile(), retry_config=brief, lazy=lazily)
-        ui = settings.temporal_ui_url
-        yield Doors(
-            OrderClient(temporal, PostgresOrderBook(database), cards=cards),
-            RefundClient(temporal, PostgresRefundBook(database)),
-            ui and f"{ui}/namespaces/{temporal.namespace}/workflows",
-        )
-
-
-def _cards(stack: contextlib.AsyncExitStack) -> Cards | None:
-    """The card provider, if this process has its key."""
-    settings = CardSettings.load()
-    if settings.stripe_api_key is None:
-        return None
-    # Its SDK takes a third of a second to import, which no other command should cost.
-    from providers.stripe import StripeCards  # noqa: PLC0415
-
-    key = settings.stripe_api_key.get_secret_value()
-    cards = StripeCards(key, api_base=settings.stripe_api_base)
-    stack.push_async_callback(cards.aclose)
-    return cards
+    composition.carry_out_with(work, lazily=lazily, with_cards=with_cards)

@@ -15,15 +15,16 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.envconfig import ClientConfigProfile
 
-from client import OrderClient
-from connection import connect
 from demo.invariants import Account, Finding, Stock, examine
 from demo.worker_process import EdgeProcess, WorkerProcess
+from durable_orders.clients.connection import connect
+from durable_orders.clients.errors import StrandedError
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from durable_orders.contracts.search_attributes import ORDER_STATUS
 from orders.ids import workflow_id
 from orders.order import Basket, Recipient
-from orders.refusals import StrandedError
-from refund_client import RefundClient
 from sandbox.books import Books, Page
 from sandbox.dials import Dials
 from sandbox.stack import Sandbox
@@ -61,6 +62,7 @@ class Stage:
     sandbox: Sandbox
     temporal: Client
     orders: OrderClient
+    operations: OrderOperations
     refunds: RefundClient
     database: Database
     dials: Dials
@@ -149,11 +151,12 @@ async def open_stage(sandbox: Sandbox) -> AsyncIterator[Stage]:
         database = store.connect(sandbox.database_url, pool_size=20)
         stack.push_async_callback(database.close)
         temporal = await connect(profile)
-        orders = OrderClient(temporal, PostgresOrderBook(database))
+        book = PostgresOrderBook(database)
+        orders, operations = OrderClient(temporal, book), OrderOperations(temporal, book)
         dials = await stack.enter_async_context(Dials(sandbox.world_url))
         refunds = RefundClient(temporal, PostgresRefundBook(database))
         books = Books(sandbox.world_url)
-        stage = Stage(sandbox, temporal, orders, refunds, database, dials, books)
+        stage = Stage(sandbox, temporal, orders, operations, refunds, database, dials, books)
         async with database.statement() as connection:
             rows = (await connection.execute(_STOCK)).all()
         stage.initial = {row.sku: row.on_hand + row.sold - row.returned for row in rows}

@@ -187,7 +187,9 @@ class Story:
         if wait_seconds:
             checkout["wait_seconds"] = wait_seconds
         await self._shop.post("/checkout", checkout)
-        showing = asyncio.create_task(follow(self._stage.orders.watch(order_id), self._console))
+        showing = asyncio.create_task(
+            follow(self._stage.orders.watch_view(order_id), self._console)
+        )
         try:
             yield
             await showing

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from edge.access import Caller, needs
 from edge.describing import declared, example
-from edge.parts import OrderId, Orders
+from edge.parts import Operations, OrderId, Orders
 from edge.problems import (
     INVALID_ORDER_ID,
     MALFORMED,
@@ -168,13 +168,13 @@ async def cancel(
 )
 async def approve(
     order_id: OrderId,
-    orders: Orders,
+    operations: Operations,
     caller: Caller,
     asked: Annotated[ApproveOrder, Body()] = ApproveOrder(),  # noqa: B008 - frozen
 ) -> Decided:
     """Let an order pass that waits for a person."""
     by = asked.by or caller.name
-    await orders.approve(order_id, by, asked.note)
+    await operations.approve(order_id, by, asked.note)
     return Decided(order_id=order_id, decision="approved", by=by)
 
 
@@ -189,13 +189,13 @@ async def approve(
 )
 async def reject(
     order_id: OrderId,
-    orders: Orders,
+    operations: Operations,
     caller: Caller,
     asked: Annotated[RejectOrder, Body()] = RejectOrder(),  # noqa: B008 - frozen
 ) -> Decided:
     """Stop an order that waits for a person; it is undone."""
     by = asked.by or caller.name
-    await orders.reject(order_id, by, asked.reason)
+    await operations.reject(order_id, by, asked.reason)
     return Decided(order_id=order_id, decision="rejected", by=by)
 
 

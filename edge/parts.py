@@ -11,14 +11,15 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi import Path as InPath
 
-from client import OrderClient
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from edge.operator.office import Office
 from edge.readiness import Check
 from edge.reception import request_id_of
 from edge.shapes import ORDER_ID
 from inbox import Inbox
 from orders.keys import KeyBook
-from refund_client import RefundClient
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Edge:
     """
 
     orders: OrderClient
+    operations: OrderOperations
     refunds: RefundClient
     keys: KeyBook
     #: Where webhooks go; without it nobody listens to any.
@@ -71,6 +73,10 @@ def _orders(edge: Parts) -> OrderClient:
     return edge.orders
 
 
+def _operations(edge: Parts) -> OrderOperations:
+    return edge.operations
+
+
 def _refunds(edge: Parts) -> RefundClient:
     return edge.refunds
 
@@ -82,6 +88,7 @@ def _request_id(request: Request) -> str:
 # -- a route's arguments ---------------------------------------------------------------------------
 
 Orders = Annotated[OrderClient, Depends(_orders)]
+Operations = Annotated[OrderOperations, Depends(_operations)]
 Refunds = Annotated[RefundClient, Depends(_refunds)]
 RequestId = Annotated[str, Depends(_request_id)]
 OrderId = Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from contextvars import ContextVar
 from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
@@ -13,15 +12,13 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from durable_orders.observability.context import current_request
 from edge.metrics import Metrics
 from edge.problems import OUR_FAULT, answer
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID: Final = "X-Request-Id"
-
-#: The request that is being answered, for the log.
-current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
 
 #: Asked every few seconds by whoever looks after the process: worth a line when all is not well.
 _LOOKS: Final = frozenset({"/healthz", "/readyz"})

@@ -8,15 +8,15 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from durable_orders.clients.errors import OrderClientError
 from edge.operator.rendering import Page
 from edge.operator.visits import Form, Sent, Visit, Visiting
 from edge.operator.words import sentence, spelled
-from edge.parts import Orders
+from edge.parts import Operations, Orders
 from edge.problems import MALFORMED, NOT_FOUND, ProblemError
 from orders.lifecycle import ON_CANCEL, CancelEffect, Status
 from orders.messages import Cancelled, CancelUnderWay, EndedOtherwise, Progress
 from orders.money import Money
-from orders.refusals import OrderClientError
 from orders.views import OrderView
 
 router = APIRouter(prefix="/operator", route_class=Page, include_in_schema=False)
@@ -98,7 +98,15 @@ async def ask(order_id: str, name: str, visit: Visiting, orders: Orders) -> Resp
 
 
 @router.post("/orders/{order_id}/{name}")
-async def decide(order_id: str, name: str, visit: Visiting, orders: Orders, sent: Sent) -> Response:
+async def decide(
+    order_id: str,
+    name: str,
+    visit: Visiting,
+    orders: Orders,
+    operations: Operations,
+    *,
+    sent: Sent,
+) -> Response:
     """Make the decision; the order's page says what became of it."""
     decision = _decision(name)
     if decision.asks and not sent["why"]:
@@ -106,33 +114,41 @@ async def decide(order_id: str, name: str, visit: Visiting, orders: Orders, sent
         return await _page(view, decision, visit, wrong="Say why: it is kept with the order.")
     then = f"/operator/orders/{order_id}"
     try:
-        done, told = await _carried_out(decision, order_id, orders, visit, sent)
+        done, told = await _carried_out(
+            decision, order_id, visit, sent, orders=orders, operations=operations
+        )
     except (OrderClientError, WrongSumError) as error:
         return await visit.refused(sentence(str(error)), then)
     return await (visit.done(told, then) if done else visit.refused(told, then))
 
 
 async def _carried_out(
-    decision: Decision, order_id: str, orders: Orders, visit: Visit, sent: Form
+    decision: Decision,
+    order_id: str,
+    visit: Visit,
+    sent: Form,
+    *,
+    orders: Orders,
+    operations: Operations,
 ) -> tuple[bool, str]:
     """Whether it was done as asked, and what became of it."""
     by, why = visit.by, sent["why"]
     match decision.name:
         case "approve":
-            await orders.approve(order_id, by, why)
+            await operations.approve(order_id, by, why)
             return True, f"Order {order_id} is approved and goes on."
         case "reject":
-            await orders.reject(order_id, by, why)
+            await operations.reject(order_id, by, why)
             return True, f"Order {order_id} is rejected: it is being closed, nothing is taken."
         case "retry-now":
-            await orders.retry_now(order_id, by)
+            await operations.retry_now(order_id, by)
             return True, f"Order {order_id} tries it again now."
         case "skip-step":
-            await orders.skip_step(order_id, why, by)
+            await operations.skip_step(order_id, why, by)
             return True, f"Order {order_id} gives the step up: what was done is being undone."
         case "resolve":
             given_back = await _given_back(order_id, orders, sent["given_back"])
-            await orders.resolve(order_id, why, by, given_back=given_back)
+            await operations.resolve(order_id, why, by, given_back=given_back)
             return True, f"Order {order_id} takes that as done by hand."
         case _:
             return await _cancelled(order_id, orders, by)

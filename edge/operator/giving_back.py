@@ -10,7 +10,12 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from connection import UnreachableError
+from durable_orders.clients.errors import (
+    OrderClientError,
+    RefundRefusedError,
+    UnknownRefundError,
+    UnreachableError,
+)
 from edge.operator.decisions import Decision
 from edge.operator.refund_form import WrongFormError, left_lines, request_in
 from edge.operator.rendering import Page
@@ -19,9 +24,7 @@ from edge.operator.words import sentence, spelled
 from edge.parts import Orders, Refunds, RequestId
 from edge.problems import MALFORMED, NOT_FOUND, ProblemError
 from orders.refund_messages import RefundProgress
-from orders.refund_refusals import RefundRefusedError, UnknownRefundError
 from orders.refunds import RefundReason, RefundState
-from orders.refusals import OrderClientError
 from orders.views import OrderView
 
 router = APIRouter(prefix="/operator/orders/{order_id}", route_class=Page, include_in_schema=False)

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from connection import UnreachableError
+from durable_orders.clients.errors import UnreachableError
 from edge.operator.rendering import Page
 from edge.operator.visits import Visit, Visiting
-from edge.parts import Orders
+from edge.parts import Operations, Orders
 from edge.problems import MALFORMED, UNAVAILABLE, ProblemError
 from orders.ids import InvalidOrderIdError
 from orders.lifecycle import Status
@@ -31,13 +31,19 @@ _MOST_COUNTED: Final = 1_000
 
 @router.get("")
 async def read_overview(
-    visit: Visiting, orders: Orders, status: str = "", customer: str = "", after: str = ""
+    visit: Visiting,
+    orders: Orders,
+    operations: Operations,
+    *,
+    status: str = "",
+    customer: str = "",
+    after: str = "",
 ) -> Response:
     """What needs a person, and the newest orders: all, those of a status or of a customer."""
     wanted = Wanted(_status(status), customer or None)
     if after:
         return await _orders(visit, orders, wanted, after)
-    return await _everything(visit, orders, wanted)
+    return await _everything(visit, orders, operations, wanted)
 
 
 @router.get("/find")
@@ -53,10 +59,12 @@ async def find(orders: Orders, visit: Visiting, order: str = "") -> Response:
     return RedirectResponse(f"/operator/orders/{order_id}", 303)
 
 
-async def _everything(visit: Visit, orders: Orders, wanted: Wanted) -> Response:
+async def _everything(
+    visit: Visit, orders: Orders, operations: Operations, wanted: Wanted
+) -> Response:
     overview = visit.office.overview
     troubled, waiting, refunds, counts, page = await asyncio.gather(
-        _attention(orders),
+        _attention(operations),
         orders.page(Wanted(Status.AWAITING_APPROVAL), _MOST_SHOWN),
         overview.waiting_refunds(visit.office.now(), _MOST_SHOWN),
         overview.counts(_MOST_COUNTED),
@@ -85,10 +93,10 @@ async def _orders(visit: Visit, orders: Orders, wanted: Wanted, after: str) -> R
     return await visit.page("older.html", page=page, older=_older(wanted, page.next), wanted=wanted)
 
 
-async def _attention(orders: Orders) -> tuple[TroubledOrder, ...] | None:
+async def _attention(operations: Operations) -> tuple[TroubledOrder, ...] | None:
     """Orders with a step that keeps failing; None when Temporal does not tell."""
     try:
-        return await orders.attention(limit=_MOST_SHOWN)
+        return await operations.attention(limit=_MOST_SHOWN)
     except UnreachableError:
         return None
 

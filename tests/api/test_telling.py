@@ -13,7 +13,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.service import RetryConfig
 
-from client import OrderClient
+from durable_orders.clients.orders import OrderClient
 from durable_orders.contracts.data_converter import DATA_CONVERTER
 from orders.ids import refund_key, workflow_id
 from orders.lifecycle import Status

@@ -84,8 +84,8 @@ async def test_people_are_waited_for_while_nobody_works(
 
     # The terms are those that an order began under, whatever the settings say by now.
     await shift.begins()
-    await stage.orders.approve(approved, "ops-7", wait=PATIENTLY)
-    await stage.orders.reject(rejected, "ops-7", "stolen card", wait=PATIENTLY)
+    await stage.operations.approve(approved, "ops-7", wait=PATIENTLY)
+    await stage.operations.reject(rejected, "ops-7", "stolen card", wait=PATIENTLY)
     assert (await stage.orders.submit_payment_method(declined, "pm_card_visa")).attempt == 2
     outcomes = {outcome.order_id: outcome for outcome in await trials.outcomes()}
 

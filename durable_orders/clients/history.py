@@ -1,4 +1,4 @@
-"""Following runs by their histories: the server pushes, whether a worker is alive or not."""
+"""Follow a workflow by its history: the server pushes, whether a worker is alive or not."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ async def steps_begun(
     run: WorkflowHandle[Any, Any],
     call: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
 ) -> AsyncIterator[str]:
-    """The step last begun, in the run's own words: now, and whenever its history grows.
+    """Yield the summary of the activity last scheduled: now, and whenever the history grows.
 
-    Ends with the run, or the last of those that it hands on to. ``call`` makes each call of the
-    server, and may repeat it.
+    Ends with the run, or the last one that it continues as. ``call`` makes each call of the server,
+    and may repeat it.
     """
     doing = "starting"
     events = run.fetch_history_events(wait_new_event=True)
@@ -27,8 +27,8 @@ async def steps_begun(
             summary = event.user_metadata.summary
             if summary.data and event.HasField("activity_task_scheduled_event_attributes"):
                 [doing] = await client.data_converter.decode([summary], [str])
-            handed_on = event.workflow_execution_continued_as_new_event_attributes
-            next_run = handed_on.new_execution_run_id
+            continued = event.workflow_execution_continued_as_new_event_attributes
+            next_run = continued.new_execution_run_id
         if next_run:
             following = client.get_workflow_handle(run.id, run_id=next_run)
             events = following.fetch_history_events(wait_new_event=True)
