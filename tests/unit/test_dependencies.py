@@ -11,7 +11,10 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = frozenset(
-    {"orders", "activities", "workflows", "providers", "store", "sandbox", "demo"}
+    {
+        *("orders", "activities", "workflows", "durable_orders", "providers", "store"),
+        *("sandbox", "demo"),
+    }
 )
 #: The top level: modules, and the packages that are a part of a process.
 MODULES: Final = frozenset(path.stem for path in ROOT.glob("*.py")) | {"commands", "edge"}
@@ -20,36 +23,22 @@ MODULES: Final = frozenset(path.stem for path in ROOT.glob("*.py")) | {"commands
 ALLOWED: Final = {
     "settings": {"orders"},
     "live": {"orders"},
-    "logs": {"orders", "activities"},
+    "logs": {"orders", "durable_orders"},
     "processes": set(),
-    "connection": {"orders", "workflows"},
-    "turns": set(),
-    "runs": {"orders", "workflows", "connection", "turns"},
-    "desk": {"orders", "workflows", "runs"},
-    "till": {"orders", "workflows", "connection", "desk", "runs"},
     # client.py run as a program is the command line.
-    "refund_runs": {"orders", "workflows", "connection", "runs", "turns"},
-    "refund_client": {"orders", "workflows", "connection", "refund_runs", "runs"},
-    "client": {"orders", "workflows", "connection", "desk", "runs", "till", "cli"},
-    "audit_client": {"orders", "workflows", "connection"},
-    "audit_runs": {"orders", "client", "connection"},
+    "client": {"durable_orders", "cli"},
     "cli": {"commands", "processes"},
-    "commands": {
-        *("orders", "providers", "store"),
-        *("audit_client", "client", "connection", "live", "refund_client", "settings", "till"),
-    },
-    # Of ``connection`` only the error that the clients raise.
-    "inbox": {"orders", "client", "connection", "refund_client"},
-    "edge": {"orders", "client", "connection", "desk", "inbox", "refund_client", "till"},
+    "commands": {"orders", "durable_orders", "providers", "store", "live", "settings"},
+    "inbox": {"orders", "durable_orders"},
+    "edge": {"orders", "durable_orders", "inbox"},
     "api": {"processes", "serving", "settings"},
     "serving": {
-        *("orders", "providers", "store"),
-        *("client", "connection", "edge", "inbox", "logs", "processes", "refund_client"),
-        "settings",
+        *("orders", "durable_orders", "providers", "store"),
+        *("edge", "inbox", "logs", "processes", "settings"),
     },
     "worker": {
-        *("orders", "activities", "workflows", "providers", "store"),
-        *("audit_runs", "connection", "logs", "processes", "settings"),
+        *("orders", "activities", "workflows", "durable_orders", "providers", "store"),
+        *("logs", "processes", "settings"),
     },
 }
 
@@ -85,7 +74,7 @@ def test_the_client_imports_its_command_line_only_when_it_is_run() -> None:
     main = body.pop()
     assert isinstance(main, ast.If)
     assert ast.unparse(main.test) == "__name__ == '__main__'"
-    assert "from cli" not in "\n".join(map(ast.unparse, body))
+    assert "from cli import" not in "\n".join(map(ast.unparse, body))
 
 
 def test_no_message_or_workflow_is_defined_in_a_module_that_is_run() -> None:
