@@ -17,11 +17,11 @@ from typing import Final
 
 from temporalio.service import RPCError
 
-from client import OrderClient
-from connection import UnreachableError
+from durable_orders.clients.errors import OrderClientError, UnreachableError
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from orders.ids import InvalidOrderIdError, InvalidRefundIdError
 from orders.ports import NoSuchOrderError, ProviderError
-from orders.refusals import OrderClientError
 from orders.webhook_ports import Ending, EventBook, EventReader, MailLog, UntoldEvent
 from orders.webhooks import (
     KEPT_FOR,
@@ -36,7 +36,6 @@ from orders.webhooks import (
     is_given_up,
     pause_after,
 )
-from refund_client import RefundClient
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from temporalio.exceptions import ApplicationError
 
-from activities.interceptor import current_order
+from durable_orders.observability.context import current_order
 from orders.ids import order_id_of
 
 

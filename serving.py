@@ -21,12 +21,16 @@ from temporalio.client import Client
 from temporalio.service import RetryConfig, RPCError
 
 import logs
-from client import OrderClient
-from connection import UnreachableError, answered, connect
+from durable_orders.clients.connection import connect, translate_rpc_errors
+from durable_orders.clients.errors import UnreachableError
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
+from durable_orders.clients.update_limiter import UpdateLimiter
+from durable_orders.observability.context import current_request
 from edge.app import create_app
 from edge.operator.office import AdminDependencies, TemporalWebUi
 from edge.parts import ApiLimits, Dependencies
-from edge.reception import current_request
 from inbox import Inbox
 from orders.ports import ProviderError
 from orders.webhook_ports import EventReader
@@ -35,7 +39,6 @@ from providers.resend_webhooks import ResendEvents
 from providers.stripe import StripeCards
 from providers.stripe_webhooks import StripeEvents
 from providers.warehouse_webhooks import WarehouseEvents
-from refund_client import RefundClient
 from settings import CardSettings, EdgeSettings, WebhookSecrets, temporal_profile
 from store import database as store
 from store.keys import PostgresKeys
@@ -91,8 +94,10 @@ async def composed(settings: EdgeSettings, card_settings: CardSettings) -> Async
         # calls give up soon.
         brief = RetryConfig(max_elapsed_time_millis=3_000)
         temporal = await connect(temporal_profile(), lazy=True, retry_config=brief)
-        orders = OrderClient(temporal, PostgresOrderBook(database), cards=cards)
-        refunds = RefundClient(temporal, PostgresRefundBook(database))
+        book, limiter = PostgresOrderBook(database), UpdateLimiter()
+        orders = OrderClient(temporal, book, cards=cards, limiter=limiter)
+        operations = OrderOperations(temporal, book, limiter=limiter)
+        refunds = RefundClient(temporal, PostgresRefundBook(database), limiter=limiter)
         inbox = Inbox(
             readers=event_readers(settings),
             events=PostgresEventBook(database),
@@ -104,6 +109,7 @@ async def composed(settings: EdgeSettings, card_settings: CardSettings) -> Async
         yield create_app(
             Dependencies(
                 orders=orders,
+                operations=operations,
                 refunds=refunds,
                 keys=PostgresKeys(database),
                 inbox=inbox,
@@ -152,7 +158,7 @@ async def _temporal(client: Client) -> str | None:
     """Check Temporal; what is wrong, or None."""
     ours = DescribeNamespaceRequest(namespace=client.namespace)
     try:
-        with answered(client):
+        with translate_rpc_errors(client):
             await client.workflow_service.describe_namespace(ours, timeout=timedelta(seconds=3))
     except (UnreachableError, RPCError) as error:
         return str(error)

@@ -23,8 +23,9 @@ from activities.order_book import OrderBookActivities
 from activities.payments import PaymentActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.refunds import RefundActivities
-from audit_runs import TemporalRuns
-from connection import UnreachableError, answered, connect
+from durable_orders.clients.connection import connect, translate_rpc_errors
+from durable_orders.clients.errors import UnreachableError
+from durable_orders.clients.run_inspector import TemporalOrderRuns
 from orders.ids import TASK_QUEUE
 from orders.ports import Cards, Inventory, Mailer, OrderBook, PaymentLedger, Warehouse
 from orders.refund_messages import ShopRefundTerms
@@ -162,7 +163,7 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
                 cards=cards,
                 ledger=ledger,
                 book=PostgresAuditBook(database),
-                runs=TemporalRuns(client, orders),
+                runs=TemporalOrderRuns(client, orders),
                 findings=PostgresFindings(database),
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
@@ -193,7 +194,7 @@ async def run(settings: WorkerSettings) -> None:
 async def _connected() -> Client:
     """Connect to Temporal, wait until it answers, and check that it has our namespace."""
     client = await connect(temporal_profile(), patience=None)
-    with answered(client):
+    with translate_rpc_errors(client):
         await client.workflow_service.describe_namespace(
             DescribeNamespaceRequest(namespace=client.namespace)
         )

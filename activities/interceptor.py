@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,7 +13,9 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from activities.failures import DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, NO_SUCH_ORDER, REFUSED
+from activities.failures import DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, REFUSED
+from durable_orders.contracts.error_types import NO_SUCH_ORDER
+from durable_orders.observability.context import current_order
 from orders.ids import order_id_of
 from orders.ports import (
     DatabaseAwayError,
@@ -26,9 +27,6 @@ from orders.ports import (
 )
 
 log = logging.getLogger(__name__)
-
-#: The order of the current asyncio task, for the log.
-current_order: ContextVar[str | None] = ContextVar("current_order", default=None)
 
 #: A wrong key is mended by an operator: there is no point in retrying every second.
 _LOCKED_OUT_DELAY: Final = timedelta(seconds=30)

@@ -25,7 +25,7 @@ from orders.discrepancies import (
 )
 from orders.ports import Cards, ChargeState, PaymentLedger, RefusedError
 from orders.reconciliation import examine, examine_open_run, worth_a_look
-from orders.reconciliation_ports import AuditBook, ChargeList, Findings, Runs
+from orders.reconciliation_ports import AuditBook, ChargeList, Findings, OrderRuns
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class ReconciliationActivities:
     cards: Cards
     ledger: PaymentLedger
     book: AuditBook
-    runs: Runs
+    runs: OrderRuns
     findings: Findings
 
     @property

@@ -23,12 +23,12 @@ from dotenv import dotenv_values
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
 
-import connection
-import store.database
-from client import OrderClient
+from durable_orders.clients.connection import connect
+from durable_orders.clients.orders import OrderClient
 from orders.order import Basket, Recipient
 from sandbox.child import Child, StartError
 from sandbox.ports import HOST
+from store import database as store
 from store.database import Database
 from store.orders import PostgresOrderBook
 
@@ -200,8 +200,8 @@ async def _connected(environment: BenchEnvironment) -> AsyncIterator[None]:
     profile = ClientConfigProfile(
         address=address, namespace=environment.settings["TEMPORAL_NAMESPACE"]
     )
-    environment.temporal = await connection.connect(profile)
-    environment.database = store.database.connect(
+    environment.temporal = await connect(profile)
+    environment.database = store.connect(
         environment.settings["DATABASE_URL"], pool_size=20
     )
     try:

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from temporalio.client import Client, WorkflowFailureError
-from temporalio.service import RetryConfig
 
-from audit_client import AuditClient
 from commands.terminal import (
-    REFUSED,
-    UNREACHABLE,
-    USED_WRONGLY,
     AsJson,
     OrderId,
     print_json,
-    run_until_done,
     say,
-    stop,
 )
-from connection import UnreachableError, connect
+from durable_orders.clients.audits import AuditClient
 from orders.advice import acknowledging, advice
-from orders.audits import Acknowledgement, Finding, NothingToAcknowledgeError
+from orders.audits import Acknowledgement, Finding
 from orders.discrepancies import AuditTerms, Kind
-from orders.ports import NoSuchOrderError, ProviderError
-from settings import ProcessSettings, SettingsError, temporal_profile
-from store import database as store
-from store.findings import PostgresFindings
+
+if TYPE_CHECKING:
+    from durable_orders.clients.audits import AuditClient
+    from store.findings import PostgresFindings
 
 T = TypeVar("T")
 
@@ -55,30 +47,30 @@ def schedule(
 ) -> None:
     """Schedule the audit. A second call only changes its interval and how far it looks back."""
 
-    async def work(temporal: Client) -> None:
+    async def work(audits: AuditClient) -> None:
         terms = _terms(window, grace)
-        is_new = await AuditClient(temporal).schedule(timedelta(hours=every), terms)
+        is_new = await audits.schedule(timedelta(hours=every), terms)
         if as_json:
             print_json({"created": is_new, "every_hours": every})
         else:
             done = "is scheduled" if is_new else "was scheduled before, and now runs"
             say(f"The audit {done}, every {every:g} h over the last {window:g} h.")
 
-    _with_temporal(work)
+    _with_audits(work)
 
 
 @app.command(epilog="Example: python client.py reconcile")
 def reconcile(*, window: Window = 48, grace: Grace = 15, as_json: AsJson = False) -> None:
     """Run the audit once, now: compare the card provider, the database and the workflow runs."""
 
-    async def work(temporal: Client) -> None:
-        report = await AuditClient(temporal).run_now(_terms(window, grace))
+    async def work(audits: AuditClient) -> None:
+        report = await audits.run_now(_terms(window, grace))
         if as_json:
             print_json(asdict(report))
         else:
             say(f"Audited: {report}.")
 
-    _with_temporal(work)
+    _with_audits(work)
 
 
 @app.command(epilog="Example: python client.py findings")
@@ -150,35 +142,13 @@ def _terms(window: float, grace: float) -> AuditTerms:
     return AuditTerms(window=timedelta(hours=window), grace=timedelta(minutes=grace))
 
 
-def _with_temporal(work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
-    async def run() -> None:
-        brief = RetryConfig(max_elapsed_time_millis=3_000)
-        await work(await connect(temporal_profile(), retry_config=brief))
+def _with_audits(work: Callable[[AuditClient], Awaitable[None]]) -> None:
+    from commands import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
 
-    _run(run)
+    composition.run_with_audits(work)
 
 
 def _with_findings(work: Callable[[PostgresFindings], Awaitable[T]]) -> T:
-    async def run() -> T:
-        url = ProcessSettings.load().database_url.get_secret_value()
-        database = store.connect(url, pool_size=1)
-        try:
-            return await work(PostgresFindings(database))
-        finally:
-            await database.close()
+    from commands import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
 
-    return _run(run)
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run the work, or exit with a sentence about the error."""
-    try:
-        return run_until_done(work())
-    except (SettingsError, store.InvalidDatabaseUrlError) as error:
-        stop(USED_WRONGLY, str(error))
-    except (NothingToAcknowledgeError, NoSuchOrderError) as error:
-        stop(REFUSED, str(error))
-    except WorkflowFailureError as error:
-        stop(REFUSED, f"the audit failed: {error.cause}. See its run in the Temporal Web UI")
-    except (UnreachableError, ProviderError) as error:
-        stop(UNREACHABLE, str(error))
+    return composition.run_with_findings(work)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from client import OrderClient
 from commands.terminal import (
     USED_WRONGLY,
     AsJson,
-    CliContext,
     OrderId,
     console,
     print_json,
     run_command,
+    run_with_operations,
     run_with_orders,
     say,
     say_accepted,
@@ -29,6 +28,11 @@ from orders.ids import refund_workflow_id, workflow_id
 from orders.lifecycle import Status
 from orders.money import Money
 from orders.refund_messages import TroubledRefund
+
+if TYPE_CHECKING:
+    from commands.composition import CliContext
+    from durable_orders.clients.order_operations import OrderOperations
+    from durable_orders.clients.orders import OrderClient
 
 app = typer.Typer()
 
@@ -73,10 +77,8 @@ def attention(
     """List running orders and refunds that need a person: what fails, since when, what helps."""
 
     async def work(context: CliContext) -> None:
-        orders, refunds = (
-            await context.orders.attention(limit),
-            await context.refunds.attention(limit),
-        )
+        orders = await context.operations.attention(limit)
+        refunds = await context.refunds.attention(limit)
         if as_json:
             rows = [{**asdict(order), "refund_id": None} for order in orders]
             print_json([*rows, *({**asdict(one), **asdict(one.refund)} for one in refunds)])
@@ -119,11 +121,11 @@ def approve(
 ) -> None:
     """Approve an order that waits for approval."""
 
-    async def work(orders: OrderClient) -> None:
-        await orders.approve(order_id, by, note)
+    async def work(operations: OrderOperations) -> None:
+        await operations.approve(order_id, by, note)
         say_accepted(order_id, "is approved", as_json=as_json)
 
-    run_with_orders(work)
+    run_with_operations(work)
 
 
 @app.command(epilog='Example: python client.py reject 1001 --by ops-7 --reason "stolen card"')
@@ -136,11 +138,11 @@ def reject(
 ) -> None:
     """Reject an order that waits for approval."""
 
-    async def work(orders: OrderClient) -> None:
-        await orders.reject(order_id, by, reason)
+    async def work(operations: OrderOperations) -> None:
+        await operations.reject(order_id, by, reason)
         say_accepted(order_id, "is rejected, and is being undone", as_json=as_json)
 
-    run_with_orders(work)
+    run_with_operations(work)
 
 
 # -- orders with a step that keeps failing ---------------------------------------------------------
@@ -150,11 +152,11 @@ def reject(
 def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False) -> None:
     """Retry the step that keeps failing at once, after its cause is fixed."""
 
-    async def work(orders: OrderClient) -> None:
-        await orders.retry_now(order_id, by)
+    async def work(operations: OrderOperations) -> None:
+        await operations.retry_now(order_id, by)
         say_accepted(order_id, "tries again", as_json=as_json)
 
-    run_with_orders(work)
+    run_with_operations(work)
 
 
 @app.command(epilog='Example: python client.py skip-step 1001 --reason "warehouse closed for good"')
@@ -167,11 +169,11 @@ def skip_step(
 ) -> None:
     """Give up the step that keeps failing: everything done so far is undone."""
 
-    async def work(orders: OrderClient) -> None:
-        await orders.skip_step(order_id, reason, by)
+    async def work(operations: OrderOperations) -> None:
+        await operations.skip_step(order_id, reason, by)
         say_accepted(order_id, "gives that step up, and is being undone", as_json=as_json)
 
-    run_with_orders(work)
+    run_with_operations(work)
 
 
 @app.command(epilog='Example: python client.py resolve 1001 --note "refunded by bank transfer"')
@@ -191,15 +193,15 @@ def resolve(
 ) -> None:
     """Declare that the undo that keeps failing was done by hand: it is not tried any more."""
 
-    async def work(orders: OrderClient) -> None:
+    async def work(context: CliContext) -> None:
         amount = None
         if given_back is not None:
-            currency = (await orders.view(order_id)).order.total.currency
+            currency = (await context.orders.view(order_id)).order.total.currency
             amount = _amount(given_back, currency)
-        await orders.resolve(order_id, note, by, given_back=amount)
+        await context.operations.resolve(order_id, note, by, given_back=amount)
         say_accepted(order_id, "takes that as done by hand", as_json=as_json)
 
-    run_with_orders(work)
+    run_command(work)
 
 
 def _amount(written: str, currency: str) -> Money:

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from commands.terminal import (
-    PROGRAM,
-    REFUSED,
-    UNREACHABLE,
-    USED_WRONGLY,
-    AsJson,
-    print_json,
-    say,
-    stop,
-)
-from orders.keys import (
-    ID_BYTES,
-    SECRET_BYTES,
-    ApiKey,
-    InvalidKeyNameError,
-    KeyNameTakenError,
-    NoSuchKeyError,
-    Scope,
-    Token,
-)
-from orders.ports import ProviderError
-from settings import DatabaseSettings, SettingsError
-from store import database as store
-from store.keys import PostgresKeys
+from commands.terminal import PROGRAM, AsJson, print_json, say
+from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
+
+if TYPE_CHECKING:
+    from store.keys import PostgresKeys
 
 T = TypeVar("T")
 
@@ -112,24 +92,6 @@ def _format_time(at: datetime | None) -> str:
 
 
 def _with_keys(work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
-    """Run the work, or exit with a sentence about the error."""
+    from commands import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
 
-    async def run() -> T:
-        url = DatabaseSettings.load().database_url.get_secret_value()
-        database = store.connect(url, pool_size=1)
-        try:
-            return await work(PostgresKeys(database))
-        finally:
-            await database.close()
-
-    try:
-        return asyncio.run(run())
-    except (SettingsError, store.InvalidDatabaseUrlError, InvalidKeyNameError) as error:
-        stop(USED_WRONGLY, str(error))
-    except NoSuchKeyError as error:
-        stop(REFUSED, f"{error}: {PROGRAM} keys list shows those that are")
-    except KeyNameTakenError as error:
-        stop(REFUSED, str(error))
-    except ProviderError as error:
-        hint = ". Is PostgreSQL running where DATABASE_URL points?"
-        stop(UNREACHABLE, " ".join(str(error).split()) + hint)
+    return composition.run_with_keys(work)

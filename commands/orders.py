@@ -5,16 +5,14 @@ from __future__ import annotations
 import secrets
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client import OrderClient
 from commands.terminal import (
     PROGRAM,
     REFUSED,
     AsJson,
-    CliContext,
     OrderId,
     console,
     print_json,
@@ -29,7 +27,11 @@ from orders.ids import workflow_id
 from orders.messages import CancelAnswer, Cancelled, CancelUnderWay, EndedOtherwise
 from orders.order import Basket, Order, Recipient
 from orders.views import without_personal_data
-from till import StartedOrder
+
+if TYPE_CHECKING:
+    from commands.composition import CliContext
+    from durable_orders.clients.checkout import StartedOrder
+    from durable_orders.clients.orders import OrderClient
 
 app = typer.Typer()
 
@@ -114,7 +116,7 @@ def watch(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Show an order live until its end. With --json, a line per change."""
 
     async def work(orders: OrderClient) -> None:
-        snapshots = orders.watch(order_id)
+        snapshots = orders.watch_view(order_id)
         if as_json:
             async for snapshot in snapshots:
                 print_json(

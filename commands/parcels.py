@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from client import OrderClient
-from commands.terminal import AsJson, OrderId, print_json, run_with_orders, say_accepted
+from commands.terminal import (
+    AsJson,
+    OrderId,
+    print_json,
+    run_with_operations,
+    run_with_orders,
+    say_accepted,
+)
+from durable_orders.clients.orders import OrderClient
 from orders.parcels import ParcelStatus
+
+if TYPE_CHECKING:
+    from durable_orders.clients.order_operations import OrderOperations
+    from durable_orders.clients.orders import OrderClient
 
 app = typer.Typer()
 
@@ -43,15 +54,15 @@ def resend_parcel(
 ) -> None:
     """Send the contents of a lost or late parcel again. Safe to repeat."""
 
-    async def work(orders: OrderClient) -> None:
-        resent = await orders.resend_parcel(order_id, parcel_id, by)
+    async def work(operations: OrderOperations) -> None:
+        resent = await operations.resend_parcel(order_id, parcel_id, by)
         if as_json:
             print_json({"order_id": order_id, **asdict(resent)})
         else:
             new = resent.parcel_id
             say_accepted(order_id, f"waits for {new} instead of {parcel_id}", as_json=False)
 
-    run_with_orders(work)
+    run_with_operations(work)
 
 
 @app.command(epilog="Example: python client.py refund-parcel 1001 par_7 --by ops-7")
@@ -60,11 +71,11 @@ def refund_parcel(
 ) -> None:
     """Refund the contents of a lost or late parcel, and stop waiting for it."""
 
-    async def work(orders: OrderClient) -> None:
-        await orders.refund_parcel(order_id, parcel_id, by)
+    async def work(operations: OrderOperations) -> None:
+        await operations.refund_parcel(order_id, parcel_id, by)
         say_accepted(order_id, f"has {parcel_id} refunded", as_json=as_json)
 
-    run_with_orders(work)
+    run_with_operations(work)
 
 
 @app.command(epilog='Example: python client.py settle-parcel 1001 par_7 --outcome "refunded as r1"')
@@ -80,8 +91,8 @@ def settle_parcel(
 ) -> None:
     """Stop waiting for a parcel that is lost or late."""
 
-    async def work(orders: OrderClient) -> None:
-        await orders.settle_parcel(order_id, parcel_id, outcome, by)
+    async def work(operations: OrderOperations) -> None:
+        await operations.settle_parcel(order_id, parcel_id, outcome, by)
         say_accepted(order_id, f"waits no more for {parcel_id}", as_json=as_json)
 
-    run_with_orders(work)
+    run_with_operations(work)

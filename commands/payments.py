@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client import OrderClient
 from commands.terminal import (
     PROGRAM,
     AsJson,
@@ -17,6 +16,10 @@ from commands.terminal import (
     say,
     say_accepted,
 )
+from durable_orders.clients.orders import OrderClient
+
+if TYPE_CHECKING:
+    from durable_orders.clients.orders import OrderClient
 
 app = typer.Typer()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,7 +13,6 @@ from rich.table import Table
 from commands.terminal import (
     PROGRAM,
     AsJson,
-    CliContext,
     OrderId,
     console,
     print_json,
@@ -24,7 +23,10 @@ from commands.terminal import (
 from orders.money import Money
 from orders.refund_messages import RefundProgress
 from orders.refunds import RefundEntry, RefundReason, RefundRequest
-from refund_client import RefundClient
+
+if TYPE_CHECKING:
+    from commands.composition import CliContext
+    from durable_orders.clients.refunds import RefundClient
 
 app: typer.Typer = typer.Typer(help="Give money of paid orders back.", no_args_is_help=True)
 

@@ -15,14 +15,16 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.envconfig import ClientConfigProfile
 
-from client import OrderClient
-from connection import connect
 from demo.invariants import InvariantResult, OrderEvidence, Stock, check_invariants
 from demo.worker_process import ApiProcess, WorkerProcess
+from durable_orders.clients.connection import connect
+from durable_orders.clients.errors import StrandedError
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
+from durable_orders.contracts.search_attributes import ORDER_STATUS
 from orders.ids import workflow_id
 from orders.order import Basket, Recipient
-from orders.refusals import StrandedError
-from refund_client import RefundClient
 from sandbox.books_client import BooksClient, OrderBooks
 from sandbox.fault_client import FaultClient
 from sandbox.sandbox import Sandbox
@@ -32,7 +34,6 @@ from store.database import Database
 from store.orders import PostgresOrderBook
 from store.refunds import PostgresRefundBook
 from store.seed import Product, add_products
-from workflows.visibility import ORDER_STATUS
 
 ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
 
@@ -61,6 +62,7 @@ class DemoEnvironment:
     sandbox: Sandbox
     temporal: Client
     orders: OrderClient
+    operations: OrderOperations
     refunds: RefundClient
     database: Database
     faults: FaultClient
@@ -149,11 +151,14 @@ async def open_environment(sandbox: Sandbox) -> AsyncIterator[DemoEnvironment]:
         database = store.connect(sandbox.database_url, pool_size=20)
         stack.push_async_callback(database.close)
         temporal = await connect(profile)
-        orders = OrderClient(temporal, PostgresOrderBook(database))
+        book = PostgresOrderBook(database)
+        orders, operations = OrderClient(temporal, book), OrderOperations(temporal, book)
         faults = await stack.enter_async_context(FaultClient(sandbox.stand_in_url))
         refunds = RefundClient(temporal, PostgresRefundBook(database))
         books = BooksClient(sandbox.stand_in_url)
-        environment = DemoEnvironment(sandbox, temporal, orders, refunds, database, faults, books)
+        environment = DemoEnvironment(
+            sandbox, temporal, orders, operations, refunds, database, faults, books
+        )
         async with database.statement() as connection:
             rows = (await connection.execute(_STOCK)).all()
         environment.initial_stock = {row.sku: row.on_hand + row.sold - row.returned for row in rows}

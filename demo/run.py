@@ -16,14 +16,13 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
-from connection import UnreachableError
 from demo.environment import DemoEnvironment, open_environment
 from demo.report import show_addresses, show_books, show_results
 from demo.scenes import SceneError, Scenes
 from demo.shop import Shop, ShopError, open_shop
 from demo.worker_process import WorkerProcess
+from durable_orders.clients.errors import OrderClientError, UnreachableError
 from orders.ports import ProviderError
-from orders.refusals import OrderClientError
 from sandbox import SandboxError
 from sandbox.ports import PortBusyError, free_port, require_free
 from sandbox.sandbox import Sandbox

@@ -198,7 +198,7 @@ class Scenes:
             checkout["wait_seconds"] = wait_seconds
         await self._shop.post("/checkout", checkout)
         showing = asyncio.create_task(
-            follow(self._environment.orders.watch(order_id), self._console)
+            follow(self._environment.orders.watch_view(order_id), self._console)
         )
         try:
             yield

@@ -10,7 +10,8 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from client import OrderClient
+from durable_orders.clients.errors import OrderClientError
+from durable_orders.clients.orders import OrderClient
 from edge.describing import example, problem_responses
 from edge.parts import Orders, RequestId
 from edge.problems import (
@@ -24,7 +25,6 @@ from edge.shapes import ORDER_ID, Amount, RequestModel, ResponseModel
 from orders import payment_news as news
 from orders.lifecycle import StopReason
 from orders.ports import ProviderError
-from orders.refusals import OrderClientError
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from connection import UnreachableError
+from durable_orders.clients.errors import OrderClientError, UnreachableError
 from edge.describing import problem_responses
 from edge.parts import OrderId, Orders
 from edge.problems import (
@@ -27,7 +27,6 @@ from edge.shapes import HistoryEntry, ResponseModel
 from edge.streams import Events, Streams, encode_event
 from orders.lifecycle import Status
 from orders.ports import ProviderError
-from orders.refusals import OrderClientError
 from orders.views import HistoryLine, Sighting
 
 log = logging.getLogger(__name__)
@@ -102,7 +101,7 @@ async def follow_order(
     streams: Streams = request.app.state.streams
     streams.acquire()
     try:
-        snapshots = orders.watch(order_id)
+        snapshots = orders.watch_view(order_id)
         first = await anext(snapshots)  # raises what is wrong with the request
     except BaseException:
         streams.release()

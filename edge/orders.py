@@ -9,7 +9,7 @@ from pydantic import Field
 
 from edge.access import Caller, require_scope
 from edge.describing import example, problem_responses
-from edge.parts import OrderId, Orders
+from edge.parts import Operations, OrderId, Orders
 from edge.problems import (
     INVALID_ORDER_ID,
     MALFORMED,
@@ -168,13 +168,13 @@ async def cancel(
 )
 async def approve(
     order_id: OrderId,
-    orders: Orders,
+    operations: Operations,
     caller: Caller,
     body: Annotated[ApproveRequest, Body()] = ApproveRequest(),  # noqa: B008 - frozen
 ) -> DecisionResponse:
     """Approve an order that waits for approval."""
     by = body.by or caller.name
-    await orders.approve(order_id, by, body.note)
+    await operations.approve(order_id, by, body.note)
     return DecisionResponse(order_id=order_id, decision="approved", by=by)
 
 
@@ -189,13 +189,13 @@ async def approve(
 )
 async def reject(
     order_id: OrderId,
-    orders: Orders,
+    operations: Operations,
     caller: Caller,
     body: Annotated[RejectRequest, Body()] = RejectRequest(),  # noqa: B008 - frozen
 ) -> DecisionResponse:
     """Reject an order that waits for approval; it is undone."""
     by = body.by or caller.name
-    await orders.reject(order_id, by, body.reason)
+    await operations.reject(order_id, by, body.reason)
     return DecisionResponse(order_id=order_id, decision="rejected", by=by)
 
 

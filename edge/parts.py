@@ -10,14 +10,15 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi import Path as PathParam
 
-from client import OrderClient
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from edge.operator.office import AdminDependencies
 from edge.readiness import Check
 from edge.reception import request_id_of
 from edge.shapes import ORDER_ID
 from inbox import Inbox
 from orders.keys import KeyBook
-from refund_client import RefundClient
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Dependencies:
     """
 
     orders: OrderClient
+    operations: OrderOperations
     refunds: RefundClient
     keys: KeyBook
     #: Receives webhooks; None: every webhook is answered 503.
@@ -68,6 +70,10 @@ def _get_orders(dependencies: Deps) -> OrderClient:
     return dependencies.orders
 
 
+def _get_operations(dependencies: Deps) -> OrderOperations:
+    return dependencies.operations
+
+
 def _get_refunds(dependencies: Deps) -> RefundClient:
     return dependencies.refunds
 
@@ -79,6 +85,7 @@ def _get_request_id(request: Request) -> str:
 # -- arguments of routes ---------------------------------------------------------------------------
 
 Orders = Annotated[OrderClient, Depends(_get_orders)]
+Operations = Annotated[OrderOperations, Depends(_get_operations)]
 Refunds = Annotated[RefundClient, Depends(_get_refunds)]
 RequestId = Annotated[str, Depends(_get_request_id)]
 OrderId = Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from contextvars import ContextVar
 from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
@@ -13,15 +12,13 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from durable_orders.observability.context import current_request
 from edge.metrics import Metrics
 from edge.problems import OUR_FAULT, problem_response
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID: Final = "X-Request-Id"
-
-#: The id of the current request, for log lines.
-current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
 
 #: Polled every few seconds: a 200 is logged at DEBUG only.
 _PROBES: Final = frozenset({"/healthz", "/readyz"})

@@ -12,16 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from connection import UnreachableError
-from edge import problems
-from edge.problems import ProblemError, ProblemType, problem_response
-from orders.ids import InvalidOrderIdError, InvalidRefundIdError
-from orders.order import InvalidOrderError
-from orders.pages import InvalidBookmarkError
-from orders.placing import KeyReusedError
-from orders.ports import NoSuchOrderError, OrderExistsError, ProviderError, RefusedError
-from orders.refund_refusals import RefundEndedError, RefundRefusedError, UnknownRefundError
-from orders.refusals import (
+from durable_orders.clients.errors import (
     NoCardsError,
     NotOperableError,
     NotStartedError,
@@ -29,10 +20,21 @@ from orders.refusals import (
     NoWorkerError,
     OrderClientError,
     OrderEndedError,
+    RefundEndedError,
+    RefundRefusedError,
     StrandedError,
     TooLateError,
     UndecidedError,
+    UnknownRefundError,
+    UnreachableError,
 )
+from edge import problems
+from edge.problems import ProblemError, ProblemType, problem_response
+from orders.ids import InvalidOrderIdError, InvalidRefundIdError
+from orders.order import InvalidOrderError
+from orders.pages import InvalidBookmarkError
+from orders.placing import KeyReusedError
+from orders.ports import NoSuchOrderError, OrderExistsError, ProviderError, RefusedError
 from orders.webhooks import BadSignatureError, UnreadableEventError
 
 log = logging.getLogger(__name__)

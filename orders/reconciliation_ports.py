@@ -71,7 +71,7 @@ class OpenRun:
     started_at: datetime
 
 
-class Runs(Protocol):
+class OrderRuns(Protocol):
     """The runs of orders in Temporal."""
 
     async def look(self, order_id: str) -> RunSighting:

@@ -20,8 +20,8 @@ from sqlalchemy import make_url
 from temporalio.client import Client
 from temporalio.service import GrpcCompression
 
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 from tests.servers_process import TEMPLATE
-from workflows.runner import DATA_CONVERTER
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 

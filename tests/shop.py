@@ -13,8 +13,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-import runs
-from client import OrderClient
+from durable_orders.clients import workflow_calls
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
 from orders.ids import workflow_id
 from orders.messages import Progress
 from orders.money import Money
@@ -62,6 +63,7 @@ class Shop:
         self.database.add_product("CALENDAR", "Last year's calendar", Money(12_00, "EUR"), 0)
         self.book = InMemoryOrderBook(self.database)
         self.orders = OrderClient(self.temporal, self.book, cards=self.cards)
+        self.operations = OrderOperations(self.temporal, self.book)
 
     async def abandon(self) -> None:
         """End the runs that nobody carried to their end: the next test's worker would try."""
@@ -154,4 +156,4 @@ def brief_mails(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def brief_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no worker answers, a run is asked for a third of a second, not for two."""
-    monkeypatch.setattr(runs, "_QUERY", timedelta(seconds=0.3))
+    monkeypatch.setattr(workflow_calls, "_QUERY", timedelta(seconds=0.3))

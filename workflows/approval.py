@@ -12,11 +12,11 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
+    from durable_orders.contracts.error_types import NOT_WAITING
     from orders.lifecycle import Status, Stop, StopReason
     from orders.payment_news import ApprovalAwaited
     from orders.requests import Approve, Reject
     from workflows.ending import cancel_and_wait
-    from workflows.failures import NOT_WAITING
     from workflows.life import OrderState
     from workflows.paying import PaymentStatus
     from workflows.steps import StepRunner

@@ -9,11 +9,11 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from durable_orders.contracts.error_types import NOT_OPERABLE
     from orders.by_hand import Stake, WrongAmountError
     from orders.lifecycle import Stop, StopReason
     from orders.messages import Attention
     from orders.requests import OperatorCommand, Resolve, RetryNow, SkipStep
-    from workflows.failures import NOT_OPERABLE
     from workflows.undo import OrderStopped
 
 AllowedCommands = tuple[type[OperatorCommand], ...]

@@ -13,6 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
     from activities.notifications import NotificationActivities
     from activities.order_book import OrderBookActivities
+    from durable_orders.contracts.error_types import NOT_WAITING
     from orders import messages as m
     from orders.ids import parcel_refund_id
     from orders.lifecycle import Status
@@ -20,7 +21,6 @@ with workflow.unsafe.imports_passed_through():
     from orders.requests import ParcelUpdate, RefundParcel, ResendParcel, SettleParcel
     from workflows import policies
     from workflows.attention import problem_of
-    from workflows.failures import NOT_WAITING
     from workflows.handover import start_refund
     from workflows.life import OrderState
     from workflows.steps import Step

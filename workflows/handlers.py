@@ -6,13 +6,13 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from durable_orders.contracts.error_types import TOO_LATE
     from orders import messages as m
     from orders import requests as r
     from orders.lifecycle import StopReason
     from orders.payment_news import PaymentNews
     from workflows.approval import Approval
     from workflows.delivery import Delivery
-    from workflows.failures import TOO_LATE
     from workflows.life import OrderState
     from workflows.paying import PaymentStatus
     from workflows.payment import Payment

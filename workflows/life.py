@@ -6,6 +6,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.order_book import OrderBookActivities
+    from durable_orders.contracts import search_attributes
     from orders import messages as m
     from orders.lifecycle import (
         FOLLOWS,
@@ -83,7 +84,7 @@ class OrderState:
             return
         self._check_follows(status)
         self.status = status
-        self.search_attributes.set(visibility.ORDER_STATUS.value_set(status))
+        self.search_attributes.set(search_attributes.ORDER_STATUS.value_set(status))
         self.show()
 
     def _check_follows(self, status: Status) -> None:

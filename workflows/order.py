@@ -13,6 +13,8 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from activities.order_book import OrderBookActivities
+    from durable_orders.contracts.error_types import ALREADY_CARRIED, ORDER_FAILED
+    from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_TOTAL
     from orders import messages as m
     from orders.lifecycle import Status, Stop, StopReason
     from orders.money import Money
@@ -20,7 +22,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.attention import problem_of
     from workflows.delivery import Delivery
     from workflows.ending import shield_from_cancellation
-    from workflows.failures import ALREADY_CARRIED, ORDER_FAILED
     from workflows.handlers import OrderHandlers
     from workflows.handover import refund_short_lines, request_fulfillment
     from workflows.life import OrderState
@@ -29,7 +30,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.policies import DATABASE
     from workflows.stock import commit_stock, reserve_stock
     from workflows.undo import Saga
-    from workflows.visibility import CUSTOMER_ID, ORDER_TOTAL
 
 
 @workflow.defn(name="Order")

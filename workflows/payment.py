@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.payments import PaymentActivities
+    from durable_orders.contracts.error_types import NOT_WAITING
     from orders import messages as m
     from orders.by_hand import Stake
     from orders.lifecycle import Status, Stop, StopReason
@@ -16,7 +17,6 @@ with workflow.unsafe.imports_passed_through():
     from orders.requests import CardAccepted, NewCard, Resolve
     from orders.terms import SOFT_DECLINES, Capture
     from workflows import policies
-    from workflows.failures import NOT_WAITING
     from workflows.life import OrderState
     from workflows.paying import PaymentStatus
     from workflows.steps import Step

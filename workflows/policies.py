@@ -33,9 +33,6 @@ HEARTBEAT: Final = timedelta(seconds=3)
 #: A worker that died keeps its cached runs reserved for this long (default 10 s).
 STICKY_QUEUE: Final = timedelta(seconds=2)
 
-#: A worker that died inside a workflow task blocks that run for this long (default 10 s).
-WORKFLOW_TASK: Final = timedelta(seconds=5)
-
 #: A worker asked to stop lets its activities finish for this long; longer than any HTTP timeout.
 GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 

@@ -6,12 +6,16 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from durable_orders.contracts.error_types import (
+        NO_OUTCOME,
+        OTHER_CONTENTS,
+        TOO_LATE,
+    )
     from orders import refund_messages as rm
     from orders.messages import CancelRequest
     from orders.refunds import FREED, UNDECIDED, RefundRefused, RefundRequest
     from orders.requests import Approve, OperatorCommand, Reject
     from workflows.ending import shield_from_cancellation
-    from workflows.failures import NO_OUTCOME, OTHER_CONTENTS, TOO_LATE
     from workflows.refund_life import RefundSteps
 
 

@@ -10,6 +10,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from activities.refunds import RefundActivities
+    from durable_orders.contracts import search_attributes
     from orders import messages as m
     from orders import refund_messages as rm
     from orders.money import Money
@@ -59,7 +60,7 @@ class RefundSteps:
         self.state, self.attempt, self.amount = found.state, found.attempt, found.amount
         if found.state is RefundState.SUCCEEDED:
             self._emailed_attempt = found.attempt
-        self._search_attributes.set(visibility.CUSTOMER_ID.value_set(found.customer_id))
+        self._search_attributes.set(search_attributes.CUSTOMER_ID.value_set(found.customer_id))
         self._search_attributes.publish()
         self.show()
         return found

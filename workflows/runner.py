@@ -1,41 +1,14 @@
-"""The workflow sandbox and the data converter of all workers, clients and tests."""
+"""The workflow sandbox of all workers and tests."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
-from temporalio.converter import (
-    CompositePayloadConverter,
-    DataConverter,
-    DefaultPayloadConverter,
-    JSONPlainPayloadConverter,
-    StorageDriverStoreContext,
-)
+from temporalio.converter import StorageDriverStoreContext
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-_JSON: Final = PydanticJSONPlainPayloadConverter()
-
-
-class _PayloadConverter(CompositePayloadConverter):
-    """The SDK's for pydantic, with one cache of validators per process.
-
-    The SDK makes a converter per run, and its own would build all validators anew for every order:
-    about a seventh of a worker's CPU time.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            *(
-                _JSON if isinstance(converter, JSONPlainPayloadConverter) else converter
-                for converter in DefaultPayloadConverter.default_encoding_payload_converters
-            )
-        )
-
-
-#: Decodes the frozen messages of ``orders.messages``, unions by their ``kind``, and validates them.
-DATA_CONVERTER: Final = DataConverter(payload_converter_class=_PayloadConverter)
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 
 
 def _no_context(command_info: Any) -> None:
@@ -66,6 +39,6 @@ class _Runner(SandboxedWorkflowRunner):
 #: Pure modules are imported once per process instead of once per run; none of them keeps state.
 RUNNER: Final = _Runner(
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
-        "orders", "activities", "pydantic", "pydantic_core", "annotated_types"
+        "orders", "activities", "durable_orders", "pydantic", "pydantic_core", "annotated_types"
     )
 )

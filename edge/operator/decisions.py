@@ -8,15 +8,15 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from durable_orders.clients.errors import OrderClientError
 from edge.operator.rendering import HtmlRoute
 from edge.operator.visits import Admin, AdminRequest, Form, VerifiedForm
 from edge.operator.words import humanize, sentence
-from edge.parts import Orders
+from edge.parts import Operations, Orders
 from edge.problems import MALFORMED, NOT_FOUND, ProblemError
 from orders.lifecycle import ON_CANCEL, CancelEffect, Status
 from orders.messages import Cancelled, CancelUnderWay, EndedOtherwise, Progress
 from orders.money import Money
-from orders.refusals import OrderClientError
 from orders.views import OrderView
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
@@ -99,7 +99,13 @@ async def read_action(order_id: str, name: str, admin: Admin, orders: Orders) ->
 
 @router.post("/orders/{order_id}/{name}")
 async def perform_action(
-    order_id: str, name: str, admin: Admin, orders: Orders, form: VerifiedForm
+    order_id: str,
+    name: str,
+    admin: Admin,
+    orders: Orders,
+    operations: Operations,
+    *,
+    form: VerifiedForm,
 ) -> Response:
     """Perform an action, and redirect to the order's page with the outcome."""
     action = _find_action(name)
@@ -108,7 +114,9 @@ async def perform_action(
         return await _page(view, action, admin, error="Say why: it is kept with the order.")
     then = f"/operator/orders/{order_id}"
     try:
-        done, outcome = await _perform(action, order_id, orders, admin, form)
+        done, outcome = await _perform(
+            action, order_id, admin, form, orders=orders, operations=operations
+        )
     except (OrderClientError, InvalidAmountError) as error:
         return await admin.redirect_refused(sentence(str(error)), then)
     return await (
@@ -117,26 +125,32 @@ async def perform_action(
 
 
 async def _perform(
-    action: Action, order_id: str, orders: Orders, admin: AdminRequest, form: Form
+    action: Action,
+    order_id: str,
+    admin: AdminRequest,
+    form: Form,
+    *,
+    orders: Orders,
+    operations: Operations,
 ) -> tuple[bool, str]:
     """Perform the action; whether it was done, and a sentence about the outcome."""
     by, why = admin.by, form["why"]
     match action.name:
         case "approve":
-            await orders.approve(order_id, by, why)
+            await operations.approve(order_id, by, why)
             return True, f"Order {order_id} is approved and goes on."
         case "reject":
-            await orders.reject(order_id, by, why)
+            await operations.reject(order_id, by, why)
             return True, f"Order {order_id} is rejected: it is being closed, nothing is taken."
         case "retry-now":
-            await orders.retry_now(order_id, by)
+            await operations.retry_now(order_id, by)
             return True, f"Order {order_id} tries it again now."
         case "skip-step":
-            await orders.skip_step(order_id, why, by)
+            await operations.skip_step(order_id, why, by)
             return True, f"Order {order_id} gives the step up: what was done is being undone."
         case "resolve":
             given_back = await _parse_given_back(order_id, orders, form["given_back"])
-            await orders.resolve(order_id, why, by, given_back=given_back)
+            await operations.resolve(order_id, why, by, given_back=given_back)
             return True, f"Order {order_id} takes that as done by hand."
         case _:
             return await _cancel(order_id, orders, by)

@@ -10,7 +10,12 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from connection import UnreachableError
+from durable_orders.clients.errors import (
+    OrderClientError,
+    RefundRefusedError,
+    UnknownRefundError,
+    UnreachableError,
+)
 from edge.operator.decisions import Action
 from edge.operator.refund_form import InvalidFormError, parse_refund_request, returnable_lines
 from edge.operator.rendering import HtmlRoute
@@ -19,9 +24,7 @@ from edge.operator.words import humanize, sentence
 from edge.parts import Orders, Refunds, RequestId
 from edge.problems import MALFORMED, NOT_FOUND, ProblemError
 from orders.refund_messages import RefundProgress
-from orders.refund_refusals import RefundRefusedError, UnknownRefundError
 from orders.refunds import RefundReason, RefundState
-from orders.refusals import OrderClientError
 from orders.views import OrderView
 
 router = APIRouter(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from connection import UnreachableError
+from durable_orders.clients.errors import UnreachableError
 from edge.operator.decisions import available_actions
 from edge.operator.rendering import HtmlRoute
 from edge.operator.visits import Admin

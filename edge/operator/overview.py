@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from connection import UnreachableError
+from durable_orders.clients.errors import UnreachableError
 from edge.operator.rendering import HtmlRoute
 from edge.operator.visits import Admin, AdminRequest
-from edge.parts import Orders
+from edge.parts import Operations, Orders
 from edge.problems import MALFORMED, UNAVAILABLE, ProblemError
 from orders.ids import InvalidOrderIdError
 from orders.lifecycle import Status
@@ -31,13 +31,19 @@ _MAX_COUNTED: Final = 1_000
 
 @router.get("")
 async def read_overview(
-    admin: Admin, orders: Orders, status: str = "", customer: str = "", after: str = ""
+    admin: Admin,
+    orders: Orders,
+    operations: Operations,
+    *,
+    status: str = "",
+    customer: str = "",
+    after: str = "",
 ) -> Response:
     """The dashboard, or a later page of orders; of one status or customer, if given."""
     order_filter = Wanted(_status(status), customer or None)
     if after:
         return await _later_page(admin, orders, order_filter, after)
-    return await _dashboard(admin, orders, order_filter)
+    return await _dashboard(admin, orders, operations, order_filter)
 
 
 @router.get("/find")
@@ -53,11 +59,13 @@ async def find(orders: Orders, admin: Admin, order: str = "") -> Response:
     return RedirectResponse(f"/operator/orders/{order_id}", 303)
 
 
-async def _dashboard(admin: AdminRequest, orders: Orders, order_filter: Wanted) -> Response:
+async def _dashboard(
+    admin: AdminRequest, orders: Orders, operations: Operations, order_filter: Wanted
+) -> Response:
     dependencies = admin.dependencies
     overview = dependencies.overview
     needs_attention, waiting, refunds, counts, page = await asyncio.gather(
-        _attention(orders),
+        _attention(operations),
         orders.page(Wanted(Status.AWAITING_APPROVAL), _MAX_SHOWN),
         overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
         overview.counts(_MAX_COUNTED),
@@ -93,10 +101,10 @@ async def _later_page(
     )
 
 
-async def _attention(orders: Orders) -> tuple[TroubledOrder, ...] | None:
+async def _attention(operations: Operations) -> tuple[TroubledOrder, ...] | None:
     """Orders with a step that keeps failing; None when Temporal does not answer."""
     try:
-        return await orders.attention(limit=_MAX_SHOWN)
+        return await operations.attention(limit=_MAX_SHOWN)
     except UnreachableError:
         return None
 

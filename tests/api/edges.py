@@ -7,11 +7,11 @@ from typing import Final
 
 import httpx
 
-from client import OrderClient
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from edge.app import create_app
 from edge.parts import Dependencies
 from orders.keys import ApiKey, Scope, Token
-from refund_client import RefundClient
 from tests.fakes.keys import InMemoryKeys
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.shop import Shop
@@ -28,6 +28,7 @@ def edge_of(shop: Shop, orders: OrderClient | None = None) -> Dependencies:
     """The parts of a shop's edge; ``orders`` in place of its own client. It knows ``OPERATOR``."""
     return Dependencies(
         orders=orders or shop.orders,
+        operations=shop.operations,
         refunds=RefundClient(shop.temporal, InMemoryRefundBook(shop.database)),
         keys=InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR)),
     )

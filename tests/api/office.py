@@ -17,7 +17,9 @@ from fastapi import FastAPI
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from client import OrderClient
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from edge.app import create_app
 from edge.operator.office import AdminDependencies, TemporalWebUi
 from edge.parts import ApiLimits, Dependencies
@@ -27,7 +29,6 @@ from orders.lifecycle import Status
 from orders.order import Basket, Recipient
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
-from refund_client import RefundClient
 from store.database import Database
 from store.inventory import PostgresInventory
 from store.keys import PostgresKeys
@@ -80,13 +81,16 @@ class Premises:
     def __post_init__(self) -> None:
         self.keys = PostgresKeys(self.database)
         self.sessions = PostgresSessions(self.database)
-        self.orders = OrderClient(self.temporal, PostgresOrderBook(self.database))
+        book = PostgresOrderBook(self.database)
+        self.orders = OrderClient(self.temporal, book)
+        self.operations = OrderOperations(self.temporal, book)
         self.refunds = RefundClient(self.temporal, PostgresRefundBook(self.database))
 
     def edge(self) -> Dependencies:
         """The parts of an edge of its own, with these limits and this clock."""
         return Dependencies(
             orders=self.orders,
+            operations=self.operations,
             refunds=self.refunds,
             keys=self.keys,
             limits=self.limits,
@@ -217,9 +221,11 @@ async def usual_edge(temporal_server: Temporal, database: Database) -> FastAPI:
     for, which takes longer than most tests of it.
     """
     temporal = await temporal_server.connect()
+    book = PostgresOrderBook(database)
     return create_app(
         Dependencies(
-            orders=OrderClient(temporal, PostgresOrderBook(database)),
+            orders=OrderClient(temporal, book),
+            operations=OrderOperations(temporal, book),
             refunds=RefundClient(temporal, PostgresRefundBook(database)),
             keys=PostgresKeys(database),
             admin=_admin(database),

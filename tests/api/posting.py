@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from client import OrderClient
+from durable_orders.clients.orders import OrderClient
 from edge.app import create_app
 from inbox import Inbox
 from orders.webhook_ports import EventReader

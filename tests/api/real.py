@@ -12,13 +12,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from client import OrderClient
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from edge.app import create_app
 from edge.parts import ApiLimits, Dependencies
 from inbox import Inbox
 from orders.keys import Scope, Token
 from providers.stripe import StripeCards
-from refund_client import RefundClient
 from sandbox.env_file import settings
 from sandbox.world import StandInServer
 from settings import WorkerSettings
@@ -114,10 +115,12 @@ async def real(
         )
         cards = StripeCards("sk_test_sandbox", api_base=world.url)
         stack.push_async_callback(cards.aclose)
-        orders = OrderClient(temporal, PostgresOrderBook(database), cards=cards)
+        book = PostgresOrderBook(database)
+        orders = OrderClient(temporal, book, cards=cards)
         refunds = RefundClient(temporal, PostgresRefundBook(database))
         edge = Dependencies(
             orders=orders,
+            operations=OrderOperations(temporal, book),
             refunds=refunds,
             inbox=Inbox(
                 readers=ALL,

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from client import OrderClient
+from durable_orders.clients.orders import OrderClient
 from orders.ids import workflow_id
 from orders.lifecycle import Status
 from orders.messages import CancelUnderWay

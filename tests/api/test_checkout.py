@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from client import OrderClient
+from durable_orders.clients.orders import OrderClient
 from orders.lifecycle import Status
 from tests.api.edges import asking, is_problem
 from tests.api.real import SHOP, RealShop, real

@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from client import OrderClient
-from connection import connect
+from durable_orders.clients.connection import connect
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from edge.app import create_app
 from orders.lifecycle import Status
 from orders.messages import CancelAnswer, CancelUnderWay
 from orders.ports import NoAnswerError, RefusedError
-from refund_client import RefundClient
 from settings import temporal_profile
 from store.orders import PostgresOrderBook
 from store.refunds import PostgresRefundBook
@@ -56,7 +57,7 @@ async def needs_attention(premises: Premises, order_id: str) -> None:
     """Return once it does, because of the warehouse."""
 
     async def flagged() -> bool:
-        return order_id in [one.order_id for one in await premises.orders.attention()]
+        return order_id in [one.order_id for one in await premises.operations.attention()]
 
     await eventually(flagged)
     await warehouse_has_failed(premises)
@@ -239,7 +240,9 @@ async def test_without_temporal_the_pages_show_what_the_database_knows(
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     away = await connect(temporal_profile(), lazy=True)
     database = closed_premises.database
-    closed_premises.orders = OrderClient(away, PostgresOrderBook(database))
+    book = PostgresOrderBook(database)
+    closed_premises.orders = OrderClient(away, book)
+    closed_premises.operations = OrderOperations(away, book)
     closed_premises.refunds = RefundClient(away, PostgresRefundBook(database))
     async with closed_premises.operator(create_app(closed_premises.edge())) as somebody:
         front = await somebody.http.get("/operator")

@@ -9,12 +9,12 @@ import pytest
 from temporalio.client import Client
 
 import logs
-from client import OrderClient
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
+from durable_orders.observability.context import current_request
 from edge.problems import PROBLEM_TYPES
-from edge.reception import current_request
 from orders.ids import workflow_id
 from orders.refunds import RefundRequest
-from refund_client import RefundClient
 from tests.api.edges import asking, edge_of, is_problem
 from tests.shop import Shop
 

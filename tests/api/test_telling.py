@@ -13,7 +13,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.service import RetryConfig
 
-from client import OrderClient
+from durable_orders.clients.orders import OrderClient
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 from orders.ids import refund_key, workflow_id
 from orders.lifecycle import Status
 from orders.parcels import ParcelStatus
@@ -30,7 +31,6 @@ from tests.contracts.signing import mail_event, parcel_event, signed, stripe_eve
 from tests.eventually import eventually
 from tests.servers import Temporal
 from tests.shop import Shop, basket
-from workflows.runner import DATA_CONVERTER
 
 LONG = timedelta(days=9)
 

@@ -16,11 +16,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from client import OrderClient
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from orders.order import Basket, Recipient
 from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
-from refund_client import RefundClient
 from store.database import Database
 from store.inventory import PostgresInventory
 from store.orders import PostgresOrderBook
@@ -69,6 +70,7 @@ class Aside:
     """
 
     orders: OrderClient
+    operations: OrderOperations
     refunds: RefundClient
 
     async def place(
@@ -90,8 +92,10 @@ class Aside:
 @pytest.fixture
 async def aside(temporal_server: Temporal, database: Database) -> Aside:
     temporal = await temporal_server.connect()
+    book = PostgresOrderBook(database)
     return Aside(
-        OrderClient(temporal, PostgresOrderBook(database)),
+        OrderClient(temporal, book),
+        OrderOperations(temporal, book),
         RefundClient(temporal, PostgresRefundBook(database)),
     )
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from temporalio.client import Client, ScheduleActionStartWorkflow, ScheduleOverlapPolicy
 
-from audit_client import AuditClient
-from audit_runs import TemporalRuns
-from connection import UnreachableError
+from durable_orders.clients.audits import AuditClient
+from durable_orders.clients.errors import UnreachableError
+from durable_orders.clients.run_inspector import TemporalOrderRuns
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 from orders.audits import AUDIT_ID
 from orders.discrepancies import RunState
 from orders.ports import NoAnswerError
@@ -17,7 +18,6 @@ from sandbox.ports import free_port
 from tests.eventually import eventually
 from tests.servers import Temporal
 from tests.shop import Shop
-from workflows.runner import DATA_CONVERTER
 
 HOUR = timedelta(hours=1)
 
@@ -70,11 +70,11 @@ async def test_the_audit_says_when_temporal_is_away(nobody: Client, closed_shop:
     with pytest.raises(UnreachableError):
         await AuditClient(nobody).schedule(HOUR)
     with pytest.raises(NoAnswerError):
-        await TemporalRuns(nobody, closed_shop.book).look("1001")
+        await TemporalOrderRuns(nobody, closed_shop.book).look("1001")
 
 
 async def test_runs_are_seen_as_they_are(closed_shop: Shop) -> None:
-    runs = TemporalRuns(closed_shop.temporal, closed_shop.book)
+    runs = TemporalOrderRuns(closed_shop.temporal, closed_shop.book)
     assert (await runs.look("nobody")).state is RunState.NONE
 
     order_id = await closed_shop.place()
@@ -94,7 +94,7 @@ async def test_runs_are_seen_as_they_are(closed_shop: Shop) -> None:
 
 
 async def test_open_runs_are_listed_page_by_page(closed_shop: Shop) -> None:
-    runs = TemporalRuns(closed_shop.temporal, closed_shop.book)
+    runs = TemporalOrderRuns(closed_shop.temporal, closed_shop.book)
     started = {await closed_shop.start() for _ in range(3)}
 
     async def all_listed() -> bool:

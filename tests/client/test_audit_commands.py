@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from activities.reconciliation import ReconciliationActivities
-from audit_runs import TemporalRuns
 from commands import terminal
+from durable_orders.clients.run_inspector import TemporalOrderRuns
 from orders.ids import charge_key
 from orders.money import Money
 from orders.ports import RefusedError
@@ -45,7 +45,7 @@ async def auditing(
         cards=cards,
         ledger=ledger,
         book=PostgresAuditBook(database),
-        runs=TemporalRuns(client, orders),
+        runs=TemporalOrderRuns(client, orders),
         findings=PostgresFindings(database),
     )
     worker = order_worker(

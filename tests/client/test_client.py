@@ -8,27 +8,27 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from client import OrderClient
-from connection import UnreachableError
-from orders.ids import InvalidOrderIdError, workflow_id
-from orders.lifecycle import Status, Stop, StopReason
-from orders.messages import Cancelled, CancelUnderWay
-from orders.money import Money
-from orders.ports import NoAnswerError, NoSuchOrderError
-from orders.refusals import (
+from durable_orders.clients.checkout import StartedOrder
+from durable_orders.clients.errors import (
     NotStartedError,
     NoWorkerError,
     OrderEndedError,
     StrandedError,
     TooLateError,
+    UnreachableError,
 )
+from durable_orders.clients.orders import OrderClient
+from durable_orders.contracts.data_converter import DATA_CONVERTER
+from orders.ids import InvalidOrderIdError, workflow_id
+from orders.lifecycle import Status, Stop, StopReason
+from orders.messages import Cancelled, CancelUnderWay
+from orders.money import Money
+from orders.ports import NoAnswerError, NoSuchOrderError
 from orders.views import ListedOrder, Sighting
 from sandbox.ports import free_port
 from sandbox.temporal_server import TemporalServer
 from tests.eventually import eventually
 from tests.shop import Shop, basket
-from till import StartedOrder
-from workflows.runner import DATA_CONVERTER
 
 TOTAL = Money(29_00, "EUR")
 SOON = timedelta(milliseconds=10)
@@ -349,7 +349,7 @@ class TestWatching:
         order_id = await shop.start()
         seen: list[Sighting] = []
 
-        async for sighting in shop.orders.watch(order_id):
+        async for sighting in shop.orders.watch_view(order_id):
             seen.append(sighting)
             if sighting.doing == "handing over to the warehouse":
                 gate.release()
@@ -362,7 +362,7 @@ class TestWatching:
 
     async def test_an_order_is_watched_while_no_worker_is_there(self, closed_shop: Shop) -> None:
         order_id = await closed_shop.start()
-        watching = closed_shop.orders.watch(order_id)
+        watching = closed_shop.orders.watch_view(order_id)
 
         first = await anext(watching)
 
@@ -375,13 +375,13 @@ class TestWatching:
         order_id = await shop.start()
         await shop.orders.result(order_id)
 
-        seen = [sighting async for sighting in shop.orders.watch(order_id)]
+        seen = [sighting async for sighting in shop.orders.watch_view(order_id)]
 
         assert [sighting.doing for sighting in seen] == ["ended"]
 
     async def test_an_order_that_was_not_started_cannot_be_watched(self, closed_shop: Shop) -> None:
         with pytest.raises(NotStartedError):
-            await anext(closed_shop.orders.watch(await closed_shop.place()))
+            await anext(closed_shop.orders.watch_view(await closed_shop.place()))
 
 
 class TestOutages:
@@ -412,7 +412,7 @@ class TestOutages:
         async with server:
             shop = Shop(await Client.connect(server.address, data_converter=DATA_CONVERTER))
             order_id = await shop.start()
-            watching = shop.orders.watch(order_id)
+            watching = shop.orders.watch_view(order_id)
             await anext(watching)
             ended = asyncio.create_task(shop.orders.result(order_id))
             rest = asyncio.create_task(_all(watching))

@@ -6,7 +6,7 @@ import pytest
 from temporalio.envconfig import ClientConfigProfile, ClientConfigTLS
 from temporalio.service import GrpcCompression
 
-from connection import connect
+from durable_orders.clients.connection import connect
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from client import OrderClient
-from orders.ids import workflow_id
-from orders.lifecycle import Status, StopReason
-from orders.messages import Attention, Cancelled
-from orders.ports import NoAnswerError, NoSuchOrderError, RefusedError
-from orders.refusals import (
+from durable_orders.clients.errors import (
     NoCardsError,
     NotOperableError,
     NotStartedError,
@@ -22,6 +17,13 @@ from orders.refusals import (
     OrderClientError,
     OrderEndedError,
 )
+from durable_orders.clients.order_calls import OrderWorkflowCalls
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from orders.ids import workflow_id
+from orders.lifecycle import Status, StopReason
+from orders.messages import Attention, Cancelled
+from orders.ports import NoAnswerError, NoSuchOrderError, RefusedError
 from orders.terms import ShopTerms
 from orders.views import ListedOrder
 from tests.eventually import eventually
@@ -56,12 +58,12 @@ async def stuck(shop: Shop) -> str:
 class TestApproval:
     async def test_an_approved_order_goes_on(self, shop: Shop) -> None:
         order_id = await waiting(shop)
-        await shop.orders.approve(order_id, "ops-7", "known customer")
+        await shop.operations.approve(order_id, "ops-7", "known customer")
         assert (await shop.orders.result(order_id)).status is Status.COMPLETED
 
     async def test_a_rejected_order_is_undone(self, shop: Shop) -> None:
         order_id = await waiting(shop)
-        await shop.orders.reject(order_id, "ops-7", "stolen card")
+        await shop.operations.reject(order_id, "ops-7", "stolen card")
         outcome = await shop.orders.result(order_id)
         assert outcome.stop
         assert (outcome.status, outcome.stop.reason) == (Status.REJECTED, StopReason.NOT_APPROVED)
@@ -71,11 +73,11 @@ class TestApproval:
     async def test_of_fifty_decisions_side_by_side_one_counts(self, shop: Shop) -> None:
         order_id = await waiting(shop)
         # Three processes, as it were: together they ask more than Temporal hears at a time.
-        desks = [OrderClient(shop.temporal, shop.book) for _ in range(3)]
+        clients = [OrderOperations(shop.temporal, shop.book) for _ in range(3)]
 
         answers = await asyncio.gather(
-            *(desks[n % 3].approve(order_id, f"ops-{n}", wait=LONG) for n in range(25)),
-            *(desks[n % 3].reject(order_id, f"ops-{n}", "no", wait=LONG) for n in range(25, 50)),
+            *(clients[n % 3].approve(order_id, f"ops-{n}", wait=LONG) for n in range(25)),
+            *(clients[n % 3].reject(order_id, f"ops-{n}", "no", wait=LONG) for n in range(25, 50)),
             return_exceptions=True,
         )
 
@@ -94,7 +96,7 @@ class TestApproval:
         for order_id in order_ids:
             cancelled, _ = await asyncio.gather(
                 shop.orders.cancel(order_id),
-                shop.orders.approve(order_id, "ops-7"),
+                shop.operations.approve(order_id, "ops-7"),
                 return_exceptions=True,
             )
             outcome = await shop.orders.result(order_id)
@@ -110,25 +112,25 @@ class TestApproval:
         gate = shop.cards.hold("create")
         order_id = await shop.start()
         await gate.entered()
-        for decide in (shop.orders.approve, shop.orders.reject):
+        for decide in (shop.operations.approve, shop.operations.reject):
             with pytest.raises(NotWaitingError, match=f"{order_id} does not wait for an approval"):
                 await decide(order_id, "ops-7")
         gate.release()
         await shop.orders.result(order_id)
         with pytest.raises(OrderEndedError, match="it is completed"):
-            await shop.orders.approve(order_id, "ops-7")
+            await shop.operations.approve(order_id, "ops-7")
 
     async def test_without_a_run_the_caller_is_told_why(self, closed_shop: Shop) -> None:
         with pytest.raises(NotStartedError):
-            await closed_shop.orders.approve(await closed_shop.place(), "ops-7")
+            await closed_shop.operations.approve(await closed_shop.place(), "ops-7")
         with pytest.raises(NoSuchOrderError):
-            await closed_shop.orders.reject("nobody", "ops-7")
+            await closed_shop.operations.reject("nobody", "ops-7")
 
     async def test_without_a_worker_nothing_is_known(self, closed_shop: Shop) -> None:
         order_id = await closed_shop.start(flagged=True)
         wait = timedelta(seconds=0.3)
         with pytest.raises(NoWorkerError, match="the approval may still take hold"):
-            await closed_shop.orders.approve(order_id, "ops-7", wait=wait)
+            await closed_shop.operations.approve(order_id, "ops-7", wait=wait)
 
 
 class TestPaying:
@@ -201,19 +203,19 @@ class TestAttention:
         order_id = await stuck(shop)
 
         async def listed() -> bool:
-            return order_id in {order.order_id for order in await shop.orders.attention()}
+            return order_id in {order.order_id for order in await shop.operations.attention()}
 
         await eventually(listed)
-        [found] = [o for o in await shop.orders.attention() if o.order_id == order_id]
+        [found] = [o for o in await shop.operations.attention() if o.order_id == order_id]
         assert found.status is Status.PAID
         assert isinstance(found.attention, Attention)
         assert found.attention.problem == "the balance is too low"
         assert found.attention.can == ("retry_now", "resolve")
 
         shop.cards.heal("refund")
-        await shop.orders.retry_now(order_id, "ops-7")
+        await shop.operations.retry_now(order_id, "ops-7")
         assert (await shop.orders.result(order_id)).status is Status.REFUNDED
-        assert order_id not in {order.order_id for order in await shop.orders.attention()}
+        assert order_id not in {order.order_id for order in await shop.operations.attention()}
 
     async def test_an_order_that_has_ended_since_it_was_listed_needs_nobody(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch
@@ -221,15 +223,17 @@ class TestAttention:
         order_id = await shop.start()
         await shop.orders.result(order_id)
 
-        def all_of_them(**_: object) -> AsyncIterator[ListedOrder]:
-            return OrderClient.list(shop.orders)
-
         async def listed() -> bool:
-            return order_id in [row.order_id async for row in all_of_them()]
+            return order_id in [row.order_id async for row in shop.orders.list()]
 
         await eventually(listed)
-        monkeypatch.setattr(shop.orders, "list", all_of_them)  # as if the list lagged behind
-        assert order_id not in {order.order_id for order in await shop.orders.attention()}
+        list_all = OrderWorkflowCalls(shop.temporal).list
+
+        def lagging_list(*_: object, **__: object) -> AsyncIterator[ListedOrder]:
+            return list_all()
+
+        monkeypatch.setattr(OrderWorkflowCalls, "list", lagging_list)
+        assert order_id not in {order.order_id for order in await shop.operations.attention()}
 
     @pytest.mark.usefixtures("brief_queries")
     async def test_without_a_worker_what_temporal_lists_has_to_do(self, closed_shop: Shop) -> None:
@@ -242,7 +246,7 @@ class TestAttention:
 
             await eventually(listed)
 
-        [found] = [o for o in await closed_shop.orders.attention() if o.order_id == order_id]
+        [found] = [o for o in await closed_shop.operations.attention() if o.order_id == order_id]
 
         assert (found.status, found.attention) == (Status.PAID, None)
         assert found.doing == "unknown: no worker answers"
@@ -250,11 +254,11 @@ class TestAttention:
     async def test_an_undo_done_by_hand_is_settled(self, shop: Shop) -> None:
         order_id = await stuck(shop)
         with pytest.raises(NotOperableError, match="only retry_now or resolve"):
-            await shop.orders.skip_step(order_id, "never mind")
-        await shop.orders.resolve(order_id, "sent by bank transfer", "ops-7")
+            await shop.operations.skip_step(order_id, "never mind")
+        await shop.operations.resolve(order_id, "sent by bank transfer", "ops-7")
         assert (await shop.orders.result(order_id)).status is Status.REFUNDED
         with pytest.raises(OrderEndedError):
-            await shop.orders.retry_now(order_id)
+            await shop.operations.retry_now(order_id)
 
     async def test_a_step_that_is_given_up_undoes_the_order(self, shop: Shop) -> None:
         silence = NoAnswerError("nobody answers", retry_after=timedelta(milliseconds=10))
@@ -266,7 +270,7 @@ class TestAttention:
             return (await shop.orders.status(order_id)).attention is not None
 
         await eventually(flagged)
-        await shop.orders.skip_step(order_id, "the warehouse burnt down", "ops-7")
+        await shop.operations.skip_step(order_id, "the warehouse burnt down", "ops-7")
         outcome = await shop.orders.result(order_id)
         assert outcome.status is Status.REFUNDED
         assert outcome.stop
@@ -275,5 +279,5 @@ class TestAttention:
     async def test_a_word_is_refused_while_nothing_fails(self, shop: Shop) -> None:
         order_id = await waiting(shop)
         with pytest.raises(NotOperableError, match="nothing keeps failing"):
-            await shop.orders.retry_now(order_id)
+            await shop.operations.retry_now(order_id)
         await shop.orders.cancel(order_id)

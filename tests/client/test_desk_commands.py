@@ -42,7 +42,7 @@ async def stuck(
     await aside.place(order_id)
 
     async def listed() -> bool:
-        troubled = await aside.orders.attention()
+        troubled = await aside.operations.attention()
         return order_id in [one.order_id for one in troubled if one.attention]
 
     await eventually(listed)

@@ -8,9 +8,7 @@ from datetime import timedelta
 import pytest
 
 from commands import terminal
-from orders.lifecycle import Status
-from orders.parcels import ParcelStatus
-from orders.refusals import (
+from durable_orders.clients.errors import (
     NotStartedError,
     NotWaitingError,
     NoWorkerError,
@@ -18,6 +16,8 @@ from orders.refusals import (
     TooLateError,
     UndecidedError,
 )
+from orders.lifecycle import Status
+from orders.parcels import ParcelStatus
 from orders.terms import ShopTerms
 from orders.views import ListedOrder
 from tests.client.shell import Aside, Run, read, refused
@@ -76,7 +76,7 @@ async def test_an_order_is_one_order_in_however_many_runs(
     order_id = await shop.place()
     shop.warehouse.pack(order_id, "par_a")
     first = await shop.orders.start(order_id, request_id="req-1")
-    watching = shop.orders.watch(order_id)
+    watching = shop.orders.watch_view(order_id)
     await anext(watching)
     ended = asyncio.create_task(shop.orders.result(order_id))
 
@@ -116,16 +116,16 @@ async def test_a_lost_parcel_is_waited_for_until_somebody_settles_it(shop: Shop)
 
     await eventually(flagged)
     with pytest.raises(NotWaitingError, match="does not wait for a parcel par_33"):
-        await shop.orders.settle_parcel(order_id, "par_33", "refunded as r1", "ops-7")
+        await shop.operations.settle_parcel(order_id, "par_33", "refunded as r1", "ops-7")
 
-    await shop.orders.settle_parcel(order_id, "par_3", "refunded as r1", "ops-7")
+    await shop.operations.settle_parcel(order_id, "par_3", "refunded as r1", "ops-7")
 
     assert (await shop.orders.result(order_id)).status is Status.COMPLETED
     history = (await shop.orders.view(order_id)).history
     [settled] = [line.detail for line in history if line.event == "parcel_settled"]
     assert settled == {"parcel_id": "par_3", "by": "ops-7", "outcome": "refunded as r1"}
     with pytest.raises(OrderEndedError):
-        await shop.orders.settle_parcel(order_id, "par_3", "resent as par_4", "ops-7")
+        await shop.operations.settle_parcel(order_id, "par_3", "resent as par_4", "ops-7")
 
 
 async def test_a_lost_parcel_is_sent_again_and_the_new_one_waited_for(shop: Shop) -> None:
@@ -133,13 +133,13 @@ async def test_a_lost_parcel_is_sent_again_and_the_new_one_waited_for(shop: Shop
     for status in (SHIPPED, LOST):
         await shop.orders.parcel_updated(order_id, "par_lost", status)
     with pytest.raises(NotWaitingError, match="does not wait for a parcel par_none"):
-        await shop.orders.resend_parcel(order_id, "par_none", "ops-7")
+        await shop.operations.resend_parcel(order_id, "par_none", "ops-7")
 
-    resent = await shop.orders.resend_parcel(order_id, "par_lost", "ops-7")
+    resent = await shop.operations.resend_parcel(order_id, "par_lost", "ops-7")
 
     assert shop.warehouse.parcels[order_id] == (resent.parcel_id,)
     with pytest.raises(NotWaitingError, match="does not wait for a parcel par_lost"):
-        await shop.orders.resend_parcel(order_id, "par_lost", "ops-7")
+        await shop.operations.resend_parcel(order_id, "par_lost", "ops-7")
     await shop.orders.parcel_updated(order_id, resent.parcel_id, DELIVERED)
     outcome = await shop.orders.result(order_id)
     assert (outcome.status, outcome.parcel_ids) == (
@@ -158,7 +158,7 @@ async def test_a_warehouse_that_does_not_send_again_is_quoted_and_the_parcel_wai
     shop.warehouse.refuse(order_id, "no mug left")
 
     with pytest.raises(NotWaitingError, match="does not resend par_gone: no mug left"):
-        await shop.orders.resend_parcel(order_id, "par_gone", "ops-7")
+        await shop.operations.resend_parcel(order_id, "par_gone", "ops-7")
 
     assert (await shop.orders.status(order_id)).doing == WAITING
     assert shop.warehouse.parcels[order_id] == ("par_gone",)
@@ -171,7 +171,7 @@ async def test_a_warehouse_that_is_slow_to_send_again_is_waited_for_by_the_order
     gate = shop.warehouse.hold("resend")
     wait = timedelta(seconds=2)
     with pytest.raises(UndecidedError, match="has taken on the resending of a parcel"):
-        await shop.orders.resend_parcel(order_id, "par_slow", "ops-7", wait=wait)
+        await shop.operations.resend_parcel(order_id, "par_slow", "ops-7", wait=wait)
     gate.release()
 
     async def settled() -> bool:
@@ -188,10 +188,10 @@ async def test_a_lost_parcel_is_refunded_and_waited_for_no_more(shop: Shop) -> N
     order_id = await on_its_way(shop, "par_held", "par_untold")
     # All of it is in the first: of the second the warehouse never said what it holds.
     with pytest.raises(NotWaitingError, match="refund by line, then settle it"):
-        await shop.orders.refund_parcel(order_id, "par_untold", "ops-7")
+        await shop.operations.refund_parcel(order_id, "par_untold", "ops-7")
     await shop.orders.parcel_updated(order_id, "par_untold", DELIVERED)
 
-    await shop.orders.refund_parcel(order_id, "par_held", "ops-7")
+    await shop.operations.refund_parcel(order_id, "par_held", "ops-7")
 
     assert (await shop.orders.result(order_id)).status is Status.COMPLETED
 
@@ -200,7 +200,7 @@ async def test_a_lost_parcel_is_refunded_and_waited_for_no_more(shop: Shop) -> N
 
     await eventually(refunded)
     with pytest.raises(OrderEndedError):
-        await shop.orders.refund_parcel(order_id, "par_held", "ops-7")
+        await shop.operations.refund_parcel(order_id, "par_held", "ops-7")
 
 
 async def test_an_order_that_is_not_at_the_warehouse_waits_for_no_parcel(shop: Shop) -> None:
@@ -208,7 +208,7 @@ async def test_an_order_that_is_not_at_the_warehouse_waits_for_no_parcel(shop: S
     order_id = await shop.start()
     await gate.entered()
     with pytest.raises(NotWaitingError, match="does not wait for a parcel"):
-        await shop.orders.settle_parcel(order_id, "par_5", "resent as par_6")
+        await shop.operations.settle_parcel(order_id, "par_5", "resent as par_6")
     gate.release()
 
 
@@ -220,7 +220,7 @@ async def test_without_a_worker_news_is_kept_and_nothing_is_settled(closed_shop:
         order_id = await on_its_way(closed_shop, "par_7")
     wait = timedelta(seconds=0.3)
     with pytest.raises(NoWorkerError, match="the decision about a parcel may still take hold"):
-        await orders.settle_parcel(order_id, "par_none", "resent", wait=wait)
+        await closed_shop.operations.settle_parcel(order_id, "par_none", "resent", wait=wait)
     await orders.parcel_updated(order_id, "par_7", DELIVERED)
     async with closed_shop.worker():
         assert (await orders.result(order_id)).status is Status.COMPLETED

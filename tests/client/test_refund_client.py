@@ -8,15 +8,22 @@ from datetime import timedelta
 import pytest
 from temporalio.client import Client
 
-import refund_client
+from durable_orders.clients import refunds as refund_client
+from durable_orders.clients.errors import (
+    NotOperableError,
+    NotWaitingError,
+    NoWorkerError,
+    RefundEndedError,
+    RefundRefusedError,
+    TooLateError,
+    UnknownRefundError,
+)
+from durable_orders.clients.refunds import RefundClient
 from orders.ids import InvalidRefundIdError, refund_key, refund_workflow_id
 from orders.money import Money
 from orders.ports import RefusedError
 from orders.refund_messages import RefundOutcome, RefundRef, TroubledRefund
-from orders.refund_refusals import RefundEndedError, RefundRefusedError, UnknownRefundError
 from orders.refunds import RefundRequest, RefundState
-from orders.refusals import NotOperableError, NotWaitingError, NoWorkerError, TooLateError
-from refund_client import RefundClient
 from tests.eventually import eventually
 from tests.fakes.cards import REFUND_FAILS
 from tests.fakes.refunds import InMemoryRefundBook
@@ -174,7 +181,9 @@ async def test_a_refund_that_has_ended_since_it_was_listed_needs_nobody(
     await refunds.request(RefundRequest(order_id, "r1", amount=EURO))
     await refunds.result(order_id, "r1")
     everything = "WorkflowType = 'Refund'"
-    monkeypatch.setattr(refund_client, "_TROUBLED", everything)  # as if the list lagged behind
+    monkeypatch.setattr(
+        refund_client, "_NEED_ATTENTION", everything
+    )  # as if the list lagged behind
 
     async def listed() -> bool:
         runs = shop.temporal.list_workflows(everything)

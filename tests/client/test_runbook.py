@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from durable_orders.clients.errors import StrandedError
 from orders.ids import workflow_id
 from orders.lifecycle import Status
-from orders.refusals import StrandedError
 from sandbox.temporal_server import temporal_binary
 from tests.servers import Temporal
 from tests.shop import Shop
@@ -66,7 +66,7 @@ async def test_a_waiting_order_terminated_by_mistake_waits_on(
     await temporal("workflow", "reset", *run, "--type", "LastWorkflowTask")
     await shop.reaches(order_id, "waiting for approval")
 
-    await shop.orders.approve(order_id, "ops-7")
+    await shop.operations.approve(order_id, "ops-7")
     assert (await shop.orders.result(order_id)).status is Status.COMPLETED
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
+from durable_orders.clients.checkout import CheckedOut
 from orders.ids import workflow_id
 from orders.lifecycle import Status, StopReason
 from orders.messages import Cancelled
@@ -22,7 +23,6 @@ from orders.payment_news import (
 from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
 from tests.shop import Shop
-from till import CheckedOut
 
 TOTAL = Money(29_00, "EUR")
 LONG = timedelta(seconds=15)
@@ -139,7 +139,7 @@ async def test_an_order_that_waits_for_approval_says_so_and_then_what_came_of_it
     order_id = await shop.place(flagged=True)
 
     first = await shop.orders.checkout(order_id, LONG)
-    await shop.orders.approve(order_id, "ops-7")
+    await shop.operations.approve(order_id, "ops-7")
     then = await shop.orders.checkout(order_id, LONG)
 
     assert (first.payment, then.payment) == (ApprovalAwaited(), PaymentTaken(TOTAL))

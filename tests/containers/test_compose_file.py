@@ -12,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic_settings import BaseSettings
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
+from durable_orders.contracts.search_attributes import SEARCH_ATTRIBUTES
 from sandbox.env_file import settings as sandbox_settings
 from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
 from sandbox.temporal_server import temporal_binary
@@ -19,7 +20,6 @@ from settings import CardSettings, EdgeSettings, WorkerSettings
 from tests.containers.composed import COMPOSE, OWN_KEYS, ROOT, SANDBOX, SERVICES, run
 from tests.servers import Temporal
 from workflows.policies import GRACEFUL_SHUTDOWN
-from workflows.visibility import SEARCH_ATTRIBUTES
 
 ATTRIBUTES = {key.name: key.indexed_value_type.name.capitalize() for key in SEARCH_ATTRIBUTES}
 NAMESPACE_SCRIPT: str = SERVICES["temporal-namespace"]["command"][0].replace("$$", "$")

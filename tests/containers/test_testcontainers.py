@@ -19,8 +19,8 @@ from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
-from client import OrderClient
-from connection import connect as connect_to_temporal
+from durable_orders.clients.connection import connect as connect_to_temporal
+from durable_orders.clients.orders import OrderClient
 from orders.lifecycle import Status
 from orders.order import Basket, Recipient
 from sandbox.books_client import BooksClient

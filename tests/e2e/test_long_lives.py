@@ -85,8 +85,8 @@ async def test_people_are_waited_for_while_nobody_works(
 
     # The terms are those that an order began under, whatever the settings say by now.
     await shift.begins()
-    await environment.orders.approve(approved, "ops-7", wait=PATIENTLY)
-    await environment.orders.reject(rejected, "ops-7", "stolen card", wait=PATIENTLY)
+    await environment.operations.approve(approved, "ops-7", wait=PATIENTLY)
+    await environment.operations.reject(rejected, "ops-7", "stolen card", wait=PATIENTLY)
     assert (await environment.orders.submit_payment_method(declined, "pm_card_visa")).attempt == 2
     outcomes = {outcome.order_id: outcome for outcome in await trials.outcomes()}
 

@@ -11,9 +11,9 @@ from typing import Final
 import typer
 
 import cli
+from durable_orders.contracts.search_attributes import SEARCH_ATTRIBUTES
 from orders.lifecycle import FOLLOWS, Status
 from settings import EdgeSettings, WorkerSettings
-from workflows.visibility import SEARCH_ATTRIBUTES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -14,6 +14,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
 from temporalio.worker import Replayer, WorkflowReplayResult
 
+from durable_orders.contracts.data_converter import DATA_CONVERTER
+from durable_orders.contracts.error_types import ORDER_FAILED
 from orders.ids import TASK_QUEUE, workflow_id
 from orders.lifecycle import Status
 from orders.messages import OrderInput, Outcome
@@ -34,11 +36,10 @@ from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.servers import Servers, Temporal
 from worker import order_worker
-from workflows.failures import ORDER_FAILED
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.refund import RefundWorkflow
-from workflows.runner import DATA_CONVERTER, RUNNER
+from workflows.runner import RUNNER
 
 _numbers = count(1)
 

@@ -10,13 +10,13 @@ import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from durable_orders.contracts.error_types import TOO_LATE
 from orders.ids import TASK_QUEUE, workflow_id
 from orders.lifecycle import Status, StopReason
 from orders.messages import Cancelled, CancelRequest, EndedOtherwise, OrderInput, Outcome
 from orders.ports import NoAnswerError
 from tests.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop
-from workflows.failures import TOO_LATE
 from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]

@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowHandle
 
+from durable_orders.contracts.error_types import NOT_WAITING
+from durable_orders.contracts.search_attributes import NEEDS_ATTENTION
 from orders.lifecycle import Status
 from orders.messages import Outcome
 from orders.parcels import ParcelStatus
@@ -22,9 +24,7 @@ from orders.terms import ShopTerms
 from tests.eventually import eventually
 from tests.workflows.conftest import PRICE, TOTAL, Shop
 from tests.workflows.test_waiting import reached, refused
-from workflows.failures import NOT_WAITING
 from workflows.order import OrderWorkflow
-from workflows.visibility import NEEDS_ATTENTION
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
 

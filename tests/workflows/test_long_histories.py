@@ -13,6 +13,8 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHistory
 
+from durable_orders.contracts.error_types import TOO_LATE
+from durable_orders.contracts.search_attributes import ORDER_STATUS
 from orders.lifecycle import Status
 from orders.messages import CancelRequest
 from orders.parcels import ParcelStatus
@@ -24,9 +26,7 @@ from tests.workflows.conftest import TOTAL, Shop, events, replayed
 from tests.workflows.test_delivery import Handle, flagged, parcel_of, tell
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached, refused
 from workflows import policies
-from workflows.failures import TOO_LATE
 from workflows.order import OrderWorkflow
-from workflows.visibility import ORDER_STATUS
 
 #: How Temporal refuses the end of a run that has news to hear.
 REFUSED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND

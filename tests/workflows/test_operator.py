@@ -10,6 +10,8 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from durable_orders.contracts import search_attributes
+from durable_orders.contracts.error_types import NOT_OPERABLE
 from orders.lifecycle import Status, StopReason
 from orders.messages import Attention, Outcome, Progress
 from orders.money import Money
@@ -18,8 +20,6 @@ from orders.requests import OperatorCommand, Resolve, RetryNow, SkipStep
 from tests.eventually import eventually
 from tests.fakes.script import Scripted
 from tests.workflows.conftest import TOTAL, Shop, ended
-from workflows import visibility
-from workflows.failures import NOT_OPERABLE
 from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
@@ -73,7 +73,7 @@ async def details(handle: Handle) -> str:
 
 async def listed(shop: Shop, handle: Handle) -> bool:
     """Whether a search for what needs attention finds the order."""
-    query = f"{visibility.NEEDS_ATTENTION.name} = true AND WorkflowId = '{handle.id}'"
+    query = f"{search_attributes.NEEDS_ATTENTION.name} = true AND WorkflowId = '{handle.id}'"
     return [run.id async for run in shop.client.list_workflows(query)] == [handle.id]
 
 
@@ -153,7 +153,7 @@ async def test_what_heals_by_itself_needs_nobody(shop: Shop) -> None:
     outcome = await shop.check(await handle.result())
     assert outcome.status is Status.COMPLETED
     found = (await handle.describe()).typed_search_attributes
-    assert found.get(visibility.NEEDS_ATTENTION) is False
+    assert found.get(search_attributes.NEEDS_ATTENTION) is False
 
 
 async def test_retrying_something_that_still_fails_keeps_since_when(shop: Shop) -> None:
@@ -182,7 +182,7 @@ async def test_a_skipped_step_undoes_the_order_and_says_why(shop: Shop) -> None:
     detail = {"by": "ops-7", "step": "fulfill_order", "why": "the warehouse burnt down"}
     assert await words(shop, handle) == [("operator_skip_step", detail)]
     found = (await handle.describe()).typed_search_attributes
-    assert found.get(visibility.NEEDS_ATTENTION) is False
+    assert found.get(search_attributes.NEEDS_ATTENTION) is False
 
 
 async def test_a_step_that_is_skipped_and_happens_all_the_same_counts(shop: Shop) -> None:

@@ -9,16 +9,15 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from activities.failures import NO_SUCH_ORDER
 from activities.payments import PaymentActivities
+from durable_orders.contracts.error_types import ALREADY_CARRIED, NO_SUCH_ORDER
+from durable_orders.contracts.search_attributes import NEEDS_ATTENTION, ORDER_STATUS
 from orders.lifecycle import Status, StopReason
 from orders.messages import Charge
 from orders.ports import ChargeState, DatabaseAwayError, LockedOutError, NoAnswerError, RefusedError
 from tests.eventually import eventually
 from tests.workflows.conftest import HOURS_OF_SILENCE, QUANTITY, TOTAL, Shop, ended, events
-from workflows.failures import ALREADY_CARRIED
 from workflows.order import OrderWorkflow
-from workflows.visibility import NEEDS_ATTENTION, ORDER_STATUS
 
 SILENCE = NoAnswerError("nobody answers")
 

@@ -21,7 +21,7 @@ from temporalio.client import (
 )
 
 from activities.reconciliation import ReconciliationActivities
-from audit_runs import TemporalRuns
+from durable_orders.clients.run_inspector import TemporalOrderRuns
 from orders.audits import Acknowledgement, Audit, Finding, Report, Settlement
 from orders.discrepancies import AuditTerms, Discrepancy, Kind
 from orders.ids import TASK_QUEUE, charge_key, workflow_id
@@ -52,7 +52,7 @@ async def clients(servers: Servers) -> Clients:
     return await Clients.of(servers.temporal("audits"))
 
 
-class LaggingRuns(TemporalRuns):
+class LaggingRuns(TemporalOrderRuns):
     """Temporal's runs. Its list of those that are open may lag behind, as it does now and then."""
 
     still_listed: tuple[OpenRun, ...] = ()

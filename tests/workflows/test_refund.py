@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from durable_orders.contracts.error_types import NOT_OPERABLE
 from orders.ids import refund_key
 from orders.money import Money
 from orders.ports import RefusedError
@@ -26,7 +27,6 @@ from tests.workflows.refunds import (
     refusal_of,
     refused,
 )
-from workflows.failures import NOT_OPERABLE
 from workflows.refund import RefundWorkflow
 
 # -- what is given back ----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from durable_orders.contracts.error_types import NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from orders.messages import CancelRequest
 from orders.money import Money
 from orders.ports import Mail, RefusedError
@@ -23,7 +24,6 @@ from tests.workflows.refunds import (
     refusal_of,
     refused,
 )
-from workflows.failures import NOT_WAITING, OTHER_CONTENTS, TOO_LATE
 from workflows.refund import RefundWorkflow
 
 

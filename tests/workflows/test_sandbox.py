@@ -25,6 +25,7 @@ from temporalio.converter import (
 )
 from temporalio.worker import Replayer
 
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 from tests.workflows.test_replay import HISTORIES
 from workflows import runner
 from workflows.order import OrderWorkflow
@@ -41,7 +42,7 @@ async def test_a_run_loads_its_own_module_anew_and_no_other(
 ) -> None:
     history = WorkflowHistory.from_json(recorded, (HISTORIES / f"{recorded}.json").read_text())
     replayer = Replayer(
-        workflows=[kind], workflow_runner=runner.RUNNER, data_converter=runner.DATA_CONVERTER
+        workflows=[kind], workflow_runner=runner.RUNNER, data_converter=DATA_CONVERTER
     )
     await replayer.replay_workflow(history)  # now this process has loaded whatever it needs
     loaded: list[str] = []
@@ -80,7 +81,7 @@ class Curious(PayloadCodec, WithSerializationContext):
 
 async def test_a_codec_is_told_whose_payloads_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Curious()
-    await replay_with(replace(runner.DATA_CONVERTER, payload_codec=codec), monkeypatch)
+    await replay_with(replace(DATA_CONVERTER, payload_codec=codec), monkeypatch)
 
     assert codec.shown >= {"charge_card", "fulfill_order"}
 
@@ -111,7 +112,7 @@ async def test_a_storage_for_payloads_is_told_which_run_they_are_of(
         types.add(context.target.type if context.target else None)
 
     storage = ExternalStorage([Unused()], leave_it_there, payload_size_threshold=0)
-    await replay_with(replace(runner.DATA_CONVERTER, external_storage=storage), monkeypatch)
+    await replay_with(replace(DATA_CONVERTER, external_storage=storage), monkeypatch)
 
     assert types == {"Order"}
 

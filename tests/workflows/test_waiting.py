@@ -10,6 +10,8 @@ import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from durable_orders.contracts import timeouts
+from durable_orders.contracts.error_types import NOT_WAITING
 from orders.lifecycle import Status, StopReason
 from orders.messages import CancelRequest, Outcome
 from orders.ports import ChargeState
@@ -18,7 +20,6 @@ from orders.terms import Capture, ShopTerms
 from tests.eventually import eventually
 from tests.workflows.conftest import HOURS_OF_SILENCE, TOTAL, Shop, ended
 from workflows import policies
-from workflows.failures import NOT_WAITING
 from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
@@ -301,10 +302,10 @@ class TestHold:
         self, shop: Shop, where: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # As it really is: the run hears of the cancellation when it has its workflow task renewed,
-        # after four fifths of ``policies.WORKFLOW_TASK``. The first try is held for twice as long.
+        # after four fifths of ``timeouts.WORKFLOW_TASK``. The first try is held for twice as long.
         monkeypatch.setitem(policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=8))
         gate = shop.cards.hold("capture", where=where)  # type: ignore[arg-type]
-        handle = await shop.start(await shop.place(), task_timeout=policies.WORKFLOW_TASK)
+        handle = await shop.start(await shop.place(), task_timeout=timeouts.WORKFLOW_TASK)
         await gate.entered()
         await handle.signal(OrderWorkflow.cancel_order)
         outcome = await shop.check(await handle.result())

@@ -1,10 +1,10 @@
-"""The door to the audit: schedule it, run it once now, read what it found.
+"""Client of the audit: schedule it, run it once now.
 
     audits = AuditClient(temporal)
     await audits.schedule(timedelta(hours=1))
     report = await audits.run_now()
 
-What it found is in ``orders.reconciliation_ports.Findings``.
+Its findings are in the store: ``orders.reconciliation_ports.Findings``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from temporalio.client import (
 )
 from temporalio.common import WorkflowIDConflictPolicy
 
-from connection import answered
+from durable_orders.clients.connection import translate_rpc_errors
+from durable_orders.contracts.audit import ReconcileWorkflow
 from orders.audits import AUDIT_ID, Audit, Report
 from orders.discrepancies import AuditTerms
 from orders.ids import TASK_QUEUE
-from workflows.reconcile import ReconcileWorkflow
 
 _CALL: Final = timedelta(seconds=10)
 #: The next audit looks back far enough: one that was missed need not be made up for.
@@ -39,18 +39,18 @@ _SUMMARY: Final = "Audit: the card provider, our books and the runs"
 
 
 class AuditClient:
-    """Asks Temporal to audit."""
+    """Client of the audit workflow and its schedule."""
 
     def __init__(self, temporal: Client) -> None:
         self._temporal = temporal
 
     async def schedule(self, every: timedelta, terms: AuditTerms | None = None) -> bool:
-        """Have it audited ``every`` so often; True when that is new, False when it was changed to.
+        """Schedule an audit ``every`` so often; return whether the schedule is new.
 
-        Again changes nothing, and a schedule that somebody paused stays paused.
+        An existing one is changed to this, and stays paused when it was paused.
         """
         wanted = _scheduled(every, terms or AuditTerms())
-        with answered(self._temporal):
+        with translate_rpc_errors(self._temporal):
             try:
                 await self._temporal.create_schedule(AUDIT_ID, wanted, rpc_timeout=_CALL)
             except ScheduleAlreadyRunningError:
@@ -66,8 +66,8 @@ class AuditClient:
         return False
 
     async def run_now(self, terms: AuditTerms | None = None) -> Report:
-        """Audit once and wait for it. One that a person began before is joined."""
-        with answered(self._temporal):
+        """Audit once and return the report. An audit begun by an earlier call is joined."""
+        with translate_rpc_errors(self._temporal):
             run = await self._temporal.start_workflow(
                 ReconcileWorkflow.run,
                 Audit(terms or AuditTerms()),

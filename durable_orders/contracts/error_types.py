@@ -1,11 +1,13 @@
-"""``ApplicationError.type`` of failed runs and of rejected Updates."""
+"""``ApplicationError.type`` of each reason why a workflow fails or refuses an Update."""
 
 from typing import Final
 
 #: A run that failed because a neighbour gave no answer. All is compensated; the ``Outcome`` is in
 #: the error's details. Alert on failed runs: they are outages.
 ORDER_FAILED: Final = "OrderFailed"
-#: A run that was started for an order which another run has processed already.
+#: A run started for an order that was never placed; the type of its activity's error.
+NO_SUCH_ORDER: Final = "NoSuchOrder"
+#: A run started for an order that another run has carried already.
 ALREADY_CARRIED: Final = "AlreadyCarried"
 #: An Update that comes too late.
 TOO_LATE: Final = "TooLate"

@@ -1,4 +1,4 @@
-"""Following a workflow by its history: the server pushes, whether a worker is alive or not."""
+"""Follow a workflow by its history: the server pushes, whether a worker is alive or not."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ async def steps_begun(
     run: WorkflowHandle[Any, Any],
     call: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
 ) -> AsyncIterator[str]:
-    """The summary of the step begun last: now, and whenever the history grows.
+    """Yield the summary of the activity last scheduled: now, and whenever the history grows.
 
-    Ends with the workflow's last run, across continue-as-new. ``call`` makes each call of the
-    server, and may repeat it.
+    Ends with the run, or the last one that it continues as. ``call`` makes each call of the server,
+    and may repeat it.
     """
     doing = "starting"
     events = run.fetch_history_events(wait_new_event=True)

@@ -1,69 +1,61 @@
-"""The runs that carry orders, as the audit's activities ask for them.
-
-Here and not in ``providers``, because it is no outside neighbour: it is this project's own client,
-turned round. ``worker.py`` hands it to the activities, which know only the port.
-"""
+"""Adapter: the audit's port ``OrderRuns`` over the Temporal client."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Final
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from client import OrderClient
-from connection import UnreachableError, answered
+from durable_orders.clients.connection import translate_rpc_errors
+from durable_orders.clients.errors import OrderClientError, UnreachableError
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.workflow_calls import CALL, status_name
 from orders.discrepancies import RunSighting, RunState
 from orders.ids import order_id_of, workflow_id
 from orders.ports import NoAnswerError, OrderBook
 from orders.reconciliation_ports import Listed, OpenRun
-from orders.refusals import OrderClientError
 
-_CALL: Final = timedelta(seconds=10)
 _OPEN_RUNS: Final = "WorkflowType = 'Order' AND ExecutionStatus = 'Running'"
 
 
-class TemporalRuns:
-    """``orders.reconciliation_ports.Runs`` in Temporal."""
+class TemporalOrderRuns:
+    """``orders.reconciliation_ports.OrderRuns`` in Temporal."""
 
-    def __init__(self, temporal: Client, book: OrderBook) -> None:
+    def __init__(self, temporal: Client, orders: OrderBook) -> None:
         self._temporal = temporal
-        self._orders = OrderClient(temporal, book)
+        self._orders = OrderClient(temporal, orders)
 
     async def look(self, order_id: str) -> RunSighting:
-        """The order's run, read from Temporal itself, not from its list, which lags behind."""
+        # Read from the run itself: Temporal's list lags behind.
         run = self._temporal.get_workflow_handle(workflow_id(order_id))
         try:
-            with _answering(self._temporal):
-                known = await run.describe(rpc_timeout=_CALL)
+            with _no_answer_errors(self._temporal):
+                known = await run.describe(rpc_timeout=CALL)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
             return RunSighting(RunState.NONE)
         if known.status is WorkflowExecutionStatus.RUNNING:
             return RunSighting(RunState.OPEN)
-        word = known.status.name.lower() if known.status else ""
-        return RunSighting(RunState.CLOSED, known.close_time, word)
+        return RunSighting(RunState.CLOSED, known.close_time, status_name(known.status))
 
     async def start(self, order_id: str) -> bool:
-        """Have the order carried; again is a no-op. False when it cannot be started any more."""
         try:
-            with _answering(self._temporal):
+            with _no_answer_errors(self._temporal):
                 await self._orders.start(order_id)
         except OrderClientError:
             return False
         return True
 
     async def open_runs(self, cursor: str | None, limit: int) -> Listed[OpenRun]:
-        """Runs that are open. Temporal's list lags behind: ask again with ``look``."""
         token = base64.b64decode(cursor) if cursor else None
-        with _answering(self._temporal):
+        with _no_answer_errors(self._temporal):
             runs = self._temporal.list_workflows(
-                _OPEN_RUNS, page_size=limit, next_page_token=token, rpc_timeout=_CALL
+                _OPEN_RUNS, page_size=limit, next_page_token=token, rpc_timeout=CALL
             )
             await runs.fetch_next_page()
         found = tuple(
@@ -76,10 +68,10 @@ class TemporalRuns:
 
 
 @contextmanager
-def _answering(client: Client) -> Iterator[None]:
-    """Raises ``NoAnswerError`` when Temporal gives none."""
+def _no_answer_errors(client: Client) -> Iterator[None]:
+    """Raise ``NoAnswerError`` when Temporal gives no answer."""
     try:
-        with answered(client):
+        with translate_rpc_errors(client):
             yield
     except UnreachableError as error:
         raise NoAnswerError(str(error)) from None

@@ -1,4 +1,4 @@
-"""Connecting to Temporal, and waiting for it to be there."""
+"""Connect to Temporal, wait for it to be there, translate its errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
+from durable_orders.clients.errors import UnreachableError
+from durable_orders.contracts.data_converter import DATA_CONVERTER
 from orders.ports import NoAnswerError
-from workflows.runner import DATA_CONVERTER
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +33,19 @@ _AWAY: Final = frozenset(
 _REFUSED: Final = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 
 
-class UnreachableError(Exception):
-    """Temporal does not answer; the message says where it was looked for."""
-
-
 async def connect(
-    profile: ClientConfigProfile, *, patience: timedelta | None = timedelta(0), **options: Any
+    profile: ClientConfigProfile | None = None,
+    *,
+    patience: timedelta | None = timedelta(0),
+    **options: Any,
 ) -> Client:
-    """A client that speaks this project's messages.
+    """Return a Temporal client that encodes messages as the workflows do.
 
+    ``profile``: how to reach Temporal; left out, what ``TEMPORAL_*`` in the environment says.
     Tries again for ``patience`` (None: for ever), a log line per try; raises ``UnreachableError``
     then, and at once when the server answers but refuses (a wrong API key or namespace).
     """
+    profile = profile or ClientConfigProfile.load()
     config = profile.to_client_connect_config()
     address = config.setdefault("target_host", "localhost:7233")
     # Without TLS it is in a network of one's own, where compressing takes more than it spares.
@@ -71,9 +73,9 @@ async def connect(
 
 
 @contextlib.contextmanager
-def answered(client: Client) -> Iterator[None]:
-    """Around calls of ``client``: raises ``UnreachableError`` when the server gives no answer or
-    refuses us. What it answers, "no such workflow" say, passes through as ``RPCError``.
+def translate_rpc_errors(client: Client) -> Iterator[None]:
+    """Wrap calls of ``client``: raise ``UnreachableError`` when the server gives no answer or
+    refuses us. What the server answers ("no such workflow") passes through as ``RPCError``.
     """
     address = client.service_client.config.target_host
     try:
@@ -94,21 +96,23 @@ def answered(client: Client) -> Iterator[None]:
         raise
 
 
-async def steadily(client: Client, ask: Callable[[], Awaitable[T]], patience: timedelta) -> T:
-    """The answer of Temporal or the database, asked again while one of them is away.
+async def retry_while_unavailable(
+    client: Client, call: Callable[[], Awaitable[T]], patience: timedelta
+) -> T:
+    """Return what ``call`` of Temporal or the database returns; repeat it while one is away.
 
     Raises ``UnreachableError`` or ``NoAnswerError`` once that has lasted for ``patience``.
     """
     now = asyncio.get_running_loop().time
     away_since: float | None = None
     while True:
-        asked = now()
+        called = now()
         try:
-            with answered(client):
-                return await ask()
+            with translate_rpc_errors(client):
+                return await call()
         except (UnreachableError, NoAnswerError):
             # A call that had lasted for longer was being answered until a moment ago.
-            if away_since is None or now() - asked > patience.total_seconds():
+            if away_since is None or now() - called > patience.total_seconds():
                 away_since = now()
             if now() - away_since >= patience.total_seconds():
                 raise

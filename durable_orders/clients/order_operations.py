@@ -1,0 +1,198 @@
+"""Client of orders, for the shop's operators: approve, reject, decide about parcels, help orders
+whose steps keep failing.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio.client import Client
+
+from durable_orders.clients.errors import NotOperableError, StoreNeededError, UndecidedError
+from durable_orders.clients.order_calls import OrderWorkflowCalls
+from durable_orders.clients.update_limiter import UpdateLimiter
+from durable_orders.clients.workflow_calls import (
+    CALL,
+    RUN_ENDED,
+    NoAnswerYet,
+    query_each,
+)
+from durable_orders.contracts.order import OrderWorkflow
+from orders.by_hand import Stake, WrongAmountError
+from orders.messages import Progress, Resent
+from orders.money import Money
+from orders.money import total as sum_of
+from orders.ports import OrderBook
+from orders.requests import (
+    Approve,
+    OperatorCommand,
+    RefundParcel,
+    Reject,
+    ResendParcel,
+    Resolve,
+    RetryNow,
+    SettleParcel,
+    SkipStep,
+)
+from orders.views import ListedOrder, TroubledOrder
+
+
+class OrderOperations:
+    """Client of orders, for operators. Once a request returns it is kept, whatever crashes.
+
+    Each request raises ``NotStartedError``, ``OrderEndedError``, ``StrandedError``,
+    ``NoWorkerError`` or ``NoSuchOrderError``; and ``NotWaitingError`` or ``NotOperableError`` when
+    the order does not wait for what is asked, as a sentence that says why. ``by`` is a role or an
+    account id, never a person's name; reasons and notes hold no personal data. Without ``orders``,
+    the order store, only ``resolve`` may raise ``StoreNeededError``.
+    """
+
+    def __init__(
+        self,
+        temporal: Client,
+        orders: OrderBook | None = None,
+        *,
+        limiter: UpdateLimiter | None = None,
+    ) -> None:
+        self._orders = orders
+        self._calls = OrderWorkflowCalls(temporal, orders, limiter=limiter)
+
+    # -- approval ----------------------------------------------------------------------------------
+
+    async def approve(
+        self, order_id: str, by: str, note: str = "", *, wait: timedelta = CALL
+    ) -> None:
+        """Approve an order that waits for approval."""
+        await self._calls.of(order_id).update(
+            OrderWorkflow.approve, Approve(by, note), asked="approval", wait=wait
+        )
+
+    async def reject(
+        self, order_id: str, by: str, reason: str = "", *, wait: timedelta = CALL
+    ) -> None:
+        """Stop an order that waits for approval; it is undone."""
+        await self._calls.of(order_id).update(
+            OrderWorkflow.reject, Reject(by, reason), asked="rejection", wait=wait
+        )
+
+    # -- parcels that are lost or late -------------------------------------------------------------
+
+    async def settle_parcel(
+        self,
+        order_id: str,
+        parcel_id: str,
+        outcome: str,
+        by: str = "operator",
+        *,
+        wait: timedelta = CALL,
+    ) -> None:
+        """Stop waiting for a parcel; ``outcome`` says what was agreed on."""
+        # Accepted is enough: the note of it in the order's history may wait for the database.
+        await self._calls.of(order_id).update(
+            OrderWorkflow.settle_parcel,
+            SettleParcel(parcel_id, outcome, by),
+            asked="decision about a parcel",
+            wait=wait,
+        )
+
+    async def resend_parcel(
+        self, order_id: str, parcel_id: str, by: str = "operator", *, wait: timedelta = CALL
+    ) -> Resent:
+        """Have a parcel's contents sent again; the order waits for the new parcel instead.
+
+        Raises ``UndecidedError`` when the warehouse gives no answer within ``wait``: the order goes
+        on asking it, and its history tells what came of that.
+        """
+        asked = "resending of a parcel"
+        answer = await self._calls.of(order_id).update(
+            OrderWorkflow.resend_parcel, ResendParcel(parcel_id, by), asked=asked, wait=wait
+        )
+        if isinstance(answer, NoAnswerYet):
+            raise UndecidedError(order_id, asked, wait)
+        return answer
+
+    async def refund_parcel(
+        self, order_id: str, parcel_id: str, by: str = "operator", *, wait: timedelta = CALL
+    ) -> None:
+        """Have a parcel's contents refunded, and stop waiting for it."""
+        # Accepted is enough: the refund has a run of its own, the note may wait for the database.
+        await self._calls.of(order_id).update(
+            OrderWorkflow.refund_parcel,
+            RefundParcel(parcel_id, by),
+            asked="refund of a parcel",
+            wait=wait,
+        )
+
+    # -- steps that keep failing -------------------------------------------------------------------
+
+    async def attention(self, limit: int = 100) -> tuple[TroubledOrder, ...]:
+        """Return running orders that need a person, newest first: what fails, since when, and what
+        helps.
+
+        Each run is queried; where no worker answers, what Temporal lists has to do.
+        """
+        rows = [row async for row in self._calls.list(needs_attention=True, limit=limit)]
+        return await query_each(rows, self._needs_attention)
+
+    async def _needs_attention(self, row: ListedOrder) -> TroubledOrder | None:
+        told = await self._calls.query_status(row.order_id)
+        if told == RUN_ENDED:
+            return None  # ended since: Temporal's lists lag behind a little
+        if not isinstance(told, Progress):
+            return TroubledOrder(row.order_id, row.status, told, None)
+        if told.attention is None:
+            return None  # mended since it was listed
+        return TroubledOrder(row.order_id, told.status, told.doing, told.attention)
+
+    async def retry_now(self, order_id: str, by: str = "operator") -> None:
+        """Try the step that keeps failing again at once."""
+        await self._operate(order_id, RetryNow(by))
+
+    async def skip_step(self, order_id: str, reason: str, by: str = "operator") -> None:
+        """Give up the step that keeps failing: everything done so far is undone."""
+        await self._operate(order_id, SkipStep(reason, by))
+
+    async def resolve(
+        self, order_id: str, note: str, by: str = "operator", *, given_back: Money | None = None
+    ) -> None:
+        """Take the undo that keeps failing as done by hand; ``note`` says how.
+
+        ``given_back``: what the customer was given back past the card provider, zero when nothing
+        was taken. Needed when a charge is undone whose answer was lost
+        (``Attention.asks_given_back``), and then compared with the store, which may know more than
+        the order; else it is all that was taken.
+        """
+        said = None if given_back is None else given_back.amount
+        asked = await self._asks_given_back(order_id)
+        if asked or given_back is not None:
+            view = await self._store("resolving what was given back by hand").view(order_id)
+            total = view.order.total
+            if given_back is not None and given_back.currency != total.currency:
+                message = f"order {order_id} is paid in {total.currency}, not in {given_back}"
+                raise NotOperableError(message)
+            taken = sum_of((payment.captured for payment in view.payments), total.currency)
+            if asked and taken:
+                said = _by_hand(Stake(taken, total), said)
+        await self._operate(order_id, Resolve(note, by, said))
+
+    async def _asks_given_back(self, order_id: str) -> bool:
+        told = await self._calls.query_status(order_id)
+        return isinstance(told, Progress) and bool(
+            told.attention and told.attention.asks_given_back
+        )
+
+    async def _operate(self, order_id: str, word: OperatorCommand) -> None:
+        # Accepted is enough: the note of it in the order's history may wait for the database.
+        await self._calls.of(order_id).update(OrderWorkflow.operate, word, asked="operator's word")
+
+    def _store(self, request: str) -> OrderBook:
+        if self._orders is None:
+            raise StoreNeededError(request, "order store", "OrderOperations(temporal, orders=…)")
+        return self._orders
+
+
+def _by_hand(stake: Stake, said: int | None) -> int:
+    try:
+        return stake.given_back(said).amount
+    except WrongAmountError as error:
+        raise NotOperableError(str(error)) from None

@@ -1,0 +1,261 @@
+"""Client of refunds of paid orders: request one, decide about it, follow it.
+
+    refunds = RefundClient(await connect())
+    await refunds.request(RefundRequest("1001", "r1", lines=(("MUG", 1),), restock=True))
+    answer = await refunds.result("1001", "r1")
+
+With the refund store it also lists refunds: ``RefundClient(temporal, refunds)``.
+
+Requests that make no sense are refused with an ``OrderClientError``, drawn in ``errors``. The
+client also raises ``orders.ids.InvalidOrderIdError`` and ``InvalidRefundIdError``,
+``NoAnswerError`` (the database is away), and ``UnreachableError`` when Temporal is away.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final, TypeVar
+
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowExecutionStatus
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.workflow import UpdateMethodMultiParam
+
+from durable_orders.clients.connection import translate_rpc_errors
+from durable_orders.clients.errors import (
+    NoWorkerError,
+    RefundRefusedError,
+    StoreNeededError,
+)
+from durable_orders.clients.refund_calls import RefundWorkflowCalls
+from durable_orders.clients.update_limiter import UpdateLimiter
+from durable_orders.clients.workflow_calls import (
+    CALL,
+    RUN_ENDED,
+    NoAnswerYet,
+    StartOptions,
+    query_each,
+    request_memo,
+)
+from durable_orders.contracts.refund import RefundWorkflow
+from durable_orders.contracts.search_attributes import NEEDS_ATTENTION
+from durable_orders.contracts.timeouts import WORKFLOW_TASK
+from orders.ids import TASK_QUEUE, refund_of, refund_workflow_id
+from orders.messages import CancelRequest
+from orders.refund_messages import (
+    RefundAnswer,
+    RefundOutcome,
+    RefundProgress,
+    RefundRef,
+    TroubledRefund,
+)
+from orders.refund_ports import RefundBook
+from orders.refunds import FREED, RefundEntry, RefundRefused, RefundRequest, RefundState
+from orders.requests import Approve, OperatorCommand, Reject, Resolve, RetryNow
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_NEED_ATTENTION: Final = (
+    f"WorkflowType = 'Refund' AND {NEEDS_ATTENTION.name} = true AND ExecutionStatus = 'Running'"
+)
+
+
+class RefundClient:
+    """Client of refunds.
+
+    Without ``refunds``, the refund store, it requests, decides about and follows refunds; what
+    needs the store raises ``StoreNeededError``. ``limiter`` is shared with the other clients of
+    this process.
+    """
+
+    def __init__(
+        self,
+        temporal: Client,
+        refunds: RefundBook | None = None,
+        *,
+        limiter: UpdateLimiter | None = None,
+    ) -> None:
+        self._temporal = temporal
+        self._refunds = refunds
+        self._calls = RefundWorkflowCalls(temporal, refunds, limiter=limiter)
+
+    async def request(
+        self, request: RefundRequest, wait: timedelta = CALL, *, request_id: str | None = None
+    ) -> RefundProgress:
+        """Request a refund. The answer says what was set aside for it; the rest follows.
+        ``request_id``, of the first request, is in the memo of its run.
+
+        The same request again is the same refund, however far it came. Raises
+        ``RefundRefusedError``; ``NoWorkerError`` when there is no answer within ``wait``: the
+        request is kept, and asking again with the same id is safe.
+        """
+        order_id, refund_id = request.order_id, request.refund_id
+
+        def start() -> WithStartWorkflowOperation[RefundWorkflow, RefundAnswer]:
+            return WithStartWorkflowOperation(
+                RefundWorkflow.run,
+                request,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                **_start_options(order_id, refund_id, request_id),
+            )
+
+        calls = self._calls.of(order_id, refund_id)
+        answer = await calls.update_with_start(
+            start, RefundWorkflow.request, request, asked="refund", wait=wait
+        )
+        if isinstance(answer, RefundRefused):
+            raise RefundRefusedError(answer.message)
+        return answer
+
+    # -- following ---------------------------------------------------------------------------------
+
+    async def status(self, order_id: str, refund_id: str) -> RefundProgress:
+        """Return where the refund stands: what its run says, or what the store knows when no run
+        answers. Without the store: how its run ended, ``NoWorkerError`` when it only does not
+        answer. Raises ``UnknownRefundError``.
+        """
+        told = await self._calls.query_status(order_id, refund_id)
+        if isinstance(told, RefundProgress):
+            return told
+        if self._refunds is None:
+            return await self._status_of_last_run(order_id, refund_id, told)
+        entry = await self._calls.entry(self._refunds, order_id, refund_id)
+        ref = RefundRef(order_id, refund_id)
+        return RefundProgress(ref, entry.state, told, amount=entry.amount, why=entry.why)
+
+    async def _status_of_last_run(self, order_id: str, refund_id: str, told: str) -> RefundProgress:
+        calls = self._calls.of(order_id, refund_id)
+        run = await calls.describe()
+        if run is not None and run.status is WorkflowExecutionStatus.RUNNING:
+            raise NoWorkerError(order_id, "status of the refund", CALL)
+        if run is not None and run.status is WorkflowExecutionStatus.COMPLETED:
+            answer = await self.result(order_id, refund_id)
+            if isinstance(answer, RefundOutcome):
+                return RefundProgress(
+                    answer.refund, answer.state, told, amount=answer.amount, why=answer.why
+                )
+        raise await self._calls.explain_missing_run(order_id, refund_id)
+
+    async def result(self, order_id: str, refund_id: str) -> RefundAnswer:
+        """Return how the refund ended, once it has. Raises ``UnknownRefundError`` or
+        ``RefundEndedError`` when Temporal has forgotten its run.
+        """
+        async with self._calls.of(order_id, refund_id).open_run() as run:
+            return await run.result()
+
+    async def refunds_of(self, order_id: str) -> tuple[RefundEntry, ...]:
+        """Return all refunds of an order, oldest first. Needs the store."""
+        return await self._store("listing refunds").refunds_of(order_id)
+
+    async def waiting(self, limit: int = 100) -> tuple[RefundEntry, ...]:
+        """Return refunds that wait for approval, the oldest first. Needs the store."""
+        return await self._store("listing refunds").waiting(limit)
+
+    async def attention(self, limit: int = 100) -> tuple[TroubledRefund, ...]:
+        """Return refunds that need a person, newest first: what fails, since when, what helps.
+
+        Each run is queried; where no worker answers, what Temporal lists has to do.
+        """
+        with translate_rpc_errors(self._temporal):
+            runs = self._temporal.list_workflows(_NEED_ATTENTION, limit=limit)
+            ids = [run.id async for run in runs]
+        return await query_each(filter(None, map(refund_of, ids)), self._needs_attention)
+
+    async def _needs_attention(self, listed: tuple[str, str]) -> TroubledRefund | None:
+        told, ref = await self._calls.query_status(*listed), RefundRef(*listed)
+        if told == RUN_ENDED:
+            return None  # ended since: Temporal's lists lag behind a little
+        if not isinstance(told, RefundProgress):
+            return TroubledRefund(ref, told)
+        if told.attention is None:
+            return None  # mended since it was listed
+        return TroubledRefund(ref, told.doing, told.state, told.amount, told.attention)
+
+    # -- decisions ---------------------------------------------------------------------------------
+
+    async def approve(self, order_id: str, refund_id: str, by: str, note: str = "") -> None:
+        """Approve a refund that waits for it. Raises ``NotWaitingError``."""
+        decision = Approve(by, note)
+        await self._update(order_id, refund_id, RefundWorkflow.approve, decision, "approval")
+
+    async def reject(self, order_id: str, refund_id: str, by: str, reason: str = "") -> None:
+        """Stop a refund that waits for approval. Raises ``NotWaitingError``."""
+        decision = Reject(by, reason)
+        await self._update(order_id, refund_id, RefundWorkflow.reject, decision, "rejection")
+
+    async def cancel(self, order_id: str, refund_id: str, by: str = "customer") -> RefundProgress:
+        """Take a request back before money moves. Raises ``TooLateError``."""
+        request = CancelRequest(by)
+        return await self._update(
+            order_id, refund_id, RefundWorkflow.cancel, request, "cancellation"
+        )
+
+    async def retry_now(self, order_id: str, refund_id: str, by: str = "operator") -> None:
+        """Try the step that keeps failing again at once, a refund that failed at the bank too.
+
+        Raises ``NotOperableError``.
+        """
+        await self._operate(order_id, refund_id, RetryNow(by))
+
+    async def resolve(self, order_id: str, refund_id: str, note: str, by: str = "operator") -> None:
+        """Take the refund as paid another way; ``note`` says how. Raises ``NotOperableError``."""
+        await self._operate(order_id, refund_id, Resolve(note, by))
+
+    async def look_again(self, order_id: str, refund_id: str) -> None:
+        """Have the refund read from the provider, also after its end. Needs the store.
+
+        For webhooks; ``orders.ids.refund_of_key`` tells which refund one is about. Raises
+        ``UnknownRefundError``.
+        """
+        store = self._store("reading a refund again")
+        entry = await self._calls.entry(store, order_id, refund_id)
+        if entry.state in FREED or entry.state is RefundState.SETTLED:
+            return
+        with translate_rpc_errors(self._temporal):
+            await self._temporal.start_workflow(
+                RefundWorkflow.run,
+                entry.request,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                start_signal="refund_updated",
+                rpc_timeout=CALL,
+                **_start_options(order_id, refund_id),
+            )
+
+    async def _operate(self, order_id: str, refund_id: str, word: OperatorCommand) -> None:
+        await self._update(order_id, refund_id, RefundWorkflow.operate, word, "operator's word")
+
+    async def _update(
+        self,
+        order_id: str,
+        refund_id: str,
+        update: UpdateMethodMultiParam[[RefundWorkflow, In], Out],
+        argument: In,
+        asked: str,
+    ) -> Out:
+        """Return the refund's answer to an Update. Raises ``NoWorkerError`` when it is not there
+        in time.
+        """
+        calls = self._calls.of(order_id, refund_id)
+        answer = await calls.update(update, argument, asked=asked)
+        if isinstance(answer, NoAnswerYet):
+            raise NoWorkerError(order_id, asked, CALL)
+        return answer
+
+    def _store(self, request: str) -> RefundBook:
+        if self._refunds is None:
+            raise StoreNeededError(request, "refund store", "RefundClient(temporal, refunds=…)")
+        return self._refunds
+
+
+def _start_options(order_id: str, refund_id: str, request_id: str | None = None) -> StartOptions:
+    return {
+        "id": refund_workflow_id(order_id, refund_id),
+        "task_queue": TASK_QUEUE,
+        # Not the run but the store says what a refund is: another run may carry it on.
+        "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        "task_timeout": WORKFLOW_TASK,
+        "static_summary": f"Refund {refund_id} of order {order_id}",
+        "static_details": None,
+        "search_attributes": None,
+        "memo": request_memo(request_id),
+    }

@@ -1,0 +1,76 @@
+"""What ``durable_orders`` offers to a shop, and what it costs to import."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import client
+import durable_orders
+import orders
+from durable_orders.clients.orders import OrderClient
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+#: Every module of the domain.
+DOMAIN: Final = [
+    module.name for module in pkgutil.walk_packages(orders.__path__, f"{orders.__name__}.")
+]
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after it."""
+    program = f"import json, sys\n{statement}\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import durable_orders",
+        "from durable_orders import Basket, Money, RefundRequest, Status",
+        "import durable_orders.clients.errors",
+        f"import {', '.join(DOMAIN)}",
+        "import cli",
+    ],
+)
+def test_no_temporal_is_loaded_before_it_is_used(statement: str) -> None:
+    loaded = loaded_by(statement)
+    assert not {module for module in loaded if module.partition(".")[0] == "temporalio"}
+
+
+def test_a_client_is_loaded_without_what_only_processes_need() -> None:
+    loaded = {module.partition(".")[0] for module in loaded_by("from durable_orders import *")}
+    assert "temporalio" in loaded
+    assert not loaded & {
+        *("workflows", "activities", "store", "providers", "settings"),
+        *("sqlalchemy", "fastapi", "stripe", "resend", "typer"),
+    }
+
+
+@pytest.mark.parametrize("name", durable_orders.__all__)
+def test_every_name_is_there(name: str) -> None:
+    assert getattr(durable_orders, name) is not None
+    assert name in dir(durable_orders)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    for module in (durable_orders, client):
+        with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+            _ = module.Nothing
+
+
+def test_the_command_lines_module_has_the_client_too() -> None:
+    assert client.OrderClient is OrderClient
+
+
+def test_the_package_is_marked_as_typed() -> None:
+    assert (ROOT / "durable_orders" / "py.typed").exists()
