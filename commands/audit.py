@@ -15,7 +15,6 @@ from commands.terminal import (
     print_json,
     say,
 )
-from durable_orders.clients.audits import AuditClient
 from orders.advice import acknowledging, advice
 from orders.audits import Acknowledgement, Finding
 from orders.discrepancies import AuditTerms, Kind

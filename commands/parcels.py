@@ -15,7 +15,6 @@ from commands.terminal import (
     run_with_orders,
     say_accepted,
 )
-from durable_orders.clients.orders import OrderClient
 from orders.parcels import ParcelStatus
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from commands.terminal import (
     say,
     say_accepted,
 )
-from durable_orders.clients.orders import OrderClient
 
 if TYPE_CHECKING:
     from durable_orders.clients.orders import OrderClient
