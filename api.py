@@ -7,13 +7,13 @@ import socket
 import sys
 
 from processes import exit_process
-from settings import CardSettings, EdgeSettings, SettingsError
+from settings import ApiSettings, CardSettings, SettingsError
 
 
 def main() -> int:
     """Run the edge; its exit code."""
     try:
-        settings, cards = EdgeSettings.load(), CardSettings.load()
+        settings, cards = ApiSettings.load(), CardSettings.load()
     except SettingsError as error:
         return _said(str(error))
     host, port = settings.api_host, settings.api_port

@@ -22,19 +22,25 @@ from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from orders.ids import InvalidOrderIdError, InvalidRefundIdError
 from orders.ports import NoSuchOrderError, ProviderError
-from orders.webhook_ports import Ending, EventBook, EventReader, MailLog, UntoldEvent
+from orders.webhook_ports import (
+    DeliveryResult,
+    EventReader,
+    MailLog,
+    PendingEvent,
+    WebhookEventRepository,
+)
 from orders.webhooks import (
-    KEPT_FOR,
-    MAIL_KNOWN_WITHIN,
+    EVENT_RETENTION,
+    MAIL_ID_RECORDED_WITHIN,
     BadSignatureError,
-    MailReturned,
-    ParcelMoved,
-    PaymentMoved,
-    RefundMoved,
-    Source,
+    MailNotDelivered,
+    ParcelChanged,
+    PaymentChanged,
+    RefundChanged,
     UnreadableEventError,
-    is_given_up,
-    pause_after,
+    WebhookSource,
+    is_past_deadline,
+    retry_delay,
 )
 
 log = logging.getLogger(__name__)
@@ -58,7 +64,7 @@ _NOBODY: Final = (
 )
 
 
-class NotListeningError(Exception):
+class WebhookNotConfiguredError(Exception):
     """This process has no secret for the webhooks of this source."""
 
 
@@ -68,8 +74,8 @@ class Inbox:
     def __init__(
         self,
         *,
-        readers: Mapping[Source, EventReader],
-        events: EventBook,
+        readers: Mapping[WebhookSource, EventReader],
+        events: WebhookEventRepository,
         mails: MailLog,
         orders: OrderClient,
         refunds: RefundClient,
@@ -82,15 +88,15 @@ class Inbox:
         self._arrived = asyncio.Event()
         self._pruned_at = datetime.min.replace(tzinfo=UTC)
 
-    async def receive(self, source: Source, headers: Mapping[str, str], body: bytes) -> None:
+    async def receive(self, source: WebhookSource, headers: Mapping[str, str], body: bytes) -> None:
         """Verify an event and store it. Once this returns, it will be delivered despite crashes.
 
-        Raises ``NotListeningError``, ``BadSignatureError`` or ``UnreadableEventError``; and
+        Raises ``WebhookNotConfiguredError``, ``BadSignatureError`` or ``UnreadableEventError``; and
         ``NoAnswerError`` when it cannot be stored: the sender has to send it again.
         """
         reader = self._readers.get(source)
         if reader is None:
-            raise NotListeningError(source)
+            raise WebhookNotConfiguredError(source)
         try:
             event = reader.read(headers, body)
         except (BadSignatureError, UnreadableEventError) as error:
@@ -141,28 +147,28 @@ class Inbox:
                 raise failed  # an event whose outcome was not stored is taken again after its lease
         return len(taken)
 
-    async def _settle(self, event: UntoldEvent) -> None:
+    async def _settle(self, event: PendingEvent) -> None:
         """Deliver one event and store the outcome. Raises what the event store raises."""
         ending, why = await self._outcome(event)
         now = datetime.now(UTC)
-        if ending is None and is_given_up(event.received_at, now):
-            ending = Ending.GIVEN_UP
+        if ending is None and is_past_deadline(event.received_at, now):
+            ending = DeliveryResult.GIVEN_UP
         if ending is None:
             level = logging.WARNING
-            await self._events.postpone(event.number, now + pause_after(event.tries), why)
+            await self._events.postpone(event.number, now + retry_delay(event.tries), why)
         else:
-            level = logging.ERROR if ending is Ending.GIVEN_UP else logging.INFO
+            level = logging.ERROR if ending is DeliveryResult.GIVEN_UP else logging.INFO
             await self._events.end(event.number, ending, now, why)
         told = ending or f"not told yet (try {event.tries})"
         log.log(level, "%s %s: %s", event.type, event.event_id, f"{told}, {why}" if why else told)
 
-    async def _outcome(self, event: UntoldEvent) -> tuple[Ending | None, str]:
+    async def _outcome(self, event: PendingEvent) -> tuple[DeliveryResult | None, str]:
         """Deliver the event; the outcome and its reason. None: try again."""
         try:
             async with asyncio.timeout(_PATIENCE.total_seconds()):
                 return await self._tell(event)
         except _NOBODY as error:
-            return Ending.NOBODY, str(error)
+            return DeliveryResult.NOBODY, str(error)
         except TimeoutError:
             return None, "no answer in time"
         except (UnreachableError, ProviderError, RPCError) as error:
@@ -171,26 +177,29 @@ class Inbox:
             log.exception("a fault of ours")
             return None, repr(error)
 
-    async def _tell(self, event: UntoldEvent) -> tuple[Ending | None, str]:
+    async def _tell(self, event: PendingEvent) -> tuple[DeliveryResult | None, str]:
         match event.news:
-            case PaymentMoved(order_id=order_id):
+            case PaymentChanged(order_id=order_id):
                 await self._orders.payment_updated(order_id)
-            case RefundMoved(order_id=order_id, refund_id=refund_id):
+            case RefundChanged(order_id=order_id, refund_id=refund_id):
                 await self._refunds.look_again(order_id, refund_id)
-            case ParcelMoved(order_id=order_id, parcel_id=parcel_id) as news:
+            case ParcelChanged(order_id=order_id, parcel_id=parcel_id) as news:
                 await self._orders.parcel_updated(order_id, parcel_id, news.status, news.tracking)
-            case MailReturned(mail_id=mail_id) as news:
+            case MailNotDelivered(mail_id=mail_id) as news:
                 now = datetime.now(UTC)
-                if not await self._mails.note_fate(mail_id, news.fate, now, news.why):
-                    is_late = now - event.received_at >= MAIL_KNOWN_WITHIN
-                    return Ending.NOBODY if is_late else None, f"no order knows the mail {mail_id}"
+                if not await self._mails.record_delivery_failure(mail_id, news.fate, now, news.why):
+                    is_late = now - event.received_at >= MAIL_ID_RECORDED_WITHIN
+                    return (
+                        DeliveryResult.NOBODY if is_late else None,
+                        f"no order knows the mail {mail_id}",
+                    )
             case None:
                 return None, "this version of the program cannot read it"
-        return Ending.TOLD, ""
+        return DeliveryResult.TOLD, ""
 
     async def _prune(self) -> None:
         now = datetime.now(UTC)
         if now - self._pruned_at >= _PRUNE_EVERY:
-            while await self._events.prune(now - KEPT_FOR):
+            while await self._events.prune(now - EVENT_RETENTION):
                 pass
             self._pruned_at = now

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orders.lifecycle import Status
-from orders.views import HistoryLine, Sighting
+from orders.views import HistoryLine, OrderSnapshotView
 
 _STYLES = {
     Status.COMPLETED: "bold green",
@@ -21,7 +21,7 @@ _STYLES = {
 }
 
 
-async def follow(sightings: AsyncIterator[Sighting], console: Console) -> None:
+async def follow(sightings: AsyncIterator[OrderSnapshotView], console: Console) -> None:
     """Show an order's snapshots until they end."""
     if not console.is_terminal:
         await _line_by_line(sightings, console)
@@ -37,7 +37,7 @@ def show_lines(lines: Iterable[HistoryLine], console: Console) -> None:
         console.print(Text(f"{_time(line)}  {line.words}"))
 
 
-async def _line_by_line(sightings: AsyncIterator[Sighting], console: Console) -> None:
+async def _line_by_line(sightings: AsyncIterator[OrderSnapshotView], console: Console) -> None:
     told, doing = 0, ""
     async for seen in sightings:
         show_lines(seen.view.history[told:], console)
@@ -49,7 +49,7 @@ async def _line_by_line(sightings: AsyncIterator[Sighting], console: Console) ->
             console.print(_headline(seen))
 
 
-def _picture(seen: Sighting) -> RenderableType:
+def _picture(seen: OrderSnapshotView) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     for line in seen.view.history:
         lines.add_row(Text(_time(line), style="dim"), Text(line.words))
@@ -59,7 +59,7 @@ def _picture(seen: Sighting) -> RenderableType:
     return Group(*parts)
 
 
-def _headline(seen: Sighting) -> Text:
+def _headline(seen: OrderSnapshotView) -> Text:
     order = seen.view.order
     style = _STYLES.get(order.status, "bold cyan")
     return Text.assemble(f"Order {order.id} is ", (str(order.status), style), f", {order.total}")

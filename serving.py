@@ -34,20 +34,20 @@ from edge.parts import ApiLimits, Dependencies
 from inbox import Inbox
 from orders.ports import ProviderError
 from orders.webhook_ports import EventReader
-from orders.webhooks import Source
+from orders.webhooks import WebhookSource
 from providers.resend_webhooks import ResendEvents
 from providers.stripe import StripeCards
 from providers.stripe_webhooks import StripeEvents
 from providers.warehouse_webhooks import WarehouseEvents
-from settings import CardSettings, EdgeSettings, WebhookSecrets, temporal_profile
+from settings import ApiSettings, CardSettings, WebhookSecrets, temporal_profile
 from store import database as store
-from store.keys import PostgresKeys
+from store.keys import PostgresApiKeyRepository
 from store.migrations import is_migrated
-from store.orders import PostgresOrderBook
-from store.overview import PostgresOverview
+from store.orders import PostgresOrderRepository
+from store.overview import PostgresDashboardRepository
 from store.refunds import PostgresRefundBook
-from store.sessions import PostgresSessions
-from store.webhook_events import PostgresEventBook, PostgresMailLog
+from store.sessions import PostgresSessionRepository
+from store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 
 log = logging.getLogger("api")
 
@@ -77,7 +77,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def composed(settings: EdgeSettings, card_settings: CardSettings) -> AsyncIterator[FastAPI]:
+async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncIterator[FastAPI]:
     """The application with the database and Temporal; both may be unavailable at first."""
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(
@@ -94,13 +94,13 @@ async def composed(settings: EdgeSettings, card_settings: CardSettings) -> Async
         # calls give up soon.
         brief = RetryConfig(max_elapsed_time_millis=3_000)
         temporal = await connect(temporal_profile(), lazy=True, retry_config=brief)
-        book, limiter = PostgresOrderBook(database), UpdateLimiter()
+        book, limiter = PostgresOrderRepository(database), UpdateLimiter()
         orders = OrderClient(temporal, book, cards=cards, limiter=limiter)
         operations = OrderOperations(temporal, book, limiter=limiter)
         refunds = RefundClient(temporal, PostgresRefundBook(database), limiter=limiter)
         inbox = Inbox(
             readers=event_readers(settings),
-            events=PostgresEventBook(database),
+            events=PostgresWebhookEventRepository(database),
             mails=PostgresMailLog(database),
             orders=orders,
             refunds=refunds,
@@ -111,7 +111,7 @@ async def composed(settings: EdgeSettings, card_settings: CardSettings) -> Async
                 orders=orders,
                 operations=operations,
                 refunds=refunds,
-                keys=PostgresKeys(database),
+                keys=PostgresApiKeyRepository(database),
                 inbox=inbox,
                 limits=ApiLimits(
                     rate_per_minute=settings.api_rate_per_minute,
@@ -129,27 +129,27 @@ async def composed(settings: EdgeSettings, card_settings: CardSettings) -> Async
         )
 
 
-def event_readers(secrets: WebhookSecrets) -> dict[Source, EventReader]:
+def event_readers(secrets: WebhookSecrets) -> dict[WebhookSource, EventReader]:
     """The verifiers of webhooks, for each source whose secret is set."""
-    readers: dict[Source, EventReader] = {}
+    readers: dict[WebhookSource, EventReader] = {}
     if secret := secrets.stripe_webhook_secret:
-        readers[Source.STRIPE] = StripeEvents(secret.get_secret_value())
+        readers[WebhookSource.STRIPE] = StripeEvents(secret.get_secret_value())
     if secret := secrets.fulfillment_webhook_secret:
-        readers[Source.WAREHOUSE] = WarehouseEvents(secret.get_secret_value())
+        readers[WebhookSource.WAREHOUSE] = WarehouseEvents(secret.get_secret_value())
     if secret := secrets.resend_webhook_secret:
-        readers[Source.RESEND] = ResendEvents(secret.get_secret_value())
+        readers[WebhookSource.RESEND] = ResendEvents(secret.get_secret_value())
     return readers
 
 
 def _admin(
-    settings: EdgeSettings, database: store.Database, namespace: str
+    settings: ApiSettings, database: store.Database, namespace: str
 ) -> AdminDependencies | None:
     """The dependencies of the admin pages; None: the settings turn them off."""
     if not settings.operator_pages:
         return None
     return AdminDependencies(
-        PostgresSessions(database),
-        PostgresOverview(database),
+        PostgresSessionRepository(database),
+        PostgresDashboardRepository(database),
         TemporalWebUi(settings.temporal_ui_url, namespace),
     )
 
@@ -177,7 +177,7 @@ async def _database(database: store.Database) -> str | None:
 # -- the process -----------------------------------------------------------------------------------
 
 
-async def _run(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> None:
+async def _run(settings: ApiSettings, cards: CardSettings, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, then let requests in flight finish."""
     async with composed(settings, cards) as app:
         server = _Server(
@@ -194,7 +194,7 @@ async def _run(settings: EdgeSettings, cards: CardSettings, listening: socket.so
         await server.serve(sockets=[listening])
 
 
-def serve(settings: EdgeSettings, cards: CardSettings, listening: socket.socket) -> int:
+def serve(settings: ApiSettings, cards: CardSettings, listening: socket.socket) -> int:
     """Serve in this process until it is told to stop; its exit code."""
     logs.set_up(settings.log_level, settings.log_format, request=current_request)
     try:

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orders.refund_messages import ShopRefundTerms
-from orders.terms import Capture, ShopTerms, approval_limits
+from orders.terms import CaptureMethod, ShopTerms, approval_limits
 
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConfigProfile
@@ -186,7 +186,7 @@ class WebhookSecrets(_FromEnvironment):
     resend_webhook_secret: SvixWebhookSecret | None = None
 
 
-class EdgeSettings(ProcessSettings, WebhookSecrets):
+class ApiSettings(ProcessSettings, WebhookSecrets):
     """Settings of the HTTP API: its address and its limits."""
 
     api_host: str = "127.0.0.1"
@@ -240,7 +240,7 @@ class WorkerSettings(ProcessSettings):
     refund_approval_timeout_hours: float = Field(default=72, gt=0, le=_HOURS_A_YEAR)
     payment_timeout_minutes: float = Field(default=30, gt=0, le=_MINUTES_A_WEEK)
     new_card_window_minutes: float = Field(default=0, ge=0, le=_MINUTES_A_WEEK)
-    capture: Capture = Capture.AT_CHECKOUT
+    capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
     delivery_deadline_days: float = Field(default=0, ge=0, le=365)
 
     def shop_terms(self) -> ShopTerms:

@@ -27,20 +27,20 @@ from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.run_inspector import TemporalOrderRuns
 from orders.ids import TASK_QUEUE
-from orders.ports import Cards, Inventory, Mailer, OrderBook, PaymentLedger, Warehouse
+from orders.ports import Cards, Inventory, Mailer, OrderRepository, PaymentLedger, Warehouse
 from orders.refund_messages import ShopRefundTerms
 from orders.refund_ports import RefundBook
 from orders.terms import ShopTerms
 from processes import exit_process
 from providers.fulfillment import HttpWarehouse
 from providers.resend import ResendMailer
-from providers.stripe_lists import StripeBooks
+from providers.stripe_lists import StripeChargeListing
 from settings import SettingsError, WorkerSettings, temporal_profile
 from store import database as store
-from store.audit import PostgresAuditBook
-from store.findings import PostgresFindings
+from store.audit import PostgresAuditRepository
+from store.findings import PostgresFindingRepository
 from store.inventory import PostgresInventory
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.payments import PostgresPaymentLedger
 from store.refunds import PostgresRefundBook
 from workflows import policies
@@ -62,7 +62,7 @@ def order_worker(
     warehouse: Warehouse,
     mailer: Mailer,
     inventory: Inventory,
-    orders: OrderBook,
+    orders: OrderRepository,
     refunds: RefundBook,
     shop: ShopTerms = ShopTerms(),  # noqa: B008 - frozen
     refund_terms: ShopRefundTerms = ShopRefundTerms(),  # noqa: B008 - frozen
@@ -130,7 +130,7 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
         )
         stack.push_async_callback(database.close)
         cards = await stack.enter_async_context(
-            StripeBooks(
+            StripeChargeListing(
                 settings.stripe_api_key.get_secret_value(), api_base=settings.stripe_api_base
             )
         )
@@ -145,7 +145,7 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
             HttpWarehouse(settings.fulfillment_url, settings.fulfillment_api_key.get_secret_value())
         )
         ledger = PostgresPaymentLedger(database)
-        orders = PostgresOrderBook(database)
+        orders = PostgresOrderRepository(database)
         yield order_worker(
             client,
             cards=cards,
@@ -162,9 +162,9 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
                 charges=cards,
                 cards=cards,
                 ledger=ledger,
-                book=PostgresAuditBook(database),
+                book=PostgresAuditRepository(database),
                 runs=TemporalOrderRuns(client, orders),
-                findings=PostgresFindings(database),
+                findings=PostgresFindingRepository(database),
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
         )

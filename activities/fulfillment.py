@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from orders.ids import fulfillment_key, resend_key
-from orders.lifecycle import KEPT
+from orders.lifecycle import FULFILLED_OR_LATER
 from orders.messages import (
+    AlreadyFulfilled,
     AlreadyLeft,
     CancelFulfillmentAnswer,
     FulfillAnswer,
     Fulfilled,
-    KeptBefore,
     OrderRef,
     ParcelRef,
     ResendAnswer,
     Resent,
 )
-from orders.ports import OrderBook, ShippingRequest, Warehouse
+from orders.ports import OrderRepository, ShippingRequest, Warehouse
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FulfillmentActivities:
     """Conversations with the warehouse."""
 
     warehouse: Warehouse
-    orders: OrderBook
+    orders: OrderRepository
 
     @activity.defn
     async def fulfill_order(self, order: OrderRef) -> FulfillAnswer:
@@ -57,13 +57,13 @@ class FulfillmentActivities:
     async def cancel_fulfillment(self, order: OrderRef) -> CancelFulfillmentAnswer:
         """Compensation of ``fulfill_order``, also when its answer was lost or it is late.
 
-        It can be too late, as no other compensation can: after ``AlreadyLeft`` and ``KeptBefore``
+        It can be too late, as no other compensation can: after ``AlreadyLeft`` and ``AlreadyFulfilled``
         the order stands.
         """
         # Recorded by a workflow task that then lost its worker. Done again by another worker it may
         # take another path, because a cancellation came meanwhile; but what is kept stays kept.
-        if (await self.orders.summary(order.order_id)).status in KEPT:
-            return KeptBefore()
+        if (await self.orders.summary(order.order_id)).status in FULFILLED_OR_LATER:
+            return AlreadyFulfilled()
         answer = await self.warehouse.cancel(order.order_id)
         if isinstance(answer, AlreadyLeft):
             await self.orders.record_parcels(

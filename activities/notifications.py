@@ -10,9 +10,9 @@ from temporalio import activity
 
 from orders import mails, refund_mails
 from orders.ids import mail_key
-from orders.messages import Confirmation, MailAnswer, MailRefused, MailSent, OrderRef, ParcelNews
-from orders.ports import Mail, Mailer, OrderBook
-from orders.refund_messages import RefundWaiting
+from orders.messages import Confirmation, MailAnswer, MailRefused, MailSent, OrderParcel, OrderRef
+from orders.ports import Mail, Mailer, OrderRepository
+from orders.refund_messages import RefundAwaitingApproval
 
 _NO_APPROVER: Final = MailRefused("APPROVER_EMAIL is not set: nobody is reminded")
 
@@ -22,7 +22,7 @@ class NotificationActivities:
     """Conversations with the mail service. An email never fails or delays an order."""
 
     mailer: Mailer
-    orders: OrderBook
+    orders: OrderRepository
     #: The address that is reminded of orders and refunds which wait for approval, if there is one.
     approver: str | None = None
 
@@ -40,7 +40,7 @@ class NotificationActivities:
         return await self._send(found.id, "closing", mails.closing(found))
 
     @activity.defn
-    async def send_shipped_email(self, news: ParcelNews) -> MailAnswer:
+    async def send_shipped_email(self, news: OrderParcel) -> MailAnswer:
         """Email that a parcel has left, and how to track it."""
         found = await self.orders.get(news.order_id)
         kind = f"shipped-{news.parcel.parcel_id}"
@@ -56,7 +56,7 @@ class NotificationActivities:
         return await self._send(order.order_id, "approval_reminder", mail)
 
     @activity.defn
-    async def send_refund_approval_reminder(self, waiting: RefundWaiting) -> MailAnswer:
+    async def send_refund_approval_reminder(self, waiting: RefundAwaitingApproval) -> MailAnswer:
         """Remind the approver of a refund that waits for approval."""
         if self.approver is None:
             return _NO_APPROVER

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from orders.messages import Note, OrderRef, OrderWithTerms, ParcelNews, StatusChange
-from orders.ports import OrderBook
+from orders.messages import Note, OrderParcel, OrderRef, OrderWithTerms, StatusChange
+from orders.ports import OrderRepository
 from orders.terms import ShopTerms
 
 
@@ -16,7 +16,7 @@ from orders.terms import ShopTerms
 class OrderBookActivities:
     """Conversations with the order's row and its history. Database only, short."""
 
-    orders: OrderBook
+    orders: OrderRepository
     shop: ShopTerms = ShopTerms()  # noqa: RUF009 - frozen
 
     @activity.defn
@@ -34,7 +34,7 @@ class OrderBookActivities:
         await self.orders.move(change.order_id, change.status, change.stop, now)
 
     @activity.defn
-    async def record_parcel(self, news: ParcelNews) -> None:
+    async def record_parcel(self, news: OrderParcel) -> None:
         """Record where a parcel is; old news is a no-op."""
         await self.orders.move_parcel(news.order_id, news.parcel, datetime.now(UTC))
 

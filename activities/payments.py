@@ -13,14 +13,14 @@ from orders.ids import capture_key, charge_key, undo_refund_key
 from orders.messages import (
     AuthenticationRequired,
     CaptureAnswer,
-    Charge,
     ChargeAnswer,
+    ChargeRequest,
     ChargesUndone,
     ChargingClosed,
     Declined,
-    GivenBackByHand,
     Held,
     HoldLapsed,
+    ManualRefund,
     OrderRef,
     Paid,
     Processing,
@@ -32,7 +32,7 @@ from orders.ports import (
     ChargeEntry,
     ChargeState,
     NoAnswerError,
-    OrderBook,
+    OrderRepository,
     PaymentLedger,
     RefusedError,
 )
@@ -44,10 +44,10 @@ class PaymentActivities:
 
     cards: Cards
     ledger: PaymentLedger
-    orders: OrderBook
+    orders: OrderRepository
 
     @activity.defn
-    async def charge_card(self, charge: Charge) -> ChargeAnswer:
+    async def charge_card(self, charge: ChargeRequest) -> ChargeAnswer:
         """Take the order's total from the card, once per business attempt.
 
         Create the charge, store its id, then confirm by id: when this stops half-way, the next try
@@ -69,7 +69,7 @@ class PaymentActivities:
         return _to_answer(card)
 
     @activity.defn
-    async def check_payment(self, charge: Charge) -> ChargeAnswer:
+    async def check_payment(self, charge: ChargeRequest) -> ChargeAnswer:
         """Read what became of a charge that waited for the customer or the bank."""
         entry = await self.ledger.find(charge.order_id, charge.attempt)
         if entry is None:
@@ -79,7 +79,7 @@ class PaymentActivities:
         return _to_answer(card)
 
     @activity.defn
-    async def capture_payment(self, charge: Charge) -> CaptureAnswer:
+    async def capture_payment(self, charge: ChargeRequest) -> CaptureAnswer:
         """Capture what a charge holds, once."""
         entry = await self._find_hold(charge)
         key = capture_key(entry.order_id, entry.attempt)
@@ -111,9 +111,9 @@ class PaymentActivities:
         return ChargesUndone(taken=taken, given_back=given_back)
 
     @activity.defn
-    async def record_given_back_by_hand(self, by_hand: GivenBackByHand) -> None:
+    async def record_given_back_by_hand(self, by_hand: ManualRefund) -> None:
         """Record that an operator did what ``refund_card`` could not; again is a no-op."""
-        await self.ledger.record_by_hand(by_hand)
+        await self.ledger.record_manual_refund(by_hand)
 
     async def _record(self, order_id: str, attempt: int, card: CardCharge) -> None:
         """Record what the provider says of the charge, and the order's status that follows from it.
@@ -125,7 +125,7 @@ class PaymentActivities:
         if status := STATUS_OF.get(card.state):
             await self.orders.move(order_id, status, None, datetime.now(UTC))
 
-    async def _find_hold(self, charge: Charge) -> ChargeEntry:
+    async def _find_hold(self, charge: ChargeRequest) -> ChargeEntry:
         """The newest attempt, up to this one, that holds money or has taken it."""
         for attempt in range(charge.attempt, 0, -1):
             entry = await self.ledger.find(charge.order_id, attempt)
@@ -133,7 +133,7 @@ class PaymentActivities:
                 return entry
         raise RefusedError(f"order {charge.order_id} has no charge that holds money")
 
-    async def _cancel_earlier_attempts(self, charge: Charge) -> ChargeAnswer | None:
+    async def _cancel_earlier_attempts(self, charge: ChargeRequest) -> ChargeAnswer | None:
         """Cancel the earlier attempts, so that none of them can take money beside this one.
 
         A declined charge stays open at the provider: a browser that has its secret could still pay
@@ -149,7 +149,7 @@ class PaymentActivities:
                 return _to_answer(card)
         return None
 
-    async def _create(self, charge: Charge, key: str) -> CardCharge | None:
+    async def _create(self, charge: ChargeRequest, key: str) -> CardCharge | None:
         """Create the charge and store its id; None when the order takes no more charges."""
         order = await self.orders.get(charge.order_id)
         card = await self.cards.create(

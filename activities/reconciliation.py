@@ -12,60 +12,72 @@ from typing import Any
 
 from temporalio import activity
 
-from orders.audits import Finding, Page, Position, Reviewed, Scan, Settled, Settlement
+from orders.audits import (
+    AuditPage,
+    AuditPosition,
+    AuditScan,
+    DiscrepancySettled,
+    DiscrepancySettlement,
+    Finding,
+    PageReview,
+)
 from orders.discrepancies import (
+    AuditCase,
     AuditTerms,
-    Case,
     Discrepancy,
-    Kind,
+    DiscrepancyKind,
     ListedCharge,
     Remedy,
-    RunSighting,
     RunState,
+    RunStatus,
 )
 from orders.ports import Cards, ChargeState, PaymentLedger, RefusedError
-from orders.reconciliation import examine, examine_open_run, worth_a_look
-from orders.reconciliation_ports import AuditBook, ChargeList, Findings, OrderRuns
+from orders.reconciliation import (
+    find_discrepancies,
+    find_open_run_discrepancies,
+    may_have_discrepancies,
+)
+from orders.reconciliation_ports import AuditRepository, ChargeListing, FindingRepository, OrderRuns
 
 log = logging.getLogger(__name__)
 
 #: For comparing a page, before Temporal and the provider are asked about single orders.
-_NO_RUN = RunSighting(RunState.NONE)
-_OF_OPEN_RUNS = frozenset({Kind.RUN_WITHOUT_ORDER, Kind.RUN_AFTER_END})
+_NO_RUN = RunStatus(RunState.NONE)
+_OF_OPEN_RUNS = frozenset({DiscrepancyKind.RUN_WITHOUT_ORDER, DiscrepancyKind.RUN_AFTER_END})
 
 
 @dataclass(frozen=True)
 class ReconciliationActivities:
     """Conversations with the card provider, our books and Temporal."""
 
-    charges: ChargeList
+    charges: ChargeListing
     cards: Cards
     ledger: PaymentLedger
-    book: AuditBook
+    book: AuditRepository
     runs: OrderRuns
-    findings: Findings
+    findings: FindingRepository
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
         return (self.review_page, self.settle_discrepancy)
 
     @activity.defn
-    async def review_page(self, page: Page) -> Reviewed:
+    async def review_page(self, page: AuditPage) -> PageReview:
         """Compare one page of one scan. Changes nothing but findings that no longer hold."""
         match page.position.scan:
-            case Scan.CHARGES:
+            case AuditScan.CHARGES:
                 return await self._review_charges(page)
-            case Scan.REFUNDS:
+            case AuditScan.REFUNDS:
                 return await self._review_refunds(page)
-            case Scan.ORDERS:
+            case AuditScan.ORDERS:
                 return await self._review_orders(page)
-            case Scan.RUNS:
+            case AuditScan.RUNS:
                 return await self._review_runs(page)
-            case Scan.FINDINGS:
+            case AuditScan.FINDINGS:
                 return await self._review_findings(page)
 
     @activity.defn
-    async def settle_discrepancy(self, settlement: Settlement) -> Settled:
+    async def settle_discrepancy(self, settlement: DiscrepancySettlement) -> DiscrepancySettled:
         """Repair one discrepancy, or flag it; neither when it is gone.
 
         Everything is read again first, so that neither a retry nor a second audit beside this one
@@ -79,26 +91,26 @@ class ReconciliationActivities:
             current = await self._examine_run(wanted.order_id, as_of, as_of, no_grace)
         else:
             case = await self._case(wanted.order_id, [wanted.payment_id])
-            current = examine(case, settlement.as_of, settlement.terms)
+            current = find_discrepancies(case, settlement.as_of, settlement.terms)
         found = next((one for one in current if one.same_as(wanted)), None)
         if found is None:
-            return Settled("gone")
+            return DiscrepancySettled("gone")
         # Recorded before anything is done: a repair leaves a trace whatever becomes of it.
         noted = await self.findings.note(found, now)
         if case is not None and await self._repair(found, case):
             await self.findings.resolve(found, "repaired", now)
             log.info("repaired %s of order %s: %s", found.kind, found.order_id, found.detail)
-            return Settled("repaired")
+            return DiscrepancySettled("repaired")
         if noted.seen_before is not None:
             if noted.seen_before >= settlement.as_of:
-                return Settled("counted")
-            return Settled("acknowledged" if noted.is_acknowledged else "known")
+                return DiscrepancySettled("counted")
+            return DiscrepancySettled("acknowledged" if noted.is_acknowledged else "known")
         log.warning("flagged %s of order %s: %s", found.kind, found.order_id, found.detail)
-        return Settled("flagged")
+        return DiscrepancySettled("flagged")
 
     # -- the scans ---------------------------------------------------------------------------------
 
-    async def _review_charges(self, page: Page) -> Reviewed:
+    async def _review_charges(self, page: AuditPage) -> PageReview:
         at, terms = page.position, page.terms
         after = at.as_of - terms.window
         listed = await self.charges.charges(after, at.as_of, at.cursor, terms.page_size)
@@ -108,13 +120,13 @@ class ReconciliationActivities:
         orders = await self.book.standing(by_order)
         found: list[Discrepancy] = []
         for order_id, charges in by_order.items():
-            case = Case(order_id, orders.get(order_id), tuple(charges), _NO_RUN)
-            if worth_a_look(case, at.as_of, terms):
+            case = AuditCase(order_id, orders.get(order_id), tuple(charges), _NO_RUN)
+            if may_have_discrepancies(case, at.as_of, terms):
                 ids = [one.charge.payment_id for one in charges]
                 found += await self._examine_order(order_id, ids, at, terms)
-        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+        return PageReview(len(listed.items), tuple(found), listed.cursor)
 
-    async def _review_refunds(self, page: Page) -> Reviewed:
+    async def _review_refunds(self, page: AuditPage) -> PageReview:
         at, terms = page.position, page.terms
         after, before = at.as_of - terms.window, at.as_of - terms.grace
         listed = await self.charges.refunds(after, before, at.cursor, terms.page_size)
@@ -127,29 +139,31 @@ class ReconciliationActivities:
             charge = await self.charges.find(payment_id)
             if charge is not None:
                 found += await self._examine_order(charge.order_id, [payment_id], at, terms)
-        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+        return PageReview(len(listed.items), tuple(found), listed.cursor)
 
-    async def _review_orders(self, page: Page) -> Reviewed:
+    async def _review_orders(self, page: AuditPage) -> PageReview:
         at, terms = page.position, page.terms
         listed = await self.book.page(at.as_of - terms.window, at.cursor, terms.page_size)
         found: list[Discrepancy] = []
         for order in listed.items:
-            if worth_a_look(Case(order.order_id, order, (), _NO_RUN), at.as_of, terms):
+            if may_have_discrepancies(
+                AuditCase(order.order_id, order, (), _NO_RUN), at.as_of, terms
+            ):
                 found += await self._examine_order(order.order_id, [], at, terms)
-        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+        return PageReview(len(listed.items), tuple(found), listed.cursor)
 
-    async def _review_runs(self, page: Page) -> Reviewed:
+    async def _review_runs(self, page: AuditPage) -> PageReview:
         at, terms = page.position, page.terms
         listed = await self.runs.open_runs(at.cursor, terms.page_size)
         orders = await self.book.standing(run.order_id for run in listed.items)
         found: list[Discrepancy] = []
         for run in listed.items:
             about = (run.order_id, orders.get(run.order_id), run.started_at, at.as_of, terms)
-            if examine_open_run(*about):
+            if find_open_run_discrepancies(*about):
                 found += await self._examine_run(run.order_id, run.started_at, at.as_of, terms)
-        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+        return PageReview(len(listed.items), tuple(found), listed.cursor)
 
-    async def _review_findings(self, page: Page) -> Reviewed:
+    async def _review_findings(self, page: AuditPage) -> PageReview:
         """Review the findings of earlier audits; those that no longer hold are resolved."""
         at, terms = page.position, page.terms
         listed = await self.findings.unresolved(at.cursor, terms.page_size)
@@ -161,9 +175,9 @@ class ReconciliationActivities:
                 found.append(finding.discrepancy)
             else:
                 await self.findings.resolve(finding.discrepancy, "settled", datetime.now(UTC))
-        return Reviewed(len(listed.items), tuple(found), listed.cursor)
+        return PageReview(len(listed.items), tuple(found), listed.cursor)
 
-    async def _still_holds(self, finding: Finding, at: Position, terms: AuditTerms) -> bool:
+    async def _still_holds(self, finding: Finding, at: AuditPosition, terms: AuditTerms) -> bool:
         # Without grace: a finding is not settled by its order's moving again.
         no_grace = _without_grace(terms)
         known = finding.discrepancy
@@ -172,15 +186,15 @@ class ReconciliationActivities:
         else:
             case = await self._case(known.order_id, [known.payment_id])
             # As of now: an order that moved during this audit would count as within its grace.
-            found = examine(case, datetime.now(UTC), no_grace)
+            found = find_discrepancies(case, datetime.now(UTC), no_grace)
         return any(one.same_as(known) for one in found)
 
     # -- one order ---------------------------------------------------------------------------------
 
     async def _examine_order(
-        self, order_id: str, payment_ids: Iterable[str], at: Position, terms: AuditTerms
+        self, order_id: str, payment_ids: Iterable[str], at: AuditPosition, terms: AuditTerms
     ) -> list[Discrepancy]:
-        return examine(await self._case(order_id, payment_ids), at.as_of, terms)
+        return find_discrepancies(await self._case(order_id, payment_ids), at.as_of, terms)
 
     async def _examine_run(
         self, order_id: str, since: datetime, now: datetime, terms: AuditTerms
@@ -190,24 +204,24 @@ class ReconciliationActivities:
         if run.state is not RunState.OPEN:
             return []
         order = (await self.book.standing([order_id])).get(order_id)
-        return examine_open_run(order_id, order, since, now, terms)
+        return find_open_run_discrepancies(order_id, order, since, now, terms)
 
-    async def _case(self, order_id: str, payment_ids: Iterable[str]) -> Case:
+    async def _case(self, order_id: str, payment_ids: Iterable[str]) -> AuditCase:
         """Read all that is known of an order, its run first: the sequence matters.
 
         Once a run has ended it stays so, and what is read afterwards is final.
         """
         run = await self.runs.look(order_id)
         if run.state is RunState.OPEN:
-            return Case(order_id, None, (), run)
+            return AuditCase(order_id, None, (), run)
         order = (await self.book.standing([order_id])).get(order_id)
         entries = order.entries if order else ()
         wanted = dict.fromkeys([*(entry.payment_id for entry in entries), *payment_ids])
         found = [await self.charges.find(payment_id) for payment_id in wanted if payment_id]
         charges = tuple(one for one in found if one is not None and one.order_id == order_id)
-        return Case(order_id, order, charges, run)
+        return AuditCase(order_id, order, charges, run)
 
-    async def _repair(self, found: Discrepancy, case: Case) -> bool:
+    async def _repair(self, found: Discrepancy, case: AuditCase) -> bool:
         """Carry out the remedy; False when an operator has to look."""
         listed = next((c for c in case.charges if c.charge.payment_id == found.payment_id), None)
         match found.remedy:
@@ -223,7 +237,7 @@ class ReconciliationActivities:
             case _:
                 return False
 
-    async def _record(self, case: Case, listed: ListedCharge) -> bool:
+    async def _record(self, case: AuditCase, listed: ListedCharge) -> bool:
         """Update our entry to what the provider says; False without one, or when it is refused."""
         entries = case.order.entries if case.order else ()
         payment_id = listed.charge.payment_id

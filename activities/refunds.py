@@ -10,13 +10,13 @@ from temporalio import activity
 from orders import refund_mails
 from orders.ids import mail_key, refund_key
 from orders.messages import MailAnswer, MailSent
-from orders.ports import CardRefund, Cards, Mailer, NoSuchOrderError, OrderBook, RefusedError
+from orders.ports import CardRefund, Cards, Mailer, NoSuchOrderError, OrderRepository, RefusedError
 from orders.refund_messages import (
     RefundAttempt,
-    RefundMove,
+    RefundAttemptResult,
     RefundRef,
     RefundReserved,
-    RefundSeen,
+    RefundStateChange,
     ReserveRefundAnswer,
     ShopRefundTerms,
 )
@@ -30,7 +30,7 @@ class RefundActivities:
 
     cards: Cards
     refunds: RefundBook
-    orders: OrderBook
+    orders: OrderRepository
     mailer: Mailer
     shop: ShopRefundTerms = ShopRefundTerms()  # noqa: RUF009 - frozen
 
@@ -57,14 +57,14 @@ class RefundActivities:
         )
 
     @activity.defn
-    async def record_refund_state(self, move: RefundMove) -> None:
+    async def record_refund_state(self, move: RefundStateChange) -> None:
         """Record what the shop decided; again is a no-op."""
         ref = move.refund
         now = datetime.now(UTC)
         await self.refunds.move(ref.order_id, ref.refund_id, move.state, now, move.why)
 
     @activity.defn
-    async def issue_refund(self, attempt: RefundAttempt) -> RefundSeen:
+    async def issue_refund(self, attempt: RefundAttempt) -> RefundAttemptResult:
         """Have the provider refund the amount, once per attempt.
 
         The book says "issuing" first: from then on only the provider knows whether money moved.
@@ -77,7 +77,7 @@ class RefundActivities:
         return await self._record(attempt, await self._issue(entry))
 
     @activity.defn
-    async def check_refund(self, attempt: RefundAttempt) -> RefundSeen:
+    async def check_refund(self, attempt: RefundAttempt) -> RefundAttemptResult:
         """Read what became of a refund that the provider had accepted."""
         ref = attempt.refund
         entry = await self._find(ref)
@@ -122,7 +122,7 @@ class RefundActivities:
                 raise
             return refund
 
-    async def _record(self, attempt: RefundAttempt, refund: CardRefund) -> RefundSeen:
+    async def _record(self, attempt: RefundAttempt, refund: CardRefund) -> RefundAttemptResult:
         ref = attempt.refund
         now = datetime.now(UTC)
         number = attempt.attempt
@@ -136,5 +136,5 @@ class RefundActivities:
         return entry
 
 
-def _seen(entry: RefundEntry) -> RefundSeen:
-    return RefundSeen(entry.state, entry.why)
+def _seen(entry: RefundEntry) -> RefundAttemptResult:
+    return RefundAttemptResult(entry.state, entry.why)

@@ -7,13 +7,13 @@ from sqlalchemy import select
 from bench.environment import BenchEnvironment
 from orders.lifecycle import Status
 from sandbox.books_client import BooksClient, OrderBooks
-from store.check import faults as inconsistencies
+from store.check import find_inconsistencies
 from store.tables import orders
 
 
 async def find_errors(environment: BenchEnvironment) -> list[str]:
     """All errors, a sentence each; empty if every order completed with its effects exactly once."""
-    errors = await inconsistencies(environment.database)
+    errors = await find_inconsistencies(environment.database)
     booked = await BooksClient(environment.stand_in_url).all()
     async with environment.database.statement() as connection:
         rows = (await connection.execute(select(orders.c.id, orders.c.status))).all()

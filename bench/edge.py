@@ -23,7 +23,7 @@ from orders.ids import workflow_id
 from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
 from sandbox.child import Child, StartError
 from sandbox.ports import free_port
-from store.keys import PostgresKeys
+from store.keys import PostgresApiKeyRepository
 
 CONNECTIONS: Final = 16
 #: In turns, so that disturbances of the machine affect both.
@@ -176,5 +176,5 @@ async def _generate_load(spec: LoadSpec) -> LoadResult:
 async def _key(environment: BenchEnvironment, name: str) -> Token:
     token = Token.of(secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES))
     key = ApiKey(token.key_id, name, Scope.SHOP, datetime.now(UTC), token.digest)
-    await PostgresKeys(environment.database).add(key)
+    await PostgresApiKeyRepository(environment.database).add(key)
     return token

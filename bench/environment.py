@@ -30,7 +30,7 @@ from sandbox.child import Child, StartError
 from sandbox.ports import HOST
 from store import database as store
 from store.database import Database
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 _TIMEOUT: Final = 60.0
@@ -201,11 +201,9 @@ async def _connected(environment: BenchEnvironment) -> AsyncIterator[None]:
         address=address, namespace=environment.settings["TEMPORAL_NAMESPACE"]
     )
     environment.temporal = await connect(profile)
-    environment.database = store.connect(
-        environment.settings["DATABASE_URL"], pool_size=20
-    )
+    environment.database = store.connect(environment.settings["DATABASE_URL"], pool_size=20)
     try:
-        book = PostgresOrderBook(environment.database)
+        book = PostgresOrderRepository(environment.database)
         environment.orders = OrderClient(environment.temporal, book)
         yield
     finally:

@@ -15,13 +15,13 @@ from commands.terminal import (
     print_json,
     say,
 )
-from orders.advice import acknowledging, advice
+from orders.advice import acknowledge_command, advice
 from orders.audits import Acknowledgement, Finding
-from orders.discrepancies import AuditTerms, Kind
+from orders.discrepancies import AuditTerms, DiscrepancyKind
 
 if TYPE_CHECKING:
     from durable_orders.clients.audits import AuditClient
-    from store.findings import PostgresFindings
+    from store.findings import PostgresFindingRepository
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ def findings(
 ) -> None:
     """List the open findings of audits, newest first, with advice."""
 
-    async def work(book: PostgresFindings) -> list[Finding]:
+    async def work(book: PostgresFindingRepository) -> list[Finding]:
         return await book.listed(everything=everything, limit=limit)
 
     found = _with_findings(work)
@@ -103,7 +103,7 @@ def acknowledge(
     order_id: OrderId,
     *,
     kind: Annotated[
-        Kind | None, typer.Option(help="Which finding, if the order has several.")
+        DiscrepancyKind | None, typer.Option(help="Which finding, if the order has several.")
     ] = None,
     by: Annotated[str, typer.Option(help="Who answers for it: an account id or a role.")],
     note: Annotated[str, typer.Option(help="Why it may stay so, without personal data.")],
@@ -112,7 +112,7 @@ def acknowledge(
     """Acknowledge a finding: it needs nobody until its content changes. Safe to repeat."""
     acknowledgement = Acknowledgement(by, note, datetime.now(UTC))
 
-    async def work(book: PostgresFindings) -> tuple[Finding, ...]:
+    async def work(book: PostgresFindingRepository) -> tuple[Finding, ...]:
         return await book.acknowledge(order_id, kind, acknowledgement)
 
     acknowledged = _with_findings(work)
@@ -134,7 +134,7 @@ def _show(one: Finding) -> None:
         say(f"  acknowledged by {note.by} {note.at:%Y-%m-%d %H:%M} UTC: {note.note}")
     else:
         say(f"  what to do: {advice(one)}")
-        say(f"  nothing more can be done: {acknowledging(one)}")
+        say(f"  nothing more can be done: {acknowledge_command(one)}")
 
 
 def _terms(window: float, grace: float) -> AuditTerms:
@@ -147,7 +147,7 @@ def _with_audits(work: Callable[[AuditClient], Awaitable[None]]) -> None:
     composition.run_with_audits(work)
 
 
-def _with_findings(work: Callable[[PostgresFindings], Awaitable[T]]) -> T:
+def _with_findings(work: Callable[[PostgresFindingRepository], Awaitable[T]]) -> T:
     from commands import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
 
     return composition.run_with_findings(work)

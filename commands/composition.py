@@ -37,9 +37,9 @@ from settings import (
     temporal_profile,
 )
 from store import database as store
-from store.findings import PostgresFindings
-from store.keys import PostgresKeys
-from store.orders import PostgresOrderBook
+from store.findings import PostgresFindingRepository
+from store.keys import PostgresApiKeyRepository
+from store.orders import PostgresOrderRepository
 from store.refunds import PostgresRefundBook
 
 T = TypeVar("T")
@@ -104,22 +104,22 @@ def run_with_audits(work: Callable[[AuditClient], Awaitable[None]]) -> None:
     _audit(run())
 
 
-def run_with_findings(work: Callable[[PostgresFindings], Awaitable[T]]) -> T:
+def run_with_findings(work: Callable[[PostgresFindingRepository], Awaitable[T]]) -> T:
     """Do the work with the audit's findings, or say in one sentence why not."""
 
     async def run() -> T:
         async with _database(ProcessSettings.load()) as database:
-            return await work(PostgresFindings(database))
+            return await work(PostgresFindingRepository(database))
 
     return _audit(run())
 
 
-def run_with_keys(work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
+def run_with_keys(work: Callable[[PostgresApiKeyRepository], Awaitable[T]]) -> T:
     """Do the work with the API's keys, or say in one sentence why not."""
 
     async def run() -> T:
         async with _database(DatabaseSettings.load()) as database:
-            return await work(PostgresKeys(database))
+            return await work(PostgresApiKeyRepository(database))
 
     try:
         return asyncio.run(run())
@@ -172,7 +172,9 @@ async def _open_context(*, lazy: bool, with_cards: bool) -> AsyncIterator[CliCon
     settings = ProcessSettings.load()
     async with contextlib.AsyncExitStack() as stack:
         cards = _cards(stack) if with_cards else None
-        book = PostgresOrderBook(database := await stack.enter_async_context(_database(settings)))
+        book = PostgresOrderRepository(
+            database := await stack.enter_async_context(_database(settings))
+        )
         temporal = await connect(temporal_profile(), retry_config=_BRIEF, lazy=lazy)
         ui = settings.temporal_ui_url
         yield CliContext(

@@ -27,7 +27,7 @@ from commands.terminal import (
 from orders.ids import refund_workflow_id, workflow_id
 from orders.lifecycle import Status
 from orders.money import Money
-from orders.refund_messages import TroubledRefund
+from orders.refund_messages import RefundNeedingAttention
 
 if TYPE_CHECKING:
     from commands.composition import CliContext
@@ -97,7 +97,7 @@ def attention(
     run_command(work)
 
 
-def _show_refund(one: TroubledRefund, context: CliContext) -> None:
+def _show_refund(one: RefundNeedingAttention, context: CliContext) -> None:
     ref = one.refund
     amount = f" of {one.amount}" if one.amount else ""
     state = f"{one.state}, " if one.state else ""

@@ -13,7 +13,7 @@ from commands.terminal import PROGRAM, AsJson, print_json, say
 from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
 
 if TYPE_CHECKING:
-    from store.keys import PostgresKeys
+    from store.keys import PostgresApiKeyRepository
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ def _format_time(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC" if at else ""
 
 
-def _with_keys(work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
+def _with_keys(work: Callable[[PostgresApiKeyRepository], Awaitable[T]]) -> T:
     from commands import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
 
     return composition.run_with_keys(work)

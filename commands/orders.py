@@ -105,7 +105,7 @@ def status(order_id: OrderId, *, as_json: AsJson = False) -> None:
             say("A cancellation was asked for.")
         if progress.attention:
             say_attention(order_id, progress.attention)
-        if not (progress.status.is_end or progress.doing == "not started yet"):
+        if not (progress.status.is_final or progress.doing == "not started yet"):
             context.say_run_url(workflow_id(order_id))
 
     run_command(work)

@@ -29,9 +29,9 @@ from sandbox.books_client import BooksClient, OrderBooks
 from sandbox.fault_client import FaultClient
 from sandbox.sandbox import Sandbox
 from store import database as store
-from store.check import faults as inconsistencies
+from store.check import find_inconsistencies as inconsistencies
 from store.database import Database
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.refunds import PostgresRefundBook
 from store.seed import Product, add_products
 
@@ -151,7 +151,7 @@ async def open_environment(sandbox: Sandbox) -> AsyncIterator[DemoEnvironment]:
         database = store.connect(sandbox.database_url, pool_size=20)
         stack.push_async_callback(database.close)
         temporal = await connect(profile)
-        book = PostgresOrderBook(database)
+        book = PostgresOrderRepository(database)
         orders, operations = OrderClient(temporal, book), OrderOperations(temporal, book)
         faults = await stack.enter_async_context(FaultClient(sandbox.stand_in_url))
         refunds = RefundClient(temporal, PostgresRefundBook(database))

@@ -14,12 +14,12 @@ from typing import Final
 from orders.ids import mail_key
 from orders.lifecycle import Status
 from orders.messages import Outcome
-from orders.refunds import BOOKED, FREED, RefundEntry, RefundState
+from orders.refunds import ACCEPTED_BY_PROVIDER, NEVER_ISSUED, RefundEntry, RefundState
 from orders.views import OrderView
 from sandbox.books_client import Fulfillment, OrderBooks
 
 #: The final states of a refund: on the card, paid by hand, or without effect.
-_FINAL_REFUND_STATES: Final = FREED | {RefundState.SUCCEEDED, RefundState.SETTLED}
+_FINAL_REFUND_STATES: Final = NEVER_ISSUED | {RefundState.SUCCEEDED, RefundState.SETTLED}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,11 @@ class OrderEvidence:
     @property
     def requested_refunds(self) -> dict[str, int]:
         """The amounts of the requested refunds by Stripe's refund id."""
-        return {r.card_refund_id: r.amount.amount for r in self.refunds if r.state in BOOKED}
+        return {
+            r.card_refund_id: r.amount.amount
+            for r in self.refunds
+            if r.state in ACCEPTED_BY_PROVIDER
+        }
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,7 @@ def _check_mails(evidence: OrderEvidence) -> Iterator[str]:
 
 def _check_status(evidence: OrderEvidence) -> Iterator[str]:
     order, outcome = evidence.view.order, evidence.outcome
-    if not order.status.is_end:
+    if not order.status.is_final:
         yield f"order {order.id}: it has not ended, it is {order.status}"
     for refund in evidence.refunds:
         if refund.state not in _FINAL_REFUND_STATES:

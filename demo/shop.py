@@ -20,7 +20,7 @@ from rich.text import Text
 from demo.environment import DemoEnvironment
 from demo.worker_process import ApiProcess
 from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
-from store.keys import PostgresKeys
+from store.keys import PostgresApiKeyRepository
 
 #: Seconds; longer than the API waits for a payment.
 _TIMEOUT: Final = 30.0
@@ -122,7 +122,7 @@ async def open_shop(
 async def _new_key(environment: DemoEnvironment, scope: Scope) -> Token:
     token = Token.of(secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES))
     key = ApiKey(token.key_id, f"demo-{scope}", scope, datetime.now(UTC), token.digest)
-    await PostgresKeys(environment.database).add(key)
+    await PostgresApiKeyRepository(environment.database).add(key)
     return token
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from durable_orders.clients.orders import OrderClient
     from durable_orders.clients.refunds import RefundClient
     from durable_orders.clients.update_limiter import UpdateLimiter
-    from orders.audits import Report
+    from orders.audits import AuditReport
     from orders.discrepancies import AuditTerms
     from orders.ids import InvalidOrderIdError, InvalidRefundIdError
     from orders.lifecycle import Status, Stop, StopReason
@@ -39,74 +39,85 @@ if TYPE_CHECKING:
     )
     from orders.money import Money
     from orders.order import Basket, InvalidOrderError, Line, Order, Recipient
-    from orders.pages import Bookmark, OrderPage, PlacedOrder, Wanted
+    from orders.pages import Cursor, OrderFilter, OrderPage, PlacedOrder
     from orders.parcels import ParcelStatus
     from orders.payment_news import (
-        ApprovalAwaited,
-        CustomerNeeded,
+        ApprovalRequired,
+        CustomerActionRequired,
         PaymentDeclined,
         PaymentHeld,
-        PaymentNews,
         PaymentPending,
+        PaymentProgress,
         PaymentStopped,
         PaymentTaken,
     )
-    from orders.placing import KeyReusedError, RequestKey
+    from orders.placing import IdempotencyKey, IdempotencyKeyReusedError
     from orders.ports import (
         NoAnswerError,
         NoSuchOrderError,
-        OrderBook,
         OrderExistsError,
+        OrderRepository,
         ProviderError,
     )
     from orders.refund_messages import (
         RefundAnswer,
+        RefundNeedingAttention,
         RefundOutcome,
         RefundProgress,
         RefundRef,
-        TroubledRefund,
     )
     from orders.refund_ports import RefundBook
     from orders.refunds import RefundEntry, RefundReason, RefundRefused, RefundRequest, RefundState
     from orders.requests import CardAccepted
-    from orders.views import ListedOrder, OrderView, PaymentToFinish, Sighting, TroubledOrder
+    from orders.views import (
+        ListedOrder,
+        OrderNeedingAttention,
+        OrderSnapshotView,
+        OrderView,
+        PaymentToFinish,
+    )
 
 __all__ = [
-    "ApprovalAwaited",
+    "ApprovalRequired",
     "Attention",
     "AuditClient",
+    "AuditReport",
     "AuditTerms",
     "Basket",
-    "Bookmark",
     "CancelUnderWay",
     "Cancelled",
     "CardAccepted",
     "CheckedOut",
-    "CustomerNeeded",
+    "Cursor",
+    "CustomerActionRequired",
     "EndedOtherwise",
+    "IdempotencyKey",
+    "IdempotencyKeyReusedError",
     "InvalidOrderError",
     "InvalidOrderIdError",
     "InvalidRefundIdError",
-    "KeyReusedError",
     "Line",
     "ListedOrder",
     "Money",
     "NoAnswerError",
     "NoSuchOrderError",
     "Order",
-    "OrderBook",
     "OrderClient",
     "OrderClientError",
     "OrderExistsError",
+    "OrderFilter",
+    "OrderNeedingAttention",
     "OrderOperations",
     "OrderPage",
+    "OrderRepository",
+    "OrderSnapshotView",
     "OrderView",
     "Outcome",
     "ParcelStatus",
     "PaymentDeclined",
     "PaymentHeld",
-    "PaymentNews",
     "PaymentPending",
+    "PaymentProgress",
     "PaymentStopped",
     "PaymentTaken",
     "PaymentToFinish",
@@ -118,6 +129,7 @@ __all__ = [
     "RefundBook",
     "RefundClient",
     "RefundEntry",
+    "RefundNeedingAttention",
     "RefundOutcome",
     "RefundProgress",
     "RefundReason",
@@ -125,19 +137,13 @@ __all__ = [
     "RefundRefused",
     "RefundRequest",
     "RefundState",
-    "Report",
-    "RequestKey",
     "Resent",
-    "Sighting",
     "StartedOrder",
     "Status",
     "Stop",
     "StopReason",
-    "TroubledOrder",
-    "TroubledRefund",
     "UnreachableError",
     "UpdateLimiter",
-    "Wanted",
     "connect",
     "errors",
 ]
@@ -155,7 +161,7 @@ _MODULES: Final = {
     "durable_orders.clients.orders": ("OrderClient",),
     "durable_orders.clients.refunds": ("RefundClient",),
     "durable_orders.clients.update_limiter": ("UpdateLimiter",),
-    "orders.audits": ("Report",),
+    "orders.audits": ("AuditReport",),
     "orders.discrepancies": ("AuditTerms",),
     "orders.ids": (
         "InvalidOrderIdError",
@@ -184,30 +190,30 @@ _MODULES: Final = {
         "Recipient",
     ),
     "orders.pages": (
-        "Bookmark",
+        "Cursor",
         "OrderPage",
         "PlacedOrder",
-        "Wanted",
+        "OrderFilter",
     ),
     "orders.parcels": ("ParcelStatus",),
     "orders.payment_news": (
-        "ApprovalAwaited",
-        "CustomerNeeded",
+        "ApprovalRequired",
+        "CustomerActionRequired",
         "PaymentDeclined",
         "PaymentHeld",
-        "PaymentNews",
+        "PaymentProgress",
         "PaymentPending",
         "PaymentStopped",
         "PaymentTaken",
     ),
     "orders.placing": (
-        "KeyReusedError",
-        "RequestKey",
+        "IdempotencyKeyReusedError",
+        "IdempotencyKey",
     ),
     "orders.ports": (
         "NoAnswerError",
         "NoSuchOrderError",
-        "OrderBook",
+        "OrderRepository",
         "OrderExistsError",
         "ProviderError",
     ),
@@ -216,7 +222,7 @@ _MODULES: Final = {
         "RefundOutcome",
         "RefundProgress",
         "RefundRef",
-        "TroubledRefund",
+        "RefundNeedingAttention",
     ),
     "orders.refund_ports": ("RefundBook",),
     "orders.refunds": (
@@ -231,8 +237,8 @@ _MODULES: Final = {
         "ListedOrder",
         "OrderView",
         "PaymentToFinish",
-        "Sighting",
-        "TroubledOrder",
+        "OrderSnapshotView",
+        "OrderNeedingAttention",
     ),
 }
 _MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}

@@ -149,7 +149,7 @@ async def checkout(
 
 
 async def _payment_state(
-    orders: OrderClient, order_id: str, payment_news: news.PaymentNews
+    orders: OrderClient, order_id: str, payment_news: news.PaymentProgress
 ) -> PaymentState:
     state: PaymentState
     match payment_news:
@@ -159,9 +159,9 @@ async def _payment_state(
             state = Held(state="held", amount=Amount.model_validate(amount))
         case news.PaymentDeclined(code=code, another_card=another_card):
             state = Declined(state="declined", code=code, another_card=another_card)
-        case news.CustomerNeeded(payment_id=payment_id):
+        case news.CustomerActionRequired(payment_id=payment_id):
             state = await _needs_customer(orders, order_id, payment_id)
-        case news.ApprovalAwaited():
+        case news.ApprovalRequired():
             state = AwaitingApproval(state="awaiting_approval")
         case news.PaymentStopped(reason=reason):
             state = Stopped(state="stopped", reason=reason)

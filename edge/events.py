@@ -27,7 +27,7 @@ from edge.shapes import HistoryEntry, ResponseModel
 from edge.streams import Events, Streams, encode_event
 from orders.lifecycle import Status
 from orders.ports import ProviderError
-from orders.views import HistoryLine, Sighting
+from orders.views import HistoryLine, OrderSnapshotView
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ async def follow_order(
 
 
 async def _encode_events(
-    first: Sighting, snapshots: AsyncIterator[Sighting], last: str | None
+    first: OrderSnapshotView, snapshots: AsyncIterator[OrderSnapshotView], last: str | None
 ) -> Events:
     """Each history line once, those after the event id ``last``; then the end event."""
     ids = [_event_id(line) for line in first.view.history]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from orders.keys import ApiKey, KeyBook, Token
+from orders.keys import ApiKey, ApiKeyRepository, Token
 from orders.ports import ProviderError
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,9 @@ class ApiKeyCache:
     An unknown token is not cached: a new key works at once, and made-up tokens fill no memory.
     """
 
-    def __init__(self, book: KeyBook, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, book: ApiKeyRepository, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._book = book
         self._now = now
         self._entries: dict[str, _Entry] = {}

@@ -18,7 +18,7 @@ from edge.readiness import Check
 from edge.reception import request_id_of
 from edge.shapes import ORDER_ID
 from inbox import Inbox
-from orders.keys import KeyBook
+from orders.keys import ApiKeyRepository
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Dependencies:
     orders: OrderClient
     operations: OrderOperations
     refunds: RefundClient
-    keys: KeyBook
+    keys: ApiKeyRepository
     #: Receives webhooks; None: every webhook is answered 503.
     inbox: Inbox | None = None
     limits: ApiLimits = ApiLimits()

@@ -34,13 +34,13 @@ from edge.shapes import (
 from orders.keys import Scope
 from orders.lifecycle import Status
 from orders.order import Basket, Recipient
-from orders.pages import Bookmark, Wanted
-from orders.placing import RequestKey
+from orders.pages import Cursor, OrderFilter
+from orders.placing import IdempotencyKey
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
 #: The header by which a client can repeat a request safely.
-IdempotencyKey = Annotated[
+IdempotencyKeyHeader = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
@@ -139,7 +139,7 @@ async def place_order(
     orders: Orders,
     request: Request,
     response: Response,
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> PlaceOrderResponse:
     """Place an order at the catalogue's prices. It is processed once it is checked out.
 
@@ -147,10 +147,10 @@ async def place_order(
     order, with the same response and the prices of the first request. With neither, each request
     places another order.
     """
-    key = None if idempotency_key is None else RequestKey(idempotency_key)
+    key = None if idempotency_key is None else IdempotencyKey(idempotency_key)
     order_id = body.order_id
     if order_id is None:
-        order_id = key.made_id if key else f"o{secrets.token_hex(12)}"
+        order_id = key.derived_id if key else f"o{secrets.token_hex(12)}"
     recipient = Recipient(body.recipient.name, body.recipient.email, body.recipient.address)
     basket = Basket(
         order_id=order_id,
@@ -201,8 +201,8 @@ async def list_orders(
     limit: Annotated[int, Query(ge=1, le=100, description="At most so many.")] = 50,
 ) -> OrderListResponse:
     """List orders, newest first. Orders placed meanwhile do not shift the pages."""
-    after = None if cursor is None else Bookmark.read(cursor)
-    page = await orders.page(Wanted(status, customer), limit, after)
+    after = None if cursor is None else Cursor.read(cursor)
+    page = await orders.page(OrderFilter(status, customer), limit, after)
     return OrderListResponse.model_validate(
         {"orders": page.orders, "next_cursor": str(page.next) if page.next else None}
     )

@@ -12,7 +12,7 @@ from edge.access import Caller, require_scope
 from edge.describing import example, problem_responses
 from edge.orders import ApproveRequest, RejectRequest
 from edge.parts import OrderId, Orders, Refunds, RequestId
-from edge.placing import IdempotencyKey
+from edge.placing import IdempotencyKeyHeader
 from edge.problems import (
     INVALID_ORDER_ID,
     INVALID_REFUND_ID,
@@ -36,7 +36,7 @@ from edge.shapes import (
     ResponseModel,
 )
 from orders.keys import Scope
-from orders.placing import RequestKey
+from orders.placing import IdempotencyKey
 from orders.refund_messages import RefundProgress
 from orders.refunds import RefundReason, RefundRequest, RefundState
 
@@ -139,7 +139,7 @@ async def request_refund(
     request: Request,
     response: Response,
     request_id: RequestId,
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> RefundResponse:
     """Request a refund of a paid order. 202: the amount is reserved; the refund is made afterwards.
 
@@ -152,7 +152,7 @@ async def request_refund(
             raise ProblemError(
                 MALFORMED, "send a refund_id or an Idempotency-Key: a refund is never given twice"
             )
-        refund_id = RequestKey(idempotency_key).made_id
+        refund_id = IdempotencyKey(idempotency_key).derived_id
     await orders.view(order_id)  # 404 for an unknown order, in place of 409
     refund = RefundRequest(
         order_id=order_id,

@@ -32,8 +32,8 @@ from edge import problems
 from edge.problems import ProblemError, ProblemType, problem_response
 from orders.ids import InvalidOrderIdError, InvalidRefundIdError
 from orders.order import InvalidOrderError
-from orders.pages import InvalidBookmarkError
-from orders.placing import KeyReusedError
+from orders.pages import InvalidCursorError
+from orders.placing import IdempotencyKeyReusedError
 from orders.ports import NoSuchOrderError, OrderExistsError, ProviderError, RefusedError
 from orders.webhooks import BadSignatureError, UnreadableEventError
 
@@ -44,11 +44,11 @@ PROBLEM_TYPE_OF: Final[dict[type[Exception], ProblemType]] = {
     InvalidOrderIdError: problems.INVALID_ORDER_ID,
     InvalidRefundIdError: problems.INVALID_REFUND_ID,
     InvalidOrderError: problems.INVALID_ORDER,
-    InvalidBookmarkError: problems.INVALID_CURSOR,
+    InvalidCursorError: problems.INVALID_CURSOR,
     NoSuchOrderError: problems.UNKNOWN_ORDER,
     UnknownRefundError: problems.UNKNOWN_REFUND,
     OrderExistsError: problems.ORDER_EXISTS,
-    KeyReusedError: problems.KEY_REUSED,
+    IdempotencyKeyReusedError: problems.KEY_REUSED,
     NotStartedError: problems.ORDER_NOT_STARTED,
     TooLateError: problems.TOO_LATE,
     NotWaitingError: problems.NOT_WAITING,

@@ -22,8 +22,8 @@ from edge.problems import (
     UNAVAILABLE,
     ProblemError,
 )
-from inbox import NotListeningError
-from orders.webhooks import Source
+from inbox import WebhookNotConfiguredError
+from orders.webhooks import WebhookSource
 
 router = APIRouter(
     prefix="/webhooks",
@@ -37,31 +37,31 @@ router = APIRouter(
 )
 
 _SECRET_SETTINGS: Final = {
-    Source.STRIPE: "STRIPE_WEBHOOK_SECRET",
-    Source.WAREHOUSE: "FULFILLMENT_WEBHOOK_SECRET",
-    Source.RESEND: "RESEND_WEBHOOK_SECRET",
+    WebhookSource.STRIPE: "STRIPE_WEBHOOK_SECRET",
+    WebhookSource.WAREHOUSE: "FULFILLMENT_WEBHOOK_SECRET",
+    WebhookSource.RESEND: "RESEND_WEBHOOK_SECRET",
 }
 
 
 @router.post("/stripe")
 async def stripe_webhook(request: Request, dependencies: Deps) -> dict[str, bool]:
     """Receive a Stripe event, signed in `Stripe-Signature`."""
-    return await _receive(Source.STRIPE, request, dependencies)
+    return await _receive(WebhookSource.STRIPE, request, dependencies)
 
 
 @router.post("/warehouse")
 async def warehouse_webhook(request: Request, dependencies: Deps) -> dict[str, bool]:
     """Receive a warehouse event, signed in `Warehouse-Signature`."""
-    return await _receive(Source.WAREHOUSE, request, dependencies)
+    return await _receive(WebhookSource.WAREHOUSE, request, dependencies)
 
 
 @router.post("/resend")
 async def resend_webhook(request: Request, dependencies: Deps) -> dict[str, bool]:
     """Receive a Resend event, signed in `svix-signature`."""
-    return await _receive(Source.RESEND, request, dependencies)
+    return await _receive(WebhookSource.RESEND, request, dependencies)
 
 
-async def _receive(source: Source, request: Request, dependencies: Deps) -> dict[str, bool]:
+async def _receive(source: WebhookSource, request: Request, dependencies: Deps) -> dict[str, bool]:
     """Answer 200 once the event is stored, is a duplicate, or concerns nothing here."""
     not_listening = ProblemError(
         NOT_LISTENING, f"nobody listens to this neighbour: {_SECRET_SETTINGS[source]} is not set"
@@ -70,7 +70,7 @@ async def _receive(source: Source, request: Request, dependencies: Deps) -> dict
         raise not_listening
     try:
         await dependencies.inbox.receive(source, request.headers, await request.body())
-    except NotListeningError:
+    except WebhookNotConfiguredError:
         raise not_listening from None
     except ClientDisconnect:
         raise ProblemError(REFUSED, "the body did not come to its end") from None

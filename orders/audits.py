@@ -11,13 +11,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
 
-from orders.discrepancies import AuditTerms, Discrepancy, Kind, Remedy
+from orders.discrepancies import AuditTerms, Discrepancy, DiscrepancyKind, Remedy
 
 #: Id of the schedule, and workflow id of an audit that an operator starts.
 AUDIT_ID: Final = "reconcile"
 
 
-class Scan(StrEnum):
+class AuditScan(StrEnum):
     """The lists that an audit pages through, in this order."""
 
     CHARGES = "charges"  # at the provider, by creation time
@@ -36,7 +36,7 @@ DiscrepancyOutcome = Literal[
 
 
 @dataclass(frozen=True)
-class Report:
+class AuditReport:
     """Counts of an audit. ``found`` counts by kind; each is also counted by its outcome."""
 
     examined: int = 0
@@ -47,10 +47,10 @@ class Report:
     acknowledged: int = 0  # the same, and acknowledged by an operator
     failed: int = 0  # a repair that got no answer: the next audit tries again
 
-    def reviewed(self, examined: int) -> Report:
+    def reviewed(self, examined: int) -> AuditReport:
         return replace(self, examined=self.examined + examined)
 
-    def settled(self, kind: Kind, outcome: DiscrepancyOutcome) -> Report:
+    def settled(self, kind: DiscrepancyKind, outcome: DiscrepancyOutcome) -> AuditReport:
         if outcome == "gone" or outcome == "counted":  # noqa: PLR1714 - narrows the type below
             return self
         found = {**self.found, str(kind): self.found.get(str(kind), 0) + 1}
@@ -76,43 +76,43 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Position:
+class AuditPosition:
     """Position of an audit. ``as_of`` is its start: all its pages look at the same window."""
 
     as_of: datetime
-    scan: Scan = Scan.CHARGES
+    scan: AuditScan = AuditScan.CHARGES
     cursor: str | None = None
 
-    def next(self, cursor: str | None) -> Position | None:
+    def next(self, cursor: str | None) -> AuditPosition | None:
         """The next page of this scan, the next scan, or None at the end of the last one."""
         if cursor is not None:
             return replace(self, cursor=cursor)
-        scans = list(Scan)
+        scans = list(AuditScan)
         after = scans.index(self.scan) + 1
-        return Position(self.as_of, scans[after]) if after < len(scans) else None
+        return AuditPosition(self.as_of, scans[after]) if after < len(scans) else None
 
 
 @dataclass(frozen=True)
-class Audit:
+class AuditInput:
     """Input of the audit's workflow. With ``position`` it goes on from there."""
 
     terms: AuditTerms = AuditTerms()  # noqa: RUF009 - frozen
-    position: Position | None = None
-    report: Report = field(default_factory=Report)
+    position: AuditPosition | None = None
+    report: AuditReport = field(default_factory=AuditReport)
     #: After so many pages the run continues as new, so that no history grows without bounds.
     pages_per_run: int = 20
 
 
 @dataclass(frozen=True)
-class Page:
+class AuditPage:
     """Input of ``review_page``: one page of one scan."""
 
-    position: Position
+    position: AuditPosition
     terms: AuditTerms
 
 
 @dataclass(frozen=True)
-class Reviewed:
+class PageReview:
     """The discrepancies on a page; without a ``cursor`` it was the last one."""
 
     examined: int
@@ -121,7 +121,7 @@ class Reviewed:
 
 
 @dataclass(frozen=True)
-class Settlement:
+class DiscrepancySettlement:
     """Input of ``settle_discrepancy``: repair or flag this one, if it still holds."""
 
     discrepancy: Discrepancy
@@ -130,7 +130,7 @@ class Settlement:
 
 
 @dataclass(frozen=True)
-class Settled:
+class DiscrepancySettled:
     """Answer of ``settle_discrepancy``."""
 
     outcome: DiscrepancyOutcome
@@ -152,7 +152,7 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True)
-class Noted:
+class PriorFinding:
     """What was recorded of a discrepancy before it was noted again.
 
     ``seen_before`` is when it was last seen; None when it is new, has come back, or differs from
@@ -167,8 +167,8 @@ class NothingToAcknowledgeError(LookupError):
     """No finding matches what is to be acknowledged, or findings of several kinds do."""
 
 
-def to_acknowledge(
-    order_id: str, found: Sequence[Finding], kind: Kind | None
+def findings_to_acknowledge(
+    order_id: str, found: Sequence[Finding], kind: DiscrepancyKind | None
 ) -> tuple[Finding, ...]:
     """Select those of an order's unresolved findings that an acknowledgement is about.
 
@@ -193,7 +193,7 @@ def to_acknowledge(
 class Finding:
     """A recorded discrepancy. ``resolution`` says how it was resolved."""
 
-    kind: Kind
+    kind: DiscrepancyKind
     order_id: str
     payment_id: str
     detail: str

@@ -12,7 +12,7 @@ class WrongAmountError(ValueError):
 
 
 @dataclass(frozen=True)
-class Stake:
+class ManualSettlement:
     """The money to give back by hand: ``taken`` is what the order knows to be captured.
 
     A charge takes the whole ``total`` or nothing, so an operator can report two things: the

@@ -20,7 +20,7 @@ class RunState(StrEnum):
     NONE = "none"  # never started, or closed and past its retention period
 
 
-class Kind(StrEnum):
+class DiscrepancyKind(StrEnum):
     """Kinds of discrepancy."""
 
     NEVER_STARTED = "never_started"  # placed, without a run: its checkout was interrupted
@@ -69,7 +69,7 @@ class AuditTerms:
 
 
 @dataclass(frozen=True)
-class RunSighting:
+class RunStatus:
     """Status of an order's run; ``word`` is Temporal's name for how it closed."""
 
     state: RunState
@@ -78,7 +78,7 @@ class RunSighting:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One charge as our database has it."""
 
     attempt: int
@@ -87,7 +87,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class ByHand:
+class RecordedManualRefund:
     """An amount that the operator ``by`` reported as given back outside the provider."""
 
     amount: Money
@@ -95,7 +95,7 @@ class ByHand:
 
 
 @dataclass(frozen=True)
-class Standing:
+class BookedOrder:
     """An order as our database has it.
 
     ``refunds``: the sum of its refunds that the provider has accepted; None while one is being
@@ -107,9 +107,9 @@ class Standing:
     total: Money
     placed_at: datetime
     changed_at: datetime
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LedgerEntry, ...] = ()
     refunds: Money | None = None
-    by_hand: ByHand | None = None
+    by_hand: RecordedManualRefund | None = None
 
 
 @dataclass(frozen=True)
@@ -141,20 +141,20 @@ class ListedCharge:
 
 
 @dataclass(frozen=True)
-class Case:
+class AuditCase:
     """Everything known of one order; ``order`` is None when our database lacks it."""
 
     order_id: str
-    order: Standing | None
+    order: BookedOrder | None
     charges: tuple[ListedCharge, ...]
-    run: RunSighting
+    run: RunStatus
 
 
 @dataclass(frozen=True)
 class Discrepancy:
     """One disagreement between records, identified by its kind, order and payment."""
 
-    kind: Kind
+    kind: DiscrepancyKind
     order_id: str
     detail: str
     remedy: Remedy = Remedy.FLAG

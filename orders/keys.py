@@ -114,7 +114,7 @@ class ApiKey:
         return hmac.compare_digest(self.digest, token.digest)
 
 
-class KeyBook(Protocol):
+class ApiKeyRepository(Protocol):
     """Repository of the API keys in use."""
 
     async def find(self, key_id: str) -> ApiKey | None:

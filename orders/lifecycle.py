@@ -25,12 +25,12 @@ class Status(StrEnum):
     REFUNDED = "refunded"  # money was taken and all of it refunded
 
     @property
-    def is_end(self) -> bool:
+    def is_final(self) -> bool:
         return not FOLLOWS[self]
 
 
 #: Past the point of no return: an order of this status is never undone.
-KEPT: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
+FULFILLED_OR_LATER: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
 
 _CLOSED_EARLY: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.REFUNDED})
 

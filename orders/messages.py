@@ -14,7 +14,7 @@ from typing import Literal
 from orders.lifecycle import Status, Stop, StopReason
 from orders.money import Money
 from orders.parcels import Parcel
-from orders.terms import Terms
+from orders.terms import OrderTerms
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class OrderWithTerms:
     """An order and the terms that hold for it."""
 
     order: OrderSummary
-    terms: Terms
+    terms: OrderTerms
 
 
 # -- reserve_inventory, release_inventory, update_inventory ----------------------------------------
@@ -81,7 +81,7 @@ ReserveAnswer = Reserved | OutOfStock | ReservationClosed
 
 
 @dataclass(frozen=True)
-class Charge:
+class ChargeRequest:
     """Charge the order's total. ``attempt`` counts business attempts from 1 (another card, or the
     same card after a soft decline), not retries.
 
@@ -173,7 +173,7 @@ class ChargesUndone:
 
 
 @dataclass(frozen=True)
-class GivenBackByHand:
+class ManualRefund:
     """An operator gave ``amount`` back outside the card provider; 0 when nothing was due.
 
     ``by`` is a role or an account id; ``note`` holds no personal data.
@@ -215,7 +215,7 @@ FulfillAnswer = Fulfilled | CannotFulfill
 
 
 @dataclass(frozen=True)
-class Recalled:
+class FulfillmentCancelled:
     """The order will not leave the warehouse, now or later, whether it was accepted or not."""
 
     kind: Literal["recalled"] = "recalled"
@@ -231,14 +231,14 @@ class AlreadyLeft:
 
 
 @dataclass(frozen=True)
-class KeptBefore:
+class AlreadyFulfilled:
     """Our database has the order past its point of no return: nothing was cancelled."""
 
     kind: Literal["kept_before"] = "kept_before"
 
 
-RecallAnswer = Recalled | AlreadyLeft
-CancelFulfillmentAnswer = Recalled | AlreadyLeft | KeptBefore
+WarehouseCancelAnswer = FulfillmentCancelled | AlreadyLeft
+CancelFulfillmentAnswer = FulfillmentCancelled | AlreadyLeft | AlreadyFulfilled
 
 
 # -- resend_parcel ---------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ ResendAnswer = Resent | CannotFulfill
 
 
 @dataclass(frozen=True)
-class ParcelNews:
+class OrderParcel:
     """The latest state of one parcel of an order."""
 
     order_id: str
@@ -421,7 +421,7 @@ class OrderSnapshot:
     may be parcels of which there was news before the warehouse named them.
     """
 
-    terms: Terms
+    terms: OrderTerms
     status: Status
     total: Money
     taken: Money

@@ -12,15 +12,15 @@ from orders.money import Money
 from orders.refunds import RefundState
 
 #: A refund that the card provider has not answered for so long is shown to an operator.
-SILENT_FOR: Final = timedelta(minutes=10)
+UNANSWERED_AFTER: Final = timedelta(minutes=10)
 #: Refunds in other states need no operator: they go on, or have ended, by themselves.
-MAY_NEED_A_PERSON: Final = frozenset(
+MAY_NEED_OPERATOR: Final = frozenset(
     {RefundState.AWAITING_APPROVAL, RefundState.FAILED, RefundState.ISSUING}
 )
 
 
 @dataclass(frozen=True)
-class WaitingRefund:
+class DashboardRefund:
     """A refund in ``state`` that an operator has to look at; ``why`` is the bank's reason."""
 
     order_id: str
@@ -31,13 +31,13 @@ class WaitingRefund:
     since: datetime
 
 
-class OverviewBook(Protocol):
+class DashboardRepository(Protocol):
     """Repository of figures over all orders."""
 
     async def counts(self, most: int) -> Mapping[Status, int]:
         """Number of orders in each status, counted up to ``most``; no status left out."""
 
-    async def waiting_refunds(self, now: datetime, limit: int) -> tuple[WaitingRefund, ...]:
+    async def waiting_refunds(self, now: datetime, limit: int) -> tuple[DashboardRefund, ...]:
         """Refunds that await approval, that failed at the bank, or that the provider has not
-        answered for ``SILENT_FOR``; the longest waiting first.
+        answered for ``UNANSWERED_AFTER``; the longest waiting first.
         """

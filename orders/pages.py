@@ -22,7 +22,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN_TEXT: Final = re.compile(r"1:([0-9]{1,18}):(.+)")
 
 
-class InvalidBookmarkError(ValueError):
+class InvalidCursorError(ValueError):
     """The text is not one of our cursors."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class InvalidBookmarkError(ValueError):
 
 
 @dataclass(frozen=True)
-class Bookmark:
+class Cursor:
     """Cursor: the last order of a page. ``str`` gives its opaque text, ``read`` parses it."""
 
     placed_at: datetime
@@ -42,24 +42,24 @@ class Bookmark:
         return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
     @classmethod
-    def read(cls, text: str) -> Bookmark:
-        """Parse the text of a cursor. Raises ``InvalidBookmarkError``."""
+    def read(cls, text: str) -> Cursor:
+        """Parse the text of a cursor. Raises ``InvalidCursorError``."""
         try:
             plain = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
             match = _PLAIN_TEXT.fullmatch(plain)
             if match is None:
-                raise InvalidBookmarkError
+                raise InvalidCursorError
             placed_at = _EPOCH + timedelta(microseconds=int(match[1]))
             bookmark = cls(placed_at, checked_order_id(match[2]))
         except (binascii.Error, ValueError, OverflowError, InvalidOrderIdError):
-            raise InvalidBookmarkError from None
+            raise InvalidCursorError from None
         if str(bookmark) != text:  # another spelling of the same order
-            raise InvalidBookmarkError
+            raise InvalidCursorError
         return bookmark
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OrderFilter:
     """Filter of the listing; None matches all."""
 
     status: Status | None = None
@@ -83,7 +83,7 @@ class OrderPage:
     """A page of orders, newest first; ``next`` is the next page's cursor, None on the last."""
 
     orders: tuple[PlacedOrder, ...]
-    next: Bookmark | None = None
+    next: Cursor | None = None
 
     @classmethod
     def of(cls, found: Sequence[PlacedOrder], limit: int) -> OrderPage:
@@ -91,4 +91,4 @@ class OrderPage:
         shown = tuple(found[:limit])
         if len(found) <= limit:
             return cls(shown)
-        return cls(shown, Bookmark(shown[-1].placed_at, shown[-1].order_id))
+        return cls(shown, Cursor(shown[-1].placed_at, shown[-1].order_id))

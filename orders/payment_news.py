@@ -39,7 +39,7 @@ class PaymentDeclined:
 
 
 @dataclass(frozen=True)
-class CustomerNeeded:
+class CustomerActionRequired:
     """The customer has to authenticate (3-D Secure). Nothing is taken yet."""
 
     payment_id: str
@@ -47,7 +47,7 @@ class CustomerNeeded:
 
 
 @dataclass(frozen=True)
-class ApprovalAwaited:
+class ApprovalRequired:
     """An operator has to approve the order before it is charged."""
 
     kind: Literal["awaiting_approval"] = "awaiting_approval"
@@ -71,20 +71,20 @@ class PaymentPending:
     kind: Literal["pending"] = "pending"
 
 
-PaymentNews = (
+PaymentProgress = (
     PaymentTaken
     | PaymentHeld
     | PaymentDeclined
-    | CustomerNeeded
-    | ApprovalAwaited
+    | CustomerActionRequired
+    | ApprovalRequired
     | PaymentStopped
     | PaymentPending
 )
 
 
-def settled(
+def payment_from_status(
     status: Status, total: Money, reason: StopReason | None, code: str = ""
-) -> PaymentNews | None:
+) -> PaymentProgress | None:
     """The payment status that follows from an order's status, None while it is open. ``code``: the
     decline code, when the order ended because of one.
     """
@@ -101,19 +101,19 @@ def settled(
             return None
 
 
-def in_the_book(view: OrderView) -> PaymentNews:
+def payment_from_view(view: OrderView) -> PaymentProgress:
     """The payment status in our database, which may be a step behind the run."""
     order = view.order
     reason = None if order.reason is None else StopReason(order.reason)
     codes = [line.detail.get("code", "") for line in view.history if _declined(line.event)]
-    if known := settled(order.status, order.total, reason, codes[-1] if codes else ""):
+    if known := payment_from_status(order.status, order.total, reason, codes[-1] if codes else ""):
         return known
     if order.status is Status.AWAITING_APPROVAL:
-        return ApprovalAwaited()
+        return ApprovalRequired()
     if order.status is Status.AWAITING_PAYMENT and view.payments:
         last = view.payments[-1]
         if last.state == ChargeState.NEEDS_CUSTOMER:
-            return CustomerNeeded(last.payment_id)
+            return CustomerActionRequired(last.payment_id)
     return PaymentPending()
 
 

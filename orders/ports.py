@@ -23,18 +23,18 @@ from typing import Protocol
 from orders.lifecycle import Status, Stop
 from orders.messages import (
     FulfillAnswer,
-    GivenBackByHand,
     MailAnswer,
+    ManualRefund,
     OrderSummary,
-    RecallAnswer,
     ResendAnswer,
     ReserveAnswer,
+    WarehouseCancelAnswer,
 )
 from orders.money import Money
 from orders.order import Basket, Order, Recipient
-from orders.pages import Bookmark, OrderPage, Wanted
+from orders.pages import Cursor, OrderFilter, OrderPage
 from orders.parcels import Parcel
-from orders.placing import RequestKey
+from orders.placing import IdempotencyKey
 from orders.views import OrderView
 
 
@@ -191,7 +191,7 @@ class Warehouse(Protocol):
     async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
         """Send the contents of a lost parcel again, once per ``key``."""
 
-    async def cancel(self, order_id: str) -> RecallAnswer:
+    async def cancel(self, order_id: str) -> WarehouseCancelAnswer:
         """Cancel the order before it leaves; one never accepted is refused from now on."""
 
 
@@ -293,17 +293,19 @@ class PaymentLedger(Protocol):
     async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
         """Record a refund, once per refund id."""
 
-    async def record_by_hand(self, given_back: GivenBackByHand) -> None:
+    async def record_manual_refund(self, given_back: ManualRefund) -> None:
         """Record what an operator gave back outside the provider; close the order for charging.
 
         One entry per order: the latest one counts. Raises ``NoSuchOrderError``.
         """
 
 
-class OrderBook(Protocol):
+class OrderRepository(Protocol):
     """Repository of orders, their status and history."""
 
-    async def place(self, basket: Basket, now: datetime, *, key: RequestKey | None = None) -> Order:
+    async def place(
+        self, basket: Basket, now: datetime, *, key: IdempotencyKey | None = None
+    ) -> Order:
         """Price the basket from the catalogue and store it as a new order.
 
         The same basket again returns the order that exists. Raises ``InvalidOrderError`` or
@@ -316,7 +318,7 @@ class OrderBook(Protocol):
     async def summary(self, order_id: str) -> OrderSummary:
         """The order without personal data. Raises ``NoSuchOrderError``."""
 
-    async def page(self, wanted: Wanted, limit: int, after: Bookmark | None = None) -> OrderPage:
+    async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
         """List at most ``limit`` orders, newest first, of those placed before ``after``."""
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """Rules of the audit: the discrepancies of an order whose run is closed or missing.
 
-Three systems record an order: the card provider, our database, Temporal. ``examine`` compares them.
+Three systems record an order: the card provider, our database, Temporal. ``find_discrepancies`` compares them.
 An order with an open run is skipped, and so is one that changed within the grace period: its run is
 about to correct what looks wrong.
 
@@ -19,16 +19,16 @@ from typing import Final
 
 from orders.charging import BookedCharge
 from orders.discrepancies import (
+    AuditCase,
     AuditTerms,
-    Case,
+    BookedOrder,
     Discrepancy,
-    Entry,
-    Kind,
+    DiscrepancyKind,
+    LedgerEntry,
     ListedCharge,
     Remedy,
-    RunSighting,
     RunState,
-    Standing,
+    RunStatus,
 )
 from orders.lifecycle import Status
 from orders.money import Money, total
@@ -38,7 +38,7 @@ from orders.ports import CardCharge, ChargeState
 _FINAL: Final = frozenset({ChargeState.CAPTURED, ChargeState.CANCELLED})
 
 
-def examine(case: Case, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
+def find_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
     """Find the discrepancies of an order, in the order of repair; none while its run is open.
 
     ``case.charges`` may be a part of its charges: for the others, our own record counts.
@@ -60,36 +60,36 @@ def examine(case: Case, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
         if (entry := _entry_of(order, listed)) is not None
         for one in _entry_differs(order, entry, listed, quiet_since)
     ]
-    if not order.status.is_end:
+    if not order.status.is_final:
         return [*found, _stranded(order, charges, case.run)]
     return [*found, *_after_the_end(order, charges)]
 
 
-def worth_a_look(case: Case, now: datetime, terms: AuditTerms) -> bool:
+def may_have_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> bool:
     """Whether an order without a run would have discrepancies: only then is the rest fetched."""
-    if case.order is not None and case.order.status.is_end:
+    if case.order is not None and case.order.status.is_final:
         # A charge that is live in our database may be too old for the provider's list.
         listed = {one.charge.payment_id for one in case.charges}
         unlisted = (e.booked.state for e in case.order.entries if e.payment_id not in listed)
         if any(state not in _FINAL for state in unlisted):
             return True
     states = (RunState.CLOSED, RunState.NONE)
-    runs = (replace(case, run=RunSighting(state)) for state in states)
-    return any(examine(without, now, terms) for without in runs)
+    runs = (replace(case, run=RunStatus(state)) for state in states)
+    return any(find_discrepancies(without, now, terms) for without in runs)
 
 
-def examine_open_run(
-    order_id: str, order: Standing | None, started_at: datetime, now: datetime, terms: AuditTerms
+def find_open_run_discrepancies(
+    order_id: str, order: BookedOrder | None, started_at: datetime, now: datetime, terms: AuditTerms
 ) -> list[Discrepancy]:
     """Find what is wrong with an open run; it is only ever flagged."""
     if started_at > now - terms.grace:
         return []
     if order is None:
         detail = "a run carries this order, and our books do not have it"
-        return [Discrepancy(Kind.RUN_WITHOUT_ORDER, order_id, detail)]
-    if order.status.is_end and order.changed_at < now - terms.run_outlives_order:
+        return [Discrepancy(DiscrepancyKind.RUN_WITHOUT_ORDER, order_id, detail)]
+    if order.status.is_final and order.changed_at < now - terms.run_outlives_order:
         detail = f"{order.status} since {order.changed_at:%Y-%m-%d %H:%M} UTC, its run is open"
-        return [Discrepancy(Kind.RUN_AFTER_END, order_id, detail)]
+        return [Discrepancy(DiscrepancyKind.RUN_AFTER_END, order_id, detail)]
     return []
 
 
@@ -101,24 +101,24 @@ def _without_order(listed: ListedCharge, now: datetime, terms: AuditTerms) -> li
     kept = charge.captured - charge.refunded
     if kept:
         detail = f"{kept} was taken, and our books have no such order"
-        return [_about(Kind.PAID_WITHOUT_ORDER, listed, detail)]
+        return [_about(DiscrepancyKind.PAID_WITHOUT_ORDER, listed, detail)]
     if charge.state in _FINAL:
         return []
     is_old = listed.created_at <= now - terms.unknown_grace
     detail = f"a charge over {charge.amount} is {charge.state}, and our books have no such order"
     remedy = _release(charge.state) if is_old else Remedy.FLAG
-    return [_about(Kind.LIVE_CHARGE, listed, detail, remedy)]
+    return [_about(DiscrepancyKind.LIVE_CHARGE, listed, detail, remedy)]
 
 
-def _never_started(order: Standing, now: datetime, terms: AuditTerms) -> Discrepancy:
+def _never_started(order: BookedOrder, now: datetime, terms: AuditTerms) -> Discrepancy:
     detail = f"placed {order.placed_at:%Y-%m-%d %H:%M} UTC and never started"
     in_time = order.placed_at >= now - terms.start_within
     remedy = Remedy.START if in_time else Remedy.FLAG
-    return Discrepancy(Kind.NEVER_STARTED, order.order_id, detail, remedy)
+    return Discrepancy(DiscrepancyKind.NEVER_STARTED, order.order_id, detail, remedy)
 
 
 def _entry_differs(
-    order: Standing, entry: Entry, listed: ListedCharge, quiet_since: datetime
+    order: BookedOrder, entry: LedgerEntry, listed: ListedCharge, quiet_since: datetime
 ) -> list[Discrepancy]:
     """Compare our entry with the provider's charge. Recent refunds may be on one side only."""
     charge, booked = listed.charge, entry.booked
@@ -134,18 +134,18 @@ def _entry_differs(
         booked.refunded,
     ):
         detail = f"our books say {_described(booked)}, the provider says {_described(charge)}"
-        found.append(_about(Kind.BOOKS_BEHIND, listed, detail, Remedy.RECORD))
+        found.append(_about(DiscrepancyKind.BOOKS_BEHIND, listed, detail, Remedy.RECORD))
     if charge.captured < booked.captured:
         detail = f"our books say {booked.captured} was taken, the provider says {charge.captured}"
-        found.append(_about(Kind.BOOKS_AHEAD, listed, detail))
+        found.append(_about(DiscrepancyKind.BOOKS_AHEAD, listed, detail))
     if charge.refunded < booked.refunded:
         back = booked.refunded - charge.refunded
         detail = f"{back} of {order.order_id} did not arrive: the bank sent the refund back to us"
-        found.append(_about(Kind.REFUND_FAILED, listed, detail))
+        found.append(_about(DiscrepancyKind.REFUND_FAILED, listed, detail))
     return found
 
 
-def _stranded(order: Standing, charges: Iterable[ListedCharge], run: RunSighting) -> Discrepancy:
+def _stranded(order: BookedOrder, charges: Iterable[ListedCharge], run: RunStatus) -> Discrepancy:
     known = _believed(order, charges)
     kept = total((one.captured - one.refunded for one in known), order.total.currency)
     held = any(one.state is ChargeState.HELD for one in known)
@@ -153,11 +153,13 @@ def _stranded(order: Standing, charges: Iterable[ListedCharge], run: RunSighting
     detail = f"{order.status} and nothing carries it on ({why})"
     if kept or held:
         money = f"{kept} is taken" if kept else f"{order.total} is held"
-        return Discrepancy(Kind.STRANDED_WITH_MONEY, order.order_id, f"{detail}: {money}")
-    return Discrepancy(Kind.STRANDED, order.order_id, f"{detail}: nothing is taken")
+        return Discrepancy(
+            DiscrepancyKind.STRANDED_WITH_MONEY, order.order_id, f"{detail}: {money}"
+        )
+    return Discrepancy(DiscrepancyKind.STRANDED, order.order_id, f"{detail}: nothing is taken")
 
 
-def _after_the_end(order: Standing, charges: Iterable[ListedCharge]) -> list[Discrepancy]:
+def _after_the_end(order: BookedOrder, charges: Iterable[ListedCharge]) -> list[Discrepancy]:
     charges = tuple(charges)
     found: list[Discrepancy] = []
     known = _believed(order, charges)
@@ -169,16 +171,16 @@ def _after_the_end(order: Standing, charges: Iterable[ListedCharge]) -> list[Dis
         is_booked = _entry_of(order, listed) is not None
         if charge.captured and not is_booked:
             detail = f"{charge.captured} was taken, and our books do not have this charge"
-            found.append(_about(Kind.UNBOOKED_CHARGE, listed, detail))
+            found.append(_about(DiscrepancyKind.UNBOOKED_CHARGE, listed, detail))
         if charge.state not in _FINAL:
             # For a completed order this charge may be the one that pays for the goods.
             may_pay = is_completed and captured < order.total
             remedy = Remedy.FLAG if may_pay else _release(charge.state)
             detail = f"{order.status}, and a charge over {charge.amount} is {charge.state}"
-            found.append(_about(Kind.LIVE_CHARGE, listed, detail, remedy))
+            found.append(_about(DiscrepancyKind.LIVE_CHARGE, listed, detail, remedy))
     if is_completed and not captured:
         detail = f"completed, and none of {order.total} was taken"
-        found.append(Discrepancy(Kind.SHIPPED_UNPAID, order.order_id, detail))
+        found.append(Discrepancy(DiscrepancyKind.SHIPPED_UNPAID, order.order_id, detail))
     if is_completed and captured:
         found += _refunds_differ(order)
     if not is_completed:
@@ -186,16 +188,16 @@ def _after_the_end(order: Standing, charges: Iterable[ListedCharge]) -> list[Dis
     return found
 
 
-def _refunds_differ(order: Standing) -> list[Discrepancy]:
+def _refunds_differ(order: BookedOrder) -> list[Discrepancy]:
     """A completed order keeps all its money but the sum of its refunds; both by our own record."""
     back = total((entry.booked.refunded for entry in order.entries), order.total.currency)
     if order.refunds is None or order.refunds == back:
         return []
     detail = f"completed, and {back} was given back, but its refunds come to {order.refunds}"
-    return [Discrepancy(Kind.REFUNDS_DIFFER, order.order_id, detail)]
+    return [Discrepancy(DiscrepancyKind.REFUNDS_DIFFER, order.order_id, detail)]
 
 
-def _money_kept(order: Standing, captured: Money, kept: Money) -> list[Discrepancy]:
+def _money_kept(order: BookedOrder, captured: Money, kept: Money) -> list[Discrepancy]:
     """All that was taken for an order that ended early is refunded: by the provider, or by hand."""
     hand = order.by_hand
     if hand is None:
@@ -206,15 +208,15 @@ def _money_kept(order: Standing, captured: Money, kept: Money) -> list[Discrepan
             f"back; {hand.amount} was given back by hand, as {hand.by} says"
         )
     if hand is not None and not hand.amount <= kept:
-        return [Discrepancy(Kind.GIVEN_BACK_TOO_MUCH, order.order_id, detail)]
-    return [Discrepancy(Kind.MONEY_KEPT, order.order_id, detail)] if kept else []
+        return [Discrepancy(DiscrepancyKind.GIVEN_BACK_TOO_MUCH, order.order_id, detail)]
+    return [Discrepancy(DiscrepancyKind.MONEY_KEPT, order.order_id, detail)] if kept else []
 
 
 # -- parts of the rules ----------------------------------------------------------------------------
 
 
 def _about(
-    kind: Kind, listed: ListedCharge, detail: str, remedy: Remedy = Remedy.FLAG
+    kind: DiscrepancyKind, listed: ListedCharge, detail: str, remedy: Remedy = Remedy.FLAG
 ) -> Discrepancy:
     return Discrepancy(kind, listed.order_id, detail, remedy, listed.charge.payment_id)
 
@@ -224,12 +226,14 @@ def _release(state: ChargeState) -> Remedy:
     return Remedy.FLAG if state is ChargeState.PROCESSING else Remedy.RELEASE
 
 
-def _entry_of(order: Standing, listed: ListedCharge) -> Entry | None:
+def _entry_of(order: BookedOrder, listed: ListedCharge) -> LedgerEntry | None:
     by_id = (e for e in order.entries if e.payment_id == listed.charge.payment_id)
     return next(by_id, None)
 
 
-def _believed(order: Standing, charges: Iterable[ListedCharge]) -> list[CardCharge | BookedCharge]:
+def _believed(
+    order: BookedOrder, charges: Iterable[ListedCharge]
+) -> list[CardCharge | BookedCharge]:
     """Each charge once: the provider's record where we have it, else our own."""
     listed_by_id = {listed.charge.payment_id: listed.charge for listed in charges}
     ours = [entry.booked for entry in order.entries if entry.payment_id not in listed_by_id]

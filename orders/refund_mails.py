@@ -7,11 +7,11 @@ from html import escape
 from orders.mails import plain_text_mail
 from orders.order import Order
 from orders.ports import Mail
-from orders.refund_messages import RefundWaiting
+from orders.refund_messages import RefundAwaitingApproval
 from orders.refunds import RefundEntry
 
 
-def approval_reminder(waiting: RefundWaiting, *, to: str) -> Mail:
+def approval_reminder(waiting: RefundAwaitingApproval, *, to: str) -> Mail:
     """Email to the approver: a refund still waits."""
     order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
     text = (

@@ -66,7 +66,7 @@ ReserveRefundAnswer = RefundReserved | RefundRefused
 
 
 @dataclass(frozen=True)
-class RefundMove:
+class RefundStateChange:
     """Set the refund's state and add a line to the order's history."""
 
     refund: RefundRef
@@ -83,7 +83,7 @@ class RefundAttempt:
 
 
 @dataclass(frozen=True)
-class RefundSeen:
+class RefundAttemptResult:
     """State of the refund after the provider's answer; ``problem`` says why it failed."""
 
     state: RefundState
@@ -94,7 +94,7 @@ class RefundSeen:
 
 
 @dataclass(frozen=True)
-class RefundWaiting:
+class RefundAwaitingApproval:
     """A refund of ``amount`` that waits for approval."""
 
     refund: RefundRef
@@ -118,7 +118,7 @@ class RefundProgress:
 
 
 @dataclass(frozen=True)
-class TroubledRefund:
+class RefundNeedingAttention:
     """A running refund that needs an operator. If no worker answered, ``doing`` says so."""
 
     refund: RefundRef
@@ -128,7 +128,7 @@ class TroubledRefund:
     attention: Attention | None = None
 
 
-RequestAnswer = RefundProgress | RefundRefused
+RequestRefundAnswer = RefundProgress | RefundRefused
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from orders.ids import InvalidRefundIdError, checked_refund_id
 from orders.money import Money, total
 from orders.order import Order
 from orders.refunds import (
-    BOOKED,
-    FREED,
+    ACCEPTED_BY_PROVIDER,
+    NEVER_ISSUED,
     REFUNDABLE,
     PaidCharge,
     Quantities,
@@ -22,20 +22,20 @@ from orders.refunds import (
 
 def refundable_amount(charge: PaidCharge, earlier: Iterable[RefundEntry]) -> Money:
     """What of the charge is neither refunded nor reserved for a refund."""
-    reserved = (e.amount for e in earlier if e.state not in FREED | BOOKED)
+    reserved = (e.amount for e in earlier if e.state not in NEVER_ISSUED | ACCEPTED_BY_PROVIDER)
     return charge.captured - charge.refunded - total(reserved, charge.captured.currency)
 
 
-def left_to_return(order: Order, earlier: Iterable[RefundEntry]) -> dict[str, int]:
+def returnable_quantities(order: Order, earlier: Iterable[RefundEntry]) -> dict[str, int]:
     """Pieces of each line that no refund has taken back, by sku."""
     left = Counter({line.sku: line.quantity for line in order.lines})
     for entry in earlier:
-        if entry.state not in FREED:
+        if entry.state not in NEVER_ISSUED:
             left.subtract(dict(entry.lines))
     return dict(left)
 
 
-def planned(
+def plan_refund(
     request: RefundRequest,
     order: Order,
     charge: PaidCharge | None,
@@ -49,7 +49,7 @@ def planned(
                 f"order {order.id} is {order.status}: only what is paid and handed to the "
                 "warehouse can be refunded, cancel the order instead"
             )
-        lines = _returned(request, left_to_return(order, earlier))
+        lines = _returned(request, returnable_quantities(order, earlier))
         amount = _amount(request, order, refundable_amount(charge, earlier))
     except (_RefusalError, InvalidRefundIdError) as refusal:
         return RefundRefused(str(refusal))

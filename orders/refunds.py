@@ -65,11 +65,11 @@ FOLLOWS: Final[dict[RefundState, frozenset[RefundState]]] = {
 }
 
 #: The card provider was not called yet: the refund can still be stopped.
-UNDECIDED: Final = frozenset({RefundState.REQUESTED, RefundState.AWAITING_APPROVAL})
+NOT_YET_ISSUED: Final = frozenset({RefundState.REQUESTED, RefundState.AWAITING_APPROVAL})
 #: Nothing was refunded and nothing will be: the amount is free for other refunds.
-FREED: Final = frozenset({RefundState.REJECTED, RefundState.CANCELLED})
+NEVER_ISSUED: Final = frozenset({RefundState.REJECTED, RefundState.CANCELLED})
 #: The provider has accepted it, so it counts in the charge's ``refunded``.
-BOOKED: Final = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
+ACCEPTED_BY_PROVIDER: Final = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
 
 #: Statuses of orders that are paid and will not be undone.
 REFUNDABLE: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
@@ -154,7 +154,7 @@ class RefundEntry:
         if is_next and RefundState.ISSUING in FOLLOWS[self.state]:
             begun = self.moved(RefundState.ISSUING)
             return replace(begun, attempt=attempt, card_refund_id="")
-        if attempt <= self.attempt and self.state not in UNDECIDED | FREED:
+        if attempt <= self.attempt and self.state not in NOT_YET_ISSUED | NEVER_ISSUED:
             return self
         request = self.request
         raise IllegalStatusError(
@@ -181,14 +181,14 @@ class RefundEntry:
             )
         return replace(self, state=state, why=why)
 
-    def back_on_shelf(self) -> RefundEntry:
+    def with_restock(self) -> RefundEntry:
         """The refund once its pieces are restocked; unchanged when there is nothing to restock.
 
         Raises ``IllegalStatusError`` unless the refund has begun: until then it may be stopped.
         """
         if self.restocked or not (self.request.restock and self.lines):
             return self
-        if self.state in UNDECIDED | FREED:
+        if self.state in NOT_YET_ISSUED | NEVER_ISSUED:
             raise IllegalStatusError(
                 f"refund {self.request.refund_id} is {self.state}: nothing comes back for it"
             )

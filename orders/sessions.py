@@ -16,9 +16,9 @@ from orders.keys import ApiKey
 
 SECRET_BYTES: Final = 32
 #: A session expires so long after it was opened, however busy it is ...
-LIFE: Final = timedelta(hours=8)
+MAX_AGE: Final = timedelta(hours=8)
 #: ... and so long after it was last used.
-IDLE: Final = timedelta(minutes=30)
+IDLE_TIMEOUT: Final = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Session:
 
     def is_over(self, now: datetime) -> bool:
         """Whether the session has expired, by its age or unused."""
-        return now - self.opened_at >= LIFE or now - self.seen_at >= IDLE
+        return now - self.opened_at >= MAX_AGE or now - self.seen_at >= IDLE_TIMEOUT
 
 
-class SessionBook(Protocol):
+class SessionRepository(Protocol):
     """Repository of open sessions."""
 
     async def open(self, session: Session) -> None:

@@ -38,7 +38,7 @@ def approval_limits(text: str) -> dict[str, int]:
     return limits
 
 
-class Capture(StrEnum):
+class CaptureMethod(StrEnum):
     """When the money is captured."""
 
     AT_CHECKOUT = "at_checkout"
@@ -46,7 +46,7 @@ class Capture(StrEnum):
 
 
 @dataclass(frozen=True)
-class Terms:
+class OrderTerms:
     """Terms of one order. Read when its run starts and kept in its history, so that a change of
     the shop's settings never changes the course of an order under way.
     """
@@ -55,7 +55,7 @@ class Terms:
     approval_timeout: timedelta = timedelta(hours=24)
     payment_timeout: timedelta = timedelta(minutes=30)
     new_card_window: timedelta = timedelta(0)
-    capture: Capture = Capture.AT_CHECKOUT
+    capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
     delivery_deadline: timedelta = timedelta(0)
 
 
@@ -73,13 +73,13 @@ class ShopTerms:
     approval_timeout: timedelta = timedelta(hours=24)
     payment_timeout: timedelta = timedelta(minutes=30)
     new_card_window: timedelta = timedelta(0)
-    capture: Capture = Capture.AT_CHECKOUT
+    capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
     delivery_deadline: timedelta = timedelta(0)
 
-    def of(self, total: Money, *, flagged: bool) -> Terms:
+    def of(self, total: Money, *, flagged: bool) -> OrderTerms:
         """The terms of an order with this total; ``flagged`` ones always need approval."""
         limit = self.approval_above.get(total.currency)
-        return Terms(
+        return OrderTerms(
             needs_approval=flagged or (limit is not None and total.amount > limit),
             approval_timeout=self.approval_timeout,
             payment_timeout=self.payment_timeout,

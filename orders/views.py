@@ -69,7 +69,7 @@ class OrderView:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class OrderSnapshotView:
     """An order at a moment, and the last step that its run had begun."""
 
     view: OrderView
@@ -94,7 +94,7 @@ class ListedOrder:
 
 
 @dataclass(frozen=True)
-class TroubledOrder:
+class OrderNeedingAttention:
     """A running order with a step that keeps failing. ``attention`` is None when no worker
     answered; ``doing`` says so.
     """

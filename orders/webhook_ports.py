@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from orders.webhooks import Event, MailFate, News
+from orders.webhooks import EventPayload, MailDeliveryFailure, WebhookEvent
 
 
 class EventReader(Protocol):
     """Reader of one source's webhook events: it verifies and parses them."""
 
-    def read(self, headers: Mapping[str, str], body: bytes) -> Event:
+    def read(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
         """Verify and parse an event; ``headers`` by their names in lower case.
 
         Raises ``BadSignatureError`` or ``UnreadableEventError``, as sentences that repeat nothing
@@ -22,7 +22,7 @@ class EventReader(Protocol):
         """
 
 
-class Ending(StrEnum):
+class DeliveryResult(StrEnum):
     """How the delivery of an event ended."""
 
     TOLD = "told"
@@ -31,7 +31,7 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True)
-class UntoldEvent:
+class PendingEvent:
     """A stored event to deliver; ``tries`` counts this one. ``news`` is None when this version of
     the code cannot read it.
     """
@@ -39,21 +39,21 @@ class UntoldEvent:
     number: int
     event_id: str
     type: str
-    news: News | None
+    news: EventPayload | None
     received_at: datetime
     tries: int
 
 
-class EventBook(Protocol):
+class WebhookEventRepository(Protocol):
     """Repository of received events, until they are delivered and a while longer."""
 
-    async def keep(self, event: Event, now: datetime) -> bool:
+    async def keep(self, event: WebhookEvent, now: datetime) -> bool:
         """Store the event; False when it is stored already. It must have news."""
 
-    async def take(self, now: datetime, lease: timedelta, limit: int) -> tuple[UntoldEvent, ...]:
+    async def take(self, now: datetime, lease: timedelta, limit: int) -> tuple[PendingEvent, ...]:
         """Claim events that are due, oldest first: no other process gets them during ``lease``."""
 
-    async def end(self, number: int, ending: Ending, now: datetime, why: str = "") -> None:
+    async def end(self, number: int, ending: DeliveryResult, now: datetime, why: str = "") -> None:
         """Finish an event: it is not delivered any more."""
 
     async def postpone(self, number: int, until: datetime, problem: str) -> None:
@@ -66,7 +66,9 @@ class EventBook(Protocol):
 class MailLog(Protocol):
     """Log of the emails sent, to find an email's order."""
 
-    async def note_fate(self, mail_id: str, fate: MailFate, now: datetime, why: str) -> bool:
+    async def record_delivery_failure(
+        self, mail_id: str, fate: MailDeliveryFailure, now: datetime, why: str
+    ) -> bool:
         """Add what became of an email to the history of its order, once.
 
         False when no order has that email.

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from orders.parcels import ParcelStatus
 
 
-class Source(StrEnum):
+class WebhookSource(StrEnum):
     """Sender of an event."""
 
     STRIPE = "stripe"
@@ -23,7 +23,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True)
-class PaymentMoved:
+class PaymentChanged:
     """An order's payment has changed: its run should read it again."""
 
     order_id: str
@@ -31,7 +31,7 @@ class PaymentMoved:
 
 
 @dataclass(frozen=True)
-class RefundMoved:
+class RefundChanged:
     """A refund has changed: its run should read it again."""
 
     order_id: str
@@ -40,7 +40,7 @@ class RefundMoved:
 
 
 @dataclass(frozen=True)
-class ParcelMoved:
+class ParcelChanged:
     """A parcel has a new status."""
 
     order_id: str
@@ -50,7 +50,7 @@ class ParcelMoved:
     kind: Literal["parcel"] = "parcel"
 
 
-class MailFate(StrEnum):
+class MailDeliveryFailure(StrEnum):
     """What became of an email that the email service had accepted."""
 
     BOUNCED = "bounced"
@@ -60,29 +60,29 @@ class MailFate(StrEnum):
 
 
 @dataclass(frozen=True)
-class MailReturned:
+class MailNotDelivered:
     """An email was not delivered, or marked as spam. ``why`` is the service's code."""
 
     mail_id: str
-    fate: MailFate
+    fate: MailDeliveryFailure
     why: str = ""
     kind: Literal["mail"] = "mail"
 
 
-News = PaymentMoved | RefundMoved | ParcelMoved | MailReturned
+EventPayload = PaymentChanged | RefundChanged | ParcelChanged | MailNotDelivered
 
 
 @dataclass(frozen=True)
-class Event:
+class WebhookEvent:
     """A webhook event. ``news`` is None when there is nothing to deliver.
 
     The same ``event_id`` of the same source is the same event.
     """
 
-    source: Source
+    source: WebhookSource
     event_id: str
     type: str
-    news: News | None
+    news: EventPayload | None
 
 
 class BadSignatureError(Exception):
@@ -93,23 +93,23 @@ class UnreadableEventError(Exception):
     """The signature is valid, but the body is not an event as its sender documents them."""
 
 
-def facts_of(news: News) -> dict[str, Any]:
+def payload_to_json(news: EventPayload) -> dict[str, Any]:
     """News as they are stored in the database."""
     return asdict(news)
 
 
-def news_of(facts: dict[str, Any]) -> News | None:
+def payload_from_json(facts: dict[str, Any]) -> EventPayload | None:
     """News read from the database; None of a kind that this version of the code does not know."""
     fields = {name: value for name, value in facts.items() if name != "kind"}
     match facts["kind"]:
         case "payment":
-            return PaymentMoved(**fields)
+            return PaymentChanged(**fields)
         case "refund":
-            return RefundMoved(**fields)
+            return RefundChanged(**fields)
         case "parcel":
-            return ParcelMoved(**{**fields, "status": ParcelStatus(fields["status"])})
+            return ParcelChanged(**{**fields, "status": ParcelStatus(fields["status"])})
         case "mail":
-            return MailReturned(**{**fields, "fate": MailFate(fields["fate"])})
+            return MailNotDelivered(**{**fields, "fate": MailDeliveryFailure(fields["fate"])})
     return None
 
 
@@ -117,21 +117,21 @@ def news_of(facts: dict[str, Any]) -> News | None:
 
 #: An event that has ended is kept for this long: a repetition is recognized, and people can look it
 #: up.
-KEPT_FOR: Final = timedelta(days=30)
+EVENT_RETENTION: Final = timedelta(days=30)
 #: Delivery is given up after this long: by then the run has looked by itself.
 DELIVERED_WITHIN: Final = timedelta(days=3)
 #: An email's id is recorded a moment after it was sent, at most a day later if that keeps failing.
-MAIL_KNOWN_WITHIN: Final = timedelta(days=1)
+MAIL_ID_RECORDED_WITHIN: Final = timedelta(days=1)
 
 _INITIAL_INTERVAL: Final = timedelta(seconds=1)
 _MAXIMUM_INTERVAL: Final = timedelta(minutes=1)
 
 
-def pause_after(tries: int) -> timedelta:
+def retry_delay(tries: int) -> timedelta:
     """How long to wait after so many failed tries of delivery."""
     return min(_INITIAL_INTERVAL * (1 << min(tries - 1, 16)), _MAXIMUM_INTERVAL)
 
 
-def is_given_up(received_at: datetime, now: datetime) -> bool:
+def is_past_deadline(received_at: datetime, now: datetime) -> bool:
     """Whether an event is too old to be delivered."""
     return now - received_at >= DELIVERED_WITHIN

@@ -17,10 +17,10 @@ from orders.messages import (
     CannotFulfill,
     FulfillAnswer,
     Fulfilled,
-    RecallAnswer,
-    Recalled,
+    FulfillmentCancelled,
     ResendAnswer,
     Resent,
+    WarehouseCancelAnswer,
 )
 from orders.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
 from providers.replies import parse_retry_after, without_private
@@ -141,7 +141,7 @@ class HttpWarehouse:
             raise NoAnswerError(f"the warehouse names no new parcel for {parcel_id}")
         return Resent(resent.id, resent.parcel.id)
 
-    async def cancel(self, order_id: str) -> RecallAnswer:
+    async def cancel(self, order_id: str) -> WarehouseCancelAnswer:
         async with self._translate_errors("cancel"):
             reply = await self._http.post(f"/fulfillments/{quote(order_id, safe='')}/cancel")
         _raise_for(reply, "cancel", without_private(_problem(reply).message))
@@ -150,7 +150,7 @@ class HttpWarehouse:
             if not cancelled.id or not cancelled.parcels:
                 raise NoAnswerError(f"the warehouse does not say what left for order {order_id}")
             return AlreadyLeft(cancelled.id, tuple(parcel.id for parcel in cancelled.parcels))
-        return Recalled()
+        return FulfillmentCancelled()
 
     @asynccontextmanager
     async def _translate_errors(self, operation: str) -> AsyncIterator[None]:

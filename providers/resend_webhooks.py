@@ -14,16 +14,16 @@ from pydantic import BaseModel
 
 from orders.webhooks import (
     BadSignatureError,
-    Event,
-    MailFate,
-    MailReturned,
-    Source,
+    MailDeliveryFailure,
+    MailNotDelivered,
     UnreadableEventError,
+    WebhookEvent,
+    WebhookSource,
 )
 from providers.webhook_bodies import NonBlankText, parse_body
 
 #: https://resend.com/docs/dashboard/webhooks/event-types
-_FATES: Final = {f"email.{fate}": fate for fate in MailFate}
+_FATES: Final = {f"email.{fate}": fate for fate in MailDeliveryFailure}
 _ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _INVALID_IN_CODE: Final = re.compile(r"[^A-Za-z0-9_ -]")
 
@@ -58,7 +58,7 @@ class ResendEvents:
     def __init__(self, secret: str) -> None:
         self._secret = secret
 
-    def read(self, headers: Mapping[str, str], body: bytes) -> Event:
+    def read(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
         event_id = headers.get("svix-id", "")
         try:
             resend.Webhooks.verify(
@@ -81,7 +81,7 @@ class ResendEvents:
         if not _ID.fullmatch(event_id):
             raise UnreadableEventError("this is no event of Resend's: wrong is svix-id")
         payload = parse_body(_Body, body, "event of Resend's")
-        return Event(Source.RESEND, event_id, payload.type, _news(payload))
+        return WebhookEvent(WebhookSource.RESEND, event_id, payload.type, _news(payload))
 
 
 def _explain(error: ValueError) -> str:
@@ -90,7 +90,7 @@ def _explain(error: ValueError) -> str:
     return "the svix-signature does not fit this body and our RESEND_WEBHOOK_SECRET"
 
 
-def _news(payload: _Body) -> MailReturned | None:
+def _news(payload: _Body) -> MailNotDelivered | None:
     fate = _FATES.get(payload.type)
     mail = payload.data
     if fate is None or mail.email_id is None:
@@ -98,8 +98,8 @@ def _news(payload: _Body) -> MailReturned | None:
     if mail.tags is not None and "order" not in mail.tags:
         return None  # a mail of another application on the same account
     reasons = {
-        MailFate.BOUNCED: mail.bounce,
-        MailFate.FAILED: mail.failed,
-        MailFate.SUPPRESSED: mail.suppressed,
+        MailDeliveryFailure.BOUNCED: mail.bounce,
+        MailDeliveryFailure.FAILED: mail.failed,
+        MailDeliveryFailure.SUPPRESSED: mail.suppressed,
     }
-    return MailReturned(mail.email_id, fate, reasons.get(fate, _Reason()).code())
+    return MailNotDelivered(mail.email_id, fate, reasons.get(fate, _Reason()).code())

@@ -16,32 +16,32 @@ from orders.discrepancies import ListedCharge, ListedRefund
 from orders.ids import InvalidOrderIdError, checked_order_id
 from orders.money import Money, total
 from orders.ports import RefusedError
-from orders.reconciliation_ports import Listed
+from orders.reconciliation_ports import CursorPage
 from providers.stripe import StripeCards
 from providers.stripe_money import from_stripe
 from providers.stripe_objects import charge_of, refund_as_it_is, refunded_by
 
 
-class StripeBooks(StripeCards):
+class StripeChargeListing(StripeCards):
     """``orders.reconciliation_ports.ChargeList`` and ``Cards``, over the same connections."""
 
     async def charges(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
-    ) -> Listed[ListedCharge]:
+    ) -> CursorPage[ListedCharge]:
         # The refunded amount is on each intent's charge.
         wanted: Any = {**_page(after, before, cursor, limit), "expand": ["data.latest_charge"]}
         async with self._translate_errors("list payments"):
             page = await self._intents.list_async(wanted)
             ours = (_listed(intent) for intent in page.data)
-            return Listed(tuple(filter(None, ours)), _next(page))
+            return CursorPage(tuple(filter(None, ours)), _next(page))
 
     async def refunds(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
-    ) -> Listed[ListedRefund]:
+    ) -> CursorPage[ListedRefund]:
         async with self._translate_errors("list refunds"):
             page = await self._refunds.list_async(_page(after, before, cursor, limit))
             made = (_refund(refund) for refund in page.data if refund.payment_intent)
-            return Listed(tuple(made), _next(page))
+            return CursorPage(tuple(made), _next(page))
 
     async def find(self, payment_id: str) -> ListedCharge | None:
         try:

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 from orders.ids import InvalidOrderIdError, checked_order_id, refund_of_key
 from orders.webhooks import (
     BadSignatureError,
-    Event,
-    News,
-    PaymentMoved,
-    RefundMoved,
-    Source,
+    EventPayload,
+    PaymentChanged,
+    RefundChanged,
+    WebhookEvent,
+    WebhookSource,
 )
 from providers.stripe_objects import REFUND_KEY
 from providers.webhook_bodies import NonBlankText, check_timestamp, parse_body
@@ -58,7 +58,7 @@ class StripeEvents:
     def __init__(self, secret: str) -> None:
         self._secret = secret
 
-    def read(self, headers: Mapping[str, str], body: bytes) -> Event:
+    def read(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
         header = headers.get("stripe-signature", "")
         # The SDK compares strings, which fails on anything but ASCII.
         if not header or not header.isascii():
@@ -72,7 +72,7 @@ class StripeEvents:
         check_timestamp(_signed_at(header))  # the SDK accepts times in the future
         payload = parse_body(_Body, body, "event of Stripe's")
         news = _news(payload.type, payload.data.object.metadata or {})
-        return Event(Source.STRIPE, payload.id, payload.type, news)
+        return WebhookEvent(WebhookSource.STRIPE, payload.id, payload.type, news)
 
 
 def _signed_at(header: str) -> int:
@@ -81,13 +81,13 @@ def _signed_at(header: str) -> int:
     return int(next(item[1] for item in items if item[0] == "t"))
 
 
-def _news(type_: str, metadata: Mapping[str, Any]) -> News | None:
+def _news(type_: str, metadata: Mapping[str, Any]) -> EventPayload | None:
     if type_ not in PAYMENT_EVENTS | REFUND_EVENTS:
         return None
     if type_ in REFUND_EVENTS and (ours := refund_of_key(str(metadata.get(REFUND_KEY)))):
-        return RefundMoved(*ours)
+        return RefundChanged(*ours)
     # A refund without such a key belongs to the undo of its order, whose payment is read again.
     try:
-        return PaymentMoved(checked_order_id(str(metadata["order_id"])))
+        return PaymentChanged(checked_order_id(str(metadata["order_id"])))
     except (KeyError, InvalidOrderIdError):
         return None  # of another application on the same account

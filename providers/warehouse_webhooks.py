@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from orders.ids import InvalidOrderIdError, checked_order_id
 from orders.parcels import ParcelStatus
-from orders.webhooks import BadSignatureError, Event, ParcelMoved, Source
+from orders.webhooks import BadSignatureError, ParcelChanged, WebhookEvent, WebhookSource
 from providers.webhook_bodies import NonBlankText, check_timestamp, parse_body
 
 _STATUSES: Final = {
@@ -39,7 +39,7 @@ class WarehouseEvents:
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
-    def read(self, headers: Mapping[str, str], body: bytes) -> Event:
+    def read(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
         check_timestamp(self._signed_at(headers.get("warehouse-signature", ""), body))
         payload = parse_body(_Body, body, "event of the warehouse's")
         status = _STATUSES.get(payload.type)
@@ -47,12 +47,12 @@ class WarehouseEvents:
         if status is not None and payload.parcel is not None and payload.order_id is not None:
             try:
                 order_id = checked_order_id(payload.order_id)
-                news = ParcelMoved(
+                news = ParcelChanged(
                     order_id, payload.parcel.id, status, payload.parcel.tracking or ""
                 )
             except InvalidOrderIdError:
                 pass  # not an order of this shop
-        return Event(Source.WAREHOUSE, payload.id, payload.type, news)
+        return WebhookEvent(WebhookSource.WAREHOUSE, payload.id, payload.type, news)
 
     def _signed_at(self, header: str, body: bytes) -> int:
         """Time of a valid signature. Several ``v1`` are allowed, for a change of the secret."""

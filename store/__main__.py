@@ -10,7 +10,7 @@ import typer
 
 from orders.ports import ProviderError
 from settings import DatabaseSettings, SettingsError
-from store.check import faults
+from store.check import find_inconsistencies
 from store.database import Database, InvalidDatabaseUrlError, connect
 from store.migrations import migrate as bring_up_to_date
 from store.seed import DEMO, add_products
@@ -46,7 +46,7 @@ def seed(database_url: DatabaseUrl = None) -> None:
 @app.command()
 def check(database_url: DatabaseUrl = None) -> None:
     """Check stock against orders and money against statuses. Exit 1 when something is off."""
-    found = _with_database(database_url, faults)
+    found = _with_database(database_url, find_inconsistencies)
     for sentence in found:
         typer.echo(sentence)
     if found:

@@ -11,20 +11,20 @@ from sqlalchemy import BindParameter, ColumnElement, Row, bindparam, func, or_, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.charging import BookedCharge
-from orders.discrepancies import ByHand, Entry, Standing
+from orders.discrepancies import BookedOrder, LedgerEntry, RecordedManualRefund
 from orders.lifecycle import Status
 from orders.money import Money
 from orders.ports import ChargeState
-from orders.reconciliation_ports import Listed
-from orders.refunds import BOOKED, RefundState
+from orders.reconciliation_ports import CursorPage
+from orders.refunds import ACCEPTED_BY_PROVIDER, RefundState
 from store.database import Database
 from store.tables import given_back_by_hand, orders, payments, refund_requests, refunds
 
 _COLUMNS: Final = ("id", "status", "total", "currency", "placed_at", "updated_at")
-_ENDS: Final = sorted(status for status in Status if status.is_end)
+_ENDS: Final = sorted(status for status in Status if status.is_final)
 
 
-class PostgresAuditBook:
+class PostgresAuditRepository:
     """``orders.reconciliation_ports.AuditBook`` in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
@@ -32,7 +32,7 @@ class PostgresAuditBook:
 
     async def page(
         self, changed_since: datetime, cursor: str | None, limit: int
-    ) -> Listed[Standing]:
+    ) -> CursorPage[BookedOrder]:
         """Read a page of orders, sorted by id."""
         # Literals, so that PostgreSQL can use the partial index of orders in progress.
         ends: BindParameter[Any] = bindparam("ends", _ENDS, expanding=True, literal_execute=True)
@@ -43,9 +43,9 @@ class PostgresAuditBook:
             wanted.append(orders.c.id > cursor)
         async with self._database.snapshot() as connection:
             found = await _read(connection, wanted, limit)
-        return Listed(found, found[-1].order_id if len(found) == limit else None)
+        return CursorPage(found, found[-1].order_id if len(found) == limit else None)
 
-    async def standing(self, order_ids: Iterable[str]) -> Mapping[str, Standing]:
+    async def standing(self, order_ids: Iterable[str]) -> Mapping[str, BookedOrder]:
         if not (wanted := list(order_ids)):
             return {}
         async with self._database.snapshot() as connection:
@@ -64,7 +64,7 @@ class PostgresAuditBook:
 
 async def _read(
     connection: AsyncConnection, wanted: Iterable[ColumnElement[bool]], limit: int | None = None
-) -> tuple[Standing, ...]:
+) -> tuple[BookedOrder, ...]:
     rows = (
         await connection.execute(
             select(*(orders.c[name] for name in _COLUMNS))
@@ -77,7 +77,7 @@ async def _read(
     charges = await connection.execute(
         select(payments).where(payments.c.order_id.in_(ids)).order_by(payments.c.attempt)
     )
-    entries: defaultdict[str, list[Entry]] = defaultdict(list)
+    entries: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
     for charge in charges:
         entries[charge.order_id].append(_entry(charge))
     asked, by_hand = await _refunds(connection, ids), await _by_hand(connection, ids)
@@ -91,7 +91,9 @@ async def _refunds(
 ) -> Mapping[str, int | None]:
     """Sum of each order's accepted refunds; None while one of them is being issued."""
     state = refund_requests.c.state
-    accepted = func.coalesce(func.sum(refund_requests.c.amount).filter(state.in_(BOOKED)), 0)
+    accepted = func.coalesce(
+        func.sum(refund_requests.c.amount).filter(state.in_(ACCEPTED_BY_PROVIDER)), 0
+    )
     rows = await connection.execute(
         select(
             refund_requests.c.order_id,
@@ -115,9 +117,9 @@ async def _by_hand(
 
 
 def _standing(
-    row: Row[Any], entries: Sequence[Entry], refunds: int | None, hand: tuple[int, str] | None
-) -> Standing:
-    return Standing(
+    row: Row[Any], entries: Sequence[LedgerEntry], refunds: int | None, hand: tuple[int, str] | None
+) -> BookedOrder:
+    return BookedOrder(
         order_id=row.id,
         status=Status(row.status),
         total=Money(row.total, row.currency),
@@ -125,11 +127,13 @@ def _standing(
         changed_at=row.updated_at,
         entries=tuple(entries),
         refunds=None if refunds is None else Money(refunds, row.currency),
-        by_hand=None if hand is None else ByHand(Money(hand[0], row.currency), hand[1]),
+        by_hand=None
+        if hand is None
+        else RecordedManualRefund(Money(hand[0], row.currency), hand[1]),
     )
 
 
-def _entry(row: Row[Any]) -> Entry:
+def _entry(row: Row[Any]) -> LedgerEntry:
     booked = BookedCharge(
         state=ChargeState(row.state),
         captured=Money(row.captured, row.currency),
@@ -137,4 +141,4 @@ def _entry(row: Row[Any]) -> Entry:
         decline_code=row.decline_code,
         capture_before=row.capture_before,
     )
-    return Entry(row.attempt, row.payment_id, booked)
+    return LedgerEntry(row.attempt, row.payment_id, booked)

@@ -107,7 +107,7 @@ _FAULTS: Final = (
 )
 
 
-async def faults(database: Database) -> list[str]:
+async def find_inconsistencies(database: Database) -> list[str]:
     """Run all checks and return one sentence per fault.
 
     Safe on a busy database: the queries allow for orders that are between two steps.

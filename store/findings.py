@@ -10,10 +10,16 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, and_, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from orders.audits import Acknowledgement, Finding, Noted, Resolution, to_acknowledge
-from orders.discrepancies import Discrepancy, Kind, Remedy
+from orders.audits import (
+    Acknowledgement,
+    Finding,
+    PriorFinding,
+    Resolution,
+    findings_to_acknowledge,
+)
+from orders.discrepancies import Discrepancy, DiscrepancyKind, Remedy
 from orders.ports import NoSuchOrderError
-from orders.reconciliation_ports import Listed
+from orders.reconciliation_ports import CursorPage
 from store.database import Database
 from store.history import ADD_LINE, line
 from store.tables import findings, orders, payments
@@ -27,13 +33,13 @@ _NOT_ACKNOWLEDGED: Final = {
 }
 
 
-class PostgresFindings:
+class PostgresFindingRepository:
     """``orders.reconciliation_ports.Findings`` in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def note(self, found: Discrepancy, now: datetime) -> Noted:
+    async def note(self, found: Discrepancy, now: datetime) -> PriorFinding:
         values = {"detail": found.detail, "remedy": found.remedy}
         async with self._database.transaction() as connection:
             is_new = await connection.scalar(
@@ -50,7 +56,7 @@ class PostgresFindings:
                 .returning(findings.c.kind)
             )
             if is_new is not None:
-                return Noted()
+                return PriorFinding()
             known = (
                 await connection.execute(select(findings).where(_is(found)).with_for_update())
             ).one()
@@ -66,8 +72,8 @@ class PostgresFindings:
                 seen |= _NOT_ACKNOWLEDGED
             await connection.execute(update(findings).where(_is(found)).values(**values, **seen))
             if is_back or is_other:
-                return Noted()
-            return Noted(known.last_seen, is_acknowledged)
+                return PriorFinding()
+            return PriorFinding(known.last_seen, is_acknowledged)
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         """Resolve the finding; only the first resolution is kept."""
@@ -80,7 +86,7 @@ class PostgresFindings:
             )
 
     async def acknowledge(
-        self, order_id: str, kind: Kind | None, word: Acknowledgement
+        self, order_id: str, kind: DiscrepancyKind | None, word: Acknowledgement
     ) -> tuple[Finding, ...]:
         of_order = (findings.c.order_id == order_id, findings.c.resolved_at.is_(None))
         async with self._database.transaction() as connection:
@@ -91,7 +97,7 @@ class PostgresFindings:
             known = tuple(map(_finding, rows))
             if not known and is_ours is None:
                 raise NoSuchOrderError(order_id)
-            wanted = to_acknowledge(order_id, known, kind)
+            wanted = findings_to_acknowledge(order_id, known, kind)
             kept = await connection.scalar(
                 select(func.coalesce(func.sum(payments.c.captured - payments.c.refunded), 0)).where(
                     payments.c.order_id == order_id
@@ -120,7 +126,7 @@ class PostgresFindings:
             for finding in wanted
         )
 
-    async def unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
+    async def unresolved(self, cursor: str | None, limit: int) -> CursorPage[Finding]:
         wanted = select(findings).where(findings.c.resolved_at.is_(None))
         if cursor is not None:
             wanted = wanted.where(tuple_(*_KEY) > tuple_(*json.loads(cursor)))
@@ -128,9 +134,9 @@ class PostgresFindings:
             rows = (await connection.execute(wanted.order_by(*_KEY).limit(limit))).all()
         found = tuple(map(_finding, rows))
         if len(found) < limit:
-            return Listed(found)
+            return CursorPage(found)
         last = found[-1]
-        return Listed(found, json.dumps([last.kind, last.order_id, last.payment_id]))
+        return CursorPage(found, json.dumps([last.kind, last.order_id, last.payment_id]))
 
     async def listed(self, *, everything: bool, limit: int) -> list[Finding]:
         wanted = select(findings).order_by(findings.c.first_seen.desc(), *_KEY).limit(limit)
@@ -152,7 +158,7 @@ def _is(found: Discrepancy) -> ColumnElement[bool]:
 
 def _finding(row: Row[Any]) -> Finding:
     return Finding(
-        kind=Kind(row.kind),
+        kind=DiscrepancyKind(row.kind),
         order_id=row.order_id,
         payment_id=row.payment_id,
         detail=row.detail,

@@ -29,7 +29,7 @@ _ALL: Final = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
 _LISTED: Final = _ALL.where(_IN_USE)
 
 
-class PostgresKeys:
+class PostgresApiKeyRepository:
     """``orders.keys.KeyBook`` in PostgreSQL, and the administration of keys."""
 
     def __init__(self, database: Database) -> None:

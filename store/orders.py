@@ -13,9 +13,9 @@ from orders.lifecycle import Status, Stop
 from orders.messages import OrderSummary
 from orders.money import Money
 from orders.order import Basket, Order, placed_from, priced
-from orders.pages import Bookmark, OrderPage, Wanted
+from orders.pages import Cursor, OrderFilter, OrderPage
 from orders.parcels import Parcel, ParcelStatus
-from orders.placing import KeyReusedError, RequestKey
+from orders.placing import IdempotencyKey, IdempotencyKeyReusedError
 from orders.ports import (
     NoSuchOrderError,
     OrderExistsError,
@@ -69,13 +69,15 @@ _USE_KEY: Final = postgresql.insert(placing_keys).on_conflict_do_nothing(index_e
 _USED_FOR: Final = select(placing_keys.c.order_id).where(placing_keys.c.key == bindparam("key"))
 
 
-class PostgresOrderBook:
+class PostgresOrderRepository:
     """``orders.ports.OrderBook`` in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def place(self, basket: Basket, now: datetime, *, key: RequestKey | None = None) -> Order:
+    async def place(
+        self, basket: Basket, now: datetime, *, key: IdempotencyKey | None = None
+    ) -> Order:
         """Place the order, or return the existing one at the prices it was placed at."""
         async with self._database.transaction() as connection:
             if key is None:
@@ -106,7 +108,7 @@ class PostgresOrderBook:
             flagged=row.flagged,
         )
 
-    async def page(self, wanted: Wanted, limit: int, after: Bookmark | None = None) -> OrderPage:
+    async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
         async with self._database.statement() as connection:
             return await read_page(connection, wanted, limit, after)
 
@@ -185,18 +187,18 @@ async def _place(connection: AsyncConnection, basket: Basket, now: datetime) -> 
     return order
 
 
-async def _check_key(connection: AsyncConnection, key: RequestKey, basket: Basket) -> None:
-    """Raise ``KeyReusedError`` when the key was used for another basket."""
+async def _check_key(connection: AsyncConnection, key: IdempotencyKey, basket: Basket) -> None:
+    """Raise ``IdempotencyKeyReusedError`` when the key was used for another basket."""
     used_for = await connection.scalar(_USED_FOR, {"key": key.text})
     if used_for is None:
         return
     known = await read_order(connection, used_for)
     if known is None or not placed_from(known, basket):
-        raise KeyReusedError(key)
+        raise IdempotencyKeyReusedError(key)
 
 
 async def _store_key(
-    connection: AsyncConnection, key: RequestKey, basket: Basket, now: datetime
+    connection: AsyncConnection, key: IdempotencyKey, basket: Basket, now: datetime
 ) -> None:
     """Store the key with its order; waits for a transaction that is storing the same key."""
     values = {"key": key.text, "order_id": basket.order_id, "placed_at": now}

@@ -10,13 +10,13 @@ from sqlalchemy import Row, Select, func, literal, or_, select, union_all
 
 from orders.lifecycle import Status
 from orders.money import Money
-from orders.overview import MAY_NEED_A_PERSON, SILENT_FOR, WaitingRefund
+from orders.overview import MAY_NEED_OPERATOR, UNANSWERED_AFTER, DashboardRefund
 from orders.refunds import RefundState
 from store.database import Database
 from store.tables import orders, payments, refund_requests
 
 
-class PostgresOverview:
+class PostgresDashboardRepository:
     """``orders.overview.OverviewBook`` in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
@@ -29,9 +29,9 @@ class PostgresOverview:
             rows = await connection.execute(wanted)
             return {Status(row.status): row.number for row in rows}
 
-    async def waiting_refunds(self, now: datetime, limit: int) -> tuple[WaitingRefund, ...]:
+    async def waiting_refunds(self, now: datetime, limit: int) -> tuple[DashboardRefund, ...]:
         found = refund_requests.c
-        unanswered = found.updated_at <= now - SILENT_FOR
+        unanswered = found.updated_at <= now - UNANSWERED_AFTER
         wanted = (
             select(
                 found.order_id,
@@ -43,7 +43,7 @@ class PostgresOverview:
                 payments.c.currency,
             )
             .join_from(refund_requests, payments)
-            .where(found.state.in_(sorted(MAY_NEED_A_PERSON)))
+            .where(found.state.in_(sorted(MAY_NEED_OPERATOR)))
             .where(or_(found.state != RefundState.ISSUING, unanswered))
             .order_by(found.number)
             .limit(limit)
@@ -59,8 +59,8 @@ def _count(status: Status, most: int) -> Select[tuple[str, int]]:
     return select(literal(str(status)).label("status"), number.label("number"))
 
 
-def _waiting(row: Row[*tuple[Any, ...]]) -> WaitingRefund:
-    return WaitingRefund(
+def _waiting(row: Row[*tuple[Any, ...]]) -> DashboardRefund:
+    return DashboardRefund(
         order_id=row.order_id,
         refund_id=row.refund_id,
         amount=Money(row.amount, row.currency),

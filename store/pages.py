@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.lifecycle import Status
 from orders.money import Money
-from orders.pages import Bookmark, OrderPage, PlacedOrder, Wanted
+from orders.pages import Cursor, OrderFilter, OrderPage, PlacedOrder
 from store.tables import orders
 
 _COLUMNS = (
@@ -22,7 +22,7 @@ _COLUMNS = (
 
 
 async def read_page(
-    connection: AsyncConnection, wanted: Wanted, limit: int, after: Bookmark | None
+    connection: AsyncConnection, wanted: OrderFilter, limit: int, after: Cursor | None
 ) -> OrderPage:
     """At most ``limit`` orders, newest first, from those placed before ``after``."""
     newest = select(*_COLUMNS).order_by(orders.c.placed_at.desc(), orders.c.id.desc())

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.charging import BookedCharge
-from orders.messages import GivenBackByHand
+from orders.messages import ManualRefund
 from orders.money import Money
 from orders.ports import (
     CardCharge,
@@ -191,7 +191,7 @@ class PostgresPaymentLedger:
             refunded = line(order_id, "payment_refunded", {"attempt": str(attempt)} | detail)
             await connection.execute(ADD_LINE, refunded)
 
-    async def record_by_hand(self, given_back: GivenBackByHand) -> None:
+    async def record_manual_refund(self, given_back: ManualRefund) -> None:
         order_id, amount = given_back.order_id, given_back.amount
         values = {"amount": amount.amount, "said_by": given_back.by, "note": given_back.note}
         async with self._database.transaction() as connection:

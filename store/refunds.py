@@ -11,9 +11,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.ports import CardRefund, NoSuchOrderError
-from orders.refund_plan import planned
+from orders.refund_plan import plan_refund
 from orders.refund_ports import NoSuchRefundError
-from orders.refunds import BOOKED, RefundEntry, RefundRefused, RefundRequest, RefundState
+from orders.refunds import (
+    ACCEPTED_BY_PROVIDER,
+    RefundEntry,
+    RefundRefused,
+    RefundRequest,
+    RefundState,
+)
 from store.database import Database
 from store.history import ADD_LINE, line
 from store.refund_rows import (
@@ -86,7 +92,7 @@ class PostgresRefundBook:
             if order is None:
                 raise NoSuchOrderError(request.order_id)
             charge = await lock_paid_charge(connection, request.order_id)
-            entry = planned(request, order, charge, earlier)
+            entry = plan_refund(request, order, charge, earlier)
             if isinstance(entry, RefundEntry):
                 await insert_refund(connection, entry, now)
             return entry
@@ -123,7 +129,7 @@ class PostgresRefundBook:
     async def restock(self, order_id: str, refund_id: str, now: datetime) -> RefundEntry:
         async with self._database.transaction() as connection:
             known = await _lock_refund(connection, order_id, refund_id)
-            after = known.back_on_shelf()
+            after = known.with_restock()
             if after == known:
                 return known
             # In the order of sku, as every change of stock: no deadlock.
@@ -178,7 +184,7 @@ async def _update_ledger(
     connection: AsyncConnection, before: RefundEntry, after: RefundEntry
 ) -> None:
     """Count the refund in the charge's refunded amount, or no longer, by its new state."""
-    was, is_ = before.state in BOOKED, after.state in BOOKED
+    was, is_ = before.state in ACCEPTED_BY_PROVIDER, after.state in ACCEPTED_BY_PROVIDER
     order_id, attempt = after.request.order_id, after.charge_attempt
     of_charge = {"of_order": order_id, "of_attempt": attempt}
     if is_ and not was:

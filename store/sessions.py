@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, or_, select, update
 
-from orders.sessions import IDLE, LIFE, FlashMessage, Session
+from orders.sessions import IDLE_TIMEOUT, MAX_AGE, FlashMessage, Session
 from store.database import Database
 from store.keys import key_of
 from store.tables import api_keys, operator_sessions
 
 
-class PostgresSessions:
+class PostgresSessionRepository:
     """``orders.sessions.SessionBook`` in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
@@ -22,7 +22,8 @@ class PostgresSessions:
     async def open(self, session: Session) -> None:
         at = session.opened_at
         expired = or_(
-            operator_sessions.c.opened_at <= at - LIFE, operator_sessions.c.seen_at <= at - IDLE
+            operator_sessions.c.opened_at <= at - MAX_AGE,
+            operator_sessions.c.seen_at <= at - IDLE_TIMEOUT,
         )
         new = insert(operator_sessions).values(
             digest=session.digest,

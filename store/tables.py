@@ -36,12 +36,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from orders.charging import LIVE
 from orders.keys import Scope
 from orders.lifecycle import Status
-from orders.overview import MAY_NEED_A_PERSON
+from orders.overview import MAY_NEED_OPERATOR
 from orders.parcels import ParcelStatus
 from orders.ports import ChargeState
 from orders.refunds import RefundState
-from orders.webhook_ports import Ending
-from orders.webhooks import Source
+from orders.webhook_ports import DeliveryResult
+from orders.webhooks import WebhookSource
 
 metadata = MetaData(
     naming_convention={
@@ -271,7 +271,7 @@ Index(
 Index(
     "orders_under_way",
     orders.c.id,
-    postgresql_where=orders.c.status.not_in(sorted(status for status in Status if status.is_end)),
+    postgresql_where=orders.c.status.not_in(sorted(status for status in Status if status.is_final)),
 )
 Index(None, orders.c.updated_at)
 
@@ -299,8 +299,8 @@ webhook_events = Table(
     # Stores an event that is delivered twice only once.
     UniqueConstraint("source", "event_id"),
     CheckConstraint("(ended_at IS NULL) = (ending IS NULL)", name="ended_somehow"),
-    _one_of("source", Source),
-    _one_of("ending", Ending),
+    _one_of("source", WebhookSource),
+    _one_of("ending", DeliveryResult),
 )
 Index(
     "webhook_events_untold",
@@ -379,5 +379,5 @@ operator_sessions = Table(
 Index(
     "refund_requests_open",
     refund_requests.c.number,
-    postgresql_where=refund_requests.c.state.in_(sorted(MAY_NEED_A_PERSON)),
+    postgresql_where=refund_requests.c.state.in_(sorted(MAY_NEED_OPERATOR)),
 )

@@ -8,8 +8,8 @@ from typing import Final
 from sqlalchemy import Text, bindparam, delete, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from orders.webhook_ports import Ending, UntoldEvent
-from orders.webhooks import Event, MailFate, facts_of, news_of
+from orders.webhook_ports import DeliveryResult, PendingEvent
+from orders.webhooks import MailDeliveryFailure, WebhookEvent, payload_from_json, payload_to_json
 from store.database import Database
 from store.history import ADD_LINE, line
 from store.tables import order_history, webhook_events
@@ -60,36 +60,36 @@ _SENT: Final = (
 )
 
 
-class PostgresEventBook:
+class PostgresWebhookEventRepository:
     """``orders.webhook_ports.EventBook`` in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, event: Event, now: datetime) -> bool:
+    async def keep(self, event: WebhookEvent, now: datetime) -> bool:
         if event.news is None:
             raise ValueError(f"nobody is to be told of {event.type}")
         values = {
             "source": event.source,
             "event_id": event.event_id,
             "type": event.type,
-            "news": facts_of(event.news),
+            "news": payload_to_json(event.news),
             "received_at": now,
             "next_try_at": now,
         }
         async with self._database.statement() as connection:
             return await connection.scalar(_KEEP, values) is not None
 
-    async def take(self, now: datetime, lease: timedelta, limit: int) -> tuple[UntoldEvent, ...]:
+    async def take(self, now: datetime, lease: timedelta, limit: int) -> tuple[PendingEvent, ...]:
         values = {"now": now, "again_at": now + lease, "most": limit}
         async with self._database.statement() as connection:
             rows = (await connection.execute(_TAKE, values)).all()
         events = (
-            UntoldEvent(
+            PendingEvent(
                 number=row.number,
                 event_id=row.event_id,
                 type=row.type,
-                news=news_of(row.news),
+                news=payload_from_json(row.news),
                 received_at=row.received_at,
                 tries=row.tries,
             )
@@ -97,7 +97,7 @@ class PostgresEventBook:
         )
         return tuple(sorted(events, key=lambda event: event.number))
 
-    async def end(self, number: int, ending: Ending, now: datetime, why: str = "") -> None:
+    async def end(self, number: int, ending: DeliveryResult, now: datetime, why: str = "") -> None:
         values = {"event_number": number, "now": now, "how": ending, "why": why}
         async with self._database.statement() as connection:
             await connection.execute(_END, values)
@@ -119,7 +119,9 @@ class PostgresMailLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def note_fate(self, mail_id: str, fate: MailFate, now: datetime, why: str) -> bool:
+    async def record_delivery_failure(
+        self, mail_id: str, fate: MailDeliveryFailure, now: datetime, why: str
+    ) -> bool:
         async with self._database.transaction() as connection:
             sent = (await connection.execute(_SENT, {"mail_id": mail_id})).one_or_none()
             if sent is None:

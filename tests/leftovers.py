@@ -14,7 +14,7 @@ from orders.lifecycle import Status
 from store.database import Database
 from store.tables import orders
 
-_ENDS: Final = sorted(status for status in Status if status.is_end)
+_ENDS: Final = sorted(status for status in Status if status.is_final)
 
 
 async def abandon(temporal: Client, database: Database) -> None:

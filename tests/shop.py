@@ -26,7 +26,7 @@ from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import (
     InMemoryDatabase,
     InMemoryInventory,
-    InMemoryOrderBook,
+    InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
 from tests.fakes.mailer import InMemoryMailer
@@ -61,7 +61,7 @@ class Shop:
     def __post_init__(self) -> None:
         self.database.add_product("MUG", "Mug", Money(14_50, "EUR"), 1_000)
         self.database.add_product("CALENDAR", "Last year's calendar", Money(12_00, "EUR"), 0)
-        self.book = InMemoryOrderBook(self.database)
+        self.book = InMemoryOrderRepository(self.database)
         self.orders = OrderClient(self.temporal, self.book, cards=self.cards)
         self.operations = OrderOperations(self.temporal, self.book)
 

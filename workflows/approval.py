@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from durable_orders.contracts.error_types import NOT_WAITING
     from orders.lifecycle import Status, Stop, StopReason
-    from orders.payment_news import ApprovalAwaited
+    from orders.payment_news import ApprovalRequired
     from orders.requests import Approve, Reject
     from workflows.ending import cancel_and_wait
     from workflows.life import OrderState
@@ -89,7 +89,7 @@ async def obtain_approval(
         remind = NotificationActivities.send_approval_reminder
         await order.send_email("reminding the approver", remind, order.ref)
 
-    with payment_status.reporting(ApprovalAwaited()):
+    with payment_status.reporting(ApprovalRequired()):
         await approval.wait(limit, remind)
         order.steps.stop_if_cancelled()
     match approval.decision:

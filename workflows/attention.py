@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from durable_orders.contracts.error_types import NOT_OPERABLE
-    from orders.by_hand import Stake, WrongAmountError
+    from orders.by_hand import ManualSettlement, WrongAmountError
     from orders.lifecycle import Stop, StopReason
     from orders.messages import Attention
     from orders.requests import OperatorCommand, Resolve, RetryNow, SkipStep
@@ -45,7 +45,7 @@ class OperatorAttention:
         #: The command that settled the last compensation which was settled by hand.
         self.resolution: Resolve | None = None
         #: The money that the present compensation is to give back.
-        self.stake: Stake | None = None
+        self.stake: ManualSettlement | None = None
         self._on_change = on_change
         self._before_waiting = before_waiting
         self._command: OperatorCommand | None = None

@@ -225,7 +225,7 @@ class Delivery:
         return [self._parcels[id_] for id_ in self._order.parcel_ids if id_ in self._parcels]
 
     def _awaited_parcels(self) -> list[Parcel]:
-        if not self._order.terms.delivery_deadline or self._order.status.is_end:
+        if not self._order.terms.delivery_deadline or self._order.status.is_final:
             return []
         return [
             parcel
@@ -264,7 +264,7 @@ class Delivery:
             for parcel in news:
                 step = OrderBookActivities.record_parcel
                 doing = f"recording: {parcel.parcel_id} {parcel.status}"
-                about = m.ParcelNews(order.order_id, parcel)
+                about = m.OrderParcel(order.order_id, parcel)
                 await order.steps.run_until_done(doing, step, about, policies.RECORD)
         self._recorded |= {parcel.parcel_id: parcel.status for parcel in news}
         self._email_departures(news)
@@ -273,7 +273,7 @@ class Delivery:
         for parcel in news:
             # A parcel that is delivered before it was known to have left needs no email.
             if parcel.status is ParcelStatus.SHIPPED:
-                about = m.ParcelNews(self._order.order_id, parcel)
+                about = m.OrderParcel(self._order.order_id, parcel)
                 step = NotificationActivities.send_shipped_email
                 doing = f"telling the customer of {parcel.parcel_id}"
                 self._emails.append(asyncio.create_task(self._order.send_email(doing, step, about)))

@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from orders import messages as m
     from orders import requests as r
     from orders.lifecycle import StopReason
-    from orders.payment_news import PaymentNews
+    from orders.payment_news import PaymentProgress
     from workflows.approval import Approval
     from workflows.delivery import Delivery
     from workflows.life import OrderState
@@ -92,12 +92,12 @@ class OrderHandlers:
         self._payment.check_wants_card()
 
     @workflow.query
-    def payment_news(self) -> PaymentNews:
+    def payment_news(self) -> PaymentProgress:
         """What a shopper has to know of the payment now."""
         return self._payment_status.current(self._order)
 
     @workflow.update
-    async def payment_outcome(self) -> PaymentNews:
+    async def payment_outcome(self) -> PaymentProgress:
         """The same, once something is known. Clients that ask in the same turn share one Update."""
         return await self._payment_status.wait_until_known(self._order)
 

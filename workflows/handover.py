@@ -34,7 +34,7 @@ async def request_fulfillment(order: OrderState, saga: Saga, *, within: timedelt
             case m.AlreadyLeft(parcel_ids=parcel_ids):
                 order.parcel_ids = parcel_ids
                 return False
-            case m.KeptBefore():
+            case m.AlreadyFulfilled():
                 return False
         return True
 

@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from orders.money import Money
     from orders.parcels import Parcel
-    from orders.terms import Terms
+    from orders.terms import OrderTerms
     from workflows import policies, side_steps, visibility
     from workflows.steps import In, Step, StepRunner
 
@@ -33,7 +33,7 @@ class OrderState:
         self.stop: Stop | None = None
         self.ended = False
         self.settled_by_hand = False
-        self.terms = Terms()
+        self.terms = OrderTerms()
         self.total = self.taken = self.given_back = Money(0, "XXX")  # until the order is read
         self.parcel_ids: tuple[str, ...] = ()
         self.short: tuple[tuple[str, int], ...] = ()

@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from orders.payment_news import PaymentDeclined, PaymentNews, PaymentPending, settled
+    from orders.payment_news import (
+        PaymentDeclined,
+        PaymentPending,
+        PaymentProgress,
+        payment_from_status,
+    )
     from workflows.life import OrderState
 
 
@@ -21,10 +26,10 @@ class PaymentStatus:
 
     def __init__(self) -> None:
         self._turn = 0
-        self._reported: PaymentNews | None = None
+        self._reported: PaymentProgress | None = None
         self._code = ""
 
-    def report(self, news: PaymentNews) -> None:
+    def report(self, news: PaymentProgress) -> None:
         """Show this from now on, until ``clear`` or until the order's status says more."""
         self._reported = news
         self._turn += 1
@@ -36,7 +41,7 @@ class PaymentStatus:
         self._reported = None
 
     @contextlib.contextmanager
-    def reporting(self, news: PaymentNews | None) -> Iterator[None]:
+    def reporting(self, news: PaymentProgress | None) -> Iterator[None]:
         """Show this during the block; None: nothing is known in it either."""
         if news is not None:
             self.report(news)
@@ -45,13 +50,13 @@ class PaymentStatus:
         finally:
             self.clear()
 
-    def current(self, order: OrderState) -> PaymentNews:
+    def current(self, order: OrderState) -> PaymentProgress:
         """What is known now: from the order's status, else what was reported last."""
         reason = order.stop.reason if order.stop else None
-        known = settled(order.status, order.total, reason, self._code)
+        known = payment_from_status(order.status, order.total, reason, self._code)
         return known or self._reported or PaymentPending(self._turn)
 
-    async def wait_until_known(self, order: OrderState) -> PaymentNews:
+    async def wait_until_known(self, order: OrderState) -> PaymentProgress:
         """Wait until something is known, and return it."""
         await workflow.wait_condition(
             lambda: order.ended or not isinstance(self.current(order), PaymentPending)

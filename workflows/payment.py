@@ -11,11 +11,11 @@ with workflow.unsafe.imports_passed_through():
     from activities.payments import PaymentActivities
     from durable_orders.contracts.error_types import NOT_WAITING
     from orders import messages as m
-    from orders.by_hand import Stake
+    from orders.by_hand import ManualSettlement
     from orders.lifecycle import Status, Stop, StopReason
-    from orders.payment_news import CustomerNeeded, PaymentDeclined
+    from orders.payment_news import CustomerActionRequired, PaymentDeclined
     from orders.requests import CardAccepted, NewCard, Resolve
-    from orders.terms import SOFT_DECLINES, Capture
+    from orders.terms import SOFT_DECLINES, CaptureMethod
     from workflows import policies
     from workflows.life import OrderState
     from workflows.paying import PaymentStatus
@@ -29,7 +29,7 @@ class Payment:
     def __init__(self, order: OrderState, payment_status: PaymentStatus) -> None:
         self._order = order
         self._payment_status = payment_status
-        self._charge_request = m.Charge(order.order_id)
+        self._charge_request = m.ChargeRequest(order.order_id)
         self._updated = False
         self._card: NewCard | None = None
         self._wants_card = False
@@ -42,8 +42,8 @@ class Payment:
         """
         saga.add_compensation(self._refund)
         order = self._order
-        hold = order.terms.capture is Capture.AT_FULFILLMENT
-        self._charge_request = m.Charge(order.order_id, hold=hold)
+        hold = order.terms.capture is CaptureMethod.AT_FULFILLMENT
+        self._charge_request = m.ChargeRequest(order.order_id, hold=hold)
         soft_declines = 0
         while True:
             match await self._attempt_charge():
@@ -76,7 +76,7 @@ class Payment:
         """Capture what is held, now that the warehouse has accepted; a no-op without a hold."""
         if self._held is None:
             return
-        step: Step[m.Charge, m.CaptureAnswer] = PaymentActivities.capture_payment
+        step: Step[m.ChargeRequest, m.CaptureAnswer] = PaymentActivities.capture_payment
         policy = policies.CAPTURE.within(self.hold_time_left())
         match await self._order.steps.run("taking the money", step, self._charge_request, policy):
             case m.Paid(amount=amount):
@@ -95,7 +95,7 @@ class Payment:
         order = self._order
         if self._held is None or order.taken:
             return
-        step: Step[m.Charge, m.CaptureAnswer] = PaymentActivities.capture_payment
+        step: Step[m.ChargeRequest, m.CaptureAnswer] = PaymentActivities.capture_payment
         doing = "taking the money for what has left"
         answer = await order.steps.compensate(
             doing, step, self._charge_request, policies.COMPENSATION
@@ -138,7 +138,7 @@ class Payment:
     async def _attempt_charge(self) -> m.ChargeAnswer:
         """Charge once, and wait until the customer and the bank have done their part."""
         order = self._order
-        charge: Step[m.Charge, m.ChargeAnswer] = PaymentActivities.charge_card
+        charge: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.charge_card
         doing = f"charging {order.total}"
         self._updated = False
         answer = await order.steps.run(doing, charge, self._charge_request, policies.CHARGE)
@@ -151,7 +151,7 @@ class Payment:
                 return answer
             waiting = "waiting for the customer's bank"
             asked = isinstance(answer, m.AuthenticationRequired)
-            needed = CustomerNeeded(answer.payment_id) if asked else None
+            needed = CustomerActionRequired(answer.payment_id) if asked else None
             with self._payment_status.reporting(needed):
                 came = await order.steps.wait_unless_cancelled(
                     waiting, lambda: self._updated, min(pause, left)
@@ -159,14 +159,14 @@ class Payment:
             if not came:
                 pause *= 2
             self._updated = False
-            look: Step[m.Charge, m.ChargeAnswer] = PaymentActivities.check_payment
+            look: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.check_payment
             answer = await order.steps.run(
                 "reading the payment", look, self._charge_request, policies.READ_PAYMENT
             )
         return answer
 
     def _next_attempt(self, payment_method: str | None) -> None:
-        self._charge_request = m.Charge(
+        self._charge_request = m.ChargeRequest(
             self._order.order_id,
             self._charge_request.attempt + 1,
             payment_method,
@@ -202,7 +202,7 @@ class Payment:
         order = self._order
         step = PaymentActivities.refund_card
         doing = "undoing the charge"
-        stake = Stake(order.taken, order.total)
+        stake = ManualSettlement(order.taken, order.total)
         undone = await order.steps.compensate(
             doing, step, order.ref, policies.COMPENSATION, stake=stake
         )
@@ -212,12 +212,12 @@ class Payment:
             order.taken, order.given_back = undone.taken, undone.given_back
         return True
 
-    async def _record_manual_refund(self, stake: Stake) -> None:
+    async def _record_manual_refund(self, stake: ManualSettlement) -> None:
         """Record what was taken and given back, as an operator says who settled it by hand."""
         order = self._order
         resolution = order.steps.operator.resolution or Resolve("")
         amount = stake.given_back(resolution.given_back)
-        by_hand = m.GivenBackByHand(order.order_id, amount, resolution.by, resolution.note)
+        by_hand = m.ManualRefund(order.order_id, amount, resolution.by, resolution.note)
         record = PaymentActivities.record_given_back_by_hand
         doing = "recording what was given back by hand"
         await order.steps.run_until_done(doing, record, by_hand, policies.RECORD)

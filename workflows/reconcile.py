@@ -10,7 +10,14 @@ from temporalio.workflow import ActivityConfig
 
 with workflow.unsafe.imports_passed_through():
     from activities.reconciliation import ReconciliationActivities
-    from orders.audits import Audit, Page, Position, Report, Reviewed, Settlement
+    from orders.audits import (
+        AuditInput,
+        AuditPage,
+        AuditPosition,
+        AuditReport,
+        DiscrepancySettlement,
+        PageReview,
+    )
     from orders.discrepancies import Discrepancy
     from workflows.policies import AUDIT
 
@@ -24,13 +31,13 @@ class ReconcileWorkflow:
     """
 
     @workflow.run
-    async def run(self, audit: Audit) -> Report:
+    async def run(self, audit: AuditInput) -> AuditReport:
         """Audit from ``audit.position`` on, page by page, and return the report of all of it."""
-        position = audit.position or Position(workflow.now())
+        position = audit.position or AuditPosition(workflow.now())
         report = audit.report
         for _ in range(audit.pages_per_run):
             workflow.set_current_details(f"**{position.scan}** — {report}")
-            page = await self._review(Page(position, audit.terms))
+            page = await self._review(AuditPage(position, audit.terms))
             report = report.reviewed(page.examined)
             for found in page.discrepancies:
                 report = await self._settle(found, position, audit, report)
@@ -41,18 +48,18 @@ class ReconcileWorkflow:
                 break
         return workflow.continue_as_new(replace(audit, position=position, report=report))
 
-    async def _review(self, page: Page) -> Reviewed:
+    async def _review(self, page: AuditPage) -> PageReview:
         options: ActivityConfig = {**AUDIT, "summary": f"comparing {page.position.scan}"}
         return await workflow.execute_activity_method(
             ReconciliationActivities.review_page, page, **options
         )
 
     async def _settle(
-        self, found: Discrepancy, at: Position, audit: Audit, report: Report
-    ) -> Report:
+        self, found: Discrepancy, at: AuditPosition, audit: AuditInput, report: AuditReport
+    ) -> AuditReport:
         """Settle one discrepancy; a failure to do so must not stop the others."""
         step = ReconciliationActivities.settle_discrepancy
-        settlement = Settlement(found, at.as_of, audit.terms)
+        settlement = DiscrepancySettlement(found, at.as_of, audit.terms)
         doing = f"{found.remedy}: {found.kind} of order {found.order_id}"
         options: ActivityConfig = {**AUDIT, "summary": doing}
         try:

@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from orders import refund_messages as rm
     from orders.messages import CancelRequest
-    from orders.refunds import FREED, UNDECIDED, RefundRefused, RefundRequest
+    from orders.refunds import NEVER_ISSUED, NOT_YET_ISSUED, RefundRefused, RefundRequest
     from orders.requests import Approve, OperatorCommand, Reject
     from workflows.ending import shield_from_cancellation
     from workflows.refund_life import RefundSteps
@@ -45,9 +45,9 @@ class RefundWorkflow:
         found = await refund.reserve()
         if isinstance(found, RefundRefused):
             return found
-        if refund.state in UNDECIDED:
+        if refund.state in NOT_YET_ISSUED:
             await refund.obtain_approval(found.terms)
-        if refund.state not in FREED:
+        if refund.state not in NEVER_ISSUED:
             await refund.issue()
             await refund.restock()
             await refund.wait_for_arrival()
@@ -64,7 +64,7 @@ class RefundWorkflow:
     # -- requesting and cancelling -------------------------------------------------------------
 
     @workflow.update
-    async def request(self, request: RefundRequest) -> rm.RequestAnswer:  # noqa: ARG002 - validated
+    async def request(self, request: RefundRequest) -> rm.RequestRefundAnswer:  # noqa: ARG002 - validated
         """Request the refund; answers once the amount is set aside, or refused.
 
         Refused (``OTHER_CONTENTS``) when the refund was requested with other contents.
@@ -93,7 +93,10 @@ class RefundWorkflow:
         refund.steps.request_cancel(request)
         await workflow.wait_condition(
             lambda: (
-                refund.state in FREED or refund.issuing or refund.refused is not None or self._ended
+                refund.state in NEVER_ISSUED
+                or refund.issuing
+                or refund.refused is not None
+                or self._ended
             )
         )
         return self._progress()

@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from orders import messages as m
     from orders import refund_messages as rm
     from orders.money import Money
-    from orders.refunds import UNDECIDED, RefundRefused, RefundRequest, RefundState
+    from orders.refunds import NOT_YET_ISSUED, RefundRefused, RefundRequest, RefundState
     from orders.requests import Approve, Reject
     from workflows import policies, side_steps, visibility
     from workflows.approval import Approval
@@ -86,7 +86,7 @@ class RefundSteps:
 
     async def _remind(self) -> None:
         if self.amount is not None:
-            waiting = rm.RefundWaiting(self.ref, self.amount)
+            waiting = rm.RefundAwaitingApproval(self.ref, self.amount)
             remind = NotificationActivities.send_refund_approval_reminder
             await side_steps.send_email(self.steps, "reminding the approver", remind, waiting)
 
@@ -95,7 +95,7 @@ class RefundSteps:
         arrived is read again.
         """
         self.too_late_to_cancel = self.issuing = True
-        if self.state in UNDECIDED or self.state is RefundState.ISSUING:
+        if self.state in NOT_YET_ISSUED or self.state is RefundState.ISSUING:
             await self._call_provider(f"giving {self.amount} back", RefundActivities.issue_refund)
         elif self.state is RefundState.SUCCEEDED:
             await self._call_provider("reading the refund", RefundActivities.check_refund)
@@ -126,7 +126,7 @@ class RefundSteps:
 
     async def record_state(self, state: RefundState, why: str = "") -> None:
         """Record in the refund book what was decided, then show it."""
-        move = rm.RefundMove(self.ref, state, why)
+        move = rm.RefundStateChange(self.ref, state, why)
         step = RefundActivities.record_refund_state
         await self.steps.run_until_done(f"recording: {state}", step, move, policies.RECORD)
         self.state, self.why = state, why
@@ -197,7 +197,9 @@ class RefundSteps:
         else:
             await self._record_settled()
 
-    async def _call_provider(self, doing: str, step: Step[rm.RefundAttempt, rm.RefundSeen]) -> None:
+    async def _call_provider(
+        self, doing: str, step: Step[rm.RefundAttempt, rm.RefundAttemptResult]
+    ) -> None:
         """Have one conversation with the provider, until it is done or settled by hand."""
         attempt = rm.RefundAttempt(self.ref, self.attempt)
         self.updated = False

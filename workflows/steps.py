@@ -15,7 +15,7 @@ from temporalio.workflow import ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import DATABASE_AWAY, LOCKED_OUT
-    from orders.by_hand import Stake
+    from orders.by_hand import ManualSettlement
     from orders.lifecycle import Stop, StopReason
     from orders.messages import CancelRequest
     from orders.requests import OperatorCommand
@@ -152,7 +152,7 @@ class StepRunner:
         argument: In,
         policy: Policy,
         *,
-        stake: Stake | None = None,
+        stake: ManualSettlement | None = None,
     ) -> Out | None:
         """Run a compensation until it is done; None when an operator settled it by hand, and has
         said (``operator.resolution``) what became of the money at ``stake``.

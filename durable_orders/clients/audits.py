@@ -28,7 +28,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 
 from durable_orders.clients.connection import translate_rpc_errors
 from durable_orders.contracts.audit import ReconcileWorkflow
-from orders.audits import AUDIT_ID, Audit, Report
+from orders.audits import AUDIT_ID, AuditInput, AuditReport
 from orders.discrepancies import AuditTerms
 from orders.ids import TASK_QUEUE
 
@@ -65,12 +65,12 @@ class AuditClient:
             await self._temporal.get_schedule_handle(AUDIT_ID).update(changed, rpc_timeout=_CALL)
         return False
 
-    async def run_now(self, terms: AuditTerms | None = None) -> Report:
+    async def run_now(self, terms: AuditTerms | None = None) -> AuditReport:
         """Audit once and return the report. An audit begun by an earlier call is joined."""
         with translate_rpc_errors(self._temporal):
             run = await self._temporal.start_workflow(
                 ReconcileWorkflow.run,
-                Audit(terms or AuditTerms()),
+                AuditInput(terms or AuditTerms()),
                 id=AUDIT_ID,
                 task_queue=TASK_QUEUE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -84,7 +84,7 @@ def _scheduled(every: timedelta, terms: AuditTerms) -> Schedule:
     return Schedule(
         action=ScheduleActionStartWorkflow(
             ReconcileWorkflow.run,
-            Audit(terms),
+            AuditInput(terms),
             id=AUDIT_ID,
             task_queue=TASK_QUEUE,
             static_summary=_SUMMARY,

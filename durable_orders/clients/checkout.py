@@ -44,8 +44,13 @@ from durable_orders.contracts.timeouts import WORKFLOW_TASK
 from orders.ids import TASK_QUEUE, checked_order_id, workflow_id
 from orders.lifecycle import Status
 from orders.messages import OrderInput, OrderSummary, Outcome
-from orders.payment_news import PaymentNews, PaymentPending, in_the_book, settled
-from orders.ports import NoSuchOrderError, OrderBook
+from orders.payment_news import (
+    PaymentPending,
+    PaymentProgress,
+    payment_from_status,
+    payment_from_view,
+)
+from orders.ports import NoSuchOrderError, OrderRepository
 
 #: Why a run does not tell: its worker is older than the question, or it is over.
 _SILENT: Final = (WorkflowQueryFailedError, WorkflowQueryRejectedError, WorkflowUpdateFailedError)
@@ -65,14 +70,14 @@ class CheckedOut:
     """The order is carried; ``payment`` is what was known of its payment in time."""
 
     workflow_id: str
-    payment: PaymentNews
+    payment: PaymentProgress
 
 
 class Checkout:
     """Starts orders, once each: the part of ``OrderClient`` that does."""
 
     def __init__(
-        self, temporal: Client, orders: OrderBook | None, calls: OrderWorkflowCalls
+        self, temporal: Client, orders: OrderRepository | None, calls: OrderWorkflowCalls
     ) -> None:
         self._temporal = temporal
         self._orders = orders
@@ -137,7 +142,7 @@ class Checkout:
         now = asyncio.get_running_loop().time
         until = now() + wait.total_seconds()
         order = await self._summary(order_id)
-        news: PaymentNews | None = None
+        news: PaymentProgress | None = None
         if order is None or order.status is Status.PLACED:
             news = await self._start_and_hear(order_id, order, wait, request_id)
         if news is None:
@@ -148,7 +153,7 @@ class Checkout:
 
     async def _start_and_hear(
         self, order_id: str, order: OrderSummary | None, wait: timedelta, request_id: str | None
-    ) -> PaymentNews | None:
+    ) -> PaymentProgress | None:
         """Start the run and wait for its first news, in one round trip; None when it has none."""
         start: WithStartWorkflowOperation[OrderWorkflow, Outcome] = WithStartWorkflowOperation(
             OrderWorkflow.run,
@@ -174,26 +179,26 @@ class Checkout:
                 raise
             return None  # it ended while it was asked
 
-    async def _hear(self, order_id: str, wait: timedelta) -> PaymentNews:
+    async def _hear(self, order_id: str, wait: timedelta) -> PaymentProgress:
         """Return what is known of the payment, once something is, or after ``wait``."""
         if self._orders is not None:
             order = (await self._orders.view(order_id)).order
-            if settled(order.status, order.total, None) is not None:
+            if payment_from_status(order.status, order.total, None) is not None:
                 wait = timedelta(0)
         if wait:
             told = await self._news_from_run(order_id, wait)
             if not isinstance(told, PaymentPending):
                 return told
         if self._orders is not None:
-            return in_the_book(await self._orders.view(order_id))
+            return payment_from_view(await self._orders.view(order_id))
         return await self._news_after_end(order_id)
 
-    async def _news_from_run(self, order_id: str, wait: timedelta) -> PaymentNews:
+    async def _news_from_run(self, order_id: str, wait: timedelta) -> PaymentProgress:
         """Return what the run says, pending when it says nothing in time."""
         now = asyncio.get_running_loop().time
         until = now() + wait.total_seconds()
         run = self._calls.of(order_id).handle
-        news: PaymentNews = PaymentPending()
+        news: PaymentProgress = PaymentPending()
         with translate_rpc_errors(self._temporal):
             try:
                 news = await run.query(
@@ -216,7 +221,7 @@ class Checkout:
                     raise
         return news
 
-    async def _news_after_end(self, order_id: str) -> PaymentNews:
+    async def _news_after_end(self, order_id: str) -> PaymentProgress:
         """Return what an order that has ended has made of its payment, pending when it has not."""
         run = await self._calls.of(order_id).describe()
         if run is None or run.status is WorkflowExecutionStatus.RUNNING:
@@ -225,7 +230,7 @@ class Checkout:
         if outcome is None:
             raise await self._calls.explain_missing_run(order_id)
         reason = outcome.stop.reason if outcome.stop else None
-        return settled(outcome.status, outcome.taken, reason) or PaymentPending()
+        return payment_from_status(outcome.status, outcome.taken, reason) or PaymentPending()
 
     async def _summary(self, order_id: str) -> OrderSummary | None:
         """Return what the store knows of the order, None without a store."""

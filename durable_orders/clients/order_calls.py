@@ -31,7 +31,7 @@ from durable_orders.contracts.search_attributes import CUSTOMER_ID, NEEDS_ATTENT
 from orders.ids import order_id_of, workflow_id
 from orders.lifecycle import Status
 from orders.messages import Outcome, Progress
-from orders.ports import NoSuchOrderError, OrderBook
+from orders.ports import NoSuchOrderError, OrderRepository
 from orders.views import ListedOrder
 
 _OUTCOME: Final = TypeAdapter(Outcome)
@@ -46,7 +46,7 @@ class OrderWorkflowCalls:
     def __init__(
         self,
         temporal: Client,
-        orders: OrderBook | None = None,
+        orders: OrderRepository | None = None,
         *,
         limiter: UpdateLimiter | None = None,
     ) -> None:
@@ -82,7 +82,7 @@ class OrderWorkflowCalls:
         if self._orders is None:
             return await self._explain_by_last_run(order_id)
         status = (await self._orders.summary(order_id)).status
-        if status.is_end:
+        if status.is_final:
             return OrderEndedError(order_id, status)
         run = await self.of(order_id).describe()
         if run is None and status is not Status.PLACED:

@@ -18,11 +18,11 @@ from durable_orders.clients.workflow_calls import (
     query_each,
 )
 from durable_orders.contracts.order import OrderWorkflow
-from orders.by_hand import Stake, WrongAmountError
+from orders.by_hand import ManualSettlement, WrongAmountError
 from orders.messages import Progress, Resent
 from orders.money import Money
 from orders.money import total as sum_of
-from orders.ports import OrderBook
+from orders.ports import OrderRepository
 from orders.requests import (
     Approve,
     OperatorCommand,
@@ -34,7 +34,7 @@ from orders.requests import (
     SettleParcel,
     SkipStep,
 )
-from orders.views import ListedOrder, TroubledOrder
+from orders.views import ListedOrder, OrderNeedingAttention
 
 
 class OrderOperations:
@@ -50,7 +50,7 @@ class OrderOperations:
     def __init__(
         self,
         temporal: Client,
-        orders: OrderBook | None = None,
+        orders: OrderRepository | None = None,
         *,
         limiter: UpdateLimiter | None = None,
     ) -> None:
@@ -125,7 +125,7 @@ class OrderOperations:
 
     # -- steps that keep failing -------------------------------------------------------------------
 
-    async def attention(self, limit: int = 100) -> tuple[TroubledOrder, ...]:
+    async def attention(self, limit: int = 100) -> tuple[OrderNeedingAttention, ...]:
         """Return running orders that need a person, newest first: what fails, since when, and what
         helps.
 
@@ -134,15 +134,15 @@ class OrderOperations:
         rows = [row async for row in self._calls.list(needs_attention=True, limit=limit)]
         return await query_each(rows, self._needs_attention)
 
-    async def _needs_attention(self, row: ListedOrder) -> TroubledOrder | None:
+    async def _needs_attention(self, row: ListedOrder) -> OrderNeedingAttention | None:
         told = await self._calls.query_status(row.order_id)
         if told == RUN_ENDED:
             return None  # ended since: Temporal's lists lag behind a little
         if not isinstance(told, Progress):
-            return TroubledOrder(row.order_id, row.status, told, None)
+            return OrderNeedingAttention(row.order_id, row.status, told, None)
         if told.attention is None:
             return None  # mended since it was listed
-        return TroubledOrder(row.order_id, told.status, told.doing, told.attention)
+        return OrderNeedingAttention(row.order_id, told.status, told.doing, told.attention)
 
     async def retry_now(self, order_id: str, by: str = "operator") -> None:
         """Try the step that keeps failing again at once."""
@@ -172,7 +172,7 @@ class OrderOperations:
                 raise NotOperableError(message)
             taken = sum_of((payment.captured for payment in view.payments), total.currency)
             if asked and taken:
-                said = _by_hand(Stake(taken, total), said)
+                said = _by_hand(ManualSettlement(taken, total), said)
         await self._operate(order_id, Resolve(note, by, said))
 
     async def _asks_given_back(self, order_id: str) -> bool:
@@ -185,13 +185,13 @@ class OrderOperations:
         # Accepted is enough: the note of it in the order's history may wait for the database.
         await self._calls.of(order_id).update(OrderWorkflow.operate, word, asked="operator's word")
 
-    def _store(self, request: str) -> OrderBook:
+    def _store(self, request: str) -> OrderRepository:
         if self._orders is None:
             raise StoreNeededError(request, "order store", "OrderOperations(temporal, orders=…)")
         return self._orders
 
 
-def _by_hand(stake: Stake, said: int | None) -> int:
+def _by_hand(stake: ManualSettlement, said: int | None) -> int:
     try:
         return stake.given_back(said).amount
     except WrongAmountError as error:

@@ -41,12 +41,12 @@ from orders.ids import checked_order_id
 from orders.lifecycle import Status, Stop, StopReason
 from orders.messages import CancelAnswer, CancelRequest, CancelUnderWay, Outcome, Progress
 from orders.order import Basket, Order
-from orders.pages import Bookmark, OrderPage, Wanted
+from orders.pages import Cursor, OrderFilter, OrderPage
 from orders.parcels import ParcelStatus
-from orders.placing import KeyReusedError, RequestKey
-from orders.ports import Cards, ChargeState, OrderBook, OrderExistsError
+from orders.placing import IdempotencyKey, IdempotencyKeyReusedError
+from orders.ports import Cards, ChargeState, OrderExistsError, OrderRepository
 from orders.requests import CardAccepted, NewCard, ParcelUpdate
-from orders.views import ListedOrder, OrderView, PaymentToFinish, Sighting
+from orders.views import ListedOrder, OrderSnapshotView, OrderView, PaymentToFinish
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class OrderClient:
     def __init__(
         self,
         temporal: Client,
-        orders: OrderBook | None = None,
+        orders: OrderRepository | None = None,
         *,
         cards: Cards | None = None,
         patience: timedelta = timedelta(minutes=1),
@@ -82,20 +82,22 @@ class OrderClient:
 
     # -- placing and starting ----------------------------------------------------------------------
 
-    async def place(self, basket: Basket, *, key: RequestKey | None = None) -> Order:
+    async def place(self, basket: Basket, *, key: IdempotencyKey | None = None) -> Order:
         """Store the basket as an order, at the catalogue's prices. The same basket again: as
         placed. Needs the store.
 
         Nothing happens to the order before ``start``. Raises ``orders.order.InvalidOrderError`` or
-        ``orders.ports.OrderExistsError``, and ``orders.placing.KeyReusedError`` when another basket
+        ``orders.ports.OrderExistsError``, and ``orders.placing.IdempotencyKeyReusedError`` when another basket
         was placed with this ``key``.
         """
         store = self._store("placing orders")
         try:
             return await store.place(basket, datetime.now(UTC), key=key)
         except OrderExistsError:
-            if key is not None and basket.order_id == key.made_id:
-                raise KeyReusedError(key) from None  # its caller knows the key, and not the id
+            if key is not None and basket.order_id == key.derived_id:
+                raise IdempotencyKeyReusedError(
+                    key
+                ) from None  # its caller knows the key, and not the id
             raise
 
     async def start(self, order_id: str, *, request_id: str | None = None) -> StartedOrder:
@@ -130,7 +132,7 @@ class OrderClient:
         if self._orders is None:
             return await self._status_of_last_run(order_id, told)
         view = await self._orders.view(order_id)
-        if view.order.status.is_end:
+        if view.order.status.is_final:
             told = "ended"
         return Progress(order_id, view.order.status, told, stop=_stop_in(view))
 
@@ -176,7 +178,7 @@ class OrderClient:
                         seen = now
                         yield now
         last = await self.status(order_id)
-        if not last.status.is_end:
+        if not last.status.is_final:
             raise await self._calls.explain_missing_run(order_id)
         if last != seen:
             yield last
@@ -187,29 +189,29 @@ class OrderClient:
         """
         return await self._store("showing orders").view(checked_order_id(order_id))
 
-    async def watch_view(self, order_id: str) -> AsyncIterator[Sighting]:
+    async def watch_view(self, order_id: str) -> AsyncIterator[OrderSnapshotView]:
         """Yield the order as the store has it, then each change as it happens, until its run ends.
 
         Temporal's history pushes, the store tells: this needs no worker and no polling. Needs the
         store. Raises ``NoSuchOrderError``, ``NotStartedError`` or ``StrandedError``.
         """
         store = self._store("watching what the store knows of orders")
-        seen: Sighting | None = None
+        seen: OrderSnapshotView | None = None
         # The run may be long forgotten by Temporal; its order is not.
         with contextlib.suppress(OrderEndedError):
             async with self._calls.of(order_id).open_run() as run:
                 async for doing in steps_begun(self._temporal, run, self._retried):
                     view = await self._retried(lambda: store.view(order_id))
-                    if (sighting := Sighting(view, doing)) != seen:
+                    if (sighting := OrderSnapshotView(view, doing)) != seen:
                         seen = sighting
                         yield sighting
         view = await store.view(order_id)
-        if not view.order.status.is_end:
+        if not view.order.status.is_final:
             raise await self._calls.explain_missing_run(order_id)
-        yield Sighting(view, "ended")
+        yield OrderSnapshotView(view, "ended")
 
     async def page(
-        self, wanted: Wanted, limit: int = 50, after: Bookmark | None = None
+        self, wanted: OrderFilter, limit: int = 50, after: Cursor | None = None
     ) -> OrderPage:
         """Return orders as the store has them, newest first, started or not; this needs no
         Temporal. Needs the store.
@@ -277,7 +279,7 @@ class OrderClient:
         store = self._store("helping a customer to pay")
         view = await store.view(checked_order_id(order_id))
         waiting = [p for p in view.payments if p.state == ChargeState.NEEDS_CUSTOMER]
-        if not waiting or view.order.status.is_end:
+        if not waiting or view.order.status.is_final:
             raise NotWaitingError(
                 f"order {order_id} has no payment for the customer to finish: "
                 f"it is {view.order.status}"
@@ -311,7 +313,7 @@ class OrderClient:
 
     # ----------------------------------------------------------------------------------------------
 
-    def _store(self, request: str) -> OrderBook:
+    def _store(self, request: str) -> OrderRepository:
         if self._orders is None:
             raise StoreNeededError(request, "order store", "OrderClient(temporal, orders=…)")
         return self._orders

@@ -43,13 +43,13 @@ from orders.ids import TASK_QUEUE, refund_of, refund_workflow_id
 from orders.messages import CancelRequest
 from orders.refund_messages import (
     RefundAnswer,
+    RefundNeedingAttention,
     RefundOutcome,
     RefundProgress,
     RefundRef,
-    TroubledRefund,
 )
 from orders.refund_ports import RefundBook
-from orders.refunds import FREED, RefundEntry, RefundRefused, RefundRequest, RefundState
+from orders.refunds import NEVER_ISSUED, RefundEntry, RefundRefused, RefundRequest, RefundState
 from orders.requests import Approve, OperatorCommand, Reject, Resolve, RetryNow
 
 In = TypeVar("In")
@@ -151,7 +151,7 @@ class RefundClient:
         """Return refunds that wait for approval, the oldest first. Needs the store."""
         return await self._store("listing refunds").waiting(limit)
 
-    async def attention(self, limit: int = 100) -> tuple[TroubledRefund, ...]:
+    async def attention(self, limit: int = 100) -> tuple[RefundNeedingAttention, ...]:
         """Return refunds that need a person, newest first: what fails, since when, what helps.
 
         Each run is queried; where no worker answers, what Temporal lists has to do.
@@ -161,15 +161,15 @@ class RefundClient:
             ids = [run.id async for run in runs]
         return await query_each(filter(None, map(refund_of, ids)), self._needs_attention)
 
-    async def _needs_attention(self, listed: tuple[str, str]) -> TroubledRefund | None:
+    async def _needs_attention(self, listed: tuple[str, str]) -> RefundNeedingAttention | None:
         told, ref = await self._calls.query_status(*listed), RefundRef(*listed)
         if told == RUN_ENDED:
             return None  # ended since: Temporal's lists lag behind a little
         if not isinstance(told, RefundProgress):
-            return TroubledRefund(ref, told)
+            return RefundNeedingAttention(ref, told)
         if told.attention is None:
             return None  # mended since it was listed
-        return TroubledRefund(ref, told.doing, told.state, told.amount, told.attention)
+        return RefundNeedingAttention(ref, told.doing, told.state, told.amount, told.attention)
 
     # -- decisions ---------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class RefundClient:
         """
         store = self._store("reading a refund again")
         entry = await self._calls.entry(store, order_id, refund_id)
-        if entry.state in FREED or entry.state is RefundState.SETTLED:
+        if entry.state in NEVER_ISSUED or entry.state is RefundState.SETTLED:
             return
         with translate_rpc_errors(self._temporal):
             await self._temporal.start_workflow(

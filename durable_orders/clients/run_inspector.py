@@ -14,10 +14,10 @@ from durable_orders.clients.connection import translate_rpc_errors
 from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.workflow_calls import CALL, status_name
-from orders.discrepancies import RunSighting, RunState
+from orders.discrepancies import RunState, RunStatus
 from orders.ids import order_id_of, workflow_id
-from orders.ports import NoAnswerError, OrderBook
-from orders.reconciliation_ports import Listed, OpenRun
+from orders.ports import NoAnswerError, OrderRepository
+from orders.reconciliation_ports import CursorPage, OpenRun
 
 _OPEN_RUNS: Final = "WorkflowType = 'Order' AND ExecutionStatus = 'Running'"
 
@@ -25,11 +25,11 @@ _OPEN_RUNS: Final = "WorkflowType = 'Order' AND ExecutionStatus = 'Running'"
 class TemporalOrderRuns:
     """``orders.reconciliation_ports.OrderRuns`` in Temporal."""
 
-    def __init__(self, temporal: Client, orders: OrderBook) -> None:
+    def __init__(self, temporal: Client, orders: OrderRepository) -> None:
         self._temporal = temporal
         self._orders = OrderClient(temporal, orders)
 
-    async def look(self, order_id: str) -> RunSighting:
+    async def look(self, order_id: str) -> RunStatus:
         # Read from the run itself: Temporal's list lags behind.
         run = self._temporal.get_workflow_handle(workflow_id(order_id))
         try:
@@ -38,10 +38,10 @@ class TemporalOrderRuns:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            return RunSighting(RunState.NONE)
+            return RunStatus(RunState.NONE)
         if known.status is WorkflowExecutionStatus.RUNNING:
-            return RunSighting(RunState.OPEN)
-        return RunSighting(RunState.CLOSED, known.close_time, status_name(known.status))
+            return RunStatus(RunState.OPEN)
+        return RunStatus(RunState.CLOSED, known.close_time, status_name(known.status))
 
     async def start(self, order_id: str) -> bool:
         try:
@@ -51,7 +51,7 @@ class TemporalOrderRuns:
             return False
         return True
 
-    async def open_runs(self, cursor: str | None, limit: int) -> Listed[OpenRun]:
+    async def open_runs(self, cursor: str | None, limit: int) -> CursorPage[OpenRun]:
         token = base64.b64decode(cursor) if cursor else None
         with _no_answer_errors(self._temporal):
             runs = self._temporal.list_workflows(
@@ -64,7 +64,7 @@ class TemporalOrderRuns:
             if (order_id := order_id_of(run.id)) is not None
         )
         after = runs.next_page_token
-        return Listed(found, base64.b64encode(after).decode() if after else None)
+        return CursorPage(found, base64.b64encode(after).decode() if after else None)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from orders.audits import Audit, Report
+from orders.audits import AuditInput, AuditReport
 
 
 @workflow.defn(name="Reconcile")
@@ -12,6 +12,6 @@ class ReconcileWorkflow:
     """Compares the card provider's books, ours and Temporal's runs once."""
 
     @workflow.run
-    async def run(self, audit: Audit) -> Report:
+    async def run(self, audit: AuditInput) -> AuditReport:
         """Audit from ``audit.position`` on and return the report of all of it."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio import workflow
 
 from orders.messages import CancelAnswer, CancelRequest, OrderInput, Outcome, Progress, Resent
-from orders.payment_news import PaymentNews
+from orders.payment_news import PaymentProgress
 from orders.requests import (
     Approve,
     CardAccepted,
@@ -69,12 +69,12 @@ class OrderWorkflow:
         raise NotImplementedError
 
     @workflow.query
-    def payment_news(self) -> PaymentNews:
+    def payment_news(self) -> PaymentProgress:
         """What the customer has to know of the payment now."""
         raise NotImplementedError
 
     @workflow.update
-    async def payment_outcome(self) -> PaymentNews:
+    async def payment_outcome(self) -> PaymentProgress:
         """What the customer has to know of the payment, once something is known."""
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio import workflow
 
 from orders.messages import CancelRequest
-from orders.refund_messages import RefundAnswer, RefundProgress, RequestAnswer
+from orders.refund_messages import RefundAnswer, RefundProgress, RequestRefundAnswer
 from orders.refunds import RefundRequest
 from orders.requests import Approve, OperatorCommand, Reject
 
@@ -23,7 +23,7 @@ class RefundWorkflow:
         raise NotImplementedError
 
     @workflow.update
-    async def request(self, request: RefundRequest) -> RequestAnswer:
+    async def request(self, request: RefundRequest) -> RequestRefundAnswer:
         """Return whether the amount is set aside, once that is known.
 
         Refused with ``OTHER_CONTENTS`` when the refund was requested with other contents.

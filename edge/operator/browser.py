@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edge.problems import FORBIDDEN, ProblemError
-from orders.sessions import LIFE, SessionToken
+from orders.sessions import MAX_AGE, SessionToken
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 #: Browsers accept this prefix only from this host itself, over TLS and for all paths.
@@ -57,7 +57,7 @@ def set_session_cookie(session_token: SessionToken, request: Request, response: 
     response.set_cookie(
         _cookie_name(request),
         str(session_token),
-        max_age=int(LIFE.total_seconds()),
+        max_age=int(MAX_AGE.total_seconds()),
         path="/",
         secure=_is_over_tls(request),
         httponly=True,

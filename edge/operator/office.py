@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from orders.overview import OverviewBook
-from orders.sessions import SessionBook
+from orders.overview import DashboardRepository
+from orders.sessions import SessionRepository
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TemporalWebUi:
 class AdminDependencies:
     """The objects that only the admin pages use."""
 
-    sessions: SessionBook
-    overview: OverviewBook
+    sessions: SessionRepository
+    overview: DashboardRepository
     web_ui: TemporalWebUi
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -18,12 +18,12 @@ from edge.problems import UNAVAILABLE
 from orders.ids import refund_workflow_id, workflow_id
 from orders.messages import Progress
 from orders.refund_messages import RefundProgress
-from orders.refunds import FREED, REFUNDABLE, RefundState
+from orders.refunds import NEVER_ISSUED, REFUNDABLE, RefundState
 from orders.views import OrderView
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
-_FINISHED = frozenset({*FREED, RefundState.SUCCEEDED, RefundState.SETTLED})
+_FINISHED = frozenset({*NEVER_ISSUED, RefundState.SUCCEEDED, RefundState.SETTLED})
 
 
 @router.get("/orders/{order_id}")

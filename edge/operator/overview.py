@@ -16,9 +16,9 @@ from edge.parts import Operations, Orders
 from edge.problems import MALFORMED, UNAVAILABLE, ProblemError
 from orders.ids import InvalidOrderIdError
 from orders.lifecycle import Status
-from orders.pages import Bookmark, InvalidBookmarkError, Wanted
+from orders.pages import Cursor, InvalidCursorError, OrderFilter
 from orders.ports import NoSuchOrderError
-from orders.views import TroubledOrder
+from orders.views import OrderNeedingAttention
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
@@ -40,7 +40,7 @@ async def read_overview(
     after: str = "",
 ) -> Response:
     """The dashboard, or a later page of orders; of one status or customer, if given."""
-    order_filter = Wanted(_status(status), customer or None)
+    order_filter = OrderFilter(_status(status), customer or None)
     if after:
         return await _later_page(admin, orders, order_filter, after)
     return await _dashboard(admin, orders, operations, order_filter)
@@ -60,13 +60,13 @@ async def find(orders: Orders, admin: Admin, order: str = "") -> Response:
 
 
 async def _dashboard(
-    admin: AdminRequest, orders: Orders, operations: Operations, order_filter: Wanted
+    admin: AdminRequest, orders: Orders, operations: Operations, order_filter: OrderFilter
 ) -> Response:
     dependencies = admin.dependencies
     overview = dependencies.overview
     needs_attention, waiting, refunds, counts, page = await asyncio.gather(
         _attention(operations),
-        orders.page(Wanted(Status.AWAITING_APPROVAL), _MAX_SHOWN),
+        orders.page(OrderFilter(Status.AWAITING_APPROVAL), _MAX_SHOWN),
         overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
         overview.counts(_MAX_COUNTED),
         orders.page(order_filter, _PAGE_SIZE),
@@ -86,12 +86,12 @@ async def _dashboard(
 
 
 async def _later_page(
-    admin: AdminRequest, orders: Orders, order_filter: Wanted, after: str
+    admin: AdminRequest, orders: Orders, order_filter: OrderFilter, after: str
 ) -> Response:
     """A later page, with orders only."""
     try:
-        page = await orders.page(order_filter, _PAGE_SIZE, Bookmark.read(after))
-    except InvalidBookmarkError:
+        page = await orders.page(order_filter, _PAGE_SIZE, Cursor.read(after))
+    except InvalidCursorError:
         raise ProblemError(MALFORMED, "there is no such page of orders: begin anew") from None
     return await admin.page(
         "older.html",
@@ -101,7 +101,7 @@ async def _later_page(
     )
 
 
-async def _attention(operations: Operations) -> tuple[TroubledOrder, ...] | None:
+async def _attention(operations: Operations) -> tuple[OrderNeedingAttention, ...] | None:
     """Orders with a step that keeps failing; None when Temporal does not answer."""
     try:
         return await operations.attention(limit=_MAX_SHOWN)
@@ -116,7 +116,7 @@ def _status(text: str) -> Status | None:
         raise ProblemError(MALFORMED, f"there is no status {text[:40]!r}") from None
 
 
-def _older_url(order_filter: Wanted, after: Bookmark | None) -> str | None:
+def _older_url(order_filter: OrderFilter, after: Cursor | None) -> str | None:
     if after is None:
         return None
     query = {

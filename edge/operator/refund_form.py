@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edge.operator.visits import Form
 from orders.money import Money
 from orders.order import Line, Order
-from orders.refund_plan import left_to_return
+from orders.refund_plan import returnable_quantities
 from orders.refunds import Quantities, RefundEntry, RefundReason, RefundRequest
 
 
@@ -27,7 +27,7 @@ class ReturnableLine:
 
 def returnable_lines(order: Order, earlier: Iterable[RefundEntry]) -> list[ReturnableLine]:
     """What can be returned of each line, after the order's ``earlier`` refunds."""
-    left = left_to_return(order, earlier)
+    left = returnable_quantities(order, earlier)
     return [
         ReturnableLine(f"pieces-{n}", line, left[line.sku]) for n, line in enumerate(order.lines)
     ]

@@ -31,13 +31,13 @@ from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
 from store.database import Database
 from store.inventory import PostgresInventory
-from store.keys import PostgresKeys
-from store.orders import PostgresOrderBook
-from store.overview import PostgresOverview
+from store.keys import PostgresApiKeyRepository
+from store.orders import PostgresOrderRepository
+from store.overview import PostgresDashboardRepository
 from store.payments import PostgresPaymentLedger
 from store.refunds import PostgresRefundBook
 from store.seed import DEMO, add_products
-from store.sessions import PostgresSessions
+from store.sessions import PostgresSessionRepository
 from tests.api.edges import a_key
 from tests.eventually import eventually
 from tests.fakes.cards import InMemoryCards
@@ -79,9 +79,9 @@ class Premises:
     placed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.keys = PostgresKeys(self.database)
-        self.sessions = PostgresSessions(self.database)
-        book = PostgresOrderBook(self.database)
+        self.keys = PostgresApiKeyRepository(self.database)
+        self.sessions = PostgresSessionRepository(self.database)
+        book = PostgresOrderRepository(self.database)
         self.orders = OrderClient(self.temporal, book)
         self.operations = OrderOperations(self.temporal, book)
         self.refunds = RefundClient(self.temporal, PostgresRefundBook(self.database))
@@ -221,13 +221,13 @@ async def usual_edge(temporal_server: Temporal, database: Database) -> FastAPI:
     for, which takes longer than most tests of it.
     """
     temporal = await temporal_server.connect()
-    book = PostgresOrderBook(database)
+    book = PostgresOrderRepository(database)
     return create_app(
         Dependencies(
             orders=OrderClient(temporal, book),
             operations=OrderOperations(temporal, book),
             refunds=RefundClient(temporal, PostgresRefundBook(database)),
-            keys=PostgresKeys(database),
+            keys=PostgresApiKeyRepository(database),
             admin=_admin(database),
         )
     )
@@ -238,7 +238,7 @@ def _admin(
 ) -> AdminDependencies:
     web_ui = TemporalWebUi("http://localhost:8233", "default")
     return AdminDependencies(
-        PostgresSessions(database), PostgresOverview(database), web_ui, now=now
+        PostgresSessionRepository(database), PostgresDashboardRepository(database), web_ui, now=now
     )
 
 
@@ -272,7 +272,7 @@ async def premises(closed_premises: Premises) -> AsyncIterator[Premises]:
         warehouse=closed_premises.warehouse,
         mailer=closed_premises.mailer,
         inventory=PostgresInventory(database),
-        orders=PostgresOrderBook(database),
+        orders=PostgresOrderRepository(database),
         refunds=PostgresRefundBook(database),
         shop=ShopTerms(),
         refund_terms=ShopRefundTerms({"EUR": 20_00}),

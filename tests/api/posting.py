@@ -14,14 +14,16 @@ from durable_orders.clients.orders import OrderClient
 from edge.app import create_app
 from inbox import Inbox
 from orders.webhook_ports import EventReader
-from orders.webhooks import Source
+from orders.webhooks import WebhookSource
 from store.database import Database
-from store.webhook_events import PostgresEventBook, PostgresMailLog
+from store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from tests.api.edges import edge_of
-from tests.contracts.signing import READERS, Letter
+from tests.contracts.signing import READERS, SignedRequest
 from tests.shop import Shop
 
-ALL: dict[Source, EventReader] = {Source(name): reader for name, reader in READERS.items()}
+ALL: dict[WebhookSource, EventReader] = {
+    WebhookSource(name): reader for name, reader in READERS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Post:
     inbox: Inbox
     database: Database
 
-    async def send(self, sender: str, letter: Letter) -> httpx.Response:
+    async def send(self, sender: str, letter: SignedRequest) -> httpx.Response:
         return await self.http.post(
             f"/webhooks/{sender}", content=letter.body, headers=letter.headers
         )
@@ -53,12 +55,12 @@ def inbox_of(
     database: Database,
     *,
     orders: OrderClient | None = None,
-    readers: dict[Source, EventReader] | None = None,
+    readers: dict[WebhookSource, EventReader] | None = None,
 ) -> Inbox:
     """An inbox of the shop's; ``orders`` in place of its own client."""
     return Inbox(
         readers=ALL if readers is None else readers,
-        events=PostgresEventBook(database),
+        events=PostgresWebhookEventRepository(database),
         mails=PostgresMailLog(database),
         orders=orders or shop.orders,
         refunds=edge_of(shop).refunds,

@@ -24,10 +24,10 @@ from sandbox.env_file import settings
 from sandbox.world import StandInServer
 from settings import WorkerSettings
 from store.database import Database
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.refunds import PostgresRefundBook
 from store.seed import DEMO, add_products
-from store.webhook_events import PostgresEventBook, PostgresMailLog
+from store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from tests.api.edges import OPERATOR, a_key
 from tests.api.posting import ALL
 from tests.fakes.keys import InMemoryKeys
@@ -115,7 +115,7 @@ async def real(
         )
         cards = StripeCards("sk_test_sandbox", api_base=world.url)
         stack.push_async_callback(cards.aclose)
-        book = PostgresOrderBook(database)
+        book = PostgresOrderRepository(database)
         orders = OrderClient(temporal, book, cards=cards)
         refunds = RefundClient(temporal, PostgresRefundBook(database))
         edge = Dependencies(
@@ -124,7 +124,7 @@ async def real(
             refunds=refunds,
             inbox=Inbox(
                 readers=ALL,
-                events=PostgresEventBook(database),
+                events=PostgresWebhookEventRepository(database),
                 mails=PostgresMailLog(database),
                 orders=orders,
                 refunds=refunds,

@@ -15,7 +15,7 @@ from edge.rates import RateLimiter
 from orders.keys import ApiKey, NoSuchKeyError, Scope, Token
 from orders.ports import NoAnswerError
 from store.database import Database
-from store.keys import PostgresKeys
+from store.keys import PostgresApiKeyRepository
 from tests.api.edges import OPERATOR, a_key, asking_edge, edge_of, is_problem
 from tests.eventually import eventually
 from tests.fakes.keys import InMemoryKeys
@@ -28,9 +28,9 @@ UNKNOWN = Token.of(b"nobody", bytes(32))
 
 
 @pytest.fixture
-async def keys(database: Database) -> PostgresKeys:
+async def keys(database: Database) -> PostgresApiKeyRepository:
     """A key of every scope, called like it."""
-    kept = PostgresKeys(database)
+    kept = PostgresApiKeyRepository(database)
     for scope, token in TOKENS.items():
         if await kept.find(token.key_id) is None:
             await kept.add(a_key(token, scope, scope))
@@ -38,7 +38,7 @@ async def keys(database: Database) -> PostgresKeys:
 
 
 @pytest.fixture
-def edge(closed_shop: Shop, keys: PostgresKeys) -> Dependencies:
+def edge(closed_shop: Shop, keys: PostgresApiKeyRepository) -> Dependencies:
     return replace(edge_of(closed_shop), keys=keys)
 
 
@@ -128,7 +128,7 @@ def test_operator_includes_shop_includes_read() -> None:
 
 
 async def test_a_key_works_at_once_and_soon_after_its_end_no_more(
-    edge: Dependencies, keys: PostgresKeys, monkeypatch: pytest.MonkeyPatch
+    edge: Dependencies, keys: PostgresApiKeyRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert timedelta(seconds=3) == keyring.CACHE_TTL
     remembered = timedelta(seconds=0.5)
@@ -151,7 +151,9 @@ async def test_a_key_works_at_once_and_soon_after_its_end_no_more(
         await keys.revoke("brief", datetime.now(UTC))
 
 
-async def test_when_a_key_was_used_is_noted(edge: Dependencies, keys: PostgresKeys) -> None:
+async def test_when_a_key_was_used_is_noted(
+    edge: Dependencies, keys: PostgresApiKeyRepository
+) -> None:
     async with asking_edge(edge, TOKENS[Scope.READ]) as http:
         await http.get("/orders/nobody")
     [key] = [key for key in await keys.listed() if key.name == "read"]

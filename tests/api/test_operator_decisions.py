@@ -15,7 +15,7 @@ from orders.lifecycle import Status
 from orders.messages import CancelAnswer, CancelUnderWay
 from orders.ports import NoAnswerError, RefusedError
 from settings import temporal_profile
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.refunds import PostgresRefundBook
 from tests.api.office import (
     Operator,
@@ -222,7 +222,7 @@ async def test_without_a_worker_it_is_said_that_the_word_may_still_take_hold(
 ) -> None:
     order_id = await closed_premises.place()
     await closed_premises.orders.start(order_id)
-    book = PostgresOrderBook(closed_premises.database)
+    book = PostgresOrderRepository(closed_premises.database)
     closed_premises.orders = Impatient(closed_premises.temporal, book)
     async with closed_premises.operator(create_app(closed_premises.edge())) as somebody:
         page = await somebody.http.get(f"/operator/orders/{order_id}")
@@ -240,7 +240,7 @@ async def test_without_temporal_the_pages_show_what_the_database_knows(
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     away = await connect(temporal_profile(), lazy=True)
     database = closed_premises.database
-    book = PostgresOrderBook(database)
+    book = PostgresOrderRepository(database)
     closed_premises.orders = OrderClient(away, book)
     closed_premises.operations = OrderOperations(away, book)
     closed_premises.refunds = RefundClient(away, PostgresRefundBook(database))

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from edge.app import ADMIN_ROUTERS, create_app
 from edge.parts import ApiLimits, Dependencies
 from orders.keys import Scope, Token
-from orders.sessions import IDLE, LIFE, SessionToken
+from orders.sessions import IDLE_TIMEOUT, MAX_AGE, SessionToken
 from store.database import Database, connect
-from store.keys import PostgresKeys
-from store.sessions import PostgresSessions
+from store.keys import PostgresApiKeyRepository
+from store.sessions import PostgresSessionRepository
 from tests.api.office import (
     FROM_OUR_PAGE,
     HERE,
@@ -157,9 +157,9 @@ async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
 async def test_a_session_ends_when_it_is_left_alone(closed_premises: Premises) -> None:
     async with closed_premises.operator(create_app(closed_premises.edge())) as somebody:
         for _ in range(3):
-            closed_premises.clock += IDLE - timedelta(minutes=2)
+            closed_premises.clock += IDLE_TIMEOUT - timedelta(minutes=2)
             assert await is_in(somebody.http)
-        closed_premises.clock += IDLE + timedelta(minutes=1)
+        closed_premises.clock += IDLE_TIMEOUT + timedelta(minutes=1)
         assert not await is_in(somebody.http)
         closed_premises.clock = timedelta(0)
         assert not await is_in(somebody.http)  # it has ended, whatever the clock says
@@ -169,10 +169,10 @@ async def test_a_session_ends_after_a_working_day_however_busy_it_is(
     closed_premises: Premises,
 ) -> None:
     async with closed_premises.operator(create_app(closed_premises.edge())) as somebody:
-        while closed_premises.clock < LIFE - timedelta(minutes=20):
+        while closed_premises.clock < MAX_AGE - timedelta(minutes=20):
             closed_premises.clock += timedelta(minutes=20)
-            assert await is_in(somebody.http) == (closed_premises.clock < LIFE)
-        closed_premises.clock = LIFE + timedelta(seconds=1)
+            assert await is_in(somebody.http) == (closed_premises.clock < MAX_AGE)
+        closed_premises.clock = MAX_AGE + timedelta(seconds=1)
         assert not await is_in(somebody.http)
 
 
@@ -229,8 +229,8 @@ async def test_every_page_but_the_login_needs_a_session(closed_premises: Premise
 
 async def test_the_database_away_is_a_page_that_says_so(closed_premises: Premises) -> None:
     closed_premises.database = connect("postgresql://nobody@127.0.0.1:1/none", connect_timeout=1)
-    closed_premises.keys = PostgresKeys(closed_premises.database)
-    closed_premises.sessions = PostgresSessions(closed_premises.database)
+    closed_premises.keys = PostgresApiKeyRepository(closed_premises.database)
+    closed_premises.sessions = PostgresSessionRepository(closed_premises.database)
     async with browser(closed_premises, edge=closed_premises.edge()) as http:
         tried = await try_key(http, Token.of(b"nobody", bytes(32)))
         http.cookies.set("operator", "ab" * 32)

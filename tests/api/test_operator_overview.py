@@ -9,7 +9,7 @@ import pytest
 
 from orders.lifecycle import Status, Stop, StopReason
 from orders.order import Basket, Recipient
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from tests.api.office import (
     Operator,
     Premises,
@@ -29,7 +29,7 @@ BEGIN = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 @pytest.fixture
 async def sixty(closed_premises: Premises) -> list[str]:
     """Orders of this customer alone, newest first; the oldest twenty were rejected."""
-    book = PostgresOrderBook(closed_premises.database)
+    book = PostgresOrderRepository(closed_premises.database)
     ids = []
     for n in range(60):
         # Three at a time were placed in the same moment.

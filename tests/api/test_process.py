@@ -16,8 +16,8 @@ from demo.worker_process import ApiProcess
 from orders.keys import Scope, Token
 from sandbox.ports import free_port
 from store.database import Database
-from store.keys import PostgresKeys
-from store.orders import PostgresOrderBook
+from store.keys import PostgresApiKeyRepository
+from store.orders import PostgresOrderRepository
 from store.seed import DEMO, add_products
 from tests.accepted import sends_at_once
 from tests.api.edges import a_key
@@ -34,7 +34,7 @@ KEY = {"Authorization": f"Bearer {TOKEN}"}
 async def stocked(database: Database, database_url: str) -> str:
     """The address of a database with products, and a key for the shop."""
     await add_products(database, DEMO)
-    await PostgresKeys(database).add(a_key(TOKEN, "shop", Scope.SHOP))
+    await PostgresApiKeyRepository(database).add(a_key(TOKEN, "shop", Scope.SHOP))
     return database_url
 
 
@@ -69,7 +69,7 @@ async def is_up(http: httpx.AsyncClient, path: str) -> bool:
 async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
     serve: Serve, temporal_server: Temporal, database: Database, stocked: str
 ) -> None:
-    order = await PostgresOrderBook(database).place(basket("api-1"), datetime.now(UTC))
+    order = await PostgresOrderRepository(database).place(basket("api-1"), datetime.now(UTC))
     port, temporal_port = free_port(), free_port()
     edge = await serve(
         API_PORT=str(port),
@@ -101,7 +101,7 @@ async def test_it_starts_while_temporal_is_away_and_needs_no_restart(
 async def test_it_stops_soon_while_an_order_that_waits_is_followed(
     serve: Serve, temporal_server: Temporal, database: Database, stocked: str
 ) -> None:
-    order = await PostgresOrderBook(database).place(basket("api-2"), datetime.now(UTC))
+    order = await PostgresOrderRepository(database).place(basket("api-2"), datetime.now(UTC))
     port = free_port()
     edge = await serve(
         API_PORT=str(port),

@@ -22,7 +22,7 @@ from orders.refunds import RefundRequest, RefundState
 from orders.terms import ShopTerms
 from sandbox.ports import free_port
 from store.database import Database
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.seed import DEMO, add_products
 from tests.api.edges import edge_of
 from tests.api.forwarding import forward
@@ -132,7 +132,7 @@ async def test_a_mail_that_came_back_is_in_the_orders_history_though_its_event_w
     closed_shop: Shop, database: Database
 ) -> None:
     await add_products(database, DEMO)
-    book = PostgresOrderBook(database)
+    book = PostgresOrderRepository(database)
     await book.place(basket("mails-1"), datetime.now(UTC))
     async with posting(closed_shop, database) as post, post.inbox.at_work():
         body = mail_event("email.bounced", "mail_1", bounce={"type": "Permanent"})

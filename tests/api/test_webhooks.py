@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from orders.webhooks import Source
+from orders.webhooks import WebhookSource
 from sandbox.ports import free_port
 from store.database import Database, connect
 from tests.api.edges import is_problem
 from tests.api.posting import Post, inbox_of, posting
 from tests.contracts.signing import (
     READERS,
-    Letter,
+    SignedRequest,
     a_body,
     mail_event,
     parcel_event,
@@ -71,11 +71,11 @@ async def test_what_is_forged_old_or_changed_on_the_way_is_refused_and_not_store
 ) -> None:
     good = signed(sender, a_body(sender))
     for letter in (
-        Letter({}, good.body),
-        Letter(good.headers, good.body.replace(b"1001", b"1002")),
+        SignedRequest({}, good.body),
+        SignedRequest(good.headers, good.body.replace(b"1001", b"1002")),
         signed(sender, good.body, age=3600),
         signed(sender, good.body, age=-3600),
-        Letter({name: f"é{value}" for name, value in good.headers.items()}, good.body),
+        SignedRequest({name: f"é{value}" for name, value in good.headers.items()}, good.body),
     ):
         headers = [(n.encode(), value.encode("latin-1")) for n, value in letter.headers.items()]
         answer = await post.http.post(f"/webhooks/{sender}", content=letter.body, headers=headers)
@@ -144,7 +144,7 @@ async def test_an_event_that_is_for_nobody_is_acknowledged_and_not_kept(
 async def test_without_its_secret_a_neighbour_is_told_to_come_back(
     closed_shop: Shop, database: Database, sender: str, setting: str
 ) -> None:
-    others = {Source(name): READERS[name] for name in SENDERS if name != sender}
+    others = {WebhookSource(name): READERS[name] for name in SENDERS if name != sender}
     deaf = inbox_of(closed_shop, database, readers=others)
     async with posting(closed_shop, database, deaf) as post:
         answer = await post.send(sender, signed(sender, a_body(sender)))

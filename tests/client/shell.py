@@ -24,7 +24,7 @@ from orders.refund_messages import ShopRefundTerms
 from orders.terms import ShopTerms
 from store.database import Database
 from store.inventory import PostgresInventory
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.payments import PostgresPaymentLedger
 from store.refunds import PostgresRefundBook
 from store.seed import DEMO, add_products
@@ -92,7 +92,7 @@ class Aside:
 @pytest.fixture
 async def aside(temporal_server: Temporal, database: Database) -> Aside:
     temporal = await temporal_server.connect()
-    book = PostgresOrderBook(database)
+    book = PostgresOrderRepository(database)
     return Aside(
         OrderClient(temporal, book),
         OrderOperations(temporal, book),
@@ -141,7 +141,7 @@ async def working(
         warehouse=warehouse,
         mailer=InMemoryMailer(),
         inventory=PostgresInventory(database),
-        orders=PostgresOrderBook(database),
+        orders=PostgresOrderRepository(database),
         shop=terms,
         refund_terms=refund_terms,
         refunds=PostgresRefundBook(database),

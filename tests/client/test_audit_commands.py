@@ -12,12 +12,12 @@ from durable_orders.clients.run_inspector import TemporalOrderRuns
 from orders.ids import charge_key
 from orders.money import Money
 from orders.ports import RefusedError
-from store.audit import PostgresAuditBook
-from store.check import faults
+from store.audit import PostgresAuditRepository
+from store.check import find_inconsistencies
 from store.database import Database
-from store.findings import PostgresFindings
+from store.findings import PostgresFindingRepository
 from store.inventory import PostgresInventory
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.payments import PostgresPaymentLedger
 from store.refunds import PostgresRefundBook
 from tests.client.shell import Aside, Run, read, refused
@@ -39,14 +39,14 @@ async def auditing(
 ) -> AsyncIterator[None]:
     """A worker that carries orders and audits."""
     client = await temporal_server.connect()
-    orders, ledger = PostgresOrderBook(database), PostgresPaymentLedger(database)
+    orders, ledger = PostgresOrderRepository(database), PostgresPaymentLedger(database)
     audit = ReconciliationActivities(
         charges=InMemoryChargeList(cards),
         cards=cards,
         ledger=ledger,
-        book=PostgresAuditBook(database),
+        book=PostgresAuditRepository(database),
         runs=TemporalOrderRuns(client, orders),
-        findings=PostgresFindings(database),
+        findings=PostgresFindingRepository(database),
     )
     worker = order_worker(
         client,
@@ -116,7 +116,7 @@ async def test_what_was_settled_by_hand_is_acknowledged_and_needs_nobody(
     told = (await run("findings")).stdout
     assert "29.00 EUR was given back by hand, as ops-7 says" in told
     assert "python client.py acknowledge cli-a2 --kind money_kept --by WHO --note" in told
-    assert [one for one in await faults(database) if "cli-a2" in one]
+    assert [one for one in await find_inconsistencies(database) if "cli-a2" in one]
 
     word = ("acknowledge", "cli-a2", "--by", "ops-8", "--note", "bookkeeping 4711")
     said = (await run(*word)).stdout
@@ -127,7 +127,7 @@ async def test_what_was_settled_by_hand_is_acknowledged_and_needs_nobody(
     assert again["acknowledged"]["by"] == "ops-8"
     assert "cli-a2" not in (await run("findings")).stdout
     assert "acknowledged by ops-8" in (await run("findings", "--all")).stdout
-    assert [one for one in await faults(database) if "cli-a2" in one] == []
+    assert [one for one in await find_inconsistencies(database) if "cli-a2" in one] == []
     report = read(await run("reconcile", "--grace", "0", "--json"))
     assert report["acknowledged"] == 1
     assert "finding acknowledged (by ops-8" in (await run("watch", "cli-a2")).stdout

@@ -12,7 +12,7 @@ from commands import terminal
 from orders.ids import workflow_id
 from orders.lifecycle import Status
 from store.database import Database
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from tests.client.shell import Aside, Begin, Begun, Run, read, refused
 from tests.eventually import eventually
 from tests.servers import Temporal
@@ -123,7 +123,7 @@ async def test_without_temporal_nothing_is_placed(
 
     monkeypatch.undo()
     with pytest.raises(LookupError):
-        await PostgresOrderBook(database).get("cli-7")
+        await PostgresOrderRepository(database).get("cli-7")
 
 
 async def test_without_the_database_it_says_where_to_look(

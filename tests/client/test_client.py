@@ -24,7 +24,7 @@ from orders.lifecycle import Status, Stop, StopReason
 from orders.messages import Cancelled, CancelUnderWay
 from orders.money import Money
 from orders.ports import NoAnswerError, NoSuchOrderError
-from orders.views import ListedOrder, Sighting
+from orders.views import ListedOrder, OrderSnapshotView
 from sandbox.ports import free_port
 from sandbox.temporal_server import TemporalServer
 from tests.eventually import eventually
@@ -347,7 +347,7 @@ class TestWatching:
     async def test_every_change_is_seen_until_the_end(self, shop: Shop) -> None:
         gate = shop.warehouse.hold("fulfill")
         order_id = await shop.start()
-        seen: list[Sighting] = []
+        seen: list[OrderSnapshotView] = []
 
         async for sighting in shop.orders.watch_view(order_id):
             seen.append(sighting)
@@ -426,7 +426,7 @@ class TestOutages:
                 assert (await rest)[-1].view.order.status is Status.COMPLETED
 
 
-async def _all(sightings: AsyncIterator[Sighting]) -> list[Sighting]:
+async def _all(sightings: AsyncIterator[OrderSnapshotView]) -> list[OrderSnapshotView]:
     return [sighting async for sighting in sightings]
 
 

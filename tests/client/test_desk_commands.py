@@ -15,7 +15,7 @@ from orders.terms import ShopTerms
 from providers.stripe import StripeCards
 from sandbox.world import StandInServer
 from store.database import Database
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.payments import PostgresPaymentLedger
 from tests.client.shell import Aside, Run, read, refused
 from tests.eventually import eventually
@@ -319,7 +319,7 @@ async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
     run: Run, world: StandInServer, database: Database
 ) -> None:
     await run("place", "--order-id", "desk-13", "--no-start")
-    order = await PostgresOrderBook(database).get("desk-13")
+    order = await PostgresOrderRepository(database).get("desk-13")
     async with StripeCards("sk_test_sandbox", api_base=world.url) as cards:
         charge = await cards.create(
             order_id=order.id,

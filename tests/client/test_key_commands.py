@@ -7,7 +7,7 @@ import pytest
 from orders.keys import Scope, Token
 from sandbox.ports import free_port
 from store.database import Database
-from store.keys import PostgresKeys
+from store.keys import PostgresApiKeyRepository
 from tests.client.shell import Run, read, refused
 
 
@@ -19,7 +19,7 @@ async def test_a_key_is_made_shown_once_and_works(run: Run, database: Database) 
     [line] = [line for line in made.stdout.splitlines() if line.startswith("do_")]
     token = Token.read(line)
     assert token
-    key = await PostgresKeys(database).find(token.key_id)
+    key = await PostgresApiKeyRepository(database).find(token.key_id)
     assert key
     assert (key.name, key.scope, key.fits(token)) == ("checkout", Scope.SHOP, True)
     assert token.secret not in (await run("keys", "list", "--all", "--json")).stdout
@@ -40,7 +40,7 @@ async def test_a_revoked_key_is_gone_and_its_name_is_free(run: Run, database: Da
 
     said = await run("keys", "revoke", "till")
     assert said.stdout == ("Key till is revoked: within a few seconds every process refuses it.\n")
-    assert await PostgresKeys(database).find(first["id"]) is None
+    assert await PostgresApiKeyRepository(database).find(first["id"]) is None
     second = read(await run("keys", "create", "till", "--scope", "read", "--json"))
 
     in_use = [key["id"] for key in read(await run("keys", "list", "--json"))]

@@ -22,7 +22,7 @@ from durable_orders.clients.refunds import RefundClient
 from orders.ids import InvalidRefundIdError, refund_key, refund_workflow_id
 from orders.money import Money
 from orders.ports import RefusedError
-from orders.refund_messages import RefundOutcome, RefundRef, TroubledRefund
+from orders.refund_messages import RefundNeedingAttention, RefundOutcome, RefundRef
 from orders.refunds import RefundRequest, RefundState
 from tests.eventually import eventually
 from tests.fakes.cards import REFUND_FAILS
@@ -140,7 +140,7 @@ async def test_a_refund_that_needs_a_person_is_listed_whether_a_worker_answers_o
 ) -> None:
     shop, refunds = closed_shop, client_of(closed_shop)
 
-    async def troubled(order_id: str) -> list[TroubledRefund]:
+    async def troubled(order_id: str) -> list[RefundNeedingAttention]:
         listed = await refunds.attention()
         return [one for one in listed if one.refund == RefundRef(order_id, "r1")]
 

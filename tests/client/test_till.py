@@ -12,15 +12,15 @@ from orders.lifecycle import Status, StopReason
 from orders.messages import Cancelled
 from orders.money import Money
 from orders.payment_news import (
-    ApprovalAwaited,
-    CustomerNeeded,
+    ApprovalRequired,
+    CustomerActionRequired,
     PaymentDeclined,
     PaymentHeld,
     PaymentPending,
     PaymentStopped,
     PaymentTaken,
 )
-from orders.terms import Capture, ShopTerms
+from orders.terms import CaptureMethod, ShopTerms
 from tests.eventually import eventually
 from tests.shop import Shop
 
@@ -129,7 +129,7 @@ async def test_a_customer_who_has_to_confirm_is_told_which_payment(shop: Shop) -
     await shop.orders.payment_updated(order_id)
     await shop.orders.result(order_id)
 
-    assert told.payment == again.payment == CustomerNeeded(charge.payment_id)
+    assert told.payment == again.payment == CustomerActionRequired(charge.payment_id)
     assert (await shop.orders.checkout(order_id, LONG)).payment == PaymentTaken(TOTAL)
 
 
@@ -142,7 +142,7 @@ async def test_an_order_that_waits_for_approval_says_so_and_then_what_came_of_it
     await shop.operations.approve(order_id, "ops-7")
     then = await shop.orders.checkout(order_id, LONG)
 
-    assert (first.payment, then.payment) == (ApprovalAwaited(), PaymentTaken(TOTAL))
+    assert (first.payment, then.payment) == (ApprovalRequired(), PaymentTaken(TOTAL))
     await shop.orders.result(order_id)
 
 
@@ -153,7 +153,7 @@ async def test_an_order_that_stops_says_why(shop: Shop) -> None:
 
 
 async def test_money_that_is_only_held_is_told_as_that(closed_shop: Shop) -> None:
-    closed_shop.terms = ShopTerms(capture=Capture.AT_FULFILLMENT)
+    closed_shop.terms = ShopTerms(capture=CaptureMethod.AT_FULFILLMENT)
     gate = closed_shop.warehouse.hold("fulfill")
     order_id = await closed_shop.place()
     async with closed_shop.worker():

@@ -31,11 +31,11 @@ from orders.ids import InvalidOrderIdError, refund_workflow_id, workflow_id
 from orders.lifecycle import Status, Stop, StopReason
 from orders.messages import Cancelled, CancelUnderWay
 from orders.money import Money
-from orders.pages import Wanted
+from orders.pages import OrderFilter
 from orders.payment_news import (
     PaymentDeclined,
-    PaymentNews,
     PaymentPending,
+    PaymentProgress,
     PaymentStopped,
     PaymentTaken,
 )
@@ -133,7 +133,7 @@ class TestCheckingOut:
         ],
     )
     async def test_the_answer_says_what_became_of_the_payment(
-        self, shop: Shop, what: dict[str, str], payment: PaymentNews
+        self, shop: Shop, what: dict[str, str], payment: PaymentProgress
     ) -> None:
         order_id = await shop.place(**what)  # type: ignore[arg-type]
         told = await client_of(shop).checkout(order_id, LONG)
@@ -328,7 +328,7 @@ async def test_what_needs_the_store_says_so(closed_shop: Shop) -> None:
     )
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: orders.view("1001"),
-        lambda: orders.page(Wanted()),
+        lambda: orders.page(OrderFilter()),
         lambda: orders.payment_to_finish("1001"),
         lambda: anext(orders.watch_view("1001")),
         lambda: refunds.refunds_of("1001"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic_settings import BaseSettings
 
-from settings import CardSettings, EdgeSettings, WorkerSettings
+from settings import ApiSettings, CardSettings, WorkerSettings
 from tests.containers.composed import OWN_KEYS, ROOT, resolved, run_compose
 
 SANDBOX_FILE = ("--env-file", str(ROOT / "sandbox" / "compose.env"))
@@ -37,7 +37,7 @@ def test_a_key_that_is_missing_is_named(missing: str) -> None:
 @pytest.mark.parametrize(("arguments", "env"), [((), OWN_KEYS), (SANDBOX_FILE, {})])
 @pytest.mark.parametrize(
     ("service", "settings"),
-    [("worker", WorkerSettings), ("api", EdgeSettings), ("api", CardSettings)],
+    [("worker", WorkerSettings), ("api", ApiSettings), ("api", CardSettings)],
 )
 def test_a_process_accepts_what_it_is_given(
     service: str,

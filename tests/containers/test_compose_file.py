@@ -16,7 +16,7 @@ from durable_orders.contracts.search_attributes import SEARCH_ATTRIBUTES
 from sandbox.env_file import settings as sandbox_settings
 from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
 from sandbox.temporal_server import temporal_binary
-from settings import CardSettings, EdgeSettings, WorkerSettings
+from settings import ApiSettings, CardSettings, WorkerSettings
 from tests.containers.composed import COMPOSE, OWN_KEYS, ROOT, SANDBOX, SERVICES, run
 from tests.servers import Temporal
 from workflows.policies import GRACEFUL_SHUTDOWN
@@ -49,7 +49,7 @@ def test_the_image_runs_on_the_oldest_python_that_is_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "settings"), [("worker", (WorkerSettings,)), ("api", (EdgeSettings, CardSettings))]
+    ("service", "settings"), [("worker", (WorkerSettings,)), ("api", (ApiSettings, CardSettings))]
 )
 def test_every_setting_is_passed_and_no_other(
     service: str, settings: tuple[type[BaseSettings], ...]
@@ -60,7 +60,7 @@ def test_every_setting_is_passed_and_no_other(
 
 
 @pytest.mark.parametrize(
-    ("service", "settings"), [("worker", WorkerSettings), ("api", EdgeSettings)]
+    ("service", "settings"), [("worker", WorkerSettings), ("api", ApiSettings)]
 )
 def test_what_is_not_set_is_what_it_is_without_containers(
     service: str, settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch

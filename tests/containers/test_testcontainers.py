@@ -30,7 +30,7 @@ from sandbox.world import StandInServer
 from settings import WorkerSettings
 from store.database import connect as connect_to_database
 from store.migrations import migrate
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.seed import DEMO, add_products
 from tests.containers.composed import SERVICES
 from worker import composed
@@ -110,7 +110,7 @@ async def test_an_order_is_carried_to_its_end(
         await migrate(database)
         await add_products(database, DEMO)
         temporal = await connect(temporal_address)
-        orders = OrderClient(temporal, PostgresOrderBook(database))
+        orders = OrderClient(temporal, PostgresOrderRepository(database))
         ada = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
         async with composed(WorkerSettings.load(), temporal) as worker, worker:
             await orders.place(Basket("1001", "customer-1", ada, (("MUG", 2),), "pm_card_visa"))

@@ -33,7 +33,7 @@ _numbers = count(1)
 
 
 @dataclass(frozen=True)
-class Letter:
+class SignedRequest:
     """An incoming webhook request."""
 
     headers: dict[str, str]
@@ -42,22 +42,22 @@ class Letter:
 
 def signed(
     sender: str, body: bytes, *, secret: str | None = None, age: int = 0, event_id: str = "msg_1"
-) -> Letter:
+) -> SignedRequest:
     """Sign the body as this sender, ``age`` seconds ago."""
     secret = secret or _SECRETS[sender]
     moment = int(time.time()) - age
     if sender == "stripe":
         sign = stripe.WebhookSignature.generate_signature_header
         header: str = sign(body.decode(), secret, moment)
-        return Letter({"stripe-signature": header}, body)
+        return SignedRequest({"stripe-signature": header}, body)
     if sender == "warehouse":
         text = f"{moment}.".encode() + body
         digest = hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
-        return Letter({"warehouse-signature": f"t={moment},v1={digest}"}, body)
+        return SignedRequest({"warehouse-signature": f"t={moment},v1={digest}"}, body)
     key = base64.b64decode(secret.removeprefix("whsec_"))
     text = f"{event_id}.{moment}.".encode() + body
     digest = base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()
-    return Letter(
+    return SignedRequest(
         {"svix-id": event_id, "svix-timestamp": str(moment), "svix-signature": f"v1,{digest}"}, body
     )
 

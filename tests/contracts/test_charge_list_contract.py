@@ -12,8 +12,8 @@ from orders.discrepancies import ListedCharge, ListedRefund
 from orders.ids import charge_key
 from orders.money import Money
 from orders.ports import CardCharge, Cards, ChargeState
-from orders.reconciliation_ports import ChargeList
-from providers.stripe_lists import StripeBooks
+from orders.reconciliation_ports import ChargeListing
+from providers.stripe_lists import StripeChargeListing
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.audit import InMemoryChargeList
 from tests.fakes.cards import InMemoryCards
@@ -28,7 +28,7 @@ class Provider:
     """The two ports of a provider under test."""
 
     cards: Cards
-    books: ChargeList
+    books: ChargeListing
 
     async def announced(self, order_id: str, attempt: int = 1, *, hold: bool = False) -> CardCharge:
         return await self.cards.create(
@@ -78,7 +78,7 @@ async def provider(
         cards = InMemoryCards()
         yield Provider(cards, InMemoryChargeList(cards))
         return
-    async with StripeBooks("sk_test_sandbox", api_base=control.url) as books:
+    async with StripeChargeListing("sk_test_sandbox", api_base=control.url) as books:
         yield Provider(books, books)
 
 
@@ -154,7 +154,7 @@ async def test_a_charge_that_is_not_there_is_not_found(provider: Provider) -> No
 
 
 async def test_charges_that_name_no_order_of_ours_are_left_out(control: SandboxControl) -> None:
-    async with StripeBooks("sk_test_sandbox", api_base=control.url) as books:
+    async with StripeChargeListing("sk_test_sandbox", api_base=control.url) as books:
         foreign = [
             await books._intents.create_async(
                 {"amount": 500, "currency": "eur", "metadata": metadata}

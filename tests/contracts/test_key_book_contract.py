@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 
-from orders.keys import ApiKey, InvalidKeyNameError, KeyBook, KeyNameTakenError, Scope, Token
+from orders.keys import (
+    ApiKey,
+    ApiKeyRepository,
+    InvalidKeyNameError,
+    KeyNameTakenError,
+    Scope,
+    Token,
+)
 from orders.ports import RefusedError
 from store.database import Database
-from store.keys import PostgresKeys
+from store.keys import PostgresApiKeyRepository
 from tests.fakes.keys import InMemoryKeys
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -23,7 +30,7 @@ TOKEN = Token.of(b"book__", bytes(32))
 class Keys:
     """A key book under test, with its functions to add and revoke keys."""
 
-    book: KeyBook
+    book: ApiKeyRepository
     add: Callable[[ApiKey], Awaitable[Any]]
     revoke: Callable[[ApiKey], Awaitable[Any]]
 
@@ -34,7 +41,7 @@ def keys(request: pytest.FixtureRequest) -> Keys:
         memory = InMemoryKeys()
         return Keys(memory, memory.add, memory.revoke)
     database: Database = request.getfixturevalue("database")
-    postgres = PostgresKeys(database)
+    postgres = PostgresApiKeyRepository(database)
     return Keys(postgres, postgres.add, lambda key: postgres.revoke(key.name, NOW))
 
 
@@ -63,7 +70,7 @@ async def test_its_use_is_noted_and_of_no_key_nothing_is(keys: Keys) -> None:
 
 
 async def test_the_database_keeps_one_key_of_a_name_in_use(database: Database) -> None:
-    postgres = PostgresKeys(database)
+    postgres = PostgresApiKeyRepository(database)
     await postgres.add(a_key(Token.of(b"first_", bytes(32)), "twin"))
     with pytest.raises(KeyNameTakenError, match="there is a key twin already"):
         await postgres.add(a_key(Token.of(b"second", bytes(32)), "twin"))

@@ -12,13 +12,13 @@ import pytest
 from orders.lifecycle import Status, Stop, StopReason
 from orders.money import Money
 from orders.order import Basket, InvalidOrderError, Recipient
-from orders.pages import Bookmark, OrderPage, PlacedOrder, Wanted
-from orders.placing import KeyReusedError, RequestKey
-from orders.ports import NoSuchOrderError, OrderBook, OrderExistsError
+from orders.pages import Cursor, OrderFilter, OrderPage, PlacedOrder
+from orders.placing import IdempotencyKey, IdempotencyKeyReusedError
+from orders.ports import NoSuchOrderError, OrderExistsError, OrderRepository
 from store.database import Database
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.seed import Product, add_products
-from tests.fakes.database import InMemoryDatabase, InMemoryOrderBook
+from tests.fakes.database import InMemoryDatabase, InMemoryOrderRepository
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PRICE = Money(5_00, "EUR")
@@ -26,21 +26,21 @@ _numbers = count(1)
 
 
 @pytest.fixture
-def memory_book() -> OrderBook:
+def memory_book() -> OrderRepository:
     memory = InMemoryDatabase()
     memory.add_product("PEN", "Pen", PRICE, 100)
-    return InMemoryOrderBook(memory)
+    return InMemoryOrderRepository(memory)
 
 
 @pytest.fixture
-async def postgres_book(database: Database) -> OrderBook:
+async def postgres_book(database: Database) -> OrderRepository:
     await add_products(database, [Product("PEN", "Pen", PRICE, 100)])
-    return PostgresOrderBook(database)
+    return PostgresOrderRepository(database)
 
 
 @pytest.fixture(params=["memory_book", "postgres_book"])
-def book(request: pytest.FixtureRequest) -> OrderBook:
-    found: OrderBook = request.getfixturevalue(request.param)
+def book(request: pytest.FixtureRequest) -> OrderRepository:
+    found: OrderRepository = request.getfixturevalue(request.param)
     return found
 
 
@@ -51,9 +51,9 @@ def customer() -> str:
 
 
 @pytest.fixture
-def key() -> RequestKey:
+def key() -> IdempotencyKey:
     """An unused key."""
-    return RequestKey(f"key-{next(_numbers)}")
+    return IdempotencyKey(f"key-{next(_numbers)}")
 
 
 def basket(customer: str, quantity: int = 1, order_id: str | None = None) -> Basket:
@@ -62,7 +62,7 @@ def basket(customer: str, quantity: int = 1, order_id: str | None = None) -> Bas
     return Basket(id_, customer, recipient, (("PEN", quantity),), "pm_card_visa")
 
 
-async def all_pages(book: OrderBook, wanted: Wanted, limit: int) -> list[PlacedOrder]:
+async def all_pages(book: OrderRepository, wanted: OrderFilter, limit: int) -> list[PlacedOrder]:
     page = await book.page(wanted, limit)
     found = [*page.orders]
     while page.next is not None:
@@ -76,24 +76,24 @@ async def all_pages(book: OrderBook, wanted: Wanted, limit: int) -> list[PlacedO
 
 
 async def test_one_key_and_basket_is_one_order_however_often_and_however_many_at_once(
-    book: OrderBook, customer: str, key: RequestKey
+    book: OrderRepository, customer: str, key: IdempotencyKey
 ) -> None:
-    wish = basket(customer, order_id=key.made_id)
+    wish = basket(customer, order_id=key.derived_id)
 
     placed = await asyncio.gather(*(book.place(wish, NOW, key=key) for _ in range(20)))
 
     assert len(set(placed)) == 1
     assert await book.place(wish, NOW, key=key) == placed[0]
-    assert len((await book.page(Wanted(customer_id=customer), 10)).orders) == 1
+    assert len((await book.page(OrderFilter(customer_id=customer), 10)).orders) == 1
 
 
 async def test_another_basket_with_the_key_is_refused_and_places_nothing(
-    book: OrderBook, customer: str, key: RequestKey
+    book: OrderRepository, customer: str, key: IdempotencyKey
 ) -> None:
     await book.place(basket(customer), NOW, key=key)
 
     other = basket(customer, quantity=2)
-    with pytest.raises(KeyReusedError, match="sent before with other contents"):
+    with pytest.raises(IdempotencyKeyReusedError, match="sent before with other contents"):
         await book.place(other, NOW, key=key)
 
     with pytest.raises(NoSuchOrderError):
@@ -101,7 +101,7 @@ async def test_another_basket_with_the_key_is_refused_and_places_nothing(
 
 
 async def test_of_many_baskets_with_one_key_at_once_one_is_placed(
-    book: OrderBook, customer: str, key: RequestKey
+    book: OrderRepository, customer: str, key: IdempotencyKey
 ) -> None:
     wishes = [basket(customer, quantity) for quantity in range(1, 11)]
 
@@ -109,21 +109,21 @@ async def test_of_many_baskets_with_one_key_at_once_one_is_placed(
         *(book.place(wish, NOW, key=key) for wish in wishes), return_exceptions=True
     )
 
-    refused = [answer for answer in answers if isinstance(answer, KeyReusedError)]
+    refused = [answer for answer in answers if isinstance(answer, IdempotencyKeyReusedError)]
     assert len(refused) == 9
-    assert len((await book.page(Wanted(customer_id=customer), 20)).orders) == 1
+    assert len((await book.page(OrderFilter(customer_id=customer), 20)).orders) == 1
 
 
 async def test_baskets_with_one_key_and_no_id_of_their_own_are_told_of_the_key(
-    book: OrderBook, customer: str, key: RequestKey
+    book: OrderRepository, customer: str, key: IdempotencyKey
 ) -> None:
-    await book.place(basket(customer, order_id=key.made_id), NOW, key=key)
-    with pytest.raises(KeyReusedError):
-        await book.place(basket(customer, 2, order_id=key.made_id), NOW, key=key)
+    await book.place(basket(customer, order_id=key.derived_id), NOW, key=key)
+    with pytest.raises(IdempotencyKeyReusedError):
+        await book.place(basket(customer, 2, order_id=key.derived_id), NOW, key=key)
 
 
 async def test_a_basket_that_cannot_be_sold_leaves_its_key_unused(
-    book: OrderBook, customer: str, key: RequestKey
+    book: OrderRepository, customer: str, key: IdempotencyKey
 ) -> None:
     with pytest.raises(InvalidOrderError):
         await book.place(replace(basket(customer), quantities=(("NOTHING", 1),)), NOW, key=key)
@@ -132,7 +132,7 @@ async def test_a_basket_that_cannot_be_sold_leaves_its_key_unused(
 
 
 async def test_an_order_placed_before_without_the_key_may_be_placed_again_with_it(
-    book: OrderBook, customer: str, key: RequestKey
+    book: OrderRepository, customer: str, key: IdempotencyKey
 ) -> None:
     wish = basket(customer)
     first = await book.place(wish, NOW)
@@ -145,7 +145,7 @@ async def test_an_order_placed_before_without_the_key_may_be_placed_again_with_i
 
 
 async def test_orders_are_listed_newest_first_and_each_once_however_long_a_page_is(
-    book: OrderBook, customer: str
+    book: OrderRepository, customer: str
 ) -> None:
     # Some at the same time: these are sorted by id.
     wishes = [basket(customer) for _ in range(7)]
@@ -154,24 +154,26 @@ async def test_orders_are_listed_newest_first_and_each_once_however_long_a_page_
     expected = [wish.order_id for wish in reversed(wishes)]
 
     for limit in (1, 2, 3, 6, 7, 8):
-        found = await all_pages(book, Wanted(customer_id=customer), limit)
+        found = await all_pages(book, OrderFilter(customer_id=customer), limit)
         assert [order.order_id for order in found] == expected
 
 
-async def test_a_page_that_holds_the_last_order_has_no_next(book: OrderBook, customer: str) -> None:
-    assert await book.page(Wanted(customer_id=customer), 2) == OrderPage(())
+async def test_a_page_that_holds_the_last_order_has_no_next(
+    book: OrderRepository, customer: str
+) -> None:
+    assert await book.page(OrderFilter(customer_id=customer), 2) == OrderPage(())
     for _ in range(2):
         await book.place(basket(customer), NOW)
-    assert (await book.page(Wanted(customer_id=customer), 2)).next is None
+    assert (await book.page(OrderFilter(customer_id=customer), 2)).next is None
 
 
 async def test_orders_placed_between_two_pages_shift_nothing(
-    book: OrderBook, customer: str
+    book: OrderRepository, customer: str
 ) -> None:
     wishes = [basket(customer) for _ in range(4)]
     for number, wish in enumerate(wishes):
         await book.place(wish, NOW + timedelta(seconds=number))
-    wanted = Wanted(customer_id=customer)
+    wanted = OrderFilter(customer_id=customer)
 
     first = await book.page(wanted, 2)
     await book.place(basket(customer), NOW + timedelta(hours=1))
@@ -182,39 +184,39 @@ async def test_orders_placed_between_two_pages_shift_nothing(
 
 
 async def test_a_listed_order_tells_what_it_is_and_what_became_of_it(
-    book: OrderBook, customer: str
+    book: OrderRepository, customer: str
 ) -> None:
     wish = basket(customer, 3)
     await book.place(wish, NOW)
     await book.move(wish.order_id, Status.CANCELLED, Stop(StopReason.CANCELLED, "so asked"), NOW)
 
-    page = await book.page(Wanted(Status.CANCELLED, customer), 10)
+    page = await book.page(OrderFilter(Status.CANCELLED, customer), 10)
 
     listed = PlacedOrder(
         wish.order_id, customer, Status.CANCELLED, "cancelled", Money(15_00, "EUR"), NOW
     )
     assert page == OrderPage((listed,))
-    assert (await book.page(Wanted(Status.PLACED, customer), 10)).orders == ()
+    assert (await book.page(OrderFilter(Status.PLACED, customer), 10)).orders == ()
 
 
 async def test_all_orders_are_listed_when_none_are_asked_for(
-    book: OrderBook, customer: str
+    book: OrderRepository, customer: str
 ) -> None:
     wish = basket(customer)
     await book.place(wish, NOW + timedelta(days=3650 + next(_numbers)))
-    assert (await book.page(Wanted(), 1)).orders[0].order_id == wish.order_id
+    assert (await book.page(OrderFilter(), 1)).orders[0].order_id == wish.order_id
 
 
 async def test_a_bookmark_that_was_written_down_leads_to_the_same_place(
-    book: OrderBook, customer: str
+    book: OrderRepository, customer: str
 ) -> None:
     for second in range(3):
         await book.place(basket(customer), NOW + timedelta(seconds=second, microseconds=7))
-    wanted = Wanted(customer_id=customer)
+    wanted = OrderFilter(customer_id=customer)
     mark = (await book.page(wanted, 1)).next
     assert mark is not None
 
-    read = Bookmark.read(str(mark))
+    read = Cursor.read(str(mark))
 
     assert read == mark
     assert await book.page(wanted, 1, read) == await book.page(wanted, 1, mark)

@@ -20,7 +20,7 @@ from orders.ports import (
     IllegalStatusError,
     Inventory,
     NoSuchOrderError,
-    OrderBook,
+    OrderRepository,
     PaymentLedger,
 )
 from orders.refund_ports import NoSuchRefundError, RefundBook
@@ -28,14 +28,14 @@ from orders.refunds import RefundEntry, RefundReason, RefundRefused, RefundReque
 from orders.views import RefundView
 from store.database import Database
 from store.inventory import PostgresInventory
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.payments import PostgresPaymentLedger
 from store.refunds import PostgresRefundBook
 from store.seed import Product, add_products
 from tests.fakes.database import (
     InMemoryDatabase,
     InMemoryInventory,
-    InMemoryOrderBook,
+    InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
 from tests.fakes.refunds import InMemoryRefundBook
@@ -50,7 +50,7 @@ _numbers = count(1)
 class Store:
     """A store under test, with orders that are paid: two mugs and a tee, 15 euros."""
 
-    orders: OrderBook
+    orders: OrderRepository
     inventory: Inventory
     ledger: PaymentLedger
     refunds: RefundBook
@@ -119,7 +119,7 @@ def store(request: pytest.FixtureRequest) -> Store:
             return memory.products[sku].on_hand
 
         return Store(
-            InMemoryOrderBook(memory),
+            InMemoryOrderRepository(memory),
             InMemoryInventory(memory),
             InMemoryPaymentLedger(memory),
             InMemoryRefundBook(memory),
@@ -139,7 +139,7 @@ def store(request: pytest.FixtureRequest) -> Store:
             return int(rows.scalar_one())
 
     return Store(
-        PostgresOrderBook(database),
+        PostgresOrderRepository(database),
         PostgresInventory(database),
         PostgresPaymentLedger(database),
         PostgresRefundBook(database),

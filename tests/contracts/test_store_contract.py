@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from orders.lifecycle import Status, Stop, StopReason
-from orders.messages import GivenBackByHand, OrderSummary, OutOfStock, ReservationClosed, Reserved
+from orders.messages import ManualRefund, OrderSummary, OutOfStock, ReservationClosed, Reserved
 from orders.money import Money
 from orders.order import Basket, InvalidOrderError, Line, Order, Recipient
 from orders.ports import (
@@ -21,21 +21,21 @@ from orders.ports import (
     IllegalStatusError,
     Inventory,
     NoSuchOrderError,
-    OrderBook,
     OrderExistsError,
+    OrderRepository,
     PaymentLedger,
     RefusedError,
 )
 from orders.views import PaymentView
 from store.database import Database
 from store.inventory import PostgresInventory
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.payments import PostgresPaymentLedger
 from store.seed import Product, add_products
 from tests.fakes.database import (
     InMemoryDatabase,
     InMemoryInventory,
-    InMemoryOrderBook,
+    InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
 
@@ -50,7 +50,7 @@ _numbers = count(1)
 class Store:
     """A store under test; ``stocked`` adds a product of its own to the catalogue."""
 
-    orders: OrderBook
+    orders: OrderRepository
     inventory: Inventory
     ledger: PaymentLedger
     add: Callable[[Product], Awaitable[None]]
@@ -87,7 +87,10 @@ def store(request: pytest.FixtureRequest) -> Store:
             memory.add_product(product.sku, product.name, product.price, product.on_hand)
 
         return Store(
-            InMemoryOrderBook(memory), InMemoryInventory(memory), InMemoryPaymentLedger(memory), put
+            InMemoryOrderRepository(memory),
+            InMemoryInventory(memory),
+            InMemoryPaymentLedger(memory),
+            put,
         )
     database: Database = request.getfixturevalue("database")
 
@@ -95,7 +98,7 @@ def store(request: pytest.FixtureRequest) -> Store:
         await add_products(database, [product])
 
     return Store(
-        PostgresOrderBook(database),
+        PostgresOrderRepository(database),
         PostgresInventory(database),
         PostgresPaymentLedger(database),
         add,
@@ -595,10 +598,10 @@ async def test_more_than_was_captured_cannot_be_given_back(store: Store) -> None
 
 async def test_what_was_given_back_by_hand_is_noted_and_closes_the_order(store: Store) -> None:
     order, _ = await store.charged()
-    said = GivenBackByHand(order.id, order.total, "ops-7", "by bank transfer")
+    said = ManualRefund(order.id, order.total, "ops-7", "by bank transfer")
 
-    await store.ledger.record_by_hand(said)
-    await store.ledger.record_by_hand(said)
+    await store.ledger.record_manual_refund(said)
+    await store.ledger.record_manual_refund(said)
 
     view = await store.orders.view(order.id)
     assert view.given_back_by_hand == order.total
@@ -606,15 +609,15 @@ async def test_what_was_given_back_by_hand_is_noted_and_closes_the_order(store: 
     [line] = [line for line in view.history if line.event == "given_back_by_hand"]
     assert line.detail == {"amount": str(order.total), "by": "ops-7", "note": "by bank transfer"}
     assert "charging_closed" in await store.events_of(order)
-    await store.ledger.record_by_hand(replace(said, amount=NOTHING))  # the last entry counts
+    await store.ledger.record_manual_refund(replace(said, amount=NOTHING))  # the last entry counts
     assert (await store.orders.view(order.id)).given_back_by_hand == NOTHING
     with pytest.raises(NoSuchOrderError):
-        await store.ledger.record_by_hand(replace(said, order_id="nowhere"))
+        await store.ledger.record_manual_refund(replace(said, order_id="nowhere"))
 
 
 async def test_an_order_settled_by_hand_takes_no_more_charges(store: Store) -> None:
     order = await store.placed()
-    await store.ledger.record_by_hand(GivenBackByHand(order.id, NOTHING, "ops-7", "not charged"))
+    await store.ledger.record_manual_refund(ManualRefund(order.id, NOTHING, "ops-7", "not charged"))
     assert not await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
 
 

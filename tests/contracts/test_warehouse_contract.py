@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from orders.ids import fulfillment_key, resend_key
-from orders.messages import AlreadyLeft, CannotFulfill, Fulfilled, Recalled, Resent
+from orders.messages import AlreadyLeft, CannotFulfill, Fulfilled, FulfillmentCancelled, Resent
 from orders.order import Recipient
 from orders.ports import (
     LockedOutError,
@@ -174,15 +174,15 @@ async def test_a_warehouse_that_can_ship_only_a_part_says_what_is_short(
 
 async def test_an_accepted_order_can_be_taken_back(trial: WarehouseOnTrial, order_id: str) -> None:
     await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
-    assert await trial.warehouse.cancel(order_id) == Recalled()
-    assert await trial.warehouse.cancel(order_id) == Recalled()
+    assert await trial.warehouse.cancel(order_id) == FulfillmentCancelled()
+    assert await trial.warehouse.cancel(order_id) == FulfillmentCancelled()
     assert await trial.parcels(order_id) == ()
 
 
 async def test_a_request_that_comes_after_its_cancellation_ships_nothing(
     trial: WarehouseOnTrial, order_id: str
 ) -> None:
-    assert await trial.warehouse.cancel(order_id) == Recalled()
+    assert await trial.warehouse.cancel(order_id) == FulfillmentCancelled()
     answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
     assert isinstance(answer, CannotFulfill)
     assert "cancelled" in answer.message

@@ -12,20 +12,20 @@ from orders.ids import refund_key, undo_refund_key
 from orders.parcels import ParcelStatus
 from orders.webhooks import (
     BadSignatureError,
-    Event,
-    MailFate,
-    MailReturned,
-    News,
-    ParcelMoved,
-    PaymentMoved,
-    RefundMoved,
+    EventPayload,
+    MailDeliveryFailure,
+    MailNotDelivered,
+    ParcelChanged,
+    PaymentChanged,
+    RefundChanged,
     UnreadableEventError,
-    facts_of,
-    news_of,
+    WebhookEvent,
+    payload_from_json,
+    payload_to_json,
 )
 from tests.contracts.signing import (
     READERS,
-    Letter,
+    SignedRequest,
     a_body,
     mail_event,
     parcel_event,
@@ -44,11 +44,11 @@ senders = st.sampled_from(SENDERS)
 BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def read(sender: str, letter: Letter) -> Event:
+def read(sender: str, letter: SignedRequest) -> WebhookEvent:
     return READERS[sender].read(letter.headers, letter.body)
 
 
-def refused(sender: str, letter: Letter) -> str:
+def refused(sender: str, letter: SignedRequest) -> str:
     with pytest.raises(BadSignatureError) as error:
         read(sender, letter)
     return str(error.value)
@@ -94,7 +94,7 @@ def test_a_signature_without_a_key_is_refused(sender: str) -> None:
 
 @pytest.mark.parametrize("sender", SENDERS)
 def test_a_request_without_a_signature_is_refused(sender: str) -> None:
-    refused(sender, Letter({}, a_body(sender)))
+    refused(sender, SignedRequest({}, a_body(sender)))
 
 
 @pytest.mark.parametrize("sender", SENDERS)
@@ -126,7 +126,7 @@ def test_whatever_is_put_into_the_headers_nothing_unsigned_is_believed(
     )
     headers = {name: data.draw(anything, label=name) for name in genuine}
     with pytest.raises(BadSignatureError):
-        read(sender, Letter(headers, body))
+        read(sender, SignedRequest(headers, body))
 
 
 @given(data=st.data())
@@ -153,7 +153,7 @@ def test_while_a_secret_is_changed_one_of_several_signatures_is_enough(sender: s
     name, between = ("svix-signature", " ") if sender == "resend" else (f"{sender}-signature", ",")
     old = other.headers[name].partition("v1")[2]
     both = {**good.headers, name: f"{good.headers[name]}{between}v1{old}"}
-    assert read(sender, Letter(both, body)).news is not None
+    assert read(sender, SignedRequest(both, body)).news is not None
 
 
 @pytest.mark.parametrize("sender", SENDERS)
@@ -188,7 +188,7 @@ def test_words_of_an_unreadable_event_are_not_repeated() -> None:
 # -- contents of events ----------------------------------------------------------------------------
 
 
-def stripe_news(type_: str, **metadata: str) -> News | None:
+def stripe_news(type_: str, **metadata: str) -> EventPayload | None:
     return read("stripe", signed("stripe", stripe_event(type_, metadata))).news
 
 
@@ -203,16 +203,16 @@ def stripe_news(type_: str, **metadata: str) -> News | None:
     ],
 )
 def test_a_payment_that_moved_is_for_its_order(type_: str) -> None:
-    assert stripe_news(type_, order_id="1001", attempt="1") == PaymentMoved("1001")
+    assert stripe_news(type_, order_id="1001", attempt="1") == PaymentChanged("1001")
 
 
 @pytest.mark.parametrize("type_", ["refund.updated", "refund.failed", "charge.refund.updated"])
 def test_a_refund_that_moved_is_for_its_run_and_one_of_an_undo_for_the_order(type_: str) -> None:
     ours = refund_key("1001", "r1", 2)
-    assert stripe_news(type_, order_id="1001", refund_key=ours) == RefundMoved("1001", "r1")
+    assert stripe_news(type_, order_id="1001", refund_key=ours) == RefundChanged("1001", "r1")
     undo = undo_refund_key("1001", 1)
-    assert stripe_news(type_, order_id="1001", refund_key=undo) == PaymentMoved("1001")
-    assert stripe_news(type_, order_id="1001") == PaymentMoved("1001")
+    assert stripe_news(type_, order_id="1001", refund_key=undo) == PaymentChanged("1001")
+    assert stripe_news(type_, order_id="1001") == PaymentChanged("1001")
 
 
 @pytest.mark.parametrize(
@@ -240,26 +240,28 @@ def test_a_parcel_is_told_of_in_our_words() -> None:
         for word in ("left", "lost", "delivered", "admired")
     ]
     assert told == [
-        ParcelMoved("1001", "par_1", ParcelStatus.SHIPPED, "trk_1"),
-        ParcelMoved("1001", "par_1", ParcelStatus.LOST, "trk_1"),
-        ParcelMoved("1001", "par_1", ParcelStatus.DELIVERED, "trk_1"),
+        ParcelChanged("1001", "par_1", ParcelStatus.SHIPPED, "trk_1"),
+        ParcelChanged("1001", "par_1", ParcelStatus.LOST, "trk_1"),
+        ParcelChanged("1001", "par_1", ParcelStatus.DELIVERED, "trk_1"),
         None,
     ]
 
 
-def mail_news(type_: str, **more: object) -> News | None:
+def mail_news(type_: str, **more: object) -> EventPayload | None:
     return read("resend", signed("resend", mail_event(type_, "mail_1", **more))).news
 
 
 def test_a_mail_that_came_back_is_told_of_with_a_code_and_without_the_address() -> None:
     bounce = {"type": "Permanent", "subType": "General", "message": "550 <ada@example.com> unknown"}
-    assert mail_news("email.bounced", bounce=bounce) == MailReturned(
-        "mail_1", MailFate.BOUNCED, "Permanent General"
+    assert mail_news("email.bounced", bounce=bounce) == MailNotDelivered(
+        "mail_1", MailDeliveryFailure.BOUNCED, "Permanent General"
     )
-    assert mail_news("email.complained") == MailReturned("mail_1", MailFate.COMPLAINED)
+    assert mail_news("email.complained") == MailNotDelivered(
+        "mail_1", MailDeliveryFailure.COMPLAINED
+    )
     reason = {"reason": "reached_daily_quota"}
-    assert mail_news("email.failed", failed=reason) == MailReturned(
-        "mail_1", MailFate.FAILED, "reached_daily_quota"
+    assert mail_news("email.failed", failed=reason) == MailNotDelivered(
+        "mail_1", MailDeliveryFailure.FAILED, "reached_daily_quota"
     )
 
 
@@ -279,6 +281,6 @@ def test_what_is_kept_of_an_event_is_neither_an_amount_nor_a_secret_nor_an_addre
 ) -> None:
     news = read(sender, signed(sender, a_body(sender))).news
     assert news is not None
-    kept = facts_of(news)
-    assert news_of(kept) == news
+    kept = payload_to_json(news)
+    assert payload_from_json(kept) == news
     assert not any(word in str(kept) for word in ("2900", "secret", "ada@", "subject"))

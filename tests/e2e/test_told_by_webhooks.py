@@ -20,7 +20,7 @@ from orders.lifecycle import Status
 from orders.order import Basket, Recipient
 from orders.parcels import ParcelStatus
 from sandbox.ports import free_port
-from store.keys import PostgresKeys
+from store.keys import PostgresApiKeyRepository
 from tests.api.edges import a_key
 from tests.e2e.edges import an_edge, events_about, neighbours_tell, start_edge
 from tests.e2e.test_long_lives import THREE_D_SECURE, Shift, shift
@@ -102,7 +102,7 @@ async def test_a_confirmation_that_bounced_is_seen_over_http_and_on_the_command_
     tmp_path: Path,
 ) -> None:
     token = Token.of(b"hooks0", bytes(range(32)))
-    await PostgresKeys(environment.database).add(a_key(token, "hooks", Scope.READ))
+    await PostgresApiKeyRepository(environment.database).add(a_key(token, "hooks", Scope.READ))
     order_id = f"{trials.name}-bounces"
     nowhere = Recipient("Ada Lovelace", f"bounced+{order_id}@resend.dev", "London")
     await environment.orders.place(

@@ -8,19 +8,25 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from orders.audits import Acknowledgement, Finding, Noted, Resolution, to_acknowledge
+from orders.audits import (
+    Acknowledgement,
+    Finding,
+    PriorFinding,
+    Resolution,
+    findings_to_acknowledge,
+)
 from orders.discrepancies import (
-    ByHand,
+    BookedOrder,
     Discrepancy,
-    Entry,
-    Kind,
+    DiscrepancyKind,
+    LedgerEntry,
     ListedCharge,
     ListedRefund,
-    Standing,
+    RecordedManualRefund,
 )
 from orders.money import Money, total
-from orders.reconciliation_ports import Listed
-from orders.refunds import BOOKED, RefundState
+from orders.reconciliation_ports import CursorPage
+from orders.refunds import ACCEPTED_BY_PROVIDER, RefundState
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import InMemoryDatabase
 from tests.fakes.script import Scripted
@@ -42,12 +48,12 @@ class InMemoryChargeList(Scripted):
 
     async def charges(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
-    ) -> Listed[ListedCharge]:
+    ) -> CursorPage[ListedCharge]:
         return await self._play("charges", lambda: self._charges(after, before, cursor, limit))
 
     async def refunds(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
-    ) -> Listed[ListedRefund]:
+    ) -> CursorPage[ListedRefund]:
         return await self._play("refunds", lambda: self._refunds(after, before, cursor, limit))
 
     async def find(self, payment_id: str) -> ListedCharge | None:
@@ -55,7 +61,7 @@ class InMemoryChargeList(Scripted):
 
     def _charges(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
-    ) -> Listed[ListedCharge]:
+    ) -> CursorPage[ListedCharge]:
         newest_first = reversed(self._cards.charges)
         found = [one for id_ in newest_first if (one := self._find(id_)) is not None]
         wanted = [replace(one, refunds=()) for one in found if after <= one.created_at <= before]
@@ -63,7 +69,7 @@ class InMemoryChargeList(Scripted):
 
     def _refunds(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
-    ) -> Listed[ListedRefund]:
+    ) -> CursorPage[ListedRefund]:
         refunds = [one for id_ in self._cards.charges for one in self._refunds_of(id_)]
         wanted = [one for one in refunds if after <= one.created_at <= before][::-1]
         return _page(wanted, [one.refund.refund_id for one in wanted], cursor, limit)
@@ -90,7 +96,7 @@ class InMemoryChargeList(Scripted):
         ]
 
 
-class InMemoryAuditBook(Scripted):
+class InMemoryAuditRepository(Scripted):
     """``orders.reconciliation_ports.AuditBook`` over ``InMemoryDatabase``."""
 
     def __init__(self, database: InMemoryDatabase) -> None:
@@ -99,10 +105,10 @@ class InMemoryAuditBook(Scripted):
 
     async def page(
         self, changed_since: datetime, cursor: str | None, limit: int
-    ) -> Listed[Standing]:
+    ) -> CursorPage[BookedOrder]:
         return await self._play("page", lambda: self._page(changed_since, cursor, limit))
 
-    async def standing(self, order_ids: Iterable[str]) -> Mapping[str, Standing]:
+    async def standing(self, order_ids: Iterable[str]) -> Mapping[str, BookedOrder]:
         wanted = [id_ for id_ in order_ids if id_ in self._database.rows]
         return await self._play("standing", lambda: {id_: self._standing(id_) for id_ in wanted})
 
@@ -113,26 +119,28 @@ class InMemoryAuditBook(Scripted):
         }
         return await self._play("known_refunds", lambda: frozenset(refund_ids) & known)
 
-    def _page(self, since: datetime, cursor: str | None, limit: int) -> Listed[Standing]:
+    def _page(self, since: datetime, cursor: str | None, limit: int) -> CursorPage[BookedOrder]:
         standings = [self._standing(id_) for id_ in sorted(self._database.rows)]
-        wanted = [one for one in standings if not one.status.is_end or one.changed_at >= since]
+        wanted = [one for one in standings if not one.status.is_final or one.changed_at >= since]
         return _page(wanted, [one.order_id for one in wanted], cursor, limit)
 
-    def _standing(self, order_id: str) -> Standing:
+    def _standing(self, order_id: str) -> BookedOrder:
         row = self._database.row(order_id)
         moves = {f"order_{row.order.status}", "order_placed"}
-        return Standing(
+        return BookedOrder(
             order_id,
             row.order.status,
             row.order.total,
             placed_at=row.placed_at,
             changed_at=max(line.at for line in row.history if line.event in moves),
             entries=tuple(
-                Entry(attempt, payment.payment_id, payment.booked)
+                LedgerEntry(attempt, payment.payment_id, payment.booked)
                 for attempt, payment in sorted(row.payments.items())
             ),
             refunds=self._refunds(order_id),
-            by_hand=ByHand(row.by_hand.amount, row.by_hand.by) if row.by_hand else None,
+            by_hand=RecordedManualRefund(row.by_hand.amount, row.by_hand.by)
+            if row.by_hand
+            else None,
         )
 
     def _refunds(self, order_id: str) -> Money | None:
@@ -141,7 +149,7 @@ class InMemoryAuditBook(Scripted):
         if any(one.state is RefundState.ISSUING for one in asked):
             return None
         currency = row.order.total.currency
-        return total((one.amount for one in asked if one.state in BOOKED), currency)
+        return total((one.amount for one in asked if one.state in ACCEPTED_BY_PROVIDER), currency)
 
 
 class InMemoryFindings(Scripted):
@@ -151,18 +159,18 @@ class InMemoryFindings(Scripted):
         super().__init__()
         self.book: dict[tuple[str, str, str], Finding] = {}
 
-    async def note(self, found: Discrepancy, now: datetime) -> Noted:
+    async def note(self, found: Discrepancy, now: datetime) -> PriorFinding:
         return await self._play("note", lambda: self._note(found, now))
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         await self._play("resolve", lambda: self._resolve(found, how, now))
 
     async def acknowledge(
-        self, order_id: str, kind: Kind | None, word: Acknowledgement
+        self, order_id: str, kind: DiscrepancyKind | None, word: Acknowledgement
     ) -> tuple[Finding, ...]:
         return await self._play("acknowledge", lambda: self._acknowledge(order_id, kind, word))
 
-    async def unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
+    async def unresolved(self, cursor: str | None, limit: int) -> CursorPage[Finding]:
         return await self._play("unresolved", lambda: self._unresolved(cursor, limit))
 
     async def listed(self, *, everything: bool, limit: int) -> list[Finding]:
@@ -174,7 +182,7 @@ class InMemoryFindings(Scripted):
         ]
         return await self._play("listed", lambda: wanted[:limit])
 
-    def _note(self, found: Discrepancy, now: datetime) -> Noted:
+    def _note(self, found: Discrepancy, now: datetime) -> PriorFinding:
         known = self.book.get(_key(found))
         before = None if known is None or known.resolved_at else known
         word = before.acknowledged if before else None
@@ -192,15 +200,15 @@ class InMemoryFindings(Scripted):
             acknowledged=None if is_other else word,
         )
         if before is None or is_other:
-            return Noted()
-        return Noted(before.last_seen, word is not None)
+            return PriorFinding()
+        return PriorFinding(before.last_seen, word is not None)
 
     def _acknowledge(
-        self, order_id: str, kind: Kind | None, word: Acknowledgement
+        self, order_id: str, kind: DiscrepancyKind | None, word: Acknowledgement
     ) -> tuple[Finding, ...]:
         unresolved = [one for one in self.book.values() if one.resolved_at is None]
         known = [one for one in unresolved if one.order_id == order_id]
-        wanted = to_acknowledge(order_id, known, kind)
+        wanted = findings_to_acknowledge(order_id, known, kind)
         for one in wanted:
             if one.acknowledged is None:
                 self.book[_key(one.discrepancy)] = replace(one, acknowledged=word)
@@ -211,20 +219,20 @@ class InMemoryFindings(Scripted):
         if known is not None and known.resolved_at is None:
             self.book[_key(found)] = replace(known, resolved_at=now, resolution=how)
 
-    def _unresolved(self, cursor: str | None, limit: int) -> Listed[Finding]:
+    def _unresolved(self, cursor: str | None, limit: int) -> CursorPage[Finding]:
         keys = sorted(key for key, one in self.book.items() if one.resolved_at is None)
         after = tuple(json.loads(cursor)) if cursor else ()
         wanted = [key for key in keys if key > after][:limit]
         cursor = json.dumps(wanted[-1]) if len(wanted) == limit else None
-        return Listed(tuple(self.book[key] for key in wanted), cursor)
+        return CursorPage(tuple(self.book[key] for key in wanted), cursor)
 
 
 def _key(found: Discrepancy) -> tuple[str, str, str]:
     return (found.kind, found.order_id, found.payment_id)
 
 
-def _page(items: list[T], ids: list[str], cursor: str | None, limit: int) -> Listed[T]:
+def _page(items: list[T], ids: list[str], cursor: str | None, limit: int) -> CursorPage[T]:
     start = ids.index(cursor) + 1 if cursor is not None else 0
     page = items[start : start + limit]
     has_more = start + limit < len(items)
-    return Listed(tuple(page), ids[start + len(page) - 1] if has_more else None)
+    return CursorPage(tuple(page), ids[start + len(page) - 1] if has_more else None)

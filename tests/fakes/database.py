@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from orders.charging import LIVE, BookedCharge
 from orders.lifecycle import FOLLOWS, Status, Stop
 from orders.messages import (
-    GivenBackByHand,
+    ManualRefund,
     OrderSummary,
     ReservationClosed,
     ReserveAnswer,
@@ -21,9 +21,9 @@ from orders.messages import (
 )
 from orders.money import Money, total
 from orders.order import Basket, Order, placed_from, priced
-from orders.pages import Bookmark, OrderPage, PlacedOrder, Wanted
+from orders.pages import Cursor, OrderFilter, OrderPage, PlacedOrder
 from orders.parcels import Parcel
-from orders.placing import KeyReusedError, RequestKey
+from orders.placing import IdempotencyKey, IdempotencyKeyReusedError
 from orders.ports import (
     CardCharge,
     CardRefund,
@@ -70,7 +70,7 @@ class _Row:
     payments: dict[int, _Payment] = field(default_factory=dict)
     refund_requests: dict[str, RefundEntry] = field(default_factory=dict)
     history: list[HistoryLine] = field(default_factory=list)
-    by_hand: GivenBackByHand | None = None
+    by_hand: ManualRefund | None = None
 
     def add_line(self, event: str, at: datetime, **detail: str) -> None:
         if not any(line.event == event and line.detail == detail for line in self.history):
@@ -99,7 +99,7 @@ class InMemoryDatabase:
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.products: dict[str, StockedProduct] = {}
         self.rows: dict[str, _Row] = {}
-        self.keys: dict[RequestKey, str] = {}
+        self.keys: dict[IdempotencyKey, str] = {}
         self.clock = clock
 
     def add_product(self, sku: str, name: str, price: Money, on_hand: int) -> None:
@@ -198,7 +198,7 @@ class InMemoryPaymentLedger(Scripted):
     async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
         await self._play("record_refund", lambda: self._record_refund(order_id, attempt, refund))
 
-    async def record_by_hand(self, given_back: GivenBackByHand) -> None:
+    async def record_manual_refund(self, given_back: ManualRefund) -> None:
         await self._play("record_by_hand", lambda: self._record_by_hand(given_back))
 
     def _find(self, order_id: str, attempt: int) -> ChargeEntry | None:
@@ -274,7 +274,7 @@ class InMemoryPaymentLedger(Scripted):
             amount=str(refund.amount),
         )
 
-    def _record_by_hand(self, said: GivenBackByHand) -> None:
+    def _record_by_hand(self, said: ManualRefund) -> None:
         self._close(said.order_id)
         row = self._database.row(said.order_id)
         row.by_hand = said
@@ -295,17 +295,19 @@ class InMemoryPaymentLedger(Scripted):
         row.add_line(f"payment_{payment.booked.state}", self._database.clock(), **detail)
 
 
-class InMemoryOrderBook(Scripted):
+class InMemoryOrderRepository(Scripted):
     """``orders.ports.OrderBook`` in memory."""
 
     def __init__(self, database: InMemoryDatabase) -> None:
         super().__init__()
         self._database = database
 
-    async def place(self, basket: Basket, now: datetime, *, key: RequestKey | None = None) -> Order:
+    async def place(
+        self, basket: Basket, now: datetime, *, key: IdempotencyKey | None = None
+    ) -> Order:
         return await self._play("place", lambda: self._place_by(key, basket, now))
 
-    async def page(self, wanted: Wanted, limit: int, after: Bookmark | None = None) -> OrderPage:
+    async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
         return await self._play("page", lambda: self._page(wanted, limit, after))
 
     async def get(self, order_id: str) -> Order:
@@ -335,16 +337,16 @@ class InMemoryOrderBook(Scripted):
     async def view(self, order_id: str) -> OrderView:
         return await self._play("view", lambda: self._view(order_id))
 
-    def _place_by(self, key: RequestKey | None, basket: Basket, now: datetime) -> Order:
+    def _place_by(self, key: IdempotencyKey | None, basket: Basket, now: datetime) -> Order:
         keys = self._database.keys
         if key in keys and not placed_from(self._database.row(keys[key]).order, basket):
-            raise KeyReusedError(key)
+            raise IdempotencyKeyReusedError(key)
         order = self._place(basket, now)
         if key is not None:
             keys[key] = order.id
         return order
 
-    def _page(self, wanted: Wanted, limit: int, after: Bookmark | None) -> OrderPage:
+    def _page(self, wanted: OrderFilter, limit: int, after: Cursor | None) -> OrderPage:
         rows = sorted(self._database.rows.values(), key=lambda row: (row.placed_at, row.order.id))
         found = [
             PlacedOrder(

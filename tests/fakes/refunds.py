@@ -8,10 +8,10 @@ from datetime import datetime
 
 from orders.money import total
 from orders.ports import CardRefund, ChargeState
-from orders.refund_plan import planned
+from orders.refund_plan import plan_refund
 from orders.refund_ports import NoSuchRefundError
 from orders.refunds import (
-    BOOKED,
+    ACCEPTED_BY_PROVIDER,
     PaidCharge,
     RefundEntry,
     RefundRefused,
@@ -86,7 +86,7 @@ class InMemoryRefundBook(Scripted):
                 return known
             return RefundRefused(f"refund {request.refund_id} is there already, of other contents")
         earlier = tuple(row.refund_requests.values())
-        entry = planned(request, row.order, self._paid_charge(request.order_id), earlier)
+        entry = plan_refund(request, row.order, self._paid_charge(request.order_id), earlier)
         if isinstance(entry, RefundEntry):
             row.refund_requests[request.refund_id] = entry
             row.add_line(entry.event, now, **entry.history_detail())
@@ -123,7 +123,7 @@ class InMemoryRefundBook(Scripted):
 
     def _book(self, before: RefundEntry, after: RefundEntry) -> None:
         payment = self._database.row(after.request.order_id).payments[after.charge_attempt]
-        was, is_ = before.state in BOOKED, after.state in BOOKED
+        was, is_ = before.state in ACCEPTED_BY_PROVIDER, after.state in ACCEPTED_BY_PROVIDER
         refunded = payment.booked.refunded
         if is_ and not was:
             payment.refunds[after.card_refund_id] = after.amount
@@ -135,7 +135,7 @@ class InMemoryRefundBook(Scripted):
 
     def _restock(self, order_id: str, refund_id: str, now: datetime) -> RefundEntry:
         before = self._find(order_id, refund_id)
-        after = before.back_on_shelf()
+        after = before.with_restock()
         if after != before:
             row = self._database.row(order_id)
             for sku, quantity in after.lines:

@@ -15,7 +15,7 @@ from orders.ports import NoAnswerError
 T = TypeVar("T")
 
 
-class Gate:
+class BlockedCall:
     """A call that is blocked until the test releases it."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class _LoseAnswer:
 @dataclass
 class _Hold:
     where: Literal["before", "after"]
-    gate: Gate = field(default_factory=Gate)
+    gate: BlockedCall = field(default_factory=BlockedCall)
     times: float = 1
 
 
@@ -79,7 +79,7 @@ class Scripted:
         """The next ``times`` calls do their work, and the caller gets ``NoAnswerError``."""
         self._plan(method, _LoseAnswer(times))
 
-    def hold(self, method: str, *, where: Literal["before", "after"] = "before") -> Gate:
+    def hold(self, method: str, *, where: Literal["before", "after"] = "before") -> BlockedCall:
         """The next call blocks ``before`` or ``after`` its work until ``release()``."""
         step = _Hold(where)
         self._plan(method, step)

@@ -10,10 +10,10 @@ from orders.messages import (
     CannotFulfill,
     FulfillAnswer,
     Fulfilled,
-    RecallAnswer,
-    Recalled,
+    FulfillmentCancelled,
     ResendAnswer,
     Resent,
+    WarehouseCancelAnswer,
 )
 from orders.ports import RefusedError, ShippingRequest
 from tests.fakes.script import Scripted
@@ -74,7 +74,7 @@ class InMemoryWarehouse(Scripted):
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
         return await self._play("fulfill", lambda: self._fulfill(request, key))
 
-    async def cancel(self, order_id: str) -> RecallAnswer:
+    async def cancel(self, order_id: str) -> WarehouseCancelAnswer:
         return await self._play("cancel", lambda: self._cancel(order_id))
 
     async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
@@ -129,11 +129,11 @@ class InMemoryWarehouse(Scripted):
         self._resent[lost] = Resent(accepted.fulfillment_id, new)
         return self._resent[lost]
 
-    def _cancel(self, order_id: str) -> RecallAnswer:
+    def _cancel(self, order_id: str) -> WarehouseCancelAnswer:
         if order_id in self.left:
             return AlreadyLeft(*self._known(order_id))
         self.cancelled.add(order_id)
-        return Recalled()
+        return FulfillmentCancelled()
 
     def _known(self, order_id: str) -> tuple[str, tuple[str, ...]]:
         accepted = self.accepted[order_id]

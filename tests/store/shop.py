@@ -16,7 +16,7 @@ from orders.order import Basket, Order, Recipient
 from orders.ports import CardCharge, ChargeState
 from store.database import Database
 from store.inventory import PostgresInventory
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.payments import PostgresPaymentLedger
 from store.seed import Product, add_products
 
@@ -40,7 +40,7 @@ class Shop:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.orders = PostgresOrderBook(database)
+        self.orders = PostgresOrderRepository(database)
         self.inventory = PostgresInventory(database)
         self.ledger = PostgresPaymentLedger(database)
 

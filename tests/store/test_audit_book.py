@@ -8,40 +8,47 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orders.audits import Acknowledgement, Noted, NothingToAcknowledgeError
+from orders.audits import Acknowledgement, NothingToAcknowledgeError, PriorFinding
 from orders.charging import BookedCharge
-from orders.discrepancies import ByHand, Discrepancy, Entry, Kind, Remedy, Standing
+from orders.discrepancies import (
+    BookedOrder,
+    Discrepancy,
+    DiscrepancyKind,
+    LedgerEntry,
+    RecordedManualRefund,
+    Remedy,
+)
 from orders.lifecycle import Status, Stop, StopReason
-from orders.messages import GivenBackByHand
+from orders.messages import ManualRefund
 from orders.money import Money
 from orders.ports import CardRefund, ChargeState, NoSuchOrderError
 from orders.refunds import RefundRequest
-from store.audit import PostgresAuditBook
-from store.check import faults
+from store.audit import PostgresAuditRepository
+from store.check import find_inconsistencies
 from store.database import Database
-from store.findings import PostgresFindings
+from store.findings import PostgresFindingRepository
 from store.refunds import PostgresRefundBook
 from tests.store.shop import NOTHING, NOW, PRICE, Shop
 
 DAY = timedelta(days=1)
 EURO = Money(1_00, "EUR")
 STOP = Stop(StopReason.CANCELLED, "cancelled")
-HELD = Discrepancy(Kind.LIVE_CHARGE, "1001", "held for nothing", Remedy.RELEASE, "pi_1")
+HELD = Discrepancy(DiscrepancyKind.LIVE_CHARGE, "1001", "held for nothing", Remedy.RELEASE, "pi_1")
 
 
 @pytest.fixture
-def book(database: Database) -> PostgresAuditBook:
-    return PostgresAuditBook(database)
+def book(database: Database) -> PostgresAuditRepository:
+    return PostgresAuditRepository(database)
 
 
 @pytest.fixture
-async def findings(database: Database, shop: Shop) -> PostgresFindings:
+async def findings(database: Database, shop: Shop) -> PostgresFindingRepository:
     await shop.sql("DELETE FROM findings")
-    return PostgresFindings(database)
+    return PostgresFindingRepository(database)
 
 
 async def test_orders_under_way_or_changed_lately_are_paged_through_each_once(
-    shop: Shop, book: PostgresAuditBook
+    shop: Shop, book: PostgresAuditRepository
 ) -> None:
     under_way = [await shop.placed() for _ in range(5)]
     ended_lately, ended_long_ago = await shop.placed(), await shop.placed()
@@ -62,7 +69,9 @@ async def test_orders_under_way_or_changed_lately_are_paged_through_each_once(
     assert ended_long_ago.id not in seen
 
 
-async def test_an_order_stands_as_our_books_have_it(shop: Shop, book: PostgresAuditBook) -> None:
+async def test_an_order_stands_as_our_books_have_it(
+    shop: Shop, book: PostgresAuditRepository
+) -> None:
     order = await shop.charged()
 
     standing = await book.standing([order.id, "nobody"])
@@ -72,11 +81,11 @@ async def test_an_order_stands_as_our_books_have_it(shop: Shop, book: PostgresAu
     assert (known.status, known.total) == (Status.PLACED, order.total)
     assert known.placed_at == known.changed_at == NOW
     charge = BookedCharge(ChargeState.CAPTURED, order.total, NOTHING)
-    assert known.entries == (Entry(1, f"pi_{order.id}", charge),)
+    assert known.entries == (LedgerEntry(1, f"pi_{order.id}", charge),)
     assert await book.standing([]) == {}
 
 
-async def test_refunds_are_known_by_their_ids(shop: Shop, book: PostgresAuditBook) -> None:
+async def test_refunds_are_known_by_their_ids(shop: Shop, book: PostgresAuditRepository) -> None:
     order = await shop.charged()
     await shop.ledger.record_refund(order.id, 1, CardRefund("re_known", PRICE))
     assert await book.known_refunds(["re_known", "re_other"]) == {"re_known"}
@@ -84,11 +93,11 @@ async def test_refunds_are_known_by_their_ids(shop: Shop, book: PostgresAuditBoo
 
 
 async def test_a_finding_is_written_once_and_keeps_when_it_was_first_seen(
-    findings: PostgresFindings,
+    findings: PostgresFindingRepository,
 ) -> None:
-    assert await findings.note(HELD, NOW) == Noted()
+    assert await findings.note(HELD, NOW) == PriorFinding()
     again = replace(HELD, detail="still held", remedy=Remedy.FLAG)
-    assert await findings.note(again, NOW + DAY) == Noted(NOW)
+    assert await findings.note(again, NOW + DAY) == PriorFinding(NOW)
 
     [known] = await findings.listed(everything=False, limit=10)
     assert (known.detail, known.remedy) == ("still held", Remedy.FLAG)
@@ -96,7 +105,9 @@ async def test_a_finding_is_written_once_and_keeps_when_it_was_first_seen(
     assert known.discrepancy == again
 
 
-async def test_a_finding_that_is_settled_and_comes_back_is_new(findings: PostgresFindings) -> None:
+async def test_a_finding_that_is_settled_and_comes_back_is_new(
+    findings: PostgresFindingRepository,
+) -> None:
     await findings.note(HELD, NOW)
     await findings.resolve(HELD, "settled", NOW + DAY)
     await findings.resolve(HELD, "repaired", NOW + 2 * DAY)  # too late: the first resolution stays
@@ -104,20 +115,20 @@ async def test_a_finding_that_is_settled_and_comes_back_is_new(findings: Postgre
     [known] = await findings.listed(everything=True, limit=10)
     assert (known.resolution, known.resolved_at) == ("settled", NOW + DAY)
 
-    assert await findings.note(HELD, NOW + 3 * DAY) == Noted()
+    assert await findings.note(HELD, NOW + 3 * DAY) == PriorFinding()
     [back] = await findings.listed(everything=False, limit=10)
     assert (back.first_seen, back.resolved_at) == (NOW + 3 * DAY, None)
 
 
 async def test_the_same_finding_from_many_audits_at_once_is_new_to_one(
-    findings: PostgresFindings,
+    findings: PostgresFindingRepository,
 ) -> None:
     seen = await asyncio.gather(*(findings.note(HELD, NOW) for _ in range(8)))
-    assert seen.count(Noted()) == 1
+    assert seen.count(PriorFinding()) == 1
 
 
 async def test_findings_are_paged_through_while_they_are_being_settled(
-    findings: PostgresFindings,
+    findings: PostgresFindingRepository,
 ) -> None:
     many = [replace(HELD, order_id=f"{n}", payment_id=f"pi_{n}") for n in range(5)]
     for one in many:
@@ -144,23 +155,25 @@ async def kept(shop: Shop) -> Discrepancy:
     order = await shop.charged()
     await shop.inventory.release(order.id)
     await shop.orders.move(order.id, Status.REFUNDED, None, NOW)
-    return Discrepancy(Kind.MONEY_KEPT, order.id, "refunded, and 5.00 EUR was not given back")
+    return Discrepancy(
+        DiscrepancyKind.MONEY_KEPT, order.id, "refunded, and 5.00 EUR was not given back"
+    )
 
 
 async def test_an_acknowledged_finding_is_listed_only_among_all(
-    shop: Shop, findings: PostgresFindings
+    shop: Shop, findings: PostgresFindingRepository
 ) -> None:
     found = await kept(shop)
     await findings.note(found, NOW)
 
     [answered] = await findings.acknowledge(found.order_id, None, WORD)
     other = Acknowledgement("ops-8", "me too", NOW + 2 * DAY)
-    [again] = await findings.acknowledge(found.order_id, Kind.MONEY_KEPT, other)
+    [again] = await findings.acknowledge(found.order_id, DiscrepancyKind.MONEY_KEPT, other)
 
     assert answered.acknowledged == again.acknowledged == WORD
     assert await findings.listed(everything=False, limit=10) == []
     assert await findings.listed(everything=True, limit=10) == [answered]
-    assert await findings.note(found, NOW + 2 * DAY) == Noted(NOW, is_acknowledged=True)
+    assert await findings.note(found, NOW + 2 * DAY) == PriorFinding(NOW, is_acknowledged=True)
     view = await shop.orders.view(found.order_id)
     [line] = [line for line in view.history if line.event == "finding_acknowledged"]
     assert line.detail == {
@@ -172,34 +185,34 @@ async def test_an_acknowledged_finding_is_listed_only_among_all(
 
 
 async def test_a_finding_of_another_amount_needs_somebody_again(
-    shop: Shop, findings: PostgresFindings
+    shop: Shop, findings: PostgresFindingRepository
 ) -> None:
     found = await kept(shop)
     await findings.note(found, NOW)
     await findings.acknowledge(found.order_id, None, WORD)
 
     other = replace(found, detail="refunded, and 4.00 EUR was not given back")
-    assert await findings.note(other, NOW + DAY) == Noted()
+    assert await findings.note(other, NOW + DAY) == PriorFinding()
 
     [back] = await findings.listed(everything=False, limit=10)
     assert (back.detail, back.acknowledged, back.first_seen) == (other.detail, None, NOW)
-    assert await findings.note(other, NOW + 2 * DAY) == Noted(NOW + DAY)
+    assert await findings.note(other, NOW + 2 * DAY) == PriorFinding(NOW + DAY)
 
 
 async def test_a_finding_that_was_settled_and_is_back_needs_somebody_again(
-    shop: Shop, findings: PostgresFindings
+    shop: Shop, findings: PostgresFindingRepository
 ) -> None:
     found = await kept(shop)
     await findings.note(found, NOW)
     await findings.acknowledge(found.order_id, None, WORD)
     await findings.resolve(found, "settled", NOW + DAY)
-    assert await findings.note(found, NOW + 2 * DAY) == Noted()
+    assert await findings.note(found, NOW + 2 * DAY) == PriorFinding()
     [back] = await findings.listed(everything=False, limit=10)
     assert back.acknowledged is None
 
 
 async def test_what_cannot_be_acknowledged_is_said_in_a_sentence(
-    shop: Shop, findings: PostgresFindings
+    shop: Shop, findings: PostgresFindingRepository
 ) -> None:
     order = await shop.placed()
     with pytest.raises(NoSuchOrderError, match="there is no order nobody"):
@@ -209,7 +222,7 @@ async def test_what_cannot_be_acknowledged_is_said_in_a_sentence(
 
 
 async def test_a_finding_about_no_order_of_ours_can_be_acknowledged(
-    findings: PostgresFindings,
+    findings: PostgresFindingRepository,
 ) -> None:
     ghost = replace(HELD, order_id="ghost")
     await findings.note(ghost, NOW)
@@ -218,13 +231,13 @@ async def test_a_finding_about_no_order_of_ours_can_be_acknowledged(
 
 
 async def test_the_check_is_silent_about_what_somebody_answers_for_until_it_changes(
-    shop: Shop, findings: PostgresFindings
+    shop: Shop, findings: PostgresFindingRepository
 ) -> None:
     found = await kept(shop)
     named = f"order {found.order_id} is refunded, but 500 of it was kept"
 
     async def about_it() -> list[str]:
-        return [one for one in await faults(shop.database) if found.order_id in one]
+        return [one for one in await find_inconsistencies(shop.database) if found.order_id in one]
 
     assert await about_it() == [named]
     await findings.note(found, NOW)
@@ -240,10 +253,10 @@ async def test_the_check_is_silent_about_what_somebody_answers_for_until_it_chan
 async def test_the_check_names_what_an_operator_says_beside_what_our_books_say(shop: Shop) -> None:
     order = await shop.placed()
     await shop.inventory.release(order.id)
-    said = GivenBackByHand(order.id, order.total, "ops-7", "by bank transfer")
-    await shop.ledger.record_by_hand(said)
+    said = ManualRefund(order.id, order.total, "ops-7", "by bank transfer")
+    await shop.ledger.record_manual_refund(said)
     await shop.orders.move(order.id, Status.REFUNDED, None, NOW)
-    found = [one for one in await faults(shop.database) if order.id in one]
+    found = [one for one in await find_inconsistencies(shop.database) if order.id in one]
     assert found == [
         f"order {order.id} is refunded, but 0 of it was kept, and 500 given back by hand, "
         "as ops-7 says"
@@ -251,14 +264,14 @@ async def test_the_check_names_what_an_operator_says_beside_what_our_books_say(s
 
 
 async def test_an_order_stands_with_its_refunds_and_what_was_given_back_by_hand(
-    shop: Shop, book: PostgresAuditBook
+    shop: Shop, book: PostgresAuditRepository
 ) -> None:
     refunds = PostgresRefundBook(shop.database)
     order = await shop.charged()
     for status in (Status.PAID, Status.FULFILLED):
         await shop.orders.move(order.id, status, None, NOW)
 
-    async def standing() -> Standing:
+    async def standing() -> BookedOrder:
         return (await book.standing([order.id]))[order.id]
 
     assert (await standing()).refunds == NOTHING
@@ -268,6 +281,6 @@ async def test_an_order_stands_with_its_refunds_and_what_was_given_back_by_hand(
     assert (await standing()).refunds is None  # only the provider knows
     await refunds.tell(order.id, "r1", 1, CardRefund("re_r1", EURO), NOW)
     assert ((await standing()).refunds, (await standing()).by_hand) == (EURO, None)
-    said = GivenBackByHand(order.id, PRICE, "ops-7", "by bank transfer")
-    await shop.ledger.record_by_hand(said)
-    assert (await standing()).by_hand == ByHand(PRICE, "ops-7")
+    said = ManualRefund(order.id, PRICE, "ops-7", "by bank transfer")
+    await shop.ledger.record_manual_refund(said)
+    assert (await standing()).by_hand == RecordedManualRefund(PRICE, "ops-7")

@@ -9,7 +9,7 @@ import pytest
 from orders.lifecycle import Status
 from orders.ports import LockedOutError, NoAnswerError, RefusedError
 from store.database import Database, InvalidDatabaseUrlError, asyncpg_url, connect
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from tests.servers import Postgres
 from tests.store.shop import NOW, RECIPIENT, Shop
 
@@ -22,7 +22,7 @@ from tests.store.shop import NOW, RECIPIENT, Shop
 async def test_a_database_that_is_not_there_gives_no_answer(url: str) -> None:
     database = connect(url)
     with pytest.raises(NoAnswerError):
-        await PostgresOrderBook(database).get("o-1")
+        await PostgresOrderRepository(database).get("o-1")
     assert not await database.healthy()
     await database.close()
 
@@ -69,21 +69,21 @@ async def test_a_statement_that_takes_too_long_gives_no_answer(
     async with shop.database.transaction() as blocker:
         await blocker.exec_driver_sql("LOCK TABLE order_history")
         with pytest.raises(NoAnswerError):
-            await PostgresOrderBook(impatient).move(order.id, Status.PAID, None, NOW)
+            await PostgresOrderRepository(impatient).move(order.id, Status.PAID, None, NOW)
     await impatient.close()
 
 
 async def test_a_database_without_our_tables_says_what_to_do(postgres: Postgres) -> None:
     database = connect(await postgres.empty())
     with pytest.raises(NoAnswerError, match="python -m store migrate"):
-        await PostgresOrderBook(database).get("o-1")
+        await PostgresOrderRepository(database).get("o-1")
     await database.close()
 
 
 async def test_a_user_the_database_does_not_let_in_is_told_so(database_url: str) -> None:
     stranger = connect(database_url.replace("postgres@", "stranger@"))
     with pytest.raises(LockedOutError):
-        await PostgresOrderBook(stranger).get("o-1")
+        await PostgresOrderRepository(stranger).get("o-1")
     await stranger.close()
 
 

@@ -12,7 +12,7 @@ from orders.lifecycle import Status
 from orders.money import Money
 from store.database import Database, connect
 from store.migrations import is_migrated, migrate
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.tables import metadata
 from tests.servers import Postgres
 from tests.store.shop import NOW
@@ -115,7 +115,7 @@ async def test_orders_from_before_0002_are_kept_and_its_code_goes_on_working(
     _, *order = _BEFORE_FLAGS  # the product is there already
     await _execute(database, *(statement.format(id="late") for statement in order))
 
-    book = PostgresOrderBook(database)
+    book = PostgresOrderRepository(database)
     for order_id in ("old", "late"):
         view = await book.view(order_id)
         assert (view.order.status, view.order.flagged) == (Status.PAID, False)

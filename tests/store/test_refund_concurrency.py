@@ -12,7 +12,7 @@ from orders.money import Money
 from orders.order import Order
 from orders.ports import CardRefund, CardRefundState
 from orders.refunds import RefundEntry, RefundRefused, RefundRequest, RefundState
-from store.check import faults
+from store.check import find_inconsistencies
 from store.refunds import PostgresRefundBook
 from tests.store.shop import NOW, Shop, Stock, captured
 
@@ -41,7 +41,7 @@ async def test_the_last_euro_goes_to_one_of_many_refunds(shop: Shop, many: int) 
     )
     assert sum(isinstance(answer, RefundEntry) for answer in answers) == 1
     assert sum(isinstance(answer, RefundRefused) for answer in answers) == many - 1
-    assert await faults(shop.database) == []
+    assert await find_inconsistencies(shop.database) == []
 
 
 async def test_refunds_carried_out_at_once_never_give_back_more_than_was_taken(
@@ -63,7 +63,7 @@ async def test_refunds_carried_out_at_once_never_give_back_more_than_was_taken(
     [charge] = (await shop.orders.view(order.id)).payments
     assert charge.refunded == order.total
     assert len(await book.refunds_of(order.id)) == 5
-    assert await faults(shop.database) == []
+    assert await find_inconsistencies(shop.database) == []
 
 
 async def test_the_same_request_many_times_at_once_is_one_refund(shop: Shop) -> None:
@@ -94,11 +94,11 @@ async def test_restocking_beside_sales_loses_no_piece_and_does_not_deadlock(shop
 async def test_the_check_sees_money_that_nobody_asked_for(shop: Shop) -> None:
     order = await paid(shop, await shop.stocked(10))
     await shop.ledger.record_refund(order.id, 1, CardRefund(f"re_{order.id}", EURO))
-    [fault] = await faults(shop.database)
+    [fault] = await find_inconsistencies(shop.database)
     assert fault == f"order {order.id} is completed, but 400 of it was kept, not 500"
     await shop.sql("DELETE FROM refunds WHERE order_id = :id", id=order.id)
     await shop.sql("UPDATE payments SET refunded = 0 WHERE order_id = :id", id=order.id)
-    assert await faults(shop.database) == []
+    assert await find_inconsistencies(shop.database) == []
 
 
 async def test_the_check_sees_more_set_aside_than_there_is(shop: Shop) -> None:
@@ -106,11 +106,11 @@ async def test_the_check_sees_more_set_aside_than_there_is(shop: Shop) -> None:
     await book.reserve(RefundRequest(order.id, "r1"), NOW)
     change = "UPDATE refund_requests SET amount = 501 WHERE order_id = :id"
     await shop.sql(change, id=order.id)
-    [fault] = await faults(shop.database)
+    [fault] = await find_inconsistencies(shop.database)
     assert fault == f"order {order.id} paid 500, its refunds come to 501"
     await shop.sql("UPDATE refund_requests SET amount = 1 WHERE order_id = :id", id=order.id)
     await shop.sql("UPDATE refund_lines SET quantity = 2 WHERE order_id = :id", id=order.id)
-    [fault] = await faults(shop.database)
+    [fault] = await find_inconsistencies(shop.database)
     assert "2 of" in fault
     assert "were returned, 1 ordered" in fault
     await shop.sql("UPDATE refund_lines SET quantity = 1 WHERE order_id = :id", id=order.id)

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from orders.keys import ApiKey, Scope, Token
 from orders.lifecycle import Status
 from orders.money import Money
-from orders.overview import SILENT_FOR
+from orders.overview import UNANSWERED_AFTER
 from orders.ports import CardRefund, CardRefundState
 from orders.refunds import RefundEntry, RefundRequest, RefundState
-from orders.sessions import IDLE, LIFE, FlashMessage, Session, SessionToken
+from orders.sessions import IDLE_TIMEOUT, MAX_AGE, FlashMessage, Session, SessionToken
 from store.database import Database
-from store.keys import PostgresKeys
-from store.overview import PostgresOverview
+from store.keys import PostgresApiKeyRepository
+from store.overview import PostgresDashboardRepository
 from store.refunds import PostgresRefundBook
-from store.sessions import PostgresSessions
+from store.sessions import PostgresSessionRepository
 from tests.store.shop import Shop
 from tests.store.test_refund_concurrency import paid
 
@@ -25,7 +25,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 async def a_key(database: Database, name: str) -> ApiKey:
     token = Token.of(name.encode(), bytes(32))
     key = ApiKey(token.key_id, name, Scope.OPERATOR, NOW, token.digest)
-    await PostgresKeys(database).add(key)
+    await PostgresApiKeyRepository(database).add(key)
     return key
 
 
@@ -34,7 +34,7 @@ def a_session(key: ApiKey, secret: int, at: datetime = NOW) -> Session:
 
 
 async def test_a_session_is_found_as_it_was_opened_until_it_is_ended(database: Database) -> None:
-    sessions = PostgresSessions(database)
+    sessions = PostgresSessionRepository(database)
     session = a_session(await a_key(database, "found_"), 1)
     assert await sessions.find(session.digest) is None
     await sessions.open(session)
@@ -59,7 +59,7 @@ async def test_a_session_is_found_as_it_was_opened_until_it_is_ended(database: D
 async def test_a_session_ends_with_its_key_also_when_another_takes_the_name(
     database: Database,
 ) -> None:
-    sessions, keys = PostgresSessions(database), PostgresKeys(database)
+    sessions, keys = PostgresSessionRepository(database), PostgresApiKeyRepository(database)
     key = await a_key(database, "ended_")
     session = a_session(key, 2)
     await sessions.open(session)
@@ -71,23 +71,23 @@ async def test_a_session_ends_with_its_key_also_when_another_takes_the_name(
 
 
 async def test_opening_one_forgets_those_that_are_over(database: Database) -> None:
-    sessions = PostgresSessions(database)
+    sessions = PostgresSessionRepository(database)
     key = await a_key(database, "sweeps")
     old, idle, busy = (a_session(key, n) for n in (3, 4, 5))
     for session in (old, idle, busy):
         await sessions.open(session)
-    later = NOW + LIFE - timedelta(minutes=1)
+    later = NOW + MAX_AGE - timedelta(minutes=1)
     await sessions.note_use(old.digest, later)
     await sessions.note_use(busy.digest, later)
-    await sessions.open(a_session(key, 6, NOW + IDLE))
+    await sessions.open(a_session(key, 6, NOW + IDLE_TIMEOUT))
     assert await sessions.find(idle.digest) is None
     assert await sessions.find(busy.digest)
-    await sessions.open(a_session(key, 7, NOW + LIFE))
+    await sessions.open(a_session(key, 7, NOW + MAX_AGE))
     assert await sessions.find(old.digest) is None
 
 
 async def test_orders_are_counted_no_further_than_asked(database: Database, shop: Shop) -> None:
-    overview = PostgresOverview(database)
+    overview = PostgresDashboardRepository(database)
     before = await overview.counts(1_000)
     assert set(before) == set(Status)
     sku = await shop.stocked(10)
@@ -101,7 +101,7 @@ async def test_orders_are_counted_no_further_than_asked(database: Database, shop
 async def test_refunds_show_when_a_person_is_needed_and_while_they_are_under_way_do_not(
     database: Database, shop: Shop
 ) -> None:
-    overview, book = PostgresOverview(database), PostgresRefundBook(database)
+    overview, book = PostgresDashboardRepository(database), PostgresRefundBook(database)
     order = await paid(shop, await shop.stocked(10), 4)
 
     async def shown(at: datetime) -> dict[str, RefundState]:
@@ -119,6 +119,6 @@ async def test_refunds_show_when_a_person_is_needed_and_while_they_are_under_way
 
     waits = {"waits": RefundState.AWAITING_APPROVAL}
     assert await shown(NOW) == waits
-    assert await shown(NOW + SILENT_FOR) == {"silent": RefundState.ISSUING, **waits}
+    assert await shown(NOW + UNANSWERED_AFTER) == {"silent": RefundState.ISSUING, **waits}
     [first] = await overview.waiting_refunds(NOW, 1)
     assert (first.amount, first.since) == (Money(1_00, "EUR"), NOW)

@@ -12,12 +12,18 @@ from sqlalchemy import text
 
 from orders.parcels import ParcelStatus
 from orders.ports import RefusedError
-from orders.webhook_ports import Ending
-from orders.webhooks import Event, MailFate, ParcelMoved, PaymentMoved, Source
+from orders.webhook_ports import DeliveryResult
+from orders.webhooks import (
+    MailDeliveryFailure,
+    ParcelChanged,
+    PaymentChanged,
+    WebhookEvent,
+    WebhookSource,
+)
 from store.database import Database
-from store.orders import PostgresOrderBook
+from store.orders import PostgresOrderRepository
 from store.seed import DEMO, add_products
-from store.webhook_events import PostgresEventBook, PostgresMailLog
+from store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from tests.shop import basket
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -26,19 +32,19 @@ _numbers = count(1)
 
 
 @pytest.fixture
-async def book(database: Database) -> AsyncIterator[PostgresEventBook]:
-    yield PostgresEventBook(database)
+async def book(database: Database) -> AsyncIterator[PostgresWebhookEventRepository]:
+    yield PostgresWebhookEventRepository(database)
     async with database.transaction() as connection:
         await connection.execute(text("TRUNCATE webhook_events"))
 
 
-def an_event(source: Source = Source.STRIPE, event_id: str = "") -> Event:
+def an_event(source: WebhookSource = WebhookSource.STRIPE, event_id: str = "") -> WebhookEvent:
     event_id = event_id or f"evt_{next(_numbers)}"
-    return Event(source, event_id, "payment_intent.succeeded", PaymentMoved("1001"))
+    return WebhookEvent(source, event_id, "payment_intent.succeeded", PaymentChanged("1001"))
 
 
 async def test_the_same_event_is_stored_once_however_often_it_comes_at_once(
-    book: PostgresEventBook,
+    book: PostgresWebhookEventRepository,
 ) -> None:
     event = an_event()
     stored = await asyncio.gather(*(book.keep(event, NOW) for _ in range(20)))
@@ -46,25 +52,29 @@ async def test_the_same_event_is_stored_once_however_often_it_comes_at_once(
     assert len(await book.take(NOW, LEASE, 100)) == 1
 
 
-async def test_two_neighbours_may_use_the_same_id(book: PostgresEventBook) -> None:
-    assert await book.keep(an_event(Source.STRIPE, "1"), NOW)
-    assert await book.keep(an_event(Source.RESEND, "1"), NOW)
+async def test_two_neighbours_may_use_the_same_id(book: PostgresWebhookEventRepository) -> None:
+    assert await book.keep(an_event(WebhookSource.STRIPE, "1"), NOW)
+    assert await book.keep(an_event(WebhookSource.RESEND, "1"), NOW)
 
 
-async def test_an_event_is_taken_as_it_was_stored(book: PostgresEventBook) -> None:
-    news = ParcelMoved("1001", "par_1", ParcelStatus.LOST, "trk_1")
-    await book.keep(Event(Source.WAREHOUSE, "wev_1", "parcel.lost", news), NOW)
+async def test_an_event_is_taken_as_it_was_stored(book: PostgresWebhookEventRepository) -> None:
+    news = ParcelChanged("1001", "par_1", ParcelStatus.LOST, "trk_1")
+    await book.keep(WebhookEvent(WebhookSource.WAREHOUSE, "wev_1", "parcel.lost", news), NOW)
     [taken] = await book.take(NOW, LEASE, 100)
     assert (taken.event_id, taken.type, taken.news) == ("wev_1", "parcel.lost", news)
     assert (taken.received_at, taken.tries) == (NOW, 1)
 
 
-async def test_an_event_for_nobody_is_not_to_be_stored(book: PostgresEventBook) -> None:
+async def test_an_event_for_nobody_is_not_to_be_stored(
+    book: PostgresWebhookEventRepository,
+) -> None:
     with pytest.raises(ValueError, match="nobody is to be told"):
-        await book.keep(Event(Source.STRIPE, "evt_0", "customer.created", None), NOW)
+        await book.keep(WebhookEvent(WebhookSource.STRIPE, "evt_0", "customer.created", None), NOW)
 
 
-async def test_many_who_take_at_once_get_each_event_once(book: PostgresEventBook) -> None:
+async def test_many_who_take_at_once_get_each_event_once(
+    book: PostgresWebhookEventRepository,
+) -> None:
     for _ in range(60):
         await book.keep(an_event(), NOW)
     taken = await asyncio.gather(*(book.take(NOW, LEASE, 10) for _ in range(12)))
@@ -73,7 +83,7 @@ async def test_many_who_take_at_once_get_each_event_once(book: PostgresEventBook
 
 
 async def test_who_died_with_an_event_loses_it_to_others_after_the_lease(
-    book: PostgresEventBook,
+    book: PostgresWebhookEventRepository,
 ) -> None:
     await book.keep(an_event(), NOW)
     [first] = await book.take(NOW, LEASE, 10)
@@ -83,7 +93,7 @@ async def test_who_died_with_an_event_loses_it_to_others_after_the_lease(
 
 
 async def test_what_is_postponed_is_due_later_and_what_ended_never(
-    book: PostgresEventBook, database: Database
+    book: PostgresWebhookEventRepository, database: Database
 ) -> None:
     await book.keep(an_event(), NOW)
     [event] = await book.take(NOW, LEASE, 10)
@@ -92,9 +102,9 @@ async def test_what_is_postponed_is_due_later_and_what_ended_never(
     assert await book.take(later - timedelta(seconds=1), LEASE, 10) == ()
     [event] = await book.take(later, LEASE, 10)
 
-    await book.end(event.number, Ending.NOBODY, later, "order 1001 has ended")
+    await book.end(event.number, DeliveryResult.NOBODY, later, "order 1001 has ended")
     await book.postpone(event.number, later, "somebody slow")
-    await book.end(event.number, Ending.TOLD, later)
+    await book.end(event.number, DeliveryResult.TOLD, later)
 
     assert await book.take(later + timedelta(days=9), LEASE, 10) == ()
     async with database.statement() as connection:
@@ -103,22 +113,25 @@ async def test_what_is_postponed_is_due_later_and_what_ended_never(
 
 
 async def test_what_only_another_version_can_read_stops_nobody(
-    book: PostgresEventBook, database: Database
+    book: PostgresWebhookEventRepository, database: Database
 ) -> None:
     await book.keep(an_event(), NOW)
     async with database.transaction() as connection:
         unheard = """UPDATE webhook_events SET news = '{"kind": "dispute"}'"""
         await connection.exec_driver_sql(unheard)
     await book.keep(an_event(), NOW)
-    assert [event.news for event in await book.take(NOW, LEASE, 10)] == [None, PaymentMoved("1001")]
+    assert [event.news for event in await book.take(NOW, LEASE, 10)] == [
+        None,
+        PaymentChanged("1001"),
+    ]
 
 
-async def test_only_what_ended_is_forgotten(book: PostgresEventBook) -> None:
+async def test_only_what_ended_is_forgotten(book: PostgresWebhookEventRepository) -> None:
     for _ in range(3):
         await book.keep(an_event(), NOW)
     first, second, _ = await book.take(NOW, LEASE, 10)
-    await book.end(first.number, Ending.TOLD, NOW)
-    await book.end(second.number, Ending.TOLD, NOW + timedelta(days=2))
+    await book.end(first.number, DeliveryResult.TOLD, NOW)
+    await book.end(second.number, DeliveryResult.TOLD, NOW + timedelta(days=2))
 
     assert await book.prune(NOW + timedelta(days=1)) == 1
     assert await book.prune(NOW + timedelta(days=1)) == 0
@@ -127,7 +140,7 @@ async def test_only_what_ended_is_forgotten(book: PostgresEventBook) -> None:
 
 
 async def test_an_ending_nobody_knows_is_refused(
-    book: PostgresEventBook, database: Database
+    book: PostgresWebhookEventRepository, database: Database
 ) -> None:
     await book.keep(an_event(), NOW)
     with pytest.raises(RefusedError, match="webhook_events_ended_somehow"):
@@ -139,28 +152,32 @@ async def test_an_ending_nobody_knows_is_refused(
 
 
 @pytest.fixture(scope="module")
-async def orders(database: Database) -> PostgresOrderBook:
+async def orders(database: Database) -> PostgresOrderRepository:
     await add_products(database, DEMO)
-    return PostgresOrderBook(database)
+    return PostgresOrderRepository(database)
 
 
-async def mailed(orders: PostgresOrderBook, order_id: str, event: str, **detail: str) -> None:
+async def mailed(orders: PostgresOrderRepository, order_id: str, event: str, **detail: str) -> None:
     await orders.place(basket(order_id), NOW)
     await orders.note(order_id, event, NOW, **detail)
 
 
-async def history(orders: PostgresOrderBook, order_id: str) -> list[tuple[str, dict[str, str]]]:
+async def history(
+    orders: PostgresOrderRepository, order_id: str
+) -> list[tuple[str, dict[str, str]]]:
     lines = (await orders.view(order_id)).history
     return [(line.event, line.detail) for line in lines if line.event != "order_placed"]
 
 
 async def test_what_became_of_a_mail_is_in_the_history_of_its_order_once(
-    orders: PostgresOrderBook, database: Database
+    orders: PostgresOrderRepository, database: Database
 ) -> None:
     await mailed(orders, "m-1", "confirmation_mailed", mail="mail_1")
     log = PostgresMailLog(database)
     for _ in range(2):
-        assert await log.note_fate("mail_1", MailFate.BOUNCED, NOW, "Permanent General")
+        assert await log.record_delivery_failure(
+            "mail_1", MailDeliveryFailure.BOUNCED, NOW, "Permanent General"
+        )
     assert await history(orders, "m-1") == [
         ("confirmation_mailed", {"mail": "mail_1"}),
         ("confirmation_mail_bounced", {"mail": "mail_1", "why": "Permanent General"}),
@@ -168,10 +185,12 @@ async def test_what_became_of_a_mail_is_in_the_history_of_its_order_once(
 
 
 async def test_the_mail_about_a_refund_says_of_which(
-    orders: PostgresOrderBook, database: Database
+    orders: PostgresOrderRepository, database: Database
 ) -> None:
     await mailed(orders, "m-2", "refund_mailed", mail="mail_2", refund_id="r1")
-    assert await PostgresMailLog(database).note_fate("mail_2", MailFate.COMPLAINED, NOW, "")
+    assert await PostgresMailLog(database).record_delivery_failure(
+        "mail_2", MailDeliveryFailure.COMPLAINED, NOW, ""
+    )
     assert (await history(orders, "m-2"))[1] == (
         "refund_mail_complained",
         {"mail": "mail_2", "refund_id": "r1"},
@@ -179,11 +198,13 @@ async def test_the_mail_about_a_refund_says_of_which(
 
 
 async def test_a_mail_that_nobody_knows_is_not_noted(database: Database) -> None:
-    assert not await PostgresMailLog(database).note_fate("mail_9", MailFate.BOUNCED, NOW, "")
+    assert not await PostgresMailLog(database).record_delivery_failure(
+        "mail_9", MailDeliveryFailure.BOUNCED, NOW, ""
+    )
 
 
 async def test_a_mail_is_found_by_its_id_without_reading_all_histories(
-    orders: PostgresOrderBook, database: Database
+    orders: PostgresOrderRepository, database: Database
 ) -> None:
     async with database.transaction() as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from orders.by_hand import Stake, WrongAmountError
+from orders.by_hand import ManualSettlement, WrongAmountError
 from orders.money import Money
 
 TOTAL = Money(29_00, "EUR")
 NOTHING = Money(0, "EUR")
 
-TAKEN = Stake(TOTAL, TOTAL)
-UNKNOWN = Stake(NOTHING, TOTAL)
+TAKEN = ManualSettlement(TOTAL, TOTAL)
+UNKNOWN = ManualSettlement(NOTHING, TOTAL)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,9 @@ UNKNOWN = Stake(NOTHING, TOTAL)
         (UNKNOWN, 0, NOTHING),
     ],
 )
-def test_an_end_that_can_be_is_believed(stake: Stake, said: int | None, back: Money) -> None:
+def test_an_end_that_can_be_is_believed(
+    stake: ManualSettlement, said: int | None, back: Money
+) -> None:
     assert stake.given_back(said) == back
 
 
@@ -38,7 +40,7 @@ def test_an_end_that_can_be_is_believed(stake: Stake, said: int | None, back: Mo
     ],
 )
 def test_any_other_end_is_refused_with_what_can_be(
-    stake: Stake, said: int | None, sentence: str
+    stake: ManualSettlement, said: int | None, sentence: str
 ) -> None:
     with pytest.raises(WrongAmountError, match=sentence):
         stake.given_back(said)

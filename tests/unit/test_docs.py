@@ -13,7 +13,7 @@ import typer
 import cli
 from durable_orders.contracts.search_attributes import SEARCH_ATTRIBUTES
 from orders.lifecycle import FOLLOWS, Status
-from settings import EdgeSettings, WorkerSettings
+from settings import ApiSettings, WorkerSettings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -22,7 +22,7 @@ DECISIONS: Final = sorted(
 )
 
 SETTINGS: Final = {
-    name.upper() for name in (*WorkerSettings.model_fields, *EdgeSettings.model_fields)
+    name.upper() for name in (*WorkerSettings.model_fields, *ApiSettings.model_fields)
 }
 #: Read by Temporal's own configuration, as https://docs.temporal.io says, not by `settings.py`.
 OF_TEMPORAL: Final = re.compile(r"TEMPORAL_(ADDRESS|NAMESPACE|API_KEY|PROFILE|TLS\w*)")
@@ -148,7 +148,7 @@ def test_the_diagram_is_the_table_of_what_may_follow_which() -> None:
     assert edges == {
         ("[*]", Status.PLACED),
         *((before, after) for before, all_after in FOLLOWS.items() for after in all_after),
-        *((status, "[*]") for status in FOLLOWS if status.is_end),
+        *((status, "[*]") for status in FOLLOWS if status.is_final),
     }
 
 

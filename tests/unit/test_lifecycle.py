@@ -30,7 +30,7 @@ def test_an_end_always_agrees_with_the_facts(
     except UnsettledError:
         assert bool(kept) != shipped  # money for nothing, or goods for no money
         return
-    assert status.is_end
+    assert status.is_final
     assert (status is Status.COMPLETED) == shipped == bool(kept)
     assert (status is Status.REFUNDED) == (not shipped and taken > 0)
 
@@ -69,7 +69,7 @@ def after(status: Status) -> frozenset[Status]:
 
 def test_nothing_follows_an_end() -> None:
     ends = {Status.COMPLETED, Status.REJECTED, Status.CANCELLED, Status.REFUNDED}
-    assert {status for status in Status if status.is_end} == ends
+    assert {status for status in Status if status.is_final} == ends
     assert {status for status, following in FOLLOWS.items() if not following} == ends
 
 
@@ -93,7 +93,7 @@ def test_no_order_is_undone_once_the_warehouse_has_it(status: Status) -> None:
     "status", [Status.PLACED, Status.AWAITING_APPROVAL, Status.AWAITING_PAYMENT, Status.HELD]
 )
 def test_an_order_that_is_not_paid_can_end_in_any_way(status: Status) -> None:
-    assert {each for each in after(status) if each.is_end} == {
+    assert {each for each in after(status) if each.is_final} == {
         Status.COMPLETED,
         Status.REJECTED,
         Status.CANCELLED,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.pages import Bookmark, InvalidBookmarkError
+from orders.pages import Cursor, InvalidCursorError
 
 TIMES = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 12, 31))  # noqa: DTZ001
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
@@ -17,15 +17,15 @@ IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
 
 @given(TIMES, IDS)
 def test_a_bookmark_is_read_back_as_it_was_written(at: datetime, order_id: str) -> None:
-    bookmark = Bookmark(at.replace(tzinfo=UTC), order_id)
-    assert Bookmark.read(str(bookmark)) == bookmark
+    bookmark = Cursor(at.replace(tzinfo=UTC), order_id)
+    assert Cursor.read(str(bookmark)) == bookmark
 
 
 @given(st.text())
 def test_any_other_text_is_refused_and_never_an_error_of_ours(text: str) -> None:
     try:
-        bookmark = Bookmark.read(text)
-    except InvalidBookmarkError:
+        bookmark = Cursor.read(text)
+    except InvalidCursorError:
         return
     assert str(bookmark) == text
 
@@ -48,5 +48,5 @@ def test_any_other_text_is_refused_and_never_an_error_of_ours(text: str) -> None
 )
 def test_what_only_looks_like_one_is_refused(plain: str) -> None:
     text = base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
-    with pytest.raises(InvalidBookmarkError, match="no cursor of ours"):
-        Bookmark.read(text)
+    with pytest.raises(InvalidCursorError, match="no cursor of ours"):
+        Cursor.read(text)

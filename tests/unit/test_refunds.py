@@ -24,13 +24,13 @@ from orders.money import Money
 from orders.order import Line, Order, Recipient
 from orders.ports import CardRefund, CardRefundState, IllegalStatusError
 from orders.refund_messages import ShopRefundTerms
-from orders.refund_plan import left_to_return, planned, refundable_amount
+from orders.refund_plan import plan_refund, refundable_amount, returnable_quantities
 from orders.refunds import (
-    BOOKED,
+    ACCEPTED_BY_PROVIDER,
     FOLLOWS,
-    FREED,
+    NEVER_ISSUED,
+    NOT_YET_ISSUED,
     REFUNDABLE,
-    UNDECIDED,
     PaidCharge,
     RefundEntry,
     RefundRefused,
@@ -61,13 +61,13 @@ def ask(refund_id: str = "r1", **asked: object) -> RefundRequest:
 
 
 def entry(request: RefundRequest, *earlier: RefundEntry) -> RefundEntry:
-    found = planned(request, ORDER, CHARGE, earlier)
+    found = plan_refund(request, ORDER, CHARGE, earlier)
     assert isinstance(found, RefundEntry), found
     return found
 
 
 def refusal(request: RefundRequest, *earlier: RefundEntry) -> str:
-    found = planned(request, ORDER, CHARGE, earlier)
+    found = plan_refund(request, ORDER, CHARGE, earlier)
     assert isinstance(found, RefundRefused), found
     return found.message
 
@@ -151,9 +151,9 @@ def test_what_cannot_be_is_refused_with_a_sentence(request_: RefundRequest, says
 
 @pytest.mark.parametrize("status", Status)
 def test_only_orders_that_are_paid_and_not_undone_are_refunded(status: Status) -> None:
-    found = planned(ask(), replace(ORDER, status=status), CHARGE, ())
+    found = plan_refund(ask(), replace(ORDER, status=status), CHARGE, ())
     assert isinstance(found, RefundEntry) == (status in REFUNDABLE)
-    assert isinstance(planned(ask(), ORDER, None, ()), RefundRefused)
+    assert isinstance(plan_refund(ask(), ORDER, None, ()), RefundRefused)
 
 
 requests = st.builds(
@@ -173,16 +173,16 @@ def test_refunds_never_come_to_more_than_was_taken_nor_pieces_to_more_than_were_
     charge = CHARGE
     entries: list[RefundEntry] = []
     for number, (request, state) in enumerate(asked):
-        found = planned(replace(request, refund_id=f"r{number}"), ORDER, charge, entries)
+        found = plan_refund(replace(request, refund_id=f"r{number}"), ORDER, charge, entries)
         if isinstance(found, RefundRefused):
             continue
         assert found.amount.amount > 0
         entries.append(replace(found, state=state))
-        if state in BOOKED:
+        if state in ACCEPTED_BY_PROVIDER:
             charge = replace(charge, refunded=charge.refunded + found.amount)
         assert refundable_amount(charge, entries).amount >= 0
-        assert min(left_to_return(ORDER, entries).values()) >= 0
-    counted = [e for e in entries if e.state not in FREED]
+        assert min(returnable_quantities(ORDER, entries).values()) >= 0
+    counted = [e for e in entries if e.state not in NEVER_ISSUED]
     assert sum(e.amount.amount for e in counted) <= TOTAL.amount
     assert refundable_amount(charge, entries).amount == TOTAL.amount - sum(
         e.amount.amount for e in counted
@@ -208,17 +208,17 @@ def test_money_that_may_have_moved_is_never_given_free() -> None:
     reachable = {RefundState.ISSUING}
     while more := {after for state in reachable for after in FOLLOWS[state]} - reachable:
         reachable |= more
-    assert not reachable & (FREED | UNDECIDED)
+    assert not reachable & (NEVER_ISSUED | NOT_YET_ISSUED)
 
 
 @pytest.mark.parametrize("state", RefundState)
 @pytest.mark.parametrize("attempt", [1, 2, 3])
 def test_an_attempt_begins_once_and_only_in_its_turn(state: RefundState, attempt: int) -> None:
-    known = replace(entry(ask()), state=state, attempt=2 if state not in UNDECIDED else 1)
-    if (state in UNDECIDED and attempt == 1) or (state is RefundState.FAILED and attempt == 3):
+    known = replace(entry(ask()), state=state, attempt=2 if state not in NOT_YET_ISSUED else 1)
+    if (state in NOT_YET_ISSUED and attempt == 1) or (state is RefundState.FAILED and attempt == 3):
         begun = known.begun(attempt)
         assert (begun.state, begun.attempt) == (RefundState.ISSUING, attempt)
-    elif state in FREED | UNDECIDED or attempt == 3:
+    elif state in NEVER_ISSUED | NOT_YET_ISSUED or attempt == 3:
         with pytest.raises(IllegalStatusError):
             known.begun(attempt)
     else:
@@ -242,15 +242,15 @@ def test_the_providers_word_is_taken_in_any_order_and_a_failure_stays_one(
 @pytest.mark.parametrize("state", RefundState)
 def test_pieces_come_back_once_and_only_for_a_refund_that_has_begun(state: RefundState) -> None:
     known = replace(entry(ask(restock=True)), state=state)
-    if state in UNDECIDED | FREED:
+    if state in NOT_YET_ISSUED | NEVER_ISSUED:
         with pytest.raises(IllegalStatusError):
-            known.back_on_shelf()
+            known.with_restock()
     else:
-        back = known.back_on_shelf()
+        back = known.with_restock()
         assert back.restocked
-        assert back.back_on_shelf() is back
+        assert back.with_restock() is back
     kept = replace(entry(ask()), state=state)
-    assert kept.back_on_shelf() is kept
+    assert kept.with_restock() is kept
 
 
 # -- terms and mail --------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from orders.refund_messages import ShopRefundTerms
-from orders.terms import Capture, ShopTerms
-from orders.webhooks import Source
+from orders.terms import CaptureMethod, ShopTerms
+from orders.webhooks import WebhookSource
 from sandbox.env_file import settings as sandbox_settings
 from serving import event_readers
-from settings import CardSettings, EdgeSettings, SettingsError, WorkerSettings, temporal_profile
+from settings import ApiSettings, CardSettings, SettingsError, WorkerSettings, temporal_profile
 
 GOOD = {
     "DATABASE_URL": "postgresql://orders:secret@localhost/orders",
@@ -28,7 +28,7 @@ GOOD = {
 def _only_these(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No .env of this checkout, no variable of this machine."""
     monkeypatch.chdir(tmp_path)
-    for name in WorkerSettings.model_fields.keys() | EdgeSettings.model_fields.keys():
+    for name in WorkerSettings.model_fields.keys() | ApiSettings.model_fields.keys():
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
@@ -132,7 +132,7 @@ def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
         approval_timeout=timedelta(days=2),
         payment_timeout=timedelta(seconds=30),
         new_card_window=timedelta(minutes=15),
-        capture=Capture.AT_FULFILLMENT,
+        capture=CaptureMethod.AT_FULFILLMENT,
         delivery_deadline=timedelta(days=10),
     )
 
@@ -182,11 +182,11 @@ SECRETS = {
 
 
 def test_neighbours_without_a_secret_are_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert event_readers(EdgeSettings.load()) == {}
+    assert event_readers(ApiSettings.load()) == {}
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    assert set(event_readers(EdgeSettings.load())) == set(Source)
-    assert "0123456789" not in repr(EdgeSettings.load())
+    assert set(event_readers(ApiSettings.load())) == set(WebhookSource)
+    assert "0123456789" not in repr(ApiSettings.load())
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_an_empty_or_weak_webhook_secret_is_refused(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"^{name} {complaint}"):
-        EdgeSettings.load()
+        ApiSettings.load()
 
 
 def test_the_sandboxs_webhook_secrets_are_such_as_the_edge_takes(
@@ -217,7 +217,7 @@ def test_the_sandboxs_webhook_secrets_are_such_as_the_edge_takes(
     written = sandbox_settings(database_url="postgresql://localhost/orders", **nowhere)
     for name in SECRETS:
         monkeypatch.setenv(name, written[name])
-    assert set(event_readers(EdgeSettings.load())) == set(Source)
+    assert set(event_readers(ApiSettings.load())) == set(WebhookSource)
 
 
 def test_temporal_is_found_through_the_env_file_too(
@@ -231,7 +231,7 @@ def test_temporal_is_found_through_the_env_file_too(
 
 
 def test_by_default_the_edge_is_for_this_machine_and_no_other_origin() -> None:
-    settings = EdgeSettings.load()
+    settings = ApiSettings.load()
     assert settings.api_host == "127.0.0.1"
     assert (settings.api_allowed_origins, settings.api_trusted_proxies) == ((), "127.0.0.1")
 
@@ -239,9 +239,9 @@ def test_by_default_the_edge_is_for_this_machine_and_no_other_origin() -> None:
 def test_origins_are_written_with_commas_between(monkeypatch: pytest.MonkeyPatch) -> None:
     origins = ("https://shop.example", "http://localhost:3000")
     monkeypatch.setenv("API_ALLOWED_ORIGINS", " , ".join(origins))
-    assert EdgeSettings.load().api_allowed_origins == origins
+    assert ApiSettings.load().api_allowed_origins == origins
     monkeypatch.setenv("API_ALLOWED_ORIGINS", "")
-    assert EdgeSettings.load().api_allowed_origins == ()
+    assert ApiSettings.load().api_allowed_origins == ()
 
 
 @pytest.mark.parametrize(
@@ -258,6 +258,6 @@ def test_what_the_edge_cannot_do_is_refused(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as refused:
-        EdgeSettings.load()
+        ApiSettings.load()
     assert str(refused.value).startswith(name)
     assert sentence in str(refused.value)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders.money import Money
-from orders.terms import Capture, ShopTerms, Terms, approval_limits
+from orders.terms import CaptureMethod, OrderTerms, ShopTerms, approval_limits
 
 amounts = st.integers(1, 10**9)
 currencies = st.sampled_from(["EUR", "USD", "JPY", "KWD"])
@@ -53,17 +53,17 @@ def test_an_order_gets_all_of_the_shops_terms() -> None:
         approval_timeout=timedelta(hours=1),
         payment_timeout=timedelta(minutes=2),
         new_card_window=timedelta(minutes=3),
-        capture=Capture.AT_FULFILLMENT,
+        capture=CaptureMethod.AT_FULFILLMENT,
         delivery_deadline=timedelta(days=4),
     )
     terms = shop.of(Money(1, "EUR"), flagged=False)
-    for field in fields(Terms):
+    for field in fields(OrderTerms):
         if field.name != "needs_approval":
             assert getattr(terms, field.name) == getattr(shop, field.name) != field.default
 
 
 def test_an_order_of_a_shop_without_terms_has_the_defaults() -> None:
-    assert ShopTerms().of(Money(1, "EUR"), flagged=False) == Terms()
+    assert ShopTerms().of(Money(1, "EUR"), flagged=False) == OrderTerms()
 
 
 # -- limits as a person writes them ----------------------------------------------------------------

@@ -28,7 +28,7 @@ from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import (
     InMemoryDatabase,
     InMemoryInventory,
-    InMemoryOrderBook,
+    InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
 from tests.fakes.mailer import InMemoryMailer
@@ -71,7 +71,7 @@ class Shop:
     def __post_init__(self) -> None:
         self.inventory = InMemoryInventory(self.database)
         self.ledger = InMemoryPaymentLedger(self.database)
-        self.book = InMemoryOrderBook(self.database)
+        self.book = InMemoryOrderRepository(self.database)
         self.refunds = InMemoryRefundBook(self.database)
         self.database.add_product("MUG", "Mug", PRICE, ON_HAND)
 

@@ -13,8 +13,8 @@ from orders.lifecycle import ON_CANCEL, CancelEffect, Status
 from orders.messages import CancelRequest, Outcome
 from orders.parcels import ParcelStatus
 from orders.requests import ParcelUpdate
-from orders.terms import Capture, ShopTerms
-from tests.fakes.script import Gate
+from orders.terms import CaptureMethod, ShopTerms
+from tests.fakes.script import BlockedCall
 from tests.workflows.conftest import TOTAL, Shop
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached
 from workflows.order import OrderWorkflow
@@ -23,15 +23,15 @@ Handle = WorkflowHandle[OrderWorkflow, Outcome]
 
 _TERMS = {
     Status.AWAITING_APPROVAL: ShopTerms(approval_above={"EUR": 0}),
-    Status.HELD: ShopTerms(capture=Capture.AT_FULFILLMENT),
+    Status.HELD: ShopTerms(capture=CaptureMethod.AT_FULFILLMENT),
     Status.FULFILLED: ShopTerms(delivery_deadline=timedelta(days=30)),
     Status.SHIPPED: ShopTerms(delivery_deadline=timedelta(days=30)),
 }
 
 
-async def brought_to(status: Status, shop: Shop) -> tuple[Handle, Gate | None]:
+async def brought_to(status: Status, shop: Shop) -> tuple[Handle, BlockedCall | None]:
     """An order that has this status, and what holds it there if it would go on by itself."""
-    gate: Gate | None = None
+    gate: BlockedCall | None = None
     order_id = await shop.place(_CARDS.get(status, "pm_card_visa"))
     match status:
         case Status.PLACED:
@@ -50,7 +50,7 @@ async def brought_to(status: Status, shop: Shop) -> tuple[Handle, Gate | None]:
     if status is Status.SHIPPED:
         await reached(shop, handle, Status.FULFILLED)
         await tell(shop, handle, ParcelStatus.SHIPPED)
-    if status.is_end:
+    if status.is_final:
         await handle.result()
     await reached(shop, handle, status)
     return handle, gate

@@ -20,7 +20,7 @@ from orders.messages import CancelRequest
 from orders.parcels import ParcelStatus
 from orders.ports import NoAnswerError
 from orders.requests import Approve, NewCard, ResendParcel
-from orders.terms import Capture, ShopTerms
+from orders.terms import CaptureMethod, ShopTerms
 from tests.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop, events, replayed
 from tests.workflows.test_delivery import Handle, flagged, parcel_of, tell
@@ -33,7 +33,7 @@ REFUSED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 
 LONGEST = ShopTerms(
     approval_above={"EUR": 0},
-    capture=Capture.AT_FULFILLMENT,
+    capture=CaptureMethod.AT_FULFILLMENT,
     delivery_deadline=timedelta(days=30),
 )
 WITH_EVERYTHING = replace(LONGEST, new_card_window=timedelta(hours=2))

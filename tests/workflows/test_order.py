@@ -13,7 +13,7 @@ from activities.payments import PaymentActivities
 from durable_orders.contracts.error_types import ALREADY_CARRIED, NO_SUCH_ORDER
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION, ORDER_STATUS
 from orders.lifecycle import Status, StopReason
-from orders.messages import Charge
+from orders.messages import ChargeRequest
 from orders.ports import ChargeState, DatabaseAwayError, LockedOutError, NoAnswerError, RefusedError
 from tests.eventually import eventually
 from tests.workflows.conftest import HOURS_OF_SILENCE, QUANTITY, TOTAL, Shop, ended, events
@@ -253,7 +253,7 @@ async def test_a_late_charge_finds_the_order_closed_and_takes_nothing(shop: Shop
     outcome = await ended(await shop.order())
     shop.cards.heal("create")
     late = PaymentActivities(shop.cards, shop.ledger, shop.book)
-    answer = await late.charge_card(Charge(outcome.order_id))
+    answer = await late.charge_card(ChargeRequest(outcome.order_id))
     assert answer.kind == "charging_closed"
     await shop.check(outcome)
 

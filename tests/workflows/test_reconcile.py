@@ -22,18 +22,18 @@ from temporalio.client import (
 
 from activities.reconciliation import ReconciliationActivities
 from durable_orders.clients.run_inspector import TemporalOrderRuns
-from orders.audits import Acknowledgement, Audit, Finding, Report, Settlement
-from orders.discrepancies import AuditTerms, Discrepancy, Kind
+from orders.audits import Acknowledgement, AuditInput, AuditReport, DiscrepancySettlement, Finding
+from orders.discrepancies import AuditTerms, Discrepancy, DiscrepancyKind
 from orders.ids import TASK_QUEUE, charge_key, workflow_id
 from orders.lifecycle import Status, Stop, StopReason
-from orders.messages import GivenBackByHand, Outcome
+from orders.messages import ManualRefund, Outcome
 from orders.money import Money
 from orders.order import Basket, Recipient
 from orders.ports import ChargeState, NoAnswerError, RefusedError
-from orders.reconciliation_ports import Listed, OpenRun
+from orders.reconciliation_ports import CursorPage, OpenRun
 from orders.requests import Resolve
 from tests.eventually import eventually
-from tests.fakes.audit import InMemoryAuditBook, InMemoryChargeList, InMemoryFindings
+from tests.fakes.audit import InMemoryAuditRepository, InMemoryChargeList, InMemoryFindings
 from tests.servers import Servers
 from tests.workflows.conftest import TOTAL, Clients, Shop, ended
 from worker import order_worker
@@ -57,11 +57,11 @@ class LaggingRuns(TemporalOrderRuns):
 
     still_listed: tuple[OpenRun, ...] = ()
 
-    async def open_runs(self, cursor: str | None, limit: int) -> Listed[OpenRun]:
+    async def open_runs(self, cursor: str | None, limit: int) -> CursorPage[OpenRun]:
         listed = await super().open_runs(cursor, limit)
         known = {run.order_id for run in listed.items}
         late = tuple(run for run in self.still_listed if run.order_id not in known)
-        return Listed((*listed.items, *late), listed.cursor)
+        return CursorPage((*listed.items, *late), listed.cursor)
 
 
 @dataclass
@@ -78,25 +78,25 @@ class Audited:
             charges=self.charges,
             cards=self.shop.cards,
             ledger=self.shop.ledger,
-            book=InMemoryAuditBook(self.shop.database),
+            book=InMemoryAuditRepository(self.shop.database),
             runs=self.runs,
             findings=self.findings,
         )
 
     async def begin(
         self, terms: AuditTerms = AT_ONCE, *, pages_per_run: int = 20
-    ) -> WorkflowHandle[ReconcileWorkflow, Report]:
+    ) -> WorkflowHandle[ReconcileWorkflow, AuditReport]:
         return await self.shop.client.start_workflow(
             ReconcileWorkflow.run,
-            Audit(terms, pages_per_run=pages_per_run),
+            AuditInput(terms, pages_per_run=pages_per_run),
             id=f"audit-{next(_numbers)}",
             task_queue=TASK_QUEUE,
         )
 
-    async def audit(self, terms: AuditTerms = AT_ONCE) -> Report:
+    async def audit(self, terms: AuditTerms = AT_ONCE) -> AuditReport:
         return await (await self.begin(terms)).result()
 
-    def finding(self, kind: Kind, order_id: str) -> Finding:
+    def finding(self, kind: DiscrepancyKind, order_id: str) -> Finding:
         [one] = [
             one
             for one in self.findings.book.values()
@@ -203,7 +203,7 @@ async def test_money_taken_without_an_order_is_flagged_and_left_where_it_is(
     report = await audited.audit()
 
     assert (report.found, report.flagged) == ({"paid_without_order": 1}, 1)
-    assert audited.finding(Kind.PAID_WITHOUT_ORDER, "ghost-1").payment_id == payment_id
+    assert audited.finding(DiscrepancyKind.PAID_WITHOUT_ORDER, "ghost-1").payment_id == payment_id
     assert audited.shop.cards.given_back("ghost-1") == 0
 
 
@@ -216,7 +216,7 @@ async def test_an_order_that_nobody_started_is_started_and_completes(audited: Au
     run = audited.shop.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
     outcome = await audited.shop.check(await run.result())
     assert outcome.status is Status.COMPLETED
-    assert audited.finding(Kind.NEVER_STARTED, order_id).resolution == "repaired"
+    assert audited.finding(DiscrepancyKind.NEVER_STARTED, order_id).resolution == "repaired"
     assert (await audited.audit()).found == {}
 
 
@@ -234,7 +234,7 @@ async def test_an_order_that_nobody_started_for_days_is_not_charged_out_of_the_b
 
     assert (report.flagged, report.repaired) == (1, 0)
     assert audited.shop.cards.charges == {}
-    assert audited.finding(Kind.NEVER_STARTED, order_id).resolved_at is None
+    assert audited.finding(DiscrepancyKind.NEVER_STARTED, order_id).resolved_at is None
 
 
 async def test_a_hold_without_a_run_is_released_and_our_books_know(audited: Audited) -> None:
@@ -312,7 +312,7 @@ async def test_an_acknowledged_finding_needs_nobody_until_the_facts_change(
 
     assert (report.found, report.acknowledged) == ({"refunds_differ": 1}, 1)
     assert (report.flagged, report.known) == (0, 0)
-    assert audited.finding(Kind.REFUNDS_DIFFER, order_id).acknowledged == word
+    assert audited.finding(DiscrepancyKind.REFUNDS_DIFFER, order_id).acknowledged == word
     assert await audited.findings.listed(everything=False, limit=10) == []
 
     await refund_in_the_dashboard("another hand in the dashboard")
@@ -354,7 +354,7 @@ async def test_an_operators_word_that_the_provider_knows_nothing_of_is_a_finding
     report = await audited.audit()
 
     assert report.found == {"books_behind": 1, found: 1}
-    finding = audited.finding(Kind(found), order_id)
+    finding = audited.finding(DiscrepancyKind(found), order_id)
     assert "29.00 EUR was taken and 0.00 EUR given back" in finding.detail
     assert f"{Money(said, 'EUR')} was given back by hand, as ops-7 says" in finding.detail
     assert shop.cards.given_back(order_id) == 0
@@ -364,8 +364,8 @@ async def test_an_operator_who_gave_back_what_was_never_taken_is_a_finding(
     audited: Audited,
 ) -> None:
     order_id = await audited.placed()
-    by_hand = GivenBackByHand(order_id, TOTAL, "ops-7", "by bank transfer")
-    await audited.shop.ledger.record_by_hand(by_hand)
+    by_hand = ManualRefund(order_id, TOTAL, "ops-7", "by bank transfer")
+    await audited.shop.ledger.record_manual_refund(by_hand)
     await audited.end(order_id, Status.REFUNDED)
 
     assert (await audited.audit()).found == {"given_back_too_much": 1}
@@ -404,7 +404,7 @@ async def test_a_terminated_run_with_money_taken_is_flagged_once(audited: Audite
 
     assert (first.found, first.flagged, first.known) == ({"stranded_with_money": 1}, 1, 0)
     assert (second.flagged, second.known) == (0, 1)
-    finding = audited.finding(Kind.STRANDED_WITH_MONEY, order_id)
+    finding = audited.finding(DiscrepancyKind.STRANDED_WITH_MONEY, order_id)
     assert "its run is terminated" in finding.detail
     assert str(TOTAL) in finding.detail
     assert audited.shop.cards.taken(order_id) == TOTAL.amount
@@ -424,7 +424,7 @@ async def test_what_the_finding_advises_carries_the_order_to_its_end_and_settles
 
     assert outcome.status is Status.COMPLETED
     assert (await audited.audit()).found == {}
-    assert audited.finding(Kind.STRANDED_WITH_MONEY, order_id).resolution == "settled"
+    assert audited.finding(DiscrepancyKind.STRANDED_WITH_MONEY, order_id).resolution == "settled"
 
 
 async def test_an_order_under_way_is_left_alone(audited: Audited) -> None:
@@ -455,7 +455,7 @@ async def test_an_open_run_of_an_order_that_our_books_lost_is_flagged_until_it_e
     assert (second.flagged, second.known) == (0, 1)
     await run.terminate("by a hand in the Web UI")
     assert (await audited.audit()).found == {}
-    assert audited.finding(Kind.RUN_WITHOUT_ORDER, order_id).resolution == "settled"
+    assert audited.finding(DiscrepancyKind.RUN_WITHOUT_ORDER, order_id).resolution == "settled"
     gate.release()
 
 
@@ -476,10 +476,12 @@ async def test_a_run_that_ends_after_the_look_at_its_page_is_no_finding(audited:
     run = await audited.shop.start("unheard-of-too")
     with pytest.raises(WorkflowFailureError):
         await run.result()
-    seen = Discrepancy(Kind.RUN_WITHOUT_ORDER, "unheard-of-too", "as it was a moment ago")
+    seen = Discrepancy(
+        DiscrepancyKind.RUN_WITHOUT_ORDER, "unheard-of-too", "as it was a moment ago"
+    )
 
     settled = await audited.activities.settle_discrepancy(
-        Settlement(seen, datetime.now(UTC), AT_ONCE)
+        DiscrepancySettlement(seen, datetime.now(UTC), AT_ONCE)
     )
 
     assert settled.outcome == "gone"

@@ -28,7 +28,7 @@ from orders.ports import NoAnswerError, RefusedError
 from orders.refund_messages import ShopRefundTerms
 from orders.refunds import RefundRequest, RefundState
 from orders.requests import Approve, ResendParcel, RetryNow
-from orders.terms import Capture, ShopTerms
+from orders.terms import CaptureMethod, ShopTerms
 from tests.eventually import eventually
 from tests.fakes.cards import REFUND_PENDING
 from tests.servers import Servers
@@ -190,7 +190,7 @@ class Scenario:
 
 
 APPROVAL = ShopTerms(approval_above={"EUR": 0})
-HOLD = ShopTerms(capture=Capture.AT_FULFILLMENT)
+HOLD = ShopTerms(capture=CaptureMethod.AT_FULFILLMENT)
 DELIVERY = ShopTerms(delivery_deadline=timedelta(days=30))
 REFUND_APPROVAL = ShopRefundTerms(approval_above={"EUR": 0})
 

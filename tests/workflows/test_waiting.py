@@ -16,7 +16,7 @@ from orders.lifecycle import Status, StopReason
 from orders.messages import CancelRequest, Outcome
 from orders.ports import ChargeState
 from orders.requests import Approve, NewCard, Reject, Resolve
-from orders.terms import Capture, ShopTerms
+from orders.terms import CaptureMethod, ShopTerms
 from tests.eventually import eventually
 from tests.workflows.conftest import HOURS_OF_SILENCE, TOTAL, Shop, ended
 from workflows import policies
@@ -276,7 +276,7 @@ class TestAnotherCard:
 class TestHold:
     @pytest.fixture
     def terms(self) -> ShopTerms:
-        return ShopTerms(capture=Capture.AT_FULFILLMENT)
+        return ShopTerms(capture=CaptureMethod.AT_FULFILLMENT)
 
     async def test_the_money_is_taken_once_the_warehouse_has_accepted(self, shop: Shop) -> None:
         gate = shop.warehouse.hold("fulfill")
