@@ -1,5 +1,5 @@
 # One image for every process of ours; the command chooses which:
-#   python worker.py (default) | python api.py | python -m store migrate | python client.py …
+#   python worker.py (default) | python api.py | python client.py store migrate | python client.py …
 # The target "sandbox" adds the stand-in of the outside world; production images do without it.
 ARG PYTHON=python:3.11.14-slim-bookworm
 

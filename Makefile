@@ -29,7 +29,7 @@ check: $(READY) ## Formatting, lint, types, dependency directions: what CI check
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports
+	@PYTHONPATH=. $(VENV)/bin/lint-imports
 
 test: $(READY) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
 	@$(RUN) -m pytest -n 4 --dist loadfile

@@ -14,40 +14,47 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-import logs
+from activities.audit import ReconciliationActivities
 from activities.fulfillment import FulfillmentActivities
 from activities.interceptor import ActivityInterceptor
 from activities.inventory import InventoryActivities
 from activities.notifications import NotificationActivities
-from activities.order_book import OrderBookActivities
+from activities.orders import OrderBookActivities
 from activities.payments import PaymentActivities
-from activities.reconciliation import ReconciliationActivities
 from activities.refunds import RefundActivities
 from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.run_inspector import TemporalOrderRuns
-from orders.ids import TASK_QUEUE
-from orders.ports import Cards, Inventory, Mailer, OrderRepository, PaymentLedger, Warehouse
-from orders.refund_messages import ShopRefundTerms
-from orders.refund_ports import RefundBook
-from orders.terms import ShopTerms
-from processes import exit_process
-from providers.fulfillment import HttpWarehouse
-from providers.resend import ResendMailer
-from providers.stripe_lists import StripeChargeListing
-from settings import SettingsError, WorkerSettings, temporal_profile
-from store import database as store
-from store.audit import PostgresAuditRepository
-from store.findings import PostgresFindingRepository
-from store.inventory import PostgresInventory
-from store.orders import PostgresOrderRepository
-from store.payments import PostgresPaymentLedger
-from store.refunds import PostgresRefundBook
-from workflows import policies
+from durable_orders.domain.ids import TASK_QUEUE
+from durable_orders.domain.ports import (
+    Cards,
+    Inventory,
+    Mailer,
+    OrderRepository,
+    PaymentLedger,
+    Warehouse,
+)
+from durable_orders.domain.refunds.messages import ShopRefundTerms
+from durable_orders.domain.refunds.ports import RefundBook
+from durable_orders.domain.terms import ShopTerms
+from durable_orders.observability.logging import configure_logging
+from durable_orders.process import exit_process
+from durable_orders.providers.resend.mailer import ResendMailer
+from durable_orders.providers.stripe.listing import StripeChargeListing
+from durable_orders.providers.warehouse.client import HttpWarehouse
+from durable_orders.settings import SettingsError, WorkerSettings, temporal_profile
+from durable_orders.store import database as store
+from durable_orders.store.audit import PostgresAuditRepository
+from durable_orders.store.audit_findings import PostgresFindingRepository
+from durable_orders.store.inventory import PostgresInventory
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.payments import PostgresPaymentLedger
+from durable_orders.store.refunds import PostgresRefundBook
+from workflows import retry_policies
+from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
-from workflows.reconcile import ReconcileWorkflow
 from workflows.refund import RefundWorkflow
-from workflows.runner import RUNNER
+from workflows.sandbox import RUNNER
 
 log = logging.getLogger("worker")
 
@@ -116,8 +123,8 @@ def order_worker(
         ],
         interceptors=[ActivityInterceptor()],
         max_concurrent_activities=max_concurrent_activities,
-        sticky_queue_schedule_to_start_timeout=policies.STICKY_QUEUE,
-        graceful_shutdown_timeout=policies.GRACEFUL_SHUTDOWN,
+        sticky_queue_schedule_to_start_timeout=retry_policies.STICKY_QUEUE,
+        graceful_shutdown_timeout=retry_policies.GRACEFUL_SHUTDOWN,
     )
 
 
@@ -221,7 +228,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a sentence for the person who started it
         return 1
-    logs.set_up(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format)
     try:
         asyncio.run(run(settings))
     except (UnreachableError, RuntimeError) as error:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from orders.ids import fulfillment_key, resend_key
-from orders.lifecycle import FULFILLED_OR_LATER
-from orders.messages import (
+from durable_orders.domain.activity_messages import (
     AlreadyFulfilled,
     AlreadyLeft,
     CancelFulfillmentAnswer,
@@ -19,7 +17,9 @@ from orders.messages import (
     ResendAnswer,
     Resent,
 )
-from orders.ports import OrderRepository, ShippingRequest, Warehouse
+from durable_orders.domain.ids import fulfillment_key, resend_key
+from durable_orders.domain.lifecycle import FULFILLED_OR_LATER
+from durable_orders.domain.ports import OrderRepository, ShippingRequest, Warehouse
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FulfillmentActivities:
     async def cancel_fulfillment(self, order: OrderRef) -> CancelFulfillmentAnswer:
         """Compensation of ``fulfill_order``, also when its answer was lost or it is late.
 
-        It can be too late, as no other compensation can: after ``AlreadyLeft`` and ``AlreadyFulfilled``
+        This compensation can be too late: after ``AlreadyLeft`` and ``AlreadyFulfilled``
         the order stands.
         """
         # Recorded by a workflow task that then lost its worker. Done again by another worker it may

@@ -13,11 +13,10 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from activities.failures import DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, REFUSED
+from activities.error_types import DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, REFUSED
 from durable_orders.contracts.error_types import NO_SUCH_ORDER
-from durable_orders.observability.context import current_order
-from orders.ids import order_id_of
-from orders.ports import (
+from durable_orders.domain.ids import order_id_of
+from durable_orders.domain.ports import (
     DatabaseAwayError,
     IllegalStatusError,
     LockedOutError,
@@ -25,6 +24,7 @@ from orders.ports import (
     NoSuchOrderError,
     ProviderError,
 )
+from durable_orders.observability.context import current_order
 
 log = logging.getLogger(__name__)
 

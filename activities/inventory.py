@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from orders.messages import OrderRef, ReserveAnswer
-from orders.ports import Inventory
+from durable_orders.domain.activity_messages import OrderRef, ReserveAnswer
+from durable_orders.domain.ports import Inventory
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,19 @@ from typing import Final
 
 from temporalio import activity
 
-from orders import mails, refund_mails
-from orders.ids import mail_key
-from orders.messages import Confirmation, MailAnswer, MailRefused, MailSent, OrderParcel, OrderRef
-from orders.ports import Mail, Mailer, OrderRepository
-from orders.refund_messages import RefundAwaitingApproval
+from durable_orders.domain import emails
+from durable_orders.domain.activity_messages import (
+    Confirmation,
+    MailAnswer,
+    MailRefused,
+    MailSent,
+    OrderParcel,
+    OrderRef,
+)
+from durable_orders.domain.ids import mail_key
+from durable_orders.domain.ports import Mail, Mailer, OrderRepository
+from durable_orders.domain.refunds import emails as refund_emails
+from durable_orders.domain.refunds.messages import RefundAwaitingApproval
 
 _NO_APPROVER: Final = MailRefused("APPROVER_EMAIL is not set: nobody is reminded")
 
@@ -30,21 +38,21 @@ class NotificationActivities:
     async def send_confirmation_email(self, order: Confirmation) -> MailAnswer:
         """Email that the order is paid and on its way, and what of it is not."""
         found = await self.orders.get(order.order_id)
-        mail = mails.confirmation(found, short=order.short)
+        mail = emails.confirmation(found, short=order.short)
         return await self._send(found.id, "confirmation", mail)
 
     @activity.defn
     async def send_closing_email(self, order: OrderRef) -> MailAnswer:
         """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
-        return await self._send(found.id, "closing", mails.closing(found))
+        return await self._send(found.id, "closing", emails.closing(found))
 
     @activity.defn
     async def send_shipped_email(self, news: OrderParcel) -> MailAnswer:
         """Email that a parcel has left, and how to track it."""
         found = await self.orders.get(news.order_id)
         kind = f"shipped-{news.parcel.parcel_id}"
-        return await self._send(found.id, kind, mails.shipped(found, news.parcel))
+        return await self._send(found.id, kind, emails.shipped(found, news.parcel))
 
     @activity.defn
     async def send_approval_reminder(self, order: OrderRef) -> MailAnswer:
@@ -52,7 +60,7 @@ class NotificationActivities:
         if self.approver is None:
             return _NO_APPROVER
         summary = await self.orders.summary(order.order_id)
-        mail = mails.approval_reminder(summary, to=self.approver)
+        mail = emails.approval_reminder(summary, to=self.approver)
         return await self._send(order.order_id, "approval_reminder", mail)
 
     @activity.defn
@@ -61,7 +69,7 @@ class NotificationActivities:
         if self.approver is None:
             return _NO_APPROVER
         order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
-        mail = refund_mails.approval_reminder(waiting, to=self.approver)
+        mail = refund_emails.approval_reminder(waiting, to=self.approver)
         return await self._send(order_id, f"refund_approval_reminder_{refund_id}", mail)
 
     async def _send(self, order_id: str, kind: str, mail: Mail) -> MailAnswer:

@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from orders.charging import STATUS_OF
-from orders.ids import capture_key, charge_key, undo_refund_key
-from orders.messages import (
+from durable_orders.domain.activity_messages import (
     AuthenticationRequired,
     CaptureAnswer,
     ChargeAnswer,
@@ -25,8 +23,10 @@ from orders.messages import (
     Paid,
     Processing,
 )
-from orders.money import Money
-from orders.ports import (
+from durable_orders.domain.charges import STATUS_OF
+from durable_orders.domain.ids import capture_key, charge_key, undo_refund_key
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import (
     CardCharge,
     Cards,
     ChargeEntry,

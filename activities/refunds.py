@@ -7,11 +7,18 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from orders import refund_mails
-from orders.ids import mail_key, refund_key
-from orders.messages import MailAnswer, MailSent
-from orders.ports import CardRefund, Cards, Mailer, NoSuchOrderError, OrderRepository, RefusedError
-from orders.refund_messages import (
+from durable_orders.domain.activity_messages import MailAnswer, MailSent
+from durable_orders.domain.ids import mail_key, refund_key
+from durable_orders.domain.ports import (
+    CardRefund,
+    Cards,
+    Mailer,
+    NoSuchOrderError,
+    OrderRepository,
+    RefusedError,
+)
+from durable_orders.domain.refunds import emails as refund_emails
+from durable_orders.domain.refunds.messages import (
     RefundAttempt,
     RefundAttemptResult,
     RefundRef,
@@ -20,8 +27,13 @@ from orders.refund_messages import (
     ReserveRefundAnswer,
     ShopRefundTerms,
 )
-from orders.refund_ports import NoSuchRefundError, RefundBook
-from orders.refunds import RefundEntry, RefundRefused, RefundRequest, RefundState
+from durable_orders.domain.refunds.ports import NoSuchRefundError, RefundBook
+from durable_orders.domain.refunds.refund import (
+    RefundEntry,
+    RefundRefused,
+    RefundRequest,
+    RefundState,
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,7 @@ class RefundActivities:
         ref = attempt.refund
         order, entry = await self.orders.get(ref.order_id), await self._find(ref)
         key = mail_key(ref.order_id, f"refund:{ref.refund_id}:{attempt.attempt}")
-        answer = await self.mailer.send(refund_mails.refunded(order, entry), key=key)
+        answer = await self.mailer.send(refund_emails.refunded(order, entry), key=key)
         now = datetime.now(UTC)
         if isinstance(answer, MailSent):
             event, detail = "refund_mailed", {"mail": answer.mail_id}

@@ -22,7 +22,7 @@ from bench.checks import find_errors
 from bench.environment import BASELINE_WORKER, ORDER_WORKER, open_environment
 from bench.recovery import recover
 from bench.report import RECOVERY_TARGET, Measurements, table
-from processes import exit_process
+from durable_orders.process import exit_process
 from sandbox import SandboxError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

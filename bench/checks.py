@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from bench.environment import BenchEnvironment
-from orders.lifecycle import Status
+from durable_orders.domain.lifecycle import Status
+from durable_orders.store.consistency_check import find_inconsistencies
+from durable_orders.store.tables import orders
 from sandbox.books_client import BooksClient, OrderBooks
-from store.check import find_inconsistencies
-from store.tables import orders
 
 
 async def find_errors(environment: BenchEnvironment) -> list[str]:

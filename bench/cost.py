@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.baseline import TASK_QUEUE, Baseline, Pause
 from bench.environment import BenchEnvironment, Cpu
-from orders.ids import workflow_id
+from durable_orders.domain.ids import workflow_id
 from sandbox.child import Child
 
 #: More concurrent starts slow one client down, independent of the number of open runs.

@@ -19,11 +19,11 @@ from typing import Final
 
 from bench.edge_load import LoadResult, LoadSpec
 from bench.environment import API, BASELINE_API, PROJECT_ROOT, BenchEnvironment, Cpu
-from orders.ids import workflow_id
-from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
+from durable_orders.domain.ids import workflow_id
+from durable_orders.domain.operators.api_keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
+from durable_orders.store.api_keys import PostgresApiKeyRepository
 from sandbox.child import Child, StartError
 from sandbox.ports import free_port
-from store.keys import PostgresApiKeyRepository
 
 CONNECTIONS: Final = 16
 #: In turns, so that disturbances of the machine affect both.

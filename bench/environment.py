@@ -25,12 +25,12 @@ from temporalio.envconfig import ClientConfigProfile
 
 from durable_orders.clients.connection import connect
 from durable_orders.clients.orders import OrderClient
-from orders.order import Basket, Recipient
+from durable_orders.domain.order import Basket, Recipient
+from durable_orders.store import database as store
+from durable_orders.store.database import Database
+from durable_orders.store.orders import PostgresOrderRepository
 from sandbox.child import Child, StartError
 from sandbox.ports import HOST
-from store import database as store
-from store.database import Database
-from store.orders import PostgresOrderRepository
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 _TIMEOUT: Final = 60.0

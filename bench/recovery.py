@@ -24,9 +24,9 @@ from temporalio.client import WorkflowHandle
 from bench import baseline
 from bench.baseline import Baseline, Pause
 from bench.environment import BASELINE_WORKER, ORDER_WORKER, BenchEnvironment
-from orders.ids import workflow_id
+from durable_orders.domain.ids import workflow_id
+from durable_orders.store.tables import orders
 from sandbox.fault_client import FaultClient
-from store.tables import orders
 
 #: The step at which a worker is killed, and the corresponding step of the baseline.
 STEPS: Final = {

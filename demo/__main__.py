@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from processes import exit_process
+from durable_orders.process import exit_process
 
 
 def main() -> None:

@@ -23,17 +23,17 @@ from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.contracts.search_attributes import ORDER_STATUS
-from orders.ids import workflow_id
-from orders.order import Basket, Recipient
+from durable_orders.domain.ids import workflow_id
+from durable_orders.domain.order import Basket, Recipient
+from durable_orders.store import database as store
+from durable_orders.store.consistency_check import find_inconsistencies as inconsistencies
+from durable_orders.store.database import Database
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.seed import Product, add_products
 from sandbox.books_client import BooksClient, OrderBooks
 from sandbox.fault_client import FaultClient
 from sandbox.sandbox import Sandbox
-from store import database as store
-from store.check import find_inconsistencies as inconsistencies
-from store.database import Database
-from store.orders import PostgresOrderRepository
-from store.refunds import PostgresRefundBook
-from store.seed import Product, add_products
 
 ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
 

@@ -11,11 +11,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from orders.ids import mail_key
-from orders.lifecycle import Status
-from orders.messages import Outcome
-from orders.refunds import ACCEPTED_BY_PROVIDER, NEVER_ISSUED, RefundEntry, RefundState
-from orders.views import OrderView
+from durable_orders.domain.activity_messages import Outcome
+from durable_orders.domain.ids import mail_key
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.refunds.refund import (
+    ACCEPTED_BY_PROVIDER,
+    NEVER_ISSUED,
+    RefundEntry,
+    RefundState,
+)
+from durable_orders.domain.views import OrderView
 from sandbox.books_client import Fulfillment, OrderBooks
 
 #: The final states of a refund: on the card, paid by hand, or without effect.

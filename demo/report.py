@@ -11,8 +11,8 @@ from rich.table import Table
 from demo.environment import DemoEnvironment
 from demo.invariants import InvariantResult, OrderEvidence
 from demo.shop import Shop
-from orders.keys import Scope
-from orders.money import Money
+from durable_orders.domain.money import Money
+from durable_orders.domain.operators.api_keys import Scope
 
 
 def show_books(orders: Iterable[OrderEvidence], console: Console) -> None:

@@ -22,7 +22,7 @@ from demo.scenes import SceneError, Scenes
 from demo.shop import Shop, ShopError, open_shop
 from demo.worker_process import WorkerProcess
 from durable_orders.clients.errors import OrderClientError, UnreachableError
-from orders.ports import ProviderError
+from durable_orders.domain.ports import ProviderError
 from sandbox import SandboxError
 from sandbox.ports import PortBusyError, free_port, require_free
 from sandbox.sandbox import Sandbox

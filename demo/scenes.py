@@ -15,11 +15,11 @@ from rich.markup import escape
 
 from demo.environment import DemoEnvironment
 from demo.shop import Shop
-from live import follow, show_lines
-from orders.ids import refund_workflow_id, workflow_id
-from orders.keys import Scope
-from orders.money import Money
-from orders.refunds import RefundEntry, RefundState
+from durable_orders.cli.live import follow, show_lines
+from durable_orders.domain.ids import refund_workflow_id, workflow_id
+from durable_orders.domain.money import Money
+from durable_orders.domain.operators.api_keys import Scope
+from durable_orders.domain.refunds.refund import RefundEntry, RefundState
 
 #: Seconds. A scene takes a few, more on a busy machine.
 _SCENE_TIMEOUT: Final = 90.0

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from demo.environment import DemoEnvironment
 from demo.worker_process import ApiProcess
-from orders.keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
-from store.keys import PostgresApiKeyRepository
+from durable_orders.domain.operators.api_keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
+from durable_orders.store.api_keys import PostgresApiKeyRepository
 
 #: Seconds; longer than the API waits for a payment.
 _TIMEOUT: Final = 30.0

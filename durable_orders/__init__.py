@@ -24,11 +24,7 @@ if TYPE_CHECKING:
     from durable_orders.clients.orders import OrderClient
     from durable_orders.clients.refunds import RefundClient
     from durable_orders.clients.update_limiter import UpdateLimiter
-    from orders.audits import AuditReport
-    from orders.discrepancies import AuditTerms
-    from orders.ids import InvalidOrderIdError, InvalidRefundIdError
-    from orders.lifecycle import Status, Stop, StopReason
-    from orders.messages import (
+    from durable_orders.domain.activity_messages import (
         Attention,
         Cancelled,
         CancelUnderWay,
@@ -37,11 +33,20 @@ if TYPE_CHECKING:
         Progress,
         Resent,
     )
-    from orders.money import Money
-    from orders.order import Basket, InvalidOrderError, Line, Order, Recipient
-    from orders.pages import Cursor, OrderFilter, OrderPage, PlacedOrder
-    from orders.parcels import ParcelStatus
-    from orders.payment_news import (
+    from durable_orders.domain.audit.messages import AuditReport
+    from durable_orders.domain.audit.model import AuditTerms
+    from durable_orders.domain.ids import (
+        IdempotencyKey,
+        IdempotencyKeyReusedError,
+        InvalidOrderIdError,
+        InvalidRefundIdError,
+    )
+    from durable_orders.domain.lifecycle import Status, Stop, StopReason
+    from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, PlacedOrder
+    from durable_orders.domain.money import Money
+    from durable_orders.domain.order import Basket, InvalidOrderError, Line, Order, Recipient
+    from durable_orders.domain.parcels import ParcelStatus
+    from durable_orders.domain.payment_status import (
         ApprovalRequired,
         CustomerActionRequired,
         PaymentDeclined,
@@ -51,31 +56,36 @@ if TYPE_CHECKING:
         PaymentStopped,
         PaymentTaken,
     )
-    from orders.placing import IdempotencyKey, IdempotencyKeyReusedError
-    from orders.ports import (
+    from durable_orders.domain.ports import (
         NoAnswerError,
         NoSuchOrderError,
         OrderExistsError,
         OrderRepository,
         ProviderError,
     )
-    from orders.refund_messages import (
+    from durable_orders.domain.refunds.messages import (
         RefundAnswer,
         RefundNeedingAttention,
         RefundOutcome,
         RefundProgress,
         RefundRef,
     )
-    from orders.refund_ports import RefundBook
-    from orders.refunds import RefundEntry, RefundReason, RefundRefused, RefundRequest, RefundState
-    from orders.requests import CardAccepted
-    from orders.views import (
+    from durable_orders.domain.refunds.ports import RefundBook
+    from durable_orders.domain.refunds.refund import (
+        RefundEntry,
+        RefundReason,
+        RefundRefused,
+        RefundRequest,
+        RefundState,
+    )
+    from durable_orders.domain.views import (
         ListedOrder,
         OrderNeedingAttention,
         OrderSnapshotView,
         OrderView,
         PaymentToFinish,
     )
+    from durable_orders.domain.workflow_messages import CardAccepted
 
 __all__ = [
     "ApprovalRequired",
@@ -161,18 +171,20 @@ _MODULES: Final = {
     "durable_orders.clients.orders": ("OrderClient",),
     "durable_orders.clients.refunds": ("RefundClient",),
     "durable_orders.clients.update_limiter": ("UpdateLimiter",),
-    "orders.audits": ("AuditReport",),
-    "orders.discrepancies": ("AuditTerms",),
-    "orders.ids": (
+    "durable_orders.domain.audit.messages": ("AuditReport",),
+    "durable_orders.domain.audit.model": ("AuditTerms",),
+    "durable_orders.domain.ids": (
+        "IdempotencyKey",
+        "IdempotencyKeyReusedError",
         "InvalidOrderIdError",
         "InvalidRefundIdError",
     ),
-    "orders.lifecycle": (
+    "durable_orders.domain.lifecycle": (
         "StopReason",
         "Status",
         "Stop",
     ),
-    "orders.messages": (
+    "durable_orders.domain.activity_messages": (
         "Attention",
         "Cancelled",
         "CancelUnderWay",
@@ -181,22 +193,22 @@ _MODULES: Final = {
         "Progress",
         "Resent",
     ),
-    "orders.money": ("Money",),
-    "orders.order": (
+    "durable_orders.domain.money": ("Money",),
+    "durable_orders.domain.order": (
         "Basket",
         "InvalidOrderError",
         "Line",
         "Order",
         "Recipient",
     ),
-    "orders.pages": (
+    "durable_orders.domain.listing": (
         "Cursor",
         "OrderPage",
         "PlacedOrder",
         "OrderFilter",
     ),
-    "orders.parcels": ("ParcelStatus",),
-    "orders.payment_news": (
+    "durable_orders.domain.parcels": ("ParcelStatus",),
+    "durable_orders.domain.payment_status": (
         "ApprovalRequired",
         "CustomerActionRequired",
         "PaymentDeclined",
@@ -206,34 +218,30 @@ _MODULES: Final = {
         "PaymentStopped",
         "PaymentTaken",
     ),
-    "orders.placing": (
-        "IdempotencyKeyReusedError",
-        "IdempotencyKey",
-    ),
-    "orders.ports": (
+    "durable_orders.domain.ports": (
         "NoAnswerError",
         "NoSuchOrderError",
         "OrderRepository",
         "OrderExistsError",
         "ProviderError",
     ),
-    "orders.refund_messages": (
+    "durable_orders.domain.refunds.messages": (
         "RefundAnswer",
         "RefundOutcome",
         "RefundProgress",
         "RefundRef",
         "RefundNeedingAttention",
     ),
-    "orders.refund_ports": ("RefundBook",),
-    "orders.refunds": (
+    "durable_orders.domain.refunds.ports": ("RefundBook",),
+    "durable_orders.domain.refunds.refund": (
         "RefundEntry",
         "RefundReason",
         "RefundRefused",
         "RefundRequest",
         "RefundState",
     ),
-    "orders.requests": ("CardAccepted",),
-    "orders.views": (
+    "durable_orders.domain.workflow_messages": ("CardAccepted",),
+    "durable_orders.domain.views": (
         "ListedOrder",
         "OrderView",
         "PaymentToFinish",

@@ -8,19 +8,17 @@ from pathlib import Path
 from sandbox.child import Child, StartError
 
 _PROJECT = Path(__file__).resolve().parent.parent
-_STORE = _PROJECT / "store"
+_STORE = _PROJECT / "durable_orders" / "store"
 
-# `python -m store migrate` and `python -m store seed` in one process, because the imports take much
-# longer than the work; in a child process, because this package imports no production code.
+# `python client.py store migrate` and `… store seed` in one process, because the imports take much
+# longer than the work; in a child process, because this package imports no production code. The
+# command line ends its process, so the second command runs in the parent of a fork.
 _MIGRATE_AND_SEED = """
-import runpy, sys
+import os, runpy, subprocess, sys
 for command in ("migrate", "seed"):
-    sys.argv = ["store", command]
-    try:
-        runpy.run_module("store", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        if end.code:
-            raise
+    code = subprocess.call([sys.executable, "client.py", "store", command])
+    if code:
+        sys.exit(code)
 """
 
 
@@ -30,12 +28,12 @@ async def migrate_and_seed(database_url: str, directory: Path, *, stamp: Path) -
     The stamp saves the seconds that it takes to start Python. Keep it beside the cluster, so that
     it is wiped together with it. The output of the commands goes to `directory`.
     """
-    if not (_STORE / "__main__.py").exists():
+    if not _STORE.exists():
         return
     code = _fingerprint()
     if _read(stamp) == code:
         return
-    child = Child("`python -m store migrate` or `seed`", directory)
+    child = Child("`python client.py store migrate` or `store seed`", directory)
     try:
         await child.end_orphan()
         await child.start(

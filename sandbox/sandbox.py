@@ -28,7 +28,7 @@ class Sandbox:
     `api_url` is the API that gets the webhooks: None keeps the endpoints of the last run, an empty
     string turns webhooks off. For tests only: `durable=False` runs PostgreSQL without waiting for
     the disk, and `prepare` creates the tables and the demo's products in the database at a URL, in
-    place of `python -m store`.
+    place of `python client.py store`.
     """
 
     def __init__(

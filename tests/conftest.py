@@ -2,7 +2,7 @@
 
 One PostgreSQL and one Temporal server serve a whole run. With xdist, its controller starts them and
 tells each worker their addresses; without it, the first test that needs them does. Each worker has
-namespaces and databases of its own there: see ``tests/servers.py``.
+namespaces and databases of its own there: see ``tests/support/servers.py``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Final
 import hypothesis
 import pytest
 
+from durable_orders.store.database import Database, connect
 from sandbox.temporal_server import NAMESPACE, TemporalServer
-from store.database import Database, connect
 from tests.fakes.script import take_unplayed
-from tests.servers import Addresses, Postgres, Servers, Temporal, running_servers
-from workflows import policies
+from tests.support.servers import Addresses, Postgres, Servers, Temporal, running_servers
+from workflows import retry_policies
 
 #: xdist replaces a worker that crashes; its replacements have namespaces too.
 _SPARE_WORKERS: Final = 4
@@ -103,7 +103,7 @@ async def scheduling_server(tmp_path: Path) -> AsyncIterator[Temporal]:
 def brief_local_activities() -> Iterator[None]:
     """A local activity that a test holds is given up after two seconds instead of eight."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=2))
+        patch.setitem(retry_policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=2))
         yield
 
 

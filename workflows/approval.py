@@ -13,14 +13,14 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from durable_orders.contracts.error_types import NOT_WAITING
-    from orders.lifecycle import Status, Stop, StopReason
-    from orders.payment_news import ApprovalRequired
-    from orders.requests import Approve, Reject
-    from workflows.ending import cancel_and_wait
-    from workflows.life import OrderState
-    from workflows.paying import PaymentStatus
-    from workflows.steps import StepRunner
-    from workflows.undo import OrderStopped
+    from durable_orders.domain.lifecycle import Status, Stop, StopReason
+    from durable_orders.domain.payment_status import ApprovalRequired
+    from durable_orders.domain.workflow_messages import Approve, Reject
+    from workflows.order_state import OrderState
+    from workflows.payment_status import PaymentStatus
+    from workflows.saga import OrderStopped
+    from workflows.shielding import cancel_and_wait
+    from workflows.step_runner import StepRunner
 
 
 class Approval:

@@ -12,18 +12,23 @@ from temporalio.exceptions import ApplicationError, FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
     from activities.notifications import NotificationActivities
-    from activities.order_book import OrderBookActivities
+    from activities.orders import OrderBookActivities
     from durable_orders.contracts.error_types import NOT_WAITING
-    from orders import messages as m
-    from orders.ids import parcel_refund_id
-    from orders.lifecycle import Status
-    from orders.parcels import Parcel, ParcelStatus
-    from orders.requests import ParcelUpdate, RefundParcel, ResendParcel, SettleParcel
-    from workflows import policies
-    from workflows.attention import problem_of
-    from workflows.handover import start_refund
-    from workflows.life import OrderState
-    from workflows.steps import Step
+    from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.ids import parcel_refund_id
+    from durable_orders.domain.lifecycle import Status
+    from durable_orders.domain.parcels import Parcel, ParcelStatus
+    from durable_orders.domain.workflow_messages import (
+        ParcelUpdate,
+        RefundParcel,
+        ResendParcel,
+        SettleParcel,
+    )
+    from workflows import retry_policies
+    from workflows.fulfillment import start_refund
+    from workflows.operator_attention import problem_of
+    from workflows.order_state import OrderState
+    from workflows.step_runner import Step
 
 
 class Delivery:
@@ -114,7 +119,7 @@ class Delivery:
             return False
         self._order.steps.set_doing("going on in another run")
         try:
-            pause = policies.CONTINUE_AS_NEW_PAUSE
+            pause = retry_policies.CONTINUE_AS_NEW_PAUSE
             await workflow.wait_condition(lambda: not self._is_idle(), timeout=pause)
         except TimeoutError:
             return self._is_idle()
@@ -174,7 +179,7 @@ class Delivery:
         lost = m.ParcelRef(order.order_id, old)
         try:
             answer = await order.steps.run_beside(
-                "having a parcel resent", step, lost, policies.FULFILL
+                "having a parcel resent", step, lost, retry_policies.FULFILL
             )
         except FailureError as error:
             answer = m.CannotFulfill(problem_of(error))
@@ -265,7 +270,7 @@ class Delivery:
                 step = OrderBookActivities.record_parcel
                 doing = f"recording: {parcel.parcel_id} {parcel.status}"
                 about = m.OrderParcel(order.order_id, parcel)
-                await order.steps.run_until_done(doing, step, about, policies.RECORD)
+                await order.steps.run_until_done(doing, step, about, retry_policies.RECORD)
         self._recorded |= {parcel.parcel_id: parcel.status for parcel in news}
         self._email_departures(news)
 

@@ -12,24 +12,24 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
-    from activities.order_book import OrderBookActivities
+    from activities.orders import OrderBookActivities
     from durable_orders.contracts.error_types import ALREADY_CARRIED, ORDER_FAILED
     from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_TOTAL
-    from orders import messages as m
-    from orders.lifecycle import Status, Stop, StopReason
-    from orders.money import Money
+    from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.lifecycle import Status, Stop, StopReason
+    from durable_orders.domain.money import Money
     from workflows.approval import Approval, obtain_approval
-    from workflows.attention import problem_of
     from workflows.delivery import Delivery
-    from workflows.ending import shield_from_cancellation
-    from workflows.handlers import OrderHandlers
-    from workflows.handover import refund_short_lines, request_fulfillment
-    from workflows.life import OrderState
-    from workflows.paying import PaymentStatus
+    from workflows.fulfillment import refund_short_lines, request_fulfillment
+    from workflows.inventory import commit_stock, reserve_stock
+    from workflows.operator_attention import problem_of
+    from workflows.order_handlers import OrderHandlers
+    from workflows.order_state import OrderState
     from workflows.payment import Payment
-    from workflows.policies import DATABASE
-    from workflows.stock import commit_stock, reserve_stock
-    from workflows.undo import Saga
+    from workflows.payment_status import PaymentStatus
+    from workflows.retry_policies import DATABASE
+    from workflows.saga import Saga
+    from workflows.shielding import shield_from_cancellation
 
 
 @workflow.defn(name="Order")

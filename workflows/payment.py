@@ -10,17 +10,17 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.payments import PaymentActivities
     from durable_orders.contracts.error_types import NOT_WAITING
-    from orders import messages as m
-    from orders.by_hand import ManualSettlement
-    from orders.lifecycle import Status, Stop, StopReason
-    from orders.payment_news import CustomerActionRequired, PaymentDeclined
-    from orders.requests import CardAccepted, NewCard, Resolve
-    from orders.terms import SOFT_DECLINES, CaptureMethod
-    from workflows import policies
-    from workflows.life import OrderState
-    from workflows.paying import PaymentStatus
-    from workflows.steps import Step
-    from workflows.undo import OrderStopped, Saga
+    from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.lifecycle import Status, Stop, StopReason
+    from durable_orders.domain.manual_settlement import ManualSettlement
+    from durable_orders.domain.payment_status import CustomerActionRequired, PaymentDeclined
+    from durable_orders.domain.terms import SOFT_DECLINES, CaptureMethod
+    from durable_orders.domain.workflow_messages import CardAccepted, NewCard, Resolve
+    from workflows import retry_policies
+    from workflows.order_state import OrderState
+    from workflows.payment_status import PaymentStatus
+    from workflows.saga import OrderStopped, Saga
+    from workflows.step_runner import Step
 
 
 class Payment:
@@ -54,7 +54,7 @@ class Payment:
                     self._held = held
                     return order.show_status(Status.HELD)
                 case m.Declined(code=code) if code in SOFT_DECLINES and soft_declines < 2:
-                    await self._pause(policies.SOFT_DECLINE_PAUSE[soft_declines])
+                    await self._pause(retry_policies.SOFT_DECLINE_PAUSE[soft_declines])
                     soft_declines += 1
                     self._next_attempt(self._charge_request.payment_method)
                 case m.Declined(code=code):
@@ -77,7 +77,7 @@ class Payment:
         if self._held is None:
             return
         step: Step[m.ChargeRequest, m.CaptureAnswer] = PaymentActivities.capture_payment
-        policy = policies.CAPTURE.within(self.hold_time_left())
+        policy = retry_policies.CAPTURE.within(self.hold_time_left())
         match await self._order.steps.run("taking the money", step, self._charge_request, policy):
             case m.Paid(amount=amount):
                 self._order.taken = amount
@@ -98,7 +98,7 @@ class Payment:
         step: Step[m.ChargeRequest, m.CaptureAnswer] = PaymentActivities.capture_payment
         doing = "taking the money for what has left"
         answer = await order.steps.compensate(
-            doing, step, self._charge_request, policies.COMPENSATION
+            doing, step, self._charge_request, retry_policies.COMPENSATION
         )
         if isinstance(answer, m.Paid):
             order.taken = answer.amount
@@ -113,7 +113,7 @@ class Payment:
         """How long the hold can still be captured, less a margin; None when nothing is held."""
         if self._held is None or self._held.capture_before is None:
             return None
-        left = self._held.capture_before - workflow.now() - policies.HOLD_MARGIN
+        left = self._held.capture_before - workflow.now() - retry_policies.HOLD_MARGIN
         return max(left, timedelta(seconds=1))
 
     # -- what signals and Updates bring --------------------------------------------------------
@@ -141,9 +141,9 @@ class Payment:
         charge: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.charge_card
         doing = f"charging {order.total}"
         self._updated = False
-        answer = await order.steps.run(doing, charge, self._charge_request, policies.CHARGE)
+        answer = await order.steps.run(doing, charge, self._charge_request, retry_policies.CHARGE)
         deadline = workflow.now() + order.terms.payment_timeout
-        pause = policies.POLL_INTERVAL_FIRST
+        pause = retry_policies.POLL_INTERVAL_FIRST
         while isinstance(answer, m.AuthenticationRequired | m.Processing):
             order.show_status(Status.AWAITING_PAYMENT)
             left = deadline - workflow.now()
@@ -161,7 +161,7 @@ class Payment:
             self._updated = False
             look: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.check_payment
             answer = await order.steps.run(
-                "reading the payment", look, self._charge_request, policies.READ_PAYMENT
+                "reading the payment", look, self._charge_request, retry_policies.READ_PAYMENT
             )
         return answer
 
@@ -204,7 +204,7 @@ class Payment:
         doing = "undoing the charge"
         stake = ManualSettlement(order.taken, order.total)
         undone = await order.steps.compensate(
-            doing, step, order.ref, policies.COMPENSATION, stake=stake
+            doing, step, order.ref, retry_policies.COMPENSATION, stake=stake
         )
         if undone is None:
             await self._record_manual_refund(stake)
@@ -220,5 +220,5 @@ class Payment:
         by_hand = m.ManualRefund(order.order_id, amount, resolution.by, resolution.note)
         record = PaymentActivities.record_given_back_by_hand
         doing = "recording what was given back by hand"
-        await order.steps.run_until_done(doing, record, by_hand, policies.RECORD)
+        await order.steps.run_until_done(doing, record, by_hand, retry_policies.RECORD)
         order.taken = order.given_back = amount

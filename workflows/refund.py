@@ -11,12 +11,17 @@ with workflow.unsafe.imports_passed_through():
         OTHER_CONTENTS,
         TOO_LATE,
     )
-    from orders import refund_messages as rm
-    from orders.messages import CancelRequest
-    from orders.refunds import NEVER_ISSUED, NOT_YET_ISSUED, RefundRefused, RefundRequest
-    from orders.requests import Approve, OperatorCommand, Reject
-    from workflows.ending import shield_from_cancellation
-    from workflows.refund_life import RefundSteps
+    from durable_orders.domain.activity_messages import CancelRequest
+    from durable_orders.domain.refunds import messages as rm
+    from durable_orders.domain.refunds.refund import (
+        NEVER_ISSUED,
+        NOT_YET_ISSUED,
+        RefundRefused,
+        RefundRequest,
+    )
+    from durable_orders.domain.workflow_messages import Approve, OperatorCommand, Reject
+    from workflows.refund_steps import RefundSteps
+    from workflows.shielding import shield_from_cancellation
 
 
 @workflow.defn(name="Refund")

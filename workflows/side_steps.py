@@ -7,18 +7,18 @@ from temporalio.exceptions import FailureError
 from temporalio.exceptions import is_cancelled_exception as was_cancelled
 
 with workflow.unsafe.imports_passed_through():
-    from activities.order_book import OrderBookActivities
-    from orders.messages import MailAnswer, MailSent, Note
-    from workflows import policies
-    from workflows.attention import problem_of
-    from workflows.steps import In, Step, StepRunner
+    from activities.orders import OrderBookActivities
+    from durable_orders.domain.activity_messages import MailAnswer, MailSent, Note
+    from workflows import retry_policies
+    from workflows.operator_attention import problem_of
+    from workflows.step_runner import In, Step, StepRunner
 
 
 async def add_note(steps: StepRunner, order_id: str, event: str, detail: dict[str, str]) -> None:
     """Add a line to the order's history."""
     note = Note(order_id, event, detail)
     step = OrderBookActivities.record_note
-    await steps.run_beside("writing it down", step, note, policies.RECORD)
+    await steps.run_beside("writing it down", step, note, retry_policies.RECORD)
 
 
 async def send_email(
@@ -29,7 +29,7 @@ async def send_email(
     Raises ``FailureError`` only when the task that sends it is cancelled.
     """
     try:
-        answer = await steps.run_beside(doing, step, argument, policies.EMAIL)
+        answer = await steps.run_beside(doing, step, argument, retry_policies.EMAIL)
     except FailureError as error:
         if was_cancelled(error):
             raise

@@ -8,8 +8,8 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION, ORDER_STATUS
-from orders.messages import Attention, Progress
-from orders.refund_messages import RefundProgress
+from durable_orders.domain.activity_messages import Attention, Progress
+from durable_orders.domain.refunds.messages import RefundProgress
 
 
 class SearchAttributes:
@@ -59,7 +59,7 @@ def details(progress: Progress, headline: str = "") -> str:
     return "\n\n".join(lines)
 
 
-#: What each ``orders.requests.OperatorCommand`` does, and the command line that gives it.
+#: What each ``OperatorCommand`` does, and the command line that gives it.
 _COMMANDS: Final = {
     "retry_now": ("try it again at once", "retry-now {}"),
     "skip_step": ("give it up: what was done so far is undone", 'skip-step {} --reason "…"'),

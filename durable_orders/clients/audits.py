@@ -4,7 +4,7 @@
     await audits.schedule(timedelta(hours=1))
     report = await audits.run_now()
 
-Its findings are in the store: ``orders.reconciliation_ports.Findings``.
+Its findings are in the store: ``Findings``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from temporalio.common import WorkflowIDConflictPolicy
 
 from durable_orders.clients.connection import translate_rpc_errors
 from durable_orders.contracts.audit import ReconcileWorkflow
-from orders.audits import AUDIT_ID, AuditInput, AuditReport
-from orders.discrepancies import AuditTerms
-from orders.ids import TASK_QUEUE
+from durable_orders.domain.audit.messages import AUDIT_ID, AuditInput, AuditReport
+from durable_orders.domain.audit.model import AuditTerms
+from durable_orders.domain.ids import TASK_QUEUE
 
 _CALL: Final = timedelta(seconds=10)
 #: The next audit looks back far enough: one that was missed need not be made up for.

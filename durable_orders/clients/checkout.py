@@ -41,16 +41,16 @@ from durable_orders.clients.workflow_calls import (
 from durable_orders.contracts.order import OrderWorkflow
 from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_STATUS, ORDER_TOTAL
 from durable_orders.contracts.timeouts import WORKFLOW_TASK
-from orders.ids import TASK_QUEUE, checked_order_id, workflow_id
-from orders.lifecycle import Status
-from orders.messages import OrderInput, OrderSummary, Outcome
-from orders.payment_news import (
+from durable_orders.domain.activity_messages import OrderInput, OrderSummary, Outcome
+from durable_orders.domain.ids import TASK_QUEUE, checked_order_id, workflow_id
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.payment_status import (
     PaymentPending,
     PaymentProgress,
     payment_from_status,
     payment_from_view,
 )
-from orders.ports import NoSuchOrderError, OrderRepository
+from durable_orders.domain.ports import NoSuchOrderError, OrderRepository
 
 #: Why a run does not tell: its worker is older than the question, or it is over.
 _SILENT: Final = (WorkflowQueryFailedError, WorkflowQueryRejectedError, WorkflowUpdateFailedError)

@@ -15,7 +15,7 @@ from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.contracts.data_converter import DATA_CONVERTER
-from orders.ports import NoAnswerError
+from durable_orders.domain.ports import NoAnswerError
 
 log = logging.getLogger(__name__)
 

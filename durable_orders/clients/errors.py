@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from orders.ids import workflow_id
-from orders.lifecycle import Status
+from durable_orders.domain.ids import workflow_id
+from durable_orders.domain.lifecycle import Status
 
 
 class UnreachableError(Exception):

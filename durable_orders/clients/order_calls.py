@@ -28,11 +28,11 @@ from durable_orders.clients.workflow_calls import CALL, WorkflowCalls, status_na
 from durable_orders.contracts.error_types import ALREADY_CARRIED, NO_SUCH_ORDER, ORDER_FAILED
 from durable_orders.contracts.order import OrderWorkflow
 from durable_orders.contracts.search_attributes import CUSTOMER_ID, NEEDS_ATTENTION, ORDER_STATUS
-from orders.ids import order_id_of, workflow_id
-from orders.lifecycle import Status
-from orders.messages import Outcome, Progress
-from orders.ports import NoSuchOrderError, OrderRepository
-from orders.views import ListedOrder
+from durable_orders.domain.activity_messages import Outcome, Progress
+from durable_orders.domain.ids import order_id_of, workflow_id
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.ports import NoSuchOrderError, OrderRepository
+from durable_orders.domain.views import ListedOrder
 
 _OUTCOME: Final = TypeAdapter(Outcome)
 

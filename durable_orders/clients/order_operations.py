@@ -18,12 +18,13 @@ from durable_orders.clients.workflow_calls import (
     query_each,
 )
 from durable_orders.contracts.order import OrderWorkflow
-from orders.by_hand import ManualSettlement, WrongAmountError
-from orders.messages import Progress, Resent
-from orders.money import Money
-from orders.money import total as sum_of
-from orders.ports import OrderRepository
-from orders.requests import (
+from durable_orders.domain.activity_messages import Progress, Resent
+from durable_orders.domain.manual_settlement import ManualSettlement, WrongAmountError
+from durable_orders.domain.money import Money
+from durable_orders.domain.money import total as sum_of
+from durable_orders.domain.ports import OrderRepository
+from durable_orders.domain.views import ListedOrder, OrderNeedingAttention
+from durable_orders.domain.workflow_messages import (
     Approve,
     OperatorCommand,
     RefundParcel,
@@ -34,7 +35,6 @@ from orders.requests import (
     SettleParcel,
     SkipStep,
 )
-from orders.views import ListedOrder, OrderNeedingAttention
 
 
 class OrderOperations:

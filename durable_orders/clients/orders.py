@@ -7,8 +7,8 @@
 With the order store it also places orders and shows them: ``OrderClient(temporal, orders)``.
 
 Requests that make no sense are refused with an ``OrderClientError``, drawn in ``errors``. The
-client also raises what the store raises, ``orders.ports.NoSuchOrderError`` and ``NoAnswerError``
-(the database is away), ``orders.ids.InvalidOrderIdError``, and ``UnreachableError`` when Temporal
+client also raises what the store raises, ``NoSuchOrderError`` and ``NoAnswerError``
+(the database is away), ``InvalidOrderIdError``, and ``UnreachableError`` when Temporal
 is away.
 """
 
@@ -37,16 +37,21 @@ from durable_orders.clients.order_calls import OrderWorkflowCalls, outcome_of, p
 from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.clients.workflow_calls import CALL, NoAnswerYet
 from durable_orders.contracts.order import OrderWorkflow
-from orders.ids import checked_order_id
-from orders.lifecycle import Status, Stop, StopReason
-from orders.messages import CancelAnswer, CancelRequest, CancelUnderWay, Outcome, Progress
-from orders.order import Basket, Order
-from orders.pages import Cursor, OrderFilter, OrderPage
-from orders.parcels import ParcelStatus
-from orders.placing import IdempotencyKey, IdempotencyKeyReusedError
-from orders.ports import Cards, ChargeState, OrderExistsError, OrderRepository
-from orders.requests import CardAccepted, NewCard, ParcelUpdate
-from orders.views import ListedOrder, OrderSnapshotView, OrderView, PaymentToFinish
+from durable_orders.domain.activity_messages import (
+    CancelAnswer,
+    CancelRequest,
+    CancelUnderWay,
+    Outcome,
+    Progress,
+)
+from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError, checked_order_id
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
+from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage
+from durable_orders.domain.order import Basket, Order
+from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.ports import Cards, ChargeState, OrderExistsError, OrderRepository
+from durable_orders.domain.views import ListedOrder, OrderSnapshotView, OrderView, PaymentToFinish
+from durable_orders.domain.workflow_messages import CardAccepted, NewCard, ParcelUpdate
 
 T = TypeVar("T")
 
@@ -86,8 +91,8 @@ class OrderClient:
         """Store the basket as an order, at the catalogue's prices. The same basket again: as
         placed. Needs the store.
 
-        Nothing happens to the order before ``start``. Raises ``orders.order.InvalidOrderError`` or
-        ``orders.ports.OrderExistsError``, and ``orders.placing.IdempotencyKeyReusedError`` when another basket
+        Nothing happens to the order before ``start``. Raises ``InvalidOrderError`` or
+        ``OrderExistsError``, and ``IdempotencyKeyReusedError`` when another basket
         was placed with this ``key``.
         """
         store = self._store("placing orders")
@@ -274,7 +279,7 @@ class OrderClient:
         now. Needs the store.
 
         Raises ``NotWaitingError`` when no payment waits for the customer, ``NoCardsError``,
-        ``orders.ports.ProviderError`` when the provider does not tell, or ``NoSuchOrderError``.
+        ``ProviderError`` when the provider does not tell, or ``NoSuchOrderError``.
         """
         store = self._store("helping a customer to pay")
         view = await store.view(checked_order_id(order_id))

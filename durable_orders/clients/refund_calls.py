@@ -15,10 +15,10 @@ from durable_orders.clients.errors import (
 from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.clients.workflow_calls import CALL, WorkflowCalls, status_name
 from durable_orders.contracts.refund import RefundWorkflow
-from orders.ids import refund_workflow_id
-from orders.refund_messages import RefundAnswer, RefundProgress
-from orders.refund_ports import RefundBook
-from orders.refunds import RefundEntry, RefundRefused
+from durable_orders.domain.ids import refund_workflow_id
+from durable_orders.domain.refunds.messages import RefundAnswer, RefundProgress
+from durable_orders.domain.refunds.ports import RefundBook
+from durable_orders.domain.refunds.refund import RefundEntry, RefundRefused
 
 
 class RefundWorkflowCalls:

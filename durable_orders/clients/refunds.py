@@ -7,7 +7,7 @@
 With the refund store it also lists refunds: ``RefundClient(temporal, refunds)``.
 
 Requests that make no sense are refused with an ``OrderClientError``, drawn in ``errors``. The
-client also raises ``orders.ids.InvalidOrderIdError`` and ``InvalidRefundIdError``,
+client also raises ``InvalidOrderIdError`` and ``InvalidRefundIdError``,
 ``NoAnswerError`` (the database is away), and ``UnreachableError`` when Temporal is away.
 """
 
@@ -39,18 +39,30 @@ from durable_orders.clients.workflow_calls import (
 from durable_orders.contracts.refund import RefundWorkflow
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION
 from durable_orders.contracts.timeouts import WORKFLOW_TASK
-from orders.ids import TASK_QUEUE, refund_of, refund_workflow_id
-from orders.messages import CancelRequest
-from orders.refund_messages import (
+from durable_orders.domain.activity_messages import CancelRequest
+from durable_orders.domain.ids import TASK_QUEUE, refund_of, refund_workflow_id
+from durable_orders.domain.refunds.messages import (
     RefundAnswer,
     RefundNeedingAttention,
     RefundOutcome,
     RefundProgress,
     RefundRef,
 )
-from orders.refund_ports import RefundBook
-from orders.refunds import NEVER_ISSUED, RefundEntry, RefundRefused, RefundRequest, RefundState
-from orders.requests import Approve, OperatorCommand, Reject, Resolve, RetryNow
+from durable_orders.domain.refunds.ports import RefundBook
+from durable_orders.domain.refunds.refund import (
+    NEVER_ISSUED,
+    RefundEntry,
+    RefundRefused,
+    RefundRequest,
+    RefundState,
+)
+from durable_orders.domain.workflow_messages import (
+    Approve,
+    OperatorCommand,
+    Reject,
+    Resolve,
+    RetryNow,
+)
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -204,7 +216,7 @@ class RefundClient:
     async def look_again(self, order_id: str, refund_id: str) -> None:
         """Have the refund read from the provider, also after its end. Needs the store.
 
-        For webhooks; ``orders.ids.refund_of_key`` tells which refund one is about. Raises
+        For webhooks; ``refund_of_key`` tells which refund one is about. Raises
         ``UnknownRefundError``.
         """
         store = self._store("reading a refund again")

@@ -14,16 +14,16 @@ from durable_orders.clients.connection import translate_rpc_errors
 from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.workflow_calls import CALL, status_name
-from orders.discrepancies import RunState, RunStatus
-from orders.ids import order_id_of, workflow_id
-from orders.ports import NoAnswerError, OrderRepository
-from orders.reconciliation_ports import CursorPage, OpenRun
+from durable_orders.domain.audit.model import RunState, RunStatus
+from durable_orders.domain.audit.ports import CursorPage, OpenRun
+from durable_orders.domain.ids import order_id_of, workflow_id
+from durable_orders.domain.ports import NoAnswerError, OrderRepository
 
 _OPEN_RUNS: Final = "WorkflowType = 'Order' AND ExecutionStatus = 'Running'"
 
 
 class TemporalOrderRuns:
-    """``orders.reconciliation_ports.OrderRuns`` in Temporal."""
+    """``OrderRuns`` in Temporal."""
 
     def __init__(self, temporal: Client, orders: OrderRepository) -> None:
         self._temporal = temporal

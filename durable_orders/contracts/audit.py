@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from orders.audits import AuditInput, AuditReport
+from durable_orders.domain.audit.messages import AuditInput, AuditReport
 
 
 @workflow.defn(name="Reconcile")

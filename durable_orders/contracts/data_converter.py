@@ -31,5 +31,5 @@ class _PayloadConverter(CompositePayloadConverter):
         )
 
 
-#: Decodes the frozen messages of ``orders.messages``, unions by their ``kind``, and validates them.
+#: Decodes and validates the frozen messages of the domain, unions by their ``kind``.
 DATA_CONVERTER: Final = DataConverter(payload_converter_class=_PayloadConverter)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from orders.messages import CancelAnswer, CancelRequest, OrderInput, Outcome, Progress, Resent
-from orders.payment_news import PaymentProgress
-from orders.requests import (
+from durable_orders.domain.activity_messages import (
+    CancelAnswer,
+    CancelRequest,
+    OrderInput,
+    Outcome,
+    Progress,
+    Resent,
+)
+from durable_orders.domain.payment_status import PaymentProgress
+from durable_orders.domain.workflow_messages import (
     Approve,
     CardAccepted,
     NewCard,
@@ -21,7 +28,7 @@ from orders.requests import (
 
 @workflow.defn(name="Order")
 class OrderWorkflow:
-    """Carries one order: its workflow id is ``orders.ids.workflow_id(order_id)``."""
+    """Carries one order: its workflow id is ``durable_orders.domain.ids.workflow_id(order_id)``."""
 
     @workflow.run
     async def run(self, order: OrderInput) -> Outcome:

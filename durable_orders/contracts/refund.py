@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from orders.messages import CancelRequest
-from orders.refund_messages import RefundAnswer, RefundProgress, RequestRefundAnswer
-from orders.refunds import RefundRequest
-from orders.requests import Approve, OperatorCommand, Reject
+from durable_orders.domain.activity_messages import CancelRequest
+from durable_orders.domain.refunds.messages import RefundAnswer, RefundProgress, RequestRefundAnswer
+from durable_orders.domain.refunds.refund import RefundRequest
+from durable_orders.domain.workflow_messages import Approve, OperatorCommand, Reject
 
 
 @workflow.defn(name="Refund")
 class RefundWorkflow:
-    """Carries one refund; its workflow id is ``orders.ids.refund_workflow_id(…)``.
+    """Carries one refund; its workflow id is ``durable_orders.domain.ids.refund_workflow_id(…)``.
 
     It can be run again at any time: the refund book says how far the refund came.
     """

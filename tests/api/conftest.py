@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from sandbox.world import StandInServer
-from tests.api.edges import asking
+from tests.api.api_clients import asking
 from tests.api.real import RealServers
-from tests.servers import Servers
-from tests.shop import Shop, brief_mails, brief_queries, closed_shop, shop
+from tests.support.servers import Servers
+from tests.support.shop import Shop, brief_mails, brief_queries, closed_shop, shop
 
 __all__ = ["brief_mails", "brief_queries", "closed_shop", "shop"]
 

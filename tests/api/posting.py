@@ -10,16 +10,15 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
+from durable_orders.api.app import create_app
+from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.orders import OrderClient
-from edge.app import create_app
-from inbox import Inbox
-from orders.webhook_ports import EventReader
-from orders.webhooks import WebhookSource
-from store.database import Database
-from store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
-from tests.api.edges import edge_of
+from durable_orders.domain.webhooks import EventReader, WebhookSource
+from durable_orders.store.database import Database
+from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
+from tests.api.api_clients import edge_of
 from tests.contracts.signing import READERS, SignedRequest
-from tests.shop import Shop
+from tests.support.shop import Shop
 
 ALL: dict[WebhookSource, EventReader] = {
     WebhookSource(name): reader for name, reader in READERS.items()

@@ -12,28 +12,28 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from durable_orders.api.app import create_app
+from durable_orders.api.dependencies import ApiLimits, Dependencies
+from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
-from edge.app import create_app
-from edge.parts import ApiLimits, Dependencies
-from inbox import Inbox
-from orders.keys import Scope, Token
-from providers.stripe import StripeCards
+from durable_orders.domain.operators.api_keys import Scope, Token
+from durable_orders.providers.stripe.cards import StripeCards
+from durable_orders.settings import WorkerSettings
+from durable_orders.store.database import Database
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.seed import DEMO, add_products
+from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from sandbox.env_file import settings
 from sandbox.world import StandInServer
-from settings import WorkerSettings
-from store.database import Database
-from store.orders import PostgresOrderRepository
-from store.refunds import PostgresRefundBook
-from store.seed import DEMO, add_products
-from store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
-from tests.api.edges import OPERATOR, a_key
+from tests.api.api_clients import OPERATOR, a_key
 from tests.api.posting import ALL
 from tests.fakes.keys import InMemoryKeys
-from tests.http_server import listening
-from tests.leftovers import abandon
-from tests.servers import Temporal
+from tests.support.http_server import listening
+from tests.support.open_runs import abandon
+from tests.support.servers import Temporal
 from worker import composed
 
 #: A key of a shop's web server, which decides nothing.

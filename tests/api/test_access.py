@@ -7,19 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from edge import keyring
-from edge.app import PROTECTED_ROUTERS, PUBLIC_ROUTERS
-from edge.keyring import ApiKeyCache
-from edge.parts import ApiLimits, Dependencies
-from edge.rates import RateLimiter
-from orders.keys import ApiKey, NoSuchKeyError, Scope, Token
-from orders.ports import NoAnswerError
-from store.database import Database
-from store.keys import PostgresApiKeyRepository
-from tests.api.edges import OPERATOR, a_key, asking_edge, edge_of, is_problem
-from tests.eventually import eventually
+from durable_orders.api import auth
+from durable_orders.api.app import PROTECTED_ROUTERS, PUBLIC_ROUTERS
+from durable_orders.api.auth import ApiKeyCache
+from durable_orders.api.dependencies import ApiLimits, Dependencies
+from durable_orders.api.rate_limits import RateLimiter
+from durable_orders.domain.operators.api_keys import ApiKey, NoSuchKeyError, Scope, Token
+from durable_orders.domain.ports import NoAnswerError
+from durable_orders.store.api_keys import PostgresApiKeyRepository
+from durable_orders.store.database import Database
+from tests.api.api_clients import OPERATOR, a_key, asking_edge, edge_of, is_problem
 from tests.fakes.keys import InMemoryKeys
-from tests.shop import Shop
+from tests.support.eventually import eventually
+from tests.support.shop import Shop
 
 TOKENS = {
     scope: Token.of(f"{scope:_<6.6}".encode(), bytes([n] * 32)) for n, scope in enumerate(Scope)
@@ -130,9 +130,9 @@ def test_operator_includes_shop_includes_read() -> None:
 async def test_a_key_works_at_once_and_soon_after_its_end_no_more(
     edge: Dependencies, keys: PostgresApiKeyRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert timedelta(seconds=3) == keyring.CACHE_TTL
+    assert timedelta(seconds=3) == auth.CACHE_TTL
     remembered = timedelta(seconds=0.5)
-    monkeypatch.setattr(keyring, "CACHE_TTL", remembered)
+    monkeypatch.setattr(auth, "CACHE_TTL", remembered)
     token = Token.of(b"brief!", bytes(32))
     async with asking_edge(edge, token) as http:
         is_problem(await http.get("/orders/nobody"), 401, "not one of ours")

@@ -7,13 +7,13 @@ import pytest
 from temporalio.client import Client
 
 from durable_orders.clients.orders import OrderClient
-from orders.ids import workflow_id
-from orders.lifecycle import Status
-from orders.messages import CancelUnderWay
-from orders.ports import NoAnswerError
-from tests.api.edges import asking, is_problem
-from tests.eventually import eventually
-from tests.shop import Shop
+from durable_orders.domain.activity_messages import CancelUnderWay
+from durable_orders.domain.ids import workflow_id
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.ports import NoAnswerError
+from tests.api.api_clients import asking, is_problem
+from tests.support.eventually import eventually
+from tests.support.shop import Shop
 
 
 async def test_checking_out_twenty_times_at_once_is_one_run(

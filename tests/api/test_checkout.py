@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from durable_orders.clients.orders import OrderClient
-from orders.lifecycle import Status
-from tests.api.edges import asking, is_problem
+from durable_orders.domain.lifecycle import Status
+from tests.api.api_clients import asking, is_problem
 from tests.api.real import SHOP, RealShop, real
-from tests.shop import Shop
+from tests.support.shop import Shop
 
 __all__ = ["real"]
 

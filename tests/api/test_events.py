@@ -10,14 +10,14 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from edge.app import create_app
-from edge.parts import ApiLimits
-from edge.streams import Streams
-from orders.lifecycle import Status
-from tests.api.edges import OPERATOR, edge_of, is_problem
+from durable_orders.api.app import create_app
+from durable_orders.api.dependencies import ApiLimits
+from durable_orders.api.sse import Streams
+from durable_orders.domain.lifecycle import Status
+from tests.api.api_clients import OPERATOR, edge_of, is_problem
 from tests.api.real import RealShop, real, served
-from tests.eventually import eventually
-from tests.shop import Shop
+from tests.support.eventually import eventually
+from tests.support.shop import Shop
 
 __all__ = ["real"]
 

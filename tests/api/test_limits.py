@@ -7,9 +7,9 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from edge.parts import ApiLimits
-from tests.api.edges import OPERATOR, asking_edge, edge_of, is_problem
-from tests.shop import Shop
+from durable_orders.api.dependencies import ApiLimits
+from tests.api.api_clients import OPERATOR, asking_edge, edge_of, is_problem
+from tests.support.shop import Shop
 
 JSON = {"Content-Type": "application/json"}
 SMALL = ApiLimits(body_bytes=1_024)

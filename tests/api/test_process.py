@@ -11,20 +11,20 @@ from typing import Any
 import httpx
 import pytest
 
-from api import listen
 from demo.worker_process import ApiProcess
-from orders.keys import Scope, Token
+from durable_orders.api.process import listen
+from durable_orders.domain.operators.api_keys import Scope, Token
+from durable_orders.store.api_keys import PostgresApiKeyRepository
+from durable_orders.store.database import Database
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.seed import DEMO, add_products
 from sandbox.ports import free_port
-from store.database import Database
-from store.keys import PostgresApiKeyRepository
-from store.orders import PostgresOrderRepository
-from store.seed import DEMO, add_products
-from tests.accepted import sends_at_once
-from tests.api.edges import a_key
+from tests.api.api_clients import a_key
 from tests.api.forwarding import forward
-from tests.eventually import eventually
-from tests.servers import Temporal
-from tests.shop import basket
+from tests.support.accepted_connections import sends_at_once
+from tests.support.eventually import eventually
+from tests.support.servers import Temporal
+from tests.support.shop import basket
 
 TOKEN = Token.of(b"proces", bytes(range(32)))
 KEY = {"Authorization": f"Bearer {TOKEN}"}

@@ -10,14 +10,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
-from edge.app import PROTECTED_ROUTERS, create_app
-from edge.readiness import Check
+from durable_orders.api.app import PROTECTED_ROUTERS, create_app
+from durable_orders.api.routes.health import Check
+from durable_orders.api.server import _database, _temporal
+from durable_orders.store.database import connect
 from sandbox.ports import free_port
-from serving import _database, _temporal
-from store.database import connect
-from tests.api.edges import asking_edge, edge_of, is_problem
-from tests.servers import Postgres
-from tests.shop import Shop
+from tests.api.api_clients import asking_edge, edge_of, is_problem
+from tests.support.servers import Postgres
+from tests.support.shop import Shop
 
 
 def samples(text: str, name: str) -> dict[tuple[str, ...], float]:
@@ -63,7 +63,7 @@ async def test_what_is_missing_is_named_without_its_address(
 
     is_problem(answer, 503, "this is missing: Temporal, database, post office")
     assert "127.0.0.1" not in answer.text
-    assert "python -m store migrate" in caplog.text
+    assert "python client.py store migrate" in caplog.text
     assert "no answer within 3 s" in caplog.text
 
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from orders.webhooks import WebhookSource
+from durable_orders.domain.webhooks import WebhookSource
+from durable_orders.store.database import Database, connect
 from sandbox.ports import free_port
-from store.database import Database, connect
-from tests.api.edges import is_problem
+from tests.api.api_clients import is_problem
 from tests.api.posting import Post, inbox_of, posting
 from tests.contracts.signing import (
     READERS,
@@ -22,8 +22,8 @@ from tests.contracts.signing import (
     signed,
     stripe_event,
 )
-from tests.servers import Temporal
-from tests.shop import Shop
+from tests.support.servers import Temporal
+from tests.support.shop import Shop
 
 SENDERS = sorted(READERS)
 

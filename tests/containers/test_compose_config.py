@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic_settings import BaseSettings
 
-from settings import ApiSettings, CardSettings, WorkerSettings
+from durable_orders.settings import ApiSettings, CardSettings, WorkerSettings
 from tests.containers.composed import OWN_KEYS, ROOT, resolved, run_compose
 
 SANDBOX_FILE = ("--env-file", str(ROOT / "sandbox" / "compose.env"))

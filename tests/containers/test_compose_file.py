@@ -13,13 +13,13 @@ from pydantic_settings import BaseSettings
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
 from durable_orders.contracts.search_attributes import SEARCH_ATTRIBUTES
+from durable_orders.settings import ApiSettings, CardSettings, WorkerSettings
 from sandbox.env_file import settings as sandbox_settings
 from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
 from sandbox.temporal_server import temporal_binary
-from settings import ApiSettings, CardSettings, WorkerSettings
 from tests.containers.composed import COMPOSE, OWN_KEYS, ROOT, SANDBOX, SERVICES, run
-from tests.servers import Temporal
-from workflows.policies import GRACEFUL_SHUTDOWN
+from tests.support.servers import Temporal
+from workflows.retry_policies import GRACEFUL_SHUTDOWN
 
 ATTRIBUTES = {key.name: key.indexed_value_type.name.capitalize() for key in SEARCH_ATTRIBUTES}
 NAMESPACE_SCRIPT: str = SERVICES["temporal-namespace"]["command"][0].replace("$$", "$")

@@ -21,17 +21,17 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 
 from durable_orders.clients.connection import connect as connect_to_temporal
 from durable_orders.clients.orders import OrderClient
-from orders.lifecycle import Status
-from orders.order import Basket, Recipient
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.order import Basket, Recipient
+from durable_orders.settings import WorkerSettings
+from durable_orders.store.database import connect as connect_to_database
+from durable_orders.store.migrations import migrate
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.seed import DEMO, add_products
 from sandbox.books_client import BooksClient
 from sandbox.env_file import settings as sandbox_settings
 from sandbox.temporal_server import NAMESPACE, SEARCH_ATTRIBUTES
 from sandbox.world import StandInServer
-from settings import WorkerSettings
-from store.database import connect as connect_to_database
-from store.migrations import migrate
-from store.orders import PostgresOrderRepository
-from store.seed import DEMO, add_products
 from tests.containers.composed import SERVICES
 from worker import composed
 

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 
 import pytest
 
-from orders.ports import Cards, NoAnswerError
-from providers.stripe import StripeCards
+from durable_orders.domain.ports import Cards, NoAnswerError
+from durable_orders.providers.stripe.cards import StripeCards
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.cards import InMemoryCards
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import stripe
 
-from orders.webhook_ports import EventReader
-from providers.resend_webhooks import ResendEvents
-from providers.stripe_webhooks import StripeEvents
-from providers.warehouse_webhooks import WarehouseEvents
+from durable_orders.domain.webhooks import EventReader
+from durable_orders.providers.resend.webhooks import ResendEvents
+from durable_orders.providers.stripe.webhooks import StripeEvents
+from durable_orders.providers.warehouse.webhooks import WarehouseEvents
 from sandbox.webhook_endpoints import RESEND_SECRET, STRIPE_SECRET, WAREHOUSE_SECRET
 
 READERS: Final[dict[str, EventReader]] = {

@@ -1,4 +1,4 @@
-"""Contract of `orders.ports.Cards`: holds, and payments in processing."""
+"""Contract of `Cards`: holds, and payments in processing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from orders.ids import capture_key, charge_key, undo_refund_key
-from orders.money import Money
-from orders.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
+from durable_orders.domain.ids import capture_key, charge_key, undo_refund_key
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
 from tests.contracts.cards import (
     AT_STRIPE,
     FAILURES,

@@ -1,4 +1,4 @@
-"""Contract of `orders.ports.Cards`: pending and failed refunds."""
+"""Contract of `Cards`: pending and failed refunds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from orders.ids import charge_key, refund_key
-from orders.money import Money
-from orders.ports import CardCharge, CardRefund, CardRefundState, RefusedError
+from durable_orders.domain.ids import charge_key, refund_key
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import CardCharge, CardRefund, CardRefundState, RefusedError
 from tests.contracts.cards import AT_STRIPE, IN_MEMORY, ON_SANDBOX, CardsOnTrial, on_trial
 from tests.contracts.conftest import SandboxControl
 

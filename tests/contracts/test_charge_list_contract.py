@@ -1,4 +1,4 @@
-"""Contract of `orders.reconciliation_ports.ChargeList`: the fake and Stripe's SDK."""
+"""Contract of `ChargeListing`: the fake and Stripe's SDK."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orders.discrepancies import ListedCharge, ListedRefund
-from orders.ids import charge_key
-from orders.money import Money
-from orders.ports import CardCharge, Cards, ChargeState
-from orders.reconciliation_ports import ChargeListing
-from providers.stripe_lists import StripeChargeListing
+from durable_orders.domain.audit.model import ListedCharge, ListedRefund
+from durable_orders.domain.audit.ports import ChargeListing
+from durable_orders.domain.ids import charge_key
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import CardCharge, Cards, ChargeState
+from durable_orders.providers.stripe.listing import StripeChargeListing
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.audit import InMemoryChargeList
 from tests.fakes.cards import InMemoryCards

@@ -1,4 +1,4 @@
-"""Contract of `orders.ports.Mailer`, for every mail service."""
+"""Contract of `Mailer`, for every mail service."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 
-from orders.ids import mail_key
-from orders.messages import MailRefused, MailSent
-from orders.ports import LockedOutError, Mail, Mailer, NoAnswerError, RefusedError
-from providers.resend import ResendMailer
+from durable_orders.domain.activity_messages import MailRefused, MailSent
+from durable_orders.domain.ids import mail_key
+from durable_orders.domain.ports import LockedOutError, Mail, Mailer, NoAnswerError, RefusedError
+from durable_orders.providers.resend.mailer import ResendMailer
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.mailer import InMemoryMailer
 

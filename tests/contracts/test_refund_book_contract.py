@@ -1,4 +1,4 @@
-"""Contract of `orders.refund_ports.RefundBook`: PostgreSQL and the fake."""
+"""Contract of `RefundBook`: PostgreSQL and the fake."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from itertools import count
 
 import pytest
 
-from orders.lifecycle import Status
-from orders.money import Money
-from orders.order import Basket, Order, Recipient
-from orders.ports import (
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Basket, Order, Recipient
+from durable_orders.domain.ports import (
     CardCharge,
     CardRefund,
     CardRefundState,
@@ -23,15 +23,21 @@ from orders.ports import (
     OrderRepository,
     PaymentLedger,
 )
-from orders.refund_ports import NoSuchRefundError, RefundBook
-from orders.refunds import RefundEntry, RefundReason, RefundRefused, RefundRequest, RefundState
-from orders.views import RefundView
-from store.database import Database
-from store.inventory import PostgresInventory
-from store.orders import PostgresOrderRepository
-from store.payments import PostgresPaymentLedger
-from store.refunds import PostgresRefundBook
-from store.seed import Product, add_products
+from durable_orders.domain.refunds.ports import NoSuchRefundError, RefundBook
+from durable_orders.domain.refunds.refund import (
+    RefundEntry,
+    RefundReason,
+    RefundRefused,
+    RefundRequest,
+    RefundState,
+)
+from durable_orders.domain.views import RefundView
+from durable_orders.store.database import Database
+from durable_orders.store.inventory import PostgresInventory
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.payments import PostgresPaymentLedger
+from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.seed import Product, add_products
 from tests.fakes.database import (
     InMemoryDatabase,
     InMemoryInventory,

@@ -9,11 +9,17 @@ from itertools import count
 
 import pytest
 
-from orders.lifecycle import Status, Stop, StopReason
-from orders.messages import ManualRefund, OrderSummary, OutOfStock, ReservationClosed, Reserved
-from orders.money import Money
-from orders.order import Basket, InvalidOrderError, Line, Order, Recipient
-from orders.ports import (
+from durable_orders.domain.activity_messages import (
+    ManualRefund,
+    OrderSummary,
+    OutOfStock,
+    ReservationClosed,
+    Reserved,
+)
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Basket, InvalidOrderError, Line, Order, Recipient
+from durable_orders.domain.ports import (
     CardCharge,
     CardRefund,
     ChargeEntry,
@@ -26,12 +32,12 @@ from orders.ports import (
     PaymentLedger,
     RefusedError,
 )
-from orders.views import PaymentView
-from store.database import Database
-from store.inventory import PostgresInventory
-from store.orders import PostgresOrderRepository
-from store.payments import PostgresPaymentLedger
-from store.seed import Product, add_products
+from durable_orders.domain.views import PaymentView
+from durable_orders.store.database import Database
+from durable_orders.store.inventory import PostgresInventory
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.payments import PostgresPaymentLedger
+from durable_orders.store.seed import Product, add_products
 from tests.fakes.database import (
     InMemoryDatabase,
     InMemoryInventory,

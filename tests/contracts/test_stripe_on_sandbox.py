@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from orders.ids import capture_key, charge_key
-from orders.money import Money
-from orders.ports import (
+from durable_orders.domain.ids import capture_key, charge_key
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import (
     CardCharge,
     ChargeState,
     LockedOutError,
     NoAnswerError,
     RefusedError,
 )
-from providers.stripe import StripeCards
+from durable_orders.providers.stripe.cards import StripeCards
 from tests.contracts.conftest import SandboxControl
 
 PRICE = Money(4200, "EUR")

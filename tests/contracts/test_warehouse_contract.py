@@ -1,4 +1,4 @@
-"""Contract of `orders.ports.Warehouse` and docs/warehouse-api.md, for every warehouse."""
+"""Contract of `Warehouse` and docs/warehouse-api.md, for every warehouse."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 
-from orders.ids import fulfillment_key, resend_key
-from orders.messages import AlreadyLeft, CannotFulfill, Fulfilled, FulfillmentCancelled, Resent
-from orders.order import Recipient
-from orders.ports import (
+from durable_orders.domain.activity_messages import (
+    AlreadyLeft,
+    CannotFulfill,
+    Fulfilled,
+    FulfillmentCancelled,
+    Resent,
+)
+from durable_orders.domain.ids import fulfillment_key, resend_key
+from durable_orders.domain.order import Recipient
+from durable_orders.domain.ports import (
     LockedOutError,
     NoAnswerError,
     RefusedError,
     ShippingRequest,
     Warehouse,
 )
-from providers.fulfillment import HttpWarehouse
+from durable_orders.providers.warehouse.client import HttpWarehouse
 from sandbox.books_client import BooksClient
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.warehouse import InMemoryWarehouse

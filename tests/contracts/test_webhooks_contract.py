@@ -1,4 +1,4 @@
-"""Contract of `orders.webhook_ports.EventReader`: signatures are verified, events are parsed."""
+"""Contract of `EventReader`: signatures are verified, events are parsed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orders.ids import refund_key, undo_refund_key
-from orders.parcels import ParcelStatus
-from orders.webhooks import (
+from durable_orders.domain.ids import refund_key, undo_refund_key
+from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.webhooks import (
     BadSignatureError,
     EventPayload,
     MailDeliveryFailure,

@@ -7,11 +7,11 @@ import pytest
 
 from demo.environment import DemoEnvironment, open_environment
 from demo.worker_process import WorkerProcess
+from durable_orders.store.database import connect
+from durable_orders.store.migrations import migrate
+from durable_orders.store.seed import DEMO, add_products
 from sandbox.ports import free_port
 from sandbox.sandbox import Sandbox
-from store.database import connect
-from store.migrations import migrate
-from store.seed import DEMO, add_products
 from tests.e2e.moments import COMMITS_CAN_BE_HELD
 from tests.e2e.trials import Trials
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from demo.environment import DemoEnvironment
-from orders.ids import workflow_id
+from durable_orders.domain.ids import workflow_id
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from demo.environment import DemoEnvironment
+from durable_orders.store.history import ADD_LINE, line
 from sandbox.fault_client import Fault, FaultClient, Mode
-from store.history import ADD_LINE, line
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 
 class Hold(Protocol):

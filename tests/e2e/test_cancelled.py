@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
-from orders.ids import workflow_id
-from orders.lifecycle import Status, StopReason
-from orders.messages import Cancelled
+from durable_orders.domain.activity_messages import Cancelled
+from durable_orders.domain.ids import workflow_id
+from durable_orders.domain.lifecycle import Status, StopReason
 from tests.e2e.moments import Asking, Committing, Moment
 from tests.e2e.trials import Trials
 

@@ -7,7 +7,7 @@ import psutil  # type: ignore[import-untyped]
 
 from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
-from orders.lifecycle import Status
+from durable_orders.domain.lifecycle import Status
 from sandbox.child import Child
 from tests.e2e.moments import Asking, Moment
 from tests.e2e.trials import Trials

@@ -2,7 +2,7 @@
 
 from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
-from orders.lifecycle import Status, StopReason
+from durable_orders.domain.lifecycle import Status, StopReason
 from tests.e2e.moments import Asking, Committing, Moment, Writing
 from tests.e2e.trials import Trials
 

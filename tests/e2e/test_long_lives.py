@@ -14,13 +14,13 @@ import pytest
 
 from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
-from orders.lifecycle import Status, StopReason
-from orders.parcels import ParcelStatus
-from orders.refund_messages import RefundOutcome
-from orders.refunds import RefundRequest, RefundState
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.refunds.messages import RefundOutcome
+from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from tests.e2e.moments import Asking, Committing
 from tests.e2e.trials import Trials
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 CONFIRM, CAPTURE = "stripe.payment_intents.confirm", "stripe.payment_intents.capture"
 SHIP, REFUND = "warehouse.fulfillments.create", "stripe.refunds.create"

@@ -5,11 +5,11 @@ from collections import Counter
 
 from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
-from orders.lifecycle import Status, StopReason
-from orders.money import Money
-from store.seed import Product
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.money import Money
+from durable_orders.store.seed import Product
 from tests.e2e.trials import Trials
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 #: Of a scarce product: pieces, and orders for one each. And orders of what there is enough of.
 LEFT, WANTED, OTHERS = 6, 14, 8

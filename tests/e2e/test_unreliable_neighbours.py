@@ -7,7 +7,7 @@ import pytest
 
 from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
-from orders.lifecycle import Status, StopReason
+from durable_orders.domain.lifecycle import Status, StopReason
 from sandbox.fault_client import Mode
 from tests.e2e.history import tried
 from tests.e2e.trials import Trials

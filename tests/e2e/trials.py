@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from demo.environment import DemoEnvironment
 from demo.invariants import violations_of
-from orders.messages import Outcome
-from orders.money import Money
-from store.seed import Product
+from durable_orders.domain.activity_messages import Outcome
+from durable_orders.domain.money import Money
+from durable_orders.store.seed import Product
 from tests.e2e.moments import Hold, Moment
 
 

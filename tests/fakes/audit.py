@@ -8,14 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from orders.audits import (
+from durable_orders.domain.audit.messages import (
     Acknowledgement,
     Finding,
     PriorFinding,
     Resolution,
     findings_to_acknowledge,
 )
-from orders.discrepancies import (
+from durable_orders.domain.audit.model import (
     BookedOrder,
     Discrepancy,
     DiscrepancyKind,
@@ -24,9 +24,9 @@ from orders.discrepancies import (
     ListedRefund,
     RecordedManualRefund,
 )
-from orders.money import Money, total
-from orders.reconciliation_ports import CursorPage
-from orders.refunds import ACCEPTED_BY_PROVIDER, RefundState
+from durable_orders.domain.audit.ports import CursorPage
+from durable_orders.domain.money import Money, total
+from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, RefundState
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import InMemoryDatabase
 from tests.fakes.script import Scripted
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class InMemoryChargeList(Scripted):
-    """``orders.reconciliation_ports.ChargeList`` over ``InMemoryCards``.
+    """``ChargeList`` over ``InMemoryCards``.
 
     ``created`` maps ids of charges and refunds to creation times; the default is an hour ago.
     """
@@ -97,7 +97,7 @@ class InMemoryChargeList(Scripted):
 
 
 class InMemoryAuditRepository(Scripted):
-    """``orders.reconciliation_ports.AuditBook`` over ``InMemoryDatabase``."""
+    """``AuditBook`` over ``InMemoryDatabase``."""
 
     def __init__(self, database: InMemoryDatabase) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class InMemoryAuditRepository(Scripted):
 
 
 class InMemoryFindings(Scripted):
-    """``orders.reconciliation_ports.Findings`` in memory; ``book`` is public."""
+    """``Findings`` in memory; ``book`` is public."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final
 
-from orders.money import Money
-from orders.ports import (
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import (
     CardCharge,
     CardRefund,
     CardRefundState,
@@ -66,7 +66,7 @@ class BookedRefund:
 
 
 class InMemoryCards(Scripted):
-    """``orders.ports.Cards`` in memory.
+    """``Cards`` in memory.
 
     Its data are public: ``charges`` and ``announced`` (the arguments of each) by payment id,
     ``refunds`` by key. ``clock`` gives the time that the end of a hold counts from.
@@ -140,7 +140,7 @@ class InMemoryCards(Scripted):
         self.refunds[key] = replace(booked, refund=failed)
         self.charges[booked.payment_id] = replace(charge, refunded=charge.refunded - refund.amount)
 
-    # -- orders.ports.Cards ------------------------------------------------------------------------
+    # -- Cards ---------------------------------------------------------------------------------
 
     async def create(
         self,

@@ -10,21 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from orders.charging import LIVE, BookedCharge
-from orders.lifecycle import FOLLOWS, Status, Stop
-from orders.messages import (
+from durable_orders.domain.activity_messages import (
     ManualRefund,
     OrderSummary,
     ReservationClosed,
     ReserveAnswer,
     Reserved,
 )
-from orders.money import Money, total
-from orders.order import Basket, Order, placed_from, priced
-from orders.pages import Cursor, OrderFilter, OrderPage, PlacedOrder
-from orders.parcels import Parcel
-from orders.placing import IdempotencyKey, IdempotencyKeyReusedError
-from orders.ports import (
+from durable_orders.domain.charges import LIVE, BookedCharge
+from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
+from durable_orders.domain.inventory import StockState, shortage
+from durable_orders.domain.lifecycle import FOLLOWS, Status, Stop
+from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, PlacedOrder
+from durable_orders.domain.money import Money, total
+from durable_orders.domain.order import Basket, Order, placed_from, priced
+from durable_orders.domain.parcels import Parcel
+from durable_orders.domain.ports import (
     CardCharge,
     CardRefund,
     ChargeEntry,
@@ -34,9 +35,8 @@ from orders.ports import (
     OrderExistsError,
     RefusedError,
 )
-from orders.refunds import RefundEntry
-from orders.stock import StockState, shortage
-from orders.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
+from durable_orders.domain.refunds.refund import RefundEntry
+from durable_orders.domain.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
 from tests.fakes.script import Scripted
 
 
@@ -114,7 +114,7 @@ class InMemoryDatabase:
 
 
 class InMemoryInventory(Scripted):
-    """``orders.ports.Inventory`` in memory."""
+    """``Inventory`` in memory."""
 
     def __init__(self, database: InMemoryDatabase) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class InMemoryInventory(Scripted):
 
 
 class InMemoryPaymentLedger(Scripted):
-    """``orders.ports.PaymentLedger`` in memory."""
+    """``PaymentLedger`` in memory."""
 
     def __init__(self, database: InMemoryDatabase) -> None:
         super().__init__()
@@ -296,7 +296,7 @@ class InMemoryPaymentLedger(Scripted):
 
 
 class InMemoryOrderRepository(Scripted):
-    """``orders.ports.OrderBook`` in memory."""
+    """``OrderBook`` in memory."""
 
     def __init__(self, database: InMemoryDatabase) -> None:
         super().__init__()

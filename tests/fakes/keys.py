@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from orders.keys import ApiKey
+from durable_orders.domain.operators.api_keys import ApiKey
 from tests.fakes.script import Scripted
 
 
 class InMemoryKeys(Scripted):
-    """``orders.keys.KeyBook`` in memory."""
+    """``KeyBook`` in memory."""
 
     def __init__(self, *keys: ApiKey) -> None:
         super().__init__()

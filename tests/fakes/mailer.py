@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count
 
-from orders.messages import MailAnswer, MailRefused, MailSent
-from orders.ports import Mail, RefusedError
+from durable_orders.domain.activity_messages import MailAnswer, MailRefused, MailSent
+from durable_orders.domain.ports import Mail, RefusedError
 from tests.fakes.script import Scripted
 
 
@@ -20,7 +20,7 @@ class SentMail:
 
 
 class InMemoryMailer(Scripted):
-    """``orders.ports.Mailer`` in memory. ``sent`` lists the sent mails, oldest first."""
+    """``Mailer`` in memory. ``sent`` lists the sent mails, oldest first."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from orders.money import total
-from orders.ports import CardRefund, ChargeState
-from orders.refund_plan import plan_refund
-from orders.refund_ports import NoSuchRefundError
-from orders.refunds import (
+from durable_orders.domain.money import total
+from durable_orders.domain.ports import CardRefund, ChargeState
+from durable_orders.domain.refunds.calculation import plan_refund
+from durable_orders.domain.refunds.ports import NoSuchRefundError
+from durable_orders.domain.refunds.refund import (
     ACCEPTED_BY_PROVIDER,
     PaidCharge,
     RefundEntry,
@@ -23,7 +23,7 @@ from tests.fakes.script import Scripted
 
 
 class InMemoryRefundBook(Scripted):
-    """``orders.refund_ports.RefundBook`` in memory."""
+    """``RefundBook`` in memory."""
 
     def __init__(self, database: InMemoryDatabase) -> None:
         super().__init__()

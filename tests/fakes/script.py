@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Literal, TypeVar
 from weakref import WeakSet
 
-from orders.ports import NoAnswerError
+from durable_orders.domain.ports import NoAnswerError
 
 T = TypeVar("T")
 

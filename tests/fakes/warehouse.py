@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 
-from orders.messages import (
+from durable_orders.domain.activity_messages import (
     AlreadyLeft,
     CannotFulfill,
     FulfillAnswer,
@@ -15,12 +15,12 @@ from orders.messages import (
     Resent,
     WarehouseCancelAnswer,
 )
-from orders.ports import RefusedError, ShippingRequest
+from durable_orders.domain.ports import RefusedError, ShippingRequest
 from tests.fakes.script import Scripted
 
 
 class InMemoryWarehouse(Scripted):
-    """``orders.ports.Warehouse`` in memory.
+    """``Warehouse`` in memory.
 
     Its data are public: ``accepted`` (recalled orders too), ``cancelled`` and ``left`` (order ids),
     ``parcels``.
@@ -69,7 +69,7 @@ class InMemoryWarehouse(Scripted):
             raise ValueError(f"the warehouse has nothing to send for order {order_id}")
         self.left.add(order_id)
 
-    # -- orders.ports.Warehouse --------------------------------------------------------------------
+    # -- Warehouse -----------------------------------------------------------------------------
 
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
         return await self._play("fulfill", lambda: self._fulfill(request, key))

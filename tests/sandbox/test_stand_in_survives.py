@@ -17,8 +17,8 @@ from sandbox.books_client import BooksClient
 from sandbox.fault_client import FaultClient
 from sandbox.world import StandInPortBusyError, StandInServer
 from sandbox.world.server import listen
-from tests.accepted import sends_at_once
 from tests.sandbox.buying import keyed, paid, payment_parameters, stripe_client
+from tests.support.accepted_connections import sends_at_once
 
 ROOT = Path(__file__).parents[2]
 

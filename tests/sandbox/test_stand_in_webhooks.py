@@ -20,8 +20,8 @@ from starlette.routing import Route
 
 from sandbox.webhook_endpoints import RESEND_SECRET
 from sandbox.world import StandInServer
-from tests.http_server import listening
 from tests.sandbox.buying import paid
+from tests.support.http_server import listening
 
 
 class Listener:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from store.database import Database
+from durable_orders.store.database import Database
 from tests.store.shop import Shop
 
 

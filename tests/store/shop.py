@@ -10,15 +10,15 @@ from typing import Any
 
 from sqlalchemy import text
 
-from orders.lifecycle import Status
-from orders.money import Money
-from orders.order import Basket, Order, Recipient
-from orders.ports import CardCharge, ChargeState
-from store.database import Database
-from store.inventory import PostgresInventory
-from store.orders import PostgresOrderRepository
-from store.payments import PostgresPaymentLedger
-from store.seed import Product, add_products
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Basket, Order, Recipient
+from durable_orders.domain.ports import CardCharge, ChargeState
+from durable_orders.store.database import Database
+from durable_orders.store.inventory import PostgresInventory
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.payments import PostgresPaymentLedger
+from durable_orders.store.seed import Product, add_products
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RECIPIENT = Recipient("Ada Example", "ada@example.org", "1 Sample Street, Berlin")

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from orders.lifecycle import Status
-from orders.ports import LockedOutError, NoAnswerError, RefusedError
-from store.database import Database, InvalidDatabaseUrlError, asyncpg_url, connect
-from store.orders import PostgresOrderRepository
-from tests.servers import Postgres
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError
+from durable_orders.store.database import Database, InvalidDatabaseUrlError, asyncpg_url, connect
+from durable_orders.store.orders import PostgresOrderRepository
 from tests.store.shop import NOW, RECIPIENT, Shop
+from tests.support.servers import Postgres
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_a_statement_that_takes_too_long_gives_no_answer(
 
 async def test_a_database_without_our_tables_says_what_to_do(postgres: Postgres) -> None:
     database = connect(await postgres.empty())
-    with pytest.raises(NoAnswerError, match="python -m store migrate"):
+    with pytest.raises(NoAnswerError, match=r"client\.py store migrate"):
         await PostgresOrderRepository(database).get("o-1")
     await database.close()
 

@@ -8,14 +8,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from orders.lifecycle import Status
-from orders.money import Money
-from store.database import Database, connect
-from store.migrations import is_migrated, migrate
-from store.orders import PostgresOrderRepository
-from store.tables import metadata
-from tests.servers import Postgres
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.store.database import Database, connect
+from durable_orders.store.migrations import is_migrated, migrate
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.tables import metadata
 from tests.store.shop import NOW
+from tests.support.servers import Postgres
 
 # Definitions of constraints and indexes, which alembic's comparison ignores.
 _DEFINITIONS = """

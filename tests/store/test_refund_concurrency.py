@@ -7,13 +7,18 @@ import asyncio
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from orders.lifecycle import Status
-from orders.money import Money
-from orders.order import Order
-from orders.ports import CardRefund, CardRefundState
-from orders.refunds import RefundEntry, RefundRefused, RefundRequest, RefundState
-from store.check import find_inconsistencies
-from store.refunds import PostgresRefundBook
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Order
+from durable_orders.domain.ports import CardRefund, CardRefundState
+from durable_orders.domain.refunds.refund import (
+    RefundEntry,
+    RefundRefused,
+    RefundRequest,
+    RefundState,
+)
+from durable_orders.store.consistency_check import find_inconsistencies
+from durable_orders.store.refunds import PostgresRefundBook
 from tests.store.shop import NOW, Shop, Stock, captured
 
 EURO = Money(1_00, "EUR")

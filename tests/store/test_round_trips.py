@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from store.database import Database, connect
+from durable_orders.store.database import Database, connect
 
 PING = ";"
 

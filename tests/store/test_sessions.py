@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from orders.keys import ApiKey, Scope, Token
-from orders.lifecycle import Status
-from orders.money import Money
-from orders.overview import UNANSWERED_AFTER
-from orders.ports import CardRefund, CardRefundState
-from orders.refunds import RefundEntry, RefundRequest, RefundState
-from orders.sessions import IDLE_TIMEOUT, MAX_AGE, FlashMessage, Session, SessionToken
-from store.database import Database
-from store.keys import PostgresApiKeyRepository
-from store.overview import PostgresDashboardRepository
-from store.refunds import PostgresRefundBook
-from store.sessions import PostgresSessionRepository
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.operators.api_keys import ApiKey, Scope, Token
+from durable_orders.domain.operators.dashboard import UNANSWERED_AFTER
+from durable_orders.domain.operators.sessions import (
+    IDLE_TIMEOUT,
+    MAX_AGE,
+    FlashMessage,
+    Session,
+    SessionToken,
+)
+from durable_orders.domain.ports import CardRefund, CardRefundState
+from durable_orders.domain.refunds.refund import RefundEntry, RefundRequest, RefundState
+from durable_orders.store.api_keys import PostgresApiKeyRepository
+from durable_orders.store.dashboard import PostgresDashboardRepository
+from durable_orders.store.database import Database
+from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.sessions import PostgresSessionRepository
 from tests.store.shop import Shop
 from tests.store.test_refund_concurrency import paid
 

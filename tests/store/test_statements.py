@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import CacheStats
 
-from orders.lifecycle import Status
-from orders.order import Order
-from orders.parcels import Parcel, ParcelStatus
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.order import Order
+from durable_orders.domain.parcels import Parcel, ParcelStatus
 from tests.store.shop import NOW, Shop, captured
 
 

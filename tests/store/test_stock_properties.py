@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders.messages import OutOfStock, ReservationClosed, Reserved
-from orders.ports import IllegalStatusError
-from store.database import connect
+from durable_orders.domain.activity_messages import OutOfStock, ReservationClosed, Reserved
+from durable_orders.domain.ports import IllegalStatusError
+from durable_orders.store.database import connect
 from tests.store.shop import Shop
 
 Step = tuple[Literal["reserve", "release", "commit"], int]

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from orders.lifecycle import Status
-from orders.messages import OutOfStock, ReservationClosed, Reserved
-from orders.money import Money
-from orders.ports import CardRefund, OrderExistsError
+from durable_orders.domain.activity_messages import OutOfStock, ReservationClosed, Reserved
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import CardRefund, OrderExistsError
 from tests.store.shop import NOW, Shop, Stock, basket, captured
 
 MANY = 50

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from orders.lifecycle import Status
-from orders.money import Money
-from orders.ports import CardRefund
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import CardRefund
 from tests.store.shop import Shop
 
 

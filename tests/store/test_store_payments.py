@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from orders.ports import CardCharge, ChargeState
+from durable_orders.domain.ports import CardCharge, ChargeState
 from tests.store.shop import NOTHING, NOW, Shop
 
 

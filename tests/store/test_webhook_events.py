@@ -10,21 +10,21 @@ from itertools import count
 import pytest
 from sqlalchemy import text
 
-from orders.parcels import ParcelStatus
-from orders.ports import RefusedError
-from orders.webhook_ports import DeliveryResult
-from orders.webhooks import (
+from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.ports import RefusedError
+from durable_orders.domain.webhooks import (
+    DeliveryResult,
     MailDeliveryFailure,
     ParcelChanged,
     PaymentChanged,
     WebhookEvent,
     WebhookSource,
 )
-from store.database import Database
-from store.orders import PostgresOrderRepository
-from store.seed import DEMO, add_products
-from store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
-from tests.shop import basket
+from durable_orders.store.database import Database
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.seed import DEMO, add_products
+from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
+from tests.support.shop import basket
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=15)

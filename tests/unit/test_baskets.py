@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.ids import InvalidOrderIdError, checked_order_id, order_id_of, workflow_id
-from orders.money import Money
-from orders.order import Basket, InvalidOrderError, Recipient, priced
+from durable_orders.domain.ids import (
+    InvalidOrderIdError,
+    checked_order_id,
+    order_id_of,
+    workflow_id,
+)
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Basket, InvalidOrderError, Recipient, priced
 
 ADA = Recipient("Ada", "ada@example.com", "London")
 CATALOGUE = {

@@ -10,10 +10,10 @@ from typing import Final
 
 import typer
 
-import cli
+from durable_orders.cli.app import app
 from durable_orders.contracts.search_attributes import SEARCH_ATTRIBUTES
-from orders.lifecycle import FOLLOWS, Status
-from settings import ApiSettings, WorkerSettings
+from durable_orders.domain.lifecycle import FOLLOWS, Status
+from durable_orders.settings import ApiSettings, WorkerSettings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -24,7 +24,7 @@ DECISIONS: Final = sorted(
 SETTINGS: Final = {
     name.upper() for name in (*WorkerSettings.model_fields, *ApiSettings.model_fields)
 }
-#: Read by Temporal's own configuration, as https://docs.temporal.io says, not by `settings.py`.
+#: Read by Temporal's own configuration, as https://docs.temporal.io says, not by our settings.
 OF_TEMPORAL: Final = re.compile(r"TEMPORAL_(ADDRESS|NAMESPACE|API_KEY|PROFILE|TLS\w*)")
 #: Capitals in the prose that look like a setting and are a word of Temporal's.
 OTHER_CAPITALS: Final = frozenset({"ALLOW_DUPLICATE_FAILED_ONLY"})
@@ -72,7 +72,7 @@ def written_tests() -> str:
 @functools.cache
 def commands() -> frozenset[str]:
     """What can follow ``python client.py``."""
-    return frozenset(typer.main.get_group(cli.app).commands)
+    return frozenset(typer.main.get_group(app).commands)
 
 
 @functools.cache
@@ -134,10 +134,6 @@ def test_every_target_of_make_exists() -> None:
 def test_every_command_of_ours_exists() -> None:
     ours = re.compile(r"client\.py ([a-z][a-z-]*)\b")
     assert wrong(lambda page: set(ours.findall(page.read_text())) - commands()) == {}
-
-    parts = re.findall(r"^def (\w+)\(", (ROOT / "store/__main__.py").read_text(), re.M)
-    of_the_store = re.compile(r"-m store ([a-z]+)\b")
-    assert wrong(lambda page: set(of_the_store.findall(page.read_text())) - set(parts)) == {}
 
 
 def test_the_diagram_is_the_table_of_what_may_follow_which() -> None:

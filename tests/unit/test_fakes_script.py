@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from orders.money import Money
-from orders.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.script import take_unplayed
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from orders.messages import CannotFulfill, Fulfilled, Resent
-from orders.order import Recipient
-from orders.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
-from providers.fulfillment import HttpWarehouse
+from durable_orders.domain.activity_messages import CannotFulfill, Fulfilled, Resent
+from durable_orders.domain.order import Recipient
+from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
+from durable_orders.providers.warehouse.client import HttpWarehouse
 
 ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square\nLondon")
 REQUEST = ShippingRequest("t-1", ADA, (("MUG", 2),))

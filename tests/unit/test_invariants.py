@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from demo.invariants import OrderEvidence, Stock, check_invariants, violations_of
-from orders.lifecycle import Status
-from orders.messages import Outcome
-from orders.money import Money
-from orders.order import Line, Order, Recipient
-from orders.refunds import RefundEntry, RefundRequest, RefundState
-from orders.views import OrderView, ParcelView, PaymentView
+from durable_orders.domain.activity_messages import Outcome
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Line, Order, Recipient
+from durable_orders.domain.refunds.refund import RefundEntry, RefundRequest, RefundState
+from durable_orders.domain.views import OrderView, ParcelView, PaymentView
 from sandbox.books_client import Charge, Fulfillment, Mail, OrderBooks, Parcel, Payment, Refund
 
 TOTAL = Money(29_00, "EUR")

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orders.lifecycle import FOLLOWS, Facts, Status, Stop, StopReason, UnsettledError, final_status
-from orders.money import Money
+from durable_orders.domain.lifecycle import (
+    FOLLOWS,
+    Facts,
+    Status,
+    Stop,
+    StopReason,
+    UnsettledError,
+    final_status,
+)
+from durable_orders.domain.money import Money
 
 stops = st.none() | st.builds(Stop, st.sampled_from(StopReason), st.just("why"))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.money import CurrencyMismatchError, Money, decimals, total
+from durable_orders.domain.money import CurrencyMismatchError, Money, decimals, total
 
 amounts = st.integers(-(10**12), 10**12)
 currencies = st.sampled_from(["EUR", "USD", "JPY", "KWD"])

@@ -13,13 +13,13 @@ import pytest
 
 import client
 import durable_orders
-import orders
+from durable_orders import domain
 from durable_orders.clients.orders import OrderClient
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 #: Every module of the domain.
 DOMAIN: Final = [
-    module.name for module in pkgutil.walk_packages(orders.__path__, f"{orders.__name__}.")
+    module.name for module in pkgutil.walk_packages(domain.__path__, f"{domain.__name__}.")
 ]
 
 

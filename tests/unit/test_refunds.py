@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders import refund_mails
-from orders.ids import (
+from durable_orders.domain.ids import (
     InvalidRefundIdError,
     order_id_of,
     refund_key,
@@ -19,13 +18,18 @@ from orders.ids import (
     undo_refund_key,
     workflow_id,
 )
-from orders.lifecycle import Status
-from orders.money import Money
-from orders.order import Line, Order, Recipient
-from orders.ports import CardRefund, CardRefundState, IllegalStatusError
-from orders.refund_messages import ShopRefundTerms
-from orders.refund_plan import plan_refund, refundable_amount, returnable_quantities
-from orders.refunds import (
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Line, Order, Recipient
+from durable_orders.domain.ports import CardRefund, CardRefundState, IllegalStatusError
+from durable_orders.domain.refunds import emails as refund_emails
+from durable_orders.domain.refunds.calculation import (
+    plan_refund,
+    refundable_amount,
+    returnable_quantities,
+)
+from durable_orders.domain.refunds.messages import ShopRefundTerms
+from durable_orders.domain.refunds.refund import (
     ACCEPTED_BY_PROVIDER,
     FOLLOWS,
     NEVER_ISSUED,
@@ -265,12 +269,12 @@ def test_refunds_above_the_limit_of_their_currency_wait_for_a_person() -> None:
 
 def test_the_mail_says_what_and_how_much_and_is_the_same_every_time() -> None:
     found = entry(ask(lines=(("MUG", 2),)))
-    mail = refund_mails.refunded(ORDER, found)
-    assert mail == refund_mails.refunded(ORDER, replace(found, state=RefundState.SUCCEEDED))
+    mail = refund_emails.refunded(ORDER, found)
+    assert mail == refund_emails.refunded(ORDER, replace(found, state=RefundState.SUCCEEDED))
     assert mail.to == "ada@example.com"
     for body in (mail.text, mail.html):
         assert "29.00 EUR" in body
         assert "2 x Mug" in body
         assert "r1" in body
     assert "Ada &lt;Lovelace&gt;" in mail.html
-    assert "It is for" not in refund_mails.refunded(ORDER, entry(ask(amount=TOTAL))).text
+    assert "It is for" not in refund_emails.refunded(ORDER, entry(ask(amount=TOTAL))).text

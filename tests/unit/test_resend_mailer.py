@@ -8,9 +8,15 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from orders.messages import MailAnswer, MailRefused
-from orders.ports import LockedOutError, Mail, NoAnswerError, ProviderError, RefusedError
-from providers.resend import ResendMailer
+from durable_orders.domain.activity_messages import MailAnswer, MailRefused
+from durable_orders.domain.ports import (
+    LockedOutError,
+    Mail,
+    NoAnswerError,
+    ProviderError,
+    RefusedError,
+)
+from durable_orders.providers.resend.mailer import ResendMailer
 
 MAIL = Mail(
     to="ada@example.com",

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from orders.refund_messages import ShopRefundTerms
-from orders.terms import CaptureMethod, ShopTerms
-from orders.webhooks import WebhookSource
+from durable_orders.api.server import event_readers
+from durable_orders.domain.refunds.messages import ShopRefundTerms
+from durable_orders.domain.terms import CaptureMethod, ShopTerms
+from durable_orders.domain.webhooks import WebhookSource
+from durable_orders.settings import (
+    ApiSettings,
+    CardSettings,
+    SettingsError,
+    WorkerSettings,
+    temporal_profile,
+)
 from sandbox.env_file import settings as sandbox_settings
-from serving import event_readers
-from settings import ApiSettings, CardSettings, SettingsError, WorkerSettings, temporal_profile
 
 GOOD = {
     "DATABASE_URL": "postgresql://orders:secret@localhost/orders",

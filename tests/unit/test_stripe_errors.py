@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from orders.money import Money
-from orders.ports import (
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import (
     CardRefund,
     ChargeState,
     LockedOutError,
@@ -15,7 +15,7 @@ from orders.ports import (
     ProviderError,
     RefusedError,
 )
-from providers.stripe import StripeCards
+from durable_orders.providers.stripe.cards import StripeCards
 from tests.unit.canned import answering, http
 
 INTENT = {

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.money import Money
-from orders.ports import RefusedError
-from providers.stripe_money import from_stripe, to_stripe
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import RefusedError
+from durable_orders.providers.stripe.money import from_stripe, to_stripe
 
 CURRENCIES = st.sampled_from(["EUR", "USD", "JPY", "ISK", "UGX", "MGA", "KWD", "BHD", "CLP"])
 

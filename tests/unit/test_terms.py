@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.money import Money
-from orders.terms import CaptureMethod, OrderTerms, ShopTerms, approval_limits
+from durable_orders.domain.money import Money
+from durable_orders.domain.terms import CaptureMethod, OrderTerms, ShopTerms, approval_limits
 
 amounts = st.integers(1, 10**9)
 currencies = st.sampled_from(["EUR", "USD", "JPY", "KWD"])

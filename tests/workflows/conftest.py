@@ -16,14 +16,14 @@ from temporalio.worker import Replayer, WorkflowReplayResult
 
 from durable_orders.contracts.data_converter import DATA_CONVERTER
 from durable_orders.contracts.error_types import ORDER_FAILED
-from orders.ids import TASK_QUEUE, workflow_id
-from orders.lifecycle import Status
-from orders.messages import OrderInput, Outcome
-from orders.money import Money
-from orders.order import Basket, Recipient
-from orders.ports import NoAnswerError
-from orders.refund_messages import ShopRefundTerms
-from orders.terms import ShopTerms
+from durable_orders.domain.activity_messages import OrderInput, Outcome
+from durable_orders.domain.ids import TASK_QUEUE, workflow_id
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Basket, Recipient
+from durable_orders.domain.ports import NoAnswerError
+from durable_orders.domain.refunds.messages import ShopRefundTerms
+from durable_orders.domain.terms import ShopTerms
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import (
     InMemoryDatabase,
@@ -34,12 +34,12 @@ from tests.fakes.database import (
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
-from tests.servers import Servers, Temporal
+from tests.support.servers import Servers, Temporal
 from worker import order_worker
+from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
-from workflows.reconcile import ReconcileWorkflow
 from workflows.refund import RefundWorkflow
-from workflows.runner import RUNNER
+from workflows.sandbox import RUNNER
 
 _numbers = count(1)
 

@@ -9,11 +9,11 @@ import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from orders.ids import TASK_QUEUE, refund_workflow_id
-from orders.lifecycle import Status
-from orders.refund_messages import RefundAnswer, RefundOutcome, RefundProgress
-from orders.refunds import RefundRefused, RefundRequest, RefundState
-from tests.eventually import eventually
+from durable_orders.domain.ids import TASK_QUEUE, refund_workflow_id
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.refunds.messages import RefundAnswer, RefundOutcome, RefundProgress
+from durable_orders.domain.refunds.refund import RefundRefused, RefundRequest, RefundState
+from tests.support.eventually import eventually
 from tests.workflows.conftest import ON_HAND, QUANTITY, TOTAL, Shop, replayed
 from workflows.refund import RefundWorkflow
 

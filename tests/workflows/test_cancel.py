@@ -11,11 +11,17 @@ from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from durable_orders.contracts.error_types import TOO_LATE
-from orders.ids import TASK_QUEUE, workflow_id
-from orders.lifecycle import Status, StopReason
-from orders.messages import Cancelled, CancelRequest, EndedOtherwise, OrderInput, Outcome
-from orders.ports import NoAnswerError
-from tests.eventually import eventually
+from durable_orders.domain.activity_messages import (
+    Cancelled,
+    CancelRequest,
+    EndedOtherwise,
+    OrderInput,
+    Outcome,
+)
+from durable_orders.domain.ids import TASK_QUEUE, workflow_id
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.ports import NoAnswerError
+from tests.support.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop
 from workflows.order import OrderWorkflow
 

@@ -9,11 +9,11 @@ import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from orders.lifecycle import ON_CANCEL, CancelEffect, Status
-from orders.messages import CancelRequest, Outcome
-from orders.parcels import ParcelStatus
-from orders.requests import ParcelUpdate
-from orders.terms import CaptureMethod, ShopTerms
+from durable_orders.domain.activity_messages import CancelRequest, Outcome
+from durable_orders.domain.lifecycle import ON_CANCEL, CancelEffect, Status
+from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.terms import CaptureMethod, ShopTerms
+from durable_orders.domain.workflow_messages import ParcelUpdate
 from tests.fakes.script import BlockedCall
 from tests.workflows.conftest import TOTAL, Shop
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached

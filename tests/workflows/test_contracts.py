@@ -12,8 +12,8 @@ from temporalio import workflow
 from temporalio.workflow import _Definition  # the SDK has no public way to list a class's handlers
 
 from durable_orders.contracts import audit, order, refund
+from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
-from workflows.reconcile import ReconcileWorkflow
 from workflows.refund import RefundWorkflow
 
 

@@ -10,18 +10,18 @@ from temporalio.client import WorkflowHandle
 
 from durable_orders.contracts.error_types import NOT_WAITING
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION
-from orders.lifecycle import Status
-from orders.messages import Outcome
-from orders.parcels import ParcelStatus
-from orders.ports import RefusedError
-from orders.requests import (
+from durable_orders.domain.activity_messages import Outcome
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.ports import RefusedError
+from durable_orders.domain.terms import ShopTerms
+from durable_orders.domain.workflow_messages import (
     ParcelUpdate,
     RefundParcel,
     ResendParcel,
     SettleParcel,
 )
-from orders.terms import ShopTerms
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 from tests.workflows.conftest import PRICE, TOTAL, Shop
 from tests.workflows.test_waiting import reached, refused
 from workflows.order import OrderWorkflow

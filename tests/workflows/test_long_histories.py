@@ -15,17 +15,17 @@ from temporalio.client import WorkflowHistory
 
 from durable_orders.contracts.error_types import TOO_LATE
 from durable_orders.contracts.search_attributes import ORDER_STATUS
-from orders.lifecycle import Status
-from orders.messages import CancelRequest
-from orders.parcels import ParcelStatus
-from orders.ports import NoAnswerError
-from orders.requests import Approve, NewCard, ResendParcel
-from orders.terms import CaptureMethod, ShopTerms
-from tests.eventually import eventually
+from durable_orders.domain.activity_messages import CancelRequest
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.ports import NoAnswerError
+from durable_orders.domain.terms import CaptureMethod, ShopTerms
+from durable_orders.domain.workflow_messages import Approve, NewCard, ResendParcel
+from tests.support.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop, events, replayed
 from tests.workflows.test_delivery import Handle, flagged, parcel_of, tell
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached, refused
-from workflows import policies
+from workflows import retry_policies
 from workflows.order import OrderWorkflow
 
 #: How Temporal refuses the end of a run that has news to hear.
@@ -170,8 +170,8 @@ class TestContinuingAsNew:
 
     @pytest.fixture(autouse=True)
     def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(policies, "LONG_HISTORY", 8)
-        monkeypatch.setattr(policies, "CONTINUE_AS_NEW_PAUSE", timedelta(milliseconds=50))
+        monkeypatch.setattr(retry_policies, "LONG_HISTORY", 8)
+        monkeypatch.setattr(retry_policies, "CONTINUE_AS_NEW_PAUSE", timedelta(milliseconds=50))
 
     async def waiting(self, shop: Shop, *parcel_ids: str) -> Handle:
         """An order whose second run waits for parcels."""

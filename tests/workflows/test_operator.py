@@ -12,13 +12,13 @@ from temporalio.exceptions import ApplicationError
 
 from durable_orders.contracts import search_attributes
 from durable_orders.contracts.error_types import NOT_OPERABLE
-from orders.lifecycle import Status, StopReason
-from orders.messages import Attention, Outcome, Progress
-from orders.money import Money
-from orders.ports import LockedOutError, NoAnswerError, RefusedError
-from orders.requests import OperatorCommand, Resolve, RetryNow, SkipStep
-from tests.eventually import eventually
+from durable_orders.domain.activity_messages import Attention, Outcome, Progress
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError
+from durable_orders.domain.workflow_messages import OperatorCommand, Resolve, RetryNow, SkipStep
 from tests.fakes.script import Scripted
+from tests.support.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop, ended
 from workflows.order import OrderWorkflow
 

@@ -12,10 +12,16 @@ from temporalio.exceptions import ApplicationError
 from activities.payments import PaymentActivities
 from durable_orders.contracts.error_types import ALREADY_CARRIED, NO_SUCH_ORDER
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION, ORDER_STATUS
-from orders.lifecycle import Status, StopReason
-from orders.messages import ChargeRequest
-from orders.ports import ChargeState, DatabaseAwayError, LockedOutError, NoAnswerError, RefusedError
-from tests.eventually import eventually
+from durable_orders.domain.activity_messages import ChargeRequest
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.ports import (
+    ChargeState,
+    DatabaseAwayError,
+    LockedOutError,
+    NoAnswerError,
+    RefusedError,
+)
+from tests.support.eventually import eventually
 from tests.workflows.conftest import HOURS_OF_SILENCE, QUANTITY, TOTAL, Shop, ended, events
 from workflows.order import OrderWorkflow
 

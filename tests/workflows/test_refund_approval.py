@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from durable_orders.contracts.error_types import NOT_WAITING, OTHER_CONTENTS, TOO_LATE
-from orders.messages import CancelRequest
-from orders.money import Money
-from orders.ports import Mail, RefusedError
-from orders.refund_messages import RefundProgress, ShopRefundTerms
-from orders.refunds import RefundRequest, RefundState
-from orders.requests import Approve, Reject
+from durable_orders.domain.activity_messages import CancelRequest
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import Mail, RefusedError
+from durable_orders.domain.refunds.messages import RefundProgress, ShopRefundTerms
+from durable_orders.domain.refunds.refund import RefundRequest, RefundState
+from durable_orders.domain.workflow_messages import Approve, Reject
 from tests.workflows.conftest import PRICE, Shop
 from tests.workflows.refunds import (
     ONE_MUG,

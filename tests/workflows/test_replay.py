@@ -20,23 +20,23 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
-from orders.ids import refund_key
-from orders.lifecycle import Status
-from orders.money import Money
-from orders.parcels import ParcelStatus
-from orders.ports import NoAnswerError, RefusedError
-from orders.refund_messages import ShopRefundTerms
-from orders.refunds import RefundRequest, RefundState
-from orders.requests import Approve, ResendParcel, RetryNow
-from orders.terms import CaptureMethod, ShopTerms
-from tests.eventually import eventually
+from durable_orders.domain.ids import refund_key
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.ports import NoAnswerError, RefusedError
+from durable_orders.domain.refunds.messages import ShopRefundTerms
+from durable_orders.domain.refunds.refund import RefundRequest, RefundState
+from durable_orders.domain.terms import CaptureMethod, ShopTerms
+from durable_orders.domain.workflow_messages import Approve, ResendParcel, RetryNow
 from tests.fakes.cards import REFUND_PENDING
-from tests.servers import Servers
+from tests.support.eventually import eventually
+from tests.support.servers import Servers
 from tests.workflows import refunds
 from tests.workflows import test_delivery as delivery
 from tests.workflows import test_long_histories as longest
 from tests.workflows.conftest import Clients, Shop, replayed
-from tests.workflows.test_reconcile import AT_ONCE, Audited, opened
+from tests.workflows.test_audit import AT_ONCE, Audited, opened
 from tests.workflows.test_waiting import DECLINED, reached
 from workflows.order import OrderWorkflow
 from workflows.refund import RefundWorkflow

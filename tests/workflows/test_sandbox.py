@@ -27,9 +27,9 @@ from temporalio.worker import Replayer
 
 from durable_orders.contracts.data_converter import DATA_CONVERTER
 from tests.workflows.test_replay import HISTORIES
-from workflows import runner
+from workflows import sandbox
+from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
-from workflows.reconcile import ReconcileWorkflow
 from workflows.refund import RefundWorkflow
 
 
@@ -42,7 +42,7 @@ async def test_a_run_loads_its_own_module_anew_and_no_other(
 ) -> None:
     history = WorkflowHistory.from_json(recorded, (HISTORIES / f"{recorded}.json").read_text())
     replayer = Replayer(
-        workflows=[kind], workflow_runner=runner.RUNNER, data_converter=DATA_CONVERTER
+        workflows=[kind], workflow_runner=sandbox.RUNNER, data_converter=DATA_CONVERTER
     )
     await replayer.replay_workflow(history)  # now this process has loaded whatever it needs
     loaded: list[str] = []
@@ -119,8 +119,8 @@ async def test_a_storage_for_payloads_is_told_which_run_they_are_of(
 
 async def replay_with(converter: DataConverter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replay an order that was completed, in a process of which this is the data converter."""
-    monkeypatch.setattr(runner, "DATA_CONVERTER", converter)
+    monkeypatch.setattr(sandbox, "DATA_CONVERTER", converter)
     history = WorkflowHistory.from_json("run", (HISTORIES / "completed.json").read_text())
     await Replayer(
-        workflows=[OrderWorkflow], workflow_runner=runner.RUNNER, data_converter=converter
+        workflows=[OrderWorkflow], workflow_runner=sandbox.RUNNER, data_converter=converter
     ).replay_workflow(history)

@@ -12,14 +12,14 @@ from temporalio.exceptions import ApplicationError
 
 from durable_orders.contracts import timeouts
 from durable_orders.contracts.error_types import NOT_WAITING
-from orders.lifecycle import Status, StopReason
-from orders.messages import CancelRequest, Outcome
-from orders.ports import ChargeState
-from orders.requests import Approve, NewCard, Reject, Resolve
-from orders.terms import CaptureMethod, ShopTerms
-from tests.eventually import eventually
+from durable_orders.domain.activity_messages import CancelRequest, Outcome
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.ports import ChargeState
+from durable_orders.domain.terms import CaptureMethod, ShopTerms
+from durable_orders.domain.workflow_messages import Approve, NewCard, Reject, Resolve
+from tests.support.eventually import eventually
 from tests.workflows.conftest import HOURS_OF_SILENCE, TOTAL, Shop, ended
-from workflows import policies
+from workflows import retry_policies
 from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
@@ -303,7 +303,7 @@ class TestHold:
     ) -> None:
         # As it really is: the run hears of the cancellation when it has its workflow task renewed,
         # after four fifths of ``timeouts.WORKFLOW_TASK``. The first try is held for twice as long.
-        monkeypatch.setitem(policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=8))
+        monkeypatch.setitem(retry_policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=8))
         gate = shop.cards.hold("capture", where=where)  # type: ignore[arg-type]
         handle = await shop.start(await shop.place(), task_timeout=timeouts.WORKFLOW_TASK)
         await gate.entered()

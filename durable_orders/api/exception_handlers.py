@@ -1,0 +1,140 @@
+"""Exception handlers: errors of clients, routes and FastAPI as problem responses."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from durable_orders.api import problems
+from durable_orders.api.problems import ProblemError, ProblemType, problem_response
+from durable_orders.clients.errors import (
+    NoCardsError,
+    NotOperableError,
+    NotStartedError,
+    NotWaitingError,
+    NoWorkerError,
+    OrderClientError,
+    OrderEndedError,
+    RefundEndedError,
+    RefundRefusedError,
+    StrandedError,
+    TooLateError,
+    UndecidedError,
+    UnknownRefundError,
+    UnreachableError,
+)
+from durable_orders.domain.ids import (
+    IdempotencyKeyReusedError,
+    InvalidOrderIdError,
+    InvalidRefundIdError,
+)
+from durable_orders.domain.listing import InvalidCursorError
+from durable_orders.domain.order import InvalidOrderError
+from durable_orders.domain.ports import (
+    NoSuchOrderError,
+    OrderExistsError,
+    ProviderError,
+    RefusedError,
+)
+from durable_orders.domain.webhooks import BadSignatureError, UnreadableEventError
+
+log = logging.getLogger(__name__)
+
+#: The problem type of each error of the clients; the nearest base class counts.
+PROBLEM_TYPE_OF: Final[dict[type[Exception], ProblemType]] = {
+    InvalidOrderIdError: problems.INVALID_ORDER_ID,
+    InvalidRefundIdError: problems.INVALID_REFUND_ID,
+    InvalidOrderError: problems.INVALID_ORDER,
+    InvalidCursorError: problems.INVALID_CURSOR,
+    NoSuchOrderError: problems.UNKNOWN_ORDER,
+    UnknownRefundError: problems.UNKNOWN_REFUND,
+    OrderExistsError: problems.ORDER_EXISTS,
+    IdempotencyKeyReusedError: problems.KEY_REUSED,
+    NotStartedError: problems.ORDER_NOT_STARTED,
+    TooLateError: problems.TOO_LATE,
+    NotWaitingError: problems.NOT_WAITING,
+    NotOperableError: problems.NOT_OPERABLE,
+    OrderEndedError: problems.ORDER_ENDED,
+    StrandedError: problems.ORDER_STRANDED,
+    RefundRefusedError: problems.REFUND_REFUSED,
+    RefundEndedError: problems.REFUND_ENDED,
+    NoWorkerError: problems.NO_WORKER,
+    UndecidedError: problems.UNDECIDED,
+    NoCardsError: problems.NO_CARD_PROVIDER,
+    OrderClientError: problems.CONFLICT,
+    BadSignatureError: problems.BAD_SIGNATURE,
+    UnreadableEventError: problems.MALFORMED,
+    UnreachableError: problems.UNAVAILABLE,
+    ProviderError: problems.UNAVAILABLE,
+    RefusedError: problems.OUR_FAULT,
+}
+#: The messages of their errors are logged only: they name servers of ours.
+_CONFIDENTIAL: Final = frozenset({problems.UNAVAILABLE, problems.OUR_FAULT})
+#: Responses of FastAPI itself, by status.
+_TYPE_OF_STATUS: Final = {
+    type_.status: type_ for type_ in (problems.NOT_FOUND, problems.NOT_ALLOWED)
+}
+
+
+def add_exception_handlers(app: FastAPI) -> None:
+    """Register handlers that answer every error of a route as a problem."""
+    app.add_exception_handler(ProblemError, _handle_problem)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    for error in PROBLEM_TYPE_OF:
+        app.add_exception_handler(error, _handle_client_error)
+
+
+async def _handle_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for nothing else
+    return problem_response(error.type, request.scope, str(error), error.headers)
+
+
+def to_problem(error: Exception) -> tuple[ProblemType, str] | None:
+    """The problem type and the detail that may be shown; None: an error that nobody expected."""
+    bases = type(error).__mro__
+    type_ = next((PROBLEM_TYPE_OF[base] for base in bases if base in PROBLEM_TYPE_OF), None)
+    if type_ is None:
+        return None
+    if type_ in _CONFIDENTIAL:
+        log.error("%s", error)
+        return type_, type_.detail
+    return type_, str(error)
+
+
+async def _handle_client_error(request: Request, error: Exception) -> JSONResponse:
+    problem = to_problem(error)
+    assert problem is not None  # noqa: S101 - registered for nothing else
+    type_, detail = problem
+    return problem_response(type_, request.scope, detail)
+
+
+async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    # The input is not repeated: it may hold confidential data.
+    errors = [{"where": "/".join(map(str, e["loc"])), "what": e["msg"]} for e in error.errors()]
+    detail = "; ".join(f"{one['where']}: {one['what']}" for one in errors)
+    return problem_response(problems.MALFORMED, request.scope, detail, errors=errors)
+
+
+async def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """An error of FastAPI itself: an unknown path or method, for example."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    if error.status_code == problems.TOO_LARGE.status:  # middleware.py says more
+        return problem_response(problems.TOO_LARGE, request.scope, str(error.detail), error.headers)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's status for a body that is not UTF-8
+        return problem_response(problems.MALFORMED, request.scope, "body: it is not JSON in UTF-8")
+    type_ = _TYPE_OF_STATUS.get(error.status_code) or replace(
+        problems.REFUSED,
+        status=error.status_code,
+        title=HTTPStatus(error.status_code).phrase,
+        detail=str(error.detail),
+    )
+    return problem_response(type_, request.scope, headers=error.headers)

@@ -1,0 +1,208 @@
+"""The server of the HTTP API: composition root, and uvicorn until the process is stopped.
+
+``api.py`` starts it. The application is in ``edge/``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+
+import uvicorn
+from fastapi import FastAPI
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RetryConfig, RPCError
+
+from durable_orders.api.app import create_app
+from durable_orders.api.dependencies import (
+    AdminDependencies,
+    ApiLimits,
+    Dependencies,
+    TemporalWebUi,
+)
+from durable_orders.api.webhook_inbox import Inbox
+from durable_orders.clients.connection import connect, translate_rpc_errors
+from durable_orders.clients.errors import UnreachableError
+from durable_orders.clients.order_operations import OrderOperations
+from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
+from durable_orders.clients.update_limiter import UpdateLimiter
+from durable_orders.domain.ports import ProviderError
+from durable_orders.domain.webhooks import EventReader, WebhookSource
+from durable_orders.observability.context import current_request
+from durable_orders.observability.logging import configure_logging
+from durable_orders.providers.resend.webhooks import ResendEvents
+from durable_orders.providers.stripe.cards import StripeCards
+from durable_orders.providers.stripe.webhooks import StripeEvents
+from durable_orders.providers.warehouse.webhooks import WarehouseEvents
+from durable_orders.settings import ApiSettings, CardSettings, WebhookSecrets, temporal_profile
+from durable_orders.store import database as store
+from durable_orders.store.api_keys import PostgresApiKeyRepository
+from durable_orders.store.dashboard import PostgresDashboardRepository
+from durable_orders.store.migrations import is_migrated
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.sessions import PostgresSessionRepository
+from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
+
+log = logging.getLogger("api")
+
+
+class _Server(uvicorn.Server):
+    """Stops on a signal. Uvicorn's own handler raises it again, past our clean-up."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        for listening in sockets or ():
+            log.info("ready: http://%s:%s", *listening.getsockname()[:2])
+
+    def stop(self) -> None:
+        self._stopping()
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncIterator[FastAPI]:
+    """The application with the database and Temporal; both may be unavailable at first."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = store.connect(
+            settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
+        )
+        stack.push_async_callback(database.close)
+        # Without Stripe's key everything works but the client secret for 3-D Secure.
+        cards = None
+        if card_settings.stripe_api_key is not None:
+            key = card_settings.stripe_api_key.get_secret_value()
+            cards = StripeCards(key, api_base=card_settings.stripe_api_base)
+            stack.push_async_callback(cards.aclose)
+        # Lazy: connects at the first call, and tries again at the next one. A customer is waiting:
+        # calls give up soon.
+        brief = RetryConfig(max_elapsed_time_millis=3_000)
+        temporal = await connect(temporal_profile(), lazy=True, retry_config=brief)
+        book, limiter = PostgresOrderRepository(database), UpdateLimiter()
+        orders = OrderClient(temporal, book, cards=cards, limiter=limiter)
+        operations = OrderOperations(temporal, book, limiter=limiter)
+        refunds = RefundClient(temporal, PostgresRefundBook(database), limiter=limiter)
+        inbox = Inbox(
+            readers=event_readers(settings),
+            events=PostgresWebhookEventRepository(database),
+            mails=PostgresMailLog(database),
+            orders=orders,
+            refunds=refunds,
+        )
+        await stack.enter_async_context(inbox.at_work())
+        yield create_app(
+            Dependencies(
+                orders=orders,
+                operations=operations,
+                refunds=refunds,
+                keys=PostgresApiKeyRepository(database),
+                inbox=inbox,
+                limits=ApiLimits(
+                    rate_per_minute=settings.api_rate_per_minute,
+                    failures_per_minute=settings.api_failures_per_minute,
+                    body_bytes=settings.api_max_body_bytes,
+                    streams=settings.api_max_streams,
+                ),
+                allowed_origins=settings.api_allowed_origins,
+                checks={
+                    "Temporal": lambda: _temporal(temporal),
+                    "database": lambda: _database(database),
+                },
+                admin=_admin(settings, database, temporal.namespace),
+            )
+        )
+
+
+def event_readers(secrets: WebhookSecrets) -> dict[WebhookSource, EventReader]:
+    """The verifiers of webhooks, for each source whose secret is set."""
+    readers: dict[WebhookSource, EventReader] = {}
+    if secret := secrets.stripe_webhook_secret:
+        readers[WebhookSource.STRIPE] = StripeEvents(secret.get_secret_value())
+    if secret := secrets.fulfillment_webhook_secret:
+        readers[WebhookSource.WAREHOUSE] = WarehouseEvents(secret.get_secret_value())
+    if secret := secrets.resend_webhook_secret:
+        readers[WebhookSource.RESEND] = ResendEvents(secret.get_secret_value())
+    return readers
+
+
+def _admin(
+    settings: ApiSettings, database: store.Database, namespace: str
+) -> AdminDependencies | None:
+    """The dependencies of the admin pages; None: the settings turn them off."""
+    if not settings.operator_pages:
+        return None
+    return AdminDependencies(
+        PostgresSessionRepository(database),
+        PostgresDashboardRepository(database),
+        TemporalWebUi(settings.temporal_ui_url, namespace),
+    )
+
+
+async def _temporal(client: Client) -> str | None:
+    """Check Temporal; what is wrong, or None."""
+    ours = DescribeNamespaceRequest(namespace=client.namespace)
+    try:
+        with translate_rpc_errors(client):
+            await client.workflow_service.describe_namespace(ours, timeout=timedelta(seconds=3))
+    except (UnreachableError, RPCError) as error:
+        return str(error)
+    return None
+
+
+async def _database(database: store.Database) -> str | None:
+    """Check the database and its migrations; what is wrong, or None."""
+    try:
+        is_ready = await is_migrated(database)
+    except ProviderError as error:
+        return str(error)
+    return None if is_ready else "it lacks a migration: python client.py store migrate"
+
+
+# -- the process -----------------------------------------------------------------------------------
+
+
+async def _run(settings: ApiSettings, cards: CardSettings, listening: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests in flight finish."""
+    async with composed(settings, cards) as app:
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,  # middleware.py logs requests, without addresses and queries
+                server_header=False,
+                forwarded_allow_ips=settings.api_trusted_proxies,
+                timeout_graceful_shutdown=20,
+            ),
+            app.state.streams.stop,  # event streams would not end by themselves
+        )
+        await server.serve(sockets=[listening])
+
+
+def serve(settings: ApiSettings, cards: CardSettings, listening: socket.socket) -> int:
+    """Serve in this process until it is told to stop; its exit code."""
+    configure_logging(settings.log_level, settings.log_format, request=current_request)
+    try:
+        asyncio.run(_run(settings, cards, listening))
+    except (UnreachableError, store.InvalidDatabaseUrlError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
+        return 1
+    return 0

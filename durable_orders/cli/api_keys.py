@@ -1,0 +1,97 @@
+"""Commands for the API keys: create, list, revoke."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from durable_orders.cli.terminal import PROGRAM, AsJson, print_json, say
+from durable_orders.domain.operators.api_keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
+
+if TYPE_CHECKING:
+    from durable_orders.store.api_keys import PostgresApiKeyRepository
+
+T = TypeVar("T")
+
+app: typer.Typer = typer.Typer(help="Keys of the HTTP API: make one, list them, revoke one.")
+
+Name = Annotated[str, typer.Argument(help="What the key is called: who has it, the shop say.")]
+
+
+@app.command(epilog="Example: python client.py keys create shop --scope shop")
+def create(
+    name: Name,
+    *,
+    scope: Annotated[
+        Scope,
+        typer.Option(
+            help="read looks; shop also places, checks out and cancels; operator also decides and "
+            "gives money back."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Create a key and print its token. The token cannot be shown again."""
+    token = Token.of(secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES))
+    key = ApiKey(token.key_id, name, scope, datetime.now(UTC), token.digest)
+    _with_keys(lambda keys: keys.add(key))
+    if as_json:
+        print_json({**_as_dict(key), "token": str(token)})
+        return
+    say(f"Key {name} may do what {scope} may. Its token is shown this once, keep it safe:")
+    typer.echo(str(token))
+    say("Send it with every request as  Authorization: Bearer TOKEN")
+
+
+@app.command("list", epilog="Example: python client.py keys list")
+def list_(
+    *,
+    revoked: Annotated[bool, typer.Option("--all", help="Also those that were revoked.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the keys in use, oldest first, without tokens: those are not stored."""
+    keys = _with_keys(lambda keys: keys.listed(revoked=revoked))
+    if as_json:
+        print_json([_as_dict(key) for key in keys])
+        return
+    for key in keys:
+        used = f"last used {_format_time(key.last_used_at)}" if key.last_used_at else "never used"
+        end = f", revoked {_format_time(key.revoked_at)}" if key.revoked_at else ""
+        say(f"{key.name}: {key.scope}, made {_format_time(key.created_at)}, {used}{end}")
+    if not keys:
+        say(f"There are no keys. Make one: {PROGRAM} keys create shop --scope shop")
+
+
+@app.command(epilog="Example: python client.py keys revoke shop")
+def revoke(name: Name, *, as_json: AsJson = False) -> None:
+    """Revoke a key. Its name can then be used for a new one."""
+    key = _with_keys(lambda keys: keys.revoke(name, datetime.now(UTC)))
+    if as_json:
+        print_json(_as_dict(key))
+    else:
+        say(f"Key {name} is revoked: within a few seconds every process refuses it.")
+
+
+def _as_dict(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scope": key.scope,
+        "created_at": key.created_at,
+        "last_used_at": key.last_used_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
+def _format_time(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else ""
+
+
+def _with_keys(work: Callable[[PostgresApiKeyRepository], Awaitable[T]]) -> T:
+    from durable_orders.cli import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
+
+    return composition.run_with_keys(work)

@@ -1,0 +1,211 @@
+"""Commands for operators: list orders, approve or reject them, repair those that keep failing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from durable_orders.cli.terminal import (
+    USED_WRONGLY,
+    AsJson,
+    OrderId,
+    console,
+    print_json,
+    run_command,
+    run_with_operations,
+    run_with_orders,
+    say,
+    say_accepted,
+    say_attention,
+    say_refund_attention,
+    stop,
+)
+from durable_orders.domain.ids import refund_workflow_id, workflow_id
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.refunds.messages import RefundNeedingAttention
+
+if TYPE_CHECKING:
+    from durable_orders.cli.composition import CliContext
+    from durable_orders.clients.order_operations import OrderOperations
+    from durable_orders.clients.orders import OrderClient
+
+app = typer.Typer()
+
+By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
+
+
+@app.command("list", epilog="Example: python client.py list --status paid")
+def list_orders(
+    *,
+    status: Annotated[Status | None, typer.Option(help="Only orders of this status.")] = None,
+    needs_attention: Annotated[
+        bool, typer.Option("--needs-attention", help="Only orders with a step that keeps failing.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List started orders, newest first, up to a second behind."""
+
+    async def work(orders: OrderClient) -> None:
+        listed = orders.list(status, needs_attention=needs_attention, limit=limit)
+        rows = [row async for row in listed]
+        if as_json:
+            print_json([asdict(row) for row in rows])
+            return
+        table = Table("order", "status", "customer", "run", "started", "", box=None)
+        for row in rows:
+            flag = "needs attention" if row.needs_attention else ""
+            started = f"{row.started_at:%Y-%m-%d %H:%M:%S}"
+            cells = (row.order_id, row.status, row.customer_id or "", row.run, started, flag)
+            table.add_row(*map(escape, cells))
+        console.print(table if rows else "No such orders.")
+
+    run_with_orders(work)
+
+
+@app.command(epilog="Example: python client.py attention")
+def attention(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List running orders and refunds that need a person: what fails, since when, what helps."""
+
+    async def work(context: CliContext) -> None:
+        orders = await context.operations.attention(limit)
+        refunds = await context.refunds.attention(limit)
+        if as_json:
+            rows = [{**asdict(order), "refund_id": None} for order in orders]
+            print_json([*rows, *({**asdict(one), **asdict(one.refund)} for one in refunds)])
+            return
+        if not (orders or refunds):
+            say("No order or refund needs attention.")
+        for order in orders:
+            say(f"Order {order.order_id} is {order.status}: {order.doing}.")
+            if order.attention:
+                say_attention(order.order_id, order.attention)
+            context.say_run_url(workflow_id(order.order_id))
+            say("")
+        for refund in refunds:
+            _show_refund(refund, context)
+
+    run_command(work)
+
+
+def _show_refund(one: RefundNeedingAttention, context: CliContext) -> None:
+    ref = one.refund
+    amount = f" of {one.amount}" if one.amount else ""
+    state = f"{one.state}, " if one.state else ""
+    say(f"Refund {ref.refund_id}{amount} for order {ref.order_id}: {state}{one.doing}.")
+    if one.attention:
+        say_refund_attention(ref, one.attention)
+    context.say_run_url(refund_workflow_id(ref.order_id, ref.refund_id))
+    say("")
+
+
+# -- orders that wait for approval -----------------------------------------------------------------
+
+
+@app.command(epilog='Example: python client.py approve 1001 --by ops-7 --note "known customer"')
+def approve(
+    order_id: OrderId,
+    *,
+    by: By,
+    note: Annotated[str, typer.Option(help="Why, for the order's history.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Approve an order that waits for approval."""
+
+    async def work(operations: OrderOperations) -> None:
+        await operations.approve(order_id, by, note)
+        say_accepted(order_id, "is approved", as_json=as_json)
+
+    run_with_operations(work)
+
+
+@app.command(epilog='Example: python client.py reject 1001 --by ops-7 --reason "stolen card"')
+def reject(
+    order_id: OrderId,
+    *,
+    by: By,
+    reason: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Reject an order that waits for approval."""
+
+    async def work(operations: OrderOperations) -> None:
+        await operations.reject(order_id, by, reason)
+        say_accepted(order_id, "is rejected, and is being undone", as_json=as_json)
+
+    run_with_operations(work)
+
+
+# -- orders with a step that keeps failing ---------------------------------------------------------
+
+
+@app.command(epilog="Example: python client.py retry-now 1001")
+def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False) -> None:
+    """Retry the step that keeps failing at once, after its cause is fixed."""
+
+    async def work(operations: OrderOperations) -> None:
+        await operations.retry_now(order_id, by)
+        say_accepted(order_id, "tries again", as_json=as_json)
+
+    run_with_operations(work)
+
+
+@app.command(epilog='Example: python client.py skip-step 1001 --reason "warehouse closed for good"')
+def skip_step(
+    order_id: OrderId,
+    *,
+    reason: Annotated[str, typer.Option(help="Why, without personal data.")],
+    by: By = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Give up the step that keeps failing: everything done so far is undone."""
+
+    async def work(operations: OrderOperations) -> None:
+        await operations.skip_step(order_id, reason, by)
+        say_accepted(order_id, "gives that step up, and is being undone", as_json=as_json)
+
+    run_with_operations(work)
+
+
+@app.command(epilog='Example: python client.py resolve 1001 --note "refunded by bank transfer"')
+def resolve(
+    order_id: OrderId,
+    *,
+    note: Annotated[str, typer.Option(help="How it was done, without personal data.")],
+    given_back: Annotated[
+        str | None,
+        typer.Option(
+            help="29.00: what the customer was given back by hand, 0 if nothing was taken. "
+            "Left out: all that was taken, where that is known."
+        ),
+    ] = None,
+    by: By = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Declare that the undo that keeps failing was done by hand: it is not tried any more."""
+
+    async def work(context: CliContext) -> None:
+        amount = None
+        if given_back is not None:
+            currency = (await context.orders.view(order_id)).order.total.currency
+            amount = _amount(given_back, currency)
+        await context.operations.resolve(order_id, note, by, given_back=amount)
+        say_accepted(order_id, "takes that as done by hand", as_json=as_json)
+
+    run_command(work)
+
+
+def _amount(written: str, currency: str) -> Money:
+    try:
+        return Money.parse(written, currency)
+    except ValueError as error:
+        stop(USED_WRONGLY, f"--given-back: {error}")

@@ -1,0 +1,95 @@
+"""What the commands share: their context, output and exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from durable_orders.domain.activity_messages import Attention
+from durable_orders.domain.refunds.messages import RefundRef
+
+if TYPE_CHECKING:
+    from durable_orders.cli.composition import CliContext
+    from durable_orders.clients.order_operations import OrderOperations
+    from durable_orders.clients.orders import OrderClient
+
+REFUSED: Final = 1
+USED_WRONGLY: Final = 2
+UNREACHABLE: Final = 3
+
+PROGRAM: Final = "python client.py"
+
+console = Console(highlight=False, soft_wrap=True)
+
+OrderId = Annotated[str, typer.Argument(help="The order's id, as `place` printed it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def say(sentence: str) -> None:
+    console.print(escape(sentence))
+
+
+def say_refund_attention(ref: RefundRef, attention: Attention) -> None:
+    """Say why a refund needs a person, and which commands help."""
+    say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
+    names = " or ".join(name.replace("_", "-") for name in attention.can)
+    say(f"What you can do: {PROGRAM} refund {names} {ref.order_id} {ref.refund_id}")
+
+
+def say_accepted(order_id: str, what: str, *, as_json: bool) -> None:
+    """Say that the order accepted the request, and goes on by itself."""
+    if as_json:
+        print_json({"order_id": order_id, "accepted": True})
+    else:
+        say(f"Order {order_id} {what}. Watch it: {PROGRAM} watch {order_id}")
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    typer.echo(json.dumps(value, default=datetime.isoformat, ensure_ascii=False, indent=indent))
+
+
+def say_attention(order_id: str, attention: Attention) -> None:
+    """Say what keeps failing, and which commands help."""
+    say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
+    if attention.can:
+        names = " or ".join(name.replace("_", "-") for name in attention.can)
+        say(f"It is still being tried. What you can do: {PROGRAM} {names} {order_id}")
+    if attention.asks_given_back:
+        say("Whether the card was charged is not known: resolve it with --given-back, or 0.")
+
+
+def stop(code: int, sentence: str) -> NoReturn:
+    """Exit with this code and a sentence on standard error."""
+    sentence = sentence[:1].upper() + sentence[1:]
+    typer.echo(sentence if sentence.endswith((".", "?")) else f"{sentence}.", err=True)
+    raise typer.Exit(code)
+
+
+def run_with_orders(
+    work: Callable[[OrderClient], Awaitable[None]],
+    *,
+    lazy: bool = False,
+    with_cards: bool = False,
+) -> None:
+    """Do the work with the client of orders; see ``run_command``."""
+    run_command(lambda context: work(context.orders), lazy=lazy, with_cards=with_cards)
+
+
+def run_with_operations(work: Callable[[OrderOperations], Awaitable[None]]) -> None:
+    """Do the work with the operators' client of orders; see ``run_command``."""
+    run_command(lambda context: work(context.operations))
+
+
+def run_command(
+    work: Callable[[CliContext], Awaitable[None]], *, lazy: bool = False, with_cards: bool = False
+) -> None:
+    """Run the work, or exit with a sentence about the error.
+
+    ``lazy``: connect to Temporal when it is first called. ``with_cards``: with the card provider.
+    """

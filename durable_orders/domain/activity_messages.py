@@ -1,0 +1,445 @@
+"""Messages of the order workflow: inputs and answers of its activities, Updates and queries.
+
+One frozen message in, one out. An expected answer is a value with a ``kind``; an exception means
+that there was *no answer*. Workflow history keeps these for weeks, and Temporal's Web UI shows
+them: ids, amounts and decisions only, no names, addresses or card data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
+from durable_orders.domain.money import Money
+from durable_orders.domain.parcels import Parcel
+from durable_orders.domain.terms import OrderTerms
+
+
+@dataclass(frozen=True)
+class OrderRef:
+    """An order, by its id."""
+
+    order_id: str
+
+
+# -- read_order ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OrderSummary:
+    """The part of an order that its workflow needs."""
+
+    order_id: str
+    customer_id: str
+    total: Money
+    status: Status
+    flagged: bool = False
+
+
+@dataclass(frozen=True)
+class OrderWithTerms:
+    """An order and the terms that hold for it."""
+
+    order: OrderSummary
+    terms: OrderTerms
+
+
+# -- reserve_inventory, release_inventory, update_inventory ----------------------------------------
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """All lines are reserved."""
+
+    kind: Literal["reserved"] = "reserved"
+
+
+@dataclass(frozen=True)
+class OutOfStock:
+    """Not all lines are in stock, so none is reserved. ``available`` units of ``sku`` are left."""
+
+    sku: str
+    wanted: int
+    available: int
+    kind: Literal["out_of_stock"] = "out_of_stock"
+
+
+@dataclass(frozen=True)
+class ReservationClosed:
+    """This order's stock was committed or released before: it cannot be reserved again."""
+
+    state: Literal["committed", "released"]
+    kind: Literal["reservation_closed"] = "reservation_closed"
+
+
+ReserveAnswer = Reserved | OutOfStock | ReservationClosed
+
+
+# -- charge_card, refund_card ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChargeRequest:
+    """Charge the order's total. ``attempt`` counts business attempts from 1 (another card, or the
+    same card after a soft decline), not retries.
+
+    ``payment_method`` is the provider's token of another card than the order's own. With ``hold``
+    the money is only authorized.
+    """
+
+    order_id: str
+    attempt: int = 1
+    payment_method: str | None = None
+    hold: bool = False
+
+
+@dataclass(frozen=True)
+class Paid:
+    """The money is captured."""
+
+    payment_id: str
+    amount: Money
+    kind: Literal["paid"] = "paid"
+
+
+@dataclass(frozen=True)
+class Held:
+    """The money is authorized until ``capture_before``, if the provider said when that is."""
+
+    payment_id: str
+    amount: Money
+    capture_before: datetime | None = None
+    kind: Literal["held"] = "held"
+
+
+@dataclass(frozen=True)
+class Declined:
+    """The bank declined. ``code`` is the provider's decline code."""
+
+    code: str
+    message: str
+    kind: Literal["declined"] = "declined"
+
+
+@dataclass(frozen=True)
+class AuthenticationRequired:
+    """The customer has to authenticate (3-D Secure). Nothing is taken yet."""
+
+    payment_id: str
+    kind: Literal["authentication_required"] = "authentication_required"
+
+
+@dataclass(frozen=True)
+class Processing:
+    """The bank has not decided yet."""
+
+    payment_id: str
+    kind: Literal["processing"] = "processing"
+
+
+@dataclass(frozen=True)
+class ChargingClosed:
+    """The order was closed for charging before this charge could begin: nothing was taken."""
+
+    kind: Literal["charging_closed"] = "charging_closed"
+
+
+ChargeAnswer = Paid | Held | Declined | AuthenticationRequired | Processing | ChargingClosed
+
+
+@dataclass(frozen=True)
+class HoldLapsed:
+    """The authorization is gone: nothing can be captured."""
+
+    payment_id: str
+    kind: Literal["hold_lapsed"] = "hold_lapsed"
+
+
+CaptureAnswer = Paid | HoldLapsed
+
+
+@dataclass(frozen=True)
+class ChargesUndone:
+    """Sums over all charges of an undone order: all that was ever taken, all that was given back.
+
+    The two are equal, and the order can never be charged again.
+    """
+
+    taken: Money
+    given_back: Money
+    kind: Literal["charges_undone"] = "charges_undone"
+
+
+@dataclass(frozen=True)
+class ManualRefund:
+    """An operator gave ``amount`` back outside the card provider; 0 when nothing was due.
+
+    ``by`` is a role or an account id; ``note`` holds no personal data.
+    """
+
+    order_id: str
+    amount: Money
+    by: str
+    note: str
+
+
+# -- fulfill_order, cancel_fulfillment -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fulfilled:
+    """The warehouse accepted the order and will ship it as these parcels.
+
+    ``short`` will not be shipped, as (sku, pieces): never the whole order. ``contents`` is what
+    each parcel holds, in the same form.
+    """
+
+    fulfillment_id: str
+    parcel_ids: tuple[str, ...]
+    short: tuple[tuple[str, int], ...] = ()
+    contents: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    kind: Literal["fulfilled"] = "fulfilled"
+
+
+@dataclass(frozen=True)
+class CannotFulfill:
+    """The warehouse will not ship this order."""
+
+    message: str
+    kind: Literal["cannot_fulfill"] = "cannot_fulfill"
+
+
+FulfillAnswer = Fulfilled | CannotFulfill
+
+
+@dataclass(frozen=True)
+class FulfillmentCancelled:
+    """The order will not leave the warehouse, now or later, whether it was accepted or not."""
+
+    kind: Literal["recalled"] = "recalled"
+
+
+@dataclass(frozen=True)
+class AlreadyLeft:
+    """Too late to cancel: these parcels are on their way."""
+
+    fulfillment_id: str
+    parcel_ids: tuple[str, ...]
+    kind: Literal["already_left"] = "already_left"
+
+
+@dataclass(frozen=True)
+class AlreadyFulfilled:
+    """Our database has the order past its point of no return: nothing was cancelled."""
+
+    kind: Literal["kept_before"] = "kept_before"
+
+
+WarehouseCancelAnswer = FulfillmentCancelled | AlreadyLeft
+CancelFulfillmentAnswer = FulfillmentCancelled | AlreadyLeft | AlreadyFulfilled
+
+
+# -- resend_parcel ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ParcelRef:
+    """A parcel of an order, by their ids."""
+
+    order_id: str
+    parcel_id: str
+
+
+@dataclass(frozen=True)
+class Resent:
+    """The warehouse sends the parcel's contents again, as this new parcel."""
+
+    fulfillment_id: str
+    parcel_id: str
+    kind: Literal["resent"] = "resent"
+
+
+ResendAnswer = Resent | CannotFulfill
+
+
+# -- record_parcel, send_shipped_email -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OrderParcel:
+    """The latest state of one parcel of an order."""
+
+    order_id: str
+    parcel: Parcel
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Confirm the order to the customer, except for the (sku, pieces) that are ``short``."""
+
+    order_id: str
+    short: tuple[tuple[str, int], ...] = ()
+
+
+# -- send_confirmation_email, send_closing_email ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MailSent:
+    mail_id: str
+    kind: Literal["mail_sent"] = "mail_sent"
+
+
+@dataclass(frozen=True)
+class MailRefused:
+    """The email service will never send this email, because of a wrong address say."""
+
+    message: str
+    kind: Literal["mail_refused"] = "mail_refused"
+
+
+MailAnswer = MailSent | MailRefused
+
+
+# -- record_status ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StatusChange:
+    """Set the order's status and add a line to its history. ``parcels`` are the parcel states that
+    led to it, recorded first.
+    """
+
+    order_id: str
+    status: Status
+    stop: Stop | None = None
+    parcels: tuple[Parcel, ...] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line for the order's history. Its detail holds no personal data."""
+
+    order_id: str
+    event: str
+    detail: dict[str, str]
+
+
+# -- cancel (update) and cancel_order (signal) -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CancelRequest:
+    """Cancel this order. ``by`` is a role or an account id, never a person's name."""
+
+    by: str = "customer"
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The order was stopped and undone; ``given_back`` is what was refunded."""
+
+    status: Status
+    given_back: Money
+    kind: Literal["cancelled"] = "cancelled"
+
+
+@dataclass(frozen=True)
+class EndedOtherwise:
+    """The order ended before the cancellation could take effect: see ``status``."""
+
+    status: Status
+    reason: StopReason | None = None
+    kind: Literal["ended_otherwise"] = "ended_otherwise"
+
+
+CancelAnswer = Cancelled | EndedOtherwise
+
+
+@dataclass(frozen=True)
+class CancelUnderWay:
+    """The cancellation is accepted and survives any crash; it takes longer than was waited."""
+
+    kind: Literal["under_way"] = "under_way"
+
+
+# -- status (query) and the run's result -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attention:
+    """A step that keeps failing: ``step`` since ``since`` (ISO 8601, UTC), with its ``problem``.
+
+    ``can`` names the commands that an operator may give about it, by their ``kind``. With
+    ``asks_given_back`` an operator who resolves it has to report what was given back by hand.
+    """
+
+    step: str
+    since: str
+    problem: str
+    can: tuple[str, ...] = ()
+    asks_given_back: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of a running order, as its workflow knows it."""
+
+    order_id: str
+    status: Status
+    doing: str
+    stop: Stop | None = None
+    cancel_requested: bool = False
+    attention: Attention | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an order ended. ``confirmed`` is False when the email service refused the email."""
+
+    order_id: str
+    status: Status
+    taken: Money
+    given_back: Money
+    parcel_ids: tuple[str, ...] = ()
+    stop: Stop | None = None
+    confirmed: bool = True
+
+
+# -- input of the order workflow -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OrderSnapshot:
+    """The state of an order that continues as new: it only follows the parcels, until ``deadline``.
+
+    ``settled`` are parcels that are no longer waited for, ``short`` and ``contents`` as in
+    ``Fulfilled``. ``confirmed``: whether the confirmation was mailed, None when it is still to be,
+    and with it the refund of what is short. All news of the order's ``parcels`` are recorded; there
+    may be parcels of which there was news before the warehouse named them.
+    """
+
+    terms: OrderTerms
+    status: Status
+    total: Money
+    taken: Money
+    parcel_ids: tuple[str, ...]
+    short: tuple[tuple[str, int], ...]
+    contents: dict[str, tuple[tuple[str, int], ...]]
+    parcels: tuple[Parcel, ...]
+    settled: tuple[str, ...]
+    deadline: datetime
+    confirmed: bool | None
+    settled_by_hand: bool = False
+    cancel: CancelRequest | None = None
+    attention: Attention | None = None
+
+
+@dataclass(frozen=True)
+class OrderInput:
+    """Process this order to its end. ``so_far``: the state in which an earlier run left it."""
+
+    order_id: str
+    so_far: OrderSnapshot | None = None

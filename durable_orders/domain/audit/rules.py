@@ -1,0 +1,250 @@
+"""Rules of the audit: the discrepancies of an order whose run is closed or missing.
+
+Three systems record an order: the card provider, our database and Temporal.
+``find_discrepancies`` compares them.
+An order with an open run is skipped, and so is one that changed within the grace period: its run is
+about to correct what looks wrong.
+
+What is safe is repaired (``Remedy``), all else is flagged to an operator. Safe means: repeating it
+does no harm, and nobody loses money or goods by it. Money is therefore never refunded from here. A
+run refunds all that it took before it ends; money found afterwards was moved by something unknown
+(a refund in the dashboard, one that the bank returned), and guessing could pay twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from durable_orders.domain.audit.model import (
+    AuditCase,
+    AuditTerms,
+    BookedOrder,
+    Discrepancy,
+    DiscrepancyKind,
+    LedgerEntry,
+    ListedCharge,
+    Remedy,
+    RunState,
+    RunStatus,
+)
+from durable_orders.domain.charges import BookedCharge
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money, total
+from durable_orders.domain.ports import CardCharge, ChargeState
+
+#: States in which a charge can take no more money.
+_FINAL: Final = frozenset({ChargeState.CAPTURED, ChargeState.CANCELLED})
+
+
+def find_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
+    """Find the discrepancies of an order, in the order of repair; none while its run is open.
+
+    ``case.charges`` may be a part of its charges: for the others, our own record counts.
+    """
+    quiet_since = now - terms.grace
+    if case.run.state is RunState.OPEN or _later_than(quiet_since, case.run.closed_at):
+        return []
+    charges = tuple(listed for listed in case.charges if listed.created_at <= quiet_since)
+    if case.order is None:
+        return [found for listed in charges for found in _without_order(listed, now, terms)]
+    order = case.order
+    if order.changed_at > quiet_since:
+        return []
+    if order.status is Status.PLACED and case.run.state is RunState.NONE:
+        return [_never_started(order, now, terms)]
+    found = [
+        one
+        for listed in charges
+        if (entry := _entry_of(order, listed)) is not None
+        for one in _entry_differs(order, entry, listed, quiet_since)
+    ]
+    if not order.status.is_final:
+        return [*found, _stranded(order, charges, case.run)]
+    return [*found, *_after_the_end(order, charges)]
+
+
+def may_have_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> bool:
+    """Whether an order without a run would have discrepancies: only then is the rest fetched."""
+    if case.order is not None and case.order.status.is_final:
+        # A charge that is live in our database may be too old for the provider's list.
+        listed = {one.charge.payment_id for one in case.charges}
+        unlisted = (e.booked.state for e in case.order.entries if e.payment_id not in listed)
+        if any(state not in _FINAL for state in unlisted):
+            return True
+    states = (RunState.CLOSED, RunState.NONE)
+    runs = (replace(case, run=RunStatus(state)) for state in states)
+    return any(find_discrepancies(without, now, terms) for without in runs)
+
+
+def find_open_run_discrepancies(
+    order_id: str, order: BookedOrder | None, started_at: datetime, now: datetime, terms: AuditTerms
+) -> list[Discrepancy]:
+    """Find what is wrong with an open run; it is only ever flagged."""
+    if started_at > now - terms.grace:
+        return []
+    if order is None:
+        detail = "a run carries this order, and our books do not have it"
+        return [Discrepancy(DiscrepancyKind.RUN_WITHOUT_ORDER, order_id, detail)]
+    if order.status.is_final and order.changed_at < now - terms.run_outlives_order:
+        detail = f"{order.status} since {order.changed_at:%Y-%m-%d %H:%M} UTC, its run is open"
+        return [Discrepancy(DiscrepancyKind.RUN_AFTER_END, order_id, detail)]
+    return []
+
+
+# -- one rule each ---------------------------------------------------------------------------------
+
+
+def _without_order(listed: ListedCharge, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
+    charge = listed.charge
+    kept = charge.captured - charge.refunded
+    if kept:
+        detail = f"{kept} was taken, and our books have no such order"
+        return [_about(DiscrepancyKind.PAID_WITHOUT_ORDER, listed, detail)]
+    if charge.state in _FINAL:
+        return []
+    is_old = listed.created_at <= now - terms.unknown_grace
+    detail = f"a charge over {charge.amount} is {charge.state}, and our books have no such order"
+    remedy = _release(charge.state) if is_old else Remedy.FLAG
+    return [_about(DiscrepancyKind.LIVE_CHARGE, listed, detail, remedy)]
+
+
+def _never_started(order: BookedOrder, now: datetime, terms: AuditTerms) -> Discrepancy:
+    detail = f"placed {order.placed_at:%Y-%m-%d %H:%M} UTC and never started"
+    in_time = order.placed_at >= now - terms.start_within
+    remedy = Remedy.START if in_time else Remedy.FLAG
+    return Discrepancy(DiscrepancyKind.NEVER_STARTED, order.order_id, detail, remedy)
+
+
+def _entry_differs(
+    order: BookedOrder, entry: LedgerEntry, listed: ListedCharge, quiet_since: datetime
+) -> list[Discrepancy]:
+    """Compare our entry with the provider's charge. Recent refunds may be on one side only."""
+    charge, booked = listed.charge, entry.booked
+    found: list[Discrepancy] = []
+    lately = total(
+        (refund.given for refund in listed.refunds if refund.created_at > quiet_since),
+        charge.amount.currency,
+    )
+    merged = booked.merge(replace(charge, refunded=charge.refunded - lately))
+    if (merged.state, merged.captured, merged.refunded) != (
+        booked.state,
+        booked.captured,
+        booked.refunded,
+    ):
+        detail = f"our books say {_described(booked)}, the provider says {_described(charge)}"
+        found.append(_about(DiscrepancyKind.BOOKS_BEHIND, listed, detail, Remedy.RECORD))
+    if charge.captured < booked.captured:
+        detail = f"our books say {booked.captured} was taken, the provider says {charge.captured}"
+        found.append(_about(DiscrepancyKind.BOOKS_AHEAD, listed, detail))
+    if charge.refunded < booked.refunded:
+        back = booked.refunded - charge.refunded
+        detail = f"{back} of {order.order_id} did not arrive: the bank sent the refund back to us"
+        found.append(_about(DiscrepancyKind.REFUND_FAILED, listed, detail))
+    return found
+
+
+def _stranded(order: BookedOrder, charges: Iterable[ListedCharge], run: RunStatus) -> Discrepancy:
+    known = _believed(order, charges)
+    kept = total((one.captured - one.refunded for one in known), order.total.currency)
+    held = any(one.state is ChargeState.HELD for one in known)
+    why = f"its run is {run.word or run.state}" if run.state is not RunState.NONE else "no run"
+    detail = f"{order.status} and nothing carries it on ({why})"
+    if kept or held:
+        money = f"{kept} is taken" if kept else f"{order.total} is held"
+        return Discrepancy(
+            DiscrepancyKind.STRANDED_WITH_MONEY, order.order_id, f"{detail}: {money}"
+        )
+    return Discrepancy(DiscrepancyKind.STRANDED, order.order_id, f"{detail}: nothing is taken")
+
+
+def _after_the_end(order: BookedOrder, charges: Iterable[ListedCharge]) -> list[Discrepancy]:
+    charges = tuple(charges)
+    found: list[Discrepancy] = []
+    known = _believed(order, charges)
+    captured = total((one.captured for one in known), order.total.currency)
+    kept = captured - total((one.refunded for one in known), order.total.currency)
+    is_completed = order.status is Status.COMPLETED
+    for listed in charges:
+        charge = listed.charge
+        is_booked = _entry_of(order, listed) is not None
+        if charge.captured and not is_booked:
+            detail = f"{charge.captured} was taken, and our books do not have this charge"
+            found.append(_about(DiscrepancyKind.UNBOOKED_CHARGE, listed, detail))
+        if charge.state not in _FINAL:
+            # For a completed order this charge may be the one that pays for the goods.
+            may_pay = is_completed and captured < order.total
+            remedy = Remedy.FLAG if may_pay else _release(charge.state)
+            detail = f"{order.status}, and a charge over {charge.amount} is {charge.state}"
+            found.append(_about(DiscrepancyKind.LIVE_CHARGE, listed, detail, remedy))
+    if is_completed and not captured:
+        detail = f"completed, and none of {order.total} was taken"
+        found.append(Discrepancy(DiscrepancyKind.SHIPPED_UNPAID, order.order_id, detail))
+    if is_completed and captured:
+        found += _refunds_differ(order)
+    if not is_completed:
+        found += _money_kept(order, captured, kept)
+    return found
+
+
+def _refunds_differ(order: BookedOrder) -> list[Discrepancy]:
+    """A completed order keeps all its money but the sum of its refunds; both by our own record."""
+    back = total((entry.booked.refunded for entry in order.entries), order.total.currency)
+    if order.refunds is None or order.refunds == back:
+        return []
+    detail = f"completed, and {back} was given back, but its refunds come to {order.refunds}"
+    return [Discrepancy(DiscrepancyKind.REFUNDS_DIFFER, order.order_id, detail)]
+
+
+def _money_kept(order: BookedOrder, captured: Money, kept: Money) -> list[Discrepancy]:
+    """All that was taken for an order that ended early is refunded: by the provider, or by hand."""
+    hand = order.by_hand
+    if hand is None:
+        detail = f"{order.status}, and {kept} was not given back"
+    else:
+        detail = (
+            f"{order.status}: at the provider {captured} was taken and {captured - kept} given "
+            f"back; {hand.amount} was given back by hand, as {hand.by} says"
+        )
+    if hand is not None and not hand.amount <= kept:
+        return [Discrepancy(DiscrepancyKind.GIVEN_BACK_TOO_MUCH, order.order_id, detail)]
+    return [Discrepancy(DiscrepancyKind.MONEY_KEPT, order.order_id, detail)] if kept else []
+
+
+# -- parts of the rules ----------------------------------------------------------------------------
+
+
+def _about(
+    kind: DiscrepancyKind, listed: ListedCharge, detail: str, remedy: Remedy = Remedy.FLAG
+) -> Discrepancy:
+    return Discrepancy(kind, listed.order_id, detail, remedy, listed.charge.payment_id)
+
+
+def _release(state: ChargeState) -> Remedy:
+    """A charge that the bank has not decided on cannot be cancelled: the next audit looks again."""
+    return Remedy.FLAG if state is ChargeState.PROCESSING else Remedy.RELEASE
+
+
+def _entry_of(order: BookedOrder, listed: ListedCharge) -> LedgerEntry | None:
+    by_id = (e for e in order.entries if e.payment_id == listed.charge.payment_id)
+    return next(by_id, None)
+
+
+def _believed(
+    order: BookedOrder, charges: Iterable[ListedCharge]
+) -> list[CardCharge | BookedCharge]:
+    """Each charge once: the provider's record where we have it, else our own."""
+    listed_by_id = {listed.charge.payment_id: listed.charge for listed in charges}
+    ours = [entry.booked for entry in order.entries if entry.payment_id not in listed_by_id]
+    return [*listed_by_id.values(), *ours]
+
+
+def _described(one: CardCharge | BookedCharge) -> str:
+    back = f", {one.refunded} given back" if one.refunded else ""
+    return f"{one.state} with {one.captured} taken{back}"
+
+
+def _later_than(moment: datetime, other: datetime | None) -> bool:
+    return other is not None and other > moment

@@ -1,0 +1,98 @@
+"""Emails about an order.
+
+Rendered from the order alone, without a clock: the email service compares the bytes of a repeated
+request, so the same order must give the same email every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.order import Order
+from durable_orders.domain.parcels import Parcel
+from durable_orders.domain.ports import Mail
+
+_EXPLANATIONS = {
+    StopReason.OUT_OF_STOCK: "something you ordered is no longer in stock",
+    StopReason.CARD_DECLINED: "your bank declined the payment",
+    StopReason.NOT_APPROVED: "it did not pass our checks",
+    StopReason.APPROVAL_TIMED_OUT: "we could not check it in time",
+    StopReason.PAYMENT_TIMED_OUT: "the payment was not completed in time",
+    StopReason.HOLD_LAPSED: "your bank no longer holds the money for it",
+    StopReason.CANNOT_FULFILL: "our warehouse cannot ship it",
+    StopReason.CANCELLED: "it was cancelled, as requested",
+    StopReason.CLOSED_BEFORE: "it was closed before",
+    StopReason.GIVEN_UP: "we could not complete it",
+    StopReason.NO_ANSWER: "we ran into a technical problem on our side",
+}
+
+
+def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail:
+    """Email: the order is confirmed, except for the (sku, pieces) that are ``short``."""
+    opening = f"Thank you! Order {order.id} is paid and on its way to the parcel service."
+    names = {line.sku: line.name for line in order.lines}
+    if missing := ", ".join(f"{pieces} x {names.get(sku, sku)}" for sku, pieces in short):
+        opening += f" We are sorry: {missing} cannot be sent. You get the money for it back."
+    return _mail(order, "confirmation", f"Order {order.id} is confirmed", opening)
+
+
+def closing(order: Order) -> Mail:
+    """Email: why the order ended early, and what that means for the customer's money."""
+    why = _EXPLANATIONS[StopReason(order.reason)] if order.reason else "it could not be completed"
+    headline = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
+    money = (
+        f"We have given {order.total} back to your card; banks take 5 to 10 days to show it."
+        if order.status is Status.REFUNDED
+        else "Nothing was taken from your card."
+    )
+    opening = f"Order {order.id} is {headline}: {why}. {money}"
+    return _mail(order, "closing", f"Order {order.id} is {headline}", opening)
+
+
+def shipped(order: Order, parcel: Parcel) -> Mail:
+    """Email: a parcel of the order was shipped."""
+    tracking = f" Track it as {parcel.tracking}." if parcel.tracking else ""
+    opening = f"Parcel {parcel.parcel_id} of your order {order.id} is on its way.{tracking}"
+    return _mail(order, "shipped", f"A parcel of order {order.id} is on its way", opening)
+
+
+def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
+    """Email to the approver: an order still waits."""
+    text = (
+        f"Order {order.order_id} over {order.total} still waits for an approval.\n\n"
+        f"  python client.py approve {order.order_id} --by you\n"
+        f"  python client.py reject {order.order_id} --by you --reason ...\n"
+    )
+    tags = (("order", order.order_id), ("kind", "approval_reminder"))
+    return plain_text_mail(to, f"Order {order.order_id} waits for your approval", text, tags)
+
+
+def plain_text_mail(to: str, subject: str, text: str, tags: tuple[tuple[str, str], ...]) -> Mail:
+    """An email to the shop's staff: the text as it is."""
+    html = f'<!doctype html><html lang="en"><body><pre>{escape(text)}</pre></body></html>'
+    return Mail(to=to, subject=subject, html=html, text=text, tags=tags)
+
+
+def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:
+    name = order.recipient.name
+    text_lines = [f"  {line.quantity} x {line.name}   {line.price}" for line in order.lines]
+    text = "\n".join(
+        [f"Hello {name},", "", opening, "", *text_lines, "", f"Total: {order.total}", ""]
+    )
+    rows = "".join(
+        f'<tr><td>{line.quantity} &times; {escape(line.name)}</td><td align="right">'
+        f"{escape(str(line.price))}</td></tr>"
+        for line in order.lines
+    )
+    html = (
+        '<!doctype html><html lang="en"><body style="font-family:sans-serif;max-width:36em">'
+        f"<p>Hello {escape(name)},</p><p>{escape(opening)}</p>"
+        f'<table width="100%" cellpadding="4">{rows}<tr><td><b>Total</b></td>'
+        f'<td align="right"><b>{escape(str(order.total))}</b></td></tr></table>'
+        "</body></html>"
+    )
+    tags = (("order", order.id), ("kind", kind))
+    return Mail(to=order.recipient.email, subject=subject, html=html, text=text, tags=tags)

@@ -1,0 +1,129 @@
+"""Orders, and the baskets that they are placed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from durable_orders.domain.ids import checked_order_id
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money, total
+
+#: Far above any basket, below any overflow: Stripe takes at most eight digits for most currencies.
+MAX_QUANTITY = 10_000
+
+
+class InvalidOrderError(ValueError):
+    """The order cannot be accepted as it stands; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A quantity of one product, at its price when the order was placed."""
+
+    sku: str
+    name: str
+    quantity: int
+    unit_price: Money
+
+    @property
+    def price(self) -> Money:
+        return self.unit_price * self.quantity
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """Recipient of emails and parcels. Personal data: it stays in the database."""
+
+    name: str
+    email: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order as the database has it.
+
+    ``payment_method`` is the card provider's token (``pm_…``), never a card number. A ``flagged``
+    order needs approval, whatever its total. ``reason`` says why it ended
+    early, as a ``StopReason``.
+    """
+
+    id: str
+    customer_id: str
+    recipient: Recipient
+    lines: tuple[Line, ...]
+    total: Money
+    payment_method: str
+    status: Status = Status.PLACED
+    reason: str | None = None
+    flagged: bool = False
+
+
+@dataclass(frozen=True)
+class Basket:
+    """A request for an order: products and quantities. Prices come from the catalogue.
+
+    Raises ``InvalidOrderError`` when no catalogue could accept it.
+    """
+
+    order_id: str
+    customer_id: str
+    recipient: Recipient
+    quantities: tuple[tuple[str, int], ...]
+    payment_method: str
+    flagged: bool = False
+
+    def __post_init__(self) -> None:
+        checked_order_id(self.order_id)
+        if not self.quantities:
+            raise InvalidOrderError("an order has at least one line")
+        skus = [sku for sku, _ in self.quantities]
+        if twice := sorted({sku for sku in skus if skus.count(sku) > 1}):
+            raise InvalidOrderError(f"{', '.join(twice)} is there twice: add the quantities up")
+        for sku, quantity in self.quantities:
+            if not 1 <= quantity <= MAX_QUANTITY:
+                raise InvalidOrderError(
+                    f"the quantity of {sku} is {quantity}: it must be from 1 to {MAX_QUANTITY}"
+                )
+
+
+def priced(basket: Basket, catalogue: dict[str, tuple[str, Money]]) -> Order:
+    """Make ``basket`` an order at the prices of ``catalogue`` (sku → name, unit price).
+
+    Raises ``InvalidOrderError`` for a product that is not sold, or lines of several currencies.
+    """
+    if unknown := sorted(sku for sku, _ in basket.quantities if sku not in catalogue):
+        raise InvalidOrderError(f"{', '.join(unknown)} is not in the catalogue")
+    lines = tuple(Line(sku, *_named(catalogue[sku], qty)) for sku, qty in basket.quantities)
+    currencies = sorted({line.unit_price.currency for line in lines})
+    if len(currencies) > 1:
+        raise InvalidOrderError(f"one order has one currency, not {' and '.join(currencies)}")
+    to_pay = total((line.price for line in lines), currencies[0])
+    if to_pay.amount <= 0:
+        raise InvalidOrderError(f"there is nothing to charge: the total is {to_pay}")
+    return Order(
+        id=basket.order_id,
+        customer_id=basket.customer_id,
+        recipient=basket.recipient,
+        lines=lines,
+        total=to_pay,
+        payment_method=basket.payment_method,
+        flagged=basket.flagged,
+    )
+
+
+def placed_from(order: Order, basket: Basket) -> bool:
+    """Whether ``order`` was placed from ``basket``, whatever the catalogue says now."""
+    return (
+        order.id == basket.order_id
+        and order.customer_id == basket.customer_id
+        and order.recipient == basket.recipient
+        and order.payment_method == basket.payment_method
+        and order.flagged == basket.flagged
+        and {line.sku: line.quantity for line in order.lines} == dict(basket.quantities)
+    )
+
+
+def _named(product: tuple[str, Money], quantity: int) -> tuple[str, int, Money]:
+    name, unit_price = product
+    return name, quantity, unit_price

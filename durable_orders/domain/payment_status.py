@@ -1,0 +1,121 @@
+"""Payment status of an order for its customer: decided, in need of an action, or open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import ChargeState
+from durable_orders.domain.views import OrderView
+
+
+@dataclass(frozen=True)
+class PaymentTaken:
+    """The money is captured."""
+
+    amount: Money
+    kind: Literal["paid"] = "paid"
+
+
+@dataclass(frozen=True)
+class PaymentHeld:
+    """The money is authorized; it is captured once the warehouse has accepted the order."""
+
+    amount: Money
+    kind: Literal["held"] = "held"
+
+
+@dataclass(frozen=True)
+class PaymentDeclined:
+    """The bank declined, with the provider's decline ``code``. With ``another_card`` the order
+    waits for one, without it the order ends.
+    """
+
+    code: str
+    another_card: bool = False
+    kind: Literal["declined"] = "declined"
+
+
+@dataclass(frozen=True)
+class CustomerActionRequired:
+    """The customer has to authenticate (3-D Secure). Nothing is taken yet."""
+
+    payment_id: str
+    kind: Literal["needs_customer"] = "needs_customer"
+
+
+@dataclass(frozen=True)
+class ApprovalRequired:
+    """An operator has to approve the order before it is charged."""
+
+    kind: Literal["awaiting_approval"] = "awaiting_approval"
+
+
+@dataclass(frozen=True)
+class PaymentStopped:
+    """The order has ended without a payment, or with all of it refunded."""
+
+    reason: StopReason | None
+    kind: Literal["stopped"] = "stopped"
+
+
+@dataclass(frozen=True)
+class PaymentPending:
+    """Nothing is known yet. ``turn`` counts the earlier answers: all callers that wait in the same
+    turn share one Update.
+    """
+
+    turn: int = 0
+    kind: Literal["pending"] = "pending"
+
+
+PaymentProgress = (
+    PaymentTaken
+    | PaymentHeld
+    | PaymentDeclined
+    | CustomerActionRequired
+    | ApprovalRequired
+    | PaymentStopped
+    | PaymentPending
+)
+
+
+def payment_from_status(
+    status: Status, total: Money, reason: StopReason | None, code: str = ""
+) -> PaymentProgress | None:
+    """The payment status that follows from an order's status, None while it is open. ``code``: the
+    decline code, when the order ended because of one.
+    """
+    match status:
+        case Status.HELD:
+            return PaymentHeld(total)
+        case Status.PAID | Status.FULFILLED | Status.SHIPPED | Status.COMPLETED:
+            return PaymentTaken(total)
+        case Status.REJECTED if reason is StopReason.CARD_DECLINED:
+            return PaymentDeclined(code)
+        case Status.REJECTED | Status.CANCELLED | Status.REFUNDED:
+            return PaymentStopped(reason)
+        case Status.PLACED | Status.AWAITING_APPROVAL | Status.AWAITING_PAYMENT:
+            return None
+
+
+def payment_from_view(view: OrderView) -> PaymentProgress:
+    """The payment status in our database, which may be a step behind the run."""
+    order = view.order
+    reason = None if order.reason is None else StopReason(order.reason)
+    codes = [line.detail.get("code", "") for line in view.history if _declined(line.event)]
+    if known := payment_from_status(order.status, order.total, reason, codes[-1] if codes else ""):
+        return known
+    if order.status is Status.AWAITING_APPROVAL:
+        return ApprovalRequired()
+    if order.status is Status.AWAITING_PAYMENT and view.payments:
+        last = view.payments[-1]
+        if last.state == ChargeState.NEEDS_CUSTOMER:
+            return CustomerActionRequired(last.payment_id)
+    return PaymentPending()
+
+
+def _declined(event: str) -> bool:
+    return event == f"payment_{ChargeState.DECLINED}"

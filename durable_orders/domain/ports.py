@@ -1,0 +1,348 @@
+"""Ports: the external services and the database, as the activities use them.
+
+Rules every implementation keeps (`tests/contracts` runs one suite against each of them):
+
+* the same key, or the same order, twice has the effect of once, and gives the same answer;
+* an expected "no" is a value; ``NoAnswerError`` means the outcome is unknown, retry with the same
+  key; ``RefusedError`` means that a retry is useless: our bug or our configuration.
+
+    ProviderError
+    ├── NoAnswerError   no reply, a reply that makes no sense, 5xx, rate limit, key in use
+    │   ├── LockedOutError      our credentials are rejected: retry slowly, alert an operator
+    │   └── DatabaseAwayError   our own database is unavailable: orders wait
+    └── RefusedError    the request itself is wrong
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from durable_orders.domain.activity_messages import (
+    FulfillAnswer,
+    MailAnswer,
+    ManualRefund,
+    OrderSummary,
+    ResendAnswer,
+    ReserveAnswer,
+    WarehouseCancelAnswer,
+)
+from durable_orders.domain.ids import IdempotencyKey
+from durable_orders.domain.lifecycle import Status, Stop
+from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Basket, Order, Recipient
+from durable_orders.domain.parcels import Parcel
+from durable_orders.domain.views import OrderView
+
+
+class ProviderError(Exception):
+    """A call of an external service or the database failed."""
+
+
+class NoAnswerError(ProviderError):
+    """The outcome is unknown; a retry with the same key is safe.
+
+    ``retry_after`` is how long the provider asked us to wait, if it did.
+    """
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class LockedOutError(NoAnswerError):
+    """Our credentials are rejected. An operator has to act; orders wait meanwhile."""
+
+
+class DatabaseAwayError(NoAnswerError):
+    """Our own database is unavailable."""
+
+
+class RefusedError(ProviderError):
+    """The request can never succeed as it is."""
+
+
+# -- cards -----------------------------------------------------------------------------------------
+
+
+class ChargeState(StrEnum):
+    """State of a charge at the card provider."""
+
+    OPEN = "open"  # created, not confirmed: no money moves
+    NEEDS_CUSTOMER = "needs_customer"  # 3-D Secure
+    PROCESSING = "processing"
+    HELD = "held"  # authorized, not captured
+    CAPTURED = "captured"
+    DECLINED = "declined"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class CardCharge:
+    """A charge at the provider. ``payment_id`` is its PaymentIntent's id (``pi_…``).
+
+    ``captured`` and ``refunded`` are amounts of money that moved; a refund counts once the provider
+    has accepted it, and no longer if it fails.
+    """
+
+    payment_id: str
+    state: ChargeState
+    amount: Money
+    captured: Money
+    refunded: Money
+    decline_code: str = ""
+    message: str = ""
+    #: Until when a hold can be captured, if the provider said so.
+    capture_before: datetime | None = None
+
+
+class CardRefundState(StrEnum):
+    """State of a refund at the card provider."""
+
+    PENDING = "pending"  # accepted; the bank has not decided
+    SUCCEEDED = "succeeded"  # and can still fail
+    FAILED = "failed"  # the money was returned to us
+
+
+@dataclass(frozen=True)
+class CardRefund:
+    """A refund at the card provider. ``problem`` says why it failed."""
+
+    refund_id: str
+    amount: Money
+    state: CardRefundState = CardRefundState.SUCCEEDED
+    problem: str = ""
+
+
+class Cards(Protocol):
+    """The card provider."""
+
+    async def create(
+        self,
+        *,
+        order_id: str,
+        attempt: int,
+        amount: Money,
+        payment_method: str,
+        key: str,
+        hold: bool = False,
+    ) -> CardCharge:
+        """Create a charge without confirming it: no money moves. Same ``key``, same charge.
+
+        With ``hold``, confirming it only authorizes the money.
+        """
+
+    async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
+        """Confirm a charge: take or hold the money. A declined card is a state, not an error.
+
+        Safe to repeat: a charge that is already confirmed is returned as it is.
+        """
+
+    async def read(self, payment_id: str) -> CardCharge:
+        """Retrieve the charge as it is now, with everything refunded so far."""
+
+    async def cancel(self, payment_id: str) -> CardCharge:
+        """Cancel an uncaptured charge, so that it never takes money.
+
+        Returns the charge as it is afterwards: CANCELLED, or CAPTURED when it was too late.
+        """
+
+    async def capture(self, payment_id: str, *, key: str) -> CardCharge:
+        """Capture a hold. Returns the charge as it is afterwards: CAPTURED, or CANCELLED when the
+        hold had lapsed. Safe to repeat: it is captured once.
+        """
+
+    async def client_secret(self, payment_id: str) -> str:
+        """The secret for the customer's browser to finish the payment. Never store or log it."""
+
+    async def refund(
+        self, payment_id: str, amount: Money, *, order_id: str, key: str
+    ) -> CardRefund:
+        """Refund ``amount``. Same ``key``, same refund.
+
+        Raises ``RefusedError`` above what is left, and when the refund of this key has failed.
+        """
+
+    async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
+        """The refund that was made with ``key``, as it is now, also a failed one; or None."""
+
+
+# -- warehouse and mail ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ShippingRequest:
+    """What the warehouse is to pack, and where to ship it."""
+
+    order_id: str
+    recipient: Recipient
+    quantities: tuple[tuple[str, int], ...]
+
+
+class Warehouse(Protocol):
+    """The warehouse. See docs/warehouse-api.md for the two rules it must keep."""
+
+    async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
+        """Accept the order for packing, once."""
+
+    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+        """Send the contents of a lost parcel again, once per ``key``."""
+
+    async def cancel(self, order_id: str) -> WarehouseCancelAnswer:
+        """Cancel the order before it leaves; one never accepted is refused from now on."""
+
+
+@dataclass(frozen=True)
+class Mail:
+    """An email ready to send. Byte for byte the same each time it is rendered."""
+
+    to: str
+    subject: str
+    html: str
+    text: str
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Mailer(Protocol):
+    """The email service."""
+
+    async def send(self, mail: Mail, *, key: str) -> MailAnswer:
+        """Send the email. Same ``key``, one email."""
+
+
+# -- the database ----------------------------------------------------------------------------------
+
+
+class NoSuchOrderError(LookupError):
+    """The database has no order of this id."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"there is no order {order_id}")
+        self.order_id = order_id
+
+
+class OrderExistsError(Exception):
+    """Another order with this id was placed before; nothing was changed."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"order {order_id} exists already, with other contents")
+        self.order_id = order_id
+
+
+class IllegalStatusError(Exception):
+    """``FOLLOWS`` does not allow this change; nothing was changed."""
+
+
+class Inventory(Protocol):
+    """Stock. Each call is one transaction, idempotent per order, and safe under concurrency.
+
+    An order's stock goes none → reserved → committed, or none/reserved → released, and never back:
+    releasing an order that was never reserved blocks a late reservation.
+    """
+
+    async def reserve(self, order_id: str) -> ReserveAnswer:
+        """Reserve all lines, or none. Raises ``NoSuchOrderError``."""
+
+    async def release(self, order_id: str) -> None:
+        """Release the reserved stock. A committed order keeps its stock committed."""
+
+    async def commit(self, order_id: str) -> None:
+        """Remove the reserved stock for good; this also makes the order FULFILLED.
+
+        Repeating is a no-op, also when the order has moved on since. Raises ``IllegalStatusError``,
+        and changes nothing, when nothing is reserved, or the order is unpaid or being undone.
+        """
+
+
+@dataclass(frozen=True)
+class ChargeEntry:
+    """One charge attempt in our ledger."""
+
+    order_id: str
+    attempt: int
+    payment_id: str
+    amount: Money
+    state: ChargeState
+
+
+class PaymentLedger(Protocol):
+    """Our ledger of charges and refunds."""
+
+    async def find(self, order_id: str, attempt: int) -> ChargeEntry | None:
+        """The entry of this attempt, None when its provider's id was never stored."""
+
+    async def open(self, order_id: str, attempt: int, payment_id: str, amount: Money) -> bool:
+        """Store the provider's id *before* the charge is confirmed.
+
+        False when the order is closed for charging: then the charge must not be confirmed. Storing
+        the same id again is True; another id for the same attempt raises ``RefusedError``.
+        """
+
+    async def record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
+        """Update our entry from the provider's charge."""
+
+    async def close(self, order_id: str) -> list[ChargeEntry]:
+        """Close the order for charging; returns every attempt there was, oldest first.
+
+        Takes the same lock as ``open``: every charge that ``open`` allowed is in the answer.
+        """
+
+    async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
+        """Record a refund, once per refund id."""
+
+    async def record_manual_refund(self, given_back: ManualRefund) -> None:
+        """Record what an operator gave back outside the provider; close the order for charging.
+
+        One entry per order: the latest one counts. Raises ``NoSuchOrderError``.
+        """
+
+
+class OrderRepository(Protocol):
+    """Repository of orders, their status and history."""
+
+    async def place(
+        self, basket: Basket, now: datetime, *, key: IdempotencyKey | None = None
+    ) -> Order:
+        """Price the basket from the catalogue and store it as a new order.
+
+        The same basket again returns the order that exists. Raises ``InvalidOrderError`` or
+        ``OrderExistsError``; and ``KeyReusedError`` when another basket was placed with this key.
+        """
+
+    async def get(self, order_id: str) -> Order:
+        """The order. Raises ``NoSuchOrderError``."""
+
+    async def summary(self, order_id: str) -> OrderSummary:
+        """The order without personal data. Raises ``NoSuchOrderError``."""
+
+    async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
+        """List at most ``limit`` orders, newest first, of those placed before ``after``."""
+
+    async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
+        """Set the order's status and add it to the history.
+
+        Repeating is a no-op, also when the order has moved on since: a workflow task that lost its
+        worker repeats all of its local activities.
+
+        Raises ``NoSuchOrderError`` or ``IllegalStatusError``.
+        """
+
+    async def record_parcels(
+        self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
+    ) -> None:
+        """Record the parcels that the warehouse named, once."""
+
+    async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
+        """Update a parcel's status, forwards only, and add it to the history, once.
+
+        Raises ``RefusedError`` for a parcel that the order does not have.
+        """
+
+    async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
+        """Add a line to the order's history, once per event and detail."""
+
+    async def view(self, order_id: str) -> OrderView:
+        """The order with all that happened to it. Raises ``NoSuchOrderError``."""

@@ -1,0 +1,212 @@
+"""Refunds of paid orders: requests, states and their transitions.
+
+A refund reserves its amount in our database *before* any money moves, so that two of them racing
+for the last euro never both get it. What may still be paid, or was paid by hand, stays reserved;
+only a refund that never began releases its amount.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Literal
+
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import CardRefund, IllegalStatusError
+
+Quantities = tuple[tuple[str, int], ...]
+
+
+class RefundState(StrEnum):
+    """State of a refund."""
+
+    REQUESTED = "requested"  # its amount is reserved
+    AWAITING_APPROVAL = "awaiting_approval"  # an operator has to approve it
+    ISSUING = "issuing"  # the card provider may have been called: only it knows
+    PENDING = "pending"  # the provider has accepted it, the bank has not
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the bank returned the money to us: it is still owed
+    SETTLED = "settled"  # an operator paid it back another way
+    REJECTED = "rejected"  # by the shop; no money moved
+    CANCELLED = "cancelled"  # by its requester; no money moved
+
+
+#: Which state may follow which. A refund that succeeded can still fail, weeks later.
+FOLLOWS: Final[dict[RefundState, frozenset[RefundState]]] = {
+    RefundState.REQUESTED: frozenset(
+        {
+            RefundState.AWAITING_APPROVAL,
+            RefundState.ISSUING,
+            RefundState.REJECTED,
+            RefundState.CANCELLED,
+            RefundState.SETTLED,
+        }
+    ),
+    RefundState.AWAITING_APPROVAL: frozenset(
+        {
+            RefundState.ISSUING,
+            RefundState.SETTLED,
+            RefundState.REJECTED,
+            RefundState.CANCELLED,
+        }
+    ),
+    RefundState.ISSUING: frozenset(
+        {RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.SETTLED}
+    ),
+    RefundState.PENDING: frozenset(
+        {RefundState.SUCCEEDED, RefundState.FAILED, RefundState.SETTLED}
+    ),
+    RefundState.SUCCEEDED: frozenset({RefundState.FAILED}),
+    RefundState.FAILED: frozenset({RefundState.ISSUING, RefundState.SETTLED}),
+    RefundState.SETTLED: frozenset(),
+    RefundState.REJECTED: frozenset(),
+    RefundState.CANCELLED: frozenset(),
+}
+
+#: The card provider was not called yet: the refund can still be stopped.
+NOT_YET_ISSUED: Final = frozenset({RefundState.REQUESTED, RefundState.AWAITING_APPROVAL})
+#: Nothing was refunded and nothing will be: the amount is free for other refunds.
+NEVER_ISSUED: Final = frozenset({RefundState.REJECTED, RefundState.CANCELLED})
+#: The provider has accepted it, so it counts in the charge's ``refunded``.
+ACCEPTED_BY_PROVIDER: Final = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
+
+#: Statuses of orders that are paid and will not be undone.
+REFUNDABLE: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
+
+
+class RefundReason(StrEnum):
+    """Reason of a refund, for statistics."""
+
+    RETURNED = "returned"
+    DAMAGED = "damaged"
+    MISSING = "missing"
+    NOT_AS_DESCRIBED = "not_as_described"
+    GOODWILL = "goodwill"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class RefundRequest:
+    """Request to refund a paid order: for ``lines``, or ``amount``, or with neither all of it.
+
+    With both, ``amount`` instead of what the lines cost, and not more. ``refund_id`` is the shop's
+    own: the same one twice is one refund. ``restock``: the lines' pieces return to stock.
+    ``message`` holds no personal data: it is kept in workflow history.
+    """
+
+    order_id: str
+    refund_id: str
+    lines: Quantities = ()
+    amount: Money | None = None
+    restock: bool = False
+    reason: RefundReason = RefundReason.OTHER
+    message: str = ""
+
+    def same_as(self, other: RefundRequest) -> bool:
+        """Whether both requests are the same, whatever the order of their lines."""
+        return replace(self, lines=()) == replace(other, lines=()) and (
+            sorted(self.lines) == sorted(other.lines)
+        )
+
+
+@dataclass(frozen=True)
+class RefundRefused:
+    """The refund is refused, nothing was reserved. ``message`` is a sentence that says why."""
+
+    message: str
+    kind: Literal["refund_refused"] = "refund_refused"
+
+
+@dataclass(frozen=True)
+class PaidCharge:
+    """The charge that took the order's money, as our database has it."""
+
+    attempt: int
+    payment_id: str
+    captured: Money
+    refunded: Money
+
+
+@dataclass(frozen=True)
+class RefundEntry:
+    """A refund in our database. ``lines`` are the pieces it takes back, ``attempt`` counts its
+    attempts at the bank: a refund that failed there can be tried again.
+    """
+
+    request: RefundRequest
+    amount: Money
+    lines: Quantities
+    charge_attempt: int
+    payment_id: str
+    state: RefundState = RefundState.REQUESTED
+    attempt: int = 1
+    card_refund_id: str = ""
+    why: str = ""
+    restocked: bool = False
+
+    def begun(self, attempt: int) -> RefundEntry:
+        """The refund when ``attempt`` is about to call the provider; unchanged when it was before.
+
+        Raises ``IllegalStatusError`` when it must not.
+        """
+        is_next = attempt == self.attempt + (self.state is RefundState.FAILED)
+        if is_next and RefundState.ISSUING in FOLLOWS[self.state]:
+            begun = self.moved(RefundState.ISSUING)
+            return replace(begun, attempt=attempt, card_refund_id="")
+        if attempt <= self.attempt and self.state not in NOT_YET_ISSUED | NEVER_ISSUED:
+            return self
+        request = self.request
+        raise IllegalStatusError(
+            f"refund {request.refund_id} of order {request.order_id} is {self.state}: "
+            f"attempt {attempt} cannot begin"
+        )
+
+    def merge(self, attempt: int, refund: CardRefund) -> RefundEntry:
+        """The refund updated from the provider's; unchanged by an old report or attempt."""
+        state = RefundState(refund.state)
+        if attempt != self.attempt or state not in FOLLOWS[self.state]:
+            return self
+        return replace(self, state=state, card_refund_id=refund.refund_id, why=refund.problem)
+
+    def moved(self, state: RefundState, why: str = "") -> RefundEntry:
+        """The refund in ``state``; unchanged when it is in it. Raises ``IllegalStatusError``."""
+        if state is self.state:
+            return self
+        if state not in FOLLOWS[self.state]:
+            request = self.request
+            raise IllegalStatusError(
+                f"refund {request.refund_id} of order {request.order_id} is {self.state}: "
+                f"it cannot become {state}"
+            )
+        return replace(self, state=state, why=why)
+
+    def with_restock(self) -> RefundEntry:
+        """The refund once its pieces are restocked; unchanged when there is nothing to restock.
+
+        Raises ``IllegalStatusError`` unless the refund has begun: until then it may be stopped.
+        """
+        if self.restocked or not (self.request.restock and self.lines):
+            return self
+        if self.state in NOT_YET_ISSUED | NEVER_ISSUED:
+            raise IllegalStatusError(
+                f"refund {self.request.refund_id} is {self.state}: nothing comes back for it"
+            )
+        return replace(self, restocked=True)
+
+    @property
+    def event(self) -> str:
+        """Name of the event in the order's history for the refund's state."""
+        return f"refund_{self.state}"
+
+    def history_detail(self) -> dict[str, str]:
+        """Details of that event."""
+        detail = {
+            "refund_id": self.request.refund_id,
+            "amount": str(self.amount),
+            "attempt": str(self.attempt),
+            "card_refund_id": self.card_refund_id,
+            "reason": str(self.request.reason),
+            "why": self.why,
+        }
+        return {name: text for name, text in detail.items() if text}

@@ -1,0 +1,89 @@
+"""Terms of orders: which need approval, when money is captured, how long things may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from durable_orders.domain.money import Money
+
+#: Decline codes that say "not now" rather than "no": the same card may be tried again.
+#: https://docs.stripe.com/declines/codes
+SOFT_DECLINES = frozenset(
+    {
+        "approve_with_id",
+        "issuer_not_available",
+        "processing_error",
+        "reenter_transaction",
+        "try_again_later",
+    }
+)
+
+
+def approval_limits(text: str) -> dict[str, int]:
+    """Parse ``ShopTerms.approval_above`` as people write it: EUR=500.00,JPY=60000.
+
+    Raises ``ValueError`` with a sentence that says which part is wrong.
+    """
+    limits: dict[str, int] = {}
+    for part in text.split(",") if text.strip() else ():
+        currency, is_pair, amount = (piece.strip() for piece in part.partition("="))
+        if not is_pair:
+            raise ValueError(f"{part.strip()!r} is not a currency and an amount, like EUR=500.00")
+        if currency in limits:
+            raise ValueError(f"{currency} is there twice")
+        limits[currency] = Money.parse(amount, currency).amount
+    return limits
+
+
+class CaptureMethod(StrEnum):
+    """When the money is captured."""
+
+    AT_CHECKOUT = "at_checkout"
+    AT_FULFILLMENT = "at_fulfillment"  # authorized first, captured once the warehouse has accepted
+
+
+@dataclass(frozen=True)
+class OrderTerms:
+    """Terms of one order. Read when its run starts and kept in its history, so that a change of
+    the shop's settings never changes the course of an order under way.
+    """
+
+    needs_approval: bool = False
+    approval_timeout: timedelta = timedelta(hours=24)
+    payment_timeout: timedelta = timedelta(minutes=30)
+    new_card_window: timedelta = timedelta(0)
+    capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
+    delivery_deadline: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
+class ShopTerms:
+    """The shop's rules, from its settings.
+
+    ``approval_above``: currency to minor units; orders of a higher total need approval, those of a
+    currency that is not named do not. ``new_card_window``: how long a declined customer may
+    try another card; zero rejects at once. ``delivery_deadline``: how long parcels may take; zero
+    completes an order when the warehouse has accepted it, without waiting for its parcels.
+    """
+
+    approval_above: Mapping[str, int] = field(default_factory=dict)
+    approval_timeout: timedelta = timedelta(hours=24)
+    payment_timeout: timedelta = timedelta(minutes=30)
+    new_card_window: timedelta = timedelta(0)
+    capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
+    delivery_deadline: timedelta = timedelta(0)
+
+    def of(self, total: Money, *, flagged: bool) -> OrderTerms:
+        """The terms of an order with this total; ``flagged`` ones always need approval."""
+        limit = self.approval_above.get(total.currency)
+        return OrderTerms(
+            needs_approval=flagged or (limit is not None and total.amount > limit),
+            approval_timeout=self.approval_timeout,
+            payment_timeout=self.payment_timeout,
+            new_card_window=self.new_card_window,
+            capture=self.capture,
+            delivery_deadline=self.delivery_deadline,
+        )

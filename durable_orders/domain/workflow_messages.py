@@ -1,0 +1,122 @@
+"""Inputs and answers of the order workflow's Updates and signals, without cancelling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from durable_orders.domain.parcels import ParcelStatus
+
+
+@dataclass(frozen=True)
+class Approve:
+    """Approve the order. ``by`` is an account id or a role."""
+
+    by: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Reject the order. ``reason`` holds no personal data."""
+
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class NewCard:
+    """Another card for an order whose card was declined: the provider's token (``pm_…``)."""
+
+    payment_method: str
+
+
+@dataclass(frozen=True)
+class CardAccepted:
+    """The card will be tried as business attempt ``attempt``."""
+
+    attempt: int
+    kind: Literal["card_accepted"] = "card_accepted"
+
+
+@dataclass(frozen=True)
+class ParcelUpdate:
+    """Signal ``parcel_updated``: a parcel's status from the warehouse, in any order, repeated."""
+
+    parcel_id: str
+    status: ParcelStatus
+    tracking: str = ""
+
+
+@dataclass(frozen=True)
+class ResendParcel:
+    """Send the contents of a lost or late parcel again."""
+
+    parcel_id: str
+    by: str = "operator"
+
+
+@dataclass(frozen=True)
+class RefundParcel:
+    """Refund the contents of a lost or late parcel."""
+
+    parcel_id: str
+    by: str = "operator"
+
+
+@dataclass(frozen=True)
+class SettleParcel:
+    """Settle a lost or late parcel: the order waits for it no longer.
+
+    ``outcome`` says what was agreed with the customer ("resent as par_7", "refunded as r1").
+    """
+
+    parcel_id: str
+    outcome: str
+    by: str = "operator"
+
+
+@dataclass(frozen=True)
+class RetryNow:
+    """Retry the failing step at once."""
+
+    by: str = "operator"
+    kind: Literal["retry_now"] = "retry_now"
+
+    @property
+    def why(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class SkipStep:
+    """Give up the failing step: the order goes on as after a failure of that step."""
+
+    reason: str
+    by: str = "operator"
+    kind: Literal["skip_step"] = "skip_step"
+
+    @property
+    def why(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True)
+class Resolve:
+    """The failing step was settled by hand; ``note`` says how.
+
+    ``given_back``: for the compensation of a charge, what the customer was given back by hand, in
+    minor units of the order's currency; by the rules of ``Stake``.
+    """
+
+    note: str
+    by: str = "operator"
+    given_back: int | None = None
+    kind: Literal["resolve"] = "resolve"
+
+    @property
+    def why(self) -> str:
+        return self.note
+
+
+OperatorCommand = RetryNow | SkipStep | Resolve

@@ -1,0 +1,90 @@
+"""Logging: lines with the order's id, for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Literal
+
+from temporalio.exceptions import ApplicationError
+
+from durable_orders.domain.ids import order_id_of
+from durable_orders.observability.context import current_order
+
+
+def configure_logging(
+    level: str,
+    format: Literal["console", "json"],
+    *,
+    request: ContextVar[str | None] | None = None,
+) -> None:
+    """Configure logging to standard error. Each line has its order's id, or "-".
+
+    ``request``: the id of the current request, which each line has too in a process that serves
+    requests.
+    """
+
+    def add_request(record: logging.LogRecord) -> bool:
+        record.request_id = (request.get() if request else None) or "-"
+        return True
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_add_order)
+    handler.addFilter(_shorten)
+    handler.addFilter(add_request)
+    ids = ("order_id", "request_id") if request else ("order_id",)
+    handler.setFormatter(_Json(ids) if format == "json" else _Console(ids))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in ("httpx", "httpcore", "stripe", "asyncio", "temporalio.contrib"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # The SDK appends its whole context to every message; the order's id is enough.
+    from temporalio import activity, workflow  # noqa: PLC0415 - only to turn this off
+
+    activity.logger.activity_info_on_message = False
+    workflow.logger.workflow_info_on_message = False
+
+
+def _add_order(record: logging.LogRecord) -> bool:
+    context = getattr(record, "temporal_workflow", None) or getattr(
+        record, "temporal_activity", None
+    )
+    workflow_id = context.get("workflow_id", "") if isinstance(context, dict) else ""
+    record.order_id = order_id_of(workflow_id) or current_order.get() or "-"
+    return True
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """Shorten a failed activity's error to one line: its traceback tells nothing."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, ApplicationError):
+        activity_type = getattr(record, "temporal_activity", {}).get("activity_type", "")
+        record.msg, record.args = f"{activity_type} failed: {error}", ()
+        record.exc_info = None
+    return True
+
+
+class _Console(logging.Formatter):
+    def __init__(self, ids: tuple[str, ...]) -> None:
+        columns = " ".join(f"%({name})-12s" for name in ids)
+        super().__init__(f"%(asctime)s %(levelname)-7s {columns} %(name)s: %(message)s")
+
+
+class _Json(logging.Formatter):
+    def __init__(self, ids: tuple[str, ...]) -> None:
+        super().__init__()
+        self._ids = ids
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            **{name: getattr(record, name, "-") for name in self._ids},
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,262 @@
+"""Card provider: Stripe, through its own SDK.
+
+One charge is one PaymentIntent: it is created, its id is stored, and only then it is confirmed by
+that id (https://docs.stripe.com/api/payment_intents). A response that Stripe replays for an
+idempotency key shows the state of the first request: then the intent is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Self
+
+import httpx
+import stripe
+
+from durable_orders.domain.money import Money, total
+from durable_orders.domain.ports import (
+    CardCharge,
+    CardRefund,
+    ChargeState,
+    NoAnswerError,
+    RefusedError,
+)
+from durable_orders.providers.stripe.errors import (
+    CardDeclinedError,
+    HoldExpiredError,
+    RepeatedFailureError,
+    UnexpectedStateError,
+    provider_error,
+)
+from durable_orders.providers.stripe.money import to_stripe
+from durable_orders.providers.stripe.objects import (
+    REFUND_KEY,
+    capture_before_of,
+    charge_of,
+    has_key,
+    not_failed,
+    refund_as_it_is,
+    refund_of,
+    refunded_by,
+    was_replayed,
+)
+
+
+class StripeCards:
+    """``Cards`` at Stripe. Belongs to one event loop; close it with ``aclose``.
+
+    ``timeout`` is in seconds, for a whole call.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        api_base: str = "https://api.stripe.com",
+        timeout: float = 20.0,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        stripe.enable_telemetry = False  # only available as a module global
+        # At DEBUG the SDK logs whole responses, including client secrets.
+        logging.getLogger("stripe").setLevel(logging.WARNING)
+        self._timeout = timeout
+        # The SDK's httpx client keeps at most 100 connections, 20 of them idle.
+        self._http = stripe.HTTPXClient(timeout=httpx.Timeout(timeout, connect=connect_timeout))
+        client = stripe.StripeClient(
+            api_key,
+            base_addresses={"api": api_base.rstrip("/")},
+            http_client=self._http,
+            max_network_retries=0,
+        )
+        self._intents = client.v1.payment_intents
+        self._refunds = client.v1.refunds
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.close_async()  # type: ignore[no-untyped-call]  # the SDK's own gap
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def create(
+        self,
+        *,
+        order_id: str,
+        attempt: int,
+        amount: Money,
+        payment_method: str,
+        key: str,
+        hold: bool = False,
+    ) -> CardCharge:
+        stripe_amount, currency = to_stripe(amount)
+        async with self._translate_errors("create a payment"):
+            intent = await self._intents.create_async(
+                {
+                    "amount": stripe_amount,
+                    "currency": currency,
+                    "payment_method": payment_method,
+                    # Other methods redirect the customer, who is not present. Since version
+                    # 2026-09-30 of the API this is no longer `payment_method_types`.
+                    "allowed_payment_method_types": ["card"],
+                    "capture_method": "manual" if hold else "automatic",
+                    "metadata": {"order_id": order_id, "attempt": str(attempt)},
+                },
+                {"idempotency_key": f"{key}:create"},
+            )
+            charge = charge_of(intent)
+        return await self.read(charge.payment_id) if was_replayed(intent) else charge
+
+    async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
+        try:
+            async with self._translate_errors("confirm a payment"):
+                intent = await self._intents.confirm_async(
+                    payment_id, options={"idempotency_key": f"{key}:confirm"}
+                )
+                charge = charge_of(intent)
+        except CardDeclinedError as declined:
+            charge = await self.read(payment_id)
+            if charge.state is ChargeState.OPEN:  # the intent does not show the decline
+                charge = replace(
+                    charge,
+                    state=ChargeState.DECLINED,
+                    decline_code=declined.code,
+                    message=declined.message,
+                )
+            return charge
+        except UnexpectedStateError:
+            charge = await self.read(payment_id)
+            if charge.state is ChargeState.OPEN:
+                raise
+            return charge  # confirmed before, or cancelled: both are answers
+        # The end of a hold is on the charge, which has to be expanded. The parameters of a confirm
+        # are bound to its key, so `expand` cannot be added there: the intent is read again.
+        is_partial = was_replayed(intent) or charge.state is ChargeState.HELD
+        return await self.read(payment_id) if is_partial else charge
+
+    async def read(self, payment_id: str) -> CardCharge:
+        async with self._translate_errors("read a payment"):
+            intent = await self._intents.retrieve_async(payment_id, {"expand": ["latest_charge"]})
+            charge = charge_of(intent)
+            if charge.state is ChargeState.HELD:
+                return replace(charge, capture_before=capture_before_of(intent))
+        if not charge.captured:
+            return charge
+        async with self._translate_errors("list refunds"):
+            refunded = [refunded_by(refund) for refund in await self._refunds_of(payment_id)]
+            return replace(charge, refunded=total(refunded, charge.amount.currency))
+
+    async def cancel(self, payment_id: str) -> CardCharge:
+        try:
+            async with self._translate_errors("cancel a payment"):
+                # Without an idempotency key: cancelling twice is harmless, and for a key Stripe
+                # would replay a stored 500 for a day.
+                return charge_of(await self._intents.cancel_async(payment_id))
+        except UnexpectedStateError as unexpected:
+            charge = await self.read(payment_id)
+            if charge.state in {ChargeState.CANCELLED, ChargeState.CAPTURED}:
+                return charge
+            # PROCESSING, or changed between the two requests: neither cancelled nor captured yet.
+            raise NoAnswerError(
+                f"{payment_id} is {charge.state} and cannot be cancelled just now"
+            ) from unexpected
+
+    async def capture(self, payment_id: str, *, key: str) -> CardCharge:
+        # For a key with a stored response (a 500, a state that has changed since) Stripe replays it
+        # for a day, and the hold may end before. Then the capture is sent without the key, which is
+        # safe here: a hold that was captured in full cannot be captured again.
+        for each_key in (key, None):
+            try:
+                return await self._capture(payment_id, each_key)
+            except (RepeatedFailureError, UnexpectedStateError):
+                charge = await self.read(payment_id)
+                if charge.state is not ChargeState.HELD:
+                    return charge  # captured, expired or never confirmed: all are answers
+        raise NoAnswerError(f"{payment_id} is held, and Stripe does not capture it just now")
+
+    async def _capture(self, payment_id: str, key: str | None) -> CardCharge:
+        try:
+            async with self._translate_errors("capture a payment"):
+                intent = await self._intents.capture_async(
+                    payment_id, options={"idempotency_key": key} if key else {}
+                )
+                charge = charge_of(intent)
+        except HoldExpiredError:
+            # The authorization has expired; Stripe updates the intent only later, unless asked to.
+            return await self.cancel(payment_id)
+        return await self.read(payment_id) if was_replayed(intent) else charge
+
+    async def client_secret(self, payment_id: str) -> str:
+        async with self._translate_errors("read a payment"):
+            secret = (await self._intents.retrieve_async(payment_id)).client_secret
+            if not secret:
+                raise ValueError("a payment without a client secret")
+            return secret
+
+    async def refund(
+        self, payment_id: str, amount: Money, *, order_id: str, key: str
+    ) -> CardRefund:
+        # Stripe forgets keys after a day, and undoing may take longer: look for the refund first.
+        if known := await self._known_refund(payment_id, amount, key):
+            return known
+        stripe_amount, _ = to_stripe(amount)
+        try:
+            async with self._translate_errors("refund a payment"):
+                refund = await self._refunds.create_async(
+                    {
+                        "payment_intent": payment_id,
+                        "amount": stripe_amount,
+                        "metadata": {"order_id": order_id, REFUND_KEY: key},
+                    },
+                    {"idempotency_key": key},
+                )
+                return refund_of(refund)
+        except RefusedError:
+            # This refund may have been made in between, and have used up the refundable amount.
+            if known := await self._known_refund(payment_id, amount, key):
+                return known
+            raise
+
+    async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
+        async with self._translate_errors("list refunds"):
+            for refund in await self._refunds_of(payment_id):
+                if has_key(refund, key):
+                    return refund_as_it_is(refund)
+        return None
+
+    async def _known_refund(self, payment_id: str, amount: Money, key: str) -> CardRefund | None:
+        known = await self.find_refund(payment_id, key=key)
+        if known is not None and not_failed(known).amount != amount:
+            raise RefusedError(
+                f"{known.refund_id} is the refund of this key, and gave {known.amount} back, "
+                f"not {amount}"
+            )
+        return known
+
+    async def _refunds_of(self, payment_id: str) -> list[stripe.Refund]:
+        """All refunds of a payment, newest first. Not from ``search``, which lags behind."""
+        page = await self._refunds.list_async({"payment_intent": payment_id, "limit": 100})
+        return [refund async for refund in page.auto_paging_iter()]
+
+    @asynccontextmanager
+    async def _translate_errors(self, operation: str) -> AsyncIterator[None]:
+        """Limit the time of the block, and translate its exceptions into errors of ``orders``."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        except stripe.AuthenticationError as error:
+            raise provider_error(operation, error) from None  # its message quotes a part of the key
+        except stripe.StripeError as error:
+            raise provider_error(operation, error) from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
+            raise NoAnswerError(f"Stripe gave no answer ({operation}): {error!r}") from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise NoAnswerError(
+                f"Stripe's answer makes no sense ({operation}): {error!r}"
+            ) from error

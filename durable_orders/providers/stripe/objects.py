@@ -1,0 +1,123 @@
+"""Conversion of Stripe's objects into the domain's.
+
+Each function raises ``AttributeError``, ``LookupError``, ``TypeError`` or ``ValueError`` when the
+object does not have the documented shape; ``StripeCards`` turns these into ``NoAnswerError``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import stripe
+
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import (
+    CardCharge,
+    CardRefund,
+    CardRefundState,
+    ChargeState,
+    RefusedError,
+)
+from durable_orders.providers.http_replies import without_private
+from durable_orders.providers.stripe.errors import was_repeated
+from durable_orders.providers.stripe.money import from_stripe
+
+#: https://docs.stripe.com/payments/paymentintents/lifecycle
+_STATES: Final = {
+    "requires_payment_method": ChargeState.OPEN,
+    "requires_confirmation": ChargeState.OPEN,
+    "requires_action": ChargeState.NEEDS_CUSTOMER,
+    "processing": ChargeState.PROCESSING,
+    "requires_capture": ChargeState.HELD,
+    "succeeded": ChargeState.CAPTURED,
+    "canceled": ChargeState.CANCELLED,
+}
+
+#: Metadata field with our refund key: Stripe forgets idempotency keys after a day.
+REFUND_KEY: Final = "refund_key"
+
+#: https://docs.stripe.com/api/refunds/object#refund_object-status
+_REFUND_STATES: Final = {
+    "pending": CardRefundState.PENDING,
+    "requires_action": CardRefundState.PENDING,
+    "succeeded": CardRefundState.SUCCEEDED,
+    "failed": CardRefundState.FAILED,
+    "canceled": CardRefundState.FAILED,
+}
+
+#: With these statuses the money stays with the shop.
+_FAILED: Final = frozenset(["failed", "canceled"])
+
+
+def charge_of(intent: stripe.PaymentIntent) -> CardCharge:
+    """Convert a PaymentIntent, with nothing refunded: refunds are not on the intent."""
+    state = _STATES[intent.status]
+    decline_code = message = ""
+    # A decline resets the status to requires_payment_method and sets last_payment_error. Without
+    # that error no card has been tried yet.
+    if intent.status == "requires_payment_method" and (error := intent.last_payment_error):
+        state = ChargeState.DECLINED
+        # Stripe leaves out fields that do not apply: only some declines have a decline code.
+        code = getattr(error, "code", None) or "card_declined"
+        decline_code = getattr(error, "decline_code", None) or code
+        message = without_private(getattr(error, "message", None) or "")
+    return CardCharge(
+        payment_id=intent.id,
+        state=state,
+        amount=from_stripe(intent.amount, intent.currency),
+        captured=from_stripe(intent.amount_received, intent.currency),
+        refunded=Money(0, intent.currency.upper()),
+        decline_code=decline_code,
+        message=message,
+    )
+
+
+def capture_before_of(intent: stripe.PaymentIntent) -> datetime | None:
+    """End of the hold, if Stripe gives one; ``latest_charge`` must be expanded."""
+    charge = getattr(intent, "latest_charge", None)
+    card = getattr(getattr(charge, "payment_method_details", None), "card", None)
+    seconds = getattr(card, "capture_before", None)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def refund_as_it_is(refund: stripe.Refund) -> CardRefund:
+    """Convert a refund, failed ones too."""
+    state = _REFUND_STATES[str(refund.status)]
+    problem = ""
+    if state is CardRefundState.FAILED:
+        problem = getattr(refund, "failure_reason", None) or f"{refund.status}, no reason given"
+    return CardRefund(refund.id, from_stripe(refund.amount, refund.currency), state, problem)
+
+
+def refund_of(refund: stripe.Refund) -> CardRefund:
+    """Convert a pending or succeeded refund. Raises ``RefusedError`` for a failed one."""
+    return not_failed(refund_as_it_is(refund))
+
+
+def not_failed(refund: CardRefund) -> CardRefund:
+    """Return ``refund``. Raises ``RefusedError`` when it failed."""
+    if refund.state is CardRefundState.FAILED:
+        raise RefusedError(
+            f"refund {refund.refund_id} failed ({refund.problem}): the bank sent the money back to "
+            "us, a person has to return it another way"
+        )
+    return refund
+
+
+def refunded_by(refund: stripe.Refund) -> Money:
+    """Amount of the refund, zero when it failed."""
+    amount = 0 if refund.status in _FAILED else refund.amount
+    return from_stripe(amount, refund.currency)
+
+
+def has_key(refund: stripe.Refund, key: str) -> bool:
+    """Whether the refund was made with this key of ours."""
+    metadata = refund.metadata
+    return metadata is not None and REFUND_KEY in metadata and metadata[REFUND_KEY] == key
+
+
+def was_replayed(answer: stripe.PaymentIntent) -> bool:
+    """Whether Stripe replayed an earlier response to the same key."""
+    response = answer.last_response
+    return response is not None and was_repeated(response.headers)

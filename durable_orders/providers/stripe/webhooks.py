@@ -1,0 +1,93 @@
+"""Stripe's webhooks, verified by its own SDK (https://docs.stripe.com/webhooks#verify-events).
+
+An event only says which object changed: amounts and states are read from Stripe afterwards. Events
+that our own requests cause at once (``payment_intent.created``, ``.requires_action``,
+``.processing``, ``refund.created``) are ignored: the responses have said the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import stripe
+from pydantic import BaseModel
+
+from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id, refund_of_key
+from durable_orders.domain.webhooks import (
+    BadSignatureError,
+    EventPayload,
+    PaymentChanged,
+    RefundChanged,
+    WebhookEvent,
+    WebhookSource,
+)
+from durable_orders.providers.stripe.objects import REFUND_KEY
+from durable_orders.providers.webhook_parsing import NonBlankText, check_timestamp, parse_body
+
+#: https://docs.stripe.com/api/events/types
+PAYMENT_EVENTS: Final = frozenset(
+    {
+        "payment_intent.succeeded",
+        "payment_intent.payment_failed",
+        "payment_intent.canceled",
+        "payment_intent.amount_capturable_updated",
+        "charge.refunded",
+    }
+)
+REFUND_EVENTS: Final = frozenset({"refund.updated", "refund.failed", "charge.refund.updated"})
+
+
+class _EventObject(BaseModel):
+    metadata: dict[str, Any] | None = None
+
+
+class _EventData(BaseModel):
+    object: _EventObject
+
+
+class _Body(BaseModel):
+    id: NonBlankText
+    type: NonBlankText
+    data: _EventData
+
+
+class StripeEvents:
+    """``EventReader`` of Stripe. ``secret`` is the endpoint's, ``whsec_…``."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
+        header = headers.get("stripe-signature", "")
+        # The SDK compares strings, which fails on anything but ASCII.
+        if not header or not header.isascii():
+            raise BadSignatureError("there is no Stripe-Signature")
+        try:
+            stripe.WebhookSignature.verify_header(body, header, self._secret)
+        except (stripe.SignatureVerificationError, UnicodeDecodeError):
+            raise BadSignatureError(
+                "the Stripe-Signature does not fit this body and our STRIPE_WEBHOOK_SECRET"
+            ) from None
+        check_timestamp(_signed_at(header))  # the SDK accepts times in the future
+        payload = parse_body(_Body, body, "event of Stripe's")
+        news = _news(payload.type, payload.data.object.metadata or {})
+        return WebhookEvent(WebhookSource.STRIPE, payload.id, payload.type, news)
+
+
+def _signed_at(header: str) -> int:
+    """Time of the signature: the first ``t=``, the one that the SDK verifies."""
+    items = (item.split("=", 2) for item in header.split(","))
+    return int(next(item[1] for item in items if item[0] == "t"))
+
+
+def _news(type_: str, metadata: Mapping[str, Any]) -> EventPayload | None:
+    if type_ not in PAYMENT_EVENTS | REFUND_EVENTS:
+        return None
+    if type_ in REFUND_EVENTS and (ours := refund_of_key(str(metadata.get(REFUND_KEY)))):
+        return RefundChanged(*ours)
+    # A refund without such a key belongs to the undo of its order, whose payment is read again.
+    try:
+        return PaymentChanged(checked_order_id(str(metadata["order_id"])))
+    except (KeyError, InvalidOrderIdError):
+        return None  # of another application on the same account

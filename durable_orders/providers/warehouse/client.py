@@ -1,0 +1,261 @@
+"""Client of the warehouse's HTTP API, see docs/warehouse-api.md."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, Field, ValidationError
+
+from durable_orders.domain.activity_messages import (
+    AlreadyLeft,
+    CannotFulfill,
+    FulfillAnswer,
+    Fulfilled,
+    FulfillmentCancelled,
+    ResendAnswer,
+    Resent,
+    WarehouseCancelAnswer,
+)
+from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
+from durable_orders.providers.http_replies import parse_retry_after, without_private
+
+_Id = Annotated[str, Field(min_length=1)]
+
+
+class _Line(BaseModel):
+    sku: _Id
+    quantity: Annotated[int, Field(ge=1, strict=True)]
+
+
+class _Parcel(BaseModel):
+    id: _Id
+    lines: list[_Line] = []
+
+
+class _Accepted(BaseModel):
+    id: _Id
+    order_id: str
+    parcels: Annotated[list[_Parcel], Field(min_length=1)]
+    short: list[_Line] = []
+
+
+class _Resent(BaseModel):
+    id: _Id
+    order_id: str
+    parcel: _Parcel
+
+
+class _Cancelled(BaseModel):
+    id: str | None = None
+    order_id: str
+    outcome: Literal["recalled", "never_accepted", "already_left"]
+    parcels: list[_Parcel] = []
+
+
+class _Problem(BaseModel):
+    code: str = ""
+    message: str = ""
+
+
+class _Problems(BaseModel):
+    error: _Problem
+
+
+_Answer = TypeVar("_Answer", _Accepted, _Resent, _Cancelled)
+
+
+class HttpWarehouse:
+    """``Warehouse`` over HTTP. Close it with ``aclose``.
+
+    ``timeout`` is in seconds, for a whole call.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        timeout: float = 20.0,
+        connect_timeout: float = 5.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(
+            base_url=url.rstrip("/"),
+            headers={"Authorization": f"Bearer {api_key}"},
+            timeout=httpx.Timeout(timeout, connect=connect_timeout),
+            limits=httpx.Limits(max_connections=50, max_keepalive_connections=20),
+            transport=transport,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
+        recipient = request.recipient
+        body = {
+            "order_id": request.order_id,
+            "ship_to": {"name": recipient.name, "address": recipient.address},
+            "lines": [{"sku": sku, "quantity": count} for sku, count in request.quantities],
+        }
+        async with self._translate_errors("fulfil"):
+            reply = await self._http.post(
+                "/fulfillments", json=body, headers={"Idempotency-Key": key}
+            )
+        problem = _problem(reply)
+        # The warehouse's message goes into workflow history, where no personal data may be.
+        private = (recipient.name, recipient.email, *recipient.address.splitlines())
+        message = without_private(problem.message, *private)
+        if refused := _refusal(reply.status_code, problem.code, message, request.order_id):
+            return refused
+        _raise_for(reply, "fulfil", message)
+        accepted = _read(_Accepted, reply, request.order_id)
+        parcel_ids = tuple(parcel.id for parcel in accepted.parcels)
+        short, contents = _short(accepted, request), _contents(accepted, request)
+        return Fulfilled(accepted.id, parcel_ids, short, contents)
+
+    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+        path = f"/fulfillments/{quote(order_id, safe='')}/parcels/{quote(parcel_id, safe='')}"
+        async with self._translate_errors("resend"):
+            reply = await self._http.post(f"{path}/resend", headers={"Idempotency-Key": key})
+        problem = _problem(reply)
+        message = without_private(problem.message)
+        if refused := _refusal(reply.status_code, problem.code, message, order_id):
+            return refused
+        _raise_for(reply, "resend", message)
+        resent = _read(_Resent, reply, order_id)
+        if resent.parcel.id == parcel_id:
+            raise NoAnswerError(f"the warehouse names no new parcel for {parcel_id}")
+        return Resent(resent.id, resent.parcel.id)
+
+    async def cancel(self, order_id: str) -> WarehouseCancelAnswer:
+        async with self._translate_errors("cancel"):
+            reply = await self._http.post(f"/fulfillments/{quote(order_id, safe='')}/cancel")
+        _raise_for(reply, "cancel", without_private(_problem(reply).message))
+        cancelled = _read(_Cancelled, reply, order_id)
+        if cancelled.outcome == "already_left":
+            if not cancelled.id or not cancelled.parcels:
+                raise NoAnswerError(f"the warehouse does not say what left for order {order_id}")
+            return AlreadyLeft(cancelled.id, tuple(parcel.id for parcel in cancelled.parcels))
+        return FulfillmentCancelled()
+
+    @asynccontextmanager
+    async def _translate_errors(self, operation: str) -> AsyncIterator[None]:
+        """Limit the time of the block, and raise ``NoAnswerError`` for what httpx raises in it."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
+            raise NoAnswerError(f"the warehouse gave no answer ({operation}): {error!r}") from error
+
+
+def _refusal(status: int, code: str, message: str, order_id: str) -> CannotFulfill | None:
+    """The warehouse's refusal to ship, None for any other reply."""
+    match status, code:
+        case 422, "cannot_fulfill":
+            return CannotFulfill(message or "no reason given")
+        case 409, "fulfillment_cancelled":
+            return CannotFulfill(f"order {order_id} was cancelled before")
+    return None
+
+
+def _raise_for(reply: httpx.Response, operation: str, message: str) -> None:
+    """Raise the error of a reply that is not a success; ``message`` is the reply's."""
+    status, code = reply.status_code, _problem(reply).code
+    if 200 <= status < 300:
+        return
+    detail = f"({operation}, HTTP {status} {code}): {message}"
+    wait = parse_retry_after(reply.headers)
+    if status in {401, 403}:
+        raise LockedOutError(
+            f"the warehouse refuses our key ({operation}, HTTP {status}): "
+            "check FULFILLMENT_API_KEY",
+            retry_after=wait,
+        )
+    # A 4xx without a documented code may come from a proxy, not from the warehouse.
+    is_transient = code == "idempotency_key_in_use" or status in {408, 425, 429}
+    if 400 <= status < 500 and code and not is_transient:
+        raise RefusedError(f"the warehouse refuses the request {detail}")
+    raise NoAnswerError(f"the warehouse gave no answer {detail}", retry_after=wait)
+
+
+def _short(accepted: _Accepted, request: ShippingRequest) -> tuple[tuple[str, int], ...]:
+    """The pieces that will not be shipped, as (sku, pieces). The shop refunds them, so they must be
+    plausible: raises ``NoAnswerError`` for pieces that were not requested, and for all of them.
+    """
+    requested, short = _requested(request), _pieces(accepted.short)
+    # Counter's ``<`` is proper inclusion.
+    if not short < requested:
+        raise NoAnswerError(
+            f"the warehouse is short of {dict(short)} for order {request.order_id}, "
+            f"which asked for {dict(requested)}"
+        )
+    return tuple(short.items())
+
+
+def _contents(
+    accepted: _Accepted, request: ShippingRequest
+) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Contents by parcel id, without parcels that have none in the answer. The shop may refund
+    them, so they must be plausible: raises ``NoAnswerError`` for more pieces than were requested.
+    """
+    requested = _requested(request)
+    held = {parcel.id: _pieces(parcel.lines) for parcel in accepted.parcels if parcel.lines}
+    for parcel_id, pieces in held.items():
+        if not pieces <= requested:
+            raise NoAnswerError(
+                f"parcel {parcel_id} holds {dict(pieces)} for order {request.order_id}, "
+                f"which asked for {dict(requested)}"
+            )
+    return {parcel_id: tuple(pieces.items()) for parcel_id, pieces in held.items()}
+
+
+def _requested(request: ShippingRequest) -> Counter[str]:
+    requested = Counter[str]()
+    for sku, count in request.quantities:
+        requested[sku] += count
+    return requested
+
+
+def _pieces(lines: list[_Line]) -> Counter[str]:
+    pieces = Counter[str]()
+    for line in lines:
+        pieces[line.sku] += line.quantity
+    return pieces
+
+
+def _problem(reply: httpx.Response) -> _Problem:
+    """The error in the reply's body; empty when the body does not have the documented shape."""
+    try:
+        return _Problems.model_validate_json(reply.content).error
+    except ValidationError:
+        return _Problem()
+
+
+def _read(kind: type[_Answer], reply: httpx.Response, order_id: str) -> _Answer:
+    """Parse the reply. Raises ``NoAnswerError`` when it is invalid or for another order."""
+    try:
+        answer = kind.model_validate_json(reply.content)
+    except ValidationError as error:
+        # Neither the input, which may be anything, nor pydantic's message, which quotes the input.
+        wrong = ", ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']}"
+            for problem in error.errors(include_input=False)
+        )
+        raise NoAnswerError(f"the warehouse's answer makes no sense: {wrong}") from None
+    if answer.order_id != order_id:
+        raise NoAnswerError(f"the warehouse answered for another order than {order_id}")
+    return answer

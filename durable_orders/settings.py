@@ -1,0 +1,300 @@
+"""Settings of the processes: read once from the environment and `.env`, and validated.
+
+Each process reads only what it needs, so that the HTTP API runs without the Stripe key.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from durable_orders.domain.refunds.messages import ShopRefundTerms
+from durable_orders.domain.terms import CaptureMethod, ShopTerms, approval_limits
+
+if TYPE_CHECKING:
+    from temporalio.envconfig import ClientConfigProfile
+
+STRIPE_API = "https://api.stripe.com"
+RESEND_API = "https://api.resend.com"
+
+
+class SettingsError(Exception):
+    """Settings are missing or wrong; the message has a line per mistake."""
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("must be an http:// or https:// address")
+    return text.rstrip("/")
+
+
+def _dsn(secret: SecretStr) -> SecretStr:
+    schemes = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+    if not secret.get_secret_value().startswith(schemes):
+        raise ValueError("must be postgresql://user:password@host:5432/database")
+    return secret
+
+
+def _blank_is_none(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _not_blank(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("must not be empty")
+    return value.strip() if isinstance(value, str) else value
+
+
+def _limits(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return approval_limits(value)
+    except ValueError as error:
+        raise ValueError(f"must be like EUR=500.00,JPY=60000: {error}") from None
+
+
+def _address(value: object) -> object:
+    if not isinstance(value, str) or not value.strip():
+        return None
+    name, _, domain = value.strip().partition("@")
+    if not name or not domain or any(map(str.isspace, value.strip())):
+        raise ValueError("must be a mail address: approvals@your-domain")
+    return value.strip()
+
+
+Text = Annotated[str, BeforeValidator(_not_blank)]
+Secret = Annotated[SecretStr, BeforeValidator(_not_blank)]
+Url = Annotated[Text, AfterValidator(_url)]
+Dsn = Annotated[Secret, AfterValidator(_dsn)]
+
+
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = [text.strip() for text in value.split(",") if text.strip()]
+    for origin in origins:
+        if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
+            raise ValueError(f"must be like https://shop.example, with commas between: {origin}")
+    return tuple(origins)
+
+
+def _long(secret: SecretStr) -> SecretStr:
+    # A guessed secret would let anyone forge events.
+    if len(secret.get_secret_value().removeprefix("whsec_")) < _SHORTEST_SECRET:
+        raise ValueError(f"must have {_SHORTEST_SECRET} characters at least")
+    return secret
+
+
+def _of_endpoint(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().startswith("whsec_"):
+        raise ValueError("must be the signing secret of the webhook endpoint, whsec_…")
+    return _long(secret)
+
+
+def _of_svix(secret: SecretStr) -> SecretStr:
+    # The SDK would skip what is not base64, and sign with the rest of the key.
+    try:
+        key = base64.b64decode(_of_endpoint(secret).get_secret_value()[6:], validate=True)
+    except ValueError:
+        key = b""
+    if len(key) < _SHORTEST_SECRET:
+        raise ValueError("must be the signing secret of the webhook endpoint, whsec_… and base64")
+    return secret
+
+
+#: Parsed from plain text; the default would be JSON.
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+Limits = Annotated[Mapping[str, int], NoDecode, BeforeValidator(_limits)]
+Address = Annotated[str | None, BeforeValidator(_address)]
+#: None: there is no endpoint. An empty text is refused.
+WebhookSecret = Annotated[Secret, AfterValidator(_long)]
+StripeWebhookSecret = Annotated[Secret, AfterValidator(_of_endpoint)]
+SvixWebhookSecret = Annotated[Secret, AfterValidator(_of_svix)]
+_SHORTEST_SECRET = 16
+_HOURS_A_YEAR = 8_760
+_MINUTES_A_WEEK = 10_080
+
+
+def _check_stripe_key(secret: SecretStr, api_base: str) -> None:
+    key = secret.get_secret_value()
+    if not key.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+        raise ValueError(
+            "STRIPE_API_KEY must be a secret or restricted key: sk_test_…, sk_live_… or rk_…"
+        )
+    is_live = key.startswith(("sk_live_", "rk_live_"))
+    if is_live and api_base != STRIPE_API:
+        raise ValueError(
+            f"STRIPE_API_KEY is a live key but STRIPE_API_BASE is {api_base}: "
+            "a live key is only ever sent to Stripe. Use a test key, or unset STRIPE_API_BASE"
+        )
+
+
+class _FromEnvironment(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, case_sensitive=False
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings. Raises ``SettingsError`` with a sentence per mistake."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
+
+
+class DatabaseSettings(_FromEnvironment):
+    """Settings of a process that uses PostgreSQL alone."""
+
+    database_url: Dsn = Field(description="postgresql://user:password@host:5432/database")
+    database_pool_size: int = Field(default=10, ge=1, le=100)
+
+
+class ProcessSettings(DatabaseSettings):
+    """Settings of a process that uses PostgreSQL and Temporal (``TEMPORAL_*``)."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+    #: The address of the Temporal Web UI; None: no links to it are printed.
+    temporal_ui_url: Annotated[Url | None, BeforeValidator(_blank_is_none)] = None
+
+
+class WebhookSecrets(_FromEnvironment):
+    """Secrets of the webhooks. Without one, webhooks of that source are refused."""
+
+    stripe_webhook_secret: StripeWebhookSecret | None = None
+    fulfillment_webhook_secret: WebhookSecret | None = None
+    resend_webhook_secret: SvixWebhookSecret | None = None
+
+
+class ApiSettings(ProcessSettings, WebhookSecrets):
+    """Settings of the HTTP API: its address and its limits."""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8080, ge=0, le=65535)
+    #: Per process: requests of an API key, failed requests of an address without a valid one.
+    api_rate_per_minute: int = Field(default=600, ge=1, le=1_000_000)
+    api_failures_per_minute: int = Field(default=30, ge=1, le=1_000_000)
+    api_max_body_bytes: int = Field(default=262_144, ge=1_024, le=100_000_000)
+    #: Concurrent event streams, per process.
+    api_max_streams: int = Field(default=100, ge=1, le=10_000)
+    #: CORS: the origins of web pages that may call the API; none by default.
+    api_allowed_origins: Origins = ()
+    #: Whether the admin pages are served, at /operator.
+    operator_pages: bool = True
+    #: Proxies whose X-Forwarded-For and -Proto are trusted: addresses or networks, with commas.
+    api_trusted_proxies: str = "127.0.0.1"
+
+
+class CardSettings(_FromEnvironment):
+    """Access to the card provider for other processes than workers. Without a key: none."""
+
+    stripe_api_key: Annotated[Secret | None, BeforeValidator(_blank_is_none)] = None
+    stripe_api_base: Url = STRIPE_API
+
+    @model_validator(mode="after")
+    def _key_fits_address(self) -> Self:
+        if self.stripe_api_key is not None:
+            _check_stripe_key(self.stripe_api_key, self.stripe_api_base)
+        return self
+
+
+class WorkerSettings(ProcessSettings):
+    """Settings of a worker: its providers, and the shop's terms."""
+
+    stripe_api_key: Secret = Field(description="a secret key of your Stripe account, sk_test_…")
+    stripe_api_base: Url = STRIPE_API
+    resend_api_key: Secret = Field(description="an API key of your Resend account, re_…")
+    resend_api_url: Url = RESEND_API
+    mail_from: Text = Field(description="the sender of mails, Shop <orders@your-domain>")
+    fulfillment_url: Url = Field(description="the address of your warehouse's API")
+    fulfillment_api_key: Secret = Field(description="the bearer key of your warehouse's API")
+    #: Concurrent activities of one worker; further ones wait in the task queue.
+    max_concurrent_activities: int = Field(default=100, ge=1, le=10_000)
+
+    # The shop's terms: see ``ShopTerms``. Fractions of a unit are allowed.
+    approval_above: Limits = Field(default_factory=dict)
+    approval_timeout_hours: float = Field(default=24, gt=0, le=_HOURS_A_YEAR)
+    #: The address that gets reminders of orders that wait for approval; None: no reminders.
+    approver_email: Address = None
+    refund_approval_above: Limits = Field(default_factory=dict)
+    refund_approval_timeout_hours: float = Field(default=72, gt=0, le=_HOURS_A_YEAR)
+    payment_timeout_minutes: float = Field(default=30, gt=0, le=_MINUTES_A_WEEK)
+    new_card_window_minutes: float = Field(default=0, ge=0, le=_MINUTES_A_WEEK)
+    capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
+    delivery_deadline_days: float = Field(default=0, ge=0, le=365)
+
+    def shop_terms(self) -> ShopTerms:
+        """The terms of orders that start from now on."""
+        return ShopTerms(
+            approval_above=dict(self.approval_above),
+            approval_timeout=timedelta(hours=self.approval_timeout_hours),
+            payment_timeout=timedelta(minutes=self.payment_timeout_minutes),
+            new_card_window=timedelta(minutes=self.new_card_window_minutes),
+            capture=self.capture,
+            delivery_deadline=timedelta(days=self.delivery_deadline_days),
+        )
+
+    def refund_terms(self) -> ShopRefundTerms:
+        """The terms of refunds that are requested from now on."""
+        return ShopRefundTerms(
+            approval_above=dict(self.refund_approval_above),
+            approval_timeout=timedelta(hours=self.refund_approval_timeout_hours),
+        )
+
+    @model_validator(mode="after")
+    def _keys_fit_addresses(self) -> Self:
+        _check_stripe_key(self.stripe_api_key, self.stripe_api_base)
+        if not self.resend_api_key.get_secret_value().startswith("re_"):
+            raise ValueError("RESEND_API_KEY must start with re_")
+        if "@" not in self.mail_from:
+            raise ValueError("MAIL_FROM must hold an address: Shop <orders@your-domain>")
+        return self
+
+
+def temporal_profile() -> ClientConfigProfile:
+    """Temporal's connection settings: ``TEMPORAL_*`` in the environment or `.env`, or a profile.
+
+    Supports what Temporal's own tools support (address, namespace, API key, TLS, profile
+    file): https://docs.temporal.io/develop/environment-configuration. Without any of it,
+    localhost:7233 and the namespace "default".
+    """
+    # Not every process uses Temporal, and importing its SDK takes a while.
+    from temporalio.envconfig import ClientConfigProfile  # noqa: PLC0415
+
+    from_file = {key: value for key, value in dotenv_values(Path(".env")).items() if value}
+    return ClientConfigProfile.load(override_env_vars={**from_file, **os.environ})
+
+
+def _sentence(error: object) -> str:
+    """One mistake as one sentence that names the setting to change."""
+    assert isinstance(error, dict)  # noqa: S101 - pydantic's ErrorDetails is a TypedDict
+    name = str(error["loc"][0]).upper() if error["loc"] else ""
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if error["type"] == "missing":
+        field = WorkerSettings.model_fields.get(name.lower())
+        what = f": {field.description}" if field and field.description else ""
+        return (
+            f"{name} is not set{what}. Set it in the environment or in .env (see .env.example); "
+            "`make sandbox` writes a .env for trying things out."
+        )
+    return f"{name} {message}." if name else f"{message}."

@@ -1,0 +1,150 @@
+"""Orders and their ledger entries, read for the audit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import BindParameter, ColumnElement, Row, bindparam, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from durable_orders.domain.audit.model import BookedOrder, LedgerEntry, RecordedManualRefund
+from durable_orders.domain.audit.ports import CursorPage
+from durable_orders.domain.charges import BookedCharge
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import ChargeState
+from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, RefundState
+from durable_orders.store.database import Database
+from durable_orders.store.tables import (
+    given_back_by_hand,
+    orders,
+    payments,
+    refund_requests,
+    refunds,
+)
+
+_COLUMNS: Final = ("id", "status", "total", "currency", "placed_at", "updated_at")
+_ENDS: Final = sorted(status for status in Status if status.is_final)
+
+
+class PostgresAuditRepository:
+    """``AuditBook`` in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, changed_since: datetime, cursor: str | None, limit: int
+    ) -> CursorPage[BookedOrder]:
+        """Read a page of orders, sorted by id."""
+        # Literals, so that PostgreSQL can use the partial index of orders in progress.
+        ends: BindParameter[Any] = bindparam("ends", _ENDS, expanding=True, literal_execute=True)
+        wanted: list[ColumnElement[bool]] = [
+            or_(orders.c.status.not_in(ends), orders.c.updated_at >= changed_since)
+        ]
+        if cursor is not None:
+            wanted.append(orders.c.id > cursor)
+        async with self._database.snapshot() as connection:
+            found = await _read(connection, wanted, limit)
+        return CursorPage(found, found[-1].order_id if len(found) == limit else None)
+
+    async def standing(self, order_ids: Iterable[str]) -> Mapping[str, BookedOrder]:
+        if not (wanted := list(order_ids)):
+            return {}
+        async with self._database.snapshot() as connection:
+            found = await _read(connection, [orders.c.id.in_(wanted)])
+        return {order.order_id: order for order in found}
+
+    async def known_refunds(self, refund_ids: Iterable[str]) -> frozenset[str]:
+        if not (wanted := list(refund_ids)):
+            return frozenset()
+        async with self._database.statement() as connection:
+            known = await connection.scalars(
+                select(refunds.c.refund_id).where(refunds.c.refund_id.in_(wanted))
+            )
+            return frozenset(known)
+
+
+async def _read(
+    connection: AsyncConnection, wanted: Iterable[ColumnElement[bool]], limit: int | None = None
+) -> tuple[BookedOrder, ...]:
+    rows = (
+        await connection.execute(
+            select(*(orders.c[name] for name in _COLUMNS))
+            .where(*wanted)
+            .order_by(orders.c.id)
+            .limit(limit)
+        )
+    ).all()
+    ids = [row.id for row in rows]
+    charges = await connection.execute(
+        select(payments).where(payments.c.order_id.in_(ids)).order_by(payments.c.attempt)
+    )
+    entries: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
+    for charge in charges:
+        entries[charge.order_id].append(_entry(charge))
+    asked, by_hand = await _refunds(connection, ids), await _by_hand(connection, ids)
+    return tuple(
+        _standing(row, entries[row.id], asked.get(row.id, 0), by_hand.get(row.id)) for row in rows
+    )
+
+
+async def _refunds(
+    connection: AsyncConnection, order_ids: Sequence[str]
+) -> Mapping[str, int | None]:
+    """Sum of each order's accepted refunds; None while one of them is being issued."""
+    state = refund_requests.c.state
+    accepted = func.coalesce(
+        func.sum(refund_requests.c.amount).filter(state.in_(ACCEPTED_BY_PROVIDER)), 0
+    )
+    rows = await connection.execute(
+        select(
+            refund_requests.c.order_id,
+            accepted.label("accepted"),
+            func.bool_or(state == RefundState.ISSUING).label("is_issuing"),
+        )
+        .where(refund_requests.c.order_id.in_(order_ids))
+        .group_by(refund_requests.c.order_id)
+    )
+    return {row.order_id: None if row.is_issuing else int(row.accepted) for row in rows}
+
+
+async def _by_hand(
+    connection: AsyncConnection, order_ids: Sequence[str]
+) -> Mapping[str, tuple[int, str]]:
+    """Manual refunds by order id: the amount, and the operator who reported it."""
+    rows = await connection.execute(
+        select(given_back_by_hand).where(given_back_by_hand.c.order_id.in_(order_ids))
+    )
+    return {row.order_id: (row.amount, row.said_by) for row in rows}
+
+
+def _standing(
+    row: Row[Any], entries: Sequence[LedgerEntry], refunds: int | None, hand: tuple[int, str] | None
+) -> BookedOrder:
+    return BookedOrder(
+        order_id=row.id,
+        status=Status(row.status),
+        total=Money(row.total, row.currency),
+        placed_at=row.placed_at,
+        changed_at=row.updated_at,
+        entries=tuple(entries),
+        refunds=None if refunds is None else Money(refunds, row.currency),
+        by_hand=None
+        if hand is None
+        else RecordedManualRefund(Money(hand[0], row.currency), hand[1]),
+    )
+
+
+def _entry(row: Row[Any]) -> LedgerEntry:
+    booked = BookedCharge(
+        state=ChargeState(row.state),
+        captured=Money(row.captured, row.currency),
+        refunded=Money(row.refunded, row.currency),
+        decline_code=row.decline_code,
+        capture_before=row.capture_before,
+    )
+    return LedgerEntry(row.attempt, row.payment_id, booked)

@@ -1,0 +1,116 @@
+"""Consistency check: the invariants across tables, which no single constraint can hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import text
+
+from durable_orders.store.database import Database
+
+# Each query returns one sentence per fault. Stock is checked for orders that are kept or have
+# ended, money for ended orders only: before that, the two may differ.
+# The queries about money skip an order with an acknowledged audit finding, as long as the ledger
+# has the same sum for the order as when the finding was acknowledged.
+_FAULTS: Final = (
+    """
+    SELECT format('%s has %s reserved, its orders say %s', p.sku, p.reserved, coalesce(o.held, 0))
+    FROM products p LEFT JOIN (
+        SELECT l.sku, sum(l.quantity) AS held
+        FROM order_lines l JOIN orders ON orders.id = l.order_id AND orders.stock = 'reserved'
+        GROUP BY l.sku
+    ) o USING (sku)
+    WHERE p.reserved <> coalesce(o.held, 0) ORDER BY p.sku
+    """,
+    """
+    SELECT format('order %s costs %s, its lines say %s', o.id, o.total, l.sum)
+    FROM orders o JOIN (
+        SELECT order_id, sum(quantity * unit_price) FROM order_lines GROUP BY order_id
+    ) l ON l.order_id = o.id
+    WHERE o.total <> l.sum ORDER BY o.id
+    """,
+    """
+    SELECT format('order %s is %s, but its stock is %s', id, status, stock)
+    FROM orders
+    WHERE (status IN ('fulfilled', 'shipped', 'completed') AND stock <> 'committed')
+       OR (status IN ('rejected', 'cancelled', 'refunded') AND stock NOT IN ('none', 'released'))
+    ORDER BY id
+    """,
+    # Only the operator vouches for a manual refund: the provider still has the money, or had none.
+    """
+    SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, coalesce(p.kept, 0))
+           || CASE WHEN h.amount IS NULL THEN ''
+              ELSE format(', and %s given back by hand, as %s says', h.amount, h.said_by) END
+    FROM orders o LEFT JOIN (
+        SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
+    ) p ON p.order_id = o.id LEFT JOIN given_back_by_hand h ON h.order_id = o.id
+    WHERE o.status IN ('rejected', 'cancelled', 'refunded')
+      AND (p.kept > 0 OR h.amount > coalesce(p.kept, 0))
+      AND NOT EXISTS (
+          SELECT FROM findings f
+          WHERE f.order_id = o.id AND f.kind IN ('money_kept', 'given_back_too_much')
+            AND f.resolved_at IS NULL AND f.acknowledged_kept = coalesce(p.kept, 0)
+      )
+    ORDER BY o.id
+    """,
+    # A completed order keeps its total less the refunds that were requested.
+    """
+    SELECT format('order %s is %s, but %s of it was kept, not %s',
+                  o.id, o.status, coalesce(p.kept, 0), o.total - coalesce(r.asked, 0))
+    FROM orders o LEFT JOIN (
+        SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
+    ) p ON p.order_id = o.id LEFT JOIN (
+        SELECT order_id, sum(amount) AS asked FROM refund_requests
+        WHERE state IN ('pending', 'succeeded') GROUP BY order_id
+    ) r ON r.order_id = o.id
+    WHERE o.status = 'completed' AND coalesce(p.kept, 0) <> o.total - coalesce(r.asked, 0)
+      AND NOT EXISTS (
+          SELECT FROM findings f
+          WHERE f.order_id = o.id AND f.kind IN ('shipped_unpaid', 'refunds_differ')
+            AND f.resolved_at IS NULL AND f.acknowledged_kept = coalesce(p.kept, 0)
+      )
+    ORDER BY o.id
+    """,
+    """
+    SELECT format('order %s paid %s, its refunds come to %s', p.order_id, p.captured, r.asked)
+    FROM (SELECT order_id, sum(captured) AS captured FROM payments GROUP BY order_id) p
+    JOIN (
+        SELECT order_id, sum(amount) AS asked FROM refund_requests
+        WHERE state NOT IN ('rejected', 'cancelled') GROUP BY order_id
+    ) r USING (order_id)
+    WHERE r.asked > p.captured ORDER BY p.order_id
+    """,
+    """
+    SELECT format('order %s: %s of %s were returned, %s ordered',
+                  l.order_id, r.returned, l.sku, l.quantity)
+    FROM order_lines l JOIN (
+        SELECT order_id, sku, sum(quantity) AS returned
+        FROM refund_lines JOIN refund_requests USING (order_id, refund_id)
+        WHERE state NOT IN ('rejected', 'cancelled') GROUP BY order_id, sku
+    ) r USING (order_id, sku)
+    WHERE r.returned > l.quantity ORDER BY l.order_id, l.sku
+    """,
+    """
+    SELECT format('order %s is %s, but has %s parcels', o.id, o.status, count(p.parcel_id))
+    FROM orders o LEFT JOIN parcels p ON p.order_id = o.id
+    GROUP BY o.id
+    HAVING o.status = 'completed' AND count(p.parcel_id) = 0
+    ORDER BY o.id
+    """,
+    """
+    SELECT format('%s gave back %s, its refunds say %s', p.payment_id, p.refunded, r.sum)
+    FROM payments p JOIN (
+        SELECT order_id, attempt, sum(amount) FROM refunds GROUP BY order_id, attempt
+    ) r USING (order_id, attempt)
+    WHERE r.sum > p.refunded ORDER BY p.payment_id
+    """,
+)
+
+
+async def find_inconsistencies(database: Database) -> list[str]:
+    """Run all checks and return one sentence per fault.
+
+    Safe on a busy database: the queries allow for orders that are between two steps.
+    """
+    async with database.snapshot() as connection:
+        return [sentence for query in _FAULTS for sentence in await connection.scalars(text(query))]

@@ -1,0 +1,41 @@
+"""The history of an order: append-only, each line once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, func
+from sqlalchemy.dialects.postgresql import insert
+
+from durable_orders.store.tables import order_history
+
+#: Adds the history line in its parameters (``line``); a no-op when the line exists.
+ADD_LINE: Final = (
+    insert(order_history)
+    .values(
+        order_id=bindparam("line_order"),
+        event=bindparam("line_event"),
+        detail=bindparam("line_detail"),
+        at=func.coalesce(bindparam("line_at", type_=order_history.c.at.type), func.now()),
+    )
+    .on_conflict_do_nothing()
+)
+#: The same as a CTE of another statement, in one round trip.
+WITH_LINE: Final = ADD_LINE.cte("line")
+
+
+def line(
+    order_id: str, event: str, detail: Mapping[str, str] | None = None, at: datetime | None = None
+) -> dict[str, Any]:
+    """Parameters of ``ADD_LINE``; ``at`` is now unless given.
+
+    ``detail`` must hold ids, codes and amounts only: the history outlives the customer's data.
+    """
+    return {
+        "line_order": order_id,
+        "line_event": event,
+        "line_detail": dict(detail or {}),
+        "line_at": at,
+    }

@@ -1,0 +1,259 @@
+"""Orders, their status and history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, func, select, tuple_, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
+from durable_orders.domain.lifecycle import Status, Stop
+from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, PlacedOrder
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Basket, Order, placed_from, priced
+from durable_orders.domain.parcels import Parcel, ParcelStatus
+from durable_orders.domain.ports import NoSuchOrderError, OrderExistsError, RefusedError
+from durable_orders.domain.views import OrderView
+from durable_orders.store import statuses
+from durable_orders.store.database import Database
+from durable_orders.store.history import ADD_LINE, WITH_LINE, line
+from durable_orders.store.rows import insert_order, read_order, read_view
+from durable_orders.store.tables import orders, parcels, placing_keys, products
+
+_IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
+_SUMMARY: Final = select(
+    *(orders.c[name] for name in ("customer_id", "total", "currency", "status", "flagged"))
+).where(orders.c.id == bindparam("order_id"))
+_LOCK: Final = (
+    select(orders.c.status)
+    .where(orders.c.id == bindparam("order_id"))
+    .with_for_update(key_share=True)
+)
+_FULFIL_AS: Final = (
+    update(orders)
+    .where(orders.c.id == bindparam("order_id"))
+    .values(fulfillment_id=func.coalesce(orders.c.fulfillment_id, bindparam("named")))
+    .returning(orders.c.fulfillment_id)
+)
+_NAME_PARCEL: Final = (
+    postgresql.insert(parcels)
+    .values(order_id=bindparam("of_order"), parcel_id=bindparam("parcel"))
+    .on_conflict_do_nothing(index_elements=["order_id", "parcel_id"])
+    .add_cte(WITH_LINE)
+)
+# Parameters of an UPDATE may not have the names of its columns.
+_OF_PARCEL: Final = (
+    parcels.c.order_id == bindparam("of_order"),
+    parcels.c.parcel_id == bindparam("parcel"),
+)
+_LOCK_PARCEL: Final = (
+    select(parcels.c.status, parcels.c.tracking).where(*_OF_PARCEL).with_for_update()
+)
+_TRACK_PARCEL: Final = (
+    update(parcels).where(*_OF_PARCEL).values(status=bindparam("to"), tracking=bindparam("as"))
+)
+_MOVE_PARCEL: Final = _TRACK_PARCEL.add_cte(WITH_LINE)
+_CATALOGUE: Final = select(
+    products.c.sku, products.c.name, products.c.price, products.c.currency
+).where(products.c.sku.in_(bindparam("skus", expanding=True)))
+_USE_KEY: Final = postgresql.insert(placing_keys).on_conflict_do_nothing(index_elements=["key"])
+_USED_FOR: Final = select(placing_keys.c.order_id).where(placing_keys.c.key == bindparam("key"))
+
+
+class PostgresOrderRepository:
+    """``OrderBook`` in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def place(
+        self, basket: Basket, now: datetime, *, key: IdempotencyKey | None = None
+    ) -> Order:
+        """Place the order, or return the existing one at the prices it was placed at."""
+        async with self._database.transaction() as connection:
+            if key is None:
+                return await _place(connection, basket, now)
+            await _check_key(connection, key, basket)
+            order = await _place(connection, basket, now)
+            await _store_key(connection, key, basket, now)
+            return order
+
+    async def get(self, order_id: str) -> Order:
+        async with self._database.statement() as connection:
+            order = await read_order(connection, order_id)
+        if order is None:
+            raise NoSuchOrderError(order_id)
+        return order
+
+    async def summary(self, order_id: str) -> OrderSummary:
+        async with self._database.statement() as connection:
+            found = await connection.execute(_SUMMARY, {"order_id": order_id})
+        row = found.one_or_none()
+        if row is None:
+            raise NoSuchOrderError(order_id)
+        return OrderSummary(
+            order_id=order_id,
+            customer_id=row.customer_id,
+            total=Money(row.total, row.currency),
+            status=Status(row.status),
+            flagged=row.flagged,
+        )
+
+    async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
+        async with self._database.statement() as connection:
+            return await read_page(connection, wanted, limit, after)
+
+    async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
+        async with self._database.transaction() as connection:
+            known = await _lock(connection, order_id)
+            await statuses.move(connection, order_id, known, status, stop=stop, now=now)
+
+    async def record_parcels(
+        self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
+    ) -> None:
+        """Record the parcels of the fulfilment.
+
+        Raises ``NoSuchOrderError``, and ``RefusedError`` for a second fulfilment of the order or a
+        parcel of another order.
+        """
+        async with self._database.transaction() as connection:
+            this = {"order_id": order_id, "named": fulfillment_id}
+            known = await connection.scalar(_FULFIL_AS, this)
+            if known is None:
+                raise NoSuchOrderError(order_id)
+            if known != fulfillment_id:
+                raise RefusedError(f"order {order_id} is fulfilled as {known}")
+            for parcel_id in parcel_ids:
+                detail = {"fulfillment_id": fulfillment_id, "parcel_id": parcel_id}
+                named = {"of_order": order_id, "parcel": parcel_id}
+                await connection.execute(
+                    _NAME_PARCEL, named | line(order_id, "parcel_named", detail)
+                )
+
+    async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
+        async with self._database.transaction() as connection:
+            this = {"of_order": order_id, "parcel": parcel.parcel_id}
+            row = (await connection.execute(_LOCK_PARCEL, this)).one_or_none()
+            if row is None:
+                raise RefusedError(f"order {order_id} has no parcel {parcel.parcel_id}")
+            known = Parcel(parcel.parcel_id, ParcelStatus(row.status), row.tracking)
+            merged = known.merge(parcel)
+            if merged == known:
+                return
+            to: dict[str, Any] = {**this, "to": merged.status, "as": merged.tracking}
+            if merged.status is known.status:
+                await connection.execute(_TRACK_PARCEL, to)
+                return
+            detail = {"parcel_id": parcel.parcel_id, "tracking": merged.tracking}
+            moved = line(order_id, f"parcel_{merged.status}", detail, now)
+            await connection.execute(_MOVE_PARCEL, to | moved)
+
+    async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
+        """Add the history line. Raises ``NoSuchOrderError``."""
+        async with self._database.transaction() as connection:
+            if await connection.scalar(_IS_THERE, {"order_id": order_id}) is None:
+                raise NoSuchOrderError(order_id)
+            await connection.execute(ADD_LINE, line(order_id, event, detail, now))
+
+    async def view(self, order_id: str) -> OrderView:
+        async with self._database.snapshot() as connection:
+            view = await read_view(connection, order_id)
+        if view is None:
+            raise NoSuchOrderError(order_id)
+        return view
+
+
+async def _place(connection: AsyncConnection, basket: Basket, now: datetime) -> Order:
+    if known := await read_order(connection, basket.order_id):
+        return _check_same_contents(known, basket)
+    order = priced(basket, await _catalogue(connection, basket))
+    if not await insert_order(connection, order, now):
+        # Another transaction placed it meanwhile; the insert has waited for its commit.
+        placed = await read_order(connection, basket.order_id)
+        if placed is None:
+            raise NoSuchOrderError(basket.order_id)
+        return _check_same_contents(placed, basket)
+    placed_line = line(order.id, "order_placed", {"total": str(order.total)}, now)
+    await connection.execute(ADD_LINE, placed_line)
+    return order
+
+
+async def _check_key(connection: AsyncConnection, key: IdempotencyKey, basket: Basket) -> None:
+    """Raise ``IdempotencyKeyReusedError`` when the key was used for another basket."""
+    used_for = await connection.scalar(_USED_FOR, {"key": key.text})
+    if used_for is None:
+        return
+    known = await read_order(connection, used_for)
+    if known is None or not placed_from(known, basket):
+        raise IdempotencyKeyReusedError(key)
+
+
+async def _store_key(
+    connection: AsyncConnection, key: IdempotencyKey, basket: Basket, now: datetime
+) -> None:
+    """Store the key with its order; waits for a transaction that is storing the same key."""
+    values = {"key": key.text, "order_id": basket.order_id, "placed_at": now}
+    await connection.execute(_USE_KEY, values)
+    await _check_key(connection, key, basket)
+
+
+async def _lock(connection: AsyncConnection, order_id: str) -> Status:
+    """Lock the order and return its status. Raises ``NoSuchOrderError``."""
+    status = await connection.scalar(_LOCK, {"order_id": order_id})
+    if status is None:
+        raise NoSuchOrderError(order_id)
+    return Status(status)
+
+
+async def _catalogue(connection: AsyncConnection, basket: Basket) -> dict[str, tuple[str, Money]]:
+    skus = [sku for sku, _ in basket.quantities]
+    rows = await connection.execute(_CATALOGUE, {"skus": skus})
+    return {row.sku: (row.name, Money(row.price, row.currency)) for row in rows}
+
+
+def _check_same_contents(known: Order, basket: Basket) -> Order:
+    if not placed_from(known, basket):
+        raise OrderExistsError(basket.order_id)
+    return known
+
+
+_COLUMNS = (
+    orders.c.id,
+    orders.c.customer_id,
+    orders.c.status,
+    orders.c.reason,
+    orders.c.total,
+    orders.c.currency,
+    orders.c.placed_at,
+)
+
+
+async def read_page(
+    connection: AsyncConnection, wanted: OrderFilter, limit: int, after: Cursor | None
+) -> OrderPage:
+    """At most ``limit`` orders, newest first, from those placed before ``after``."""
+    newest = select(*_COLUMNS).order_by(orders.c.placed_at.desc(), orders.c.id.desc())
+    if wanted.status is not None:
+        newest = newest.where(orders.c.status == wanted.status)
+    if wanted.customer_id is not None:
+        newest = newest.where(orders.c.customer_id == wanted.customer_id)
+    if after is not None:
+        before = tuple_(orders.c.placed_at, orders.c.id) < (after.placed_at, after.order_id)
+        newest = newest.where(before)
+    rows = await connection.execute(newest.limit(limit + 1))
+    found = [
+        PlacedOrder(
+            order_id=row.id,
+            customer_id=row.customer_id,
+            status=Status(row.status),
+            reason=row.reason,
+            total=Money(row.total, row.currency),
+            placed_at=row.placed_at,
+        )
+        for row in rows
+    ]
+    return OrderPage.of(found, limit)

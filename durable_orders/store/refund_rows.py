@@ -1,0 +1,165 @@
+"""Mapping between refunds and their rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Executable, Row, bindparam, insert, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import ChargeState
+from durable_orders.domain.refunds.refund import (
+    PaidCharge,
+    RefundEntry,
+    RefundReason,
+    RefundRequest,
+    RefundState,
+)
+from durable_orders.store.history import ADD_LINE, line
+from durable_orders.store.tables import payments, refund_lines, refund_requests
+
+_REFUNDS: Final = select(refund_requests, payments.c.payment_id, payments.c.currency).join_from(
+    refund_requests, payments
+)
+_OF_ORDER: Final = _REFUNDS.where(refund_requests.c.order_id == bindparam("order_id")).order_by(
+    refund_requests.c.number
+)
+# The state is a literal, so that PostgreSQL can use the partial index of waiting refunds.
+_WAITING: Final = (
+    _REFUNDS.where(
+        refund_requests.c.state
+        == literal(RefundState.AWAITING_APPROVAL.value, literal_execute=True)
+    )
+    .order_by(refund_requests.c.requested_at)
+    .limit(bindparam("most"))
+)
+_RETURNED_LINES: Final = (
+    select(refund_lines)
+    .where(refund_lines.c.order_id.in_(bindparam("orders", expanding=True)))
+    .order_by(refund_lines.c.sku)
+)
+_PAID_CHARGE: Final = (
+    select(payments)
+    .where(
+        payments.c.order_id == bindparam("order_id"),
+        payments.c.state == ChargeState.CAPTURED,
+    )
+    .with_for_update(key_share=True)
+)
+# Parameters of an UPDATE may not have the names of its columns.
+_CHANGE: Final = (
+    update(refund_requests)
+    .where(
+        refund_requests.c.order_id == bindparam("of_order"),
+        refund_requests.c.refund_id == bindparam("refund"),
+    )
+    .values(
+        state=bindparam("to"),
+        attempt=bindparam("tries"),
+        card_refund_id=bindparam("of_provider"),
+        why=bindparam("reason"),
+        restocked=bindparam("on_shelf"),
+        updated_at=bindparam("now"),
+    )
+)
+
+
+async def lock_paid_charge(connection: AsyncConnection, order_id: str) -> PaidCharge | None:
+    """Lock and return the order's captured charge; None when there is none."""
+    row = (await connection.execute(_PAID_CHARGE, {"order_id": order_id})).one_or_none()
+    if row is None:
+        return None
+    return PaidCharge(
+        attempt=row.attempt,
+        payment_id=row.payment_id,
+        captured=Money(row.captured, row.currency),
+        refunded=Money(row.refunded, row.currency),
+    )
+
+
+async def insert_refund(connection: AsyncConnection, entry: RefundEntry, now: datetime) -> None:
+    """Insert the refund with its returned pieces and its history line."""
+    request = entry.request
+    ids = {"order_id": request.order_id, "refund_id": request.refund_id}
+    values = {
+        **ids,
+        "charge_attempt": entry.charge_attempt,
+        "amount": entry.amount.amount,
+        "request": asdict(request),
+        "state": entry.state,
+        "requested_at": now,
+        "updated_at": now,
+    }
+    await connection.execute(insert(refund_requests), values)
+    if entry.lines:
+        await connection.execute(
+            insert(refund_lines),
+            [{**ids, "sku": sku, "quantity": quantity} for sku, quantity in entry.lines],
+        )
+    requested = line(request.order_id, entry.event, entry.history_detail(), now)
+    await connection.execute(ADD_LINE, requested)
+
+
+async def update_refund(connection: AsyncConnection, entry: RefundEntry, now: datetime) -> None:
+    """Update the refund. Its amount and pieces never change."""
+    this = {"of_order": entry.request.order_id, "refund": entry.request.refund_id}
+    to = {
+        "to": entry.state,
+        "tries": entry.attempt,
+        "of_provider": entry.card_refund_id,
+        "reason": entry.why,
+        "on_shelf": entry.restocked,
+        "now": now,
+    }
+    await connection.execute(_CHANGE, this | to)
+
+
+async def read_refunds(connection: AsyncConnection, order_id: str) -> tuple[RefundEntry, ...]:
+    """All refunds of the order, oldest first."""
+    return await _read(connection, _OF_ORDER, {"order_id": order_id})
+
+
+async def read_waiting(connection: AsyncConnection, limit: int) -> tuple[RefundEntry, ...]:
+    """Refunds that wait for approval, oldest first."""
+    return await _read(connection, _WAITING, {"most": limit})
+
+
+async def _read(
+    connection: AsyncConnection, wanted: Executable, which: Mapping[str, Any]
+) -> tuple[RefundEntry, ...]:
+    found = (await connection.execute(wanted, which)).all()
+    lines: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    if found:
+        order_ids = sorted({row.order_id for row in found})
+        for back in await connection.execute(_RETURNED_LINES, {"orders": order_ids}):
+            lines[back.order_id, back.refund_id].append((back.sku, back.quantity))
+    return tuple(_entry(row, tuple(lines[row.order_id, row.refund_id])) for row in found)
+
+
+def _entry(row: Row[Any], lines: tuple[tuple[str, int], ...]) -> RefundEntry:
+    asked = row.request
+    return RefundEntry(
+        request=RefundRequest(
+            order_id=row.order_id,
+            refund_id=row.refund_id,
+            lines=tuple((sku, quantity) for sku, quantity in asked["lines"]),
+            amount=Money(**asked["amount"]) if asked["amount"] else None,
+            restock=asked["restock"],
+            reason=RefundReason(asked["reason"]),
+            message=asked["message"],
+        ),
+        amount=Money(row.amount, row.currency),
+        lines=lines,
+        charge_attempt=row.charge_attempt,
+        payment_id=row.payment_id,
+        state=RefundState(row.state),
+        attempt=row.attempt,
+        card_refund_id=row.card_refund_id,
+        why=row.why,
+        restocked=row.restocked,
+    )

@@ -1,0 +1,175 @@
+"""Mapping between orders and their rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, insert, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Line, Order, Recipient
+from durable_orders.domain.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
+from durable_orders.store.tables import (
+    given_back_by_hand,
+    order_history,
+    order_lines,
+    orders,
+    parcels,
+    payments,
+    refund_requests,
+)
+
+_LINE_COLUMNS = (
+    order_lines.c.sku,
+    order_lines.c.name,
+    order_lines.c.quantity,
+    order_lines.c.unit_price,
+)
+_NEW_ORDER: Final = (
+    postgresql.insert(orders).on_conflict_do_nothing(index_elements=["id"]).returning(orders.c.id)
+)
+_ORDER: Final = (
+    select(orders, *(column.label(f"line_{column.name}") for column in _LINE_COLUMNS))
+    .join_from(orders, order_lines)
+    .where(orders.c.id == bindparam("order_id"))
+    .order_by(order_lines.c.position)
+)
+_PLACED: Final = select(orders.c.placed_at, orders.c.stock).where(
+    orders.c.id == bindparam("order_id")
+)
+#: All charges of an order, oldest first.
+CHARGES: Final = (
+    select(payments)
+    .where(payments.c.order_id == bindparam("order_id"))
+    .order_by(payments.c.attempt)
+)
+_BY_HAND: Final = select(given_back_by_hand.c.amount).where(
+    given_back_by_hand.c.order_id == bindparam("order_id")
+)
+_PARCELS: Final = (
+    select(parcels).where(parcels.c.order_id == bindparam("order_id")).order_by(parcels.c.parcel_id)
+)
+_REFUNDS: Final = (
+    select(refund_requests)
+    .where(refund_requests.c.order_id == bindparam("order_id"))
+    .order_by(refund_requests.c.number)
+)
+_HISTORY: Final = (
+    select(order_history)
+    .where(order_history.c.order_id == bindparam("order_id"))
+    .order_by(order_history.c.id)
+)
+
+
+async def insert_order(connection: AsyncConnection, order: Order, now: datetime) -> bool:
+    """Insert the order and its lines; False, with nothing inserted, when the id is taken."""
+    values: dict[str, Any] = {
+        "id": order.id,
+        "customer_id": order.customer_id,
+        "recipient_name": order.recipient.name,
+        "recipient_email": order.recipient.email,
+        "recipient_address": order.recipient.address,
+        "payment_method": order.payment_method,
+        "flagged": order.flagged,
+        "total": order.total.amount,
+        "currency": order.total.currency,
+        "status": order.status,
+        "placed_at": now,
+        "updated_at": now,
+    }
+    if await connection.scalar(_NEW_ORDER, values) is None:
+        return False
+    await connection.execute(
+        insert(order_lines),
+        [
+            {
+                "order_id": order.id,
+                "position": position,
+                "sku": line.sku,
+                "name": line.name,
+                "quantity": line.quantity,
+                "unit_price": line.unit_price.amount,
+            }
+            for position, line in enumerate(order.lines)
+        ],
+    )
+    return True
+
+
+async def read_order(connection: AsyncConnection, order_id: str) -> Order | None:
+    """The order with its lines, in one statement."""
+    rows = (await connection.execute(_ORDER, {"order_id": order_id})).all()
+    if not rows:
+        return None
+    first = rows[0]
+    return Order(
+        id=first.id,
+        customer_id=first.customer_id,
+        recipient=Recipient(
+            name=first.recipient_name,
+            email=first.recipient_email,
+            address=first.recipient_address,
+        ),
+        lines=tuple(
+            Line(
+                sku=row.line_sku,
+                name=row.line_name,
+                quantity=row.line_quantity,
+                unit_price=Money(row.line_unit_price, row.currency),
+            )
+            for row in rows
+        ),
+        total=Money(first.total, first.currency),
+        payment_method=first.payment_method,
+        status=Status(first.status),
+        reason=first.reason,
+        flagged=first.flagged,
+    )
+
+
+async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | None:
+    """The order with its payments, parcels, refunds and history."""
+    order = await read_order(connection, order_id)
+    if order is None:
+        return None
+    this = {"order_id": order_id}
+    row = (await connection.execute(_PLACED, this)).one()
+    charges = await connection.execute(CHARGES, this)
+    by_hand = await connection.scalar(_BY_HAND, this)
+    sent = await connection.execute(_PARCELS, this)
+    asked = await connection.execute(_REFUNDS, this)
+    lines = await connection.execute(_HISTORY, this)
+    return OrderView(
+        order=order,
+        placed_at=row.placed_at,
+        stock=row.stock,
+        payments=tuple(
+            PaymentView(
+                payment_id=charge.payment_id,
+                attempt=charge.attempt,
+                state=charge.state,
+                amount=Money(charge.amount, charge.currency),
+                captured=Money(charge.captured, charge.currency),
+                refunded=Money(charge.refunded, charge.currency),
+            )
+            for charge in charges
+        ),
+        given_back_by_hand=None if by_hand is None else Money(by_hand, order.total.currency),
+        parcels=tuple(ParcelView(p.parcel_id, p.status, p.tracking) for p in sent),
+        refunds=tuple(
+            RefundView(
+                refund_id=refund.refund_id,
+                amount=Money(refund.amount, order.total.currency),
+                state=refund.state,
+                restocked=refund.restocked,
+            )
+            for refund in asked
+        ),
+        history=tuple(
+            HistoryLine(at=line.at, event=line.event, detail=line.detail) for line in lines
+        ),
+    )

@@ -1,0 +1,68 @@
+"""Changes of an order's status, in a transaction that has locked the order's row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from durable_orders.domain.lifecycle import FOLLOWS, Status, Stop
+from durable_orders.domain.ports import IllegalStatusError
+from durable_orders.store.history import WITH_LINE, line
+from durable_orders.store.tables import order_history, orders
+
+_MOVE: Final = (
+    update(orders)
+    .where(orders.c.id == bindparam("order_id"))
+    .values(
+        status=bindparam("to"),
+        updated_at=func.coalesce(bindparam("now", type_=orders.c.updated_at.type), func.now()),
+    )
+    .add_cte(WITH_LINE)
+)
+_STOP: Final = _MOVE.values(reason=bindparam("why"), reason_message=bindparam("message"))
+_HAS_BEEN: Final = (
+    select(order_history.c.id)
+    .where(
+        order_history.c.order_id == bindparam("order_id"),
+        order_history.c.event == bindparam("event"),
+    )
+    .limit(1)
+)
+
+
+async def move(
+    connection: AsyncConnection,
+    order_id: str,
+    known: Status,
+    status: Status,
+    *,
+    stop: Stop | None = None,
+    now: datetime | None = None,
+) -> None:
+    """Move the order from ``known``, read under its lock, to ``status``.
+
+    A no-op when the order has, or has had, this status. Raises ``IllegalStatusError``.
+    """
+    if known == status:
+        return
+    if status not in FOLLOWS[known]:
+        # A workflow task that loses its worker runs all of its local activities again.
+        if await _has_been(connection, order_id, status):
+            return
+        raise IllegalStatusError(f"order {order_id} is {known}: it cannot become {status}")
+    to: dict[str, Any] = {"order_id": order_id, "to": status, "now": now}
+    event = f"order_{status}"
+    if stop is None:
+        await connection.execute(_MOVE, to | line(order_id, event, at=now))
+        return
+    detail = {"reason": str(stop.reason), "message": stop.message}
+    why = {"why": stop.reason, "message": stop.message}
+    await connection.execute(_STOP, to | why | line(order_id, event, detail, now))
+
+
+async def _has_been(connection: AsyncConnection, order_id: str, status: Status) -> bool:
+    event = {"order_id": order_id, "event": f"order_{status}"}
+    return await connection.scalar(_HAS_BEEN, event) is not None

@@ -1,0 +1,382 @@
+"""The tables and their constraints.
+
+Amounts are minor units (see ``domain/money.py``) beside a currency; times are UTC. The trigger that
+makes an order's history append-only is in the migrations: metadata cannot hold triggers.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    cast,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from durable_orders.domain.charges import LIVE
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.operators.api_keys import Scope
+from durable_orders.domain.operators.dashboard import MAY_NEED_OPERATOR
+from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.ports import ChargeState
+from durable_orders.domain.refunds.refund import RefundState
+from durable_orders.domain.webhooks import DeliveryResult, WebhookSource
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_name)s_idx",
+    }
+)
+
+_NOW = func.now()
+
+
+def _one_of(column: str, values: type[StrEnum] | tuple[str, ...]) -> CheckConstraint:
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_known")
+
+
+def _required(name: str, type_: Any, *args: Any, **kwargs: Any) -> Column[Any]:
+    return Column(name, type_, *args, nullable=False, **kwargs)
+
+
+products = Table(
+    "products",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    _required("name", Text),
+    _required("price", BigInteger),
+    _required("currency", Text),
+    _required("on_hand", BigInteger),
+    _required("reserved", BigInteger, server_default=text("0")),
+    CheckConstraint("price >= 0", name="price_not_negative"),
+    CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_iso"),
+    CheckConstraint("on_hand >= 0", name="on_hand_not_negative"),
+    CheckConstraint("reserved >= 0", name="reserved_not_negative"),
+    CheckConstraint("reserved <= on_hand", name="not_oversold"),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _required("customer_id", Text),
+    _required("recipient_name", Text),
+    _required("recipient_email", Text),
+    _required("recipient_address", Text),
+    _required("payment_method", Text),
+    _required("flagged", Boolean, server_default=text("false")),
+    _required("total", BigInteger),
+    _required("currency", Text),
+    _required("status", Text),
+    Column("reason", Text),  # not enumerated: reasons are added more often than tables change
+    Column("reason_message", Text),
+    _required("stock", Text, server_default=text("'none'")),
+    Column("charging_closed_at", DateTime(timezone=True)),
+    Column("fulfillment_id", Text),
+    _required("placed_at", DateTime(timezone=True)),
+    _required("updated_at", DateTime(timezone=True)),
+    CheckConstraint("total > 0", name="something_to_pay"),
+    CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_iso"),
+    _one_of("status", Status),
+    _one_of("stock", ("none", "reserved", "committed", "released")),
+)
+
+# Each page of orders is a backward scan of one of these, from the end of the previous page.
+Index("orders_newest", orders.c.placed_at, orders.c.id)
+Index("orders_of_customer", orders.c.customer_id, orders.c.placed_at, orders.c.id)
+Index("orders_of_status", orders.c.status, orders.c.placed_at, orders.c.id)
+
+# The Idempotency-Key of the request that placed an order.
+placing_keys = Table(
+    "placing_keys",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("placed_at", DateTime(timezone=True)),
+)
+
+order_lines = Table(
+    "order_lines",
+    metadata,
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("sku", Text, ForeignKey("products.sku")),
+    _required("position", SmallInteger),
+    _required("name", Text),
+    _required("quantity", Integer),
+    _required("unit_price", BigInteger),
+    PrimaryKeyConstraint("order_id", "sku"),
+    CheckConstraint("quantity > 0", name="quantity_positive"),
+    CheckConstraint("unit_price >= 0", name="unit_price_not_negative"),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("attempt", Integer),
+    _required("payment_id", Text, unique=True),
+    _required("amount", BigInteger),
+    _required("currency", Text),
+    _required("state", Text),
+    _required("captured", BigInteger, server_default=text("0")),
+    _required("refunded", BigInteger, server_default=text("0")),
+    _required("decline_code", Text, server_default=text("''")),
+    Column("capture_before", DateTime(timezone=True)),  # of a hold, if known
+    _required("opened_at", DateTime(timezone=True), server_default=_NOW),
+    _required("updated_at", DateTime(timezone=True), server_default=_NOW),
+    PrimaryKeyConstraint("order_id", "attempt"),
+    CheckConstraint("attempt > 0", name="attempt_positive"),
+    CheckConstraint("amount > 0", name="amount_positive"),
+    CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_iso"),
+    CheckConstraint("0 <= refunded AND refunded <= captured", name="refunded_within_captured"),
+    CheckConstraint("captured <= amount", name="captured_within_amount"),
+    _one_of("state", ChargeState),
+)
+# The last guard against a double charge: one live charge per order.
+Index(
+    "payments_one_live_charge",
+    payments.c.order_id,
+    unique=True,
+    postgresql_where=payments.c.state.in_(sorted(LIVE)),
+)
+
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("refund_id", Text, primary_key=True),
+    _required("order_id", Text),
+    _required("attempt", Integer),
+    _required("amount", BigInteger),
+    _required("recorded_at", DateTime(timezone=True), server_default=_NOW),
+    ForeignKeyConstraint(["order_id", "attempt"], ["payments.order_id", "payments.attempt"]),
+    CheckConstraint("amount > 0", name="amount_positive"),
+    Index(None, "order_id"),
+)
+
+# Manual refunds as operators report them; those of the provider are in ``payments``.
+given_back_by_hand = Table(
+    "given_back_by_hand",
+    metadata,
+    Column("order_id", Text, ForeignKey("orders.id"), primary_key=True),
+    _required("amount", BigInteger),
+    _required("said_by", Text),
+    _required("note", Text),
+    _required("said_at", DateTime(timezone=True), server_default=_NOW),
+    CheckConstraint("amount >= 0", name="amount_not_negative"),
+)
+
+refund_requests = Table(
+    "refund_requests",
+    metadata,
+    _required("order_id", Text),
+    _required("refund_id", Text),  # the shop's own; the provider's is card_refund_id
+    _required("number", BigInteger, Identity(always=True)),
+    _required("charge_attempt", Integer),
+    _required("amount", BigInteger),
+    _required("request", JSONB),
+    _required("state", Text),
+    _required("attempt", Integer, server_default=text("1")),
+    _required("card_refund_id", Text, server_default=text("''")),
+    _required("why", Text, server_default=text("''")),
+    _required("restocked", Boolean, server_default=text("false")),
+    _required("requested_at", DateTime(timezone=True)),
+    _required("updated_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("order_id", "refund_id"),
+    ForeignKeyConstraint(["order_id", "charge_attempt"], ["payments.order_id", "payments.attempt"]),
+    CheckConstraint("amount > 0", name="amount_positive"),
+    CheckConstraint("attempt > 0", name="attempt_positive"),
+    _one_of("state", RefundState),
+    Index(
+        "refund_requests_awaiting_approval",
+        "requested_at",
+        postgresql_where=text("state = 'awaiting_approval'"),
+    ),
+)
+
+refund_lines = Table(
+    "refund_lines",
+    metadata,
+    _required("order_id", Text),
+    _required("refund_id", Text),
+    _required("sku", Text),
+    _required("quantity", Integer),
+    PrimaryKeyConstraint("order_id", "refund_id", "sku"),
+    ForeignKeyConstraint(
+        ["order_id", "refund_id"], ["refund_requests.order_id", "refund_requests.refund_id"]
+    ),
+    ForeignKeyConstraint(
+        ["order_id", "sku"],
+        ["order_lines.order_id", "order_lines.sku"],
+        name="refund_lines_sku_fkey",
+    ),
+    CheckConstraint("quantity > 0", name="quantity_positive"),
+)
+
+parcels = Table(
+    "parcels",
+    metadata,
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("parcel_id", Text, unique=True),
+    _required("status", Text, server_default=text("'accepted'")),
+    _required("tracking", Text, server_default=text("''")),
+    PrimaryKeyConstraint("order_id", "parcel_id"),
+    _one_of("status", ParcelStatus),
+)
+
+order_history = Table(
+    "order_history",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("at", DateTime(timezone=True), server_default=_NOW),
+    _required("event", Text),
+    _required("detail", JSONB, server_default=text("'{}'::jsonb")),
+)
+# Makes adding the same line again a no-op. A digest, because an index entry has a size limit.
+Index(
+    "order_history_said_once",
+    order_history.c.order_id,
+    order_history.c.event,
+    func.md5(cast(order_history.c.detail, Text)),
+    unique=True,
+)
+
+# The audit reads orders by these: few are in progress, and few changed lately.
+Index(
+    "orders_under_way",
+    orders.c.id,
+    postgresql_where=orders.c.status.not_in(sorted(status for status in Status if status.is_final)),
+)
+Index(None, orders.c.updated_at)
+
+# Finds the order of a mail when the mail service sends an event about it.
+Index(
+    "order_history_mails",
+    order_history.c.detail["mail"].astext,
+    postgresql_where=order_history.c.detail.has_key("mail"),
+)
+
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    _required("source", Text),
+    _required("event_id", Text),
+    _required("type", Text),
+    _required("news", JSONB),  # ids only: no amounts, no personal data
+    _required("received_at", DateTime(timezone=True)),
+    _required("tries", Integer, server_default=text("0")),
+    _required("next_try_at", DateTime(timezone=True)),
+    _required("problem", Text, server_default=text("''")),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("ending", Text),
+    # Stores an event that is delivered twice only once.
+    UniqueConstraint("source", "event_id"),
+    CheckConstraint("(ended_at IS NULL) = (ending IS NULL)", name="ended_somehow"),
+    _one_of("source", WebhookSource),
+    _one_of("ending", DeliveryResult),
+)
+Index(
+    "webhook_events_untold",
+    webhook_events.c.next_try_at,
+    postgresql_where=webhook_events.c.ended_at.is_(None),
+)
+Index(None, webhook_events.c.ended_at)
+
+findings = Table(
+    "findings",
+    metadata,
+    _required("kind", Text),  # neither kinds nor remedies are enumerated: more will come
+    _required("order_id", Text),  # the order may not exist
+    _required("payment_id", Text, server_default=text("''")),
+    _required("detail", Text),
+    _required("remedy", Text),
+    _required("first_seen", DateTime(timezone=True)),
+    _required("last_seen", DateTime(timezone=True)),
+    Column("resolved_at", DateTime(timezone=True)),
+    Column("resolution", Text),
+    Column("acknowledged_at", DateTime(timezone=True)),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_note", Text),
+    Column("acknowledged_kept", BigInteger),  # the order's money in our ledger at that time
+    PrimaryKeyConstraint("kind", "order_id", "payment_id"),
+    CheckConstraint("first_seen <= last_seen", name="seen_in_order"),
+    CheckConstraint("(resolved_at IS NULL) = (resolution IS NULL)", name="resolved_somehow"),
+    CheckConstraint(
+        "num_nulls(acknowledged_at, acknowledged_by, acknowledged_note, acknowledged_kept)"
+        " IN (0, 4)",
+        name="acknowledged_by_somebody",
+    ),
+)
+Index(
+    "findings_unresolved",
+    findings.c.kind,
+    findings.c.order_id,
+    findings.c.payment_id,
+    postgresql_where=findings.c.resolved_at.is_(None),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _required("name", Text),
+    _required("scope", Text),
+    _required("digest", LargeBinary),  # SHA-256 of the secret
+    _required("created_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    CheckConstraint("octet_length(digest) = 32", name="digest_whole"),
+    _one_of("scope", Scope),
+)
+Index(
+    "api_keys_one_in_use",
+    api_keys.c.name,
+    unique=True,
+    postgresql_where=api_keys.c.revoked_at.is_(None),
+)
+
+operator_sessions = Table(
+    "operator_sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # SHA-256 of the cookie's secret
+    _required("key_id", Text, ForeignKey("api_keys.id")),
+    _required("opened_at", DateTime(timezone=True)),
+    _required("seen_at", DateTime(timezone=True)),
+    Column("word", Text),  # flash message for the next page
+    Column("done", Boolean),
+    CheckConstraint("octet_length(digest) = 32", name="digest_whole"),
+    CheckConstraint("(word IS NULL) = (done IS NULL)", name="word_whole"),
+)
+
+# Refunds that may need a person: few, however many refunds there are.
+Index(
+    "refund_requests_open",
+    refund_requests.c.number,
+    postgresql_where=refund_requests.c.state.in_(sorted(MAY_NEED_OPERATOR)),
+)

@@ -1,0 +1,63 @@
+"""The keys of the HTTP API from the command line, on a real database."""
+
+from __future__ import annotations
+
+import pytest
+
+from durable_orders.domain.operators.api_keys import Scope, Token
+from durable_orders.store.api_keys import PostgresApiKeyRepository
+from durable_orders.store.database import Database
+from sandbox.ports import free_port
+from tests.cli.shell import Run, read, refused
+
+
+async def test_a_key_is_made_shown_once_and_works(run: Run, database: Database) -> None:
+    made = await run("keys", "create", "checkout", "--scope", "shop")
+
+    assert made.exit_code == 0, made.output
+    assert "may do what shop may" in made.stdout
+    [line] = [line for line in made.stdout.splitlines() if line.startswith("do_")]
+    token = Token.read(line)
+    assert token
+    key = await PostgresApiKeyRepository(database).find(token.key_id)
+    assert key
+    assert (key.name, key.scope, key.fits(token)) == ("checkout", Scope.SHOP, True)
+    assert token.secret not in (await run("keys", "list", "--all", "--json")).stdout
+
+
+async def test_two_keys_differ(run: Run) -> None:
+    tokens = [
+        Token.read(read(await run("keys", "create", name, "--scope", "read", "--json"))["token"])
+        for name in ("one", "two")
+    ]
+    assert None not in tokens
+    assert tokens[0] != tokens[1]
+
+
+async def test_a_revoked_key_is_gone_and_its_name_is_free(run: Run, database: Database) -> None:
+    first = read(await run("keys", "create", "till", "--scope", "operator", "--json"))
+    refused(await run("keys", "create", "till", "--scope", "read"), "revoke it first", 1)
+
+    said = await run("keys", "revoke", "till")
+    assert said.stdout == ("Key till is revoked: within a few seconds every process refuses it.\n")
+    assert await PostgresApiKeyRepository(database).find(first["id"]) is None
+    second = read(await run("keys", "create", "till", "--scope", "read", "--json"))
+
+    in_use = [key["id"] for key in read(await run("keys", "list", "--json"))]
+    ever = [key["id"] for key in read(await run("keys", "list", "--all", "--json"))]
+    assert (first["id"] in in_use, second["id"] in in_use) == (False, True)
+    assert {first["id"], second["id"]} <= set(ever)
+    told = (await run("keys", "list", "--all")).stdout
+    assert "till: operator, made" in told
+    assert ", never used, revoked" in told
+    assert read(await run("keys", "revoke", "till", "--json"))["revoked_at"]
+
+
+async def test_what_cannot_be_is_refused_in_a_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(await run("keys", "revoke", "nobody"), "keys list shows those that are", 1)
+    refused(await run("keys", "create", "a b", "--scope", "read"), "is not a name for a key", 2)
+    assert (await run("keys", "create", "c", "--scope", "all")).exit_code == 2
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:p@127.0.0.1:{free_port()}/orders")
+    refused(await run("keys", "list"), "Is PostgreSQL running", 3)

@@ -1,0 +1,197 @@
+"""The command line on the real database and Temporal: one sentence and an exit code."""
+
+import ctypes
+import json
+import signal
+import sys
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from durable_orders.cli import terminal
+from durable_orders.domain.ids import workflow_id
+from durable_orders.domain.lifecycle import Status
+from durable_orders.store.database import Database
+from durable_orders.store.orders import PostgresOrderRepository
+from tests.cli.shell import Aside, Begin, Begun, Run, read, refused
+from tests.support.eventually import eventually
+from tests.support.servers import Temporal
+
+
+@pytest.mark.usefixtures("working")
+async def test_an_order_is_placed_and_followed_to_its_end(run: Run) -> None:
+    placed = await run("place", "--line", "MUG=2", "--line", "TEE=1", "--order-id", "cli-1")
+    watched = await run("watch", "cli-1")
+    ended = read(await run("result", "cli-1", "--json"))
+
+    assert "58.00 EUR" in placed.stdout
+    assert "python client.py watch cli-1" in placed.stdout
+    assert "order paid" in watched.stdout
+    assert watched.stdout.endswith("Order cli-1 is completed, 58.00 EUR\n")
+    assert ended["taken"] == {"amount": 5800, "currency": "EUR"}
+    assert (await run("status", "cli-1")).stdout == "Order cli-1 is completed.\n"
+    again = read(await run("start", "cli-1", "--json"))
+    assert (again["workflow_id"], again["already_started"]) == ("order-cli-1", True)
+    refused(await run("cancel", "cli-1"), "has ended, it is completed", terminal.REFUSED)
+
+
+@pytest.mark.usefixtures("working")
+async def test_watching_as_json_is_a_line_per_change_without_personal_data(run: Run) -> None:
+    card = "pm_card_visa_chargeDeclined"
+    await run("place", "--order-id", "cli-2", "--card", card)
+    watched = await run("watch", "cli-2", "--json")
+
+    last = json.loads(watched.stdout.splitlines()[-1])
+    assert (last["status"], last["reason"], last["doing"]) == ("rejected", "card_declined", "ended")
+    assert "Ada" not in watched.stdout
+
+
+async def test_without_options_a_mug_is_ordered(run: Run) -> None:
+    placed = read(await run("place", "--json"))
+    assert placed["total"] == {"amount": 2900, "currency": "EUR"}
+    assert placed["run"]["workflow_id"] == f"order-{placed['order_id']}"
+
+
+async def test_an_order_that_is_not_started_says_how_to_start_it(run: Run) -> None:
+    placed = await run("place", "--no-start", "--order-id", "cli-3")
+
+    assert "python client.py start cli-3" in placed.stdout
+    assert read(await run("status", "cli-3", "--json"))["doing"] == "not started yet"
+    refused(await run("cancel", "cli-3"), "not started: start it first", terminal.REFUSED)
+    refused(await run("result", "cli-3"), "not started: start it first", terminal.REFUSED)
+
+
+async def test_a_stranded_order_is_not_started_before(run: Run, temporal_server: Temporal) -> None:
+    await run("place", "--order-id", "cli-stranded")
+    temporal = await temporal_server.connect()
+    await temporal.get_workflow_handle(workflow_id("cli-stranded")).terminate()
+    said = await run("start", "cli-stranded")
+    refused(said, "is placed and nothing carries it on, its run is terminated", terminal.REFUSED)
+    assert "temporal workflow reset --workflow-id order-cli-stranded" in said.stderr
+
+
+async def test_without_a_worker_cancelling_says_that_nobody_answered(run: Run) -> None:
+    await run("place", "--order-id", "cli-4")
+
+    refused(await run("cancel", "cli-4", "--wait", "0.3"), "No worker answered", terminal.REFUSED)
+    left = await run("cancel", "cli-4", "--wait", "0")
+    assert "python client.py watch cli-4" in left.stdout
+
+
+async def test_started_orders_are_listed(run: Run, aside: Aside) -> None:
+    await run("place", "--order-id", "cli-5")
+
+    async def listed() -> bool:
+        return "cli-5" in [row.order_id async for row in aside.orders.list(Status.PLACED)]
+
+    await eventually(listed, within=10)
+    rows = read(await run("list", "--status", "placed", "--json"))
+    assert "cli-5" in {row["order_id"] for row in rows}
+    assert "cli-5" in (await run("list")).stdout
+
+
+@pytest.mark.parametrize("command", ["start", "status", "watch", "cancel", "result"])
+async def test_an_unknown_order_is_refused(run: Run, command: str) -> None:
+    refused(await run(command, "nobody"), "There is no order nobody.", terminal.REFUSED)
+
+
+async def test_what_the_catalogue_cannot_sell_is_refused(run: Run) -> None:
+    refused(await run("place", "--line", "MUG=0"), "it must be from 1 to 10000", terminal.REFUSED)
+    refused(await run("place", "--line", "MUG=-3"), "it must be from 1 to 10000", terminal.REFUSED)
+    refused(await run("place", "--line", "CAR=1"), "CAR is not in the catalogue", terminal.REFUSED)
+
+
+async def test_another_basket_under_the_same_id_is_refused(run: Run) -> None:
+    await run("place", "--no-start", "--order-id", "cli-6")
+    again = await run("place", "--no-start", "--order-id", "cli-6", "--line", "TEE=1")
+    refused(again, "exists already, with other contents", terminal.REFUSED)
+
+
+async def test_a_line_that_cannot_be_read_is_used_wrongly(run: Run) -> None:
+    result = await run("place", "--line", "two mugs")
+    assert result.exit_code == terminal.USED_WRONGLY
+    assert "MUG=2 for example" in result.stderr
+    refused(await run("start", "a b"), "is not an order id", terminal.USED_WRONGLY)
+
+
+async def test_without_temporal_nothing_is_placed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    sentence = "Temporal does not answer at 127.0.0.1:1 (connection refused)"
+    refused(await run("place", "--order-id", "cli-7"), sentence, terminal.UNREACHABLE)
+
+    monkeypatch.undo()
+    with pytest.raises(LookupError):
+        await PostgresOrderRepository(database).get("cli-7")
+
+
+async def test_without_the_database_it_says_where_to_look(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/orders")
+    result = await run("place")
+    refused(result, "running where DATABASE_URL points?", terminal.UNREACHABLE)
+    assert "secret" not in result.stderr
+
+
+async def test_missing_settings_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    refused(await run("status", "cli-1"), "DATABASE_URL is not set", terminal.USED_WRONGLY)
+
+
+async def test_every_command_explains_itself_with_an_example(run: Run) -> None:
+    assert "Exit codes" in (await run("--help")).stdout
+    for command in ("place", "start", "status", "watch", "cancel", "list", "result"):
+        assert "Example: python client.py" in (await run(command, "--help")).stdout
+
+
+# -- as a process ----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("run")
+async def test_the_program_is_the_command_line(begin: Begin) -> None:
+    placing = begin("place", "--order-id", "cli-8", "--json")
+    asking = begin("status", "nobody")
+
+    assert await placing.ends() == 0
+    assert json.loads(placing.said)["order_id"] == "cli-8"
+    assert await asking.ends() == terminal.REFUSED
+    assert asking.said == "There is no order nobody.\n"
+
+
+async def test_the_program_ends_quietly_when_it_is_interrupted(run: Run, begin: Begin) -> None:
+    watching = await begun_to_watch("cli-9", run, begin)
+    told = watching.said
+
+    watching.process.send_signal(signal.SIGINT)
+
+    assert await watching.ends() == 130
+    assert watching.said == told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sends a signal to one thread")
+async def test_an_interruption_is_heard_whichever_thread_receives_it(
+    run: Run, begin: Begin
+) -> None:
+    """The system gives a signal to any thread; the loop sleeps in another, and must wake up."""
+    watching = await begun_to_watch("cli-10", run, begin)
+    told, pid = watching.said, watching.process.pid
+    other = next(thread.id for thread in psutil.Process(pid).threads() if thread.id != pid)
+
+    assert ctypes.CDLL(None).tgkill(pid, other, signal.SIGINT) == 0
+
+    assert await watching.ends() == 130
+    assert watching.said == told
+
+
+async def begun_to_watch(order_id: str, run: Run, begin: Begin) -> Begun:
+    """The program, watching an order that nobody works for, once it has said all there is."""
+    await run("place", "--order-id", order_id)
+    watching = begin("watch", order_id)
+
+    async def watches() -> bool:
+        return watching.said.endswith(" …\n")
+
+    await eventually(watches)
+    return watching

@@ -1,0 +1,114 @@
+"""``python client.py store``, run as an operator runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from durable_orders.cli.store import app
+from durable_orders.store.database import connect
+from durable_orders.store.seed import DEMO
+from tests.store.shop import Shop
+from tests.support.servers import Postgres
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+async def run(command: str, url: str | None = None) -> Result:
+    """Run the command in this process, with ``DATABASE_URL`` set to ``url`` or not at all."""
+    runner = CliRunner(env={"DATABASE_URL": url})
+    # A thread, because the command starts an event loop of its own.
+    return await asyncio.to_thread(lambda: runner.invoke(app, [command]))
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a ``.env`` of ours."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+async def test_migrating_and_seeding_make_a_shop_and_repeating_them_resets_nothing(
+    postgres: Postgres, directory: Path
+) -> None:
+    url = await postgres.empty()
+    assert (await run("migrate", url)).exit_code == 0
+    seeded = await run("seed", url)
+    assert (seeded.exit_code, seeded.stdout) == (
+        0,
+        f"Added {len(DEMO)} of {len(DEMO)} products.\n",
+    )
+
+    database = connect(url)
+    shop = Shop(database)
+    order = await shop.placed(("MUG", 2), ("TEE", 1))
+    await shop.inventory.reserve(order.id)
+    before = await shop.stock_of("MUG")
+    (directory / ".env").write_text(f"DATABASE_URL={url}\nOTHER=thing\n")
+    assert (await run("migrate")).exit_code == 0
+    assert "Added 0 of" in (await run("seed")).stdout
+    assert await shop.stock_of("MUG") == before
+    healthy = await run("check")
+    assert healthy.exit_code == 0, healthy.output
+
+    await shop.sql("UPDATE products SET reserved = reserved + 1 WHERE sku = 'MUG'")
+    sick = await run("check")
+    assert sick.exit_code == 1
+    assert "MUG" in sick.stdout
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (None, "DATABASE_URL is not set"),
+        ("postgresql://nobody@127.0.0.1:1/orders", "the database gave no answer"),
+        ("mysql://nobody:secret@db/orders", "DATABASE_URL must be postgresql://"),
+    ],
+    ids=["missing", "unreachable", "of another kind"],
+)
+async def test_an_address_that_does_not_work_is_told_in_one_sentence(
+    url: str | None, says: str
+) -> None:
+    failed = await run("migrate", url)
+    assert failed.exit_code == 1
+    assert says in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    assert "secret" not in failed.stderr
+
+
+async def test_seeding_an_empty_database_says_to_migrate_first(
+    postgres: Postgres,
+) -> None:
+    failed = await run("seed", await postgres.empty())
+    assert failed.exit_code == 1
+    assert "python client.py store migrate" in failed.stderr
+
+
+def test_the_command_ends_with_a_sentence_and_no_traceback(directory: Path) -> None:
+    command = [
+        sys.executable,
+        str(CHECKOUT / "client.py"),
+        "store",
+        "migrate",
+        "--database-url",
+        "postgresql://x@/x?host=/x",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    failed = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr == "the database gave no answer: FileNotFoundError\n"

@@ -1,0 +1,87 @@
+"""The mails an order causes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from durable_orders.domain import emails
+from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Line, Order, Recipient
+
+ORDER = Order(
+    id="1001",
+    customer_id="cus_1",
+    recipient=Recipient("Ada <b>", "ada@example.com", "London"),
+    lines=(Line("MUG", "Mug & saucer", 2, Money(1450, "EUR")),),
+    total=Money(2900, "EUR"),
+    payment_method="pm_card_visa",
+)
+
+
+def test_what_a_customer_typed_is_escaped_in_html_and_left_alone_in_text() -> None:
+    mail = emails.confirmation(ORDER)
+    assert "Ada &lt;b&gt;" in mail.html
+    assert "Mug &amp; saucer" in mail.html
+    assert "<b>," not in mail.html
+    assert "Ada <b>" in mail.text
+
+
+def test_a_confirmation_names_every_line_and_the_total() -> None:
+    mail = emails.confirmation(ORDER)
+    for part in (mail.text, mail.html):
+        assert "29.00 EUR" in part
+        assert "2" in part
+    assert mail.to == "ada@example.com"
+    assert mail == emails.confirmation(ORDER)
+
+
+@pytest.mark.parametrize("reason", StopReason)
+def test_a_closing_mail_gives_every_reason_a_sentence(reason: StopReason) -> None:
+    mail = emails.closing(replace(ORDER, status=Status.REJECTED, reason=reason))
+    assert "Nothing was taken from your card." in mail.text
+    assert str(reason) not in mail.text or reason is StopReason.CANCELLED
+
+
+def test_every_reason_is_told_in_words_of_its_own() -> None:
+    rejected = replace(ORDER, status=Status.REJECTED)
+    texts = {emails.closing(replace(rejected, reason=reason)).text for reason in StopReason}
+    assert len(texts) == len(StopReason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (StopReason.NOT_APPROVED, "did not pass our checks"),
+        (StopReason.APPROVAL_TIMED_OUT, "could not check it in time"),
+        (StopReason.PAYMENT_TIMED_OUT, "the payment was not completed in time"),
+        (StopReason.HOLD_LAPSED, "your bank no longer holds the money"),
+    ],
+)
+def test_who_waited_in_vain_reads_for_what(reason: StopReason, words: str) -> None:
+    mail = emails.closing(replace(ORDER, status=Status.REJECTED, reason=reason))
+    assert words in mail.text
+
+
+def test_a_refunded_customer_reads_how_much_comes_back() -> None:
+    mail = emails.closing(replace(ORDER, status=Status.REFUNDED, reason=StopReason.CANNOT_FULFILL))
+    assert "We have given 29.00 EUR back" in mail.text
+
+
+def test_an_approver_reads_what_waits_and_how_to_answer_and_nothing_personal() -> None:
+    summary = OrderSummary(ORDER.id, ORDER.customer_id, ORDER.total, Status.AWAITING_APPROVAL)
+    mail = emails.approval_reminder(summary, to="approvals@example.com")
+    assert mail.to == "approvals@example.com"
+    assert mail == emails.approval_reminder(summary, to="approvals@example.com")
+    for part in (mail.text, mail.html):
+        assert "29.00 EUR" in part
+        assert "approve 1001" in part
+        assert "reject 1001" in part
+
+
+def test_a_cancelled_order_is_called_cancelled() -> None:
+    mail = emails.closing(replace(ORDER, status=Status.CANCELLED, reason=StopReason.CANCELLED))
+    assert mail.subject == "Order 1001 is cancelled"

@@ -1,0 +1,82 @@
+"""Fulfilment: have the warehouse ship the order, cancel that, refund what it cannot ship."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.fulfillment import FulfillmentActivities
+    from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.ids import refund_workflow_id
+    from durable_orders.domain.lifecycle import Stop, StopReason
+    from durable_orders.domain.refunds.refund import RefundReason, RefundRequest
+    from workflows import retry_policies
+    from workflows.order_state import OrderState
+    from workflows.refund import RefundWorkflow
+    from workflows.saga import OrderStopped, Saga
+    from workflows.step_runner import Step
+
+
+async def request_fulfillment(order: OrderState, saga: Saga, *, within: timedelta | None) -> None:
+    """Have the warehouse accept the order, ``within`` the time that the hold can be captured.
+
+    Raises ``OrderStopped`` when it refuses.
+    """
+
+    async def cancel_fulfillment() -> bool:
+        step: Step[m.OrderRef, m.CancelFulfillmentAnswer]
+        step = FulfillmentActivities.cancel_fulfillment
+        doing = "recalling the parcels"
+        match await order.steps.compensate(doing, step, order.ref, retry_policies.COMPENSATION):
+            case m.AlreadyLeft(parcel_ids=parcel_ids):
+                order.parcel_ids = parcel_ids
+                return False
+            case m.AlreadyFulfilled():
+                return False
+        return True
+
+    saga.add_compensation(cancel_fulfillment)
+    step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
+    doing = "handing over to the warehouse"
+    answer = await order.steps.run_to_answer(
+        doing, step, order.ref, retry_policies.FULFILL.within(within)
+    )
+    if isinstance(answer, m.Fulfilled):
+        # Also when a cancellation was requested: it may be too late for that.
+        order.parcel_ids, order.short = answer.parcel_ids, answer.short
+        order.contents = answer.contents
+    order.steps.stop_if_cancelled()
+    if isinstance(answer, m.CannotFulfill):
+        raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, answer.message))
+
+
+async def refund_short_lines(order: OrderState) -> None:
+    """Start a refund of what the warehouse cannot ship.
+
+    What it cannot find is not on the shelves either, so nothing is put back into stock.
+    """
+    if order.short:
+        order.steps.set_doing("having the missing part refunded")
+        await start_refund(order, "short", order.short, "the warehouse is short of it")
+
+
+async def start_refund(
+    order: OrderState, refund_id: str, lines: tuple[tuple[str, int], ...], why: str
+) -> None:
+    """Start a refund of these lines, once per ``refund_id``: a workflow of its own, abandoned."""
+    reason = RefundReason.MISSING
+    request = RefundRequest(order.order_id, refund_id, lines, reason=reason, message=why)
+    order.search_attributes.publish()
+    try:
+        await workflow.start_child_workflow(
+            RefundWorkflow.run,
+            request,
+            id=refund_workflow_id(order.order_id, refund_id),
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            static_summary=f"Refund {refund_id} of order {order.order_id}",
+        )
+    except WorkflowAlreadyStartedError:
+        workflow.logger.info("refund %s is under way already", refund_id)

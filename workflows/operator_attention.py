@@ -1,0 +1,171 @@
+"""What keeps failing: shown to an operator, who may say what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from durable_orders.contracts.error_types import NOT_OPERABLE
+    from durable_orders.domain.activity_messages import Attention
+    from durable_orders.domain.lifecycle import Stop, StopReason
+    from durable_orders.domain.manual_settlement import ManualSettlement, WrongAmountError
+    from durable_orders.domain.workflow_messages import OperatorCommand, Resolve, RetryNow, SkipStep
+    from workflows.saga import OrderStopped
+
+AllowedCommands = tuple[type[OperatorCommand], ...]
+# The commands that an operator may give about a step that keeps failing. A step of ours can be
+# given up, which undoes the order. What happened must be recorded, and a compensation must happen,
+# if by hand.
+STEP_COMMANDS: AllowedCommands = (RetryNow, SkipStep)
+RECORD_COMMANDS: AllowedCommands = (RetryNow,)
+COMPENSATION_COMMANDS: AllowedCommands = (RetryNow, Resolve)
+
+
+class SettledManually(Exception):  # noqa: N818 - not an error: an operator's decision
+    """An operator did by hand what a compensation could not."""
+
+    def __init__(self, command: Resolve) -> None:
+        super().__init__(command.note)
+        self.command = command
+
+
+class OperatorAttention:
+    """What of a run needs an operator, and the commands that the operator gives.
+
+    ``on_change`` is called whenever ``attention`` changes, so that it can be shown;
+    ``before_waiting`` before a wait for the operator.
+    """
+
+    def __init__(self, on_change: Callable[[], None], before_waiting: Callable[[], None]) -> None:
+        self.attention: Attention | None = None
+        #: The command that settled the last compensation which was settled by hand.
+        self.resolution: Resolve | None = None
+        #: The money that the present compensation is to give back.
+        self.stake: ManualSettlement | None = None
+        self._on_change = on_change
+        self._before_waiting = before_waiting
+        self._command: OperatorCommand | None = None
+
+    # -- the operator's commands -----------------------------------------------------------------
+
+    @property
+    def has_command(self) -> bool:
+        """Whether a command was given that is not taken yet."""
+        return self._command is not None
+
+    def submit(self, command: OperatorCommand) -> str:
+        """Give a command about what needs attention; returns the step that it is about."""
+        self._command = command
+        return self.attention.step if self.attention else ""
+
+    def check(self, command: OperatorCommand, doing: str) -> None:
+        """Refuse a command that does not fit what keeps failing."""
+        match self.attention:
+            case None:
+                message = f"nothing keeps failing, at the moment it is: {doing}"
+            case attention if command.kind in attention.can:
+                if isinstance(command, Resolve):
+                    self._check_given_back(attention.step, command)
+                return
+            case attention if attention.can:
+                message = (
+                    f"{attention.step} takes no {command.kind}, only {' or '.join(attention.can)}"
+                )
+            case attention:
+                message = f"{attention.step} is not a step to try again: {attention.problem}"
+        raise ApplicationError(message, type=NOT_OPERABLE)
+
+    def _check_given_back(self, step: str, command: Resolve) -> None:
+        """Refuse an amount that cannot be, where money is at stake, and any amount elsewhere."""
+        if self.stake is None and command.given_back is not None:
+            message = f"{step} does not ask what was given back: leave it out"
+            raise ApplicationError(message, type=NOT_OPERABLE)
+        try:
+            if self.stake is not None:
+                self.stake.given_back(command.given_back)
+        except WrongAmountError as error:
+            raise ApplicationError(str(error), type=NOT_OPERABLE) from None
+
+    def take_command(self) -> bool:
+        """Take the operator's command, if there is one. True: retry now.
+
+        Raises ``OrderStopped`` when the step is given up, ``SettledManually`` when it is resolved.
+        """
+        command, self._command = self._command, None
+        match command:
+            case SkipStep(by=by, reason=reason):
+                self.clear()
+                raise OrderStopped(Stop(StopReason.GIVEN_UP, f"given up by {by}: {reason}"))
+            case Resolve():
+                raise SettledManually(command)
+            case _:
+                return command is not None
+
+    # -- asking for the operator -----------------------------------------------------------------
+
+    async def wait_for_decision(self, step: Callable[..., Any], problem: str) -> bool:
+        """Have an operator decide about a step that ended in a way which no retry mends.
+
+        True: it is to be tried again. False: it was settled by hand.
+        """
+        self.flag_failure(step, ApplicationError(problem), COMPENSATION_COMMANDS)
+        await self._wait_for_command()
+        try:
+            again = self.take_command()
+        except SettledManually:
+            again = False
+        self.clear()
+        return again
+
+    async def wait_until_resolved(self, step: str, problem: str) -> None:
+        """Ask an operator to do by hand what no step can, and wait until it is resolved."""
+        self.attention = Attention(step, _now(), problem, can=(Resolve.kind,))
+        self._on_change()
+        await self._wait_for_command()
+        self.clear()
+
+    def flag_failure(
+        self, step: Callable[..., Any], error: FailureError, allowed: AllowedCommands
+    ) -> None:
+        """Show that a step keeps failing, and which commands may be given about it."""
+        since = self.attention.since if self.attention else _now()
+        name = getattr(step, "__name__", str(step))
+        can = tuple(command.kind for command in allowed)
+        asks = self.stake is not None and not self.stake.is_known
+        self.attention = Attention(name, since, problem_of(error), can, asks_given_back=asks)
+        workflow.logger.warning("%s keeps failing: %s", name, self.attention.problem)
+        self._on_change()
+
+    def flag(self, step: str, problem: str) -> None:
+        """Ask an operator to look at something that is not a failing step."""
+        known = self.attention
+        if known is None or (known.step, known.problem) != (step, problem):
+            self.attention = Attention(step, _now(), problem)
+            self._on_change()
+
+    def clear(self) -> None:
+        """Nothing needs attention any more."""
+        self._command = None
+        if self.attention is not None:
+            self.attention = None
+            self._on_change()
+
+    async def _wait_for_command(self) -> None:
+        self._before_waiting()
+        await workflow.wait_condition(lambda: self.has_command)
+
+
+def _now() -> str:
+    return workflow.now().isoformat("T", "seconds")
+
+
+def problem_of(error: BaseException) -> str:
+    """What went wrong, in the words of the neighbour or the timeout rather than Temporal's."""
+    cause = error.__cause__
+    if isinstance(error, ActivityError) and cause is not None:
+        return problem_of(cause)
+    return error.message if isinstance(error, FailureError) else str(error)

@@ -1,0 +1,153 @@
+"""The signals, Updates and queries of an order workflow."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from durable_orders.contracts.error_types import TOO_LATE
+    from durable_orders.domain import activity_messages as m
+    from durable_orders.domain import workflow_messages as r
+    from durable_orders.domain.lifecycle import StopReason
+    from durable_orders.domain.payment_status import PaymentProgress
+    from workflows.approval import Approval
+    from workflows.delivery import Delivery
+    from workflows.order_state import OrderState
+    from workflows.payment import Payment
+    from workflows.payment_status import PaymentStatus
+
+
+class OrderHandlers:
+    """The handlers of ``OrderWorkflow``: that is loaded anew for every run, these once."""
+
+    _order: OrderState
+    _payment_status: PaymentStatus
+    _approval: Approval
+    _payment: Payment
+    _delivery: Delivery
+
+    # -- cancelling: signal, Update and a cancellation of the run do the same ------------------
+
+    @workflow.signal
+    def cancel_order(self, request: m.CancelRequest | None = None) -> None:
+        """Stop the order if it still can be stopped. Fire and forget: see ``cancel``."""
+        if not self._order.too_late_to_cancel:
+            self._order.steps.request_cancel(request or m.CancelRequest())
+            self._order.show()
+
+    @workflow.update
+    async def cancel(self, request: m.CancelRequest) -> m.CancelAnswer:
+        """Stop the order, and answer what really became of it once that is known."""
+        order = self._order
+        self.cancel_order(request)
+        await workflow.wait_condition(lambda: order.ended or order.too_late_to_cancel)
+        if order.stop is not None and order.stop.reason is StopReason.CANCELLED:
+            return m.Cancelled(status=order.status, given_back=order.given_back)
+        reason = order.stop.reason if order.stop else None
+        return m.EndedOtherwise(status=order.status, reason=reason)
+
+    @cancel.validator
+    def _validate_cancel(self, request: m.CancelRequest) -> None:  # noqa: ARG002 - the SDK's shape
+        order = self._order
+        if order.too_late_to_cancel:
+            message = (
+                f"order {order.order_id} is {order.status}: it is too late to cancel it, "
+                "ask for a return instead"
+            )
+            raise ApplicationError(message, type=TOO_LATE)
+
+    # -- decisions and news --------------------------------------------------------------------
+
+    @workflow.update
+    def approve(self, decision: r.Approve) -> None:
+        """Approve the order. Refused (``NOT_WAITING``) when it waits for no approval."""
+        self._approval.decide(decision)
+
+    @workflow.update
+    def reject(self, decision: r.Reject) -> None:
+        """Reject the order. Refused (``NOT_WAITING``) when it waits for no approval."""
+        self._approval.decide(decision)
+
+    @approve.validator
+    def _validate_approve(self, decision: r.Approve) -> None:  # noqa: ARG002 - the SDK's shape
+        self._approval.check_open()
+
+    @reject.validator
+    def _validate_reject(self, decision: r.Reject) -> None:  # noqa: ARG002 - the SDK's shape
+        self._approval.check_open()
+
+    @workflow.signal
+    def payment_updated(self) -> None:
+        """The payment has changed at the provider: read it again."""
+        self._payment.mark_updated()
+
+    @workflow.update
+    def submit_payment_method(self, card: r.NewCard) -> r.CardAccepted:
+        """Try another card after a decline. Refused (``NOT_WAITING``) when none is waited for."""
+        return self._payment.submit_card(card)
+
+    @submit_payment_method.validator
+    def _validate_card(self, card: r.NewCard) -> None:  # noqa: ARG002 - the SDK's shape
+        self._payment.check_wants_card()
+
+    @workflow.query
+    def payment_news(self) -> PaymentProgress:
+        """What a shopper has to know of the payment now."""
+        return self._payment_status.current(self._order)
+
+    @workflow.update
+    async def payment_outcome(self) -> PaymentProgress:
+        """The same, once something is known. Clients that ask in the same turn share one Update."""
+        return await self._payment_status.wait_until_known(self._order)
+
+    @workflow.signal
+    def parcel_updated(self, news: r.ParcelUpdate) -> None:
+        """The warehouse says where a parcel is; in any order, any number of times."""
+        self._delivery.update_parcel(news)
+
+    @workflow.update
+    async def settle_parcel(self, decision: r.SettleParcel) -> None:
+        """Stop waiting for a parcel. Refused (``NOT_WAITING``) when it is not waited for."""
+        await self._delivery.settle(decision)
+
+    @settle_parcel.validator
+    def _validate_settle(self, decision: r.SettleParcel) -> None:
+        self._delivery.check_awaited(decision.parcel_id)
+
+    @workflow.update
+    async def resend_parcel(self, decision: r.ResendParcel) -> m.Resent:
+        """Have a parcel sent again. Refused (``NOT_WAITING``) when it is not waited for."""
+        return await self._delivery.resend(decision)
+
+    @resend_parcel.validator
+    def _validate_resend(self, decision: r.ResendParcel) -> None:
+        self._delivery.check_awaited(decision.parcel_id)
+
+    @workflow.update
+    async def refund_parcel(self, decision: r.RefundParcel) -> None:
+        """Have a parcel refunded. Refused (``NOT_WAITING``) when it is not waited for."""
+        await self._delivery.refund(decision)
+
+    @refund_parcel.validator
+    def _validate_refund(self, decision: r.RefundParcel) -> None:
+        self._delivery.check_awaited(decision.parcel_id, contents=True)
+
+    @workflow.update
+    async def operate(self, command: r.OperatorCommand) -> None:
+        """Retry at once what keeps failing, skip it, or say that it was settled by hand.
+
+        Refused (``NOT_OPERABLE``) when nothing keeps failing, or the command does not fit it.
+        """
+        step = self._order.steps.operator.submit(command)
+        event = f"operator_{command.kind}"
+        await self._order.add_note(event, by=command.by, step=step, why=command.why)
+
+    @operate.validator
+    def _validate_operate(self, command: r.OperatorCommand) -> None:
+        self._order.steps.check_command(command)
+
+    @workflow.query
+    def status(self) -> m.Progress:
+        """Where the order stands and what is being done about it."""
+        return self._order.progress()

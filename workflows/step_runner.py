@@ -1,0 +1,276 @@
+"""Running one step of an order: tried, flagged when it keeps failing, stopped on request."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import is_cancelled_exception as was_cancelled
+from temporalio.types import MethodAsyncSingleParam
+from temporalio.workflow import ActivityHandle
+
+with workflow.unsafe.imports_passed_through():
+    from activities.error_types import DATABASE_AWAY, LOCKED_OUT
+    from durable_orders.domain.activity_messages import CancelRequest
+    from durable_orders.domain.lifecycle import Stop, StopReason
+    from durable_orders.domain.manual_settlement import ManualSettlement
+    from durable_orders.domain.workflow_messages import OperatorCommand
+    from workflows.operator_attention import (
+        COMPENSATION_COMMANDS,
+        RECORD_COMMANDS,
+        STEP_COMMANDS,
+        AllowedCommands,
+        OperatorAttention,
+        SettledManually,
+    )
+    from workflows.retry_policies import REPEAT_PAUSE_FIRST, REPEAT_PAUSE_LONGEST, Phase, Policy
+    from workflows.saga import OrderStopped
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+#: An activity by reference: ``PaymentActivities.charge_card``.
+Step = MethodAsyncSingleParam[Any, In, Out]
+
+
+class StepRunner:
+    """Runs the steps of one order, or of one refund, one after another.
+
+    Each is named by what is being ``doing``, a phrase for the Web UI. ``on_change`` is called
+    whenever that or ``operator.attention`` changes, so that it can be shown; ``before_waiting``
+    before anything that may take its time.
+    """
+
+    def __init__(
+        self, on_change: Callable[[], None], before_waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        self.doing = "starting"
+        self.operator = OperatorAttention(on_change, before_waiting)
+        self.cancel_request: CancelRequest | None = None
+        self._on_change = on_change
+        self._before_waiting = before_waiting
+
+    def set_doing(self, doing: str) -> None:
+        """Show what is being done."""
+        self.doing = doing
+        self._on_change()
+
+    def check_command(self, command: OperatorCommand) -> None:
+        """Refuse an operator's command that does not fit what keeps failing."""
+        self.operator.check(command, self.doing)
+
+    def request_cancel(self, request: CancelRequest) -> None:
+        """Ask for the order to be stopped; the first request counts."""
+        self.cancel_request = self.cancel_request or request
+
+    def stop_if_cancelled(self) -> None:
+        """Raises ``OrderStopped`` when a cancellation was requested."""
+        if self.cancel_request is not None:
+            raise OrderStopped(Stop(StopReason.CANCELLED, f"cancelled by {self.cancel_request.by}"))
+
+    async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta | None) -> bool:
+        """Wait durably until ``until()``, or for ``limit``; False when the time is up."""
+        self.set_doing(doing)
+        self._before_waiting()
+        try:
+            await workflow.wait_condition(until, timeout=limit)
+        except TimeoutError:
+            return False
+        return True
+
+    async def wait_unless_cancelled(
+        self, doing: str, until: Callable[[], bool], limit: timedelta
+    ) -> bool:
+        """As ``wait``, but raises ``OrderStopped`` when the order is cancelled meanwhile."""
+        came = await self.wait(doing, lambda: until() or self.cancel_request is not None, limit)
+        self.stop_if_cancelled()
+        return came
+
+    # -- how a step can be run -------------------------------------------------------------------
+
+    async def run(self, doing: str, step: Step[In, Out], argument: In, policy: Policy) -> Out:
+        """Run a step that a cancellation may stop.
+
+        Raises ``OrderStopped`` when one was requested, before the step or while it ran: the step
+        may have happened. Looked at again after the step, because an activity that finishes in
+        spite of being cancelled returns normally. Raises ``FailureError`` when it had no answer.
+        """
+        answer = await self._try(doing, step, argument, policy, STEP_COMMANDS)
+        self.stop_if_cancelled()
+        return answer
+
+    async def run_to_answer(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> Out:
+        """As ``run``, but an answer is returned in spite of a cancellation, for a caller that has
+        to know it; ``stop_if_cancelled`` must follow.
+        """
+        return await self._try(doing, step, argument, policy, STEP_COMMANDS)
+
+    async def run_or_fail(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> Out:
+        """Run a step before anything has happened: its failure fails the run."""
+        return await self._try(doing, step, argument, policy, RECORD_COMMANDS)
+
+    async def run_until_done(
+        self,
+        doing: str,
+        step: Step[In, Out],
+        argument: In,
+        policy: Policy,
+        allowed: AllowedCommands = RECORD_COMMANDS,
+    ) -> Out:
+        """Run a step that must neither be stopped nor given up: it happened and has to be recorded,
+        or it must happen because of what happened. An operator may give the ``allowed`` commands.
+
+        Failures that Temporal does not retry (our bug, a request the provider refuses) are tried
+        again too, ever more slowly: money must not stay where it is because of a typo of ours.
+        """
+        pause = REPEAT_PAUSE_FIRST
+        while True:
+            try:
+                answer = await self._try(doing, step, argument, policy, allowed)
+            except FailureError as error:
+                # A try that an operator ended tells nothing new: the first problem stays.
+                if not was_cancelled(error):
+                    self.operator.flag_failure(step, error, allowed)
+                await self._pause(pause)
+                pause = min(pause * 2, REPEAT_PAUSE_LONGEST)
+            else:
+                self.operator.clear()
+                return answer
+
+    async def compensate(
+        self,
+        doing: str,
+        step: Step[In, Out],
+        argument: In,
+        policy: Policy,
+        *,
+        stake: ManualSettlement | None = None,
+    ) -> Out | None:
+        """Run a compensation until it is done; None when an operator settled it by hand, and has
+        said (``operator.resolution``) what became of the money at ``stake``.
+        """
+        self.operator.stake = stake
+        try:
+            return await self.run_until_done(doing, step, argument, policy, COMPENSATION_COMMANDS)
+        except SettledManually as settled:
+            self.operator.resolution = settled.command
+            self.operator.clear()
+            return None
+        finally:
+            self.operator.stake = None
+
+    async def run_beside(
+        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+    ) -> Out:
+        """Run a step beside the order's own: it is not shown, flags nothing, takes no command."""
+        for phase in policy.phases(doing):
+            try:
+                if phase.local is not None:
+                    return await workflow.execute_local_activity_method(
+                        step, argument, **phase.local
+                    )
+                self._before_waiting()
+                return await workflow.execute_activity_method(step, argument, **phase.normal)
+            except FailureError as error:
+                if phase.patient or not _is_worth_patience(error, policy):
+                    raise
+        raise AssertionError("a patient phase returns or raises")
+
+    # -- trying ----------------------------------------------------------------------------------
+
+    async def _try(
+        self,
+        doing: str,
+        step: Step[In, Out],
+        argument: In,
+        policy: Policy,
+        allowed: AllowedCommands,
+    ) -> Out:
+        """Try a step phase by phase; in the patient one it is flagged.
+
+        Of the steps that a cancellation may stop, one that fails after a cancellation was requested
+        raises ``OrderStopped``, whatever its failure: Temporal does not retry an activity that
+        failed while it was being cancelled, and that is no outage.
+        """
+        stoppable = allowed is STEP_COMMANDS
+        if stoppable:
+            self.stop_if_cancelled()
+        self.set_doing(doing)
+        problem: FailureError | None = None
+        for phase in policy.phases(doing):
+            if phase.patient and problem is not None:
+                self.operator.flag_failure(step, problem, allowed)
+            try:
+                if phase.local is not None:
+                    # Over in milliseconds: nothing to interrupt.
+                    answer = await workflow.execute_local_activity_method(
+                        step, argument, **phase.local
+                    )
+                else:
+                    self._before_waiting()
+                    running = workflow.start_activity_method(step, argument, **phase.normal)
+                    answer = await self._interruptible(running, stoppable=stoppable)
+            except FailureError as error:
+                if not self._goes_on(phase, policy, error, stoppable=stoppable):
+                    raise
+                problem = None if phase.patient else error
+            else:
+                if phase.patient:
+                    self.operator.clear()
+                return answer
+        raise AssertionError("a patient phase returns, raises, or is followed by another one")
+
+    async def _interruptible(self, running: ActivityHandle[Out], *, stoppable: bool) -> Out:
+        """Wait for an activity and return its answer. An operator's command cancels it, and so does
+        a cancellation of the order where the step is ``stoppable``.
+        """
+
+        def interrupted() -> bool:
+            return self.operator.has_command or (stoppable and self.cancel_request is not None)
+
+        await workflow.wait_condition(lambda: running.done() or interrupted())
+        if not running.done():
+            running.cancel()
+        return await running
+
+    def _goes_on(
+        self, phase: Phase, policy: Policy, error: FailureError, *, stoppable: bool
+    ) -> bool:
+        """Whether another phase follows one that failed. Raises what stops the order, or what an
+        operator decided.
+        """
+        if phase.patient and self.operator.take_command():
+            return True
+        if stoppable:
+            if phase.patient:
+                self.operator.clear()
+            self.stop_if_cancelled()
+        return not phase.patient and _is_worth_patience(error, policy)
+
+    async def _pause(self, pause: timedelta) -> None:
+        """Wait before the next try, or for an operator's command."""
+        self._before_waiting()
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self.operator.has_command, timeout=pause)
+        self.operator.take_command()
+
+
+def _is_worth_patience(error: FailureError, policy: Policy) -> bool:
+    if policy.patient is None or was_cancelled(error):
+        return False
+    # A normal activity's failure comes wrapped, a local one's does not.
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if isinstance(cause, ApplicationError):
+        if cause.non_retryable:
+            return False
+        if cause.type in {LOCKED_OUT, DATABASE_AWAY}:
+            return True
+    return not policy.patient_only_when_ours
