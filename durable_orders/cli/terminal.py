@@ -93,3 +93,6 @@ def run_command(
 
     ``lazy``: connect to Temporal when it is first called. ``with_cards``: with the card provider.
     """
+    from durable_orders.cli import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
+
+    composition.run_command(work, lazy=lazy, with_cards=with_cards)

@@ -88,7 +88,9 @@ async def test_every_line_of_the_log_names_its_request(
         root.handlers[:] = before
         root.setLevel(level)
 
-    lines = [line for line in capsys.readouterr().err.splitlines() if '"edge.' in line]
+    lines = [
+        line for line in capsys.readouterr().err.splitlines() if '"durable_orders.api.' in line
+    ]
     assert [re.findall('"request_id": "(.*?)"', line) for line in lines] == [
         ["req-1"],
         ["req-1"],
