@@ -187,8 +187,9 @@ Begin = Callable[..., Begun]
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Begin]:
-    """Begins ``python client.py`` with these arguments, where ``run`` would run the command; none
-    outlives the test.
+    """Start ``python client.py`` with arguments, in the directory and with the settings of ``run``.
+
+    A process that still runs at the end of the test is killed.
     """
     begun: list[subprocess.Popen[bytes]] = []
 
