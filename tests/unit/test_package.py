@@ -39,7 +39,7 @@ def loaded_by(statement: str) -> set[str]:
         "from durable_orders import Basket, Money, RefundRequest, Status",
         "import durable_orders.clients.errors",
         f"import {', '.join(DOMAIN)}",
-        "import cli",
+        "import durable_orders.cli.app",
     ],
 )
 def test_no_temporal_is_loaded_before_it_is_used(statement: str) -> None:
