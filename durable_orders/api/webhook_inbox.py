@@ -3,7 +3,7 @@
     webhook → receive: verify, store, acknowledge → at_work: deliver to the workflow
 
 A stored event is delivered at once, and retried while Temporal is unavailable. Every process with
-an inbox delivers the events of all. See docs/decisions/webhooks-are-stored-then-told.md.
+an inbox delivers the events of all. See docs/decisions/webhooks-are-stored-then-delivered.md.
 """
 
 from __future__ import annotations
