@@ -123,6 +123,7 @@ class Cards(Protocol):
     async def create(
         self,
         *,
+        installation: str,
         order_id: str,
         attempt: int,
         amount: Money,
@@ -132,7 +133,8 @@ class Cards(Protocol):
     ) -> CardCharge:
         """Create a charge without confirming it: no money moves. Same ``key``, same charge.
 
-        With ``hold``, confirming it only authorizes the money.
+        It carries the mark of the ``installation`` that placed the order. With ``hold``, confirming
+        it only authorizes the money.
         """
 
     async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
@@ -159,9 +161,9 @@ class Cards(Protocol):
         """The secret for the customer's browser to finish the payment. Never store or log it."""
 
     async def refund(
-        self, payment_id: str, amount: Money, *, order_id: str, key: str
+        self, payment_id: str, amount: Money, *, installation: str, order_id: str, key: str
     ) -> CardRefund:
-        """Refund ``amount``. Same ``key``, same refund.
+        """Refund ``amount``. Same ``key``, same refund, which carries the installation's mark.
 
         Raises ``RefusedError`` above what is left, and when the refund of this key has failed.
         """

@@ -26,7 +26,10 @@ from durable_orders.store.tables import orders, parcels, placing_keys, products
 
 _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
 _SUMMARY: Final = select(
-    *(orders.c[name] for name in ("customer_id", "total", "currency", "status", "flagged"))
+    *(
+        orders.c[name]
+        for name in ("customer_id", "total", "currency", "status", "flagged", "key_prefix")
+    )
 ).where(orders.c.id == bindparam("order_id"))
 _LOCK: Final = (
     select(orders.c.status)
@@ -101,6 +104,7 @@ class PostgresOrderRepository:
             total=Money(row.total, row.currency),
             status=Status(row.status),
             flagged=row.flagged,
+            key_prefix=row.key_prefix,
         )
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
@@ -170,8 +174,10 @@ class PostgresOrderRepository:
 async def _place(connection: AsyncConnection, basket: Basket, now: datetime) -> Order:
     if known := await read_order(connection, basket.order_id):
         return _check_same_contents(known, basket)
-    order = priced(basket, await _catalogue(connection, basket))
-    if not await insert_order(connection, order, now):
+    order = await insert_order(
+        connection, priced(basket, await _catalogue(connection, basket)), now
+    )
+    if order is None:
         # Another transaction placed it meanwhile; the insert has waited for its commit.
         placed = await read_order(connection, basket.order_id)
         if placed is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,7 +31,9 @@ _LINE_COLUMNS = (
     order_lines.c.unit_price,
 )
 _NEW_ORDER: Final = (
-    postgresql.insert(orders).on_conflict_do_nothing(index_elements=["id"]).returning(orders.c.id)
+    postgresql.insert(orders)
+    .on_conflict_do_nothing(index_elements=["id"])
+    .returning(orders.c.key_prefix)
 )
 _ORDER: Final = (
     select(orders, *(column.label(f"line_{column.name}") for column in _LINE_COLUMNS))
@@ -65,8 +68,11 @@ _HISTORY: Final = (
 )
 
 
-async def insert_order(connection: AsyncConnection, order: Order, now: datetime) -> bool:
-    """Insert the order and its lines; False, with nothing inserted, when the id is taken."""
+async def insert_order(connection: AsyncConnection, order: Order, now: datetime) -> Order | None:
+    """Insert the order and its lines; return it with its key prefix, the installation's name now.
+
+    None, with nothing inserted, when the id is taken.
+    """
     values: dict[str, Any] = {
         "id": order.id,
         "customer_id": order.customer_id,
@@ -81,8 +87,9 @@ async def insert_order(connection: AsyncConnection, order: Order, now: datetime)
         "placed_at": now,
         "updated_at": now,
     }
-    if await connection.scalar(_NEW_ORDER, values) is None:
-        return False
+    key_prefix = await connection.scalar(_NEW_ORDER, values)
+    if key_prefix is None:
+        return None
     await connection.execute(
         insert(order_lines),
         [
@@ -97,7 +104,7 @@ async def insert_order(connection: AsyncConnection, order: Order, now: datetime)
             for position, line in enumerate(order.lines)
         ],
     )
-    return True
+    return replace(order, key_prefix=key_prefix)
 
 
 async def read_order(connection: AsyncConnection, order_id: str) -> Order | None:
@@ -128,6 +135,7 @@ async def read_order(connection: AsyncConnection, order_id: str) -> Order | None
         status=Status(first.status),
         reason=first.reason,
         flagged=first.flagged,
+        key_prefix=first.key_prefix,
     )
 
 

@@ -38,6 +38,7 @@ from durable_orders.domain.ports import (
 from durable_orders.domain.refunds.refund import RefundEntry
 from durable_orders.domain.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
 from tests.fakes.script import Scripted
+from tests.support.keys import INSTALLATION
 
 
 @dataclass
@@ -93,8 +94,11 @@ class _Row:
 class InMemoryDatabase:
     """Data of the three fakes; ``products`` by sku and ``rows`` by order id are public.
 
-    ``clock`` gives the time of history lines for calls without one.
+    ``clock`` gives the time of history lines for calls without one. ``installation`` is the name
+    of which orders get the prefix of their keys.
     """
+
+    installation = INSTALLATION
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.products: dict[str, StockedProduct] = {}
@@ -370,7 +374,7 @@ class InMemoryOrderRepository(Scripted):
                 raise OrderExistsError(basket.order_id)
             return known.order
         catalogue = {sku: (p.name, p.price) for sku, p in self._database.products.items()}
-        order = priced(basket, catalogue)
+        order = replace(priced(basket, catalogue), key_prefix=self._database.installation)
         row = self._database.rows[order.id] = _Row(order, now)
         row.add_line("order_placed", now, total=str(order.total))
         return order
@@ -378,7 +382,12 @@ class InMemoryOrderRepository(Scripted):
     def _summary(self, order_id: str) -> OrderSummary:
         order = self._database.row(order_id).order
         return OrderSummary(
-            order.id, order.customer_id, order.total, order.status, flagged=order.flagged
+            order.id,
+            order.customer_id,
+            order.total,
+            order.status,
+            flagged=order.flagged,
+            key_prefix=order.key_prefix,
         )
 
     def _move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:

@@ -12,12 +12,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sqlalchemy import update
+
 from durable_orders.store.database import connect
 from durable_orders.store.migrations import migrate
+from durable_orders.store.tables import installation
 from sandbox.postgres import PostgresServer
 from sandbox.temporal_server import TemporalServer
+from tests.support.keys import INSTALLATION
 
-#: Has our tables; copied, it takes no migration.
+#: Has our tables, and the tests' installation; copied, it takes no migration.
 TEMPLATE = "migrated"
 
 #: A tenth of what this Temporal would do. Search attributes are there before the first run, so they
@@ -45,6 +49,8 @@ async def serve(namespaces: list[str]) -> None:
         async with temporal, postgres:
             database = connect(await postgres.create_database(TEMPLATE))
             await migrate(database)
+            async with database.transaction() as connection:
+                await connection.execute(update(installation).values(name=INSTALLATION))
             await database.close()
             addresses = {"postgres": postgres.url_of(TEMPLATE), "temporal": temporal.address}
             print(json.dumps(addresses), flush=True)  # noqa: T201 - its answer

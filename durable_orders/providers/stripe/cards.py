@@ -34,6 +34,7 @@ from durable_orders.providers.stripe.errors import (
 )
 from durable_orders.providers.stripe.money import to_stripe
 from durable_orders.providers.stripe.objects import (
+    INSTALLATION,
     REFUND_KEY,
     capture_before_of,
     charge_of,
@@ -88,6 +89,7 @@ class StripeCards:
     async def create(
         self,
         *,
+        installation: str,
         order_id: str,
         attempt: int,
         amount: Money,
@@ -106,7 +108,11 @@ class StripeCards:
                     # 2026-09-30 of the API this is no longer `payment_method_types`.
                     "allowed_payment_method_types": ["card"],
                     "capture_method": "manual" if hold else "automatic",
-                    "metadata": {"order_id": order_id, "attempt": str(attempt)},
+                    "metadata": {
+                        INSTALLATION: installation,
+                        "order_id": order_id,
+                        "attempt": str(attempt),
+                    },
                 },
                 {"idempotency_key": f"{key}:create"},
             )
@@ -200,7 +206,7 @@ class StripeCards:
             return secret
 
     async def refund(
-        self, payment_id: str, amount: Money, *, order_id: str, key: str
+        self, payment_id: str, amount: Money, *, installation: str, order_id: str, key: str
     ) -> CardRefund:
         # Stripe forgets keys after a day, and undoing may take longer: look for the refund first.
         if known := await self._known_refund(payment_id, amount, key):
@@ -212,7 +218,11 @@ class StripeCards:
                     {
                         "payment_intent": payment_id,
                         "amount": stripe_amount,
-                        "metadata": {"order_id": order_id, REFUND_KEY: key},
+                        "metadata": {
+                            INSTALLATION: installation,
+                            "order_id": order_id,
+                            REFUND_KEY: key,
+                        },
                     },
                     {"idempotency_key": key},
                 )
