@@ -219,10 +219,10 @@ class Mailer(Protocol):
 
 
 class NoSuchOrderError(LookupError):
-    """The database has no order of this id."""
+    """The database has no order of this id; ``why`` is a sentence in place of saying just that."""
 
-    def __init__(self, order_id: str) -> None:
-        super().__init__(f"there is no order {order_id}")
+    def __init__(self, order_id: str, why: str = "") -> None:
+        super().__init__(why or f"there is no order {order_id}")
         self.order_id = order_id
 
 
@@ -315,10 +315,12 @@ class OrderRepository(Protocol):
         """
 
     async def get(self, order_id: str) -> Order:
-        """The order. Raises ``NoSuchOrderError``."""
+        """The order. Raises ``NoSuchOrderError``, and ``ForeignOrderError`` for one that another
+        installation placed: its payment, parcels and mails are not this one's to touch.
+        """
 
     async def summary(self, order_id: str) -> OrderSummary:
-        """The order without personal data. Raises ``NoSuchOrderError``."""
+        """The order without personal data. Raises as ``get`` does."""
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
         """List at most ``limit`` orders, newest first, of those placed before ``after``."""

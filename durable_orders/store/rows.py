@@ -10,10 +10,12 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Line, Order, Recipient
 from durable_orders.domain.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
+from durable_orders.store.installation import IS_OURS
 from durable_orders.store.tables import (
     given_back_by_hand,
     order_history,
@@ -36,7 +38,11 @@ _NEW_ORDER: Final = (
     .returning(orders.c.key_prefix)
 )
 _ORDER: Final = (
-    select(orders, *(column.label(f"line_{column.name}") for column in _LINE_COLUMNS))
+    select(
+        orders,
+        IS_OURS.label("is_ours"),
+        *(column.label(f"line_{column.name}") for column in _LINE_COLUMNS),
+    )
     .join_from(orders, order_lines)
     .where(orders.c.id == bindparam("order_id"))
     .order_by(order_lines.c.position)
@@ -107,12 +113,19 @@ async def insert_order(connection: AsyncConnection, order: Order, now: datetime)
     return replace(order, key_prefix=key_prefix)
 
 
-async def read_order(connection: AsyncConnection, order_id: str) -> Order | None:
-    """The order with its lines, in one statement."""
+async def read_order(
+    connection: AsyncConnection, order_id: str, *, is_ours: bool = False
+) -> Order | None:
+    """The order with its lines, in one statement.
+
+    With ``is_ours``, raises ``ForeignOrderError`` when another installation placed it.
+    """
     rows = (await connection.execute(_ORDER, {"order_id": order_id})).all()
     if not rows:
         return None
     first = rows[0]
+    if is_ours and not first.is_ours:
+        raise ForeignOrderError(order_id, first.key_prefix)
     return Order(
         id=first.id,
         customer_id=first.customer_id,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Self
@@ -50,7 +50,8 @@ from durable_orders.providers.stripe.objects import (
 class StripeCards:
     """``Cards`` at Stripe. Belongs to one event loop; close it with ``aclose``.
 
-    ``timeout`` is in seconds, for a whole call.
+    ``timeout`` is in seconds, for a whole call. ``require`` is awaited before each request, and
+    raises a ``ProviderError`` as long as none may be sent.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class StripeCards:
         api_base: str = "https://api.stripe.com",
         timeout: float = 20.0,
         connect_timeout: float = 5.0,
+        require: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._require = require
         stripe.enable_telemetry = False  # only available as a module global
         # At DEBUG the SDK logs whole responses, including client secrets.
         logging.getLogger("stripe").setLevel(logging.WARNING)
@@ -257,6 +260,8 @@ class StripeCards:
     @asynccontextmanager
     async def _translate_errors(self, operation: str) -> AsyncIterator[None]:
         """Limit the time of the block, and translate its exceptions into errors of ``orders``."""
+        if self._require is not None:
+            await self._require()
         try:
             async with asyncio.timeout(self._timeout):
                 yield
