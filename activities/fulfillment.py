@@ -38,7 +38,8 @@ class FulfillmentActivities:
             recipient=found.recipient,
             quantities=tuple((line.sku, line.quantity) for line in found.lines),
         )
-        answer = await self.warehouse.fulfill(request, key=fulfillment_key(found.id))
+        key = fulfillment_key(found.key_prefix, found.id)
+        answer = await self.warehouse.fulfill(request, key=key)
         if isinstance(answer, Fulfilled):
             await self.orders.record_parcels(found.id, answer.fulfillment_id, answer.parcel_ids)
         return answer
@@ -46,7 +47,8 @@ class FulfillmentActivities:
     @activity.defn
     async def resend_parcel(self, lost: ParcelRef) -> ResendAnswer:
         """Have the contents of a parcel sent again, and record the new parcel."""
-        key = resend_key(lost.order_id, lost.parcel_id)
+        prefix = (await self.orders.summary(lost.order_id)).key_prefix
+        key = resend_key(prefix, lost.order_id, lost.parcel_id)
         answer = await self.warehouse.resend(lost.order_id, lost.parcel_id, key=key)
         if isinstance(answer, Resent):
             parcel_ids = (answer.parcel_id,)

@@ -26,6 +26,7 @@ from durable_orders.domain.activity_messages import (
 from durable_orders.domain.charges import STATUS_OF
 from durable_orders.domain.ids import capture_key, charge_key, undo_refund_key
 from durable_orders.domain.money import Money
+from durable_orders.domain.order import Order
 from durable_orders.domain.ports import (
     CardCharge,
     Cards,
@@ -53,12 +54,13 @@ class PaymentActivities:
         Create the charge, store its id, then confirm by id: when this stops half-way, the next try
         finds the id and reads the charge back instead of charging again.
         """
-        key = charge_key(charge.order_id, charge.attempt)
+        order = await self.orders.get(charge.order_id)
+        key = charge_key(order.key_prefix, order.id, charge.attempt)
         entry = await self.ledger.find(charge.order_id, charge.attempt)
         if entry is None:
             if (before := await self._cancel_earlier_attempts(charge)) is not None:
                 return before
-            card = await self._create(charge, key)
+            card = await self._create(order, charge, key)
             if card is None:
                 return ChargingClosed()
         else:
@@ -81,8 +83,9 @@ class PaymentActivities:
     @activity.defn
     async def capture_payment(self, charge: ChargeRequest) -> CaptureAnswer:
         """Capture what a charge holds, once."""
+        prefix = (await self.orders.summary(charge.order_id)).key_prefix
         entry = await self._find_hold(charge)
-        key = capture_key(entry.order_id, entry.attempt)
+        key = capture_key(prefix, entry.order_id, entry.attempt)
         card = await self.cards.capture(entry.payment_id, key=key)
         await self._record(entry.order_id, entry.attempt, card)
         match card.state:
@@ -105,7 +108,7 @@ class PaymentActivities:
         summary = await self.orders.summary(order.order_id)
         taken = given_back = Money(0, summary.total.currency)
         for entry in entries:
-            card = await self._undo_charge(entry)
+            card = await self._undo_charge(entry, summary.key_prefix)
             taken += card.captured
             given_back += card.refunded
         return ChargesUndone(taken=taken, given_back=given_back)
@@ -149,10 +152,10 @@ class PaymentActivities:
                 return _to_answer(card)
         return None
 
-    async def _create(self, charge: ChargeRequest, key: str) -> CardCharge | None:
+    async def _create(self, order: Order, charge: ChargeRequest, key: str) -> CardCharge | None:
         """Create the charge and store its id; None when the order takes no more charges."""
-        order = await self.orders.get(charge.order_id)
         card = await self.cards.create(
+            installation=order.key_prefix,
             order_id=order.id,
             attempt=charge.attempt,
             amount=order.total,
@@ -166,20 +169,20 @@ class PaymentActivities:
         await self.cards.cancel(card.payment_id)
         return None
 
-    async def _undo_charge(self, entry: ChargeEntry) -> CardCharge:
+    async def _undo_charge(self, entry: ChargeEntry, prefix: str) -> CardCharge:
         """Cancel a charge that took nothing, refund one that did."""
         card = await self.cards.read(entry.payment_id)
         if card.state is not ChargeState.CAPTURED and card.state is not ChargeState.CANCELLED:
             # A declined charge too: a browser that still has its secret could try another card.
             card = await self.cards.cancel(entry.payment_id)
         if card.state is ChargeState.CAPTURED:
-            card = await self._refund_rest(entry, card)
+            card = await self._refund_rest(entry, card, prefix)
         if card.state not in {ChargeState.CAPTURED, ChargeState.CANCELLED}:
             raise NoAnswerError(f"{card.payment_id} is still {card.state}: it cannot be undone yet")
         await self.ledger.record(entry.order_id, entry.attempt, card)
         return card
 
-    async def _refund_rest(self, entry: ChargeEntry, card: CardCharge) -> CardCharge:
+    async def _refund_rest(self, entry: ChargeEntry, card: CardCharge, prefix: str) -> CardCharge:
         """Give back what is left of a captured charge; nothing when all of it went back before."""
         rest = card.captured - card.refunded
         if not rest:
@@ -187,8 +190,9 @@ class PaymentActivities:
         refund = await self.cards.refund(
             card.payment_id,
             rest,
+            installation=prefix,
             order_id=entry.order_id,
-            key=undo_refund_key(entry.order_id, entry.attempt),
+            key=undo_refund_key(prefix, entry.order_id, entry.attempt),
         )
         refunded = dataclasses.replace(card, refunded=card.refunded + refund.amount)
         await self.ledger.record(entry.order_id, entry.attempt, refunded)

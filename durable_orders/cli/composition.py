@@ -12,11 +12,13 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RetryConfig
 
+from durable_orders.binding import BindingCheck
 from durable_orders.cli.terminal import PROGRAM, REFUSED, UNREACHABLE, USED_WRONGLY, say, stop
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.connection import connect
@@ -26,6 +28,7 @@ from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.audit.messages import NothingToAcknowledgeError
 from durable_orders.domain.ids import InvalidOrderIdError, InvalidRefundIdError
+from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.operators.api_keys import (
     InvalidKeyNameError,
     KeyNameTakenError,
@@ -43,6 +46,7 @@ from durable_orders.settings import (
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
 
@@ -50,7 +54,7 @@ T = TypeVar("T")
 
 _REFUSED_ERRORS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
 _USAGE_ERRORS: Final = (
-    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError),
+    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError, OtherAccountError),
     store.InvalidDatabaseUrlError,
 )
 #: A person is waiting: three seconds are enough to say that nobody answers.
@@ -175,10 +179,9 @@ def _run_until_done(work: Coroutine[Any, Any, T]) -> T:
 async def _open_context(*, lazy: bool, with_cards: bool) -> AsyncIterator[CliContext]:
     settings = ProcessSettings.load()
     async with contextlib.AsyncExitStack() as stack:
-        cards = _cards(stack) if with_cards else None
-        book = PostgresOrderRepository(
-            database := await stack.enter_async_context(_database(settings))
-        )
+        database = await stack.enter_async_context(_database(settings))
+        cards = _cards(stack, database) if with_cards else None
+        book = PostgresOrderRepository(database)
         temporal = await connect(temporal_profile(), retry_config=_BRIEF, lazy=lazy)
         ui = settings.temporal_ui_url
         yield CliContext(
@@ -198,15 +201,18 @@ async def _database(settings: DatabaseSettings) -> AsyncIterator[store.Database]
         await database.close()
 
 
-def _cards(stack: contextlib.AsyncExitStack) -> Cards | None:
+def _cards(stack: contextlib.AsyncExitStack, database: store.Database) -> Cards | None:
     """The card provider, if this process has its key."""
     settings = CardSettings.load()
     if settings.stripe_api_key is None:
         return None
     # Its SDK takes a third of a second to import, which no other command should cost.
+    from durable_orders.providers.stripe.account import read_account  # noqa: PLC0415
     from durable_orders.providers.stripe.cards import StripeCards  # noqa: PLC0415
 
-    key = settings.stripe_api_key.get_secret_value()
-    cards = StripeCards(key, api_base=settings.stripe_api_base)
+    key, base = settings.stripe_api_key.get_secret_value(), settings.stripe_api_base
+    installations = PostgresInstallationRepository(database)
+    check = BindingCheck(partial(read_account, key, api_base=base), installations)
+    cards = StripeCards(key, api_base=base, require=check.require)
     stack.push_async_callback(cards.aclose)
     return cards

@@ -2,6 +2,10 @@
 
 Keys name a *business* event (this order's second card), never a Temporal attempt or run: a retry
 must find the first try's result, and a second run of the same order the first run's.
+
+Each key begins with a ``prefix``, the name of the installation that placed the order: others may
+use the same account of a provider, and have an order of the same id. An order's prefix is fixed
+when it is placed (``Order.key_prefix``).
 """
 
 from __future__ import annotations
@@ -18,7 +22,9 @@ _ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REFUND_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,63}")
 _WORKFLOW_PREFIX: Final = "order-"
 _REFUND_PREFIX: Final = "refund-"
-_REFUND_KEY: Final = re.compile(r"order-([^:]+):refund:([^:]+):[0-9]+")
+_REFUND_KEY: Final = re.compile(r"[a-z0-9]+:order-([^:]+):refund:([^:]+):[0-9]+")
+#: The longest key that every provider takes: Stripe 255 characters, Resend 256.
+_LONGEST_KEY: Final = 255
 
 
 class InvalidOrderIdError(ValueError):
@@ -81,26 +87,26 @@ def order_id_of(workflow_id: str) -> str | None:
     return order_id if is_order else None
 
 
-def charge_key(order_id: str, attempt: int) -> str:
+def charge_key(prefix: str, order_id: str, attempt: int) -> str:
     """Idempotency key of business attempt ``attempt`` (from 1) to charge this order."""
-    return f"order-{order_id}:charge:{attempt}"
+    return _key(prefix, order_id, f"charge:{attempt}")
 
 
-def capture_key(order_id: str, attempt: int) -> str:
+def capture_key(prefix: str, order_id: str, attempt: int) -> str:
     """Idempotency key of capturing charge ``attempt``."""
-    return f"order-{order_id}:charge:{attempt}:capture"
+    return _key(prefix, order_id, f"charge:{attempt}:capture")
 
 
-def undo_refund_key(order_id: str, attempt: int) -> str:
+def undo_refund_key(prefix: str, order_id: str, attempt: int) -> str:
     """Idempotency key of refunding all of charge ``attempt`` when the order is undone."""
-    return f"order-{order_id}:charge:{attempt}:undo"
+    return _key(prefix, order_id, f"charge:{attempt}:undo")
 
 
-def refund_key(order_id: str, refund_id: str, attempt: int = 1) -> str:
+def refund_key(prefix: str, order_id: str, refund_id: str, attempt: int = 1) -> str:
     """Idempotency key of one attempt of a refund. A new ``attempt`` follows only on one that failed
     at the bank.
     """
-    return f"order-{order_id}:refund:{refund_id}:{attempt}"
+    return _key(prefix, order_id, f"refund:{refund_id}:{attempt}")
 
 
 def refund_of_key(key: str) -> tuple[str, str] | None:
@@ -109,9 +115,9 @@ def refund_of_key(key: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-def fulfillment_key(order_id: str) -> str:
+def fulfillment_key(prefix: str, order_id: str) -> str:
     """Idempotency key of asking the warehouse to ship this order."""
-    return f"order-{order_id}:fulfillment"
+    return _key(prefix, order_id, "fulfillment")
 
 
 def parcel_refund_id(parcel_id: str) -> str:
@@ -119,14 +125,23 @@ def parcel_refund_id(parcel_id: str) -> str:
     return f"parcel.{re.sub(r'[^A-Za-z0-9._]', '_', parcel_id)[:50]}"
 
 
-def resend_key(order_id: str, parcel_id: str) -> str:
+def resend_key(prefix: str, order_id: str, parcel_id: str) -> str:
     """Idempotency key of resending one parcel's contents."""
-    return f"order-{order_id}:fulfillment:resend:{parcel_id}"
+    return _key(prefix, order_id, f"fulfillment:resend:{parcel_id}")
 
 
-def mail_key(order_id: str, kind: str) -> str:
+def mail_key(prefix: str, order_id: str, kind: str) -> str:
     """Idempotency key of the one email of this ``kind`` about an order."""
-    return f"order-{order_id}:mail:{kind}"
+    return _key(prefix, order_id, f"mail:{kind}")
+
+
+def _key(prefix: str, order_id: str, event: str) -> str:
+    """The key of an event of this order; the end of one that is too long is a digest of it all."""
+    key = f"{prefix}:order-{order_id}:{event}"
+    if len(key) <= _LONGEST_KEY:
+        return key
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return f"{key[: _LONGEST_KEY - len(digest) - 1]}:{digest}"
 
 
 @dataclass(frozen=True)

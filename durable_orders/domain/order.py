@@ -45,7 +45,8 @@ class Order:
 
     ``payment_method`` is the card provider's token (``pm_…``), never a card number. A ``flagged``
     order needs approval, whatever its total. ``reason`` says why it ended
-    early, as a ``StopReason``.
+    early, as a ``StopReason``. ``key_prefix`` is the installation's name when the order was placed,
+    empty until then.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Order:
     status: Status = Status.PLACED
     reason: str | None = None
     flagged: bool = False
+    key_prefix: str = ""
 
 
 @dataclass(frozen=True)

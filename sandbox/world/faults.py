@@ -26,6 +26,7 @@ ENDPOINTS: Final = (
     "stripe.refunds.retrieve",
     "stripe.refunds.list",
     "stripe.payment_methods.retrieve",
+    "stripe.account.retrieve",
     "resend.emails.send",
     "resend.emails.retrieve",
     "warehouse.fulfillments.create",

@@ -110,9 +110,8 @@ async def real(
         )
         named = {name.lower(): value for name, value in environment.items()}
         configured = WorkerSettings.model_validate(named | terms)
-        await stack.enter_async_context(
-            await stack.enter_async_context(composed(configured, temporal))
-        )
+        worker, _ = await stack.enter_async_context(composed(configured, temporal))
+        await stack.enter_async_context(worker)
         cards = StripeCards("sk_test_sandbox", api_base=world.url)
         stack.push_async_callback(cards.aclose)
         book = PostgresOrderRepository(database)

@@ -9,7 +9,6 @@ import pytest
 from activities.audit import ReconciliationActivities
 from durable_orders.cli import terminal
 from durable_orders.clients.run_inspector import TemporalOrderRuns
-from durable_orders.domain.ids import charge_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import RefusedError
 from durable_orders.store.audit import PostgresAuditRepository
@@ -26,6 +25,7 @@ from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
+from tests.support.keys import INSTALLATION, charge_key
 from tests.support.servers import Temporal
 from worker import order_worker
 
@@ -68,6 +68,7 @@ async def test_an_audit_repairs_flags_and_says_so(run: Run, cards: InMemoryCards
     await run("place", "--order-id", "cli-a1", "--no-start")
     key = charge_key("ghost", 1)
     ghost = await cards.create(
+        installation=INSTALLATION,
         order_id="ghost",
         attempt=1,
         amount=Money(5_00, "EUR"),

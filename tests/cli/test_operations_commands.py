@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from durable_orders.cli import terminal
-from durable_orders.domain.ids import charge_key
 from durable_orders.domain.ports import NoAnswerError, RefusedError
 from durable_orders.domain.terms import ShopTerms
 from durable_orders.providers.stripe.cards import StripeCards
@@ -21,6 +20,7 @@ from tests.cli.shell import Aside, Run, read, refused
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
+from tests.support.keys import INSTALLATION, charge_key
 
 pytestmark = pytest.mark.usefixtures("working")
 
@@ -322,6 +322,7 @@ async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
     order = await PostgresOrderRepository(database).get("desk-13")
     async with StripeCards("sk_test_sandbox", api_base=world.url) as cards:
         charge = await cards.create(
+            installation=INSTALLATION,
             order_id=order.id,
             attempt=1,
             amount=order.total,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from durable_orders.cli import terminal
-from durable_orders.domain.ids import refund_key
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.ports import RefusedError
 from durable_orders.domain.refunds.messages import RefundRef, ShopRefundTerms
@@ -13,6 +12,7 @@ from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from tests.cli.shell import Aside, Run, read, refused
 from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING, InMemoryCards
 from tests.support.eventually import eventually
+from tests.support.keys import refund_key
 from tests.support.servers import Temporal
 
 pytestmark = pytest.mark.usefixtures("working")

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from durable_orders.domain.ids import capture_key, charge_key, undo_refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
 from tests.contracts.cards import (
@@ -22,6 +21,7 @@ from tests.contracts.cards import (
 )
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.cards import PROCESSING
+from tests.support.keys import INSTALLATION, capture_key, charge_key, undo_refund_key
 
 PRICE = Money(4200, "EUR")
 NOTHING = Money(0, "EUR")
@@ -47,6 +47,7 @@ async def announce(
     trial: CardsOnTrial, order_id: str, card: str = "pm_card_visa", *, hold: bool = True
 ) -> CardCharge:
     return await trial.cards.create(
+        installation=INSTALLATION,
         order_id=order_id,
         attempt=1,
         amount=PRICE,
@@ -121,7 +122,11 @@ async def test_what_is_only_held_cannot_be_refunded(trial: CardsOnTrial, order_i
     held = await confirmed(trial, order_id)
     with pytest.raises(RefusedError):
         await trial.cards.refund(
-            held.payment_id, PRICE, order_id=order_id, key=undo_refund_key(order_id, 1)
+            held.payment_id,
+            PRICE,
+            installation=INSTALLATION,
+            order_id=order_id,
+            key=undo_refund_key(order_id, 1),
         )
 
 
@@ -144,7 +149,11 @@ async def test_capturing_again_tells_what_was_given_back_since(
     held = await confirmed(trial, order_id)
     await capture(trial, order_id, held.payment_id)
     await trial.cards.refund(
-        held.payment_id, PRICE, order_id=order_id, key=undo_refund_key(order_id, 1)
+        held.payment_id,
+        PRICE,
+        installation=INSTALLATION,
+        order_id=order_id,
+        key=undo_refund_key(order_id, 1),
     )
     again = await capture(trial, order_id, held.payment_id)
     assert (again.state, again.captured, again.refunded) == (ChargeState.CAPTURED, PRICE, PRICE)

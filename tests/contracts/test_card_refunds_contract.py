@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from durable_orders.domain.ids import charge_key, refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, CardRefund, CardRefundState, RefusedError
 from tests.contracts.cards import AT_STRIPE, IN_MEMORY, ON_SANDBOX, CardsOnTrial, on_trial
 from tests.contracts.conftest import SandboxControl
+from tests.support.keys import INSTALLATION, charge_key, refund_key
 
 PRICE = Money(42_00, "EUR")
 PART = Money(10_00, "EUR")
@@ -28,7 +28,12 @@ async def trial(
 async def paid(trial: CardsOnTrial, order_id: str, card: str = "pm_card_visa") -> CardCharge:
     key = charge_key(order_id, 1)
     announced = await trial.cards.create(
-        order_id=order_id, attempt=1, amount=PRICE, payment_method=card, key=key
+        installation=INSTALLATION,
+        order_id=order_id,
+        attempt=1,
+        amount=PRICE,
+        payment_method=card,
+        key=key,
     )
     return await trial.cards.confirm(announced.payment_id, key=key)
 
@@ -37,7 +42,9 @@ async def refund(
     trial: CardsOnTrial, charge: CardCharge, order_id: str, attempt: int = 1
 ) -> CardRefund:
     key = refund_key(order_id, "r1", attempt)
-    return await trial.cards.refund(charge.payment_id, PART, order_id=order_id, key=key)
+    return await trial.cards.refund(
+        charge.payment_id, PART, installation=INSTALLATION, order_id=order_id, key=key
+    )
 
 
 async def test_a_refund_is_found_by_its_key_and_by_no_other(

@@ -10,13 +10,13 @@ import pytest
 
 from durable_orders.domain.audit.model import ListedCharge, ListedRefund
 from durable_orders.domain.audit.ports import ChargeListing
-from durable_orders.domain.ids import charge_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, Cards, ChargeState
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.audit import InMemoryChargeList
 from tests.fakes.cards import InMemoryCards
+from tests.support.keys import INSTALLATION, charge_key
 
 PRICE = Money(42_00, "EUR")
 NOTHING = Money(0, "EUR")
@@ -32,6 +32,7 @@ class Provider:
 
     async def announced(self, order_id: str, attempt: int = 1, *, hold: bool = False) -> CardCharge:
         return await self.cards.create(
+            installation=INSTALLATION,
             order_id=order_id,
             attempt=attempt,
             amount=PRICE,
@@ -113,7 +114,11 @@ async def test_what_was_given_back_shows_in_the_list_and_one_by_one(
     some = Money(5_00, "EUR")
     for key in ("first", "second"):
         await provider.cards.refund(
-            paid.payment_id, some, order_id=order_id, key=f"{order_id}{key}"
+            paid.payment_id,
+            some,
+            installation=INSTALLATION,
+            order_id=order_id,
+            key=f"{order_id}{key}",
         )
 
     [listed] = await provider.charges(order_id)

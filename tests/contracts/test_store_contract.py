@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from durable_orders.domain.activity_messages import (
     ReservationClosed,
     Reserved,
 )
+from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, InvalidOrderError, Line, Order, Recipient
@@ -140,8 +142,13 @@ async def test_an_order_is_placed_at_the_prices_of_the_catalogue(store: Store) -
     assert order.status is Status.PLACED
     assert await store.orders.get(order.id) == order
     assert await store.orders.summary(order.id) == OrderSummary(
-        order.id, "customer-1", Money(63_00, "EUR"), Status.PLACED
+        order.id,
+        "customer-1",
+        Money(63_00, "EUR"),
+        Status.PLACED,
+        key_prefix=order.key_prefix,
     )
+    assert re.fullmatch(NAME_PATTERN, order.key_prefix)
 
 
 @pytest.mark.parametrize("flagged", [True, False])

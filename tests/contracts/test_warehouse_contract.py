@@ -18,7 +18,6 @@ from durable_orders.domain.activity_messages import (
     FulfillmentCancelled,
     Resent,
 )
-from durable_orders.domain.ids import fulfillment_key, resend_key
 from durable_orders.domain.order import Recipient
 from durable_orders.domain.ports import (
     LockedOutError,
@@ -31,6 +30,7 @@ from durable_orders.providers.warehouse.client import HttpWarehouse
 from sandbox.books_client import BooksClient
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.support.keys import fulfillment_key, resend_key
 
 ENDPOINTS = {
     "fulfill": "warehouse.fulfillments.create",

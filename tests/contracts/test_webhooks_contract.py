@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from durable_orders.domain.ids import refund_key, undo_refund_key
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.webhooks import (
     BadSignatureError,
@@ -32,6 +31,7 @@ from tests.contracts.signing import (
     signed,
     stripe_event,
 )
+from tests.support.keys import refund_key, undo_refund_key
 
 SENDERS = sorted(READERS)
 OTHER_SECRETS = {

@@ -12,12 +12,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sqlalchemy import update
+
 from durable_orders.store.database import connect
 from durable_orders.store.migrations import migrate
+from durable_orders.store.tables import installation
 from sandbox.postgres import PostgresServer
 from sandbox.temporal_server import TemporalServer
+from tests.support.keys import INSTALLATION
 
-#: Has our tables; copied, it takes no migration.
+#: Has our tables, and the tests' installation; copied, it takes no migration.
 TEMPLATE = "migrated"
 
 #: Saves a tenth of Temporal's work. There are no workers per namespace, and so no schedules: see
@@ -44,6 +48,8 @@ async def serve(namespaces: list[str]) -> None:
         async with temporal, postgres:
             database = connect(await postgres.create_database(TEMPLATE))
             await migrate(database)
+            async with database.transaction() as connection:
+                await connection.execute(update(installation).values(name=INSTALLATION))
             await database.close()
             addresses = {"postgres": postgres.url_of(TEMPLATE), "temporal": temporal.address}
             print(json.dumps(addresses), flush=True)  # noqa: T201 - the answer to the parent

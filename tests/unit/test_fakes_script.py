@@ -14,6 +14,7 @@ from tests.fakes.script import take_unplayed
 
 async def announced(cards: InMemoryCards) -> CardCharge:
     return await cards.create(
+        installation="testshop",
         order_id="t-1",
         attempt=1,
         amount=Money(500, "EUR"),

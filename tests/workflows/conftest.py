@@ -34,6 +34,7 @@ from tests.fakes.database import (
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.support.keys import mail_key
 from tests.support.servers import Servers, Temporal
 from worker import order_worker
 from workflows.audit import ReconcileWorkflow
@@ -129,7 +130,7 @@ class Shop:
             for mail in self.mailer.sent
             if f"order-{order_id}:" in mail.key and "reminder" not in mail.key
         ]
-        assert mails == ([f"order-{order_id}:mail:{kind}"] if outcome.confirmed else [])
+        assert mails == ([mail_key(order_id, kind)] if outcome.confirmed else [])
         return outcome
 
 

@@ -32,7 +32,7 @@ from durable_orders.domain.audit.messages import (
 )
 from durable_orders.domain.audit.model import AuditTerms, Discrepancy, DiscrepancyKind
 from durable_orders.domain.audit.ports import CursorPage, OpenRun
-from durable_orders.domain.ids import TASK_QUEUE, charge_key, workflow_id
+from durable_orders.domain.ids import TASK_QUEUE, workflow_id
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
@@ -40,6 +40,7 @@ from durable_orders.domain.ports import ChargeState, NoAnswerError, RefusedError
 from durable_orders.domain.workflow_messages import Resolve
 from tests.fakes.audit import InMemoryAuditRepository, InMemoryChargeList, InMemoryFindings
 from tests.support.eventually import eventually
+from tests.support.keys import INSTALLATION, charge_key
 from tests.support.servers import Servers
 from tests.workflows.conftest import TOTAL, Clients, Shop, ended
 from worker import order_worker
@@ -123,6 +124,7 @@ class Audited:
     async def charged(self, order_id: str, *, hold: bool = False) -> str:
         """A charge at the provider, confirmed; its id."""
         charge = await self.shop.cards.create(
+            installation=INSTALLATION,
             order_id=order_id,
             attempt=1,
             amount=TOTAL,
@@ -284,7 +286,11 @@ async def test_what_the_provider_knows_and_our_books_do_not_is_recorded(audited:
     [charge] = audited.shop.cards.charges_of(outcome.order_id)
     back = Money(5_00, "EUR")
     await audited.shop.cards.refund(
-        charge.payment_id, back, order_id=outcome.order_id, key="a hand in the dashboard"
+        charge.payment_id,
+        back,
+        installation=INSTALLATION,
+        order_id=outcome.order_id,
+        key="a hand in the dashboard",
     )
 
     report = await audited.audit()
@@ -307,7 +313,9 @@ async def test_an_acknowledged_finding_needs_nobody_until_the_facts_change(
     euro = Money(1_00, "EUR")
 
     async def refund_in_the_dashboard(key: str) -> None:
-        await audited.shop.cards.refund(charge.payment_id, euro, order_id=order_id, key=key)
+        await audited.shop.cards.refund(
+            charge.payment_id, euro, installation=INSTALLATION, order_id=order_id, key=key
+        )
 
     await refund_in_the_dashboard("a hand in the dashboard")
     await audited.audit()

@@ -6,12 +6,12 @@ from typing import Literal
 
 import pytest
 
-from durable_orders.domain.ids import refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from durable_orders.domain.workflow_messages import Resolve, RetryNow
 from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING
 from tests.support.eventually import eventually
+from tests.support.keys import refund_key
 from tests.workflows.conftest import HOURS_OF_SILENCE, PRICE, Shop
 from tests.workflows.refunds import (
     ONE_MUG,

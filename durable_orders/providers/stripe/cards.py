@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Self
@@ -34,6 +34,7 @@ from durable_orders.providers.stripe.errors import (
 )
 from durable_orders.providers.stripe.money import to_stripe
 from durable_orders.providers.stripe.objects import (
+    INSTALLATION,
     REFUND_KEY,
     capture_before_of,
     charge_of,
@@ -49,7 +50,8 @@ from durable_orders.providers.stripe.objects import (
 class StripeCards:
     """``Cards`` at Stripe. Belongs to one event loop; close it with ``aclose``.
 
-    ``timeout`` is in seconds, for a whole call.
+    ``timeout`` is in seconds, for a whole call. ``require`` is awaited before each request, and
+    raises a ``ProviderError`` as long as none may be sent.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class StripeCards:
         api_base: str = "https://api.stripe.com",
         timeout: float = 20.0,
         connect_timeout: float = 5.0,
+        require: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._require = require
         stripe.enable_telemetry = False  # only available as a module global
         # At DEBUG the SDK logs whole responses, including client secrets.
         logging.getLogger("stripe").setLevel(logging.WARNING)
@@ -88,6 +92,7 @@ class StripeCards:
     async def create(
         self,
         *,
+        installation: str,
         order_id: str,
         attempt: int,
         amount: Money,
@@ -106,7 +111,11 @@ class StripeCards:
                     # 2026-09-30 of the API this is no longer `payment_method_types`.
                     "allowed_payment_method_types": ["card"],
                     "capture_method": "manual" if hold else "automatic",
-                    "metadata": {"order_id": order_id, "attempt": str(attempt)},
+                    "metadata": {
+                        INSTALLATION: installation,
+                        "order_id": order_id,
+                        "attempt": str(attempt),
+                    },
                 },
                 {"idempotency_key": f"{key}:create"},
             )
@@ -200,7 +209,7 @@ class StripeCards:
             return secret
 
     async def refund(
-        self, payment_id: str, amount: Money, *, order_id: str, key: str
+        self, payment_id: str, amount: Money, *, installation: str, order_id: str, key: str
     ) -> CardRefund:
         # Stripe forgets keys after a day, and undoing may take longer: look for the refund first.
         if known := await self._known_refund(payment_id, amount, key):
@@ -212,7 +221,11 @@ class StripeCards:
                     {
                         "payment_intent": payment_id,
                         "amount": stripe_amount,
-                        "metadata": {"order_id": order_id, REFUND_KEY: key},
+                        "metadata": {
+                            INSTALLATION: installation,
+                            "order_id": order_id,
+                            REFUND_KEY: key,
+                        },
                     },
                     {"idempotency_key": key},
                 )
@@ -247,6 +260,8 @@ class StripeCards:
     @asynccontextmanager
     async def _translate_errors(self, operation: str) -> AsyncIterator[None]:
         """Limit the time of the block, and translate its exceptions into errors of ``orders``."""
+        if self._require is not None:
+            await self._require()
         try:
             async with asyncio.timeout(self._timeout):
                 yield

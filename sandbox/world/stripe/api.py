@@ -153,7 +153,7 @@ def _handler(
         key = request.headers.get("idempotency-key") if endpoint.method == "POST" else None
         call = ApiCall(endpoint.name, request.url.path, request_id)
         try:
-            _authenticate(request.headers.get("authorization", ""))
+            authenticate(request.headers.get("authorization", ""))
             given = parse(encoded)
             call = ApiCall(
                 endpoint.name,
@@ -186,7 +186,8 @@ def _handler(
     return handle
 
 
-def _authenticate(authorization: str) -> None:
+def authenticate(authorization: str) -> None:
+    """Raise Stripe's 401 unless this is a test key."""
     scheme, _, key = authorization.partition(" ")
     if not key:
         raise unauthorized(
