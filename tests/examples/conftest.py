@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,69 +12,24 @@ import httpx
 import pytest
 
 from demo.worker_process import ApiProcess, process_environment
-from durable_orders.clients.orders import OrderClient
 from durable_orders.domain.operators.api_keys import Scope, Token
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.database import Database
-from durable_orders.store.inventory import PostgresInventory
-from durable_orders.store.orders import PostgresOrderRepository
-from durable_orders.store.payments import PostgresPaymentLedger
-from durable_orders.store.refunds import PostgresRefundBook
-from durable_orders.store.seed import DEMO, add_products
 from sandbox.child import Child
 from sandbox.ports import free_port
 from tests.api.api_clients import a_key
-from tests.fakes.cards import InMemoryCards
-from tests.fakes.mailer import InMemoryMailer
-from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
-from tests.support.open_runs import abandon
-from tests.support.servers import Temporal
-from worker import order_worker
+from tests.support.shop_with_store import ShopWithStore, shop
+
+__all__ = ["shop"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 KEY: Final = Token.of(b"exampl", bytes(range(32)))
 
 
-@dataclass(frozen=True)
-class Shop:
-    """The shop whose orders the examples place; its warehouse can be held."""
-
-    orders: OrderClient
-    warehouse: InMemoryWarehouse
-    environment: dict[str, str]
-
-
-@pytest.fixture(scope="module")
-async def shop(
-    temporal_server: Temporal, database: Database, database_url: str
-) -> AsyncIterator[Shop]:
-    """With a worker; cards, mails and parcels are in memory."""
-    await add_products(database, DEMO)
-    temporal, warehouse = await temporal_server.connect(), InMemoryWarehouse()
-    book = PostgresOrderRepository(database)
-    worker = order_worker(
-        temporal,
-        cards=InMemoryCards(),
-        ledger=PostgresPaymentLedger(database),
-        warehouse=warehouse,
-        mailer=InMemoryMailer(),
-        inventory=PostgresInventory(database),
-        orders=book,
-        refunds=PostgresRefundBook(database),
-    )
-    async with worker:
-        yield Shop(
-            OrderClient(temporal, book),
-            warehouse,
-            temporal_server.settings | {"DATABASE_URL": database_url},
-        )
-    await abandon(temporal, database)
-
-
 @pytest.fixture(scope="module")
 async def api_settings(
-    shop: Shop, database: Database, tmp_path_factory: pytest.TempPathFactory
+    shop: ShopWithStore, database: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, str]]:
     """``python api.py``, and what its callers need to know."""
     await PostgresApiKeyRepository(database).add(a_key(KEY, "examples", Scope.SHOP))
@@ -161,14 +115,14 @@ async def running(
     example: str,
     started: dict[str, Program],
     start: Start,
-    shop: Shop,
+    shop: ShopWithStore,
     api_settings: dict[str, str],
 ) -> httpx.AsyncClient:
     """A caller of the example, which is told no more than it needs, and serves all tests."""
     if example not in started:
         settings = shop.environment
         if example.endswith("by_id"):
-            settings = {k: v for k, v in settings.items() if k != "DATABASE_URL"}
+            settings = shop.without_database
         elif example.endswith("over_http"):
             settings = api_settings
         started[example] = await start(example, settings)

@@ -15,8 +15,9 @@ import pytest
 
 from demo.worker_process import process_environment
 from examples.background import Background
-from tests.examples.conftest import ROOT, Shop
+from tests.examples.conftest import ROOT
 from tests.support.shop import basket
+from tests.support.shop_with_store import ShopWithStore
 
 
 async def thread() -> int:
@@ -111,7 +112,7 @@ print("ended")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a server forks its processes where it can")
-async def test_processes_that_were_forked_each_have_a_client(shop: Shop) -> None:
+async def test_processes_that_were_forked_each_have_a_client(shop: ShopWithStore) -> None:
     await shop.orders.place(basket("forked"))
     await shop.orders.start("forked")
     await shop.orders.result("forked")

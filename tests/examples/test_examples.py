@@ -11,10 +11,11 @@ import pytest
 
 from durable_orders.store.database import connect
 from durable_orders.store.migrations import migrate
-from tests.examples.conftest import Shop, Start
+from tests.examples.conftest import Start
 from tests.support.eventually import eventually
 from tests.support.servers import Postgres
 from tests.support.shop import basket
+from tests.support.shop_with_store import ShopWithStore
 
 EUR_29 = {"amount": 2900, "currency": "EUR"}
 _numbers = count(1)
@@ -62,7 +63,7 @@ async def reaches(caller: httpx.AsyncClient, order_id: str, **wanted: str) -> di
 
 @by_id
 async def test_an_order_is_started_and_followed_by_its_id(
-    running: httpx.AsyncClient, shop: Shop
+    running: httpx.AsyncClient, shop: ShopWithStore
 ) -> None:
     order_id = f"example-{next(_numbers)}"
     await shop.orders.place(basket(order_id))
@@ -100,7 +101,7 @@ async def test_a_decline_is_told_at_once(running: httpx.AsyncClient) -> None:
 
 @every
 async def test_an_order_is_cancelled_while_it_is_carried(
-    example: str, running: httpx.AsyncClient, shop: Shop
+    example: str, running: httpx.AsyncClient, shop: ShopWithStore
 ) -> None:
     wanted = cart()
     order_id, gate = wanted["order_id"], shop.warehouse.hold("fulfill")
@@ -125,7 +126,7 @@ async def test_an_order_is_cancelled_while_it_is_carried(
 
 @every
 async def test_an_order_that_has_ended_is_not_cancelled(
-    running: httpx.AsyncClient, shop: Shop
+    running: httpx.AsyncClient, shop: ShopWithStore
 ) -> None:
     order_id = f"example-{next(_numbers)}"
     await shop.orders.place(basket(order_id))
@@ -205,7 +206,7 @@ async def test_trouble_with_the_api_is_not_shown_to_a_customer(
 
 
 async def test_a_schema_that_does_not_fit_stops_the_start(
-    start: Start, shop: Shop, postgres: Postgres
+    start: Start, shop: ShopWithStore, postgres: Postgres
 ) -> None:
     program = await start(
         "fastapi_with_store", shop.environment | {"DATABASE_URL": await postgres.empty()}
@@ -216,7 +217,7 @@ async def test_a_schema_that_does_not_fit_stops_the_start(
 
 
 async def test_a_schema_that_does_not_fit_fails_each_request_until_it_is_migrated(
-    start: Start, shop: Shop, postgres: Postgres
+    start: Start, shop: ShopWithStore, postgres: Postgres
 ) -> None:
     url = await postgres.empty()
     program = await start("django_with_store", shop.environment | {"DATABASE_URL": url})
