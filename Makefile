@@ -37,11 +37,13 @@ test: $(READY) ## All tests that need no Docker, on real Temporal and PostgreSQL
 bench: $(READY) ## Measure recovery after a kill, the cost of an order and the HTTP edge
 	@$(RUN) -m bench
 
-lock: $(READY) ## Lock the requirements again after changing pyproject.toml
+lock: $(READY) ## Lock the requirements again after changing pyproject.toml or requirements/app.in
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' pyproject.toml -o requirements/app.txt
+		--custom-compile-command 'make lock' pyproject.toml --all-extras -c requirements/app.in \
+		-o requirements/app.txt
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' pyproject.toml --group dev -o requirements/dev.txt
+		--custom-compile-command 'make lock' pyproject.toml --all-extras -c requirements/app.in \
+		--group dev -o requirements/dev.txt
 	@echo 'uv==0.13.9' | $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' - -o requirements/uv.txt
 

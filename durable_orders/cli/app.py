@@ -1,8 +1,8 @@
 """The command line, ``durable-orders`` or ``python client.py``: the commands of this package.
 
 Exit codes: 0 done, 1 refused (unknown order, too late, ended, not in the catalogue, not waited
-for), 2 used wrongly (options, settings), 3 Temporal, the database or the card provider does not
-answer, 130 interrupted.
+for), 2 used wrongly (options, settings, an extra that is not installed), 3 Temporal, the database
+or the card provider does not answer, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -144,6 +144,7 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
         InvalidDatabaseUrlError,
         connect,
     )
+    from durable_orders.store.migrations import SchemaVersionError  # noqa: PLC0415 - as above
 
     async def run(url: str) -> T:
         database = connect(url, pool_size=1, statement_timeout=600)
@@ -156,7 +157,7 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
         url = url or DatabaseSettings.load().database_url.get_secret_value()
         return asyncio.run(run(url))
     except (
-        *(ProviderError, InvalidDatabaseUrlError, SettingsError),
+        *(ProviderError, SchemaVersionError, InvalidDatabaseUrlError, SettingsError),
         *(InvalidInstallationNameError, OrdersUnderWayError),
     ) as error:
         typer.echo(str(error), err=True)

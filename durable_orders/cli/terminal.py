@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
@@ -23,7 +25,15 @@ REFUSED: Final = 1
 USED_WRONGLY: Final = 2
 UNREACHABLE: Final = 3
 
-PROGRAM: Final = "python client.py"
+
+def program(path: str) -> str:
+    """Return what to type to run the program at this path: its name where it is installed."""
+    name = Path(path).stem
+    return name if name == "durable-orders" else "python client.py"
+
+
+#: For help and hints.
+PROGRAM: Final = program(sys.argv[0])
 
 console = Console(highlight=False, soft_wrap=True)
 

@@ -171,6 +171,22 @@ async def test_seeding_an_empty_database_says_to_migrate_first(
     assert "python client.py store migrate" in failed.stderr
 
 
+async def test_another_programs_database_is_not_migrated(postgres: Postgres) -> None:
+    url = await postgres.empty()
+    database = connect(url)
+    async with database.transaction() as connection:
+        for statement in (
+            "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
+            "INSERT INTO alembic_version VALUES ('3f2a9c')",
+        ):
+            await connection.exec_driver_sql(statement)
+    await database.close()
+    failed = await run("migrate", url)
+    assert failed.exit_code == 1
+    assert "is at revision 3f2a9c, which this version of durable-orders does not" in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
 def test_the_command_ends_with_a_sentence_and_no_traceback(directory: Path) -> None:
     command = [
         sys.executable,

@@ -2,13 +2,25 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+OURS = PROJECT["project"]["name"]
+#: Those of the package and of all its extras.
+DEPENDENCIES: list[str] = [
+    *PROJECT["project"]["dependencies"],
+    *chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()),
+]
+DEVELOPMENT: list[str] = PROJECT["dependency-groups"]["dev"]
+EXACT = (ROOT / "requirements" / "app.in").read_text()
 
 
 def pins(requirements: str) -> dict[str, str]:
@@ -17,19 +29,37 @@ def pins(requirements: str) -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in found}
 
 
+def test_every_direct_dependency_has_an_exact_version_in_its_range() -> None:
+    found = [Requirement(text) for text in DEPENDENCIES]
+    ranges: dict[str, SpecifierSet] = {
+        canonicalize_name(each.name): each.specifier for each in found if each.name != OURS
+    }
+    exact = pins(EXACT)
+
+    assert set(exact) == set(ranges)
+    outside = {name: version for name, version in exact.items() if version not in ranges[name]}
+    assert outside == {}
+
+
+def test_a_range_has_both_ends_and_room_in_between() -> None:
+    """What has ``==`` could not be installed beside an application's own dependencies."""
+    ends = {
+        text: {each.operator for each in Requirement(text).specifier}
+        for text in DEPENDENCIES
+        if Requirement(text).name != OURS
+    }
+    assert {text: found for text, found in ends.items() if found != {">=", "<"}} == {}
+
+
+def test_every_dependency_of_development_is_exact() -> None:
+    assert len(pins("\n".join(DEVELOPMENT))) == len(DEVELOPMENT)
+
+
 @pytest.mark.parametrize(
-    ("lock", "dependencies"),
-    [
-        ("app.txt", PROJECT["project"]["dependencies"]),
-        ("dev.txt", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]),
-    ],
+    ("lock", "exact"), [("app.txt", EXACT), ("dev.txt", "\n".join([EXACT, *DEVELOPMENT]))]
 )
-def test_every_direct_dependency_is_locked_at_its_version(
-    lock: str, dependencies: list[str]
-) -> None:
-    wanted = pins("\n".join(dependencies))
-    assert len(wanted) == len(dependencies), "every dependency is pinned with =="
-    locked = pins((ROOT / "requirements" / lock).read_text())
+def test_every_direct_dependency_is_locked_at_its_version(lock: str, exact: str) -> None:
+    wanted, locked = pins(exact), pins((ROOT / "requirements" / lock).read_text())
     assert {name: locked.get(name) for name in wanted} == wanted
 
 
@@ -38,7 +68,7 @@ def test_development_runs_on_the_versions_of_production() -> None:
     assert {name: dev.get(name) for name in app} == app
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+@pytest.mark.parametrize("lock", [*LOCKS, ROOT / "requirements/app.in"], ids=lambda path: path.name)
 def test_a_lock_names_no_address(lock: Path) -> None:
     assert "://" not in lock.read_text()
 
