@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from durable_orders.cli.terminal import example
+from durable_orders.process import PROGRAM
+
 if TYPE_CHECKING:
     from durable_orders.store.database import Database
 
@@ -22,7 +25,7 @@ DatabaseUrl = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=example("store migrate"))
 def migrate(database_url: DatabaseUrl = None) -> None:
     """Migrate the database to this version. Safe to repeat, also from several machines at once."""
     from durable_orders.store import migrations  # noqa: PLC0415 - loads SQLAlchemy, which no help needs
@@ -31,7 +34,7 @@ def migrate(database_url: DatabaseUrl = None) -> None:
     typer.echo(f"The database is at revision {revision}.")
 
 
-@app.command()
+@app.command(epilog=example("store seed"))
 def seed(database_url: DatabaseUrl = None) -> None:
     """Add the demo's products. Existing products keep their price and stock."""
     from durable_orders.store.seed import DEMO, add_products  # noqa: PLC0415 - as above
@@ -40,7 +43,7 @@ def seed(database_url: DatabaseUrl = None) -> None:
     typer.echo(f"Added {added} of {len(DEMO)} products.")
 
 
-@app.command()
+@app.command(epilog=example("store check"))
 def check(database_url: DatabaseUrl = None) -> None:
     """Check stock against orders and money against statuses. Exit 1 when something is off."""
     from durable_orders.store.consistency_check import (  # noqa: PLC0415 - as above
@@ -60,6 +63,7 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
     from durable_orders.settings import DatabaseSettings, SettingsError  # noqa: PLC0415 - as above
     from durable_orders.store.database import (  # noqa: PLC0415 - as above
         InvalidDatabaseUrlError,
+        MigrationNeededError,
         connect,
     )
 
@@ -75,4 +79,6 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
         return asyncio.run(run(url))
     except (ProviderError, InvalidDatabaseUrlError, SettingsError) as error:
         typer.echo(str(error), err=True)
+        if isinstance(error, MigrationNeededError):
+            typer.echo(f"  {PROGRAM} store migrate", err=True)
         raise typer.Exit(1) from None
