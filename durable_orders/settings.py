@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.terms import CaptureMethod, ShopTerms, approval_limits
+from durable_orders.process import HAS_MAKEFILE
 
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConfigProfile
@@ -293,8 +294,8 @@ def _sentence(error: object) -> str:
     if error["type"] == "missing":
         field = WorkerSettings.model_fields.get(name.lower())
         what = f": {field.description}" if field and field.description else ""
-        return (
-            f"{name} is not set{what}. Set it in the environment or in .env (see .env.example); "
-            "`make sandbox` writes a .env for trying things out."
-        )
+        sentence = f"{name} is not set{what}. Set it in the environment or in .env"
+        if not HAS_MAKEFILE:
+            return f"{sentence}."
+        return f"{sentence} (see .env.example); `make sandbox` writes a .env for trying things out."
     return f"{name} {message}." if name else f"{message}."

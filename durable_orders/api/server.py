@@ -41,6 +41,7 @@ from durable_orders.domain.ports import ProviderError
 from durable_orders.domain.webhooks import EventReader, WebhookSource
 from durable_orders.observability.context import current_request
 from durable_orders.observability.logging import configure_logging
+from durable_orders.process import PROGRAM
 from durable_orders.providers.resend.webhooks import ResendEvents
 from durable_orders.providers.stripe.account import read_account
 from durable_orders.providers.stripe.cards import StripeCards
@@ -186,7 +187,7 @@ async def _database(database: store.Database) -> str | None:
         is_ready = await is_migrated(database)
     except ProviderError as error:
         return str(error)
-    return None if is_ready else "it lacks a migration: python client.py store migrate"
+    return None if is_ready else f"it lacks a migration: {PROGRAM} store migrate"
 
 
 # -- the process -----------------------------------------------------------------------------------

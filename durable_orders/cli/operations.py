@@ -14,6 +14,7 @@ from durable_orders.cli.terminal import (
     AsJson,
     OrderId,
     console,
+    example,
     print_json,
     run_command,
     run_with_operations,
@@ -21,7 +22,6 @@ from durable_orders.cli.terminal import (
     say,
     say_accepted,
     say_attention,
-    say_refund_attention,
     stop,
 )
 from durable_orders.domain.ids import refund_workflow_id, workflow_id
@@ -39,7 +39,7 @@ app = typer.Typer()
 By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
 
 
-@app.command("list", epilog="Example: python client.py list --status paid")
+@app.command("list", epilog=example("list --status paid"))
 def list_orders(
     *,
     status: Annotated[Status | None, typer.Option(help="Only orders of this status.")] = None,
@@ -68,7 +68,7 @@ def list_orders(
     run_with_orders(work)
 
 
-@app.command(epilog="Example: python client.py attention")
+@app.command(epilog=example("attention"))
 def attention(
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
@@ -103,7 +103,7 @@ def _show_refund(one: RefundNeedingAttention, context: CliContext) -> None:
     state = f"{one.state}, " if one.state else ""
     say(f"Refund {ref.refund_id}{amount} for order {ref.order_id}: {state}{one.doing}.")
     if one.attention:
-        say_refund_attention(ref, one.attention)
+        say_attention(ref, one.attention)
     context.say_run_url(refund_workflow_id(ref.order_id, ref.refund_id))
     say("")
 
@@ -111,7 +111,7 @@ def _show_refund(one: RefundNeedingAttention, context: CliContext) -> None:
 # -- orders that wait for approval -----------------------------------------------------------------
 
 
-@app.command(epilog='Example: python client.py approve 1001 --by ops-7 --note "known customer"')
+@app.command(epilog=example('approve 1001 --by ops-7 --note "known customer"'))
 def approve(
     order_id: OrderId,
     *,
@@ -128,7 +128,7 @@ def approve(
     run_with_operations(work)
 
 
-@app.command(epilog='Example: python client.py reject 1001 --by ops-7 --reason "stolen card"')
+@app.command(epilog=example('reject 1001 --by ops-7 --reason "stolen card"'))
 def reject(
     order_id: OrderId,
     *,
@@ -148,7 +148,7 @@ def reject(
 # -- orders with a step that keeps failing ---------------------------------------------------------
 
 
-@app.command(epilog="Example: python client.py retry-now 1001")
+@app.command(epilog=example("retry-now 1001"))
 def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False) -> None:
     """Retry the step that keeps failing at once, after its cause is fixed."""
 
@@ -159,7 +159,7 @@ def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False
     run_with_operations(work)
 
 
-@app.command(epilog='Example: python client.py skip-step 1001 --reason "warehouse closed for good"')
+@app.command(epilog=example('skip-step 1001 --reason "warehouse closed"'))
 def skip_step(
     order_id: OrderId,
     *,
@@ -176,7 +176,7 @@ def skip_step(
     run_with_operations(work)
 
 
-@app.command(epilog='Example: python client.py resolve 1001 --note "refunded by bank transfer"')
+@app.command(epilog=example('resolve 1001 --note "by bank transfer"'))
 def resolve(
     order_id: OrderId,
     *,

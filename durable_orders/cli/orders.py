@@ -11,11 +11,11 @@ import typer
 
 from durable_orders.cli.live import follow
 from durable_orders.cli.terminal import (
-    PROGRAM,
     REFUSED,
     AsJson,
     OrderId,
     console,
+    example,
     print_json,
     run_command,
     run_with_orders,
@@ -32,6 +32,7 @@ from durable_orders.domain.activity_messages import (
 from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.order import Basket, Order, Recipient
 from durable_orders.domain.views import without_personal_data
+from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.cli.composition import CliContext
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command(epilog="Example: python client.py place --line MUG=2 --line TEE=1 --order-id 1001")
+@app.command(epilog=example("place --line MUG=2 --line TEE=1 --order-id 1001"))
 def place(
     *,
     line: Annotated[
@@ -78,7 +79,7 @@ def place(
     run_with_orders(work, lazy=not start)
 
 
-@app.command("start", epilog="Example: python client.py start 1001")
+@app.command("start", epilog=example("start 1001"))
 def start_order(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Start an order that was placed. Safe to repeat."""
 
@@ -93,7 +94,7 @@ def start_order(order_id: OrderId, *, as_json: AsJson = False) -> None:
     run_with_orders(work)
 
 
-@app.command(epilog="Example: python client.py status 1001 --json")
+@app.command(epilog=example("status 1001 --json"))
 def status(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Show the state of an order."""
 
@@ -116,7 +117,7 @@ def status(order_id: OrderId, *, as_json: AsJson = False) -> None:
     run_command(work)
 
 
-@app.command(epilog="Example: python client.py watch 1001")
+@app.command(epilog=example("watch 1001"))
 def watch(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Show an order live until its end. With --json, a line per change."""
 
@@ -133,7 +134,7 @@ def watch(order_id: OrderId, *, as_json: AsJson = False) -> None:
     run_with_orders(work)
 
 
-@app.command(epilog="Example: python client.py cancel 1001")
+@app.command(epilog=example("cancel 1001"))
 def cancel(
     order_id: OrderId,
     *,
@@ -165,7 +166,7 @@ def cancel(
     run_with_orders(work)
 
 
-@app.command(epilog="Example: python client.py result 1001 --json")
+@app.command(epilog=example("result 1001 --json"))
 def result(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Wait for an order's end and say how it ended."""
 

@@ -10,6 +10,7 @@ import typer
 from durable_orders.cli.terminal import (
     AsJson,
     OrderId,
+    example,
     print_json,
     run_with_operations,
     run_with_orders,
@@ -27,7 +28,7 @@ ParcelId = Annotated[str, typer.Argument(help="The parcel's id, as `watch` names
 By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
 
 
-@app.command(epilog="Example: python client.py parcel 1001 par_7 shipped --tracking TRK-42")
+@app.command(epilog=example("parcel 1001 par_7 shipped --tracking TRK-42"))
 def parcel(
     order_id: OrderId,
     parcel_id: ParcelId,
@@ -47,7 +48,7 @@ def parcel(
     run_with_orders(work)
 
 
-@app.command(epilog="Example: python client.py resend-parcel 1001 par_7 --by ops-7")
+@app.command(epilog=example("resend-parcel 1001 par_7 --by ops-7"))
 def resend_parcel(
     order_id: OrderId, parcel_id: ParcelId, *, by: By = "operator", as_json: AsJson = False
 ) -> None:
@@ -64,7 +65,7 @@ def resend_parcel(
     run_with_operations(work)
 
 
-@app.command(epilog="Example: python client.py refund-parcel 1001 par_7 --by ops-7")
+@app.command(epilog=example("refund-parcel 1001 par_7 --by ops-7"))
 def refund_parcel(
     order_id: OrderId, parcel_id: ParcelId, *, by: By = "operator", as_json: AsJson = False
 ) -> None:
@@ -77,7 +78,7 @@ def refund_parcel(
     run_with_operations(work)
 
 
-@app.command(epilog='Example: python client.py settle-parcel 1001 par_7 --outcome "refunded as r1"')
+@app.command(epilog=example('settle-parcel 1001 par_7 --outcome "refunded as r1"'))
 def settle_parcel(
     order_id: OrderId,
     parcel_id: ParcelId,

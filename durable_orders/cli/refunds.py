@@ -11,18 +11,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from durable_orders.cli.terminal import (
-    PROGRAM,
     AsJson,
     OrderId,
     console,
+    example,
     print_json,
     run_command,
     say,
-    say_refund_attention,
+    say_attention,
 )
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.messages import RefundProgress
 from durable_orders.domain.refunds.refund import RefundEntry, RefundReason, RefundRequest
+from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.cli.composition import CliContext
@@ -34,7 +35,7 @@ RefundId = Annotated[str, typer.Argument(help="Your id of the refund: the same t
 By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
 
 
-@app.command(epilog="Example: python client.py refund request 1001 r1 --line MUG=1 --restock")
+@app.command(epilog=example("refund request 1001 r1 --line MUG=1 --restock"))
 def request(
     order_id: OrderId,
     refund_id: RefundId,
@@ -67,7 +68,7 @@ def request(
     _run_with_refunds(work)
 
 
-@app.command(epilog="Example: python client.py refund status 1001 r1")
+@app.command(epilog=example("refund status 1001 r1"))
 def status(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -> None:
     """Show the state of a refund."""
 
@@ -77,7 +78,7 @@ def status(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -
     _run_with_refunds(work)
 
 
-@app.command("list", epilog="Example: python client.py refund list 1001")
+@app.command("list", epilog=example("refund list 1001"))
 def list_refunds(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """List an order's refunds, oldest first."""
 
@@ -88,7 +89,7 @@ def list_refunds(order_id: OrderId, *, as_json: AsJson = False) -> None:
     run_command(work, lazy=True)
 
 
-@app.command(epilog="Example: python client.py refund waiting")
+@app.command(epilog=example("refund waiting"))
 def waiting(
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
@@ -103,7 +104,7 @@ def waiting(
     run_command(work, lazy=True)
 
 
-@app.command(epilog="Example: python client.py refund approve 1001 r1 --by ops-7")
+@app.command(epilog=example("refund approve 1001 r1 --by ops-7"))
 def approve(
     order_id: OrderId,
     refund_id: RefundId,
@@ -121,7 +122,7 @@ def approve(
     _run_with_refunds(work)
 
 
-@app.command(epilog="Example: python client.py refund reject 1001 r1 --by ops-7 --reason worn")
+@app.command(epilog=example("refund reject 1001 r1 --by ops-7 --reason worn"))
 def reject(
     order_id: OrderId,
     refund_id: RefundId,
@@ -139,7 +140,7 @@ def reject(
     _run_with_refunds(work)
 
 
-@app.command(epilog="Example: python client.py refund cancel 1001 r1")
+@app.command(epilog=example("refund cancel 1001 r1"))
 def cancel(
     order_id: OrderId, refund_id: RefundId, *, by: By = "customer", as_json: AsJson = False
 ) -> None:
@@ -151,7 +152,7 @@ def cancel(
     _run_with_refunds(work)
 
 
-@app.command("retry-now", epilog="Example: python client.py refund retry-now 1001 r1")
+@app.command("retry-now", epilog=example("refund retry-now 1001 r1"))
 def retry_now(
     order_id: OrderId, refund_id: RefundId, *, by: By = "operator", as_json: AsJson = False
 ) -> None:
@@ -164,7 +165,7 @@ def retry_now(
     _run_with_refunds(work)
 
 
-@app.command("look-again", epilog="Example: python client.py refund look-again 1001 r1")
+@app.command("look-again", epilog=example("refund look-again 1001 r1"))
 def look_again(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -> None:
     """Have a refund read at the provider at once, also long after its end. Always safe.
 
@@ -178,7 +179,7 @@ def look_again(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = Fals
     _run_with_refunds(work)
 
 
-@app.command(epilog='Example: python client.py refund resolve 1001 r1 --note "by bank transfer"')
+@app.command(epilog=example('refund resolve 1001 r1 --note "by bank transfer"'))
 def resolve(
     order_id: OrderId,
     refund_id: RefundId,
@@ -212,7 +213,7 @@ def _show(progress: RefundProgress, *, as_json: bool) -> None:
     why = f" ({progress.why})" if progress.why else ""
     say(f"Refund {ref.refund_id}{amount}, order {ref.order_id}: {progress.state}{why}.")
     if progress.attention:
-        say_refund_attention(ref, progress.attention)
+        say_attention(ref, progress.attention)
 
 
 def _show_all(found: Sequence[RefundEntry], none: str, *, as_json: bool) -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from durable_orders.cli.terminal import example
+from durable_orders.process import PROGRAM
+
 if TYPE_CHECKING:
     from durable_orders.domain.installation import Installation
     from durable_orders.store.database import Database
@@ -27,7 +30,7 @@ NewName = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=example("store migrate"))
 def migrate(database_url: DatabaseUrl = None) -> None:
     """Migrate the database to this version. Safe to repeat, also from several machines at once."""
     from durable_orders.store import migrations  # noqa: PLC0415 - loads SQLAlchemy, which no help needs
@@ -36,7 +39,7 @@ def migrate(database_url: DatabaseUrl = None) -> None:
     typer.echo(f"The database is at revision {revision}.")
 
 
-@app.command()
+@app.command(epilog=example("store seed"))
 def seed(database_url: DatabaseUrl = None) -> None:
     """Add the demo's products. Existing products keep their price and stock."""
     from durable_orders.store.seed import DEMO, add_products  # noqa: PLC0415 - as above
@@ -45,7 +48,7 @@ def seed(database_url: DatabaseUrl = None) -> None:
     typer.echo(f"Added {added} of {len(DEMO)} products.")
 
 
-@app.command()
+@app.command(epilog=example("store check"))
 def check(database_url: DatabaseUrl = None) -> None:
     """Show the installation; check stock against orders and money against statuses.
 
@@ -71,7 +74,7 @@ def check(database_url: DatabaseUrl = None) -> None:
     typer.echo("Everything adds up.")
 
 
-@app.command()
+@app.command(epilog=example("store rename"))
 def rename(name: NewName = None, database_url: DatabaseUrl = None) -> None:
     """Rename the installation. Orders that are placed from now on carry the new name.
 
@@ -88,7 +91,7 @@ def rename(name: NewName = None, database_url: DatabaseUrl = None) -> None:
     _say(_with_database(database_url, change))
 
 
-@app.command()
+@app.command(epilog=example("store adopt"))
 def adopt(name: NewName = None, database_url: DatabaseUrl = None) -> None:
     """Make a copied database an installation of its own, with a new name and not bound yet.
 
@@ -107,10 +110,10 @@ def adopt(name: NewName = None, database_url: DatabaseUrl = None) -> None:
 
     before, adopted = _with_database(database_url, change)
     _say(adopted)
-    typer.echo(f"Was this no copy? This takes it back: python client.py store rename {before}")
+    typer.echo(f"Was this no copy? This takes it back: {PROGRAM} store rename {before}")
 
 
-@app.command()
+@app.command(epilog=example("store rebind"))
 def rebind(database_url: DatabaseUrl = None) -> None:
     """Take the binding to a Stripe account off: the shop itself has moved to another account.
 
@@ -142,6 +145,7 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
     from durable_orders.settings import DatabaseSettings, SettingsError  # noqa: PLC0415 - as above
     from durable_orders.store.database import (  # noqa: PLC0415 - as above
         InvalidDatabaseUrlError,
+        MigrationNeededError,
         connect,
     )
     from durable_orders.store.migrations import SchemaVersionError  # noqa: PLC0415 - as above
@@ -161,4 +165,6 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
         *(InvalidInstallationNameError, OrdersUnderWayError),
     ) as error:
         typer.echo(str(error), err=True)
+        if isinstance(error, MigrationNeededError):
+            typer.echo(f"  {PROGRAM} store migrate", err=True)
         raise typer.Exit(1) from None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
@@ -14,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from durable_orders.domain.activity_messages import Attention
+from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.refunds.messages import RefundRef
+from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.cli.composition import CliContext
@@ -25,16 +25,6 @@ REFUSED: Final = 1
 USED_WRONGLY: Final = 2
 UNREACHABLE: Final = 3
 
-
-def program(path: str) -> str:
-    """Return what to type to run the program at this path: its name where it is installed."""
-    name = Path(path).stem
-    return name if name == "durable-orders" else "python client.py"
-
-
-#: For help and hints.
-PROGRAM: Final = program(sys.argv[0])
-
 console = Console(highlight=False, soft_wrap=True)
 
 OrderId = Annotated[str, typer.Argument(help="The order's id, as `place` printed it.")]
@@ -43,13 +33,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 
 def say(sentence: str) -> None:
     console.print(escape(sentence))
-
-
-def say_refund_attention(ref: RefundRef, attention: Attention) -> None:
-    """Say why a refund needs a person, and which commands help."""
-    say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
-    names = " or ".join(name.replace("_", "-") for name in attention.can)
-    say(f"What you can do: {PROGRAM} refund {names} {ref.order_id} {ref.refund_id}")
 
 
 def say_accepted(order_id: str, what: str, *, as_json: bool) -> None:
@@ -64,20 +47,33 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
     typer.echo(json.dumps(value, default=datetime.isoformat, ensure_ascii=False, indent=indent))
 
 
-def say_attention(order_id: str, attention: Attention) -> None:
-    """Say what keeps failing, and which commands help."""
+def say_attention(about: str | RefundRef, attention: Attention) -> None:
+    """Say what keeps an order (its id) or a refund failing, and which commands help."""
     say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
     if attention.can:
-        names = " or ".join(name.replace("_", "-") for name in attention.can)
-        say(f"It is still being tried. What you can do: {PROGRAM} {names} {order_id}")
+        tried = "" if isinstance(about, RefundRef) else "It is still being tried. "
+        say(f"{tried}What you can do:")
+    for offered in offered_commands(attention, about):
+        say(f"  {offered.effect}:")
+        say(f"    {PROGRAM} {offered.arguments}")
     if attention.asks_given_back:
-        say("Whether the card was charged is not known: resolve it with --given-back, or 0.")
+        say("Whether the card was charged is not known: AMOUNT is what was given back, or 0.")
 
 
-def stop(code: int, sentence: str) -> NoReturn:
-    """Exit with this code and a sentence on standard error."""
+def example(arguments: str) -> str:
+    """The epilog of a command: an example on a line of its own, which is not broken in two."""
+    return f"Example:\n\n{escape(PROGRAM)} {arguments}"
+
+
+def stop(code: int, sentence: str, command: str | None = None) -> NoReturn:
+    """Exit with this code and a sentence on standard error, then the command that helps.
+
+    ``command`` has a line of its own: it can be copied as it is.
+    """
     sentence = sentence[:1].upper() + sentence[1:]
     typer.echo(sentence if sentence.endswith((".", "?")) else f"{sentence}.", err=True)
+    if command is not None:
+        typer.echo(f"  {command}", err=True)
     raise typer.Exit(code)
 
 

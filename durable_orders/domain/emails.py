@@ -63,11 +63,26 @@ def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
     """Email to the approver: an order still waits."""
     text = (
         f"Order {order.order_id} over {order.total} still waits for an approval.\n\n"
-        f"  python client.py approve {order.order_id} --by you\n"
-        f"  python client.py reject {order.order_id} --by you --reason ...\n"
+        f"{how_to_decide(order.order_id)}"
     )
     tags = (("order", order.order_id), ("kind", "approval_reminder"))
     return plain_text_mail(to, f"Order {order.order_id} waits for your approval", text, tags)
+
+
+def how_to_decide(order_id: str, refund_id: str = "") -> str:
+    """How an approver approves or rejects an order, or a refund of it: on a page or by a command.
+
+    Every worker writes the same, whichever way it was started: as in a worker's container.
+    """
+    program, about = "python client.py", order_id
+    if refund_id:
+        program, about = f"{program} refund", f"{order_id} {refund_id}"
+    return (
+        f"Decide on the operators' pages, at /operator/orders/{order_id}, or in a worker's "
+        "container, or in a checkout whose virtual environment is active:\n\n"
+        f"  {program} approve {about} --by you\n"
+        f'  {program} reject {about} --by you --reason "..."\n'
+    )
 
 
 def plain_text_mail(to: str, subject: str, text: str, tags: tuple[tuple[str, str], ...]) -> Mail:

@@ -11,6 +11,7 @@ from durable_orders.cli import terminal
 from durable_orders.clients.run_inspector import TemporalOrderRuns
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import RefusedError
+from durable_orders.process import PROGRAM
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.consistency_check import find_inconsistencies
@@ -111,12 +112,13 @@ async def test_what_was_settled_by_hand_is_acknowledged_and_needs_nobody(
     assert read(await run("result", "cli-a2", "--json"))["status"] == "refunded"
     cards.heal("refund")
     early = await run("acknowledge", "cli-a2", "--by", "ops-7", "--note", "seen")
-    refused(early, "No audit found anything about order cli-a2", terminal.REFUSED)
+    sentence = "No audit found anything about order cli-a2"
+    refused(early, sentence, terminal.REFUSED, f"{PROGRAM} reconcile")
 
     await run("reconcile", "--grace", "0")
     told = (await run("findings")).stdout
     assert "29.00 EUR was given back by hand, as ops-7 says" in told
-    assert "python client.py acknowledge cli-a2 --kind money_kept --by WHO --note" in told
+    assert f'    {PROGRAM} acknowledge cli-a2 --kind money_kept --by WHO --note "…"\n' in told
     assert [one for one in await find_inconsistencies(database) if "cli-a2" in one]
 
     word = ("acknowledge", "cli-a2", "--by", "ops-8", "--note", "bookkeeping 4711")

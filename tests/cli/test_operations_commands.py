@@ -11,6 +11,7 @@ import pytest
 from durable_orders.cli import terminal
 from durable_orders.domain.ports import NoAnswerError, RefusedError
 from durable_orders.domain.terms import ShopTerms
+from durable_orders.process import PROGRAM
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
@@ -67,7 +68,7 @@ async def test_an_order_is_approved(run: Run, aside: Aside) -> None:
 
     said = await run("approve", "desk-1", "--by", "ops-7", "--note", "known customer")
 
-    assert said.stdout == ("Order desk-1 is approved. Watch it: python client.py watch desk-1\n")
+    assert said.stdout == f"Order desk-1 is approved. Watch it: {PROGRAM} watch desk-1\n"
     watched = await run("watch", "desk-1")
     assert "order approved (by ops-7, note known customer)" in watched.stdout
     assert read(await run("result", "desk-1", "--json"))["status"] == "completed"
@@ -196,7 +197,9 @@ async def test_what_needs_a_person_is_listed_with_what_helps(
     for shown in (listed, status):
         assert "refund_card needs attention since" in shown
         assert ": the balance is too low\n" in shown
-        assert "python client.py retry-now or resolve desk-8\n" in shown
+        assert f"    {PROGRAM} retry-now desk-8\n" in shown
+        assert f'    {PROGRAM} resolve desk-8 --note "…"\n' in shown
+        assert "skip-step" not in shown
     skipped = await run("skip-step", "desk-8", "--reason", "never mind")
     refused(skipped, "takes no skip_step, only retry_now or resolve", terminal.REFUSED)
 

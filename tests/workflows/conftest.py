@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
@@ -150,6 +152,12 @@ async def decoded(error: ApplicationError) -> list[Outcome]:
     """The outcome in a failed run's details, with its type."""
     payloads = DATA_CONVERTER.payload_converter.to_payloads(list(error.details))
     return DATA_CONVERTER.payload_converter.from_payloads(payloads, [Outcome])
+
+
+async def current_details(handle: WorkflowHandle[Any, Any]) -> str:
+    """The run's current details, as the Web UI shows them."""
+    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return str(metadata.current_details)
 
 
 def events(history: WorkflowHistory) -> list[str]:

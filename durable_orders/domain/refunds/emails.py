@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from durable_orders.domain.emails import plain_text_mail
+from durable_orders.domain.emails import how_to_decide, plain_text_mail
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import Mail
 from durable_orders.domain.refunds.messages import RefundAwaitingApproval
@@ -16,9 +16,7 @@ def approval_reminder(waiting: RefundAwaitingApproval, *, to: str) -> Mail:
     order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
     text = (
         f"Refund {refund_id} of {waiting.amount} for order {order_id} still waits for an approval."
-        "\n\n"
-        f"  python client.py refund approve {order_id} {refund_id} --by you\n"
-        f"  python client.py refund reject {order_id} {refund_id} --by you --reason ...\n"
+        f"\n\n{how_to_decide(order_id, refund_id)}"
     )
     tags = (("order", order_id), ("kind", "refund_approval_reminder"))
     subject = f"Refund {refund_id} of order {order_id} waits for your approval"
