@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,6 +76,21 @@ async def test_the_console_script_is_called_by_its_name_if_that_is_on_path(
     assert hint(by_path, "start") == "'with a space/durable-orders' start hint-12"
     await ok(hint(by_name, "start"), tmp_path, path=installed)
     await ok(hint(by_path, "start"), tmp_path)
+
+
+async def test_another_program_calls_the_command_line_beside_it() -> None:
+    python = PYTHON.relative_to(CHECKOUT)
+    printed = await ok(f"{python} -c 'from durable_orders.process import PROGRAM; print(PROGRAM)'")
+    assert printed == f"{python} client.py\n"
+
+
+async def test_an_application_with_the_package_installed_names_the_console_script(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(CHECKOUT / "durable_orders", tmp_path / "durable_orders")
+    (tmp_path / "client.py").write_text("# of the application\n")
+    (tmp_path / "shop.py").write_text("from durable_orders.process import PROGRAM\nprint(PROGRAM)")
+    assert await ok(f"{PYTHON} shop.py", tmp_path) == "durable-orders\n"
 
 
 # -- whatever it is about --------------------------------------------------------------------------
@@ -224,6 +240,21 @@ async def test_a_database_that_was_not_migrated(
     [migrate] = {hint(each.stderr, "store migrate") for each in refused}
     await ok(migrate)
     assert "There are no keys" in await ok(f"{ours} keys list")
+
+
+async def test_make_is_named_only_where_there_is_our_makefile(
+    ours: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    here = await typed(f"{ours} reconcile")
+    elsewhere = await typed(f"{PYTHON} {CHECKOUT}/client.py reconcile", tmp_path)
+
+    assert "(`make sandbox` runs one here)" in here.stderr
+    await ok("make --dry-run sandbox")
+    assert "Start it, or set TEMPORAL_ADDRESS" in elsewhere.stderr
+    monkeypatch.delenv("DATABASE_URL")
+    unset = await typed(f"{PYTHON} {CHECKOUT}/client.py keys list", tmp_path)
+    assert unset.stderr.endswith("Set it in the environment or in .env.\n")
 
 
 async def test_a_key_that_is_not_in_use(ours: str) -> None:
