@@ -81,19 +81,24 @@ def order_id_of(workflow_id: str) -> str | None:
     return order_id if is_order else None
 
 
-def charge_key(order_id: str, attempt: int) -> str:
-    """Idempotency key of business attempt ``attempt`` (from 1) to charge this order."""
-    return f"order-{order_id}:charge:{attempt}"
+def payment_key(order_id: str) -> str:
+    """Idempotency key of creating this order's charge."""
+    return f"order-{order_id}:payment"
 
 
-def capture_key(order_id: str, attempt: int) -> str:
-    """Idempotency key of capturing charge ``attempt``."""
-    return f"order-{order_id}:charge:{attempt}:capture"
+def charge_key(order_id: str, number: int) -> str:
+    """Idempotency key of try ``number`` (from 1) to charge this order."""
+    return f"order-{order_id}:charge:{number}"
 
 
-def undo_refund_key(order_id: str, attempt: int) -> str:
-    """Idempotency key of refunding all of charge ``attempt`` when the order is undone."""
-    return f"order-{order_id}:charge:{attempt}:undo"
+def capture_key(order_id: str, payment_id: str) -> str:
+    """Idempotency key of capturing what this charge holds."""
+    return f"order-{order_id}:charge:{payment_id}:capture"
+
+
+def undo_refund_key(order_id: str, payment_id: str) -> str:
+    """Idempotency key of refunding all of this charge when the order is undone."""
+    return f"order-{order_id}:charge:{payment_id}:undo"
 
 
 def refund_key(order_id: str, refund_id: str, attempt: int = 1) -> str:

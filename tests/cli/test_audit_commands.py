@@ -9,7 +9,7 @@ import pytest
 from activities.audit import ReconciliationActivities
 from durable_orders.cli import terminal
 from durable_orders.clients.run_inspector import TemporalOrderRuns
-from durable_orders.domain.ids import charge_key
+from durable_orders.domain.ids import charge_key, payment_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import RefusedError
 from durable_orders.store.audit import PostgresAuditRepository
@@ -66,15 +66,10 @@ async def auditing(
 @pytest.mark.usefixtures("auditing")
 async def test_an_audit_repairs_flags_and_says_so(run: Run, cards: InMemoryCards) -> None:
     await run("place", "--order-id", "cli-a1", "--no-start")
+    key = payment_key("ghost")
+    ghost = await cards.create(order_id="ghost", amount=Money(5_00, "EUR"), key=key)
     key = charge_key("ghost", 1)
-    ghost = await cards.create(
-        order_id="ghost",
-        attempt=1,
-        amount=Money(5_00, "EUR"),
-        payment_method="pm_card_visa",
-        key=key,
-    )
-    await cards.confirm(ghost.payment_id, key=key)
+    await cards.confirm(ghost.payment_id, payment_method="pm_card_visa", key=key)
 
     report = read(await run("reconcile", "--grace", "0", "--json"))
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from durable_orders.domain.ids import charge_key, refund_key
+from durable_orders.domain.ids import charge_key, payment_key, refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, CardRefund, CardRefundState, RefusedError
 from tests.contracts.cards import AT_STRIPE, IN_MEMORY, ON_SANDBOX, CardsOnTrial, on_trial
@@ -26,11 +26,10 @@ async def trial(
 
 
 async def paid(trial: CardsOnTrial, order_id: str, card: str = "pm_card_visa") -> CardCharge:
-    key = charge_key(order_id, 1)
-    announced = await trial.cards.create(
-        order_id=order_id, attempt=1, amount=PRICE, payment_method=card, key=key
+    announced = await trial.cards.create(order_id=order_id, amount=PRICE, key=payment_key(order_id))
+    return await trial.cards.confirm(
+        announced.payment_id, payment_method=card, key=charge_key(order_id, 1)
     )
-    return await trial.cards.confirm(announced.payment_id, key=key)
 
 
 async def refund(

@@ -10,7 +10,7 @@ import pytest
 
 from durable_orders.domain.audit.model import ListedCharge, ListedRefund
 from durable_orders.domain.audit.ports import ChargeListing
-from durable_orders.domain.ids import charge_key
+from durable_orders.domain.ids import charge_key, payment_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, Cards, ChargeState
 from durable_orders.providers.stripe.listing import StripeChargeListing
@@ -30,19 +30,16 @@ class Provider:
     cards: Cards
     books: ChargeListing
 
-    async def announced(self, order_id: str, attempt: int = 1, *, hold: bool = False) -> CardCharge:
+    async def announced(self, order_id: str, *, hold: bool = False) -> CardCharge:
         return await self.cards.create(
-            order_id=order_id,
-            attempt=attempt,
-            amount=PRICE,
-            payment_method="pm_card_visa",
-            key=charge_key(order_id, attempt),
-            hold=hold,
+            order_id=order_id, amount=PRICE, key=payment_key(order_id), hold=hold
         )
 
     async def paid(self, order_id: str, *, hold: bool = False) -> CardCharge:
         charge = await self.announced(order_id, hold=hold)
-        return await self.cards.confirm(charge.payment_id, key=charge_key(order_id, 1))
+        return await self.cards.confirm(
+            charge.payment_id, payment_method="pm_card_visa", key=charge_key(order_id, 1)
+        )
 
     async def charges(self, order_id: str, limit: int = 100) -> list[ListedCharge]:
         """All charges of this order, read page by page."""
@@ -82,19 +79,19 @@ async def provider(
         yield Provider(books, books)
 
 
-async def test_a_charge_is_listed_with_its_order_attempt_and_state(
+async def test_a_charge_is_listed_with_its_order_and_state(
     provider: Provider, order_id: str
 ) -> None:
-    opened = await provider.announced(f"{order_id}-a", attempt=2)
+    opened = await provider.announced(f"{order_id}-a")
     held = await provider.paid(f"{order_id}-b", hold=True)
     paid = await provider.paid(f"{order_id}-c")
 
     listed = await provider.charges(order_id)
 
-    assert [(one.charge.payment_id, one.attempt) for one in listed] == [
-        (paid.payment_id, 1),
-        (held.payment_id, 1),
-        (opened.payment_id, 2),
+    assert [(one.charge.payment_id, one.order_id) for one in listed] == [
+        (paid.payment_id, f"{order_id}-c"),
+        (held.payment_id, f"{order_id}-b"),
+        (opened.payment_id, f"{order_id}-a"),
     ]
     states = [(one.charge.state, one.charge.captured) for one in listed]
     assert states == [
@@ -159,7 +156,7 @@ async def test_charges_that_name_no_order_of_ours_are_left_out(control: SandboxC
             await books._intents.create_async(
                 {"amount": 500, "currency": "eur", "metadata": metadata}
             )
-            for metadata in ({}, {"order_id": "1"}, {"order_id": "../1", "attempt": "1"})
+            for metadata in ({}, {"order": "1"}, {"order_id": "../1"})
         ]
         page = await books.charges(*_window(), None, 100)
         ids = {one.charge.payment_id for one in page.items}

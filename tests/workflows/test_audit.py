@@ -32,13 +32,14 @@ from durable_orders.domain.audit.messages import (
 )
 from durable_orders.domain.audit.model import AuditTerms, Discrepancy, DiscrepancyKind
 from durable_orders.domain.audit.ports import CursorPage, OpenRun
-from durable_orders.domain.ids import TASK_QUEUE, charge_key, workflow_id
+from durable_orders.domain.ids import TASK_QUEUE, charge_key, payment_key, workflow_id
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.ports import ChargeState, NoAnswerError, RefusedError
 from durable_orders.domain.workflow_messages import Resolve
 from tests.fakes.audit import InMemoryAuditRepository, InMemoryChargeList, InMemoryFindings
+from tests.support.charges import card_try, record
 from tests.support.eventually import eventually
 from tests.support.servers import Servers
 from tests.workflows.conftest import TOTAL, Clients, Shop, ended
@@ -123,23 +124,21 @@ class Audited:
     async def charged(self, order_id: str, *, hold: bool = False) -> str:
         """A charge at the provider, confirmed; its id."""
         charge = await self.shop.cards.create(
-            order_id=order_id,
-            attempt=1,
-            amount=TOTAL,
-            payment_method="pm_card_visa",
-            key=charge_key(order_id, 1),
-            hold=hold,
+            order_id=order_id, amount=TOTAL, key=payment_key(order_id), hold=hold
         )
         if order_id in self.shop.database.rows:
-            await self.shop.ledger.open(order_id, 1, charge.payment_id, TOTAL)
-        await self.shop.cards.confirm(charge.payment_id, key=charge_key(order_id, 1))
+            wanted = card_try(order_id)
+            await self.shop.ledger.announce(order_id, charge.payment_id, TOTAL, wanted)
+        await self.shop.cards.confirm(
+            charge.payment_id, payment_method="pm_card_visa", key=charge_key(order_id, 1)
+        )
         return charge.payment_id
 
     async def held_for_nothing(self) -> tuple[str, str]:
         """A cancelled order whose money is still held; its id and the payment's."""
         order_id = await self.placed()
         payment_id = await self.charged(order_id, hold=True)
-        await self.shop.ledger.record(order_id, 1, self.shop.cards.charges[payment_id])
+        await record(self.shop.ledger, order_id, self.shop.cards.charges[payment_id], answers=1)
         await self.end(order_id, Status.CANCELLED)
         return order_id, payment_id
 
