@@ -250,10 +250,10 @@ class ReconciliationActivities:
         if entry is None:
             return False
         try:
-            await self.ledger.record(case.order_id, entry.attempt, listed.charge)
+            await self.ledger.record(entry.charge, listed.charge)
             for refund in listed.refunds:
                 if refund.given:
-                    await self.ledger.record_refund(case.order_id, entry.attempt, refund.refund)
+                    await self.ledger.record_refund(case.order_id, payment_id, refund.refund)
         except RefusedError as error:
             # A second live charge, say: a constraint of the database refuses it.
             log.warning("our books refuse what the provider says of %s: %s", payment_id, error)

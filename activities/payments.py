@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from temporalio import activity
@@ -21,15 +21,19 @@ from durable_orders.domain.activity_messages import (
     ManualRefund,
     OrderRef,
     Paid,
+    PaymentEnded,
+    PaymentReturned,
     Processing,
+    TryExpired,
 )
-from durable_orders.domain.charges import STATUS_OF
-from durable_orders.domain.ids import capture_key, charge_key, undo_refund_key
+from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
+from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import (
     CardCharge,
     Cards,
+    CardTry,
     ChargeEntry,
     ChargeState,
     NoAnswerError,
@@ -39,6 +43,10 @@ from durable_orders.domain.ports import (
 )
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class PaymentActivities:
     """Conversations with the card provider, each recorded in our payment ledger."""
@@ -46,63 +54,77 @@ class PaymentActivities:
     cards: Cards
     ledger: PaymentLedger
     orders: OrderRepository
+    clock: Callable[[], datetime] = _utc_now
 
     @activity.defn
     async def charge_card(self, charge: ChargeRequest) -> ChargeAnswer:
-        """Take the order's total from the card, once per business attempt.
+        """Have a card pay the order's total, once per business try.
 
-        Create the charge, store its id, then confirm by id: when this stops half-way, the next try
-        finds the id and reads the charge back instead of charging again.
+        An order has one charge. Each try is announced in our ledger before the charge is confirmed:
+        when this stops half-way, the next worker finds the try and asks what became of it.
         """
+        known = await self.ledger.find(charge.order_id)
+        if known is not None and (announced := known.find_try(charge.number)) is not None:
+            return await self._find_answer(known, announced)
         order = await self.orders.get(charge.order_id)
-        key = charge_key(order.key_prefix, order.id, charge.attempt)
-        entry = await self.ledger.find(charge.order_id, charge.attempt)
-        if entry is None:
-            if (before := await self._cancel_earlier_attempts(charge)) is not None:
-                return before
-            card = await self._create(order, charge, key)
-            if card is None:
-                return ChargingClosed()
+        if known is None:
+            card = await self._create(order, hold=charge.hold)
         else:
-            card = await self.cards.read(entry.payment_id)
-        if card.state is ChargeState.OPEN:
-            card = await self.cards.confirm(card.payment_id, key=key)
-        await self._record(charge.order_id, charge.attempt, card)
-        return _to_answer(card)
+            card = await self.cards.read(known.payment_id)
+        wanted = CardTry(
+            number=charge.number,
+            payment_method=charge.payment_method or order.payment_method,
+            charge_before=card.latest_charge,
+            key=charge_key(order.key_prefix, order.id, charge.number),
+            announced_at=self.clock(),
+        )
+        if card.state not in CAN_BE_TRIED:
+            # The customer or the bank is busy with it, or it is over. The try is announced as one
+            # that is not made, so that no worker that was cut off makes it later.
+            wanted = replace(wanted, state=ChargeState.CANCELLED)
+        entry = await self.ledger.announce(order.id, card.payment_id, card.amount, wanted)
+        if entry is None:
+            if known is None:
+                # No money moves without a confirmation: this keeps the provider's list tidy.
+                await self.cards.cancel(card.payment_id)
+            return ChargingClosed()
+        announced = entry.find_try(charge.number) or wanted
+        if announced.state is ChargeState.OPEN:
+            return await self._confirm(entry, announced)
+        return await self._record(entry, await self.cards.read(entry.payment_id))
 
     @activity.defn
-    async def check_payment(self, charge: ChargeRequest) -> ChargeAnswer:
-        """Read what became of a charge that waited for the customer or the bank."""
-        entry = await self.ledger.find(charge.order_id, charge.attempt)
+    async def check_payment(self, order: OrderRef) -> ChargeAnswer:
+        """Read what became of the order's charge since it was confirmed."""
+        entry = await self.ledger.find(order.order_id)
         if entry is None:
             return ChargingClosed()
-        card = await self.cards.read(entry.payment_id)
-        await self._record(charge.order_id, charge.attempt, card)
-        return _to_answer(card)
+        return await self._record(entry, await self.cards.read(entry.payment_id))
 
     @activity.defn
-    async def capture_payment(self, charge: ChargeRequest) -> CaptureAnswer:
-        """Capture what a charge holds, once."""
-        prefix = (await self.orders.summary(charge.order_id)).key_prefix
-        entry = await self._find_hold(charge)
-        key = capture_key(prefix, entry.order_id, entry.attempt)
+    async def capture_payment(self, order: OrderRef) -> CaptureAnswer:
+        """Capture what the order's charge holds, once."""
+        entry = await self.ledger.find(order.order_id)
+        if entry is None:
+            raise RefusedError(f"order {order.order_id} has no charge that holds money")
+        prefix = (await self.orders.summary(order.order_id)).key_prefix
+        key = capture_key(prefix, entry.order_id, entry.payment_id)
         card = await self.cards.capture(entry.payment_id, key=key)
-        await self._record(entry.order_id, entry.attempt, card)
-        match card.state:
-            case ChargeState.CAPTURED:
-                return Paid(payment_id=card.payment_id, amount=card.captured)
-            case ChargeState.CANCELLED:
+        match await self._record(entry, card):
+            case Paid() | PaymentReturned() as answer:
+                return answer
+            case PaymentEnded():
                 return HoldLapsed(payment_id=card.payment_id)
-            case state:
-                raise NoAnswerError(f"{card.payment_id} is still {state}")
+            case _:
+                raise NoAnswerError(f"{card.payment_id} is still {card.state}")
 
     @activity.defn
     async def refund_card(self, order: OrderRef) -> ChargesUndone:
-        """Undo every charge of the order, whatever became of it, and let no other begin.
+        """Undo the order's charge, whatever became of it, and let no other try begin.
 
-        Closing comes first and takes the lock that opening takes: a ``charge_card`` that lost its
-        worker and still runs somewhere either stored its id before, and is undone here, or will
-        find the order closed and never confirm.
+        Closing comes first and takes the lock that announcing takes: a ``charge_card`` that lost
+        its worker and still runs somewhere either announced its try before, and is undone here, or
+        will find the order closed and never confirm.
         """
         entries = await self.ledger.close(order.order_id)
         summary = await self.orders.summary(order.order_id)
@@ -118,102 +140,107 @@ class PaymentActivities:
         """Record that an operator did what ``refund_card`` could not; again is a no-op."""
         await self.ledger.record_manual_refund(by_hand)
 
-    async def _record(self, order_id: str, attempt: int, card: CardCharge) -> None:
+    # -- parts of a try ----------------------------------------------------------------------------
+
+    async def _create(self, order: Order, *, hold: bool) -> CardCharge:
+        return await self.cards.create(
+            installation=order.key_prefix,
+            order_id=order.id,
+            amount=order.total,
+            key=payment_key(order.key_prefix, order.id),
+            hold=hold,
+        )
+
+    async def _find_answer(self, entry: ChargeEntry, announced: CardTry) -> ChargeAnswer:
+        """What became of a try that was announced before: by this worker or by another.
+
+        Only a charge newer than the one it was announced with is its answer. Without one the same
+        request is sent again, under the same key, as long as the provider is sure to know the key.
+        """
+        card = await self.cards.read(entry.payment_id)
+        if announced.state is not ChargeState.OPEN:
+            return await self._record(entry, card)
+        if has_answered(announced, card):
+            return await self._record(entry, card, answers=announced.number)
+        return await self._confirm(entry, announced)
+
+    async def _confirm(self, entry: ChargeEntry, announced: CardTry) -> ChargeAnswer:
+        """Send a try under its key, for the first time or again."""
+        if not may_be_sent(announced, self.clock()):
+            await self.ledger.end_try(entry.order_id, announced.number, ChargeState.CANCELLED)
+            return TryExpired()
+        card = await self.cards.confirm(
+            entry.payment_id, payment_method=announced.payment_method, key=announced.key
+        )
+        return await self._record(entry, card, answers=announced.number)
+
+    async def _record(
+        self, entry: ChargeEntry, card: CardCharge, *, answers: int | None = None
+    ) -> ChargeAnswer:
         """Record what the provider says of the charge, and the order's status that follows from it.
 
         A late try never moves an order backwards, nor one that was compensated: the order's row
         refuses it.
         """
-        await self.ledger.record(order_id, attempt, card)
-        if status := STATUS_OF.get(card.state):
-            await self.orders.move(order_id, status, None, datetime.now(UTC))
+        await self.ledger.record(entry, card, answers=answers)
+        answer = _to_answer(card, entry)
+        status = STATUS_OF.get(card.state)
+        if status is not None and not isinstance(answer, PaymentReturned):
+            await self.orders.move(entry.order_id, status, None, datetime.now(UTC))
+        return answer
 
-    async def _find_hold(self, charge: ChargeRequest) -> ChargeEntry:
-        """The newest attempt, up to this one, that holds money or has taken it."""
-        for attempt in range(charge.attempt, 0, -1):
-            entry = await self.ledger.find(charge.order_id, attempt)
-            if entry is not None and entry.state in {ChargeState.HELD, ChargeState.CAPTURED}:
-                return entry
-        raise RefusedError(f"order {charge.order_id} has no charge that holds money")
-
-    async def _cancel_earlier_attempts(self, charge: ChargeRequest) -> ChargeAnswer | None:
-        """Cancel the earlier attempts, so that none of them can take money beside this one.
-
-        A declined charge stays open at the provider: a browser that has its secret could still pay
-        it. If one was paid meanwhile, that is the answer.
-        """
-        for attempt in range(1, charge.attempt):
-            entry = await self.ledger.find(charge.order_id, attempt)
-            if entry is None:
-                continue
-            card = await self.cards.cancel(entry.payment_id)
-            await self._record(charge.order_id, attempt, card)
-            if card.state is not ChargeState.CANCELLED:
-                return _to_answer(card)
-        return None
-
-    async def _create(self, order: Order, charge: ChargeRequest, key: str) -> CardCharge | None:
-        """Create the charge and store its id; None when the order takes no more charges."""
-        card = await self.cards.create(
-            installation=order.key_prefix,
-            order_id=order.id,
-            attempt=charge.attempt,
-            amount=order.total,
-            payment_method=charge.payment_method or order.payment_method,
-            key=key,
-            hold=charge.hold,
-        )
-        if await self.ledger.open(order.id, charge.attempt, card.payment_id, card.amount):
-            return card
-        # No money moves without a confirmation; this only keeps the provider's list tidy.
-        await self.cards.cancel(card.payment_id)
-        return None
+    # -- undoing -----------------------------------------------------------------------------------
 
     async def _undo_charge(self, entry: ChargeEntry, prefix: str) -> CardCharge:
-        """Cancel a charge that took nothing, refund one that did."""
+        """Cancel a charge that took nothing, refund what is left of one that did."""
         card = await self.cards.read(entry.payment_id)
-        if card.state is not ChargeState.CAPTURED and card.state is not ChargeState.CANCELLED:
+        if not card.captured and card.state is not ChargeState.CANCELLED:
             # A declined charge too: a browser that still has its secret could try another card.
             card = await self.cards.cancel(entry.payment_id)
-        if card.state is ChargeState.CAPTURED:
+        if card.kept:
             card = await self._refund_rest(entry, card, prefix)
-        if card.state not in {ChargeState.CAPTURED, ChargeState.CANCELLED}:
+        if card.kept or card.state not in {ChargeState.CAPTURED, ChargeState.CANCELLED}:
             raise NoAnswerError(f"{card.payment_id} is still {card.state}: it cannot be undone yet")
-        await self.ledger.record(entry.order_id, entry.attempt, card)
+        await self.ledger.record(entry, card)
         return card
 
     async def _refund_rest(self, entry: ChargeEntry, card: CardCharge, prefix: str) -> CardCharge:
-        """Give back what is left of a captured charge; nothing when all of it went back before."""
-        rest = card.captured - card.refunded
-        if not rest:
-            return card
+        """Give back what is left of a captured charge."""
         refund = await self.cards.refund(
             card.payment_id,
-            rest,
+            card.kept,
             installation=prefix,
             order_id=entry.order_id,
-            key=undo_refund_key(prefix, entry.order_id, entry.attempt),
+            key=undo_refund_key(prefix, entry.order_id, entry.payment_id),
         )
-        refunded = dataclasses.replace(card, refunded=card.refunded + refund.amount)
-        await self.ledger.record(entry.order_id, entry.attempt, refunded)
-        await self.ledger.record_refund(entry.order_id, entry.attempt, refund)
+        refunded = replace(card, refunded=card.refunded + refund.amount)
+        await self.ledger.record(entry, refunded)
+        await self.ledger.record_refund(entry.order_id, entry.payment_id, refund)
         return refunded
 
 
-def _to_answer(card: CardCharge) -> ChargeAnswer:
-    """What the state of a charge means to the order."""
+def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
+    """What the state of a charge, and its amounts, mean to the order."""
+    answer: ChargeAnswer
     match card.state:
+        case _ if card.captured and not card.kept:
+            answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
-            return Paid(payment_id=card.payment_id, amount=card.captured)
+            answer = Paid(payment_id=card.payment_id, amount=card.captured)
         case ChargeState.DECLINED:
-            return Declined(code=card.decline_code, message=card.message)
+            answer = Declined(code=card.decline_code, message=card.message)
         case ChargeState.NEEDS_CUSTOMER:
-            return AuthenticationRequired(payment_id=card.payment_id)
+            answer = AuthenticationRequired(payment_id=card.payment_id)
         case ChargeState.CANCELLED:
-            return ChargingClosed()
+            answer = PaymentEnded(payment_id=card.payment_id)
         case ChargeState.HELD:
-            return Held(card.payment_id, card.amount, card.capture_before)
+            answer = Held(card.payment_id, card.amount, card.capture_before)
         case ChargeState.PROCESSING:
-            return Processing(payment_id=card.payment_id)
+            answer = Processing(payment_id=card.payment_id)
         case ChargeState.OPEN:
-            raise NoAnswerError(f"{card.payment_id} is still {card.state}")
+            # A card that never reached a bank leaves the charge as it was.
+            newest = entry.tries[-1] if entry.tries else None
+            if newest is None or newest.state is not ChargeState.DECLINED:
+                raise NoAnswerError(f"{card.payment_id} is still {card.state}")
+            answer = Declined(code=newest.decline_code, message="")
+    return answer

@@ -26,7 +26,12 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from durable_orders.domain.refunds.messages import ShopRefundTerms
-from durable_orders.domain.terms import CaptureMethod, ShopTerms, approval_limits
+from durable_orders.domain.terms import (
+    MAX_CARD_TRIES,
+    CaptureMethod,
+    ShopTerms,
+    approval_limits,
+)
 from durable_orders.process import HAS_MAKEFILE
 
 if TYPE_CHECKING:
@@ -241,6 +246,7 @@ class WorkerSettings(ProcessSettings):
     refund_approval_timeout_hours: float = Field(default=72, gt=0, le=_HOURS_A_YEAR)
     payment_timeout_minutes: float = Field(default=30, gt=0, le=_MINUTES_A_WEEK)
     new_card_window_minutes: float = Field(default=0, ge=0, le=_MINUTES_A_WEEK)
+    max_card_tries: int = Field(default=MAX_CARD_TRIES, ge=1, le=20)
     capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
     delivery_deadline_days: float = Field(default=0, ge=0, le=365)
 
@@ -251,6 +257,7 @@ class WorkerSettings(ProcessSettings):
             approval_timeout=timedelta(hours=self.approval_timeout_hours),
             payment_timeout=timedelta(minutes=self.payment_timeout_minutes),
             new_card_window=timedelta(minutes=self.new_card_window_minutes),
+            max_card_tries=self.max_card_tries,
             capture=self.capture,
             delivery_deadline=timedelta(days=self.delivery_deadline_days),
         )

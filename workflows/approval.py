@@ -91,7 +91,7 @@ async def obtain_approval(
 
     with payment_status.reporting(ApprovalRequired()):
         await approval.wait(limit, remind)
-        order.steps.stop_if_cancelled()
+        order.steps.stop_if_asked()
     match approval.decision:
         case Approve(by=by, note=note):
             await order.add_note("order_approved", by=by, note=note)

@@ -95,6 +95,7 @@ class Delivery:
             status=order.status,
             total=order.total,
             taken=order.taken,
+            given_back=order.given_back,
             parcel_ids=order.parcel_ids,
             short=order.short,
             contents=order.contents,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from temporalio import workflow
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
@@ -15,16 +13,18 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.refunds.refund import RefundReason, RefundRequest
     from workflows import retry_policies
     from workflows.order_state import OrderState
+    from workflows.payment import Payment
     from workflows.refund import RefundWorkflow
     from workflows.saga import OrderStopped, Saga
     from workflows.step_runner import Step
 
 
-async def request_fulfillment(order: OrderState, saga: Saga, *, within: timedelta | None) -> None:
-    """Have the warehouse accept the order, ``within`` the time that the hold can be captured.
+async def request_fulfillment(order: OrderState, saga: Saga, payment: Payment) -> None:
+    """Have the warehouse accept the order, within the time that a hold can be captured.
 
-    Raises ``OrderStopped`` when it refuses.
+    Raises ``OrderStopped`` when it refuses, or when the money for the order is gone by then.
     """
+    await payment.verify()
 
     async def cancel_fulfillment() -> bool:
         step: Step[m.OrderRef, m.CancelFulfillmentAnswer]
@@ -41,14 +41,14 @@ async def request_fulfillment(order: OrderState, saga: Saga, *, within: timedelt
     saga.add_compensation(cancel_fulfillment)
     step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
     doing = "handing over to the warehouse"
-    answer = await order.steps.run_to_answer(
-        doing, step, order.ref, retry_policies.FULFILL.within(within)
-    )
+    policy = retry_policies.FULFILL.within(payment.hold_time_left())
+    async with payment.watched():
+        answer = await order.steps.run_to_answer(doing, step, order.ref, policy)
     if isinstance(answer, m.Fulfilled):
-        # Also when a cancellation was requested: it may be too late for that.
+        # Also when the order was asked to stop: it may be too late for that.
         order.parcel_ids, order.short = answer.parcel_ids, answer.short
         order.contents = answer.contents
-    order.steps.stop_if_cancelled()
+    order.steps.stop_if_asked()
     if isinstance(answer, m.CannotFulfill):
         raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, answer.message))
 

@@ -72,13 +72,13 @@ class OrderWorkflow(OrderHandlers):
             await reserve_stock(order, saga)
             await obtain_approval(order, self._approval, self._payment_status)
             await self._payment.charge(saga)
-            await request_fulfillment(order, saga, within=self._payment.hold_time_left())
+            await request_fulfillment(order, saga, self._payment)
             await self._payment.capture()
             saga.commit()
         if saga.compensated:
             return await self._close(saga)
         # The warehouse has the parcels: nothing stops or compensates the order from here on.
-        await self._payment.capture_for_departed_parcels()
+        await self._payment.settle_departed_parcels()
         await commit_stock(order)
         self._delivery.start()
         if await self._delivery.can_continue_as_new():
@@ -146,6 +146,7 @@ class OrderWorkflow(OrderHandlers):
         order.steps.set_doing("telling the customer why")
         closing = NotificationActivities.send_closing_email
         self._confirmed = await order.send_email("telling the customer why", closing, order.ref)
+        await self._payment.tell_of_returned_money()
         order.steps.set_doing("nothing more to do")
         if saga.failure is not None:
             message = f"order {order.order_id} is {order.status}: {problem_of(saga.failure)}"

@@ -78,9 +78,9 @@ class OrderHandlers:
         self._approval.check_open()
 
     @workflow.signal
-    def payment_updated(self) -> None:
+    def payment_updated(self, update: r.PaymentUpdate | None = None) -> None:
         """The payment has changed at the provider: read it again."""
-        self._payment.mark_updated()
+        self._payment.mark_updated(update)
 
     @workflow.update
     def submit_payment_method(self, card: r.NewCard) -> r.CardAccepted:

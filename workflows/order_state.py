@@ -48,7 +48,8 @@ class OrderState:
         """
         self._headline = f"Order {self.order_id}, {so_far.total}: goes on from an earlier run"
         self.terms, self.status, self.total = so_far.terms, so_far.status, so_far.total
-        self.taken, self.given_back = so_far.taken, Money(0, so_far.total.currency)
+        self.taken = so_far.taken
+        self.given_back = so_far.given_back or Money(0, so_far.total.currency)
         self.parcel_ids, self.contents = so_far.parcel_ids, so_far.contents
         self.short, self.settled_by_hand = so_far.short, so_far.settled_by_hand
         self.steps.cancel_request, self.steps.operator.attention = so_far.cancel, so_far.attention

@@ -1,8 +1,9 @@
-"""The payment of an order: charged or held, confirmed by the customer, captured, refunded."""
+"""The payment of an order: charged or held, completed by the customer, captured, refunded."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -14,9 +15,15 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.lifecycle import Status, Stop, StopReason
     from durable_orders.domain.manual_settlement import ManualSettlement
     from durable_orders.domain.payment_status import CustomerActionRequired, PaymentDeclined
-    from durable_orders.domain.terms import SOFT_DECLINES, CaptureMethod
-    from durable_orders.domain.workflow_messages import CardAccepted, NewCard, Resolve
+    from durable_orders.domain.terms import SOFT_DECLINES
+    from durable_orders.domain.workflow_messages import (
+        CardAccepted,
+        NewCard,
+        PaymentUpdate,
+        Resolve,
+    )
     from workflows import retry_policies
+    from workflows.charge import Charge
     from workflows.order_state import OrderState
     from workflows.payment_status import PaymentStatus
     from workflows.saga import OrderStopped, Saga
@@ -24,16 +31,16 @@ with workflow.unsafe.imports_passed_through():
 
 
 class Payment:
-    """The order's charge, from the first card to the refund that compensates it."""
+    """The order's payment, from the first card to the refund that compensates it."""
 
     def __init__(self, order: OrderState, payment_status: PaymentStatus) -> None:
         self._order = order
         self._payment_status = payment_status
-        self._charge_request = m.ChargeRequest(order.order_id)
-        self._updated = False
+        self._charge = Charge(order)
         self._card: NewCard | None = None
         self._wants_card = False
-        self._held: m.Held | None = None
+        self._window_ends: datetime | None = None
+        self._soft_declines = 0
 
     async def charge(self, saga: Saga) -> None:
         """Charge the card, or hold the money, whichever the terms say.
@@ -41,161 +48,219 @@ class Payment:
         Raises ``OrderStopped`` when the bank declines or the customer does not act in time.
         """
         saga.add_compensation(self._refund)
-        order = self._order
-        hold = order.terms.capture is CaptureMethod.AT_FULFILLMENT
-        self._charge_request = m.ChargeRequest(order.order_id, hold=hold)
-        soft_declines = 0
+        order, charge = self._order, self._charge
+        await charge.try_card()
         while True:
-            match await self._attempt_charge():
+            match charge.answer:
                 case m.Paid(amount=amount):
                     order.taken = amount
                     return order.show_status(Status.PAID)
-                case m.Held() as held:
-                    self._held = held
+                case m.Held():
                     return order.show_status(Status.HELD)
-                case m.Declined(code=code) if code in SOFT_DECLINES and soft_declines < 2:
-                    await self._pause(retry_policies.SOFT_DECLINE_PAUSE[soft_declines])
-                    soft_declines += 1
-                    self._next_attempt(self._charge_request.payment_method)
                 case m.Declined(code=code):
-                    card = await self._wait_for_new_card(code)
-                    if card is None:
-                        self._payment_status.report(PaymentDeclined(code))
-                        message = f"the bank declined: {code}"
-                        raise OrderStopped(Stop(StopReason.CARD_DECLINED, message))
-                    soft_declines = 0
-                    self._next_attempt(card.payment_method)
+                    await self._after_decline(code)
+                case m.AuthenticationRequired() | m.Processing():
+                    await self._wait_for_customer()
+                case m.TryExpired():
+                    message = "the card was not charged for a day, and is not tried any more"
+                    raise OrderStopped(Stop(StopReason.PAYMENT_TIMED_OUT, message))
                 case m.ChargingClosed():
                     message = "the order takes no more charges"
                     raise OrderStopped(Stop(StopReason.CLOSED_BEFORE, message))
-                case m.AuthenticationRequired() | m.Processing():
-                    message = f"not completed within {order.terms.payment_timeout}"
-                    raise OrderStopped(Stop(StopReason.PAYMENT_TIMED_OUT, message))
+                case _:
+                    charge.stop_if_gone()
+                    order.steps.stop_if_asked()
+
+    async def verify(self) -> None:
+        """Look again at the money that the order is about to act on, if it may have gone.
+
+        Raises ``OrderStopped`` when it has.
+        """
+        await self._charge.verify()
+
+    def watched(self) -> AbstractAsyncContextManager[None]:
+        """Have the order stopped as soon as it is told that its money has gone, while the block
+        runs.
+        """
+        return self._charge.watched()
 
     async def capture(self) -> None:
-        """Capture what is held, now that the warehouse has accepted; a no-op without a hold."""
-        if self._held is None:
+        """Capture what is held, now that the warehouse has accepted; without a hold, make sure that
+        the money is there.
+        """
+        order = self._order
+        if self._charge.held is None:
+            await self.verify()
             return
-        step: Step[m.ChargeRequest, m.CaptureAnswer] = PaymentActivities.capture_payment
+        step: Step[m.OrderRef, m.CaptureAnswer] = PaymentActivities.capture_payment
         policy = retry_policies.CAPTURE.within(self.hold_time_left())
-        match await self._order.steps.run("taking the money", step, self._charge_request, policy):
+        match await order.steps.run("taking the money", step, order.ref, policy):
             case m.Paid(amount=amount):
-                self._order.taken = amount
-                self._order.show_status(Status.PAID)
+                order.taken = amount
+                order.show_status(Status.PAID)
             case m.HoldLapsed():
                 message = "the bank no longer holds the money"
                 raise OrderStopped(Stop(StopReason.HOLD_LAPSED, message))
+            case m.PaymentReturned() as returned:
+                raise OrderStopped(self._charge.stop_for_return(returned))
 
-    async def capture_for_departed_parcels(self) -> None:
+    async def settle_departed_parcels(self) -> None:
         """Capture what is held for parcels that had left when the order was to be compensated.
 
-        Neither given up nor compensated: the goods are gone. A hold that has lapsed is for an
-        operator to settle with the customer.
+        Neither given up nor compensated: the goods are gone. Money that is not there for them, a
+        hold that has lapsed or a payment that was given back, is for an operator to settle with the
+        customer.
         """
         order = self._order
-        if self._held is None or order.taken:
+        if order.taken - order.given_back:
             return
-        step: Step[m.ChargeRequest, m.CaptureAnswer] = PaymentActivities.capture_payment
-        doing = "taking the money for what has left"
-        answer = await order.steps.compensate(
-            doing, step, self._charge_request, retry_policies.COMPENSATION
-        )
-        if isinstance(answer, m.Paid):
-            order.taken = answer.amount
-            order.show_status(Status.PAID)
-            return
-        if isinstance(answer, m.HoldLapsed):
-            problem = "the parcels have left, but the bank no longer holds the money for them"
-            await order.steps.operator.wait_until_resolved("capture_payment", problem)
+        problem = "the parcels have left, but their payment was given back at the card provider"
+        if not order.taken:
+            step: Step[m.OrderRef, m.CaptureAnswer] = PaymentActivities.capture_payment
+            doing = "taking the money for what has left"
+            answer = await order.steps.compensate(
+                doing, step, order.ref, retry_policies.COMPENSATION
+            )
+            match answer:
+                case m.Paid(amount=amount):
+                    order.taken = amount
+                    order.show_status(Status.PAID)
+                    return
+                case m.PaymentReturned() as returned:
+                    self._charge.stop_for_return(returned)
+                case m.HoldLapsed():
+                    problem = "the parcels have left, but the bank no longer holds their money"
+                case None:
+                    order.settled_by_hand = True
+                    return
+        await order.steps.operator.wait_until_resolved("capture_payment", problem)
         order.settled_by_hand = True
+
+    async def tell_of_returned_money(self) -> None:
+        """Have an operator take note that the payment of an order which was stopped because of that
+        went back without our doing.
+        """
+        order = self._order
+        if order.stop is not None and order.stop.reason is StopReason.PAYMENT_RETURNED:
+            problem = f"{order.stop.message} before anything was sent: the order was stopped"
+            await order.steps.operator.wait_until_resolved("check_payment", problem)
 
     def hold_time_left(self) -> timedelta | None:
         """How long the hold can still be captured, less a margin; None when nothing is held."""
-        if self._held is None or self._held.capture_before is None:
+        held = self._charge.held
+        if held is None or held.capture_before is None:
             return None
-        left = self._held.capture_before - workflow.now() - retry_policies.HOLD_MARGIN
+        left = held.capture_before - workflow.now() - retry_policies.HOLD_MARGIN
         return max(left, timedelta(seconds=1))
 
     # -- what signals and Updates bring --------------------------------------------------------
 
-    def mark_updated(self) -> None:
-        """The payment has changed: read it again."""
-        self._updated = True
+    def mark_updated(self, update: PaymentUpdate | None) -> None:
+        """The payment has changed at the provider."""
+        self._charge.tell(update)
 
     def submit_card(self, card: NewCard) -> CardAccepted:
         self._card = card
-        return CardAccepted(attempt=self._charge_request.attempt + 1)
+        return CardAccepted(number=self._charge.tries + 1)
 
     def check_wants_card(self) -> None:
         """Refuse another card that the order does not wait for."""
-        if self._wants_card and self._card is None:
+        if self._wants_card and not self._has_card():
             return
         message = f"order {self._order.order_id} does not wait for another card"
         raise ApplicationError(message, type=NOT_WAITING)
 
-    # -- one attempt ---------------------------------------------------------------------------
+    # -- waiting for the customer ----------------------------------------------------------------
 
-    async def _attempt_charge(self) -> m.ChargeAnswer:
-        """Charge once, and wait until the customer and the bank have done their part."""
-        order = self._order
-        charge: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.charge_card
-        doing = f"charging {order.total}"
-        self._updated = False
-        answer = await order.steps.run(doing, charge, self._charge_request, retry_policies.CHARGE)
+    async def _wait_for_customer(self) -> None:
+        """Wait until the customer and the bank have done their part."""
+        order, charge = self._order, self._charge
+        order.show_status(Status.AWAITING_PAYMENT)
         deadline = workflow.now() + order.terms.payment_timeout
         pause = retry_policies.POLL_INTERVAL_FIRST
-        while isinstance(answer, m.AuthenticationRequired | m.Processing):
-            order.show_status(Status.AWAITING_PAYMENT)
+        while isinstance(charge.answer, m.AuthenticationRequired | m.Processing):
             left = deadline - workflow.now()
             if left <= timedelta(0):
-                return answer
-            waiting = "waiting for the customer's bank"
-            asked = isinstance(answer, m.AuthenticationRequired)
-            needed = CustomerActionRequired(answer.payment_id) if asked else None
+                message = f"not completed within {order.terms.payment_timeout}"
+                raise OrderStopped(Stop(StopReason.PAYMENT_TIMED_OUT, message))
+            asked = isinstance(charge.answer, m.AuthenticationRequired)
+            needed = CustomerActionRequired(charge.answer.payment_id) if asked else None
             with self._payment_status.reporting(needed):
                 came = await order.steps.wait_unless_cancelled(
-                    waiting, lambda: self._updated, min(pause, left)
+                    "waiting for the customer's bank", lambda: charge.is_told, min(pause, left)
                 )
             if not came:
                 pause *= 2
-            self._updated = False
-            look: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.check_payment
-            answer = await order.steps.run(
-                "reading the payment", look, self._charge_request, retry_policies.READ_PAYMENT
-            )
-        return answer
+            await charge.look()
 
-    def _next_attempt(self, payment_method: str | None) -> None:
-        self._charge_request = m.ChargeRequest(
-            self._order.order_id,
-            self._charge_request.attempt + 1,
-            payment_method,
-            self._charge_request.hold,
-        )
+    async def _after_decline(self, code: str) -> None:
+        """Have another card tried, or the same one in a while when the customer is away; or hear
+        that the customer has gone on in the browser.
 
-    async def _pause(self, pause: timedelta) -> None:
-        await self._order.steps.wait_unless_cancelled(
-            "letting the bank breathe", lambda: False, pause
-        )
+        A customer who is present is told at once and decides: nothing is charged behind their back.
+        Raises ``OrderStopped`` when nothing of that comes in time.
+        """
+        order, charge = self._order, self._charge
+        if self._window_ends is None:
+            self._window_ends = workflow.now() + order.terms.new_card_window
+        pause = self._pause_before_retry(code)
+        until = self._window_ends if pause is None else workflow.now() + pause
+        if charge.tries < order.terms.max_card_tries and until > workflow.now():
+            card = await self._wait_for_card(code, until)
+            if not isinstance(charge.answer, m.Declined):
+                return
+            if card is not None:
+                self._soft_declines = 0
+                await charge.try_card(card.payment_method)
+                return
+            if pause is not None:
+                self._soft_declines += 1
+                await charge.try_card(charge.payment_method)
+                return
+            code = charge.answer.code
+        self._payment_status.report(PaymentDeclined(code))
+        if charge.tries > 1 and charge.tries >= order.terms.max_card_tries:
+            message = f"{charge.tries} tries were declined, the last one: {code}"
+            raise OrderStopped(Stop(StopReason.TOO_MANY_CARDS, message))
+        raise OrderStopped(Stop(StopReason.CARD_DECLINED, f"the bank declined: {code}"))
 
-    async def _wait_for_new_card(self, declined: str) -> NewCard | None:
-        """Wait for another card, if the terms allow for that; None when none came in time."""
-        order = self._order
-        if not order.terms.new_card_window:
+    def _pause_before_retry(self, code: str) -> timedelta | None:
+        """How long to wait before the same card is tried again by itself; None: it is not."""
+        pauses = retry_policies.SOFT_DECLINE_PAUSE
+        if not self._order.terms.off_session or code not in SOFT_DECLINES:
             return None
+        return pauses[self._soft_declines] if self._soft_declines < len(pauses) else None
+
+    async def _wait_for_card(self, code: str, until: datetime) -> NewCard | None:
+        """Wait for another card, as long as the charge stays declined; None when none came."""
+        order, charge = self._order, self._charge
         if order.status is not Status.AWAITING_PAYMENT:
             await order.record_status(Status.AWAITING_PAYMENT)
         self._card, self._wants_card = None, True
-        window = order.terms.new_card_window
+        pause = retry_policies.POLL_INTERVAL_FIRST
         try:
             # Reported only now that a card is accepted: the shopper may offer one at once.
-            with self._payment_status.reporting(PaymentDeclined(declined, another_card=True)):
-                await order.steps.wait_unless_cancelled(
-                    "waiting for another card", lambda: self._card is not None, window
-                )
+            with self._payment_status.reporting(PaymentDeclined(code, another_card=True)):
+                while isinstance(charge.answer, m.Declined) and not self._has_card():
+                    left = until - workflow.now()
+                    if left <= timedelta(0):
+                        break
+                    came = await order.steps.wait_unless_cancelled(
+                        "waiting for another card",
+                        lambda: self._has_card() or charge.is_told,
+                        min(pause, left),
+                    )
+                    if not self._has_card():
+                        pause = pause if came else pause * 2
+                        await charge.look()
         finally:
             self._wants_card = False
         return self._card
+
+    def _has_card(self) -> bool:
+        return self._card is not None
+
+    # -- compensation ------------------------------------------------------------------------------
 
     async def _refund(self) -> bool:
         """Compensate every charge: cancel what took nothing, refund what did."""

@@ -142,13 +142,17 @@ CHARGE: Final = Policy(
 #: repeated the payment is only ever further on. So it is local although it asks the card provider.
 READ_PAYMENT: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
 
+#: How old an answer about the payment may be that the order acts on without having heard anything:
+#: news may be lost. Longer than a warehouse takes in an ordinary order, which looks once only.
+PAYMENT_STAYS_READ: Final = timedelta(seconds=10)
+
 #: When no webhook says that a payment changed, it is read after this long, then twice as long, …
 POLL_INTERVAL_FIRST: Final = timedelta(minutes=5)
 
 #: A refund may be on its way for days: it is read at least this often.
 POLL_INTERVAL_LONGEST: Final = timedelta(days=1)
 
-#: Between tries of the same card after soft declines ("try again later").
+#: Between tries of the same card after soft declines ("try again later") when the customer is away.
 SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
 
 #: The warehouse has accepted: worth a day of trying, or as long as the bank holds the money. Local

@@ -51,6 +51,8 @@ class StepRunner:
         self.doing = "starting"
         self.operator = OperatorAttention(on_change, before_waiting)
         self.cancel_request: CancelRequest | None = None
+        #: Why the order must stop, other than by request.
+        self.stop: Stop | None = None
         self._on_change = on_change
         self._before_waiting = before_waiting
 
@@ -67,10 +69,23 @@ class StepRunner:
         """Ask for the order to be stopped; the first request counts."""
         self.cancel_request = self.cancel_request or request
 
-    def stop_if_cancelled(self) -> None:
-        """Raises ``OrderStopped`` when a cancellation was requested."""
+    def request_stop(self, stop: Stop) -> None:
+        """Have the order stopped for a reason that a step beside its own has found; the first one
+        counts.
+        """
+        self.stop = self.stop or stop
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether the order was asked to stop, by a cancellation or because of what was found."""
+        return self.cancel_request is not None or self.stop is not None
+
+    def stop_if_asked(self) -> None:
+        """Raises ``OrderStopped`` when the order must stop."""
         if self.cancel_request is not None:
             raise OrderStopped(Stop(StopReason.CANCELLED, f"cancelled by {self.cancel_request.by}"))
+        if self.stop is not None:
+            raise OrderStopped(self.stop)
 
     async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta | None) -> bool:
         """Wait durably until ``until()``, or for ``limit``; False when the time is up."""
@@ -86,8 +101,8 @@ class StepRunner:
         self, doing: str, until: Callable[[], bool], limit: timedelta
     ) -> bool:
         """As ``wait``, but raises ``OrderStopped`` when the order is cancelled meanwhile."""
-        came = await self.wait(doing, lambda: until() or self.cancel_request is not None, limit)
-        self.stop_if_cancelled()
+        came = await self.wait(doing, lambda: until() or self.must_stop, limit)
+        self.stop_if_asked()
         return came
 
     # -- how a step can be run -------------------------------------------------------------------
@@ -100,14 +115,14 @@ class StepRunner:
         spite of being cancelled returns normally. Raises ``FailureError`` when it had no answer.
         """
         answer = await self._try(doing, step, argument, policy, STEP_COMMANDS)
-        self.stop_if_cancelled()
+        self.stop_if_asked()
         return answer
 
     async def run_to_answer(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy
     ) -> Out:
         """As ``run``, but an answer is returned in spite of a cancellation, for a caller that has
-        to know it; ``stop_if_cancelled`` must follow.
+        to know it; ``stop_if_asked`` must follow.
         """
         return await self._try(doing, step, argument, policy, STEP_COMMANDS)
 
@@ -202,7 +217,7 @@ class StepRunner:
         """
         stoppable = allowed is STEP_COMMANDS
         if stoppable:
-            self.stop_if_cancelled()
+            self.stop_if_asked()
         self.set_doing(doing)
         problem: FailureError | None = None
         for phase in policy.phases(doing):
@@ -234,7 +249,7 @@ class StepRunner:
         """
 
         def interrupted() -> bool:
-            return self.operator.has_command or (stoppable and self.cancel_request is not None)
+            return self.operator.has_command or (stoppable and self.must_stop)
 
         await workflow.wait_condition(lambda: running.done() or interrupted())
         if not running.done():
@@ -252,7 +267,7 @@ class StepRunner:
         if stoppable:
             if phase.patient:
                 self.operator.clear()
-            self.stop_if_cancelled()
+            self.stop_if_asked()
         return not phase.patient and _is_worth_patience(error, policy)
 
     async def _pause(self, pause: timedelta) -> None:

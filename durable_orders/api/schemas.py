@@ -86,15 +86,23 @@ class Line(ResponseModel):
     unit_price: Amount
 
 
+class CardTry(ResponseModel):
+    """A try of a card. ``number`` counts the order's tries from 1."""
+
+    number: int
+    state: str
+    decline_code: str
+
+
 class Payment(ResponseModel):
-    """A payment. ``attempt``: the number of its card, from 1."""
+    """A payment, with the shop's tries of cards; a browser's are not among them."""
 
     payment_id: str
-    attempt: int
     state: str
     amount: Amount
     captured: Amount
     refunded: Amount
+    tries: list[CardTry]
 
 
 class Parcel(ResponseModel):

@@ -177,8 +177,8 @@ class Inbox:
 
     async def _tell(self, event: PendingEvent) -> tuple[DeliveryResult | None, str]:
         match event.news:
-            case PaymentChanged(order_id=order_id):
-                await self._orders.payment_updated(order_id)
+            case PaymentChanged(order_id=order_id, change=change):
+                await self._orders.payment_updated(order_id, change)
             case RefundChanged(order_id=order_id, refund_id=refund_id):
                 await self._refunds.look_again(order_id, refund_id)
             case ParcelChanged(order_id=order_id, parcel_id=parcel_id) as news:

@@ -38,7 +38,7 @@ def new_card(
         if as_json:
             print_json(asdict(accepted))
         else:
-            say(f"It is tried now, as charge {accepted.attempt}: {PROGRAM} watch {order_id}")
+            say(f"It is tried now, as card {accepted.number}: {PROGRAM} watch {order_id}")
 
     run_with_orders(work)
 

@@ -51,7 +51,13 @@ from durable_orders.domain.order import Basket, Order
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import Cards, ChargeState, OrderExistsError, OrderRepository
 from durable_orders.domain.views import ListedOrder, OrderSnapshotView, OrderView, PaymentToFinish
-from durable_orders.domain.workflow_messages import CardAccepted, NewCard, ParcelUpdate
+from durable_orders.domain.workflow_messages import (
+    CardAccepted,
+    NewCard,
+    ParcelUpdate,
+    PaymentChange,
+    PaymentUpdate,
+)
 
 T = TypeVar("T")
 
@@ -275,19 +281,25 @@ class OrderClient:
         return answer
 
     async def payment_to_finish(self, order_id: str) -> PaymentToFinish:
-        """Return what the customer's browser needs to confirm the payment, read from the provider
-        now. Needs the store.
+        """Return what the customer's browser needs to confirm the payment (3-D Secure, or another
+        card after a decline), read from the provider now. Needs the store.
 
         Raises ``NotWaitingError`` when no payment waits for the customer, ``NoCardsError``,
         ``ProviderError`` when the provider does not tell, or ``NoSuchOrderError``.
         """
         store = self._store("helping a customer to pay")
         view = await store.view(checked_order_id(order_id))
-        waiting = [p for p in view.payments if p.state == ChargeState.NEEDS_CUSTOMER]
-        if not waiting or view.order.status.is_final:
+        status = view.order.status
+        waiting = [
+            payment
+            for payment in view.payments
+            if payment.state == ChargeState.NEEDS_CUSTOMER
+            # The order waits for another card, by our Update or in the customer's browser.
+            or (payment.state == ChargeState.DECLINED and status is Status.AWAITING_PAYMENT)
+        ]
+        if not waiting or status.is_final:
             raise NotWaitingError(
-                f"order {order_id} has no payment for the customer to finish: "
-                f"it is {view.order.status}"
+                f"order {order_id} has no payment for the customer to finish: it is {status}"
             )
         if self._cards is None:
             raise NoCardsError
@@ -296,13 +308,15 @@ class OrderClient:
 
     # -- events of the card provider and the warehouse ---------------------------------------------
 
-    async def payment_updated(self, order_id: str) -> None:
+    async def payment_updated(self, order_id: str, change: PaymentChange | None = None) -> None:
         """Have the order read its payment again: something happened to it at the provider.
 
-        Temporal keeps the event until a worker sees it; harmless when there is nothing to see.
+        ``change``, if that is known, spares a look at what the order knows already. Temporal keeps
+        the event until a worker sees it; harmless when there is nothing to see.
         """
         async with self._calls.of(order_id).open_run() as run:
-            await run.signal(OrderWorkflow.payment_updated, rpc_timeout=CALL)
+            update = PaymentUpdate(change)
+            await run.signal(OrderWorkflow.payment_updated, update, rpc_timeout=CALL)
 
     async def parcel_updated(
         self, order_id: str, parcel_id: str, status: ParcelStatus, tracking: str = ""

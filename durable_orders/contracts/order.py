@@ -19,6 +19,7 @@ from durable_orders.domain.workflow_messages import (
     NewCard,
     OperatorCommand,
     ParcelUpdate,
+    PaymentUpdate,
     RefundParcel,
     Reject,
     ResendParcel,
@@ -66,7 +67,7 @@ class OrderWorkflow:
     # -- payment -----------------------------------------------------------------------------------
 
     @workflow.signal
-    def payment_updated(self) -> None:
+    def payment_updated(self, update: PaymentUpdate | None = None) -> None:
         """Read the payment again: something happened to it at the card provider."""
         raise NotImplementedError
 

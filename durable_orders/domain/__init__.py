@@ -11,9 +11,10 @@ workflow        the Temporal workflow of one order (``order-{id}``) or of one re
                 (``refund-{order}-{refund}``); a *run* is one execution of it.
 terms           the shop's rules that hold for one order, fixed when its run starts.
 reserve         set stock aside for an order; *release* returns it, *commit* removes it for good.
-charge          one attempt to take the order's total from a card, a PaymentIntent of its own.
-                Attempts are counted in business terms (a new card is a new attempt), never in
-                retries.
+charge          what takes the order's total: one PaymentIntent per order, whose id is the payment
+                id. *Confirming* it with a card asks the bank.
+try             one confirmation of the charge, by us, with one card. Tries are counted in business
+                terms (another card is another try), never in retries.
 hold            a charge that is authorized and not captured; *capture* takes the money.
 fulfill         have the warehouse accept the order; its answer names the parcels. A fulfillment
                 can be cancelled (*recall*) until a parcel leaves.

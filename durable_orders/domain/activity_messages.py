@@ -83,15 +83,15 @@ ReserveAnswer = Reserved | OutOfStock | ReservationClosed
 
 @dataclass(frozen=True)
 class ChargeRequest:
-    """Charge the order's total. ``attempt`` counts business attempts from 1 (another card, or the
-    same card after a soft decline), not retries.
+    """Charge the order's total: try ``number``, from 1 (another card, or the same card after a soft
+    decline), not counting retries.
 
     ``payment_method`` is the provider's token of another card than the order's own. With ``hold``
     the money is only authorized.
     """
 
     order_id: str
-    attempt: int = 1
+    number: int = 1
     payment_method: str | None = None
     hold: bool = False
 
@@ -147,7 +147,46 @@ class ChargingClosed:
     kind: Literal["charging_closed"] = "charging_closed"
 
 
-ChargeAnswer = Paid | Held | Declined | AuthenticationRequired | Processing | ChargingClosed
+@dataclass(frozen=True)
+class PaymentEnded:
+    """The charge was cancelled at the provider, and not by this order: by hand, after too many
+    tries, or because the bank let go of the hold. It takes nothing.
+    """
+
+    payment_id: str
+    kind: Literal["payment_ended"] = "payment_ended"
+
+
+@dataclass(frozen=True)
+class PaymentReturned:
+    """All that was taken was given back at the provider, and not by this order."""
+
+    payment_id: str
+    taken: Money
+    given_back: Money
+    kind: Literal["payment_returned"] = "payment_returned"
+
+
+@dataclass(frozen=True)
+class TryExpired:
+    """The try got no answer for so long that the provider may have forgotten its key: it has taken
+    nothing, and is never made again.
+    """
+
+    kind: Literal["try_expired"] = "try_expired"
+
+
+ChargeAnswer = (
+    Paid
+    | Held
+    | Declined
+    | AuthenticationRequired
+    | Processing
+    | ChargingClosed
+    | PaymentEnded
+    | PaymentReturned
+    | TryExpired
+)
 
 
 @dataclass(frozen=True)
@@ -158,7 +197,7 @@ class HoldLapsed:
     kind: Literal["hold_lapsed"] = "hold_lapsed"
 
 
-CaptureAnswer = Paid | HoldLapsed
+CaptureAnswer = Paid | HoldLapsed | PaymentReturned
 
 
 @dataclass(frozen=True)
@@ -433,6 +472,7 @@ class OrderSnapshot:
     settled: tuple[str, ...]
     deadline: datetime
     confirmed: bool | None
+    given_back: Money | None = None
     settled_by_hand: bool = False
     cancel: CancelRequest | None = None
     attention: Attention | None = None

@@ -18,9 +18,12 @@ from durable_orders.domain.ports import Mail
 _EXPLANATIONS = {
     StopReason.OUT_OF_STOCK: "something you ordered is no longer in stock",
     StopReason.CARD_DECLINED: "your bank declined the payment",
+    StopReason.TOO_MANY_CARDS: "none of the cards that were tried could be charged",
     StopReason.NOT_APPROVED: "it did not pass our checks",
     StopReason.APPROVAL_TIMED_OUT: "we could not check it in time",
     StopReason.PAYMENT_TIMED_OUT: "the payment was not completed in time",
+    StopReason.PAYMENT_ENDED: "its payment was cancelled before it was completed",
+    StopReason.PAYMENT_RETURNED: "its payment was given back before anything was sent",
     StopReason.HOLD_LAPSED: "your bank no longer holds the money for it",
     StopReason.CANNOT_FULFILL: "our warehouse cannot ship it",
     StopReason.CANCELLED: "it was cancelled, as requested",

@@ -87,19 +87,24 @@ def order_id_of(workflow_id: str) -> str | None:
     return order_id if is_order else None
 
 
-def charge_key(prefix: str, order_id: str, attempt: int) -> str:
-    """Idempotency key of business attempt ``attempt`` (from 1) to charge this order."""
-    return _key(prefix, order_id, f"charge:{attempt}")
+def payment_key(prefix: str, order_id: str) -> str:
+    """Idempotency key of creating this order's charge."""
+    return _key(prefix, order_id, "payment")
 
 
-def capture_key(prefix: str, order_id: str, attempt: int) -> str:
-    """Idempotency key of capturing charge ``attempt``."""
-    return _key(prefix, order_id, f"charge:{attempt}:capture")
+def charge_key(prefix: str, order_id: str, number: int) -> str:
+    """Idempotency key of try ``number`` (from 1) to charge this order."""
+    return _key(prefix, order_id, f"charge:{number}")
 
 
-def undo_refund_key(prefix: str, order_id: str, attempt: int) -> str:
-    """Idempotency key of refunding all of charge ``attempt`` when the order is undone."""
-    return _key(prefix, order_id, f"charge:{attempt}:undo")
+def capture_key(prefix: str, order_id: str, payment_id: str) -> str:
+    """Idempotency key of capturing what this charge holds."""
+    return _key(prefix, order_id, f"charge:{payment_id}:capture")
+
+
+def undo_refund_key(prefix: str, order_id: str, payment_id: str) -> str:
+    """Idempotency key of refunding all of this charge when the order is undone."""
+    return _key(prefix, order_id, f"charge:{payment_id}:undo")
 
 
 def refund_key(prefix: str, order_id: str, refund_id: str, attempt: int = 1) -> str:

@@ -89,9 +89,12 @@ class StopReason(StrEnum):
 
     OUT_OF_STOCK = "out_of_stock"
     CARD_DECLINED = "card_declined"
+    TOO_MANY_CARDS = "too_many_cards"  # declined, as often as the shop lets a customer try
     NOT_APPROVED = "not_approved"  # an operator rejected it
     APPROVAL_TIMED_OUT = "approval_timed_out"  # nobody approved it in time
     PAYMENT_TIMED_OUT = "payment_timed_out"  # the customer or the bank did not act in time
+    PAYMENT_ENDED = "payment_ended"  # cancelled at the card provider, not by us
+    PAYMENT_RETURNED = "payment_returned"  # given back at the card provider, not by us
     HOLD_LAPSED = "hold_lapsed"  # the authorization was gone when it was to be captured
     CANNOT_FULFILL = "cannot_fulfill"  # the warehouse refused
     CANCELLED = "cancelled"  # on request

@@ -93,7 +93,7 @@ def payment_from_status(
             return PaymentHeld(total)
         case Status.PAID | Status.FULFILLED | Status.SHIPPED | Status.COMPLETED:
             return PaymentTaken(total)
-        case Status.REJECTED if reason is StopReason.CARD_DECLINED:
+        case Status.REJECTED if reason in {StopReason.CARD_DECLINED, StopReason.TOO_MANY_CARDS}:
             return PaymentDeclined(code)
         case Status.REJECTED | Status.CANCELLED | Status.REFUNDED:
             return PaymentStopped(reason)

@@ -85,7 +85,9 @@ class CardCharge:
     """A charge at the provider. ``payment_id`` is its PaymentIntent's id (``pi_…``).
 
     ``captured`` and ``refunded`` are amounts of money that moved; a refund counts once the provider
-    has accepted it, and no longer if it fails.
+    has accepted it, and no longer if it fails. ``latest_charge`` is the id of the last request to a
+    bank, granted or declined (Stripe's Charge, ``ch_…``); empty before the first one. A customer
+    who fails 3-D Secure leaves none.
     """
 
     payment_id: str
@@ -97,6 +99,30 @@ class CardCharge:
     message: str = ""
     #: Until when a hold can be captured, if the provider said so.
     capture_before: datetime | None = None
+    latest_charge: str = ""
+
+    @property
+    def kept(self) -> Money:
+        """What was taken and not given back."""
+        return self.captured - self.refunded
+
+
+@dataclass(frozen=True)
+class CardTry:
+    """One try to have a card pay a charge: one confirmation, by us.
+
+    ``number`` counts an order's tries from 1; a retry of an activity is the same try, with the same
+    ``key``. ``charge_before``: ``CardCharge.latest_charge`` before it. ``state`` is that of the
+    charge as far as this try has brought it; OPEN: announced, and not answered as far as we know.
+    """
+
+    number: int
+    payment_method: str
+    charge_before: str
+    key: str
+    announced_at: datetime
+    state: ChargeState = ChargeState.OPEN
+    decline_code: str = ""
 
 
 class CardRefundState(StrEnum):
@@ -125,9 +151,7 @@ class Cards(Protocol):
         *,
         installation: str,
         order_id: str,
-        attempt: int,
         amount: Money,
-        payment_method: str,
         key: str,
         hold: bool = False,
     ) -> CardCharge:
@@ -137,10 +161,13 @@ class Cards(Protocol):
         it only authorizes the money.
         """
 
-    async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
-        """Confirm a charge: take or hold the money. A declined card is a state, not an error.
+    async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
+        """Confirm a charge with this card: take or hold the money. A declined card is a state, not
+        an error.
 
-        Safe to repeat: a charge that is already confirmed is returned as it is.
+        Same ``key``, same try, as long as the provider keeps keys: the answer is the charge as it
+        is by then. A declined charge can be confirmed again, under another key. One that is paid,
+        held, in processing or cancelled is returned as it is.
         """
 
     async def read(self, payment_id: str) -> CardCharge:
@@ -261,38 +288,61 @@ class Inventory(Protocol):
 
 @dataclass(frozen=True)
 class ChargeEntry:
-    """One charge attempt in our ledger."""
+    """An order's charge in our ledger, with its tries, oldest first.
+
+    ``revision`` counts what was recorded of it: see ``PaymentLedger.record``.
+    """
 
     order_id: str
-    attempt: int
     payment_id: str
     amount: Money
     state: ChargeState
+    revision: int = 0
+    tries: tuple[CardTry, ...] = ()
+
+    def find_try(self, number: int) -> CardTry | None:
+        """The try of this number; None when it was never announced."""
+        return next((one for one in self.tries if one.number == number), None)
 
 
 class PaymentLedger(Protocol):
-    """Our ledger of charges and refunds."""
+    """Our ledger of charges, their tries, and refunds."""
 
-    async def find(self, order_id: str, attempt: int) -> ChargeEntry | None:
-        """The entry of this attempt, None when its provider's id was never stored."""
+    async def find(self, order_id: str) -> ChargeEntry | None:
+        """The order's charge; None when its provider's id was never stored."""
 
-    async def open(self, order_id: str, attempt: int, payment_id: str, amount: Money) -> bool:
-        """Store the provider's id *before* the charge is confirmed.
+    async def announce(
+        self, order_id: str, payment_id: str, amount: Money, card_try: CardTry
+    ) -> ChargeEntry | None:
+        """Announce a try *before* it is confirmed; with the first one, store the charge's id.
 
-        False when the order is closed for charging: then the charge must not be confirmed. Storing
-        the same id again is True; another id for the same attempt raises ``RefusedError``.
+        None when the order is closed for charging: then nothing may be confirmed. A try that was
+        announced before is in the entry as it was then, whatever ``card_try`` says. Raises
+        ``RefusedError`` for another charge than the order's, a try older than the newest, and one
+        beside a try that is not over.
         """
 
-    async def record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
-        """Update our entry from the provider's charge."""
+    async def record(
+        self, entry: ChargeEntry, charge: CardCharge, *, answers: int | None = None
+    ) -> None:
+        """Update our record of ``entry`` from the provider's charge, read after ``entry`` was.
+
+        ``answers``: the number of the try that the provider has answered with it. The report may
+        take back a decline if nothing was recorded since ``entry`` was read.
+        """
+
+    async def end_try(
+        self, order_id: str, number: int, state: ChargeState, decline_code: str = ""
+    ) -> None:
+        """End a try that its charge says nothing about; a no-op when it is over."""
 
     async def close(self, order_id: str) -> list[ChargeEntry]:
-        """Close the order for charging; returns every attempt there was, oldest first.
+        """Close the order for charging; returns every charge there was, oldest first.
 
-        Takes the same lock as ``open``: every charge that ``open`` allowed is in the answer.
+        Takes the same lock as ``announce``: every try that it allowed is in the answer.
         """
 
-    async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
+    async def record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
         """Record a refund, once per refund id."""
 
     async def record_manual_refund(self, given_back: ManualRefund) -> None:

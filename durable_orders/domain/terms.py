@@ -22,6 +22,10 @@ SOFT_DECLINES = frozenset(
 )
 
 
+#: More tries than a customer in earnest needs: who tries cards for a living needs many.
+MAX_CARD_TRIES = 5
+
+
 def approval_limits(text: str) -> dict[str, int]:
     """Parse ``ShopTerms.approval_above`` as people write it: EUR=500.00,JPY=60000.
 
@@ -57,6 +61,8 @@ class OrderTerms:
     new_card_window: timedelta = timedelta(0)
     capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
     delivery_deadline: timedelta = timedelta(0)
+    max_card_tries: int = MAX_CARD_TRIES
+    off_session: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,11 @@ class ShopTerms:
 
     ``approval_above``: currency to minor units; orders of a higher total need approval, those of a
     currency that is not named do not. ``new_card_window``: how long a declined customer may
-    try another card; zero rejects at once. ``delivery_deadline``: how long parcels may take; zero
-    completes an order when the warehouse has accepted it, without waiting for its parcels.
+    try other cards, from the first decline; zero rejects at once. ``max_card_tries``: how many
+    tries an order's cards have together. ``off_session``: the customer is away, so a card that the
+    bank declines for now is tried again by itself; a customer who is present decides.
+    ``delivery_deadline``: how long parcels may take; zero completes an order when the warehouse has
+    accepted it, without waiting for its parcels.
     """
 
     approval_above: Mapping[str, int] = field(default_factory=dict)
@@ -75,6 +84,8 @@ class ShopTerms:
     new_card_window: timedelta = timedelta(0)
     capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
     delivery_deadline: timedelta = timedelta(0)
+    max_card_tries: int = MAX_CARD_TRIES
+    off_session: bool = False
 
     def of(self, total: Money, *, flagged: bool) -> OrderTerms:
         """The terms of an order with this total; ``flagged`` ones always need approval."""
@@ -86,4 +97,6 @@ class ShopTerms:
             new_card_window=self.new_card_window,
             capture=self.capture,
             delivery_deadline=self.delivery_deadline,
+            max_card_tries=self.max_card_tries,
+            off_session=self.off_session,
         )

@@ -27,13 +27,24 @@ class HistoryLine:
 
 
 @dataclass(frozen=True)
+class CardTryView:
+    """One try of a card; ``state`` is a ``ChargeState``."""
+
+    number: int
+    state: str
+    decline_code: str = ""
+
+
+@dataclass(frozen=True)
 class PaymentView:
+    """The charge of an order, with our tries of cards; a browser's are not among them."""
+
     payment_id: str
-    attempt: int
     state: str
     amount: Money
     captured: Money
     refunded: Money
+    tries: tuple[CardTryView, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal, Protocol
 
 from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.workflow_messages import PaymentChange
 
 
 class WebhookSource(StrEnum):
@@ -25,9 +26,12 @@ class WebhookSource(StrEnum):
 
 @dataclass(frozen=True)
 class PaymentChanged:
-    """An order's payment has changed: its run should read it again."""
+    """An order's payment has changed: its run should read it again. ``change`` is None when it may
+    be anything.
+    """
 
     order_id: str
+    change: PaymentChange | None = None
     kind: Literal["payment"] = "payment"
 
 
@@ -104,7 +108,10 @@ def payload_from_json(facts: dict[str, Any]) -> EventPayload | None:
     fields = {name: value for name, value in facts.items() if name != "kind"}
     match facts["kind"]:
         case "payment":
-            return PaymentChanged(**fields)
+            change = fields.get("change")
+            return PaymentChanged(
+                fields["order_id"], None if change is None else PaymentChange(change)
+            )
         case "refund":
             return RefundChanged(**fields)
         case "parcel":

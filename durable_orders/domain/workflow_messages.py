@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from durable_orders.domain.parcels import ParcelStatus
@@ -33,10 +34,27 @@ class NewCard:
 
 @dataclass(frozen=True)
 class CardAccepted:
-    """The card will be tried as business attempt ``attempt``."""
+    """The card will be tried: the order's try ``number``, from 1 for its first card."""
 
-    attempt: int
+    number: int
     kind: Literal["card_accepted"] = "card_accepted"
+
+
+class PaymentChange(StrEnum):
+    """What happened to a payment at the card provider."""
+
+    DECLINED = "declined"
+    HELD = "held"
+    PAID = "paid"
+
+
+@dataclass(frozen=True)
+class PaymentUpdate:
+    """Signal ``payment_updated``: ``change`` spares the order a look at what it knows already; None
+    when it may be anything.
+    """
+
+    change: PaymentChange | None = None
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.audit.model import BookedOrder, LedgerEntry, RecordedManualRefund
 from durable_orders.domain.audit.ports import CursorPage
-from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import ChargeState
 from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, RefundState
+from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entry, with_tries
 from durable_orders.store.database import Database
 from durable_orders.store.tables import (
     given_back_by_hand,
@@ -80,12 +79,11 @@ async def _read(
         )
     ).all()
     ids = [row.id for row in rows]
-    charges = await connection.execute(
-        select(payments).where(payments.c.order_id.in_(ids)).order_by(payments.c.attempt)
-    )
+    charges = await connection.execute(CHARGES.where(payments.c.order_id.in_(ids)))
     entries: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
-    for charge in charges:
-        entries[charge.order_id].append(_entry(charge))
+    for charge, tries in with_tries(charges):
+        entry = LedgerEntry(charge_entry(charge, tries), booked_charge(charge))
+        entries[charge.order_id].append(entry)
     asked, by_hand = await _refunds(connection, ids), await _by_hand(connection, ids)
     return tuple(
         _standing(row, entries[row.id], asked.get(row.id, 0), by_hand.get(row.id)) for row in rows
@@ -137,14 +135,3 @@ def _standing(
         if hand is None
         else RecordedManualRefund(Money(hand[0], row.currency), hand[1]),
     )
-
-
-def _entry(row: Row[Any]) -> LedgerEntry:
-    booked = BookedCharge(
-        state=ChargeState(row.state),
-        captured=Money(row.captured, row.currency),
-        refunded=Money(row.refunded, row.currency),
-        decline_code=row.decline_code,
-        capture_before=row.capture_before,
-    )
-    return LedgerEntry(row.attempt, row.payment_id, booked)

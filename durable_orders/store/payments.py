@@ -1,57 +1,110 @@
-"""The shop's ledger of charges and refunds."""
+"""The shop's ledger of charges, their tries, and refunds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.activity_messages import ManualRefund
-from durable_orders.domain.charges import BookedCharge
+from durable_orders.domain.charges import (
+    LIVE_TRY,
+    TRY_OVER,
+    BookedCharge,
+    answers_newest,
+    merge_try,
+)
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
     CardCharge,
     CardRefund,
+    CardTry,
     ChargeEntry,
     ChargeState,
     NoSuchOrderError,
     RefusedError,
 )
+from durable_orders.store.charge_rows import booked_charge, read_charges, read_tries
 from durable_orders.store.database import Database
-from durable_orders.store.history import ADD_LINE, line
-from durable_orders.store.rows import CHARGES
-from durable_orders.store.tables import given_back_by_hand, orders, payments, refunds
+from durable_orders.store.history import ADD_LINE, WITH_LINE, line
+from durable_orders.store.tables import given_back_by_hand, orders, payment_tries, payments, refunds
 
-_CHARGE: Final = select(payments).where(
-    payments.c.order_id == bindparam("order_id"), payments.c.attempt == bindparam("attempt")
+# Parameters of an INSERT or UPDATE may not have the names of its columns.
+_OF_CHARGE: Final = (
+    payments.c.order_id == bindparam("of_order"),
+    payments.c.payment_id == bindparam("of_payment"),
 )
-_LOCK: Final = _CHARGE.with_for_update(key_share=True)
-_OPEN: Final = (
-    insert(payments)
-    .on_conflict_do_nothing(index_elements=["order_id", "attempt"])
-    .returning(payments.c.attempt)
+_OF_TRY: Final = (
+    payment_tries.c.order_id == bindparam("of_order"),
+    payment_tries.c.number == bindparam("of_number"),
 )
-# Parameters of an UPDATE may not have the names of its columns.
-_CHANGE: Final = update(payments).where(
-    payments.c.order_id == bindparam("of_order"), payments.c.attempt == bindparam("of_attempt")
-)
-_RECORD: Final = _CHANGE.values(
-    state=bindparam("to"),
-    captured=bindparam("captured_now"),
-    refunded=bindparam("refunded_now"),
-    decline_code=bindparam("code"),
-    capture_before=bindparam("capture_until"),
-    updated_at=func.now(),
-)
-_RAISE_REFUNDED: Final = _CHANGE.values(
-    refunded=func.greatest(payments.c.refunded, bindparam("known")), updated_at=func.now()
-)
+_LOCK: Final = select(payments).where(*_OF_CHARGE).with_for_update(key_share=True)
 _LOCK_ORDER: Final = (
     select(orders.c.charging_closed_at, orders.c.total, orders.c.currency)
     .where(orders.c.id == bindparam("order_id"))
     .with_for_update(key_share=True)
+)
+_ANNOUNCE: Final = (
+    insert(payment_tries)
+    .values(
+        order_id=bindparam("of_order"),
+        payment_id=bindparam("of_payment"),
+        number=bindparam("of_number"),
+        payment_method=bindparam("method"),
+        charge_before=bindparam("before"),
+        key=bindparam("of_provider"),
+        state=bindparam("begins_as"),
+    )
+    .returning(payment_tries.c.announced_at)
+    .add_cte(WITH_LINE)
+)
+#: The first try, with the charge itself: foreign keys are checked when a statement has ended.
+_ANNOUNCE_FIRST: Final = _ANNOUNCE.add_cte(
+    insert(payments)
+    .values(
+        order_id=bindparam("of_order"),
+        payment_id=bindparam("of_payment"),
+        amount=bindparam("to_take"),
+        currency=bindparam("of_currency"),
+        state=ChargeState.OPEN,
+    )
+    .cte("charge")
+)
+_ANNOUNCE_NEXT: Final = _ANNOUNCE.add_cte(
+    update(payments).where(*_OF_CHARGE).values(revision=payments.c.revision + 1).cte("charge")
+)
+_RECORD: Final = (
+    update(payments)
+    .where(*_OF_CHARGE)
+    .values(
+        state=bindparam("to"),
+        captured=bindparam("captured_now"),
+        refunded=bindparam("refunded_now"),
+        decline_code=bindparam("code"),
+        capture_before=bindparam("capture_until"),
+        latest_charge=bindparam("newest"),
+        revision=payments.c.revision + 1,
+        updated_at=func.now(),
+    )
+)
+_MOVE_TRY: Final = (
+    update(payment_tries)
+    .where(*_OF_TRY)
+    .values(state=bindparam("try_to"), decline_code=bindparam("try_code"), updated_at=func.now())
+)
+_RECORD_LINE: Final = _RECORD.add_cte(WITH_LINE)
+_RECORD_TRY: Final = _RECORD_LINE.add_cte(_MOVE_TRY.cte("card_try"))
+_END_TRY: Final = _MOVE_TRY.where(payment_tries.c.state.not_in(sorted(TRY_OVER))).returning(
+    payment_tries.c.payment_id
+)
+_RAISE_REFUNDED: Final = (
+    update(payments)
+    .where(*_OF_CHARGE)
+    .values(refunded=func.greatest(payments.c.refunded, bindparam("known")), updated_at=func.now())
 )
 _CLOSE: Final = (
     update(orders)
@@ -60,7 +113,7 @@ _CLOSE: Final = (
     .returning(orders.c.id)
 )
 _NOTE_REFUND: Final = (
-    insert(refunds)
+    postgresql.insert(refunds)
     .on_conflict_do_nothing(index_elements=["refund_id"])
     .returning(refunds.c.refund_id)
 )
@@ -76,120 +129,152 @@ class PostgresPaymentLedger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, order_id: str, attempt: int) -> ChargeEntry | None:
+    async def find(self, order_id: str) -> ChargeEntry | None:
         async with self._database.statement() as connection:
-            this = {"order_id": order_id, "attempt": attempt}
-            row = (await connection.execute(_CHARGE, this)).one_or_none()
-        return None if row is None else _entry(row)
+            return await _find(connection, order_id)
 
-    async def open(self, order_id: str, attempt: int, payment_id: str, amount: Money) -> bool:
-        """Store the provider's id before the charge is confirmed.
+    async def announce(
+        self, order_id: str, payment_id: str, amount: Money, card_try: CardTry
+    ) -> ChargeEntry | None:
+        """Announce a try before it is confirmed.
 
-        False on a closed order even for an id stored before: the charge is being undone. Raises
-        ``NoSuchOrderError``, and ``RefusedError`` for another id or amount for the same attempt,
-        an amount that is not the order's total, or a second live charge.
+        None on a closed order even for a try announced before: the charge is being undone. Raises
+        ``NoSuchOrderError`` and ``RefusedError``, also for an amount that is not the order's total.
         """
+        number = card_try.number
         async with self._database.transaction() as connection:
             found = await connection.execute(_LOCK_ORDER, {"order_id": order_id})
             order = found.one_or_none()
             if order is None:
                 raise NoSuchOrderError(order_id)
             if order.charging_closed_at is not None:
-                return False
+                return None
             total = Money(order.total, order.currency)
             if amount != total:
                 raise RefusedError(f"order {order_id} costs {total}: no charge of {amount}")
-            entry = {
-                "order_id": order_id,
-                "attempt": attempt,
-                "payment_id": payment_id,
-                "amount": amount.amount,
-                "currency": amount.currency,
-                "state": ChargeState.OPEN,
-            }
-            is_new = await connection.scalar(_OPEN, entry)
-            if is_new is None:
-                stored = await _lock(connection, order_id, attempt)
-                if stored.payment_id != payment_id:
+            # A statement of its own, begun once the lock is held: it sees what the transaction that
+            # held it before has announced.
+            entry = await _find(connection, order_id)
+            if entry is not None:
+                if entry.payment_id != payment_id:
                     raise RefusedError(
-                        f"charge {attempt} of order {order_id} is {stored.payment_id}, "
-                        f"not {payment_id}"
+                        f"order {order_id} is charged as {entry.payment_id}, not as {payment_id}"
                     )
-                return True
-            opened = _line(order_id, attempt, payment_id, ChargeState.OPEN)
-            await connection.execute(ADD_LINE, opened)
-            return True
+                if entry.find_try(number) is not None:
+                    return entry
+                _check_follows(entry, number)
+            values = {
+                **_this(order_id, payment_id),
+                "of_number": number,
+                "method": card_try.payment_method,
+                "before": card_try.charge_before,
+                "of_provider": card_try.key,
+                "begins_as": card_try.state,
+                **_line(order_id, payment_id, card_try.state, number=number),
+            }
+            if entry is None:
+                to_take = {"to_take": amount.amount, "of_currency": amount.currency}
+                announced_at = await connection.scalar(_ANNOUNCE_FIRST, values | to_take)
+                entry = ChargeEntry(order_id, payment_id, amount, ChargeState.OPEN, revision=-1)
+            else:
+                announced_at = await connection.scalar(_ANNOUNCE_NEXT, values)
+            announced = replace(card_try, announced_at=announced_at)
+            return replace(entry, revision=entry.revision + 1, tries=(*entry.tries, announced))
 
-    async def record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
-        """Merge the provider's charge by the rule of ``BookedCharge.told``.
+    async def record(
+        self, entry: ChargeEntry, charge: CardCharge, *, answers: int | None = None
+    ) -> None:
+        """Merge the provider's charge by the rules of ``durable_orders.domain.charges``.
 
-        Raises ``RefusedError`` when no charge, or another one, was opened for this attempt.
+        Raises ``RefusedError`` when it is another charge than the entry's.
         """
-        async with self._database.transaction() as connection:
-            row = await _lock(connection, order_id, attempt)
-            if row.payment_id != charge.payment_id:
-                raise RefusedError(
-                    f"charge {attempt} of order {order_id} is {row.payment_id}, "
-                    f"not {charge.payment_id}"
-                )
-            known = BookedCharge(
-                state=ChargeState(row.state),
-                captured=Money(row.captured, row.currency),
-                refunded=Money(row.refunded, row.currency),
-                decline_code=row.decline_code,
-                capture_before=row.capture_before,
+        order_id, payment_id = entry.order_id, entry.payment_id
+        if charge.payment_id != payment_id:
+            raise RefusedError(
+                f"order {order_id} is charged as {payment_id}, not as {charge.payment_id}"
             )
-            booked = known.merge(charge)
-            if booked == known:
+        async with self._database.transaction() as connection:
+            row = await _lock(connection, order_id, payment_id)
+            fresh = row.revision == entry.revision
+            known = booked_charge(row)
+            booked = known.merge(charge, fresh=fresh)
+            tries = await read_tries(connection, payment_id)
+            before = _answered_try(tries, charge, answers, fresh=fresh)
+            after = None if before is None else merge_try(before, charge)
+            moved = after is not None and after != before
+            if booked == known and not moved:
                 return
-            now = {
+            values: dict[str, Any] = {
+                **_this(order_id, payment_id),
                 "to": booked.state,
                 "captured_now": booked.captured.amount,
                 "refunded_now": booked.refunded.amount,
                 "code": booked.decline_code,
                 "capture_until": booked.capture_before,
+                "newest": booked.latest_charge,
             }
-            this = {"of_order": order_id, "of_attempt": attempt}
-            await connection.execute(_RECORD, this | now)
-            if booked.state is not known.state:
-                change = (charge.payment_id, booked.state, booked.decline_code)
-                await connection.execute(ADD_LINE, _line(order_id, attempt, *change))
+            if after is not None and moved:
+                number, state, code = after.number, after.state, after.decline_code
+                values |= {"of_number": number, "try_to": state, "try_code": code}
+                values |= _line(
+                    order_id, payment_id, state, code, charge.latest_charge, number=number
+                )
+                await connection.execute(_RECORD_TRY, values)
+            elif _has_moved(known, booked):
+                code, newest = booked.decline_code, booked.latest_charge
+                values |= _line(order_id, payment_id, booked.state, code, newest)
+                await connection.execute(_RECORD_LINE, values)
+            else:
+                await connection.execute(_RECORD, values)
+
+    async def end_try(
+        self, order_id: str, number: int, state: ChargeState, decline_code: str = ""
+    ) -> None:
+        this = {"of_order": order_id, "of_number": number}
+        async with self._database.transaction() as connection:
+            payment_id = await connection.scalar(
+                _END_TRY, this | {"try_to": state, "try_code": decline_code}
+            )
+            if payment_id is not None:
+                ended = _line(order_id, payment_id, state, decline_code, number=number)
+                await connection.execute(ADD_LINE, ended)
 
     async def close(self, order_id: str) -> list[ChargeEntry]:
         """Close the order for charging. Raises ``NoSuchOrderError``."""
         async with self._database.transaction() as connection:
             await _close(connection, order_id)
             # A separate statement, begun once the lock is held: one that began before would not see
-            # a charge that another transaction opened while this one waited for the lock.
-            rows = await connection.execute(CHARGES, {"order_id": order_id})
-            return [_entry(row) for row in rows]
+            # a try that another transaction announced while this one waited for the lock.
+            return await read_charges(connection, order_id)
 
-    async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
+    async def record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
         """Record the refund.
 
-        Raises ``RefusedError`` for a charge that was never opened, for more than the ledger has as
+        Raises ``RefusedError`` for another charge than the order's, for more than the ledger has as
         captured, and for a refund id that is recorded for another charge or amount.
         """
         async with self._database.transaction() as connection:
-            payment = await _lock(connection, order_id, attempt)
+            payment = await _lock(connection, order_id, payment_id)
             if refund.amount.currency != payment.currency:
-                raise RefusedError(f"{payment.payment_id} was not charged in {refund.amount}")
-            this = {"order_id": order_id, "attempt": attempt}
+                raise RefusedError(f"{payment_id} was not charged in {refund.amount}")
+            this = {"order_id": order_id, "attempt": payment.attempt}
             noted = {"refund_id": refund.refund_id, "amount": refund.amount.amount}
             is_new = await connection.scalar(_NOTE_REFUND, this | noted)
             if is_new is None:
-                await _check_same_refund(connection, order_id, attempt, refund)
+                await _check_same_refund(connection, payment, refund)
                 return
             # The provider's total (``record``) may include this refund already: so the amount is
             # not added, but the total raised to the sum of the refunds recorded one by one.
             known = await connection.scalar(_REFUNDED, this)
             await connection.execute(
-                _RAISE_REFUNDED,
-                {"of_order": order_id, "of_attempt": attempt, "known": int(known or 0)},
+                _RAISE_REFUNDED, {**_this(order_id, payment_id), "known": int(known or 0)}
             )
-            detail = {"refund_id": refund.refund_id, "amount": str(refund.amount)}
-            refunded = line(order_id, "payment_refunded", {"attempt": str(attempt)} | detail)
-            await connection.execute(ADD_LINE, refunded)
+            detail = {
+                "payment_id": payment_id,
+                "refund_id": refund.refund_id,
+                "amount": str(refund.amount),
+            }
+            await connection.execute(ADD_LINE, line(order_id, "payment_refunded", detail))
 
     async def record_manual_refund(self, given_back: ManualRefund) -> None:
         order_id, amount = given_back.order_id, given_back.amount
@@ -197,12 +282,52 @@ class PostgresPaymentLedger:
         async with self._database.transaction() as connection:
             await _close(connection, order_id)
             await connection.execute(
-                insert(given_back_by_hand)
+                postgresql.insert(given_back_by_hand)
                 .values(order_id=order_id, **values)
                 .on_conflict_do_update(index_elements=["order_id"], set_=values)
             )
             detail = {"amount": str(amount), "by": given_back.by, "note": given_back.note}
             await connection.execute(ADD_LINE, line(order_id, "given_back_by_hand", detail))
+
+
+async def _find(connection: AsyncConnection, order_id: str) -> ChargeEntry | None:
+    """The order's newest charge."""
+    charges = await read_charges(connection, order_id)
+    return charges[-1] if charges else None
+
+
+def _check_follows(entry: ChargeEntry, number: int) -> None:
+    """Refuse a try of a worker that was cut off long ago, and one beside a try that is not over."""
+    for card_try in entry.tries:
+        if card_try.number > number:
+            raise RefusedError(
+                f"order {entry.order_id} had its try {card_try.number}: no try {number} after it"
+            )
+        if card_try.state in LIVE_TRY:
+            raise RefusedError(
+                f"try {card_try.number} of order {entry.order_id} is {card_try.state}: "
+                f"no try {number} beside it"
+            )
+
+
+def _answered_try(
+    tries: Sequence[CardTry], charge: CardCharge, answers: int | None, *, fresh: bool
+) -> CardTry | None:
+    """The try that a report of the charge says something about."""
+    if answers is not None:
+        return next((one for one in tries if one.number == answers), None)
+    if tries and answers_newest(tries[-1], charge, fresh=fresh):
+        return tries[-1]
+    return None
+
+
+def _has_moved(known: BookedCharge, booked: BookedCharge) -> bool:
+    """Whether more has changed than amounts."""
+    return (known.state, known.decline_code, known.latest_charge) != (
+        booked.state,
+        booked.decline_code,
+        booked.latest_charge,
+    )
 
 
 async def _close(connection: AsyncConnection, order_id: str) -> None:
@@ -213,40 +338,47 @@ async def _close(connection: AsyncConnection, order_id: str) -> None:
     await connection.execute(ADD_LINE, line(order_id, "charging_closed"))
 
 
-async def _lock(connection: AsyncConnection, order_id: str, attempt: int) -> Row[Any]:
-    found = await connection.execute(_LOCK, {"order_id": order_id, "attempt": attempt})
+async def _lock(connection: AsyncConnection, order_id: str, payment_id: str) -> Row[Any]:
+    found = await connection.execute(_LOCK, _this(order_id, payment_id))
     row = found.one_or_none()
     if row is None:
-        raise RefusedError(f"charge {attempt} of order {order_id} was never opened")
+        raise RefusedError(f"order {order_id} is not charged as {payment_id}")
     return row
 
 
 async def _check_same_refund(
-    connection: AsyncConnection, order_id: str, attempt: int, refund: CardRefund
+    connection: AsyncConnection, payment: Row[Any], refund: CardRefund
 ) -> None:
     stored = (await connection.execute(_REFUND, {"refund_id": refund.refund_id})).one()
     if (stored.order_id, stored.attempt, stored.amount) != (
-        order_id,
-        attempt,
+        payment.order_id,
+        payment.attempt,
         refund.amount.amount,
     ):
         raise RefusedError(f"refund {refund.refund_id} is in the books with another meaning")
 
 
-def _entry(row: Row[Any]) -> ChargeEntry:
-    return ChargeEntry(
-        order_id=row.order_id,
-        attempt=row.attempt,
-        payment_id=row.payment_id,
-        amount=Money(row.amount, row.currency),
-        state=ChargeState(row.state),
-    )
+def _this(order_id: str, payment_id: str) -> dict[str, Any]:
+    return {"of_order": order_id, "of_payment": payment_id}
 
 
 def _line(
-    order_id: str, attempt: int, payment_id: str, state: ChargeState, code: str = ""
+    order_id: str,
+    payment_id: str,
+    state: ChargeState,
+    code: str = "",
+    charge: str = "",
+    *,
+    number: int | None = None,
 ) -> dict[str, Any]:
-    detail = {"attempt": str(attempt), "payment_id": payment_id}
+    """A line about the charge, or about try ``number`` of it; ``charge`` is the provider's newest
+    one (``ch_…``): it says which try was charged.
+    """
+    detail = {"payment_id": payment_id}
+    if number is not None:
+        detail["try"] = str(number)
     if code:
         detail["code"] = code
+    if charge:
+        detail["charge"] = charge
     return line(order_id, f"payment_{state}", detail)

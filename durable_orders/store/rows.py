@@ -14,7 +14,15 @@ from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Line, Order, Recipient
-from durable_orders.domain.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
+from durable_orders.domain.views import (
+    CardTryView,
+    HistoryLine,
+    OrderView,
+    ParcelView,
+    PaymentView,
+    RefundView,
+)
+from durable_orders.store.charge_rows import CHARGES_OF_ORDER, with_tries
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.tables import (
     given_back_by_hand,
@@ -22,7 +30,6 @@ from durable_orders.store.tables import (
     order_lines,
     orders,
     parcels,
-    payments,
     refund_requests,
 )
 
@@ -49,12 +56,6 @@ _ORDER: Final = (
 )
 _PLACED: Final = select(orders.c.placed_at, orders.c.stock).where(
     orders.c.id == bindparam("order_id")
-)
-#: All charges of an order, oldest first.
-CHARGES: Final = (
-    select(payments)
-    .where(payments.c.order_id == bindparam("order_id"))
-    .order_by(payments.c.attempt)
 )
 _BY_HAND: Final = select(given_back_by_hand.c.amount).where(
     given_back_by_hand.c.order_id == bindparam("order_id")
@@ -159,7 +160,7 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
         return None
     this = {"order_id": order_id}
     row = (await connection.execute(_PLACED, this)).one()
-    charges = await connection.execute(CHARGES, this)
+    charges = await connection.execute(CHARGES_OF_ORDER, this)
     by_hand = await connection.scalar(_BY_HAND, this)
     sent = await connection.execute(_PARCELS, this)
     asked = await connection.execute(_REFUNDS, this)
@@ -171,13 +172,13 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
         payments=tuple(
             PaymentView(
                 payment_id=charge.payment_id,
-                attempt=charge.attempt,
                 state=charge.state,
                 amount=Money(charge.amount, charge.currency),
                 captured=Money(charge.captured, charge.currency),
                 refunded=Money(charge.refunded, charge.currency),
+                tries=tuple(CardTryView(one.number, one.state, one.decline_code) for one in tries),
             )
-            for charge in charges
+            for charge, tries in with_tries(charges)
         ),
         given_back_by_hand=None if by_hand is None else Money(by_hand, order.total.currency),
         parcels=tuple(ParcelView(p.parcel_id, p.status, p.tracking) for p in sent),

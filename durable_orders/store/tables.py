@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from durable_orders.domain.charges import LIVE
+from durable_orders.domain.charges import LIVE_TRY
 from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.operators.api_keys import Scope
@@ -169,7 +169,8 @@ payments = Table(
     "payments",
     metadata,
     _required("order_id", Text, ForeignKey("orders.id")),
-    _required("attempt", Integer),
+    # 1: an order has one charge. Those of before migration 0011 had one for each card.
+    _required("attempt", Integer, server_default=text("1")),
     _required("payment_id", Text, unique=True),
     _required("amount", BigInteger),
     _required("currency", Text),
@@ -178,6 +179,8 @@ payments = Table(
     _required("refunded", BigInteger, server_default=text("0")),
     _required("decline_code", Text, server_default=text("''")),
     Column("capture_before", DateTime(timezone=True)),  # of a hold, if known
+    _required("latest_charge", Text, server_default=text("''")),
+    _required("revision", Integer, server_default=text("0")),  # counts what was recorded
     _required("opened_at", DateTime(timezone=True), server_default=_NOW),
     _required("updated_at", DateTime(timezone=True), server_default=_NOW),
     PrimaryKeyConstraint("order_id", "attempt"),
@@ -188,12 +191,39 @@ payments = Table(
     CheckConstraint("captured <= amount", name="captured_within_amount"),
     _one_of("state", ChargeState),
 )
-# The last guard against a double charge: one live charge per order.
+# The last guard against a double charge: one charge per order that can take money, or has.
 Index(
     "payments_one_live_charge",
     payments.c.order_id,
     unique=True,
-    postgresql_where=payments.c.state.in_(sorted(LIVE)),
+    postgresql_where=payments.c.state != ChargeState.CANCELLED.value,
+)
+
+# The tries of a charge, each announced before it is made.
+payment_tries = Table(
+    "payment_tries",
+    metadata,
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("number", Integer),
+    _required("payment_id", Text, ForeignKey("payments.payment_id")),
+    _required("payment_method", Text),
+    _required("charge_before", Text),  # the provider's newest charge (ch_…) before it, or ''
+    _required("key", Text, unique=True),
+    _required("state", Text),
+    _required("decline_code", Text, server_default=text("''")),
+    _required("announced_at", DateTime(timezone=True), server_default=_NOW),
+    _required("updated_at", DateTime(timezone=True), server_default=_NOW),
+    PrimaryKeyConstraint("order_id", "number"),
+    CheckConstraint("number > 0", name="number_positive"),
+    _one_of("state", ChargeState),
+    Index(None, "payment_id"),
+)
+# One try at a time, and none beside one that was paid.
+Index(
+    "payment_tries_one_live",
+    payment_tries.c.order_id,
+    unique=True,
+    postgresql_where=payment_tries.c.state.in_(sorted(LIVE_TRY)),
 )
 
 refunds = Table(

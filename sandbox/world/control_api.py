@@ -18,10 +18,16 @@ from sandbox.world.faults import ENDPOINTS, MODES, InvalidFaultError
 from sandbox.world.parcels import move_parcels
 from sandbox.world.request_pipeline import ApiError, RequestPipeline, to_http_response
 from sandbox.world.state_store import JsonObject
-from sandbox.world.stripe.bank_events import expire_hold, finish_authentication, finish_processing
+from sandbox.world.stripe.bank_events import (
+    confirm_in_browser,
+    expire_hold,
+    finish_authentication,
+    finish_processing,
+)
 from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.intents import load_intent
 from sandbox.world.stripe.refunds import settle_refund
+from sandbox.world.stripe.rules import DEFAULT_CONFIRM_LIMIT
 
 _OUTCOMES: Final = ("succeed", "fail")
 
@@ -53,6 +59,7 @@ def control_routes(pipeline: RequestPipeline) -> list[Route]:
         *_fault_routes(pipeline),
         *_stripe_routes(pipeline),
         Route("/sandbox/warehouse/{order_id}/{move}", _parcel_handler(pipeline), methods=["POST"]),
+        Route("/sandbox/stripe", _stripe_settings_handler(pipeline), methods=["GET", "POST"]),
         Route("/sandbox/webhooks", _webhook_handler(pipeline), methods=["GET", "POST"]),
         Route("/sandbox/state", _wipe_handler(pipeline), methods=["DELETE"]),
         Route("/books", books),
@@ -120,20 +127,27 @@ def _stripe_routes(pipeline: RequestPipeline) -> list[Route]:
 
     `POST /sandbox/payment_intents/{id}/authenticate`: the customer passes or fails 3-D Secure;
     `…/settle`: the bank decides on a payment that is `processing` (see `cards.py`), both with
-    `{"outcome": "succeed"}` or `"fail"`; `…/lapse`: a hold expires before it was captured.
+    `{"outcome": "succeed"}` or `"fail"`; `…/lapse`: a hold expires before it was captured;
+    `…/confirm`: the customer confirms in the browser with `{"payment_method": "pm_card_visa"}` and,
+    for a card that requires it, `"authentication": "succeed"` or `"fail"`; 402 for a decline.
     `POST /sandbox/refunds/{id}/settle`: a refund succeeds or fails.
     """
 
     def context_for(request: Request, kind: str) -> OperationContext:
         order_id = pipeline.store.order_of(kind, request.path_params["id"])
         return OperationContext(
-            pipeline.store, int(pipeline.clock()), str(request.base_url), order_id
+            pipeline.store, int(pipeline.clock()), str(request.base_url).rstrip("/"), order_id
         )
 
     def run(operation: Callable[[], JsonObject]) -> Response:
         try:
             with pipeline.store.transaction():
-                return JSONResponse(operation())
+                try:
+                    return JSONResponse(operation())
+                except ApiError as error:
+                    if not error.response.began:
+                        raise  # rolled back
+                    return to_http_response(error.response, {})  # a declined card left its charge
         except ApiError as error:
             return to_http_response(error.response, {})
 
@@ -160,6 +174,22 @@ def _stripe_routes(pipeline: RequestPipeline) -> list[Route]:
         is_browser = "text/html" in request.headers.get("accept", "")
         return RedirectResponse(return_url, 303) if return_url and is_browser else response
 
+    async def confirm(request: Request) -> Response:
+        body = await _json(request)
+        card, outcome = body.get("payment_method"), body.get("authentication")
+        if outcome not in {None, *_OUTCOMES}:
+            return _error_response(400, f"authentication is succeed or fail, not {outcome!r}.")
+        if not isinstance(card, str):
+            return _error_response(400, f"payment_method is a name as pm_card_visa, not {card!r}.")
+        context = context_for(request, "payment_intent")
+        passes = None if outcome is None else outcome == "succeed"
+
+        def operation() -> JsonObject:
+            intent = load_intent(context, request.path_params["id"])
+            return confirm_in_browser(context, intent, card, passes=passes)
+
+        return run(operation)
+
     async def settle(request: Request) -> Response:
         outcome = await outcome_of(request)
         if outcome not in _OUTCOMES:
@@ -183,6 +213,7 @@ def _stripe_routes(pipeline: RequestPipeline) -> list[Route]:
 
     return [
         Route("/sandbox/payment_intents/{id}/authenticate", authenticate, methods=["POST"]),
+        Route("/sandbox/payment_intents/{id}/confirm", confirm, methods=["POST"]),
         Route("/sandbox/payment_intents/{id}/settle", settle, methods=["POST"]),
         Route("/sandbox/payment_intents/{id}/lapse", lapse, methods=["POST"]),
         Route("/sandbox/refunds/{id}/settle", settle_refund_request, methods=["POST"]),
@@ -211,6 +242,24 @@ def _parcel_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
         return JSONResponse(moved)
 
     return move
+
+
+def _stripe_settings_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
+    """`{"confirm_limit": 3}`: how often one intent may be confirmed before Stripe cancels it."""
+
+    async def settings(request: Request) -> Response:
+        if request.method == "POST":
+            body = await _json(request)
+            limit = body.get("confirm_limit")
+            if set(body) != {"confirm_limit"} or type(limit) is not int or limit < 1:
+                return _error_response(400, "Stripe has one setting: confirm_limit, at least 1.")
+            with pipeline.store.transaction():
+                pipeline.store.set("stripe", body)
+        return JSONResponse(
+            {"confirm_limit": DEFAULT_CONFIRM_LIMIT} | pipeline.store.setting("stripe")
+        )
+
+    return settings
 
 
 def _webhook_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:

@@ -20,6 +20,7 @@ from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from durable_orders.domain.terms import ShopTerms
+from durable_orders.domain.workflow_messages import PaymentChange
 from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.seed import DEMO, add_products
@@ -246,7 +247,11 @@ async def test_an_inbox_that_was_stopped_while_telling_leaves_the_event_to_the_n
     entered = asyncio.Event()
 
     class Hanging(OrderClient):
-        async def payment_updated(self, order_id: str) -> None:
+        async def payment_updated(
+            self,
+            order_id: str,
+            change: PaymentChange | None = None,
+        ) -> None:
             entered.set()
             await asyncio.Event().wait()
 
@@ -270,10 +275,14 @@ async def test_a_fault_in_telling_one_event_stops_no_other(
     first, second = await closed_shop.start(), await closed_shop.start()
 
     class Faulty(OrderClient):
-        async def payment_updated(self, order_id: str) -> None:
+        async def payment_updated(
+            self,
+            order_id: str,
+            change: PaymentChange | None = None,
+        ) -> None:
             if order_id == first:
                 raise KeyError(order_id)
-            await super().payment_updated(order_id)
+            await super().payment_updated(order_id, change)
 
     inbox = inbox_of(closed_shop, database, orders=Faulty(closed_shop.temporal, closed_shop.book))
     async with posting(closed_shop, database, inbox) as post:

@@ -26,7 +26,7 @@ from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
-from tests.support.keys import INSTALLATION, charge_key
+from tests.support.keys import INSTALLATION, charge_key, payment_key
 from tests.support.servers import Temporal
 from worker import order_worker
 
@@ -67,16 +67,12 @@ async def auditing(
 @pytest.mark.usefixtures("auditing")
 async def test_an_audit_repairs_flags_and_says_so(run: Run, cards: InMemoryCards) -> None:
     await run("place", "--order-id", "cli-a1", "--no-start")
-    key = charge_key("ghost", 1)
+    key = payment_key("ghost")
     ghost = await cards.create(
-        installation=INSTALLATION,
-        order_id="ghost",
-        attempt=1,
-        amount=Money(5_00, "EUR"),
-        payment_method="pm_card_visa",
-        key=key,
+        installation=INSTALLATION, order_id="ghost", amount=Money(5_00, "EUR"), key=key
     )
-    await cards.confirm(ghost.payment_id, key=key)
+    key = charge_key("ghost", 1)
+    await cards.confirm(ghost.payment_id, payment_method="pm_card_visa", key=key)
 
     report = read(await run("reconcile", "--grace", "0", "--json"))
 

@@ -20,8 +20,9 @@ from sandbox.world import StandInServer
 from tests.cli.shell import Aside, Run, read, refused
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
+from tests.support.charges import announce, record
 from tests.support.eventually import eventually
-from tests.support.keys import INSTALLATION, charge_key
+from tests.support.keys import INSTALLATION, charge_key, payment_key
 
 pytestmark = pytest.mark.usefixtures("working")
 
@@ -261,7 +262,7 @@ async def test_our_books_may_know_what_was_taken_though_the_order_did_not_hear_o
     await aside.place("desk-15")
     await asks_what_was_given_back(aside, "desk-15")
     [charge] = cards.charges_of("desk-15")
-    await PostgresPaymentLedger(database).record("desk-15", 1, charge)
+    await record(PostgresPaymentLedger(database), "desk-15", charge)
 
     nothing = await run("resolve", "desk-15", "--note", "not charged", "--given-back", "0")
     refused(nothing, "29.00 EUR was taken: ", terminal.REFUSED)
@@ -327,16 +328,15 @@ async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
         charge = await cards.create(
             installation=INSTALLATION,
             order_id=order.id,
-            attempt=1,
             amount=order.total,
-            payment_method=THREE_D_SECURE,
-            key=charge_key(order.id, 1),
+            key=payment_key(order.id),
         )
-        charge = await cards.confirm(charge.payment_id, key=charge_key(order.id, 1))
+        key = charge_key(order.id, 1)
+        charge = await cards.confirm(charge.payment_id, payment_method=THREE_D_SECURE, key=key)
         secret = await cards.client_secret(charge.payment_id)
     ledger = PostgresPaymentLedger(database)
-    await ledger.open(order.id, 1, charge.payment_id, charge.amount)
-    await ledger.record(order.id, 1, charge)
+    await announce(ledger, order, payment_id=charge.payment_id)
+    await record(ledger, order.id, charge, answers=1)
 
     answer = read(await run("finish-payment", "desk-13", "--json"))
 

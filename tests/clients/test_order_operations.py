@@ -187,9 +187,10 @@ class TestPaying:
             )
 
             [accepted] = [answer for answer in tries if not isinstance(answer, BaseException)]
-            assert accepted.attempt == 2
+            assert accepted.number == 2
             assert (await orders.result(order_id)).status is Status.COMPLETED
-        assert len(closed_shop.cards.charges_of(order_id)) == 2
+        [charge] = closed_shop.cards.charges_of(order_id)
+        assert closed_shop.cards.confirmations[charge.payment_id] == [DECLINED, "pm_card_visa"]
 
     async def test_another_card_that_nobody_asked_for_is_refused(self, shop: Shop) -> None:
         order_id = await waiting(shop)

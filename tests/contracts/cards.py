@@ -30,6 +30,7 @@ class CardsOnTrial(Protocol):
     def cards(self) -> Cards: ...
     async def break_next(self, method: str, failure: str, order_id: str) -> None: ...
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None: ...
+    async def confirm_in_browser(self, payment_id: str, card: str) -> None: ...
     async def finish_processing(self, payment_id: str, *, captured: bool) -> None: ...
     async def lapse(self, payment_id: str) -> None: ...
     async def settle_refund(self, key: str, refund_id: str) -> None: ...
@@ -51,6 +52,9 @@ class FakeOnTrial:
 
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
         self.cards.authenticate(payment_id, succeeds=succeeds)
+
+    async def confirm_in_browser(self, payment_id: str, card: str) -> None:
+        self.cards.confirm_in_browser(payment_id, card)
 
     async def finish_processing(self, payment_id: str, *, captured: bool) -> None:
         self.cards.finish_processing(payment_id, captured=captured)
@@ -92,6 +96,9 @@ class SandboxOnTrial:
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
         await self._control.authenticate(payment_id, "succeed" if succeeds else "fail")
 
+    async def confirm_in_browser(self, payment_id: str, card: str) -> None:
+        await self._control.confirm(payment_id, card)
+
     async def finish_processing(self, payment_id: str, *, captured: bool) -> None:
         await self._control.settle(payment_id, "succeed" if captured else "fail")
 
@@ -117,6 +124,9 @@ class StripeOnTrial:
 
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
         pytest.skip("at Stripe only a browser can pass 3-D Secure")
+
+    async def confirm_in_browser(self, payment_id: str, card: str) -> None:
+        pytest.skip("at Stripe only a browser can do that")
 
     async def finish_processing(self, payment_id: str, *, captured: bool) -> None:
         pytest.skip("Stripe has no test card that stays in processing")

@@ -40,6 +40,11 @@ class SandboxControl:
         path = f"/sandbox/payment_intents/{payment_id}/authenticate"
         await self._post(path, {"outcome": outcome})
 
+    async def confirm(self, payment_id: str, card: str) -> None:
+        """The customer confirms in the browser, with this card."""
+        path = f"/sandbox/payment_intents/{payment_id}/confirm"
+        await self._post(path, {"payment_method": card})
+
     async def settle(self, payment_id: str, outcome: str) -> None:
         """The bank decides on a payment that was processing: ``succeed`` or ``fail``."""
         await self._post(f"/sandbox/payment_intents/{payment_id}/settle", {"outcome": outcome})

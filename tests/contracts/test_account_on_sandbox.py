@@ -100,12 +100,10 @@ async def test_nothing_is_asked_of_stripe_before_the_account_is_the_right_one(
             lambda: books.create(
                 installation="testshop",
                 order_id="1001",
-                attempt=1,
                 amount=price,
-                payment_method="pm_card_visa",
                 key="k",
             ),
-            lambda: books.confirm("pi_1", key="k"),
+            lambda: books.confirm("pi_1", payment_method="pm_card_visa", key="k"),
             lambda: books.read("pi_1"),
             lambda: books.cancel("pi_1"),
             lambda: books.capture("pi_1", key="k"),

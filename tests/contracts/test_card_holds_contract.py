@@ -21,7 +21,7 @@ from tests.contracts.cards import (
 )
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.cards import PROCESSING
-from tests.support.keys import INSTALLATION, capture_key, charge_key, undo_refund_key
+from tests.support.keys import INSTALLATION, capture_key, charge_key, payment_key, undo_refund_key
 
 PRICE = Money(4200, "EUR")
 NOTHING = Money(0, "EUR")
@@ -43,29 +43,37 @@ async def breakable(
         yield provider
 
 
-async def announce(
-    trial: CardsOnTrial, order_id: str, card: str = "pm_card_visa", *, hold: bool = True
-) -> CardCharge:
+async def announce(trial: CardsOnTrial, order_id: str, *, hold: bool = True) -> CardCharge:
     return await trial.cards.create(
         installation=INSTALLATION,
         order_id=order_id,
-        attempt=1,
         amount=PRICE,
-        payment_method=card,
-        key=charge_key(order_id, 1),
+        key=payment_key(order_id),
         hold=hold,
     )
+
+
+async def confirm(
+    trial: CardsOnTrial,
+    payment_id: str,
+    order_id: str,
+    card: str = "pm_card_visa",
+    *,
+    number: int = 1,
+) -> CardCharge:
+    key = charge_key(order_id, number)
+    return await trial.cards.confirm(payment_id, payment_method=card, key=key)
 
 
 async def confirmed(
     trial: CardsOnTrial, order_id: str, card: str = "pm_card_visa", *, hold: bool = True
 ) -> CardCharge:
-    announced = await announce(trial, order_id, card, hold=hold)
-    return await trial.cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    announced = await announce(trial, order_id, hold=hold)
+    return await confirm(trial, announced.payment_id, order_id, card)
 
 
 async def capture(trial: CardsOnTrial, order_id: str, payment_id: str) -> CardCharge:
-    return await trial.cards.capture(payment_id, key=capture_key(order_id, 1))
+    return await trial.cards.capture(payment_id, key=capture_key(order_id, payment_id))
 
 
 # -- holding ---------------------------------------------------------------------------------------
@@ -80,7 +88,7 @@ async def test_a_hold_takes_nothing_and_says_how_long_it_lasts(
     assert held.capture_before is not None
     assert held.capture_before.tzinfo is UTC
     assert before + timedelta(days=1) < held.capture_before < before + timedelta(days=31)
-    again = await trial.cards.confirm(held.payment_id, key=charge_key(order_id, 1))
+    again = await confirm(trial, held.payment_id, order_id)
     assert held == again == await trial.cards.read(held.payment_id)
 
 
@@ -126,7 +134,7 @@ async def test_what_is_only_held_cannot_be_refunded(trial: CardsOnTrial, order_i
             PRICE,
             installation=INSTALLATION,
             order_id=order_id,
-            key=undo_refund_key(order_id, 1),
+            key=undo_refund_key(order_id, held.payment_id),
         )
 
 
@@ -139,7 +147,7 @@ async def test_capturing_takes_what_is_held_once(trial: CardsOnTrial, order_id: 
     assert (captured.state, captured.captured) == (ChargeState.CAPTURED, PRICE)
     assert captured.capture_before is None
     again = await capture(trial, order_id, held.payment_id)
-    by_another_key = await trial.cards.capture(held.payment_id, key=capture_key(order_id, 2))
+    by_another_key = await trial.cards.capture(held.payment_id, key=f"{order_id}:another")
     assert captured == again == by_another_key == await trial.cards.read(held.payment_id)
 
 
@@ -153,7 +161,7 @@ async def test_capturing_again_tells_what_was_given_back_since(
         PRICE,
         installation=INSTALLATION,
         order_id=order_id,
-        key=undo_refund_key(order_id, 1),
+        key=undo_refund_key(order_id, held.payment_id),
     )
     again = await capture(trial, order_id, held.payment_id)
     assert (again.state, again.captured, again.refunded) == (ChargeState.CAPTURED, PRICE, PRICE)
@@ -171,7 +179,7 @@ async def test_there_is_nothing_to_capture_before_the_money_is_held(
 ) -> None:
     announced = await announce(trial, order_id)
     assert await capture(trial, order_id, announced.payment_id) == announced
-    held = await trial.cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    held = await confirm(trial, announced.payment_id, order_id)
     captured = await capture(trial, order_id, held.payment_id)
     assert (captured.state, captured.captured) == (ChargeState.CAPTURED, PRICE)
 
@@ -219,7 +227,7 @@ async def test_capturing_at_the_same_time_takes_the_money_once(
     held = await confirmed(breakable, order_id)
     answers = await asyncio.gather(
         *(
-            breakable.cards.capture(held.payment_id, key=capture_key(order_id, number))
+            breakable.cards.capture(held.payment_id, key=f"{order_id}:capture:{number}")
             for number in (1, 1, 1, 2, 2)
         ),
         return_exceptions=True,
@@ -248,7 +256,7 @@ async def test_a_bank_that_takes_its_time_may_say_yes(
 ) -> None:
     waiting = await confirmed(breakable, order_id, PROCESSING, hold=hold)
     assert (waiting.state, waiting.captured) == (ChargeState.PROCESSING, NOTHING)
-    again = await breakable.cards.confirm(waiting.payment_id, key=charge_key(order_id, 2))
+    again = await confirm(breakable, waiting.payment_id, order_id, number=2)
     assert again == waiting == await capture(breakable, order_id, waiting.payment_id)
     await breakable.finish_processing(waiting.payment_id, captured=True)
     read = await breakable.cards.read(waiting.payment_id)

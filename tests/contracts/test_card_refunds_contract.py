@@ -11,7 +11,7 @@ from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, CardRefund, CardRefundState, RefusedError
 from tests.contracts.cards import AT_STRIPE, IN_MEMORY, ON_SANDBOX, CardsOnTrial, on_trial
 from tests.contracts.conftest import SandboxControl
-from tests.support.keys import INSTALLATION, charge_key, refund_key
+from tests.support.keys import INSTALLATION, charge_key, payment_key, refund_key
 
 PRICE = Money(42_00, "EUR")
 PART = Money(10_00, "EUR")
@@ -26,16 +26,12 @@ async def trial(
 
 
 async def paid(trial: CardsOnTrial, order_id: str, card: str = "pm_card_visa") -> CardCharge:
-    key = charge_key(order_id, 1)
     announced = await trial.cards.create(
-        installation=INSTALLATION,
-        order_id=order_id,
-        attempt=1,
-        amount=PRICE,
-        payment_method=card,
-        key=key,
+        installation=INSTALLATION, order_id=order_id, amount=PRICE, key=payment_key(order_id)
     )
-    return await trial.cards.confirm(announced.payment_id, key=key)
+    return await trial.cards.confirm(
+        announced.payment_id, payment_method=card, key=charge_key(order_id, 1)
+    )
 
 
 async def refund(

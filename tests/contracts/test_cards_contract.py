@@ -20,7 +20,7 @@ from tests.contracts.cards import (
     on_trial,
 )
 from tests.contracts.conftest import SandboxControl
-from tests.support.keys import INSTALLATION, charge_key, undo_refund_key
+from tests.support.keys import INSTALLATION, charge_key, payment_key, undo_refund_key
 
 PRICE = Money(4200, "EUR")
 NOTHING = Money(0, "EUR")
@@ -42,24 +42,30 @@ async def breakable(
         yield provider
 
 
-async def announce(
-    trial: CardsOnTrial, order_id: str, card: str = "pm_card_visa", price: Money = PRICE
-) -> CardCharge:
+async def announce(trial: CardsOnTrial, order_id: str, price: Money = PRICE) -> CardCharge:
     return await trial.cards.create(
-        installation=INSTALLATION,
-        order_id=order_id,
-        attempt=1,
-        amount=price,
-        payment_method=card,
-        key=charge_key(order_id, 1),
+        installation=INSTALLATION, order_id=order_id, amount=price, key=payment_key(order_id)
     )
+
+
+async def confirm(
+    trial: CardsOnTrial,
+    payment_id: str,
+    order_id: str,
+    card: str = "pm_card_visa",
+    *,
+    number: int = 1,
+) -> CardCharge:
+    """Try the card, as the order's try ``number``."""
+    key = charge_key(order_id, number)
+    return await trial.cards.confirm(payment_id, payment_method=card, key=key)
 
 
 async def charge(
     trial: CardsOnTrial, order_id: str, card: str = "pm_card_visa", price: Money = PRICE
 ) -> CardCharge:
-    announced = await announce(trial, order_id, card, price)
-    return await trial.cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    announced = await announce(trial, order_id, price)
+    return await confirm(trial, announced.payment_id, order_id, card)
 
 
 # -- create ----------------------------------------------------------------------------------------
@@ -100,8 +106,8 @@ async def test_a_card_that_does_not_exist_is_refused(trial: CardsOnTrial, order_
 
 async def test_confirming_takes_the_money_once(trial: CardsOnTrial, order_id: str) -> None:
     first = await charge(trial, order_id)
-    again = await trial.cards.confirm(first.payment_id, key=charge_key(order_id, 1))
-    by_another_key = await trial.cards.confirm(first.payment_id, key=charge_key(order_id, 2))
+    again = await confirm(trial, first.payment_id, order_id)
+    by_another_key = await confirm(trial, first.payment_id, order_id, number=2)
     assert first.state is ChargeState.CAPTURED
     assert first.captured == PRICE
     assert first == again == by_another_key == await trial.cards.read(first.payment_id)
@@ -136,16 +142,67 @@ async def test_a_declined_card_is_a_state_and_stays_one(
     assert (declined.state, declined.decline_code) == (ChargeState.DECLINED, code)
     assert declined.message
     assert (declined.captured, declined.refunded) == (NOTHING, NOTHING)
-    again = await trial.cards.confirm(declined.payment_id, key=charge_key(order_id, 1))
+    again = await confirm(trial, declined.payment_id, order_id, card)
     assert again == declined == await trial.cards.read(declined.payment_id)
 
 
-async def test_a_declined_card_stays_declined_for_another_key(
+async def test_each_try_that_reaches_a_bank_leaves_a_newer_charge(
+    trial: CardsOnTrial, order_id: str
+) -> None:
+    announced = await announce(trial, order_id)
+    assert announced.latest_charge == ""
+    card = "pm_card_visa_chargeDeclined"
+    seen = [announced.latest_charge]
+    for number in (1, 2):
+        declined = await confirm(trial, announced.payment_id, order_id, card, number=number)
+        assert declined.state is ChargeState.DECLINED
+        assert declined.latest_charge not in seen
+        assert await confirm(trial, announced.payment_id, order_id, card, number=number) == declined
+        seen.append(declined.latest_charge)
+
+
+async def test_another_card_pays_the_charge_that_the_first_did_not(
     trial: CardsOnTrial, order_id: str
 ) -> None:
     declined = await charge(trial, order_id, "pm_card_visa_chargeDeclined")
-    again = await trial.cards.confirm(declined.payment_id, key=charge_key(order_id, 2))
-    assert again.state is ChargeState.DECLINED
+    paid = await confirm(trial, declined.payment_id, order_id, "pm_card_mastercard", number=2)
+    assert (paid.state, paid.captured, paid.decline_code) == (ChargeState.CAPTURED, PRICE, "")
+    assert paid.latest_charge != declined.latest_charge
+    # The first try again, and a third one: it is paid.
+    first = await confirm(trial, paid.payment_id, order_id, "pm_card_visa_chargeDeclined")
+    third = await confirm(trial, paid.payment_id, order_id, number=3)
+    assert first == third == paid == await trial.cards.read(paid.payment_id)
+
+
+async def test_the_key_of_a_try_is_refused_for_another_card(
+    trial: CardsOnTrial, order_id: str
+) -> None:
+    declined = await charge(trial, order_id, "pm_card_visa_chargeDeclined")
+    with pytest.raises(RefusedError):
+        await confirm(trial, declined.payment_id, order_id, "pm_card_mastercard")
+
+
+async def test_the_customer_may_pay_in_the_browser_what_was_declined(
+    breakable: CardsOnTrial, order_id: str
+) -> None:
+    declined = await charge(breakable, order_id, "pm_card_visa_chargeDeclined")
+    await breakable.confirm_in_browser(declined.payment_id, "pm_card_mastercard")
+    read = await breakable.cards.read(declined.payment_id)
+    assert (read.state, read.captured) == (ChargeState.CAPTURED, PRICE)
+    again = await confirm(breakable, declined.payment_id, order_id, "pm_card_visa_chargeDeclined")
+    assert again == read
+
+
+async def test_what_is_confirmed_too_often_is_cancelled(
+    breakable: CardsOnTrial, order_id: str
+) -> None:
+    declined = await charge(breakable, order_id, "pm_card_visa_chargeDeclined")
+    for number in range(2, 12):
+        declined = await confirm(
+            breakable, declined.payment_id, order_id, "pm_card_visa_chargeDeclined", number=number
+        )
+    assert (declined.state, declined.captured) == (ChargeState.CANCELLED, NOTHING)
+    assert await breakable.cards.read(declined.payment_id) == declined
 
 
 async def test_a_bank_may_want_to_hear_the_customer_first(
@@ -161,7 +218,8 @@ async def test_confirming_again_tells_that_the_customer_has_agreed(
 ) -> None:
     asked = await charge(trial, order_id, "pm_card_threeDSecure2Required")
     await trial.authenticate(asked.payment_id, succeeds=True)
-    again = await trial.cards.confirm(asked.payment_id, key=charge_key(order_id, 1))
+    card = "pm_card_threeDSecure2Required"
+    again = await confirm(trial, asked.payment_id, order_id, card)
     assert (again.state, again.captured) == (ChargeState.CAPTURED, PRICE)
 
 
@@ -173,6 +231,9 @@ async def test_a_customer_who_fails_to_agree_is_a_decline(
     read = await trial.cards.read(asked.payment_id)
     assert read.state is ChargeState.DECLINED
     assert read.decline_code == "payment_intent_authentication_failure"
+    assert read.latest_charge == asked.latest_charge  # no bank was asked for money
+    paid = await confirm(trial, asked.payment_id, order_id, "pm_card_mastercard", number=2)
+    assert (paid.state, paid.captured) == (ChargeState.CAPTURED, PRICE)
 
 
 async def test_the_secret_for_the_customers_browser_is_the_charges_own(
@@ -188,7 +249,7 @@ async def test_what_was_never_announced_is_refused(trial: CardsOnTrial) -> None:
     with pytest.raises(RefusedError):
         await trial.cards.read("pi_never_announced")
     with pytest.raises(RefusedError):
-        await trial.cards.confirm("pi_never_announced", key="k")
+        await confirm(trial, "pi_never_announced", "nobody")
     with pytest.raises(RefusedError):
         await trial.cards.cancel("pi_never_announced")
     with pytest.raises(RefusedError):
@@ -212,7 +273,7 @@ async def test_a_cancelled_charge_never_takes_money(trial: CardsOnTrial, order_i
     cancelled = await trial.cards.cancel(announced.payment_id)
     assert cancelled.state is ChargeState.CANCELLED
     assert cancelled == await trial.cards.cancel(announced.payment_id)
-    assert cancelled == await trial.cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    assert cancelled == await confirm(trial, announced.payment_id, order_id)
 
 
 async def test_cancelling_too_late_tells_that_the_money_was_taken(
@@ -227,7 +288,7 @@ async def test_cancelling_too_late_tells_that_the_money_was_taken(
 
 async def test_the_same_key_gives_the_money_back_once(trial: CardsOnTrial, order_id: str) -> None:
     charged = await charge(trial, order_id)
-    key = undo_refund_key(order_id, 1)
+    key = undo_refund_key(order_id, charged.payment_id)
     first = await trial.cards.refund(
         charged.payment_id, PRICE, installation=INSTALLATION, order_id=order_id, key=key
     )
@@ -338,7 +399,7 @@ async def test_asking_again_after_no_answer_has_the_effect_of_once(
             return await announce(breakable, order_id)
         match method:
             case "confirm":
-                return await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+                return await confirm(breakable, announced.payment_id, order_id)
             case "read":
                 return await cards.read(announced.payment_id)
             case "cancel":
@@ -370,7 +431,7 @@ async def test_confirming_at_the_same_time_takes_the_money_once(
 ) -> None:
     announced = await announce(breakable, order_id)
     ask = [
-        breakable.cards.confirm(announced.payment_id, key=charge_key(order_id, number))
+        confirm(breakable, announced.payment_id, order_id, number=number)
         for number in (1, 1, 1, 2, 2)
     ]
     answers = await asyncio.gather(*ask, return_exceptions=True)

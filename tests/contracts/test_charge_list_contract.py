@@ -16,7 +16,7 @@ from durable_orders.providers.stripe.listing import StripeChargeListing
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.audit import InMemoryChargeList
 from tests.fakes.cards import InMemoryCards
-from tests.support.keys import INSTALLATION, charge_key
+from tests.support.keys import INSTALLATION, charge_key, payment_key
 
 PRICE = Money(42_00, "EUR")
 NOTHING = Money(0, "EUR")
@@ -30,20 +30,20 @@ class Provider:
     cards: Cards
     books: ChargeListing
 
-    async def announced(self, order_id: str, attempt: int = 1, *, hold: bool = False) -> CardCharge:
+    async def announced(self, order_id: str, *, hold: bool = False) -> CardCharge:
         return await self.cards.create(
             installation=INSTALLATION,
             order_id=order_id,
-            attempt=attempt,
             amount=PRICE,
-            payment_method="pm_card_visa",
-            key=charge_key(order_id, attempt),
+            key=payment_key(order_id),
             hold=hold,
         )
 
     async def paid(self, order_id: str, *, hold: bool = False) -> CardCharge:
         charge = await self.announced(order_id, hold=hold)
-        return await self.cards.confirm(charge.payment_id, key=charge_key(order_id, 1))
+        return await self.cards.confirm(
+            charge.payment_id, payment_method="pm_card_visa", key=charge_key(order_id, 1)
+        )
 
     async def charges(self, order_id: str, limit: int = 100) -> list[ListedCharge]:
         """All charges of this order, read page by page."""
@@ -83,19 +83,19 @@ async def provider(
         yield Provider(books, books)
 
 
-async def test_a_charge_is_listed_with_its_order_attempt_and_state(
+async def test_a_charge_is_listed_with_its_order_and_state(
     provider: Provider, order_id: str
 ) -> None:
-    opened = await provider.announced(f"{order_id}-a", attempt=2)
+    opened = await provider.announced(f"{order_id}-a")
     held = await provider.paid(f"{order_id}-b", hold=True)
     paid = await provider.paid(f"{order_id}-c")
 
     listed = await provider.charges(order_id)
 
-    assert [(one.charge.payment_id, one.attempt) for one in listed] == [
-        (paid.payment_id, 1),
-        (held.payment_id, 1),
-        (opened.payment_id, 2),
+    assert [(one.charge.payment_id, one.order_id) for one in listed] == [
+        (paid.payment_id, f"{order_id}-c"),
+        (held.payment_id, f"{order_id}-b"),
+        (opened.payment_id, f"{order_id}-a"),
     ]
     states = [(one.charge.state, one.charge.captured) for one in listed]
     assert states == [
@@ -164,7 +164,7 @@ async def test_charges_that_name_no_order_of_ours_are_left_out(control: SandboxC
             await books._intents.create_async(
                 {"amount": 500, "currency": "eur", "metadata": metadata}
             )
-            for metadata in ({}, {"order_id": "1"}, {"order_id": "../1", "attempt": "1"})
+            for metadata in ({}, {"order": "1"}, {"order_id": "../1"})
         ]
         page = await books.charges(*_window(), None, 100)
         ids = {one.charge.payment_id for one in page.items}

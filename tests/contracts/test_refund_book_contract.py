@@ -45,6 +45,7 @@ from tests.fakes.database import (
     InMemoryPaymentLedger,
 )
 from tests.fakes.refunds import InMemoryRefundBook
+from tests.support.charges import announce, record
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PRICE = Money(5_00, "EUR")
@@ -77,8 +78,8 @@ class Store:
         order = await self.orders.place(basket, NOW)
         await self.inventory.reserve(order.id)
         captured = CardCharge(f"pi_{order.id}", ChargeState.CAPTURED, TOTAL, TOTAL, Money(0, "EUR"))
-        await self.ledger.open(order.id, 1, captured.payment_id, TOTAL)
-        await self.ledger.record(order.id, 1, captured)
+        await announce(self.ledger, order)
+        await record(self.ledger, order.id, captured, answers=1)
         await self.orders.move(order.id, Status.PAID, None, NOW)
         if until is not Status.PAID:
             await self.inventory.commit(order.id)
@@ -260,7 +261,7 @@ async def test_only_a_paid_order_in_the_warehouses_hands_is_refunded(store: Stor
 async def test_what_somebody_else_gave_back_is_gone(store: Store) -> None:
     order = await store.order()
     by_hand = CardRefund(f"re_{order.id}_hand", Money(14_00, "EUR"))
-    await store.ledger.record_refund(order.id, 1, by_hand)
+    await store.ledger.record_refund(order.id, f"pi_{order.id}", by_hand)
     assert (await store.reserved(RefundRequest(order.id, "r1"))).amount == Money(1_00, "EUR")
 
 
@@ -294,7 +295,7 @@ async def test_a_charge_that_was_read_before_is_not_counted_twice(store: Store) 
     read = CardCharge(
         entry.payment_id, ChargeState.CAPTURED, TOTAL, TOTAL, refunded=Money(4_00, "EUR")
     )
-    await store.ledger.record(order.id, 1, read)
+    await record(store.ledger, order.id, read)
     await store.tell(entry, card_refund(entry))
     assert await store.given_back(order) == 4_00
 

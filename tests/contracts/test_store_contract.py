@@ -34,7 +34,7 @@ from durable_orders.domain.ports import (
     PaymentLedger,
     RefusedError,
 )
-from durable_orders.domain.views import PaymentView
+from durable_orders.domain.views import CardTryView, PaymentView
 from durable_orders.store.database import Database
 from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
@@ -46,6 +46,7 @@ from tests.fakes.database import (
     InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
+from tests.support.charges import announce, card_try, record
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RECIPIENT = Recipient("Ada Example", "ada@example.org", "1 Sample Street, Berlin")
@@ -75,8 +76,8 @@ class Store:
         """An order whose first charge was opened and captured."""
         order = await self.placed()
         charge = captured(order)
-        await self.ledger.open(order.id, 1, charge.payment_id, charge.amount)
-        await self.ledger.record(order.id, 1, charge)
+        await announce(self.ledger, order)
+        await record(self.ledger, order.id, charge, answers=1)
         return order, charge
 
     async def payments_of(self, order: Order) -> tuple[PaymentView, ...]:
@@ -122,10 +123,25 @@ def captured(order: Order, **changes: object) -> CardCharge:
     return replace(charge, **changes)  # type: ignore[arg-type]  # the changes are CardCharge's
 
 
-def declined(order: Order) -> CardCharge:
-    return captured(
-        order, state=ChargeState.DECLINED, captured=NOTHING, decline_code="insufficient_funds"
+def in_state(order: Order, state: ChargeState, **changes: object) -> CardCharge:
+    """The order's charge in this state, which nothing was taken by."""
+    return captured(order, **{"state": state, "captured": NOTHING} | changes)
+
+
+def declined(order: Order, latest_charge: str = "ch_1") -> CardCharge:
+    return in_state(
+        order,
+        ChargeState.DECLINED,
+        decline_code="insufficient_funds",
+        latest_charge=latest_charge,
     )
+
+
+async def found(store: Store, order: Order) -> ChargeEntry:
+    """The order's charge in the ledger."""
+    entry = await store.ledger.find(order.id)
+    assert entry is not None
+    return entry
 
 
 # -- orders ----------------------------------------------------------------------------------------
@@ -313,13 +329,13 @@ async def test_an_order_nobody_placed_is_not_there(store: Store) -> None:
         store.inventory.reserve("nobody"),
         store.inventory.release("nobody"),
         store.inventory.commit("nobody"),
-        store.ledger.open("nobody", 1, "pi_nobody", Money(1, "EUR")),
+        store.ledger.announce("nobody", "pi_nobody", Money(1, "EUR"), card_try("nobody")),
         store.ledger.close("nobody"),
     ]
     for call in calls:
         with pytest.raises(NoSuchOrderError):
             await call
-    assert await store.ledger.find("nobody", 1) is None
+    assert await store.ledger.find("nobody") is None
 
 
 # -- stock -----------------------------------------------------------------------------------------
@@ -437,77 +453,167 @@ async def test_an_order_that_is_being_undone_is_not_kept(store: Store) -> None:
     assert await left(store, mug) == 5
 
 
-# -- charges ---------------------------------------------------------------------------------------
+# -- charges and their tries ---------------------------------------------------------------------
 
 
-async def test_a_charge_is_stored_before_it_is_confirmed(store: Store) -> None:
+async def test_a_try_is_announced_before_it_is_made_and_its_charge_stored_with_it(
+    store: Store,
+) -> None:
     order = await store.placed()
-    assert await store.ledger.find(order.id, 1) is None
-    for _ in range(2):
-        assert await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
-    entry = ChargeEntry(order.id, 1, f"pi_{order.id}", order.total, ChargeState.OPEN)
-    assert await store.ledger.find(order.id, 1) == entry
+    assert await store.ledger.find(order.id) is None
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    entry = await announce(store.ledger, order)
+    [announced] = entry.tries
+    assert replace(entry, tries=()) == ChargeEntry(
+        order.id, f"pi_{order.id}", order.total, ChargeState.OPEN
+    )
+    assert before < announced.announced_at < before + timedelta(minutes=2)
+    assert replace(announced, announced_at=NOW) == replace(card_try(order.id), announced_at=NOW)
+    assert await announce(store.ledger, order) == entry
+    assert await store.ledger.find(order.id) == entry
     assert await store.ledger.close(order.id) == [entry]
+    assert (await store.events_of(order)).count("payment_open") == 1
 
 
-async def test_one_attempt_is_one_charge(store: Store) -> None:
+async def test_a_try_announced_again_is_as_it_was_the_first_time(store: Store) -> None:
+    """A worker that was cut off has seen another newest charge, or another card."""
+    order = await store.placed()
+    entry = await announce(store.ledger, order)
+    again = card_try(order.id, card="pm_another", before="ch_later")
+    assert await store.ledger.announce(order.id, entry.payment_id, order.total, again) == entry
+
+
+async def test_an_order_has_one_charge(store: Store) -> None:
     order, other = await store.placed(), await store.placed()
-    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    await announce(store.ledger, order)
+    for number in (1, 2):
+        with pytest.raises(RefusedError):
+            await announce(store.ledger, order, number, payment_id="pi_another")
     with pytest.raises(RefusedError):
-        await store.ledger.open(order.id, 1, "pi_another", order.total)
-    with pytest.raises(RefusedError):
-        await store.ledger.open(other.id, 1, f"pi_{order.id}", other.total)
+        await announce(store.ledger, other, payment_id=f"pi_{order.id}")
+    assert await store.ledger.find(other.id) is None
 
 
 async def test_an_order_is_charged_its_total_and_nothing_else(store: Store) -> None:
     order = await store.placed()
     for amount in (order.total + Money(1, "EUR"), Money(order.total.amount, "USD")):
+        wanted = card_try(order.id)
         with pytest.raises(RefusedError):
-            await store.ledger.open(order.id, 1, f"pi_{order.id}", amount)
-    assert await store.ledger.find(order.id, 1) is None
-
-
-async def test_a_second_card_is_tried_only_when_the_first_was_declined(store: Store) -> None:
-    order = await store.placed()
-    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
-    with pytest.raises(RefusedError):
-        await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
-    await store.ledger.record(order.id, 1, declined(order))
-    assert await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
-    with pytest.raises(RefusedError):
-        await store.ledger.record(order.id, 1, captured(order))
-    assert [(e.attempt, e.state) for e in await store.ledger.close(order.id)] == [
-        (1, ChargeState.DECLINED),
-        (2, ChargeState.OPEN),
-    ]
+            await store.ledger.announce(order.id, f"pi_{order.id}", amount, wanted)
+    assert await store.ledger.find(order.id) is None
 
 
 @pytest.mark.parametrize(
-    "state", [ChargeState.NEEDS_CUSTOMER, ChargeState.PROCESSING, ChargeState.HELD]
+    "state",
+    [
+        ChargeState.OPEN,
+        ChargeState.NEEDS_CUSTOMER,
+        ChargeState.PROCESSING,
+        ChargeState.HELD,
+        ChargeState.CAPTURED,
+    ],
 )
-async def test_a_second_card_waits_until_the_first_charge_is_over(
+async def test_no_try_begins_beside_one_that_may_take_money(
     store: Store, state: ChargeState
 ) -> None:
     order = await store.placed()
-    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
-    await store.ledger.record(order.id, 1, captured(order, state=state, captured=NOTHING))
+    await announce(store.ledger, order)
+    await record(store.ledger, order.id, in_state(order, state), answers=1)
     with pytest.raises(RefusedError):
-        await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
-    over = captured(order, state=ChargeState.CANCELLED, captured=NOTHING)
-    await store.ledger.record(order.id, 1, over)
-    assert await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
+        await announce(store.ledger, order, 2)
+    assert len((await found(store, order)).tries) == 1
+
+
+async def test_another_card_is_tried_on_the_same_charge(store: Store) -> None:
+    order = await store.placed()
+    await announce(store.ledger, order)
+    await record(store.ledger, order.id, declined(order, "ch_1"), answers=1)
+    second = await announce(store.ledger, order, 2, before="ch_1")
+    assert [(one.number, one.state) for one in second.tries] == [
+        (1, ChargeState.DECLINED),
+        (2, ChargeState.OPEN),
+    ]
+    assert second.state is ChargeState.DECLINED  # until the second is answered
+    await store.ledger.record(second, captured(order, latest_charge="ch_2"), answers=2)
+    [payment] = await store.payments_of(order)
+    assert payment == PaymentView(
+        f"pi_{order.id}",
+        "captured",
+        order.total,
+        order.total,
+        NOTHING,
+        (CardTryView(1, "declined", "insufficient_funds"), CardTryView(2, "captured")),
+    )
+    lines = (await store.orders.view(order.id)).history
+    assert [(line.event, line.detail.get("try"), line.detail.get("charge")) for line in lines] == [
+        ("order_placed", None, None),
+        ("payment_open", "1", None),
+        ("payment_declined", "1", "ch_1"),
+        ("payment_open", "2", None),
+        ("payment_captured", "2", "ch_2"),
+    ]
+
+
+async def test_a_try_that_comes_after_a_later_one_is_refused(store: Store) -> None:
+    """A worker that was cut off before it could announce its try wakes up."""
+    order = await store.placed()
+    await announce(store.ledger, order, 2)
+    await record(store.ledger, order.id, declined(order), answers=2)
+    with pytest.raises(RefusedError):
+        await announce(store.ledger, order, 1)
+
+
+async def test_a_try_that_is_not_to_be_made_keeps_its_number(store: Store) -> None:
+    order = await store.placed()
+    await announce(store.ledger, order)
+    await record(store.ledger, order.id, declined(order), answers=1)
+    never = card_try(order.id, 2, state=ChargeState.CANCELLED)
+    for wanted in (never, card_try(order.id, 2)):
+        entry = await store.ledger.announce(order.id, f"pi_{order.id}", order.total, wanted)
+        assert entry is not None
+        assert entry.tries[-1].state is ChargeState.CANCELLED
+    assert len((await announce(store.ledger, order, 3)).tries) == 3
+
+
+async def test_no_try_begins_after_closing(store: Store) -> None:
+    order, never = await store.placed(), await store.placed()
+    await announce(store.ledger, order)
+    for _ in range(2):
+        assert len(await store.ledger.close(order.id)) == 1
+        assert await store.ledger.close(never.id) == []
+    for which, number in ((order, 1), (order, 2), (never, 1)):
+        wanted = card_try(which.id, number)
+        payment_id = f"pi_{which.id}"
+        assert await store.ledger.announce(which.id, payment_id, which.total, wanted) is None
+    assert await store.ledger.close(never.id) == []
+    assert len((await store.ledger.close(order.id))[0].tries) == 1
+
+
+async def test_what_the_provider_says_is_recorded_once(store: Store) -> None:
+    order, charge = await store.charged()
+    await record(store.ledger, order.id, charge, answers=1)
+    assert await store.payments_of(order) == (
+        PaymentView(
+            charge.payment_id,
+            "captured",
+            order.total,
+            order.total,
+            NOTHING,
+            (CardTryView(1, "captured"),),
+        ),
+    )
+    assert await store.events_of(order) == ["order_placed", "payment_open", "payment_captured"]
 
 
 async def test_a_hold_is_captured_and_never_held_again(store: Store) -> None:
     order = await store.placed()
-    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
-    held = captured(
-        order, state=ChargeState.HELD, captured=NOTHING, capture_before=NOW + timedelta(days=7)
-    )
+    await announce(store.ledger, order)
+    held = in_state(order, ChargeState.HELD, capture_before=NOW + timedelta(days=7))
     for word in (held, held, captured(order), held):
-        await store.ledger.record(order.id, 1, word)
+        await record(store.ledger, order.id, word)
     [payment] = await store.payments_of(order)
     assert (payment.state, payment.captured) == ("captured", order.total)
+    assert payment.tries == (CardTryView(1, "held"),)
     assert await store.events_of(order) == [
         "order_placed",
         "payment_open",
@@ -516,33 +622,12 @@ async def test_a_hold_is_captured_and_never_held_again(store: Store) -> None:
     ]
 
 
-async def test_no_charge_begins_after_closing(store: Store) -> None:
-    order, never = await store.placed(), await store.placed()
-    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
-    for _ in range(2):
-        assert len(await store.ledger.close(order.id)) == 1
-        assert await store.ledger.close(never.id) == []
-    assert not await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
-    assert not await store.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
-    assert not await store.ledger.open(never.id, 1, f"pi_{never.id}", never.total)
-    assert await store.ledger.close(never.id) == []
-
-
-async def test_what_the_provider_says_is_recorded_once(store: Store) -> None:
-    order, charge = await store.charged()
-    await store.ledger.record(order.id, 1, charge)
-    assert await store.payments_of(order) == (
-        PaymentView(charge.payment_id, 1, "captured", order.total, order.total, NOTHING),
-    )
-    assert await store.events_of(order) == ["order_placed", "payment_open", "payment_captured"]
-
-
 async def test_old_news_of_a_charge_changes_nothing(store: Store) -> None:
     order, charge = await store.charged()
     refunded = replace(charge, refunded=order.total)
-    await store.ledger.record(order.id, 1, refunded)
-    for old in (captured(order, state=ChargeState.OPEN, captured=NOTHING), declined(order), charge):
-        await store.ledger.record(order.id, 1, old)
+    await record(store.ledger, order.id, refunded)
+    for old in (in_state(order, ChargeState.OPEN), declined(order), charge):
+        await record(store.ledger, order.id, old)
     [payment] = await store.payments_of(order)
     assert (payment.state, payment.captured, payment.refunded) == (
         "captured",
@@ -551,13 +636,78 @@ async def test_old_news_of_a_charge_changes_nothing(store: Store) -> None:
     )
 
 
-async def test_a_charge_nobody_opened_cannot_be_recorded(store: Store) -> None:
+async def test_a_browser_goes_on_with_a_charge_that_was_declined(store: Store) -> None:
+    """The charge goes back from declined; our try of it stays declined."""
     order = await store.placed()
+    await announce(store.ledger, order)
+    await record(store.ledger, order.id, declined(order, "ch_1"), answers=1)
+    for state in (ChargeState.NEEDS_CUSTOMER, ChargeState.PROCESSING):
+        await record(store.ledger, order.id, in_state(order, state, latest_charge="ch_1"))
+        assert (await found(store, order)).state is state
+        await record(store.ledger, order.id, declined(order, "ch_1"))
+    again = replace(declined(order, "ch_2"), decline_code="lost_card")
+    await record(store.ledger, order.id, again)
+    await record(store.ledger, order.id, captured(order, latest_charge="ch_3"))
+    entry = await found(store, order)
+    assert (entry.state, entry.tries[0].state) == (ChargeState.CAPTURED, ChargeState.DECLINED)
+    last = (await store.orders.view(order.id)).history[-1]
+    assert (last.event, last.detail) == (
+        "payment_captured",
+        {"payment_id": f"pi_{order.id}", "charge": "ch_3"},
+    )
+
+
+async def test_what_was_read_before_a_decline_was_recorded_does_not_take_it_back(
+    store: Store,
+) -> None:
+    """A worker read that the customer was asked, and was cut off until long after the decline."""
+    order = await store.placed()
+    entry = await announce(store.ledger, order)
+    asked = in_state(order, ChargeState.NEEDS_CUSTOMER)
+    await store.ledger.record(entry, asked, answers=1)
+    await record(store.ledger, order.id, declined(order))
+    for answers in (1, None):
+        await store.ledger.record(entry, asked, answers=answers)
+    entry = await found(store, order)
+    assert (entry.state, entry.tries[0].state) == (ChargeState.DECLINED, ChargeState.DECLINED)
+    # Money that moved counts whenever it was read.
+    await store.ledger.record(replace(entry, revision=0), captured(order))
+    assert (await found(store, order)).state is ChargeState.CAPTURED
+
+
+async def test_what_was_read_before_a_try_says_nothing_about_it(store: Store) -> None:
+    order = await store.placed()
+    await announce(store.ledger, order)
+    await record(store.ledger, order.id, declined(order, "ch_1"), answers=1)
+    before = await found(store, order)
+    second = await announce(store.ledger, order, 2, before="ch_1")
+    await store.ledger.record(before, in_state(order, ChargeState.NEEDS_CUSTOMER))
+    await store.ledger.record(before, declined(order, "ch_1"), answers=1)
+    await store.ledger.record(second, declined(order, "ch_1"))
+    assert (await found(store, order)).tries[-1].state is ChargeState.OPEN
+    await record(store.ledger, order.id, declined(order, "ch_2"))
+    assert (await found(store, order)).tries[-1].state is ChargeState.DECLINED
+
+
+async def test_a_try_that_got_no_answer_is_ended_once(store: Store) -> None:
+    order = await store.placed()
+    await announce(store.ledger, order)
+    await store.ledger.end_try(order.id, 1, ChargeState.DECLINED, "unusable")
+    await store.ledger.end_try(order.id, 1, ChargeState.CANCELLED)
+    await store.ledger.end_try(order.id, 2, ChargeState.CANCELLED)
+    [ended] = (await found(store, order)).tries
+    assert (ended.state, ended.decline_code) == (ChargeState.DECLINED, "unusable")
+    assert (await store.events_of(order)).count("payment_declined") == 1
+
+
+async def test_a_charge_nobody_announced_cannot_be_recorded(store: Store) -> None:
+    order = await store.placed()
+    nobody = ChargeEntry(order.id, f"pi_{order.id}", order.total, ChargeState.OPEN)
     with pytest.raises(RefusedError):
-        await store.ledger.record(order.id, 1, captured(order))
-    await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+        await store.ledger.record(nobody, captured(order))
+    await announce(store.ledger, order)
     with pytest.raises(RefusedError):
-        await store.ledger.record(order.id, 1, captured(order, payment_id="pi_another"))
+        await record(store.ledger, order.id, captured(order, payment_id="pi_another"))
 
 
 async def test_a_charge_cannot_have_taken_more_than_its_amount(store: Store) -> None:
@@ -567,7 +717,7 @@ async def test_a_charge_cannot_have_taken_more_than_its_amount(store: Store) -> 
         replace(charge, refunded=order.total + Money(1, "EUR")),
     ):
         with pytest.raises(RefusedError):
-            await store.ledger.record(order.id, 1, wrong)
+            await record(store.ledger, order.id, wrong)
     [payment] = await store.payments_of(order)
     assert (payment.captured, payment.refunded) == (order.total, NOTHING)
 
@@ -576,7 +726,7 @@ async def test_refunds_add_up_and_each_counts_once(store: Store) -> None:
     order, _ = await store.charged()
     for number in (1, 2, 2):
         refund = CardRefund(f"re_{order.id}_{number}", Money(1_00, "EUR"))
-        await store.ledger.record_refund(order.id, 1, refund)
+        await store.ledger.record_refund(order.id, f"pi_{order.id}", refund)
     [payment] = await store.payments_of(order)
     assert payment.refunded == Money(2_00, "EUR")
     assert (await store.events_of(order)).count("payment_refunded") == 2
@@ -584,15 +734,19 @@ async def test_refunds_add_up_and_each_counts_once(store: Store) -> None:
 
 async def test_a_refund_the_provider_told_of_already_is_not_counted_again(store: Store) -> None:
     order, charge = await store.charged()
-    await store.ledger.record(order.id, 1, replace(charge, refunded=order.total))
-    await store.ledger.record_refund(order.id, 1, CardRefund(f"re_{order.id}", order.total))
+    await record(store.ledger, order.id, replace(charge, refunded=order.total))
+    await store.ledger.record_refund(
+        order.id, f"pi_{order.id}", CardRefund(f"re_{order.id}", order.total)
+    )
     [payment] = await store.payments_of(order)
     assert payment.refunded == order.total
 
 
 async def test_more_than_was_captured_cannot_be_given_back(store: Store) -> None:
     order, _ = await store.charged()
-    await store.ledger.record_refund(order.id, 1, CardRefund(f"re_{order.id}", Money(3_00, "EUR")))
+    await store.ledger.record_refund(
+        order.id, f"pi_{order.id}", CardRefund(f"re_{order.id}", Money(3_00, "EUR"))
+    )
     for number, amount in (
         (2, Money(3_00, "EUR")),
         (3, NOTHING),
@@ -601,10 +755,12 @@ async def test_more_than_was_captured_cannot_be_given_back(store: Store) -> None
     ):
         with pytest.raises(RefusedError):
             await store.ledger.record_refund(
-                order.id, 1, CardRefund(f"re_{order.id}_{number}", amount)
+                order.id, f"pi_{order.id}", CardRefund(f"re_{order.id}_{number}", amount)
             )
     with pytest.raises(RefusedError):
-        await store.ledger.record_refund(order.id, 2, CardRefund("re_x", Money(1, "EUR")))
+        await store.ledger.record_refund(
+            order.id, "pi_another", CardRefund("re_x", Money(1, "EUR"))
+        )
     [payment] = await store.payments_of(order)
     assert payment.refunded == Money(3_00, "EUR")
 
@@ -631,18 +787,21 @@ async def test_what_was_given_back_by_hand_is_noted_and_closes_the_order(store: 
 async def test_an_order_settled_by_hand_takes_no_more_charges(store: Store) -> None:
     order = await store.placed()
     await store.ledger.record_manual_refund(ManualRefund(order.id, NOTHING, "ops-7", "not charged"))
-    assert not await store.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+    wanted = card_try(order.id)
+    assert await store.ledger.announce(order.id, f"pi_{order.id}", order.total, wanted) is None
 
 
 async def test_a_refund_id_means_one_refund(store: Store) -> None:
     order, _ = await store.charged()
     other, _ = await store.charged()
-    await store.ledger.record_refund(order.id, 1, CardRefund(f"re_{order.id}", Money(1_00, "EUR")))
+    await store.ledger.record_refund(
+        order.id, f"pi_{order.id}", CardRefund(f"re_{order.id}", Money(1_00, "EUR"))
+    )
     with pytest.raises(RefusedError):
         await store.ledger.record_refund(
-            order.id, 1, CardRefund(f"re_{order.id}", Money(2_00, "EUR"))
+            order.id, f"pi_{order.id}", CardRefund(f"re_{order.id}", Money(2_00, "EUR"))
         )
     with pytest.raises(RefusedError):
         await store.ledger.record_refund(
-            other.id, 1, CardRefund(f"re_{order.id}", Money(1_00, "EUR"))
+            other.id, f"pi_{other.id}", CardRefund(f"re_{order.id}", Money(1_00, "EUR"))
         )

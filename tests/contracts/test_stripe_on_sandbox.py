@@ -19,7 +19,7 @@ from durable_orders.domain.ports import (
 )
 from durable_orders.providers.stripe.cards import StripeCards
 from tests.contracts.conftest import SandboxControl
-from tests.support.keys import INSTALLATION, capture_key, charge_key
+from tests.support.keys import INSTALLATION, capture_key, charge_key, payment_key
 
 PRICE = Money(4200, "EUR")
 
@@ -30,18 +30,21 @@ async def cards(control: SandboxControl) -> AsyncIterator[StripeCards]:
         yield provider
 
 
-async def announce(
-    cards: StripeCards, order_id: str, card: str = "pm_card_visa", *, hold: bool = False
-) -> CardCharge:
+async def announce(cards: StripeCards, order_id: str, *, hold: bool = False) -> CardCharge:
     return await cards.create(
         installation=INSTALLATION,
         order_id=order_id,
-        attempt=1,
         amount=PRICE,
-        payment_method=card,
-        key=charge_key(order_id, 1),
+        key=payment_key(order_id),
         hold=hold,
     )
+
+
+async def confirm(
+    cards: StripeCards, announced: CardCharge, order_id: str, card: str = "pm_card_visa"
+) -> CardCharge:
+    key = charge_key(order_id, 1)
+    return await cards.confirm(announced.payment_id, payment_method=card, key=key)
 
 
 async def test_a_charge_behind_a_stored_500_is_found_by_reading(
@@ -51,7 +54,7 @@ async def test_a_charge_behind_a_stored_500_is_found_by_reading(
     await control.turn("stripe.payment_intents.confirm", "error_after", order_id)
     for _ in range(2):  # Stripe repeats the 500 for this key
         with pytest.raises(NoAnswerError):
-            await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+            await confirm(cards, announced, order_id)
     assert (await cards.read(announced.payment_id)).captured == PRICE
 
 
@@ -59,7 +62,7 @@ async def test_a_refund_behind_a_stored_500_is_found_by_its_key(
     cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
     announced = await announce(cards, order_id)
-    await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    await confirm(cards, announced, order_id)
     key = f"{order_id}:undo"
     await control.turn("stripe.refunds.create", "error_after", order_id)
     with pytest.raises(NoAnswerError):
@@ -87,11 +90,13 @@ async def test_a_capture_is_not_stuck_behind_a_stored_500(
     cards: StripeCards, control: SandboxControl, order_id: str, mode: str
 ) -> None:
     announced = await announce(cards, order_id, hold=True)
-    await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    await confirm(cards, announced, order_id)
     await control.turn("stripe.payment_intents.capture", mode, order_id)
     with pytest.raises(NoAnswerError):
-        await cards.capture(announced.payment_id, key=capture_key(order_id, 1))
-    captured = await cards.capture(announced.payment_id, key=capture_key(order_id, 1))
+        await cards.capture(announced.payment_id, key=capture_key(order_id, announced.payment_id))
+    captured = await cards.capture(
+        announced.payment_id, key=capture_key(order_id, announced.payment_id)
+    )
     assert (captured.state, captured.captured) == (ChargeState.CAPTURED, PRICE)
     assert (await control.page(order_id))["captured"] == PRICE.amount
 
@@ -103,9 +108,11 @@ async def test_a_hold_the_bank_let_go_of_is_cancelled_at_stripe_too(
     cards: StripeCards, control: SandboxControl, order_id: str, code: str
 ) -> None:
     announced = await announce(cards, order_id, hold=True)
-    await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    await confirm(cards, announced, order_id)
     await control.turn("stripe.payment_intents.capture", "refuse", order_id, reason=code)
-    lapsed = await cards.capture(announced.payment_id, key=capture_key(order_id, 1))
+    lapsed = await cards.capture(
+        announced.payment_id, key=capture_key(order_id, announced.payment_id)
+    )
     assert lapsed.state is ChargeState.CANCELLED
     assert lapsed == await cards.read(announced.payment_id)
 
@@ -124,12 +131,11 @@ async def test_a_key_in_use_is_no_answer(
     cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
     announced = await announce(cards, order_id)
-    key = charge_key(order_id, 1)
     dial = await control.turn("stripe.payment_intents.confirm", "delay", order_id)
-    first = asyncio.create_task(cards.confirm(announced.payment_id, key=key))
+    first = asyncio.create_task(confirm(cards, announced, order_id))
     await control.wait_for_hit(dial)
     with pytest.raises(NoAnswerError, match="idempotency_key_in_use"):
-        await cards.confirm(announced.payment_id, key=key)
+        await confirm(cards, announced, order_id)
     await control.remove(dial)
     assert (await first).state is ChargeState.CAPTURED
 
@@ -173,8 +179,8 @@ async def test_a_key_that_stripe_refuses_locks_us_out_and_is_not_shown(
 async def test_a_refund_that_failed_at_the_bank_counts_no_more(
     cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
-    announced = await announce(cards, order_id, "pm_card_refundFail")
-    await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    announced = await announce(cards, order_id)
+    await confirm(cards, announced, order_id, "pm_card_refundFail")
     key = f"{order_id}:undo"
     refund = await cards.refund(
         announced.payment_id, PRICE, installation=INSTALLATION, order_id=order_id, key=key
@@ -192,7 +198,7 @@ async def test_refunds_beyond_the_first_page_are_counted_and_found(
     cards: StripeCards, control: SandboxControl, order_id: str
 ) -> None:
     announced = await announce(cards, order_id)
-    await cards.confirm(announced.payment_id, key=charge_key(order_id, 1))
+    await confirm(cards, announced, order_id)
     cent = Money(1, "EUR")
     keys = [f"{order_id}:{number}" for number in range(102)]
     first = await cards.refund(

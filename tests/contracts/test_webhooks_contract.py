@@ -22,6 +22,7 @@ from durable_orders.domain.webhooks import (
     payload_from_json,
     payload_to_json,
 )
+from durable_orders.domain.workflow_messages import PaymentChange
 from tests.contracts.signing import (
     READERS,
     SignedRequest,
@@ -193,24 +194,24 @@ def stripe_news(type_: str, **metadata: str) -> EventPayload | None:
 
 
 @pytest.mark.parametrize(
-    "type_",
+    ("type_", "change"),
     [
-        "payment_intent.succeeded",
-        "payment_intent.payment_failed",
-        "payment_intent.canceled",
-        "payment_intent.amount_capturable_updated",
-        "charge.refunded",
+        ("payment_intent.succeeded", PaymentChange.PAID),
+        ("payment_intent.payment_failed", PaymentChange.DECLINED),
+        ("payment_intent.amount_capturable_updated", PaymentChange.HELD),
+        ("payment_intent.canceled", None),
+        ("charge.refunded", None),
     ],
 )
-def test_a_payment_that_moved_is_for_its_order(type_: str) -> None:
-    assert stripe_news(type_, order_id="1001", attempt="1") == PaymentChanged("1001")
+def test_a_payment_that_moved_is_for_its_order(type_: str, change: PaymentChange | None) -> None:
+    assert stripe_news(type_, order_id="1001") == PaymentChanged("1001", change)
 
 
 @pytest.mark.parametrize("type_", ["refund.updated", "refund.failed", "charge.refund.updated"])
 def test_a_refund_that_moved_is_for_its_run_and_one_of_an_undo_for_the_order(type_: str) -> None:
     ours = refund_key("1001", "r1", 2)
     assert stripe_news(type_, order_id="1001", refund_key=ours) == RefundChanged("1001", "r1")
-    undo = undo_refund_key("1001", 1)
+    undo = undo_refund_key("1001", "pi_1")
     assert stripe_news(type_, order_id="1001", refund_key=undo) == PaymentChanged("1001")
     assert stripe_news(type_, order_id="1001") == PaymentChanged("1001")
 

@@ -87,7 +87,7 @@ async def test_people_are_waited_for_while_nobody_works(
     await shift.begins()
     await environment.operations.approve(approved, "ops-7", wait=PATIENTLY)
     await environment.operations.reject(rejected, "ops-7", "stolen card", wait=PATIENTLY)
-    assert (await environment.orders.submit_payment_method(declined, "pm_card_visa")).attempt == 2
+    assert (await environment.orders.submit_payment_method(declined, "pm_card_visa")).number == 2
     outcomes = {outcome.order_id: outcome for outcome in await trials.outcomes()}
 
     stop = outcomes.pop(rejected).stop

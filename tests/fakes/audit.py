@@ -28,7 +28,7 @@ from durable_orders.domain.audit.ports import CursorPage
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, RefundState
 from tests.fakes.cards import InMemoryCards
-from tests.fakes.database import InMemoryDatabase
+from tests.fakes.database import InMemoryDatabase, charge_entry
 from tests.fakes.script import Scripted
 
 T = TypeVar("T")
@@ -80,7 +80,6 @@ class InMemoryChargeList(Scripted):
         announced = self._cards.announced[payment_id]
         return ListedCharge(
             announced.order_id,
-            announced.attempt,
             self.created.get(payment_id, self._opened),
             charge,
             tuple(self._refunds_of(payment_id)),
@@ -114,9 +113,7 @@ class InMemoryAuditRepository(Scripted):
 
     async def known_refunds(self, refund_ids: Iterable[str]) -> frozenset[str]:
         rows = self._database.rows.values()
-        known = {
-            id_ for row in rows for payment in row.payments.values() for id_ in payment.refunds
-        }
+        known = {id_ for row in rows if row.payment for id_ in row.payment.refunds}
         return await self._play("known_refunds", lambda: frozenset(refund_ids) & known)
 
     def _page(self, since: datetime, cursor: str | None, limit: int) -> CursorPage[BookedOrder]:
@@ -134,8 +131,9 @@ class InMemoryAuditRepository(Scripted):
             placed_at=row.placed_at,
             changed_at=max(line.at for line in row.history if line.event in moves),
             entries=tuple(
-                LedgerEntry(attempt, payment.payment_id, payment.booked)
-                for attempt, payment in sorted(row.payments.items())
+                LedgerEntry(charge_entry(order_id, payment), payment.booked)
+                for payment in (row.payment,)
+                if payment
             ),
             refunds=self._refunds(order_id),
             by_hand=RecordedManualRefund(row.by_hand.amount, row.by_hand.by)

@@ -43,6 +43,10 @@ PROCESSING: Final = "pm_sandbox_processing"
 REFUND_PENDING: Final = "pm_card_pendingRefund"
 REFUND_FAILS: Final = "pm_card_refundFail"
 HOLD_LASTS: Final = timedelta(days=7)
+#: Stripe confirms an intent that waits for the customer, too: then with the new card.
+_CONFIRMABLE: Final = frozenset(
+    {ChargeState.OPEN, ChargeState.DECLINED, ChargeState.NEEDS_CUSTOMER}
+)
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,7 @@ class Announced:
     """The arguments that a charge was created with."""
 
     order_id: str
-    attempt: int
     amount: Money
-    payment_method: str
     hold: bool = False
     installation: str = ""
 
@@ -68,10 +70,12 @@ class BookedRefund:
 
 
 class InMemoryCards(Scripted):
-    """``Cards`` in memory.
+    """``Cards`` in memory. A charge is confirmed as often as it is declined, and paid once.
 
     Its data are public: ``charges`` and ``announced`` (the arguments of each) by payment id,
-    ``refunds`` by key. ``clock`` gives the time that the end of a hold counts from.
+    ``confirmations`` (the card of each, a browser's too) by payment id, ``refunds`` by key.
+    ``clock`` gives the time that the end of a hold counts from. A confirmation beyond
+    ``confirm_limit`` cancels its charge.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -80,7 +84,10 @@ class InMemoryCards(Scripted):
         self.charges: dict[str, CardCharge] = {}
         self.announced: dict[str, Announced] = {}
         self.refunds: dict[str, BookedRefund] = {}
+        self.confirmations: dict[str, list[str]] = {}
+        self.confirm_limit = 10
         self._payment_of_key: dict[str, str] = {}
+        self._confirmed_by_key: dict[str, tuple[str, str]] = {}
         self._numbers = count(1)
 
     # -- for tests ---------------------------------------------------------------------------------
@@ -103,19 +110,38 @@ class InMemoryCards(Scripted):
         self.charges[payment_id] = (
             self._granted(charge)
             if succeeds
-            else _declined(charge, "payment_intent_authentication_failure")
+            else _declined(charge, "payment_intent_authentication_failure", charge.latest_charge)
         )
 
-    def pay_in_browser(self, payment_id: str) -> None:
-        """The customer pays a declined charge in the browser, with another card."""
-        charge = self._waiting(payment_id, ChargeState.DECLINED)
-        self.charges[payment_id] = self._granted(charge)
+    def confirm_in_browser(self, payment_id: str, card: str = "pm_card_mastercard") -> CardCharge:
+        """The customer confirms the charge in the browser, with another card."""
+        return self._confirm_with(payment_id, card)
+
+    def cancel_by_hand(self, payment_id: str) -> None:
+        """The charge is cancelled in the dashboard."""
+        self.charges[payment_id] = _cancelled(self.charges[payment_id])
+
+    def refund_by_hand(self, payment_id: str, amount: Money | None = None) -> None:
+        """What was captured, or ``amount`` of it, is refunded in the dashboard."""
+        charge = self._waiting(payment_id, ChargeState.CAPTURED)
+        refund = CardRefund(f"re_{next(self._numbers)}", amount or charge.kept)
+        order_id = self.announced[payment_id].order_id
+        self.refunds[f"by hand {refund.refund_id}"] = BookedRefund(payment_id, order_id, refund)
+        self.charges[payment_id] = replace(charge, refunded=charge.refunded + refund.amount)
+
+    def forget_keys(self) -> None:
+        """A day has passed: the same key makes another request, or another charge."""
+        self._payment_of_key.clear()
+        self._confirmed_by_key.clear()
 
     def finish_processing(self, payment_id: str, *, captured: bool) -> None:
         """The bank decides on a ``PROCESSING`` charge; one with ``hold`` is then only held."""
         charge = self._waiting(payment_id, ChargeState.PROCESSING)
-        granted = self._granted(charge)
-        self.charges[payment_id] = granted if captured else _declined(charge, "generic_decline")
+        self.charges[payment_id] = (
+            self._granted(charge)
+            if captured
+            else _declined(charge, "generic_decline", self._new_charge())
+        )
 
     def lapse(self, payment_id: str) -> None:
         """The hold expires before it is captured."""
@@ -126,7 +152,7 @@ class InMemoryCards(Scripted):
         """The bank decides on a refund: one on ``REFUND_FAILS`` fails, even after success."""
         booked = self.refunds[key]
         refund = booked.refund
-        if self.announced[booked.payment_id].payment_method == REFUND_FAILS:
+        if self._card_of(booked.payment_id) == REFUND_FAILS:
             self.fail_refund(key)
         elif refund.state is CardRefundState.PENDING:
             settled = replace(refund, state=CardRefundState.SUCCEEDED)
@@ -149,17 +175,17 @@ class InMemoryCards(Scripted):
         *,
         installation: str,
         order_id: str,
-        attempt: int,
         amount: Money,
-        payment_method: str,
         key: str,
         hold: bool = False,
     ) -> CardCharge:
-        asked = Announced(order_id, attempt, amount, payment_method, hold, installation)
+        asked = Announced(order_id, amount, hold, installation)
         return await self._play("create", lambda: self._create(asked, key))
 
-    async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
-        return await self._play("confirm", lambda: self._confirm(payment_id))
+    async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
+        return await self._play(
+            "confirm", lambda: self._confirm_once(payment_id, payment_method, key)
+        )
 
     async def read(self, payment_id: str) -> CardCharge:
         return await self._play("read", lambda: self._find(payment_id))
@@ -197,8 +223,16 @@ class InMemoryCards(Scripted):
             raise ValueError(f"{payment_id} is {charge.state}, not {state}")
         return charge
 
+    def _card_of(self, payment_id: str) -> str:
+        """The card of the last confirmation."""
+        return self.confirmations[payment_id][-1]
+
+    def _new_charge(self) -> str:
+        return f"ch_{next(self._numbers)}"
+
     def _granted(self, charge: CardCharge) -> CardCharge:
         """The bank authorizes: the charge is captured, or held."""
+        charge = replace(charge, latest_charge=self._new_charge(), decline_code="", message="")
         if not self.announced[charge.payment_id].hold:
             return _captured(charge)
         capture_before = self.clock() + HOLD_LASTS
@@ -209,30 +243,45 @@ class InMemoryCards(Scripted):
             if self.announced[known] != asked:
                 raise RefusedError(f"key {key} was used before, with other parameters")
             return self.charges[known]
-        if not asked.payment_method.startswith("pm_"):
-            raise RefusedError(f"no such payment method: {asked.payment_method}")
         payment_id = f"pi_{next(self._numbers)}"
         nothing = replace(asked.amount, amount=0)
         self._payment_of_key[key] = payment_id
         self.announced[payment_id] = asked
+        self.confirmations[payment_id] = []
         self.charges[payment_id] = CardCharge(
             payment_id, ChargeState.OPEN, asked.amount, captured=nothing, refunded=nothing
         )
         return self.charges[payment_id]
 
-    def _confirm(self, payment_id: str) -> CardCharge:
+    def _confirm_once(self, payment_id: str, method: str, key: str) -> CardCharge:
         charge = self._find(payment_id)
-        if charge.state is ChargeState.OPEN:
-            method = self.announced[payment_id].payment_method
+        if not method.startswith("pm_"):
+            raise RefusedError(f"no such payment method: {method}")
+        if known := self._confirmed_by_key.get(key):
+            if known != (payment_id, method):
+                raise RefusedError(f"key {key} was used before, with other parameters")
+            return charge
+        self._confirmed_by_key[key] = (payment_id, method)
+        return self._confirm_with(payment_id, method)
+
+    def _confirm_with(self, payment_id: str, method: str) -> CardCharge:
+        charge = self._find(payment_id)
+        if charge.state not in _CONFIRMABLE:
+            return charge
+        if len(self.confirmations[payment_id]) >= self.confirm_limit:
+            charge = _cancelled(charge)
+        else:
+            self.confirmations[payment_id].append(method)
+            nothing_wrong = replace(charge, decline_code="", message="")
             if method in DECLINES:
-                charge = _declined(charge, DECLINES[method])
+                charge = _declined(charge, DECLINES[method], self._new_charge())
             elif method in NEED_CUSTOMER:
-                charge = replace(charge, state=ChargeState.NEEDS_CUSTOMER)
+                charge = replace(nothing_wrong, state=ChargeState.NEEDS_CUSTOMER)
             elif method == PROCESSING:
-                charge = replace(charge, state=ChargeState.PROCESSING)
+                charge = replace(nothing_wrong, state=ChargeState.PROCESSING)
             else:
                 charge = self._granted(charge)
-            self.charges[payment_id] = charge
+        self.charges[payment_id] = charge
         return charge
 
     def _cancel(self, payment_id: str) -> CardCharge:
@@ -264,7 +313,7 @@ class InMemoryCards(Scripted):
         left = charge.captured - charge.refunded
         if amount.amount <= 0 or left < amount:
             raise RefusedError(f"{amount} cannot be given back: {left} is left of {payment_id}")
-        pending = self.announced[payment_id].payment_method == REFUND_PENDING
+        pending = self._card_of(payment_id) == REFUND_PENDING
         state = CardRefundState.PENDING if pending else CardRefundState.SUCCEEDED
         refund = CardRefund(f"re_{next(self._numbers)}", amount, state)
         order_id, installation = mark
@@ -285,10 +334,11 @@ def _cancelled(charge: CardCharge) -> CardCharge:
     return replace(charge, state=ChargeState.CANCELLED, capture_before=None)
 
 
-def _declined(charge: CardCharge, code: str) -> CardCharge:
+def _declined(charge: CardCharge, code: str, latest_charge: str) -> CardCharge:
     return replace(
         charge,
         state=ChargeState.DECLINED,
         decline_code=code,
         message=f"Your card was declined ({code}).",
+        latest_charge=latest_charge,
     )

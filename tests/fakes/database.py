@@ -17,7 +17,13 @@ from durable_orders.domain.activity_messages import (
     ReserveAnswer,
     Reserved,
 )
-from durable_orders.domain.charges import LIVE, BookedCharge
+from durable_orders.domain.charges import (
+    LIVE_TRY,
+    TRY_OVER,
+    BookedCharge,
+    answers_newest,
+    merge_try,
+)
 from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
 from durable_orders.domain.installation import CardAccount, ForeignOrderError, Installation
 from durable_orders.domain.inventory import StockState, shortage
@@ -29,6 +35,7 @@ from durable_orders.domain.parcels import Parcel
 from durable_orders.domain.ports import (
     CardCharge,
     CardRefund,
+    CardTry,
     ChargeEntry,
     ChargeState,
     IllegalStatusError,
@@ -37,7 +44,14 @@ from durable_orders.domain.ports import (
     RefusedError,
 )
 from durable_orders.domain.refunds.refund import RefundEntry
-from durable_orders.domain.views import HistoryLine, OrderView, ParcelView, PaymentView, RefundView
+from durable_orders.domain.views import (
+    CardTryView,
+    HistoryLine,
+    OrderView,
+    ParcelView,
+    PaymentView,
+    RefundView,
+)
 from tests.fakes.script import Scripted
 from tests.support.keys import INSTALLATION
 
@@ -57,6 +71,8 @@ class _Payment:
     payment_id: str
     amount: Money
     booked: BookedCharge
+    revision: int = 0
+    tries: dict[int, CardTry] = field(default_factory=dict)
     refunds: dict[str, Money] = field(default_factory=dict)
 
 
@@ -69,7 +85,7 @@ class _Row:
     fulfillment_id: str | None = None
     parcel_ids: tuple[str, ...] = ()
     parcels: dict[str, Parcel] = field(default_factory=dict)
-    payments: dict[int, _Payment] = field(default_factory=dict)
+    payment: _Payment | None = None
     refund_requests: dict[str, RefundEntry] = field(default_factory=dict)
     history: list[HistoryLine] = field(default_factory=list)
     by_hand: ManualRefund | None = None
@@ -204,84 +220,120 @@ class InMemoryPaymentLedger(Scripted):
         super().__init__()
         self._database = database
 
-    async def find(self, order_id: str, attempt: int) -> ChargeEntry | None:
-        return await self._play("find", lambda: self._find(order_id, attempt))
+    async def find(self, order_id: str) -> ChargeEntry | None:
+        return await self._play("find", lambda: self._find(order_id))
 
-    async def open(self, order_id: str, attempt: int, payment_id: str, amount: Money) -> bool:
-        return await self._play("open", lambda: self._open(order_id, attempt, payment_id, amount))
+    async def announce(
+        self, order_id: str, payment_id: str, amount: Money, card_try: CardTry
+    ) -> ChargeEntry | None:
+        return await self._play(
+            "announce", lambda: self._announce(order_id, payment_id, amount, card_try)
+        )
 
-    async def record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
-        await self._play("record", lambda: self._record(order_id, attempt, charge))
+    async def record(
+        self, entry: ChargeEntry, charge: CardCharge, *, answers: int | None = None
+    ) -> None:
+        await self._play("record", lambda: self._record(entry, charge, answers))
+
+    async def end_try(
+        self, order_id: str, number: int, state: ChargeState, decline_code: str = ""
+    ) -> None:
+        await self._play("end_try", lambda: self._end_try(order_id, number, state, decline_code))
 
     async def close(self, order_id: str) -> list[ChargeEntry]:
         return await self._play("close", lambda: self._close(order_id))
 
-    async def record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
-        await self._play("record_refund", lambda: self._record_refund(order_id, attempt, refund))
+    async def record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
+        await self._play("record_refund", lambda: self._record_refund(order_id, payment_id, refund))
 
     async def record_manual_refund(self, given_back: ManualRefund) -> None:
         await self._play("record_by_hand", lambda: self._record_by_hand(given_back))
 
-    def _find(self, order_id: str, attempt: int) -> ChargeEntry | None:
+    def _find(self, order_id: str) -> ChargeEntry | None:
         row = self._database.rows.get(order_id)
-        payment = row and row.payments.get(attempt)
-        return _entry(order_id, attempt, payment) if payment else None
+        return charge_entry(order_id, row.payment) if row and row.payment else None
 
-    def _open(self, order_id: str, attempt: int, payment_id: str, amount: Money) -> bool:
+    def _announce(
+        self, order_id: str, payment_id: str, amount: Money, card_try: CardTry
+    ) -> ChargeEntry | None:
         row = self._database.row(order_id)
         if row.charging_closed:
-            return False
+            return None
         if amount != row.order.total:
             raise RefusedError(f"order {order_id} costs {row.order.total}: no charge of {amount}")
-        if known := row.payments.get(attempt):
-            if known.payment_id != payment_id:
-                raise RefusedError(f"charge {attempt} of order {order_id} is {known.payment_id}")
-            return True
-        all_payments = (
-            p for other in self._database.rows.values() for p in other.payments.values()
-        )
-        if any(payment.payment_id == payment_id for payment in all_payments):
-            raise RefusedError(f"{payment_id} pays for something else")
-        if attempt < 1 or any(p.booked.state in LIVE for p in row.payments.values()):
-            raise RefusedError(f"order {order_id} has a live charge already")
-        nothing = Money(0, amount.currency)
-        row.payments[attempt] = _Payment(
-            payment_id, amount, BookedCharge(ChargeState.OPEN, nothing, nothing)
-        )
-        self._add_line(row, attempt)
-        return True
+        tries = row.payment.tries if row.payment else {}
+        if row.payment is not None and row.payment.payment_id != payment_id:
+            raise RefusedError(f"order {order_id} is charged as {row.payment.payment_id}")
+        if card_try.number not in tries:
+            if any(number > card_try.number for number in tries) or card_try.number < 1:
+                raise RefusedError(f"try {card_try.number} of order {order_id} is too late")
+            if any(one.state in LIVE_TRY for one in tries.values()):
+                raise RefusedError(f"order {order_id} has a try that is not over")
+            everything = [row.payment for row in self._database.rows.values() if row.payment]
+            if row.payment is None and any(p.payment_id == payment_id for p in everything):
+                raise RefusedError(f"{payment_id} pays for something else")
+            if any(one.key == card_try.key for p in everything for one in p.tries.values()):
+                raise RefusedError(f"the key {card_try.key} is another try's")
+            if row.payment is None:
+                nothing = Money(0, amount.currency)
+                opened = BookedCharge(ChargeState.OPEN, nothing, nothing)
+                row.payment = _Payment(payment_id, amount, opened)
+            else:
+                row.payment.revision += 1
+            announced = replace(card_try, announced_at=self._database.clock())
+            row.payment.tries[card_try.number] = announced
+            self._add_line(row, announced.state, number=card_try.number)
+        return self._find(order_id)
 
-    def _record(self, order_id: str, attempt: int, charge: CardCharge) -> None:
-        row, payment = self._opened(order_id, attempt)
+    def _record(self, entry: ChargeEntry, charge: CardCharge, answers: int | None) -> None:
+        row, payment = self._charged(entry.order_id, entry.payment_id)
         if payment.payment_id != charge.payment_id:
-            raise RefusedError(f"charge {attempt} of order {order_id} is {payment.payment_id}")
-        known, booked = payment.booked, payment.booked.merge(charge)
-        others = (p for n, p in row.payments.items() if n != attempt)
-        if booked.state in LIVE and any(other.booked.state in LIVE for other in others):
-            raise RefusedError(f"order {order_id} has a live charge already")
+            raise RefusedError(f"order {entry.order_id} is charged as {payment.payment_id}")
+        fresh = payment.revision == entry.revision
+        known, booked = payment.booked, payment.booked.merge(charge, fresh=fresh)
         if not booked.refunded <= booked.captured <= payment.amount:
             raise RefusedError(f"{payment.payment_id}: the amounts are impossible")
+        tried = payment.tries.get(answers) if answers else None
+        newest = next(reversed(payment.tries.values()), None)
+        if answers is None and newest and answers_newest(newest, charge, fresh=fresh):
+            tried = newest
+        after = merge_try(tried, charge) if tried else None
+        moved = after is not None and after != tried
+        if booked == known and not moved:
+            return
         payment.booked = booked
-        if booked.state is not known.state:
-            self._add_line(row, attempt)
+        payment.revision += 1
+        if after is not None and moved:
+            payment.tries[after.number] = after
+            code, newest_charge = after.decline_code, charge.latest_charge
+            self._add_line(row, after.state, code, newest_charge, number=after.number)
+        elif replace(booked, captured=known.captured, refunded=known.refunded) != known:
+            self._add_line(row, booked.state, booked.decline_code, booked.latest_charge)
+
+    def _end_try(self, order_id: str, number: int, state: ChargeState, code: str) -> None:
+        row = self._database.row(order_id)
+        known = row.payment.tries.get(number) if row.payment else None
+        if row.payment and known and known.state not in TRY_OVER:
+            row.payment.tries[number] = replace(known, state=state, decline_code=code)
+            self._add_line(row, state, code, number=number)
 
     def _close(self, order_id: str) -> list[ChargeEntry]:
         row = self._database.row(order_id)
         row.charging_closed = True
         row.add_line("charging_closed", self._database.clock())
-        return [_entry(order_id, n, payment) for n, payment in sorted(row.payments.items())]
+        return [charge_entry(order_id, row.payment)] if row.payment else []
 
-    def _record_refund(self, order_id: str, attempt: int, refund: CardRefund) -> None:
-        row, payment = self._opened(order_id, attempt)
+    def _record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
+        row, payment = self._charged(order_id, payment_id)
         if refund.amount.currency != payment.amount.currency:
             raise RefusedError(f"{payment.payment_id} was not charged in {refund.amount}")
         for other in self._database.rows.values():
-            for p in other.payments.values():
-                if (stored := p.refunds.get(refund.refund_id)) is None:
-                    continue
-                if p is not payment or stored != refund.amount:
-                    raise RefusedError(f"refund {refund.refund_id} has another meaning")
-                return
+            if other.payment is None or refund.refund_id not in other.payment.refunds:
+                continue
+            same = other.payment.refunds[refund.refund_id] == refund.amount
+            if other.payment is not payment or not same:
+                raise RefusedError(f"refund {refund.refund_id} has another meaning")
+            return
         known = total(payment.refunds.values(), refund.amount.currency) + refund.amount
         if refund.amount.amount <= 0 or not known <= payment.booked.captured:
             raise RefusedError(f"{payment.payment_id}: more than was captured")
@@ -290,7 +342,7 @@ class InMemoryPaymentLedger(Scripted):
         row.add_line(
             "payment_refunded",
             self._database.clock(),
-            attempt=str(attempt),
+            payment_id=payment_id,
             refund_id=refund.refund_id,
             amount=str(refund.amount),
         )
@@ -302,18 +354,31 @@ class InMemoryPaymentLedger(Scripted):
         detail = {"amount": str(said.amount), "by": said.by, "note": said.note}
         row.add_line("given_back_by_hand", self._database.clock(), **detail)
 
-    def _opened(self, order_id: str, attempt: int) -> tuple[_Row, _Payment]:
+    def _charged(self, order_id: str, payment_id: str) -> tuple[_Row, _Payment]:
         row = self._database.rows.get(order_id)
-        if row is None or attempt not in row.payments:
-            raise RefusedError(f"charge {attempt} of order {order_id} was never opened")
-        return row, row.payments[attempt]
+        if row is None or row.payment is None or row.payment.payment_id != payment_id:
+            raise RefusedError(f"order {order_id} is not charged as {payment_id}")
+        return row, row.payment
 
-    def _add_line(self, row: _Row, attempt: int) -> None:
-        payment = row.payments[attempt]
-        detail = {"attempt": str(attempt), "payment_id": payment.payment_id}
-        if payment.booked.decline_code:
-            detail["code"] = payment.booked.decline_code
-        row.add_line(f"payment_{payment.booked.state}", self._database.clock(), **detail)
+    def _add_line(
+        self,
+        row: _Row,
+        state: ChargeState,
+        code: str = "",
+        charge: str = "",
+        *,
+        number: int | None = None,
+    ) -> None:
+        if row.payment is None:
+            return
+        detail = {
+            "payment_id": row.payment.payment_id,
+            "try": str(number or ""),
+            "code": code,
+            "charge": charge,
+        }
+        known = {name: text for name, text in detail.items() if text}
+        row.add_line(f"payment_{state}", self._database.clock(), **known)
 
 
 class InMemoryOrderRepository(Scripted):
@@ -447,17 +512,7 @@ class InMemoryOrderRepository(Scripted):
             order=row.order,
             placed_at=row.placed_at,
             stock=row.stock,
-            payments=tuple(
-                PaymentView(
-                    payment_id=payment.payment_id,
-                    attempt=attempt,
-                    state=payment.booked.state,
-                    amount=payment.amount,
-                    captured=payment.booked.captured,
-                    refunded=payment.booked.refunded,
-                )
-                for attempt, payment in sorted(row.payments.items())
-            ),
+            payments=(_payment(row.payment),) if row.payment else (),
             given_back_by_hand=row.by_hand.amount if row.by_hand else None,
             parcels=tuple(_parcel(row, parcel_id) for parcel_id in sorted(row.parcel_ids)),
             refunds=tuple(
@@ -468,10 +523,30 @@ class InMemoryOrderRepository(Scripted):
         )
 
 
+def _payment(payment: _Payment) -> PaymentView:
+    tries = payment.tries.values()
+    return PaymentView(
+        payment_id=payment.payment_id,
+        state=payment.booked.state,
+        amount=payment.amount,
+        captured=payment.booked.captured,
+        refunded=payment.booked.refunded,
+        tries=tuple(CardTryView(one.number, one.state, one.decline_code) for one in tries),
+    )
+
+
 def _parcel(row: _Row, parcel_id: str) -> ParcelView:
     parcel = row.parcels.get(parcel_id, Parcel(parcel_id))
     return ParcelView(parcel_id, parcel.status, parcel.tracking)
 
 
-def _entry(order_id: str, attempt: int, payment: _Payment) -> ChargeEntry:
-    return ChargeEntry(order_id, attempt, payment.payment_id, payment.amount, payment.booked.state)
+def charge_entry(order_id: str, payment: _Payment) -> ChargeEntry:
+    """The ledger's entry of a charge."""
+    return ChargeEntry(
+        order_id,
+        payment.payment_id,
+        payment.amount,
+        payment.booked.state,
+        payment.revision,
+        tuple(payment.tries.values()),
+    )

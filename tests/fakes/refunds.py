@@ -93,11 +93,11 @@ class InMemoryRefundBook(Scripted):
         return entry
 
     def _paid_charge(self, order_id: str) -> PaidCharge | None:
-        for attempt, payment in self._database.row(order_id).payments.items():
-            booked = payment.booked
-            if booked.state is ChargeState.CAPTURED:
-                return PaidCharge(attempt, payment.payment_id, booked.captured, booked.refunded)
-        return None
+        payment = self._database.row(order_id).payment
+        if payment is None or payment.booked.state is not ChargeState.CAPTURED:
+            return None
+        booked = payment.booked
+        return PaidCharge(1, payment.payment_id, booked.captured, booked.refunded)
 
     def _find(self, order_id: str, refund_id: str) -> RefundEntry:
         try:
@@ -122,7 +122,9 @@ class InMemoryRefundBook(Scripted):
         return after
 
     def _book(self, before: RefundEntry, after: RefundEntry) -> None:
-        payment = self._database.row(after.request.order_id).payments[after.charge_attempt]
+        payment = self._database.row(after.request.order_id).payment
+        if payment is None:
+            raise ValueError(f"order {after.request.order_id} has no charge to refund")
         was, is_ = before.state in ACCEPTED_BY_PROVIDER, after.state in ACCEPTED_BY_PROVIDER
         refunded = payment.booked.refunded
         if is_ and not was:

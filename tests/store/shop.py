@@ -19,6 +19,7 @@ from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.seed import Product, add_products
+from tests.support.charges import announce, record
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RECIPIENT = Recipient("Ada Example", "ada@example.org", "1 Sample Street, Berlin")
@@ -59,15 +60,15 @@ class Shop:
         return await self.orders.place(basket(*quantities or ((await self.stocked(10), 1),)), NOW)
 
     async def opened(self) -> Order:
-        """An order whose first charge was announced."""
+        """An order whose first try was announced."""
         order = await self.placed()
-        assert await self.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
+        await announce(self.ledger, order)
         return order
 
     async def charged(self) -> Order:
-        """An order whose first charge was captured."""
+        """An order whose first try was captured."""
         order = await self.opened()
-        await self.ledger.record(order.id, 1, captured(order))
+        await record(self.ledger, order.id, captured(order), answers=1)
         return order
 
     async def paid(self, *quantities: tuple[str, int]) -> Order:

@@ -85,13 +85,15 @@ async def test_an_order_stands_as_our_books_have_it(
     assert (known.status, known.total) == (Status.PLACED, order.total)
     assert known.placed_at == known.changed_at == NOW
     charge = BookedCharge(ChargeState.CAPTURED, order.total, NOTHING)
-    assert known.entries == (LedgerEntry(1, f"pi_{order.id}", charge),)
+    entry = await shop.ledger.find(order.id)
+    assert entry is not None
+    assert known.entries == (LedgerEntry(entry, charge),)
     assert await book.standing([]) == {}
 
 
 async def test_refunds_are_known_by_their_ids(shop: Shop, book: PostgresAuditRepository) -> None:
     order = await shop.charged()
-    await shop.ledger.record_refund(order.id, 1, CardRefund("re_known", PRICE))
+    await shop.ledger.record_refund(order.id, f"pi_{order.id}", CardRefund("re_known", PRICE))
     assert await book.known_refunds(["re_known", "re_other"]) == {"re_known"}
     assert await book.known_refunds([]) == frozenset()
 
@@ -250,7 +252,9 @@ async def test_the_check_is_silent_about_what_somebody_answers_for_until_it_chan
     await findings.acknowledge(found.order_id, None, WORD)
     assert await about_it() == []
 
-    await shop.ledger.record_refund(found.order_id, 1, CardRefund("re_later", EURO))
+    await shop.ledger.record_refund(
+        found.order_id, f"pi_{found.order_id}", CardRefund("re_later", EURO)
+    )
     assert await about_it() == [f"order {found.order_id} is refunded, but 400 of it was kept"]
 
 

@@ -11,6 +11,7 @@ from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedEr
 from durable_orders.store.database import Database, InvalidDatabaseUrlError, asyncpg_url, connect
 from durable_orders.store.orders import PostgresOrderRepository
 from tests.store.shop import NOW, RECIPIENT, Shop
+from tests.support.charges import announce
 from tests.support.servers import Postgres
 
 
@@ -88,9 +89,9 @@ async def test_a_user_the_database_does_not_let_in_is_told_so(database_url: str)
 
 
 async def test_a_refusal_names_the_constraint_and_no_personal_data(shop: Shop) -> None:
-    order = await shop.opened()
-    with pytest.raises(RefusedError, match="payments_one_live_charge") as refused:
-        await shop.ledger.open(order.id, 2, f"pi_{order.id}-2", order.total)
+    order, other = await shop.opened(), await shop.placed()
+    with pytest.raises(RefusedError, match="payments_payment_id_key") as refused:
+        await announce(shop.ledger, other, payment_id=f"pi_{order.id}")
     assert refused.value.__cause__ is None
 
     with pytest.raises(RefusedError, match="orders_something_to_pay") as refused:

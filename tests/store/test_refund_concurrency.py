@@ -20,6 +20,7 @@ from durable_orders.domain.refunds.refund import (
 from durable_orders.store.consistency_check import find_inconsistencies
 from durable_orders.store.refunds import PostgresRefundBook
 from tests.store.shop import NOW, Shop, Stock, captured
+from tests.support.charges import announce, record
 
 EURO = Money(1_00, "EUR")
 
@@ -28,8 +29,8 @@ async def paid(shop: Shop, sku: str, quantity: int = 1) -> Order:
     """A completed order of ``quantity`` pieces at 5 euros each."""
     order = await shop.placed((sku, quantity))
     await shop.inventory.reserve(order.id)
-    await shop.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
-    await shop.ledger.record(order.id, 1, captured(order))
+    await announce(shop.ledger, order)
+    await record(shop.ledger, order.id, captured(order), answers=1)
     await shop.orders.move(order.id, Status.PAID, None, NOW)
     await shop.orders.record_parcels(order.id, f"ful_{order.id}", (f"par_{order.id}",))
     await shop.inventory.commit(order.id)
@@ -98,7 +99,7 @@ async def test_restocking_beside_sales_loses_no_piece_and_does_not_deadlock(shop
 
 async def test_the_check_sees_money_that_nobody_asked_for(shop: Shop) -> None:
     order = await paid(shop, await shop.stocked(10))
-    await shop.ledger.record_refund(order.id, 1, CardRefund(f"re_{order.id}", EURO))
+    await shop.ledger.record_refund(order.id, f"pi_{order.id}", CardRefund(f"re_{order.id}", EURO))
     [fault] = await find_inconsistencies(shop.database)
     assert fault == f"order {order.id} is completed, but 400 of it was kept, not 500"
     await shop.sql("DELETE FROM refunds WHERE order_id = :id", id=order.id)

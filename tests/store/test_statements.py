@@ -13,6 +13,7 @@ from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.order import Order
 from durable_orders.domain.parcels import Parcel, ParcelStatus
 from tests.store.shop import NOW, Shop, captured
+from tests.support.charges import announce
 
 
 async def _complete_order(shop: Shop, skus: list[str]) -> Order:
@@ -20,9 +21,9 @@ async def _complete_order(shop: Shop, skus: list[str]) -> Order:
     order = await shop.placed(*[(sku, 1) for sku in skus])
     await shop.orders.summary(order.id)
     await shop.inventory.reserve(order.id)
-    assert await shop.ledger.find(order.id, 1) is None
-    await shop.ledger.open(order.id, 1, f"pi_{order.id}", order.total)
-    await shop.ledger.record(order.id, 1, captured(order))
+    assert await shop.ledger.find(order.id) is None
+    entry = await announce(shop.ledger, order)
+    await shop.ledger.record(entry, captured(order), answers=1)
     await shop.orders.move(order.id, Status.PAID, None, NOW)
     await shop.orders.record_parcels(order.id, f"ful_{order.id}", (f"par_{order.id}",))
     await shop.inventory.commit(order.id)

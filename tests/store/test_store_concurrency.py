@@ -11,10 +11,22 @@ from sqlalchemy import text
 from durable_orders.domain.activity_messages import OutOfStock, ReservationClosed, Reserved
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import CardRefund, OrderExistsError
-from tests.store.shop import NOW, Shop, Stock, basket, captured
+from durable_orders.domain.order import Order
+from durable_orders.domain.ports import (
+    CardCharge,
+    CardRefund,
+    ChargeEntry,
+    ChargeState,
+    OrderExistsError,
+)
+from tests.store.shop import NOTHING, NOW, Shop, Stock, basket, captured
+from tests.support.charges import announce, card_try, record
 
 MANY = 50
+
+
+def declined(order: Order) -> CardCharge:
+    return CardCharge(f"pi_{order.id}", ChargeState.DECLINED, order.total, NOTHING, NOTHING)
 
 
 async def test_the_last_unit_goes_to_one_of_many_buyers(shop: Shop) -> None:
@@ -115,14 +127,21 @@ async def test_placing_an_order_does_not_wait_for_a_reservation_of_the_same_prod
     assert await reserving == Reserved()
 
 
-async def test_no_charge_slips_through_between_opening_and_closing(shop: Shop) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+async def test_no_try_slips_through_between_announcing_and_closing(shop: Shop, number: int) -> None:
     async def race() -> None:
         order = await shop.placed()
+        if number > 1:
+            await announce(shop.ledger, order)
+            await record(shop.ledger, order.id, declined(order), answers=1)
         allowed, entries = await asyncio.gather(
-            shop.ledger.open(order.id, 1, f"pi_{order.id}", order.total),
+            shop.ledger.announce(
+                order.id, f"pi_{order.id}", order.total, card_try(order.id, number)
+            ),
             shop.ledger.close(order.id),
         )
-        assert [entry.payment_id for entry in entries] == [f"pi_{order.id}"] * allowed
+        tries = [one.number for entry in entries for one in entry.tries]
+        assert (number in tries) == (allowed is not None)
         assert await shop.ledger.close(order.id) == entries
 
     await asyncio.gather(*(race() for _ in range(MANY)))
@@ -137,7 +156,7 @@ async def test_closing_again_keeps_the_time_of_the_first(shop: Shop) -> None:
     assert await shop.sql(closed_at, id=order.id) == first
 
 
-async def test_closing_sees_the_charge_it_had_to_wait_for(shop: Shop) -> None:
+async def test_closing_sees_the_try_it_had_to_wait_for(shop: Shop) -> None:
     order = await shop.placed()
     async with shop.database.transaction() as opening:
         lock = text("SELECT 1 FROM orders WHERE id = :id FOR NO KEY UPDATE")
@@ -145,39 +164,50 @@ async def test_closing_sees_the_charge_it_had_to_wait_for(shop: Shop) -> None:
         closing = asyncio.create_task(shop.ledger.close(order.id))
         await _until_a_lock_is_waited_for(shop)
         store = text(
-            "INSERT INTO payments (order_id, attempt, payment_id, amount, currency, state)"
-            " VALUES (:id, 1, 'pi_waited_for', 500, 'EUR', 'open')"
+            "INSERT INTO payments (order_id, payment_id, amount, currency, state)"
+            " VALUES (:id, 'pi_waited_for', 500, 'EUR', 'open')"
         )
         await opening.execute(store, {"id": order.id})
-    assert [entry.payment_id for entry in await closing] == ["pi_waited_for"]
+        store = text(
+            "INSERT INTO payment_tries"
+            " (order_id, number, payment_id, payment_method, charge_before, key, state)"
+            " VALUES (:id, 1, 'pi_waited_for', 'pm_1', '', 'k', 'open')"
+        )
+        await opening.execute(store, {"id": order.id})
+    [entry] = await closing
+    assert (entry.payment_id, len(entry.tries)) == ("pi_waited_for", 1)
 
 
-async def test_opening_one_charge_many_times_at_once_stores_it_once(shop: Shop) -> None:
+async def test_announcing_one_try_many_times_at_once_stores_it_once(shop: Shop) -> None:
     order = await shop.placed()
-    payment_id = f"pi_{order.id}"
-    answers = await asyncio.gather(
-        *(shop.ledger.open(order.id, 1, payment_id, order.total) for _ in range(10))
-    )
-    assert set(answers) == {True}
+    answers = await asyncio.gather(*(announce(shop.ledger, order) for _ in range(10)))
+    assert len(set(answers)) == 1
     assert await shop.events_of(order) == ["order_placed", "payment_open"]
 
 
-async def test_of_many_cards_at_once_one_is_charged(shop: Shop) -> None:
+@pytest.mark.parametrize("charge", ["one", "many"])
+async def test_of_many_tries_at_once_one_is_announced(shop: Shop, charge: str) -> None:
     order = await shop.placed()
     answers = await asyncio.gather(
-        *(shop.ledger.open(order.id, n, f"pi_{order.id}-{n}", order.total) for n in range(1, 11)),
+        *(
+            announce(
+                shop.ledger, order, n, payment_id=f"pi_{order.id}-{n if charge == 'many' else 1}"
+            )
+            for n in range(1, 11)
+        ),
         return_exceptions=True,
     )
-    assert answers.count(True) == 1
-    assert len(await shop.ledger.close(order.id)) == 1
+    assert len([answer for answer in answers if isinstance(answer, ChargeEntry)]) == 1
+    [entry] = await shop.ledger.close(order.id)
+    assert len(entry.tries) == 1
 
 
 async def test_recording_and_refunding_at_once_counts_each_refund_once(shop: Shop) -> None:
     order = await shop.charged()
     refunds = [CardRefund(f"re_{order.id}_{n % 5}", Money(1_00, "EUR")) for n in range(20)]
     await asyncio.gather(
-        *(shop.ledger.record_refund(order.id, 1, refund) for refund in refunds),
-        *(shop.ledger.record(order.id, 1, captured(order)) for _ in range(5)),
+        *(shop.ledger.record_refund(order.id, f"pi_{order.id}", refund) for refund in refunds),
+        *(record(shop.ledger, order.id, captured(order)) for _ in range(5)),
     )
     [payment] = (await shop.orders.view(order.id)).payments
     assert payment.refunded == Money(5_00, "EUR")

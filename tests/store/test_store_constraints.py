@@ -59,7 +59,9 @@ async def test_a_line_has_at_least_one_piece_of_something_sold(shop: Shop) -> No
         await shop.sql("UPDATE order_lines SET sku = 'NOPE' WHERE order_id = :id", id=order.id)
 
 
-@pytest.mark.parametrize("state", ["open", "needs_customer", "processing", "held", "captured"])
+@pytest.mark.parametrize(
+    "state", ["open", "needs_customer", "processing", "declined", "held", "captured"]
+)
 async def test_an_order_never_has_two_live_charges(shop: Shop, state: str) -> None:
     order = await shop.opened()
     with pytest.raises(DBAPIError, match="payments_one_live_charge"):
@@ -70,6 +72,35 @@ async def test_an_order_never_has_two_live_charges(shop: Shop, state: str) -> No
             payment=f"pi_{order.id}-2",
             state=state,
         )
+
+
+@pytest.mark.parametrize("state", ["open", "needs_customer", "processing", "held", "captured"])
+async def test_a_charge_never_has_two_live_tries(shop: Shop, state: str) -> None:
+    order = await shop.opened()
+    add = (
+        "INSERT INTO payment_tries"
+        " (order_id, number, payment_id, payment_method, charge_before, key, state)"
+        " VALUES (:id, :n, :payment, 'pm_1', '', :key, :state)"
+    )
+    this = {"id": order.id, "payment": f"pi_{order.id}"}
+    with pytest.raises(DBAPIError, match="payment_tries_one_live"):
+        await shop.sql(add, **this, n=2, key=f"{order.id}:2", state=state)
+    await shop.sql("UPDATE payment_tries SET state = 'declined' WHERE order_id = :id", id=order.id)
+    await shop.sql(add, **this, n=2, key=f"{order.id}:2", state=state)
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ("number = 0", "payment_tries_number_positive"),
+        ("state = 'stolen'", "payment_tries_state_known"),
+        ("payment_id = 'pi_nobody'", "payment_tries_payment_id_fkey"),
+    ],
+)
+async def test_a_try_is_of_a_charge(shop: Shop, change: str, constraint: str) -> None:
+    order = await shop.opened()
+    with pytest.raises(DBAPIError, match=constraint):
+        await shop.sql(f"UPDATE payment_tries SET {change} WHERE order_id = :id", id=order.id)  # noqa: S608 - ours
 
 
 @pytest.mark.parametrize(
@@ -100,11 +131,13 @@ async def test_a_refund_belongs_to_a_charge_and_is_for_something(shop: Shop) -> 
 
 async def test_an_order_with_anything_in_the_books_cannot_be_deleted(shop: Shop) -> None:
     order = await shop.charged()
-    await shop.ledger.record_refund(order.id, 1, CardRefund(f"re_{order.id}", Money(1, "EUR")))
-    for row in ("refunds WHERE order_id", "payments WHERE order_id", "order_lines WHERE order_id"):
+    await shop.ledger.record_refund(
+        order.id, f"pi_{order.id}", CardRefund(f"re_{order.id}", Money(1, "EUR"))
+    )
+    for table in ("refunds", "payment_tries", "payments", "order_lines"):
         with pytest.raises(DBAPIError, match="violates foreign key"):
             await shop.sql("DELETE FROM orders WHERE id = :id", id=order.id)
-        await shop.sql(f"DELETE FROM {row} = :id", id=order.id)  # noqa: S608 - ours
+        await shop.sql(f"DELETE FROM {table} WHERE order_id = :id", id=order.id)  # noqa: S608 - ours
     with pytest.raises(DBAPIError, match="order_history_order_id_fkey"):
         await shop.sql("DELETE FROM orders WHERE id = :id", id=order.id)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from durable_orders.domain.ports import CardCharge, ChargeState
 from tests.store.shop import NOTHING, NOW, Shop
+from tests.support.charges import record
 
 
 async def test_how_long_a_hold_lasts_is_kept_also_when_it_is_over(shop: Shop) -> None:
@@ -24,7 +25,7 @@ async def test_how_long_a_hold_lasts_is_kept_also_when_it_is_over(shop: Shop) ->
         (held, longer.capture_before),
         (lapsed, longer.capture_before),
     ):
-        await shop.ledger.record(order.id, 1, word)
+        await record(shop.ledger, order.id, word)
         [row] = await shop.sql("SELECT * FROM payments WHERE order_id = :id", id=order.id)
         assert row["capture_before"] == kept
     [row] = await shop.sql("SELECT state FROM payments WHERE order_id = :id", id=order.id)

@@ -20,6 +20,7 @@ from durable_orders.domain.webhooks import (
     WebhookEvent,
     WebhookSource,
 )
+from durable_orders.domain.workflow_messages import PaymentChange
 from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.seed import DEMO, add_products
@@ -40,7 +41,9 @@ async def book(database: Database) -> AsyncIterator[PostgresWebhookEventReposito
 
 def an_event(source: WebhookSource = WebhookSource.STRIPE, event_id: str = "") -> WebhookEvent:
     event_id = event_id or f"evt_{next(_numbers)}"
-    return WebhookEvent(source, event_id, "payment_intent.succeeded", PaymentChanged("1001"))
+    return WebhookEvent(
+        source, event_id, "payment_intent.succeeded", PaymentChanged("1001", PaymentChange.PAID)
+    )
 
 
 async def test_the_same_event_is_stored_once_however_often_it_comes_at_once(
@@ -122,7 +125,7 @@ async def test_what_only_another_version_can_read_stops_nobody(
     await book.keep(an_event(), NOW)
     assert [event.news for event in await book.take(NOW, LEASE, 10)] == [
         None,
-        PaymentChanged("1001"),
+        PaymentChanged("1001", PaymentChange.PAID),
     ]
 
 

@@ -10,6 +10,7 @@ from durable_orders.domain import ids
 #: Name of an installation; orders that it places have it as the prefix of their keys.
 INSTALLATION: Final = "testshop"
 
+payment_key = partial(ids.payment_key, INSTALLATION)
 charge_key = partial(ids.charge_key, INSTALLATION)
 capture_key = partial(ids.capture_key, INSTALLATION)
 undo_refund_key = partial(ids.undo_refund_key, INSTALLATION)

@@ -41,7 +41,13 @@ from durable_orders.domain.audit.rules import (
 from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import CardCharge, CardRefund, CardRefundState, ChargeState
+from durable_orders.domain.ports import (
+    CardCharge,
+    CardRefund,
+    CardRefundState,
+    ChargeEntry,
+    ChargeState,
+)
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -75,15 +81,16 @@ ALL_BY_HAND = RecordedManualRefund(TOTAL, "ops-7")
 
 
 def listed(one: CardCharge, age: timedelta = HOUR, *refunds: ListedRefund) -> ListedCharge:
-    return ListedCharge("1001", 1, NOW - age, one, refunds)
+    return ListedCharge("1001", NOW - age, one, refunds)
 
 
 def refund(amount: int, age: timedelta) -> ListedRefund:
     return ListedRefund("pi_1", NOW - age, CardRefund("re_1", Money(amount, "EUR")))
 
 
-def booked(one: CardCharge, attempt: int = 1) -> LedgerEntry:
-    return LedgerEntry(attempt, one.payment_id, BookedCharge(one.state, one.captured, one.refunded))
+def booked(one: CardCharge) -> LedgerEntry:
+    entry = ChargeEntry("1001", one.payment_id, one.amount, one.state)
+    return LedgerEntry(entry, BookedCharge(one.state, one.captured, one.refunded))
 
 
 def order(status: Status, *entries: LedgerEntry, age: timedelta = HOUR) -> BookedOrder:
@@ -387,10 +394,9 @@ def cases(draw: st.DrawFn) -> AuditCase:
     listed_ids = draw(payment_ids)
     booked_ids = [id_ for id_ in draw(in_any_order) if id_ in listed_ids and draw(are_booked)]
     charges = tuple(
-        ListedCharge("1001", n, NOW - draw(ages), card_charge(draw, id_))
-        for n, id_ in enumerate(listed_ids, 1)
+        ListedCharge("1001", NOW - draw(ages), card_charge(draw, id_)) for id_ in listed_ids
     )
-    entries = tuple(booked(card_charge(draw, id_), n) for n, id_ in enumerate(booked_ids, 1))
+    entries = tuple(booked(card_charge(draw, id_)) for id_ in booked_ids)
     placed, changed = sorted([draw(ages), draw(ages)], reverse=True)
     status, said = draw(statuses), draw(amounts)
     by_hand = RecordedManualRefund(said, "ops-7") if said else None

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable_orders.domain.charges import LIVE, BookedCharge
+from durable_orders.domain.charges import (
+    LIVE,
+    TRY_OVER,
+    BookedCharge,
+    has_answered,
+    may_be_sent,
+    merge_try,
+)
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import CardCharge, ChargeState
+from durable_orders.domain.ports import CardCharge, CardTry, ChargeState
 
 TOTAL = Money(10_00, "EUR")
 NOTHING = Money(0, "EUR")
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OPENED = BookedCharge(ChargeState.OPEN, NOTHING, NOTHING)
 
 TIMES = st.datetimes(timezones=st.just(UTC))
@@ -83,5 +93,64 @@ def test_why_a_charge_was_declined_belongs_to_the_decline() -> None:
     assert booked.merge(word(ChargeState.OPEN)).decline_code == "declined-code"
 
 
-def test_charges_that_are_over_are_not_live() -> None:
-    assert set(ChargeState) - LIVE == {ChargeState.DECLINED, ChargeState.CANCELLED}
+def test_only_a_cancelled_charge_can_take_no_money_any_more() -> None:
+    assert set(ChargeState) - LIVE == {ChargeState.CANCELLED}
+
+
+def test_a_decline_is_taken_back_by_a_fresh_report_only() -> None:
+    declined = OPENED.merge(word(ChargeState.DECLINED))
+    for state in (ChargeState.NEEDS_CUSTOMER, ChargeState.PROCESSING):
+        assert declined.merge(word(state)) == declined
+        again = declined.merge(word(state), fresh=True)
+        assert (again.state, again.decline_code) == (state, f"{state}-code")
+    assert declined.merge(word(ChargeState.OPEN), fresh=True) == declined
+
+
+def test_a_second_decline_says_why_and_by_which_charge() -> None:
+    first = OPENED.merge(replace(word(ChargeState.DECLINED), latest_charge="ch_1"))
+    second = replace(word(ChargeState.DECLINED), decline_code="lost_card", latest_charge="ch_2")
+    assert first.merge(second) == first
+    booked = first.merge(second, fresh=True)
+    assert (booked.decline_code, booked.latest_charge) == ("lost_card", "ch_2")
+
+
+@given(WORDS, WORDS)
+def test_nothing_but_a_decline_is_ever_taken_back(first: CardCharge, second: CardCharge) -> None:
+    booked = OPENED.merge(first)
+    if booked.state is not ChargeState.DECLINED:
+        assert booked.merge(second, fresh=True).state is booked.merge(second).state
+
+
+# -- tries -----------------------------------------------------------------------------------------
+
+
+def a_try(state: ChargeState = ChargeState.OPEN, before: str = "ch_0") -> CardTry:
+    return CardTry(1, "pm_card_visa", before, "key", NOW, state)
+
+
+@given(st.lists(WORDS, max_size=6))
+def test_a_try_only_goes_forward_and_ends_once(words: list[CardCharge]) -> None:
+    seen = [a_try()]
+    for charge in words:
+        seen.append(merge_try(seen[-1], charge))
+    ends = [one.state for one in seen if one.state in TRY_OVER]
+    assert len(set(ends)) <= 1
+    for before, after in pairwise(seen):
+        if before != after:
+            assert before.state not in TRY_OVER
+            assert after.state is not ChargeState.OPEN
+
+
+def test_only_a_newer_charge_answers_a_try_or_a_state_that_no_try_begins_with() -> None:
+    card_try = a_try(before="ch_1")
+    for state in ChargeState:
+        charge = replace(word(state), latest_charge="ch_1")
+        begins = state in {ChargeState.OPEN, ChargeState.DECLINED}
+        assert has_answered(card_try, charge) is not begins
+        assert has_answered(card_try, replace(charge, latest_charge="ch_2"))
+
+
+def test_a_try_is_not_sent_any_more_when_its_key_may_be_forgotten() -> None:
+    assert may_be_sent(a_try(), NOW + timedelta(hours=22))
+    for hours in (23, 24, 1_000):
+        assert not may_be_sent(a_try(), NOW + timedelta(hours=hours))

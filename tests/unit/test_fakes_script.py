@@ -14,13 +14,12 @@ from tests.fakes.script import take_unplayed
 
 async def announced(cards: InMemoryCards) -> CardCharge:
     return await cards.create(
-        installation="testshop",
-        order_id="t-1",
-        attempt=1,
-        amount=Money(500, "EUR"),
-        payment_method="pm_card_visa",
-        key="k",
+        installation="testshop", order_id="t-1", amount=Money(500, "EUR"), key="k"
     )
+
+
+async def confirmed(cards: InMemoryCards, charge: CardCharge) -> CardCharge:
+    return await cards.confirm(charge.payment_id, payment_method="pm_card_visa", key="k")
 
 
 async def test_scripted_failures_come_in_order_and_then_end() -> None:
@@ -49,7 +48,7 @@ async def test_a_held_call_waits_at_the_gate_before_its_work() -> None:
     cards = InMemoryCards()
     charge = await announced(cards)
     gate = cards.hold("confirm")
-    confirming = asyncio.create_task(cards.confirm(charge.payment_id, key="k"))
+    confirming = asyncio.create_task(confirmed(cards, charge))
     await gate.entered()
     assert cards.taken("t-1") == 0
     gate.release()
@@ -60,7 +59,7 @@ async def test_a_call_held_after_its_work_has_done_it_even_when_it_is_cancelled(
     cards = InMemoryCards()
     charge = await announced(cards)
     gate = cards.hold("confirm", where="after")
-    confirming = asyncio.create_task(cards.confirm(charge.payment_id, key="k"))
+    confirming = asyncio.create_task(confirmed(cards, charge))
     await gate.entered()
     confirming.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -96,9 +96,10 @@ def test_names_that_are_made_are_names_and_never_the_same() -> None:
 
 def _keys(prefix: str, order_id: str, other_id: str) -> list[str]:
     return [
+        ids.payment_key(prefix, order_id),
         ids.charge_key(prefix, order_id, 1),
-        ids.capture_key(prefix, order_id, 1),
-        ids.undo_refund_key(prefix, order_id, 1),
+        ids.capture_key(prefix, order_id, other_id),
+        ids.undo_refund_key(prefix, order_id, other_id),
         ids.refund_key(prefix, order_id, "r1", 1),
         ids.fulfillment_key(prefix, order_id),
         ids.resend_key(prefix, order_id, other_id),

@@ -32,7 +32,7 @@ def completed() -> OrderEvidence:
             order,
             datetime(2026, 1, 1, tzinfo=UTC),
             stock="committed",
-            payments=(PaymentView("pi_1", 1, "captured", TOTAL, TOTAL, NOTHING),),
+            payments=(PaymentView("pi_1", "captured", TOTAL, TOTAL, NOTHING),),
             parcels=(ParcelView("par_1", "accepted"),),
         ),
         books=OrderBooks(

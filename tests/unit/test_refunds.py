@@ -100,7 +100,7 @@ def test_a_run_and_a_key_say_what_they_are_about(order: str, refund: str, attemp
 
 
 def test_keys_of_others_are_not_of_refunds() -> None:
-    assert refund_of_key(undo_refund_key("1001", 1)) is None
+    assert refund_of_key(undo_refund_key("1001", "pi_1")) is None
     assert refund_of_key("") is None
     assert refund_key("1001", "r1", 1) != refund_key("1001", "r1", 2)
 

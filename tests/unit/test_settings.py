@@ -127,6 +127,7 @@ def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
         "APPROVER_EMAIL": " approvals@example.com ",
         "PAYMENT_TIMEOUT_MINUTES": "0.5",
         "NEW_CARD_WINDOW_MINUTES": "15",
+        "MAX_CARD_TRIES": "3",
         "CAPTURE": "at_fulfillment",
         "DELIVERY_DEADLINE_DAYS": "10",
     }.items():
@@ -138,6 +139,7 @@ def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
         approval_timeout=timedelta(days=2),
         payment_timeout=timedelta(seconds=30),
         new_card_window=timedelta(minutes=15),
+        max_card_tries=3,
         capture=CaptureMethod.AT_FULFILLMENT,
         delivery_deadline=timedelta(days=10),
     )

@@ -155,7 +155,7 @@ async def test_a_charge_without_a_card_cannot_be_confirmed() -> None:
         StripeCards("sk_test_secret", api_base=url) as cards,
     ):
         with pytest.raises(RefusedError):
-            await cards.confirm("pi_1", key="k")
+            await cards.confirm("pi_1", payment_method="pm_card_visa", key="k")
 
 
 async def test_a_decline_that_left_no_trace_is_still_a_decline() -> None:
@@ -164,7 +164,7 @@ async def test_a_decline_that_left_no_trace_is_still_a_decline() -> None:
         answering(declined, http(200, INTENT)) as url,
         StripeCards("sk_test_secret", api_base=url) as cards,
     ):
-        charge = await cards.confirm("pi_1", key="k")
+        charge = await cards.confirm("pi_1", payment_method="pm_card_visa", key="k")
     assert (charge.state, charge.decline_code) == (ChargeState.DECLINED, "card_declined")
 
 

@@ -55,6 +55,8 @@ def test_an_order_gets_all_of_the_shops_terms() -> None:
         new_card_window=timedelta(minutes=3),
         capture=CaptureMethod.AT_FULFILLMENT,
         delivery_deadline=timedelta(days=4),
+        max_card_tries=6,
+        off_session=True,
     )
     terms = shop.of(Money(1, "EUR"), flagged=False)
     for field in fields(OrderTerms):

@@ -39,8 +39,9 @@ from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.ports import ChargeState, NoAnswerError, RefusedError
 from durable_orders.domain.workflow_messages import Resolve
 from tests.fakes.audit import InMemoryAuditRepository, InMemoryChargeList, InMemoryFindings
+from tests.support.charges import card_try, record
 from tests.support.eventually import eventually
-from tests.support.keys import INSTALLATION, charge_key
+from tests.support.keys import INSTALLATION, charge_key, payment_key
 from tests.support.servers import Servers
 from tests.workflows.conftest import TOTAL, Clients, Shop, ended
 from worker import order_worker
@@ -126,22 +127,23 @@ class Audited:
         charge = await self.shop.cards.create(
             installation=INSTALLATION,
             order_id=order_id,
-            attempt=1,
             amount=TOTAL,
-            payment_method="pm_card_visa",
-            key=charge_key(order_id, 1),
+            key=payment_key(order_id),
             hold=hold,
         )
         if order_id in self.shop.database.rows:
-            await self.shop.ledger.open(order_id, 1, charge.payment_id, TOTAL)
-        await self.shop.cards.confirm(charge.payment_id, key=charge_key(order_id, 1))
+            wanted = card_try(order_id)
+            await self.shop.ledger.announce(order_id, charge.payment_id, TOTAL, wanted)
+        await self.shop.cards.confirm(
+            charge.payment_id, payment_method="pm_card_visa", key=charge_key(order_id, 1)
+        )
         return charge.payment_id
 
     async def held_for_nothing(self) -> tuple[str, str]:
         """A cancelled order whose money is still held; its id and the payment's."""
         order_id = await self.placed()
         payment_id = await self.charged(order_id, hold=True)
-        await self.shop.ledger.record(order_id, 1, self.shop.cards.charges[payment_id])
+        await record(self.shop.ledger, order_id, self.shop.cards.charges[payment_id], answers=1)
         await self.end(order_id, Status.CANCELLED)
         return order_id, payment_id
 

@@ -127,7 +127,7 @@ async def test_orders_survive_a_rotated_key(shop: Shop) -> None:
 
 
 async def test_our_own_database_being_away_does_not_use_up_the_charges_tries(shop: Shop) -> None:
-    shop.ledger.fail_next("open", DatabaseAwayError("the database gave no answer"), times=8)
+    shop.ledger.fail_next("announce", DatabaseAwayError("the database gave no answer"), times=8)
     outcome = await shop.check(await (await shop.order()).result())
     assert outcome.status is Status.COMPLETED
     assert len(shop.cards.charges_of(outcome.order_id)) == 1

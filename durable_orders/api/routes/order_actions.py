@@ -57,11 +57,14 @@ _ORDER_EXAMPLE: Final = {
     "payments": [
         {
             "payment_id": "pi_3Nx",
-            "attempt": 1,
             "state": "captured",
             "amount": _EUR_29,
             "captured": _EUR_29,
             "refunded": {"amount": 0, "currency": "EUR"},
+            "tries": [
+                {"number": 1, "state": "declined", "decline_code": "insufficient_funds"},
+                {"number": 2, "state": "captured", "decline_code": ""},
+            ],
         }
     ],
     "parcels": [{"parcel_id": "par_7", "status": "accepted", "tracking": ""}],
@@ -211,7 +214,7 @@ async def reject(
     status_code=202,
     dependencies=[require_scope(Scope.SHOP)],
     responses={
-        202: example({"kind": "card_accepted", "attempt": 2}),
+        202: example({"kind": "card_accepted", "number": 2}),
         **problem_responses(NOT_WAITING, ORDER_NOT_STARTED, ORDER_ENDED, ORDER_STRANDED),
         **_UPDATE_PROBLEMS,
     },

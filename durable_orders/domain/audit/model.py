@@ -9,7 +9,7 @@ from enum import StrEnum
 from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import CardCharge, CardRefund, CardRefundState
+from durable_orders.domain.ports import CardCharge, CardRefund, CardRefundState, ChargeEntry
 
 
 class RunState(StrEnum):
@@ -79,11 +79,14 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One charge as our database has it."""
+    """A charge as our database has it."""
 
-    attempt: int
-    payment_id: str
+    charge: ChargeEntry
     booked: BookedCharge
+
+    @property
+    def payment_id(self) -> str:
+        return self.charge.payment_id
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,6 @@ class ListedCharge:
     """
 
     order_id: str
-    attempt: int
     created_at: datetime
     charge: CardCharge
     refunds: tuple[ListedRefund, ...] = ()

@@ -128,7 +128,8 @@ def _entry_differs(
         (refund.given for refund in listed.refunds if refund.created_at > quiet_since),
         charge.amount.currency,
     )
-    merged = booked.merge(replace(charge, refunded=charge.refunded - lately))
+    # Fresh: no run is open that could have recorded anything since our entry was read.
+    merged = booked.merge(replace(charge, refunded=charge.refunded - lately), fresh=True)
     if (merged.state, merged.captured, merged.refunded) != (
         booked.state,
         booked.captured,

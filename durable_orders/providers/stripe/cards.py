@@ -1,8 +1,9 @@
 """Card provider: Stripe, through its own SDK.
 
 One charge is one PaymentIntent: it is created, its id is stored, and only then it is confirmed by
-that id (https://docs.stripe.com/api/payment_intents). A response that Stripe replays for an
-idempotency key shows the state of the first request: then the intent is read again.
+that id, once for each card that is tried (https://docs.stripe.com/api/payment_intents). A response
+that Stripe replays for an idempotency key shows the state of the first request: then the intent is
+read again.
 """
 
 from __future__ import annotations
@@ -94,9 +95,7 @@ class StripeCards:
         *,
         installation: str,
         order_id: str,
-        attempt: int,
         amount: Money,
-        payment_method: str,
         key: str,
         hold: bool = False,
     ) -> CardCharge:
@@ -106,27 +105,25 @@ class StripeCards:
                 {
                     "amount": stripe_amount,
                     "currency": currency,
-                    "payment_method": payment_method,
                     # Other methods redirect the customer, who is not present. Since version
                     # 2026-09-30 of the API this is no longer `payment_method_types`.
                     "allowed_payment_method_types": ["card"],
                     "capture_method": "manual" if hold else "automatic",
-                    "metadata": {
-                        INSTALLATION: installation,
-                        "order_id": order_id,
-                        "attempt": str(attempt),
-                    },
+                    "metadata": {INSTALLATION: installation, "order_id": order_id},
                 },
                 {"idempotency_key": f"{key}:create"},
             )
             charge = charge_of(intent)
         return await self.read(charge.payment_id) if was_replayed(intent) else charge
 
-    async def confirm(self, payment_id: str, *, key: str) -> CardCharge:
+    async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
         try:
             async with self._translate_errors("confirm a payment"):
+                # The card each time: a decline clears the one that the intent had.
                 intent = await self._intents.confirm_async(
-                    payment_id, options={"idempotency_key": f"{key}:confirm"}
+                    payment_id,
+                    {"payment_method": payment_method},
+                    {"idempotency_key": f"{key}:confirm"},
                 )
                 charge = charge_of(intent)
         except CardDeclinedError as declined:

@@ -73,20 +73,14 @@ def _next(page: stripe.ListObject[Any]) -> str | None:
 
 def _listed(intent: stripe.PaymentIntent) -> ListedCharge | None:
     """The charge, or None when its metadata names no order of ours: others may use the account."""
-    order_id, attempt = _metadata(intent, "order_id"), _metadata(intent, "attempt")
+    order_id = str(getattr(intent.metadata, "order_id", ""))
     try:
         checked_order_id(order_id)
     except InvalidOrderIdError:
         return None
-    if not attempt.isdecimal():
-        return None
     created_at = datetime.fromtimestamp(intent.created, UTC)
     charge = replace(charge_of(intent), refunded=_refunded(intent))
-    return ListedCharge(order_id, int(attempt), created_at, charge)
-
-
-def _metadata(intent: stripe.PaymentIntent, name: str) -> str:
-    return str(getattr(intent.metadata, name, ""))
+    return ListedCharge(order_id, created_at, charge)
 
 
 def _refunded(intent: stripe.PaymentIntent) -> Money:

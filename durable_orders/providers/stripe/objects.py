@@ -73,7 +73,13 @@ def charge_of(intent: stripe.PaymentIntent) -> CardCharge:
         refunded=Money(0, intent.currency.upper()),
         decline_code=decline_code,
         message=message,
+        latest_charge=_id_of(getattr(intent, "latest_charge", None)),
     )
+
+
+def _id_of(charge: str | stripe.Charge | None) -> str:
+    """The id of an object that may be expanded; empty for none."""
+    return charge.id if isinstance(charge, stripe.Charge) else charge or ""
 
 
 def capture_before_of(intent: stripe.PaymentIntent) -> datetime | None:

@@ -22,19 +22,19 @@ from durable_orders.domain.webhooks import (
     WebhookEvent,
     WebhookSource,
 )
+from durable_orders.domain.workflow_messages import PaymentChange
 from durable_orders.providers.stripe.objects import REFUND_KEY
 from durable_orders.providers.webhook_parsing import NonBlankText, check_timestamp, parse_body
 
+#: What each event says of the payment; None: it may be anything, so it is always looked at.
 #: https://docs.stripe.com/api/events/types
-PAYMENT_EVENTS: Final = frozenset(
-    {
-        "payment_intent.succeeded",
-        "payment_intent.payment_failed",
-        "payment_intent.canceled",
-        "payment_intent.amount_capturable_updated",
-        "charge.refunded",
-    }
-)
+PAYMENT_EVENTS: Final = {
+    "payment_intent.succeeded": PaymentChange.PAID,
+    "payment_intent.payment_failed": PaymentChange.DECLINED,
+    "payment_intent.canceled": None,
+    "payment_intent.amount_capturable_updated": PaymentChange.HELD,
+    "charge.refunded": None,
+}
 REFUND_EVENTS: Final = frozenset({"refund.updated", "refund.failed", "charge.refund.updated"})
 
 
@@ -82,12 +82,13 @@ def _signed_at(header: str) -> int:
 
 
 def _news(type_: str, metadata: Mapping[str, Any]) -> EventPayload | None:
-    if type_ not in PAYMENT_EVENTS | REFUND_EVENTS:
+    if type_ not in REFUND_EVENTS and type_ not in PAYMENT_EVENTS:
         return None
     if type_ in REFUND_EVENTS and (ours := refund_of_key(str(metadata.get(REFUND_KEY)))):
         return RefundChanged(*ours)
     # A refund without such a key belongs to the undo of its order, whose payment is read again.
     try:
-        return PaymentChanged(checked_order_id(str(metadata["order_id"])))
+        order_id = checked_order_id(str(metadata["order_id"]))
+        return PaymentChanged(order_id, PAYMENT_EVENTS.get(type_))
     except (KeyError, InvalidOrderIdError):
         return None  # of another application on the same account

@@ -1,5 +1,8 @@
 """Events of a payment that the customer or the bank causes, not an API request of the shop.
 
+A customer confirms in the browser with the publishable key and the intent's client secret, as
+Stripe.js and the Payment Element do ("confirmPayment").
+
 `sandbox/world/control_api.py` has the routes that trigger them.
 """
 
@@ -10,7 +13,21 @@ from sandbox.world.state_store import JsonObject
 from sandbox.world.stripe.cards import decline_error
 from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.errors import unexpected_state
-from sandbox.world.stripe.intents import charge_card, close_intent, fail_intent
+from sandbox.world.stripe.intents import charge_card, close_intent, confirm_intent, fail_intent
+
+
+def confirm_in_browser(
+    context: OperationContext, intent: JsonObject, payment_method: str, *, passes: bool | None
+) -> JsonObject:
+    """Confirm as the customer: with another card, say, after a decline or a failed 3-D Secure.
+
+    `passes` answers the authentication that the card may require; None leaves it open. Raises the
+    402 of a decline, which Stripe.js shows to the customer.
+    """
+    intent = confirm_intent(context, intent, {"payment_method": payment_method})
+    if intent["status"] != "requires_action" or passes is None:
+        return intent
+    return finish_authentication(context, intent, passed=passes)
 
 
 def finish_authentication(

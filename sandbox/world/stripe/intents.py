@@ -5,6 +5,10 @@ requires_payment_method → requires_confirmation → requires_action → succee
           └──────────────────────┴─────────────────────┘
 anything before `succeeded` → canceled
 
+One intent takes several tries. A decline clears its payment method, so each further confirm names
+one; each try that reaches the bank makes a charge of its own. "There is a variable upper limit on
+how many times a PaymentIntent can be confirmed": a confirm beyond it cancels the intent.
+
 Events that no API request of the shop causes are in `bank_events.py`.
 """
 
@@ -16,7 +20,12 @@ from sandbox.world.stripe.cards import Card, decline_error
 from sandbox.world.stripe.charges import add_charge, capture_charge, release_charge
 from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.errors import card_error, invalid, not_possible, unexpected_state
-from sandbox.world.stripe.rules import ONLY_WITH_CONFIRM, check_amount, check_confirmable
+from sandbox.world.stripe.rules import (
+    DEFAULT_CONFIRM_LIMIT,
+    ONLY_WITH_CONFIRM,
+    check_amount,
+    check_confirmable,
+)
 
 _CANCELABLE: Final = (
     "requires_payment_method",
@@ -87,9 +96,14 @@ def create_intent(context: OperationContext, params: JsonObject) -> JsonObject:
 
 
 def confirm_intent(context: OperationContext, intent: JsonObject, params: JsonObject) -> JsonObject:
-    """Charge the card, require authentication, or raise a decline (402)."""
+    """Charge the card, require authentication, or raise a decline (402).
+
+    A confirm beyond the upper limit returns the canceled intent instead.
+    """
     check_confirmable(intent, params)
     card = context.card(params.get("payment_method") or intent["payment_method"])
+    if _is_beyond_limit(context, intent):
+        return close_intent(context, intent, "automatic")
     intent |= {name: params[name] for name in ("capture_method", "receipt_email") if name in params}
     intent |= {"payment_method": card.id, "last_payment_error": None, "next_action": None}
     if context.refusal is not None:
@@ -186,6 +200,22 @@ def charge_card(context: OperationContext, intent: JsonObject, card: Card) -> Js
         return save_intent(context, intent, "payment_intent.amount_capturable_updated")
     intent |= {"status": "succeeded", "amount_received": intent["amount"]}
     return save_intent(context, intent, "payment_intent.succeeded")
+
+
+def _is_beyond_limit(context: OperationContext, intent: JsonObject) -> bool:
+    """Count this confirm; whether the intent had as many as it may have before it."""
+    limit = context.store.setting("stripe").get("confirm_limit", DEFAULT_CONFIRM_LIMIT)
+    if len(context.store.children("confirmation", intent["id"])) >= limit:
+        return True
+    confirmation = {"id": new_id("confirmation"), "payment_intent": intent["id"]}
+    context.store.add(
+        "confirmation",
+        confirmation,
+        order_id=context.order_id,
+        created=context.now,
+        parent=intent["id"],
+    )
+    return False
 
 
 def _ask_for_authentication(

@@ -49,6 +49,9 @@ CANCEL: Final[ParameterSchema] = {
     "cancellation_reason": ("duplicate", "fraudulent", "requested_by_customer", "abandoned"),
 }
 
+DEFAULT_CONFIRM_LIMIT: Final = 10
+"""Confirms of one intent. Stripe documents "a variable upper limit" without naming one."""
+
 ONLY_WITH_CONFIRM: Final = ("return_url", "off_session", "error_on_requires_action")
 _MINIMUM: Final = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50, "chf": 50, "cad": 50, "aud": 50}
 

@@ -1,0 +1,142 @@
+"""The order's charge, as far as its run knows it: tried, told of, looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.payments import PaymentActivities
+    from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.lifecycle import Stop, StopReason
+    from durable_orders.domain.terms import CaptureMethod
+    from durable_orders.domain.workflow_messages import PaymentChange, PaymentUpdate
+    from workflows import retry_policies
+    from workflows.order_state import OrderState
+    from workflows.shielding import cancel_and_wait
+    from workflows.step_runner import Step
+
+
+class Charge:
+    """One charge per order, tried with one card after another.
+
+    ``answer`` is what is known of it; news may have come since (``is_told``).
+    """
+
+    def __init__(self, order: OrderState) -> None:
+        self.answer: m.ChargeAnswer | None = None
+        self.held: m.Held | None = None
+        self.tries = 0
+        self.payment_method: str | None = None
+        self._order = order
+        self._read_at: datetime | None = None
+        self._news: set[PaymentChange | None] = set()
+
+    async def try_card(self, payment_method: str | None = None) -> None:
+        """Try a card, the order's own unless another one is named."""
+        order = self._order
+        self.tries += 1
+        self.payment_method = payment_method
+        hold = order.terms.capture is CaptureMethod.AT_FULFILLMENT
+        request = m.ChargeRequest(order.order_id, self.tries, payment_method, hold)
+        step: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.charge_card
+        doing = f"charging {order.total}"
+        self._news.clear()  # the try begins with a look of its own
+        self._hear(await order.steps.run(doing, step, request, retry_policies.CHARGE))
+
+    async def look(self) -> None:
+        """Read the charge at the provider."""
+        order = self._order
+        self._news.clear()
+        step: Step[m.OrderRef, m.ChargeAnswer] = PaymentActivities.check_payment
+        doing = "reading the payment"
+        self._hear(await order.steps.run(doing, step, order.ref, retry_policies.READ_PAYMENT))
+
+    # -- news ------------------------------------------------------------------------------------
+
+    def tell(self, update: PaymentUpdate | None) -> None:
+        """Something happened to the charge at the provider."""
+        self._news.add(update.change if update else None)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether news have come that the answer does not explain."""
+        match self.answer:
+            case m.Paid():
+                explained = {PaymentChange.DECLINED, PaymentChange.HELD, PaymentChange.PAID}
+            case m.Held():
+                explained = {PaymentChange.DECLINED, PaymentChange.HELD}
+            case m.Declined():
+                explained = {PaymentChange.DECLINED}
+            case _:
+                explained = set()
+        return bool(self._news - explained)
+
+    async def verify(self) -> None:
+        """Look again at money that the order is about to act on, when it was told of news or has
+        not looked for a while: news may be lost. Raises ``OrderStopped`` when it is gone.
+        """
+        steps = self._order.steps
+        is_old = self._read_at is None or (
+            workflow.now() - self._read_at > retry_policies.PAYMENT_STAYS_READ
+        )
+        if self.is_told or is_old:
+            await self.look()
+            self.stop_if_gone()
+        steps.stop_if_asked()
+
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Look whenever news come while the block runs: what is no longer paid for is stopped."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            await cancel_and_wait(watching)
+
+    async def _watch(self) -> None:
+        order = self._order
+        step: Step[m.OrderRef, m.ChargeAnswer] = PaymentActivities.check_payment
+        while order.steps.stop is None:
+            await workflow.wait_condition(lambda: self.is_told)
+            news, self._news = self._news, set()
+            try:
+                answer = await order.steps.run_beside(
+                    "reading the payment", step, order.ref, retry_policies.READ_PAYMENT
+                )
+            except BaseException:
+                self._news |= news  # they are still to be looked at
+                raise
+            self._hear(answer)
+            self.stop_if_gone()
+
+    def _hear(self, answer: m.ChargeAnswer) -> None:
+        self.answer, self._read_at = answer, workflow.now()
+        if isinstance(answer, m.Held):
+            self.held = answer
+
+    def stop_if_gone(self) -> None:
+        """Have the order stopped when its charge holds no money for it any more."""
+        order = self._order
+        match self.answer:
+            case m.Paid() | m.Held():
+                return
+            case m.PaymentReturned() as returned:
+                order.steps.request_stop(self.stop_for_return(returned))
+            case _ if self.held is not None:
+                message = "the bank no longer holds the money"
+                order.steps.request_stop(Stop(StopReason.HOLD_LAPSED, message))
+            case _:
+                message = "the payment was cancelled at the card provider"
+                order.steps.request_stop(Stop(StopReason.PAYMENT_ENDED, message))
+
+    def stop_for_return(self, returned: m.PaymentReturned) -> Stop:
+        """Why an order stops whose payment was given back without its doing."""
+        order = self._order
+        order.taken, order.given_back = returned.taken, returned.given_back
+        message = f"{returned.given_back} of {returned.taken} was given back at the card provider"
+        return Stop(StopReason.PAYMENT_RETURNED, message)
