@@ -17,7 +17,7 @@ LOCK   := $(UV) pip compile -q --universal --python-version 3.11 --generate-hash
 
 help: ## Explain the targets
 	@echo "Durable Orders"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(TO_RUN) ## See the promise kept: killed workers, a cancellation, a declined card, orders that wait
 	@$(RUN) -m demo
@@ -39,6 +39,9 @@ check: $(TO_DEV) ## Formatting, lint, types, dependency directions: what CI chec
 
 test: $(TO_DEV) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
 	@$(RUN) -m pytest -n 4 --dist loadfile
+
+test-stripe: $(TO_DEV) ## The payment suites against Stripe's test mode: STRIPE_TEST_KEY=sk_test_… make test-stripe
+	@$(RUN) -m tests.contracts.at_stripe
 
 bench: $(TO_RUN) ## Measure recovery after a kill, the cost of an order and the HTTP edge
 	@$(RUN) -m bench
@@ -71,4 +74,4 @@ $(TO_DEV): requirements/dev.txt $(VENV)/.uv
 	@$(UV) pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
 	@touch $(TO_RUN) $@
 
-.PHONY: help demo sandbox worker api check test bench lock clean
+.PHONY: help demo sandbox worker api check test test-stripe bench lock clean
