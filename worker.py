@@ -183,6 +183,7 @@ async def composed(
                 book=PostgresAuditRepository(database),
                 runs=TemporalOrderRuns(client, orders),
                 findings=PostgresFindingRepository(database),
+                installations=installations,
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
         )

@@ -16,6 +16,7 @@ from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.consistency_check import find_inconsistencies
 from durable_orders.store.database import Database
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
@@ -48,6 +49,7 @@ async def auditing(
         book=PostgresAuditRepository(database),
         runs=TemporalOrderRuns(client, orders),
         findings=PostgresFindingRepository(database),
+        installations=PostgresInstallationRepository(database),
     )
     worker = order_worker(
         client,

@@ -90,7 +90,7 @@ async def test_nothing_is_asked_of_stripe_before_the_account_is_the_right_one(
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    now = datetime.now(UTC)
+    now, ours = datetime.now(UTC), frozenset({"testshop"})
     price = Money(5_00, "EUR")
     async with (
         server,
@@ -110,9 +110,9 @@ async def test_nothing_is_asked_of_stripe_before_the_account_is_the_right_one(
             lambda: books.client_secret("pi_1"),
             lambda: books.refund("pi_1", price, installation="testshop", order_id="1001", key="k"),
             lambda: books.find_refund("pi_1", key="k"),
-            lambda: books.charges(now, now, None, 1),
-            lambda: books.refunds(now, now, None, 1),
-            lambda: books.find("pi_1"),
+            lambda: books.charges(ours, now, now, None, 1),
+            lambda: books.refunds(ours, now, now, None, 1),
+            lambda: books.find(ours, "pi_1"),
         ]
         for ask in asks:
             with pytest.raises(OtherAccountError, match="acct_1Other0"):

@@ -1,4 +1,7 @@
-"""A database that is a copy, or a key of another account: processes refuse to start."""
+"""A database that is a copy, or a key of another account: processes refuse to start.
+
+The sandbox's database is bound once a worker is ready.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,7 @@ async def test_while_stripe_does_not_tell_a_worker_starts_and_charges_once_it_do
 
 
 async def test_a_worker_that_hears_late_of_another_account_stops(
-    environment: DemoEnvironment, other: StandInServer
+    environment: DemoEnvironment, worker: WorkerProcess, other: StandInServer
 ) -> None:
     async with FaultClient(other.url) as faults:
         await faults.inject(ENDPOINT, "error", times=1)
@@ -115,7 +118,7 @@ async def test_a_worker_that_hears_late_of_another_account_stops(
 
 
 async def test_an_api_that_hears_late_of_another_account_serves_all_the_same(
-    environment: DemoEnvironment, other: StandInServer
+    environment: DemoEnvironment, worker: WorkerProcess, other: StandInServer
 ) -> None:
     port = free_port()
     async with FaultClient(other.url) as faults:

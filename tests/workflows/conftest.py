@@ -19,7 +19,7 @@ from temporalio.worker import Replayer, WorkflowReplayResult
 from durable_orders.contracts.data_converter import DATA_CONVERTER
 from durable_orders.contracts.error_types import ORDER_FAILED
 from durable_orders.domain.activity_messages import OrderInput, Outcome
-from durable_orders.domain.ids import TASK_QUEUE, workflow_id
+from durable_orders.domain.ids import TASK_QUEUE, mail_key, workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
@@ -36,7 +36,6 @@ from tests.fakes.database import (
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
-from tests.support.keys import mail_key
 from tests.support.servers import Servers, Temporal
 from worker import order_worker
 from workflows.audit import ReconcileWorkflow
@@ -132,7 +131,8 @@ class Shop:
             for mail in self.mailer.sent
             if f"order-{order_id}:" in mail.key and "reminder" not in mail.key
         ]
-        assert mails == ([mail_key(order_id, kind)] if outcome.confirmed else [])
+        key = mail_key(view.order.key_prefix, order_id, kind)
+        assert mails == ([key] if outcome.confirmed else [])
         return outcome
 
 
