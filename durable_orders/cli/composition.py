@@ -66,7 +66,7 @@ T = TypeVar("T")
 
 _REFUSED_ERRORS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
 _USAGE_ERRORS: Final = (
-    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError, OtherAccountError),
+    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError),
     store.InvalidDatabaseUrlError,
 )
 #: A person is waiting: three seconds are enough to say that nobody answers.
@@ -108,6 +108,8 @@ def run_command(
         _run_until_done(run())
     except _USAGE_ERRORS as error:
         stop(USED_WRONGLY, str(error))
+    except OtherAccountError as error:
+        stop(USED_WRONGLY, error.with_commands(PROGRAM))
     except NotStartedError as error:
         stop(REFUSED, str(error), f"{PROGRAM} start {error.order_id}")
     except StrandedError as error:
