@@ -49,6 +49,7 @@ class Environment:
         """Run a program of this environment, which knows nothing of the checkout."""
         environment = process_environment({"NO_COLOR": "1", **settings})
         environment.pop("PYTHONPATH", None)
+        environment["PYTHONDONTWRITEBYTECODE"] = ""  # modules are compiled once, not per program
         # As in a shell where the environment is active.
         environment["PATH"] = os.pathsep.join([str(self.directory / "bin"), environment["PATH"]])
         return await asyncio.to_thread(
