@@ -6,6 +6,8 @@
     await orders.start("1001")
     outcome = await orders.result("1001")
 
+``durable_orders.store`` opens the order store, with which the client also places and shows orders.
+
 Names are loaded when they are used: importing this package, or its domain, loads no Temporal SDK.
 """
 
