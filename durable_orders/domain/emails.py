@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from html import escape
 
 from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.order import Order
 from durable_orders.domain.parcels import Parcel
@@ -66,8 +67,13 @@ def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
         f"  python client.py approve {order.order_id} --by you\n"
         f"  python client.py reject {order.order_id} --by you --reason ...\n"
     )
-    tags = (("order", order.order_id), ("kind", "approval_reminder"))
+    tags = mail_tags(order.key_prefix, order.order_id, "approval_reminder")
     return plain_text_mail(to, f"Order {order.order_id} waits for your approval", text, tags)
+
+
+def mail_tags(prefix: str, order_id: str, kind: str) -> tuple[tuple[str, str], ...]:
+    """Tags of an email; the service's events repeat them."""
+    return ((MARK, prefix), ("order", order_id), ("kind", kind))
 
 
 def plain_text_mail(to: str, subject: str, text: str, tags: tuple[tuple[str, str], ...]) -> Mail:
@@ -94,5 +100,5 @@ def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:
         f'<td align="right"><b>{escape(str(order.total))}</b></td></tr></table>'
         "</body></html>"
     )
-    tags = (("order", order.id), ("kind", kind))
+    tags = mail_tags(order.key_prefix, order.id, kind)
     return Mail(to=order.recipient.email, subject=subject, html=html, text=text, tags=tags)

@@ -17,6 +17,7 @@ from typing import Self
 import httpx
 import stripe
 
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import (
     CardCharge,
@@ -34,7 +35,6 @@ from durable_orders.providers.stripe.errors import (
 )
 from durable_orders.providers.stripe.money import to_stripe
 from durable_orders.providers.stripe.objects import (
-    INSTALLATION,
     REFUND_KEY,
     capture_before_of,
     charge_of,
@@ -112,7 +112,7 @@ class StripeCards:
                     "allowed_payment_method_types": ["card"],
                     "capture_method": "manual" if hold else "automatic",
                     "metadata": {
-                        INSTALLATION: installation,
+                        MARK: installation,
                         "order_id": order_id,
                         "attempt": str(attempt),
                     },
@@ -222,7 +222,7 @@ class StripeCards:
                         "payment_intent": payment_id,
                         "amount": stripe_amount,
                         "metadata": {
-                            INSTALLATION: installation,
+                            MARK: installation,
                             "order_id": order_id,
                             REFUND_KEY: key,
                         },
