@@ -21,6 +21,7 @@ from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.ids import InvalidOrderIdError, InvalidRefundIdError
+from durable_orders.domain.installation import InstallationRepository
 from durable_orders.domain.ports import NoSuchOrderError, ProviderError
 from durable_orders.domain.webhooks import (
     EVENT_RETENTION,
@@ -35,6 +36,7 @@ from durable_orders.domain.webhooks import (
     PendingEvent,
     RefundChanged,
     UnreadableEventError,
+    WebhookEvent,
     WebhookEventRepository,
     WebhookSource,
     is_past_deadline,
@@ -75,9 +77,11 @@ class Inbox:
         readers: Mapping[WebhookSource, EventReader],
         events: WebhookEventRepository,
         mails: MailLog,
+        installations: InstallationRepository,
         orders: OrderClient,
         refunds: RefundClient,
     ) -> None:
+        self._installations = installations
         self._readers = readers
         self._events = events
         self._mails = mails
@@ -100,12 +104,18 @@ class Inbox:
         except (BadSignatureError, UnreadableEventError) as error:
             log.warning("a webhook in the name of %s is refused: %s", source, error)
             raise
-        if event.news is None:
+        if event.news is None or not await self._is_ours(event):
             log.debug("%s %s is for nobody here", event.type, event.event_id)
             return
         if await self._events.keep(event, datetime.now(UTC)):
             log.info("%s %s is stored", event.type, event.event_id)
             self._arrived.set()
+
+    async def _is_ours(self, event: WebhookEvent) -> bool:
+        """Whether the event is about what carries our mark: others may use the same account."""
+        if event.installation is None:
+            return True
+        return event.installation in (await self._installations.get()).names
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:

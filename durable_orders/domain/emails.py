@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from html import escape
 
 from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.order import Order
 from durable_orders.domain.parcels import Parcel
@@ -68,7 +69,7 @@ def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
         f"Order {order.order_id} over {order.total} still waits for an approval.\n\n"
         f"{how_to_decide(order.order_id)}"
     )
-    tags = (("order", order.order_id), ("kind", "approval_reminder"))
+    tags = mail_tags(order.key_prefix, order.order_id, "approval_reminder")
     return plain_text_mail(to, f"Order {order.order_id} waits for your approval", text, tags)
 
 
@@ -86,6 +87,11 @@ def how_to_decide(order_id: str, refund_id: str = "") -> str:
         f"  {program} approve {about} --by you\n"
         f'  {program} reject {about} --by you --reason "..."\n'
     )
+
+
+def mail_tags(prefix: str, order_id: str, kind: str) -> tuple[tuple[str, str], ...]:
+    """Tags of an email; the service's events repeat them."""
+    return ((MARK, prefix), ("order", order_id), ("kind", kind))
 
 
 def plain_text_mail(to: str, subject: str, text: str, tags: tuple[tuple[str, str], ...]) -> Mail:
@@ -112,5 +118,5 @@ def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:
         f'<td align="right"><b>{escape(str(order.total))}</b></td></tr></table>'
         "</body></html>"
     )
-    tags = (("order", order.id), ("kind", kind))
+    tags = mail_tags(order.key_prefix, order.id, kind)
     return Mail(to=order.recipient.email, subject=subject, html=html, text=text, tags=tags)

@@ -23,6 +23,7 @@ _REFUND_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,63}")
 _WORKFLOW_PREFIX: Final = "order-"
 _REFUND_PREFIX: Final = "refund-"
 _REFUND_KEY: Final = re.compile(r"[a-z0-9]+:order-([^:]+):refund:([^:]+):[0-9]+")
+_REFERENCE: Final = re.compile(rf"([a-z0-9]+)-({_ORDER_ID.pattern})")
 #: The longest key that every provider takes: Stripe 255 characters, Resend 256.
 _LONGEST_KEY: Final = 255
 
@@ -123,6 +124,17 @@ def refund_of_key(key: str) -> tuple[str, str] | None:
 def fulfillment_key(prefix: str, order_id: str) -> str:
     """Idempotency key of asking the warehouse to ship this order."""
     return _key(prefix, order_id, "fulfillment")
+
+
+def warehouse_reference(prefix: str, order_id: str) -> str:
+    """The order's id at the warehouse, which ships for other installations too."""
+    return f"{prefix}-{order_id}"
+
+
+def order_of_reference(reference: str) -> tuple[str, str] | None:
+    """Prefix and order id in a reference of ``warehouse_reference``; None for any other text."""
+    match = _REFERENCE.fullmatch(reference)
+    return (match[1], match[2]) if match else None
 
 
 def parcel_refund_id(parcel_id: str) -> str:

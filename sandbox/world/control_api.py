@@ -103,16 +103,19 @@ def _parcel_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
             return error_response(404, f"Parcels can {' or '.join(moves)}, not {move_name}.")
         parcel_id = (await json_body(request)).get("parcel")
         with pipeline.store.transaction():
-            moved = move_parcels(
-                pipeline.store,
-                order_id,
-                moves[move_name],
-                int(pipeline.clock()),
-                parcel_id=parcel_id,
-            )
-        if moved is None:
+            moved = [
+                move_parcels(
+                    pipeline.store,
+                    fulfillment.id,
+                    moves[move_name],
+                    int(pipeline.clock()),
+                    parcel_id=parcel_id,
+                )
+                for fulfillment in pipeline.store.objects(("fulfillment",), order_id)
+            ]
+        if not any(moved):
             return error_response(409, f"No parcel of order {order_id} can {move_name} now.")
-        return JSONResponse(moved)
+        return JSONResponse(next(filter(None, moved)))
 
     return move
 

@@ -18,6 +18,7 @@ from durable_orders.providers.resend.webhooks import ResendEvents
 from durable_orders.providers.stripe.webhooks import StripeEvents
 from durable_orders.providers.warehouse.webhooks import WarehouseEvents
 from sandbox.webhook_endpoints import RESEND_SECRET, STRIPE_SECRET, WAREHOUSE_SECRET
+from tests.support.keys import INSTALLATION
 
 READERS: Final[dict[str, EventReader]] = {
     "stripe": StripeEvents(STRIPE_SECRET),
@@ -63,7 +64,8 @@ def signed(
 
 
 def stripe_event(type_: str, metadata: dict[str, str], event_id: str = "") -> bytes:
-    """An event of Stripe's about an object with this metadata."""
+    """An event of Stripe's about an object with this metadata, and our mark unless it has one."""
+    metadata = {"installation": INSTALLATION} | metadata
     thing = {"id": "pi_1", "amount": 2900, "client_secret": "very secret", "metadata": metadata}
     return _json(
         {
@@ -77,7 +79,13 @@ def stripe_event(type_: str, metadata: dict[str, str], event_id: str = "") -> by
 
 
 def parcel_event(
-    type_: str, order_id: str, parcel_id: str, *, tracking: str = "trk_1", event_id: str = ""
+    type_: str,
+    order_id: str,
+    parcel_id: str,
+    *,
+    tracking: str = "trk_1",
+    event_id: str = "",
+    installation: str = INSTALLATION,
 ) -> bytes:
     """An event of the warehouse's."""
     parcel = {"id": parcel_id, "status": type_.removeprefix("parcel."), "tracking": tracking}
@@ -86,7 +94,7 @@ def parcel_event(
             "id": event_id or f"wev_{next(_numbers)}",
             "type": type_,
             "created": int(time.time()),
-            "order_id": order_id,
+            "order_id": f"{installation}-{order_id}",
             "parcel": parcel,
         }
     )
@@ -98,7 +106,7 @@ def mail_event(type_: str, mail_id: str, **more: Any) -> bytes:
         "email_id": mail_id,
         "to": ["ada@example.com"],
         "subject": "Order 1001 is confirmed",
-        "tags": {"order": "1001", "kind": "confirmation"},
+        "tags": {"installation": INSTALLATION, "order": "1001", "kind": "confirmation"},
         **more,
     }
     return _json({"type": type_, "created_at": "2026-03-01T12:00:00Z", "data": data})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from durable_orders.domain import ids
+from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.webhooks import (
     BadSignatureError,
@@ -32,7 +35,7 @@ from tests.contracts.signing import (
     signed,
     stripe_event,
 )
-from tests.support.keys import refund_key, undo_refund_key
+from tests.support.keys import INSTALLATION, refund_key, undo_refund_key
 
 SENDERS = sorted(READERS)
 OTHER_SECRETS = {
@@ -63,6 +66,7 @@ def test_a_genuine_event_is_read(sender: str) -> None:
         {"resend": "msg_1"}.get(sender, event.event_id),
     )
     assert event.news is not None
+    assert event.installation == INSTALLATION
 
 
 @pytest.mark.parametrize("sender", SENDERS)
@@ -230,9 +234,50 @@ def test_what_our_own_requests_cause_and_what_nobody_knows_is_for_nobody(type_: 
     assert stripe_news(type_, order_id="1001", refund_key=refund_key("1001", "r1")) is None
 
 
-@pytest.mark.parametrize("metadata", [{}, {"order_id": "not an id"}, {"order": "1001"}])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"order_id": "not an id"},
+        {"order": "1001"},
+        {"order_id": "1001", "installation": ""},
+    ],
+)
 def test_a_payment_of_another_application_is_for_nobody(metadata: dict[str, str]) -> None:
     assert stripe_news("payment_intent.succeeded", **metadata) is None
+
+
+def test_an_event_says_whose_it_is() -> None:
+    theirs = {
+        "stripe": stripe_event(
+            "refund.failed",
+            {
+                "installation": "othershop",
+                "refund_key": ids.refund_key("othershop", "1001", "r1"),
+            },
+        ),
+        "warehouse": parcel_event("parcel.left", "1001", "par_1", installation="othershop"),
+        "resend": mail_event("email.bounced", "mail_1", tags={"installation": "othershop"}),
+    }
+    for sender, body in theirs.items():
+        event = read(sender, signed(sender, body))
+        assert (event.installation, event.news is None) == ("othershop", False)
+
+
+@pytest.mark.parametrize("order_id", ["1001", "-1001", "testshop-", "Testshop-1001", "test_shop-1"])
+def test_a_parcel_of_an_order_that_no_installation_has_named_is_for_nobody(order_id: str) -> None:
+    body = json.loads(parcel_event("parcel.left", "1001", "par_1")) | {"order_id": order_id}
+    assert read("warehouse", signed("warehouse", json.dumps(body).encode())).news is None
+
+
+@given(name=st.from_regex(NAME_PATTERN, fullmatch=True), data=st.data())
+@settings(BUSY)
+def test_a_reference_at_the_warehouse_is_of_one_order_of_one_installation(
+    name: str, data: st.DataObject
+) -> None:
+    order_id = data.draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True))
+    reference = ids.warehouse_reference(name, order_id)
+    assert ids.order_of_reference(reference) == (name, order_id)
 
 
 def test_a_parcel_is_told_of_in_our_words() -> None:
@@ -287,7 +332,10 @@ def test_a_mail_that_arrives_in_the_end_is_for_nobody(type_: str) -> None:
 
 def test_a_mail_of_another_application_is_for_nobody_and_one_without_tags_may_be_ours() -> None:
     assert mail_news("email.bounced", tags={"campaign": "spring"}) is None
-    assert mail_news("email.bounced", tags=None) is not None
+    assert mail_news("email.bounced", tags={"order": "1001", "kind": "confirmation"}) is None
+    event = read("resend", signed("resend", mail_event("email.bounced", "mail_1", tags=None)))
+    assert event.news is not None
+    assert event.installation is None  # its id decides
 
 
 @pytest.mark.parametrize("sender", SENDERS)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from html import escape
 
-from durable_orders.domain.emails import how_to_decide, plain_text_mail
+from durable_orders.domain.emails import how_to_decide, mail_tags, plain_text_mail
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import Mail
 from durable_orders.domain.refunds.messages import RefundAwaitingApproval
 from durable_orders.domain.refunds.refund import RefundEntry
 
 
-def approval_reminder(waiting: RefundAwaitingApproval, *, to: str) -> Mail:
+def approval_reminder(waiting: RefundAwaitingApproval, *, prefix: str, to: str) -> Mail:
     """Email to the approver: a refund still waits."""
     order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
     text = (
         f"Refund {refund_id} of {waiting.amount} for order {order_id} still waits for an approval."
         f"\n\n{how_to_decide(order_id, refund_id)}"
     )
-    tags = (("order", order_id), ("kind", "refund_approval_reminder"))
+    tags = mail_tags(prefix, order_id, "refund_approval_reminder")
     subject = f"Refund {refund_id} of order {order_id} waits for your approval"
     return plain_text_mail(to, subject, text, tags)
 
@@ -47,5 +47,5 @@ def refunded(order: Order, refund: RefundEntry) -> Mail:
         subject=f"{amount} of order {order.id} is on its way back to you",
         html=html,
         text=text,
-        tags=(("order", order.id), ("kind", "refund")),
+        tags=mail_tags(order.key_prefix, order.id, "refund"),
     )

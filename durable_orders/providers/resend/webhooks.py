@@ -12,6 +12,7 @@ from typing import Final
 import resend
 from pydantic import BaseModel
 
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.webhooks import (
     BadSignatureError,
     MailDeliveryFailure,
@@ -81,7 +82,11 @@ class ResendEvents:
         if not _ID.fullmatch(event_id):
             raise UnreadableEventError("this is no event of Resend's: wrong is svix-id")
         payload = parse_body(_Body, body, "event of Resend's")
-        return WebhookEvent(WebhookSource.RESEND, event_id, payload.type, _news(payload))
+        tags = payload.data.tags
+        # Without tags the mail's id decides, which only the installation that sent it knows.
+        installation = None if tags is None else tags.get(MARK, "")
+        news = None if installation == "" else _news(payload)
+        return WebhookEvent(WebhookSource.RESEND, event_id, payload.type, news, installation)
 
 
 def _explain(error: ValueError) -> str:
@@ -95,8 +100,6 @@ def _news(payload: _Body) -> MailNotDelivered | None:
     mail = payload.data
     if fate is None or mail.email_id is None:
         return None
-    if mail.tags is not None and "order" not in mail.tags:
-        return None  # a mail of another application on the same account
     reasons = {
         MailDeliveryFailure.BOUNCED: mail.bounce,
         MailDeliveryFailure.FAILED: mail.failed,

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id
+from durable_orders.domain.ids import order_of_reference
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.webhooks import (
     BadSignatureError,
@@ -49,15 +49,11 @@ class WarehouseEvents:
         payload = parse_body(_Body, body, "event of the warehouse's")
         status = _STATUSES.get(payload.type)
         news = None
-        if status is not None and payload.parcel is not None and payload.order_id is not None:
-            try:
-                order_id = checked_order_id(payload.order_id)
-                news = ParcelChanged(
-                    order_id, payload.parcel.id, status, payload.parcel.tracking or ""
-                )
-            except InvalidOrderIdError:
-                pass  # not an order of this shop
-        return WebhookEvent(WebhookSource.WAREHOUSE, payload.id, payload.type, news)
+        installation, order_id = order_of_reference(payload.order_id or "") or ("", "")
+        if status is not None and payload.parcel is not None and order_id:
+            tracking = payload.parcel.tracking or ""
+            news = ParcelChanged(order_id, payload.parcel.id, status, tracking)
+        return WebhookEvent(WebhookSource.WAREHOUSE, payload.id, payload.type, news, installation)
 
     def _signed_at(self, header: str, body: bytes) -> int:
         """Time of a valid signature. Several ``v1`` are allowed, for a change of the secret."""
