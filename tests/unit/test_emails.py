@@ -11,6 +11,10 @@ from durable_orders.domain.activity_messages import OrderSummary
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Line, Order, Recipient
+from durable_orders.domain.parcels import Parcel
+from durable_orders.domain.refunds import emails as refund_emails
+from durable_orders.domain.refunds.messages import RefundAwaitingApproval, RefundRef
+from durable_orders.domain.refunds.refund import RefundEntry, RefundRequest
 
 ORDER = Order(
     id="1001",
@@ -80,6 +84,28 @@ def test_an_approver_reads_what_waits_and_how_to_answer_and_nothing_personal() -
         assert "29.00 EUR" in part
         assert "approve 1001" in part
         assert "reject 1001" in part
+
+
+def test_every_mail_about_an_order_carries_the_installations_mark() -> None:
+    order = replace(ORDER, key_prefix="testshop")
+    summary = OrderSummary(
+        *(ORDER.id, ORDER.customer_id, ORDER.total, Status.AWAITING_APPROVAL),
+        key_prefix="testshop",
+    )
+    ref = RefundRef(ORDER.id, "r1")
+    refund = RefundEntry(RefundRequest(ORDER.id, "r1"), ORDER.total, (), 1, "pi_1")
+    mails = [
+        emails.confirmation(order),
+        emails.closing(order),
+        emails.shipped(order, Parcel("par_1")),
+        emails.approval_reminder(summary, to="approvals@example.com"),
+        refund_emails.refunded(order, refund),
+        refund_emails.approval_reminder(
+            RefundAwaitingApproval(ref, ORDER.total), prefix="testshop", to="approvals@example.com"
+        ),
+    ]
+    for mail in mails:
+        assert mail.tags[:2] == (("installation", "testshop"), ("order", ORDER.id))
 
 
 def test_a_cancelled_order_is_called_cancelled() -> None:
