@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         RefundRequest,
         RefundState,
     )
+    from durable_orders.domain.texts import InvalidTextError
     from durable_orders.domain.views import (
         ListedOrder,
         OrderNeedingAttention,
@@ -106,6 +107,7 @@ __all__ = [
     "InvalidOrderError",
     "InvalidOrderIdError",
     "InvalidRefundIdError",
+    "InvalidTextError",
     "Line",
     "ListedOrder",
     "Money",
@@ -240,6 +242,7 @@ _MODULES: Final = {
         "RefundRequest",
         "RefundState",
     ),
+    "durable_orders.domain.texts": ("InvalidTextError",),
     "durable_orders.domain.workflow_messages": ("CardAccepted",),
     "durable_orders.domain.views": (
         "ListedOrder",
