@@ -25,14 +25,10 @@ from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.audit.messages import NothingToAcknowledgeError
-from durable_orders.domain.ids import InvalidOrderIdError, InvalidRefundIdError
-from durable_orders.domain.operators.api_keys import (
-    InvalidKeyNameError,
-    KeyNameTakenError,
-    NoSuchKeyError,
-)
+from durable_orders.domain.operators.api_keys import KeyNameTakenError, NoSuchKeyError
 from durable_orders.domain.order import InvalidOrderError
 from durable_orders.domain.ports import Cards, NoSuchOrderError, OrderExistsError, ProviderError
+from durable_orders.domain.texts import InvalidTextError
 from durable_orders.settings import (
     CardSettings,
     DatabaseSettings,
@@ -50,7 +46,7 @@ T = TypeVar("T")
 
 _REFUSED_ERRORS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
 _USAGE_ERRORS: Final = (
-    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError),
+    *(SettingsError, InvalidTextError, NoCardsError),
     store.InvalidDatabaseUrlError,
 )
 #: A person is waiting: three seconds are enough to say that nobody answers.
@@ -127,7 +123,7 @@ def run_with_keys(work: Callable[[PostgresApiKeyRepository], Awaitable[T]]) -> T
 
     try:
         return asyncio.run(run())
-    except (SettingsError, store.InvalidDatabaseUrlError, InvalidKeyNameError) as error:
+    except (SettingsError, store.InvalidDatabaseUrlError, InvalidTextError) as error:
         stop(USED_WRONGLY, str(error))
     except NoSuchKeyError as error:
         stop(REFUSED, f"{error}: {PROGRAM} keys list shows those that are")

@@ -11,11 +11,13 @@ from durable_orders.cli.terminal import (
     PROGRAM,
     AsJson,
     OrderId,
+    checked,
     print_json,
     run_with_orders,
     say,
     say_accepted,
 )
+from durable_orders.domain.ids import PAYMENT_METHOD
 
 if TYPE_CHECKING:
     from durable_orders.clients.orders import OrderClient
@@ -26,7 +28,12 @@ app = typer.Typer()
 @app.command(epilog="Example: python client.py new-card 1001 pm_card_mastercard")
 def new_card(
     order_id: OrderId,
-    payment_method: Annotated[str, typer.Argument(help="As the card provider names it, pm_…")],
+    payment_method: Annotated[
+        str,
+        typer.Argument(
+            callback=checked(PAYMENT_METHOD), help="As the card provider names it, pm_…"
+        ),
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:
