@@ -22,6 +22,7 @@ from sandbox.world.stripe.bank_events import expire_hold, finish_authentication,
 from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.intents import load_intent
 from sandbox.world.stripe.refunds import settle_refund
+from sandbox.world.webhooks import is_usable_secret
 
 _OUTCOMES: Final = ("succeed", "fail")
 
@@ -228,6 +229,8 @@ def _webhook_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
                     return _error_response(
                         400, f"{name}_secret is needed to sign what goes to {name}."
                     )
+                if endpoints.get(name) and not is_usable_secret(name, endpoints[f"{name}_secret"]):
+                    return _error_response(400, f"{name}_secret must be whsec_ and base64.")
             with pipeline.store.transaction():
                 pipeline.store.set("webhooks", endpoints)
         stored = pipeline.store.setting("webhooks")
