@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         RefundRequest,
         RefundState,
     )
+    from durable_orders.domain.texts import InvalidTextError
     from durable_orders.domain.views import (
         ListedOrder,
         OrderNeedingAttention,
@@ -108,6 +109,7 @@ __all__ = [
     "InvalidOrderError",
     "InvalidOrderIdError",
     "InvalidRefundIdError",
+    "InvalidTextError",
     "Line",
     "ListedOrder",
     "Money",
@@ -242,6 +244,7 @@ _MODULES: Final = {
         "RefundRequest",
         "RefundState",
     ),
+    "durable_orders.domain.texts": ("InvalidTextError",),
     "durable_orders.domain.workflow_messages": ("CardAccepted",),
     "durable_orders.domain.views": (
         "ListedOrder",

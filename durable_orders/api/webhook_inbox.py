@@ -20,9 +20,9 @@ from temporalio.service import RPCError
 from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
-from durable_orders.domain.ids import InvalidOrderIdError, InvalidRefundIdError
 from durable_orders.domain.installation import InstallationRepository
 from durable_orders.domain.ports import NoSuchOrderError, ProviderError
+from durable_orders.domain.texts import InvalidTextError
 from durable_orders.domain.webhooks import (
     EVENT_RETENTION,
     MAIL_ID_RECORDED_WITHIN,
@@ -56,12 +56,7 @@ _LOOK_WHEN_AWAY: Final = timedelta(seconds=5)
 _PRUNE_EVERY: Final = timedelta(hours=1)
 
 #: No workflow can receive the event. A later workflow reads the state from the provider itself.
-_NOBODY: Final = (
-    OrderClientError,
-    NoSuchOrderError,
-    InvalidOrderIdError,
-    InvalidRefundIdError,
-)
+_NOBODY: Final = (OrderClientError, NoSuchOrderError, InvalidTextError)
 
 
 class WebhookNotConfiguredError(Exception):

@@ -16,6 +16,7 @@ from sandbox.world.faults import ENDPOINTS, MODES, InvalidFaultError
 from sandbox.world.parcels import move_parcels
 from sandbox.world.request_pipeline import RequestPipeline
 from sandbox.world.stripe.control import stripe_control_routes
+from sandbox.world.webhooks import is_usable_secret
 
 
 def control_routes(pipeline: RequestPipeline) -> list[Route]:
@@ -135,6 +136,8 @@ def _webhook_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
                     return error_response(
                         400, f"{name}_secret is needed to sign what goes to {name}."
                     )
+                if endpoints.get(name) and not is_usable_secret(name, endpoints[f"{name}_secret"]):
+                    return error_response(400, f"{name}_secret must be whsec_ and base64.")
             with pipeline.store.transaction():
                 pipeline.store.set("webhooks", endpoints)
         stored = pipeline.store.setting("webhooks")

@@ -66,6 +66,32 @@ async def test_an_event_that_comes_again_is_acknowledged_and_not_stored_again(po
     assert len(await post.kept()) == 1
 
 
+async def test_an_event_of_the_warehouse_is_known_by_its_webhook_id(post: Post) -> None:
+    """Sent again it has a new time, and may have been written anew; the id stays."""
+    body = a_body("warehouse")
+    written_anew = body.replace(b"\n", b" ")
+    letters = [
+        signed("warehouse", body, event_id="msg_1"),
+        signed("warehouse", body, event_id="msg_1", age=120),
+        signed("warehouse", written_anew, event_id="msg_1", age=-60),
+    ]
+    answers = await asyncio.gather(*(post.send("warehouse", letter) for letter in letters))
+    assert {answer.status_code for answer in answers} == {200}
+    assert [row.event_id for row in await post.kept()] == ["msg_1"]
+
+    other = signed("warehouse", body, event_id="msg_2")
+    assert (await post.send("warehouse", other)).status_code == 200
+    assert [row.event_id for row in await post.kept()] == ["msg_1", "msg_2"]
+
+
+async def test_an_event_that_is_played_again_under_another_id_is_refused(post: Post) -> None:
+    good = signed("warehouse", a_body("warehouse"), event_id="msg_1")
+    assert (await post.send("warehouse", good)).status_code == 200
+    again = SignedRequest({**good.headers, "webhook-id": "msg_2"}, good.body)
+    is_problem(await post.send("warehouse", again), 400, "does not fit")
+    assert len(await post.kept()) == 1
+
+
 @pytest.mark.parametrize("sender", SENDERS)
 async def test_what_is_forged_old_or_changed_on_the_way_is_refused_and_not_stored(
     post: Post, sender: str

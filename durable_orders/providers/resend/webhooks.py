@@ -21,11 +21,10 @@ from durable_orders.domain.webhooks import (
     WebhookEvent,
     WebhookSource,
 )
-from durable_orders.providers.webhook_parsing import NonBlankText, parse_body
+from durable_orders.providers.webhook_parsing import NonBlankText, check_event_id, parse_body
 
 #: https://resend.com/docs/dashboard/webhooks/event-types
 _FATES: Final = {f"email.{fate}": fate for fate in MailDeliveryFailure}
-_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _INVALID_IN_CODE: Final = re.compile(r"[^A-Za-z0-9_ -]")
 
 
@@ -79,8 +78,7 @@ class ResendEvents:
             if str(error).startswith("failed to parse"):  # the signature was valid
                 raise UnreadableEventError("this is no event of Resend's: it is not JSON") from None
             raise BadSignatureError(_explain(error)) from None
-        if not _ID.fullmatch(event_id):
-            raise UnreadableEventError("this is no event of Resend's: wrong is svix-id")
+        check_event_id(event_id, "svix-id", "event of Resend's")
         payload = parse_body(_Body, body, "event of Resend's")
         tags = payload.data.tags
         # Without tags the mail's id decides, which only the installation that sent it knows.

@@ -25,38 +25,27 @@ from durable_orders.domain.activity_messages import (
 from durable_orders.domain.ids import warehouse_reference
 from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
 from durable_orders.providers.http_replies import parse_retry_after, without_private
-
-_Id = Annotated[str, Field(min_length=1)]
-
-
-class _Line(BaseModel):
-    sku: _Id
-    quantity: Annotated[int, Field(ge=1, strict=True)]
-
-
-class _Parcel(BaseModel):
-    id: _Id
-    lines: list[_Line] = []
+from durable_orders.providers.warehouse.schemas import FulfillmentId, Line, Parcel
 
 
 class _Accepted(BaseModel):
-    id: _Id
+    id: FulfillmentId
     order_id: str
-    parcels: Annotated[list[_Parcel], Field(min_length=1)]
-    short: list[_Line] = []
+    parcels: Annotated[list[Parcel], Field(min_length=1)]
+    short: list[Line] = []
 
 
 class _Resent(BaseModel):
-    id: _Id
+    id: FulfillmentId
     order_id: str
-    parcel: _Parcel
+    parcel: Parcel
 
 
 class _Cancelled(BaseModel):
-    id: str | None = None
+    id: FulfillmentId | None = None
     order_id: str
     outcome: Literal["recalled", "never_accepted", "already_left"]
-    parcels: list[_Parcel] = []
+    parcels: list[Parcel] = []
 
 
 class _Problem(BaseModel):
@@ -236,7 +225,7 @@ def _requested(request: ShippingRequest) -> Counter[str]:
     return requested
 
 
-def _pieces(lines: list[_Line]) -> Counter[str]:
+def _pieces(lines: list[Line]) -> Counter[str]:
     pieces = Counter[str]()
     for line in lines:
         pieces[line.sku] += line.quantity
