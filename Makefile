@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 help: ## Explain the targets
 	@echo "Durable Orders"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## See the promise kept: killed workers, a cancellation, a declined card, orders that wait
 	@$(RUN) -m demo
@@ -33,6 +33,9 @@ check: $(READY) ## Formatting, lint, types, dependency directions: what CI check
 
 test: $(READY) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
 	@$(RUN) -m pytest -n 4 --dist loadfile
+
+test-stripe: $(READY) ## The payment suites against Stripe's test mode: STRIPE_TEST_KEY=sk_test_… make test-stripe
+	@$(RUN) -m tests.contracts.at_stripe
 
 bench: $(READY) ## Measure recovery after a kill, the cost of an order and the HTTP edge
 	@$(RUN) -m bench
@@ -57,4 +60,4 @@ $(READY): requirements/dev.txt requirements/uv.txt
 	@$(UV) pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
 	@touch $@
 
-.PHONY: help demo sandbox worker api check test bench lock clean
+.PHONY: help demo sandbox worker api check test test-stripe bench lock clean

@@ -1,4 +1,4 @@
-"""Client for the stand-in's books: what was really captured, refunded, packed and mailed per order.
+"""Client for the stand-in's books: what was really captured, refunded, packed, mailed per order.
 
 The demo, the benchmarks and the tests compare them with the database and Temporal. Amounts are in
 minor units.
@@ -55,6 +55,24 @@ class Refund:
 
 
 @dataclass(frozen=True)
+class Dispute:
+    """One dispute; `withdrawn` is what it took from the shop and did not give back, without fees.
+
+    The statuses are Stripe's: `warning_…` for an inquiry, `needs_response`, `under_review`, `won`,
+    `lost`.
+    """
+
+    id: str
+    payment: str
+    charge: str
+    amount: int
+    currency: str
+    reason: str
+    status: str
+    withdrawn: int
+
+
+@dataclass(frozen=True)
 class Parcel:
     """`accepted`, `recalled`, `left`, `lost` or `delivered`; lines are (sku, quantity).
 
@@ -108,6 +126,12 @@ class OrderBooks:
     refunds: tuple[Refund, ...]
     fulfillments: tuple[Fulfillment, ...]
     mails: tuple[Mail, ...]
+    disputes: tuple[Dispute, ...] = ()
+
+    @property
+    def withdrawn(self) -> int:
+        """What disputes took and did not give back."""
+        return sum(dispute.withdrawn for dispute in self.disputes)
 
     @property
     def parcels(self) -> tuple[Parcel, ...]:
@@ -164,6 +188,7 @@ def _order_books(found: dict[str, Any]) -> OrderBooks:
         refunds=tuple(Refund(**refund) for refund in found["refunds"]),
         fulfillments=tuple(_fulfillment(each) for each in found["fulfillments"]),
         mails=tuple(Mail(**{**mail, "to": tuple(mail["to"])}) for mail in found["mails"]),
+        disputes=tuple(Dispute(**dispute) for dispute in found["disputes"]),
     )
 
 

@@ -18,6 +18,7 @@ import httpx
 
 Mode = Literal[
     "refuse",
+    "pending",
     "split",
     "short",
     "delay",

@@ -12,6 +12,7 @@ from sandbox.webhook_endpoints import webhook_endpoints
 from sandbox.world.control_api import control_routes
 from sandbox.world.faults import FaultRegistry
 from sandbox.world.pages import page_routes
+from sandbox.world.request_log import RequestLog, request_log_routes
 from sandbox.world.request_pipeline import Clock, RequestPipeline
 from sandbox.world.resend_api import resend_routes
 from sandbox.world.state_store import StateStore
@@ -31,6 +32,7 @@ def create_app(state: Path, *, clock: Clock = time.time, api_url: str | None = N
         store.set("webhooks", webhook_endpoints(api_url))
     fault_registry = FaultRegistry()
     pipeline = RequestPipeline(store, fault_registry, clock)
+    request_log = RequestLog()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -45,10 +47,11 @@ def create_app(state: Path, *, clock: Clock = time.time, api_url: str | None = N
 
     app = Starlette(
         routes=[
-            *stripe_routes(pipeline),
+            *stripe_routes(pipeline, request_log),
             *resend_routes(pipeline),
             *warehouse_routes(pipeline),
             *control_routes(pipeline),
+            *request_log_routes(request_log),
             *page_routes(store, fault_registry),
         ],
         lifespan=lifespan,

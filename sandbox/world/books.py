@@ -1,4 +1,4 @@
-"""The stand-in's books: what was captured, refunded, packed and mailed, per order.
+"""The stand-in's books: what was captured, refunded, disputed, packed and mailed, per order.
 
 They are computed from the objects that the APIs return, without any expectation of what should have
 happened.
@@ -8,7 +8,7 @@ from typing import Final
 
 from sandbox.world.state_store import JsonObject, StateStore, StoredObject
 
-_KINDS: Final = ("payment_intent", "charge", "refund", "fulfillment", "mail")
+_KINDS: Final = ("payment_intent", "charge", "refund", "dispute", "fulfillment", "mail")
 
 
 def all_books(store: StateStore) -> dict[str, JsonObject]:
@@ -36,6 +36,7 @@ def _order_books(order_id: str, objects: list[StoredObject]) -> JsonObject:
         "refunded": sum(payment["refunded"] for payment in payments),
         "payments": payments,
         "refunds": refunds,
+        "disputes": [_dispute(dispute) for dispute in kinds["dispute"]],
         "fulfillments": [body for body in kinds["fulfillment"] if body["id"] is not None],
         "mails": [_mail(mail) for mail in kinds["mail"]],
     }
@@ -53,7 +54,7 @@ def _payment(
         "customer": intent["customer"],
         "capturable": intent["amount_capturable"],
         "captured": sum(charge["amount_captured"] for charge in own),
-        # Not from the charge: Stripe shows a released hold as refunded, and it captured nothing.
+        # Not from the charge: it does not say which refunds are pending or failed.
         "refunded": sum(
             refund["amount"]
             for refund in refunds
@@ -80,6 +81,20 @@ def _refund(refund: JsonObject) -> JsonObject:
         "amount": refund["amount"],
         "currency": refund["currency"],
         "status": refund["status"],
+    }
+
+
+def _dispute(dispute: JsonObject) -> JsonObject:
+    moved = sum(transaction["amount"] for transaction in dispute["balance_transactions"])
+    return {
+        "id": dispute["id"],
+        "payment": dispute["payment_intent"],
+        "charge": dispute["charge"],
+        "amount": dispute["amount"],
+        "currency": dispute["currency"],
+        "reason": dispute["reason"],
+        "status": dispute["status"],
+        "withdrawn": -moved,
     }
 
 

@@ -25,7 +25,26 @@ ENDPOINTS: Final = (
     "stripe.refunds.create",
     "stripe.refunds.retrieve",
     "stripe.refunds.list",
+    "stripe.payment_methods.create",
     "stripe.payment_methods.retrieve",
+    "stripe.payment_methods.list",
+    "stripe.payment_methods.attach",
+    "stripe.payment_methods.detach",
+    "stripe.customers.create",
+    "stripe.customers.retrieve",
+    "stripe.customers.update",
+    "stripe.customers.delete",
+    "stripe.customers.list",
+    "stripe.customers.payment_methods",
+    "stripe.disputes.retrieve",
+    "stripe.disputes.update",
+    "stripe.disputes.close",
+    "stripe.disputes.list",
+    "stripe.reviews.retrieve",
+    "stripe.reviews.approve",
+    "stripe.reviews.list",
+    "stripe.early_fraud_warnings.retrieve",
+    "stripe.early_fraud_warnings.list",
     "resend.emails.send",
     "resend.emails.retrieve",
     "warehouse.fulfillments.create",
@@ -35,11 +54,12 @@ ENDPOINTS: Final = (
 )
 
 BEFORE: Final = ("delay", "rate_limit", "error", "hang_up")
-DURING: Final = ("refuse", "split", "short", "error_saved", "error_after")
+DURING: Final = ("refuse", "pending", "split", "short", "error_saved", "error_after")
 AFTER: Final = ("delay_after", "hang_up_after")
 
 MODES: Final = {
     "refuse": "a business refusal: `reason` is a decline code, the warehouse's message, …",
+    "pending": "Stripe's balance is short: the refund is pending until it is settled",
     "split": "the warehouse packs the order in `parcels` parcels",
     "short": "the warehouse lacks the order's `sku`, or without one a piece of its last line",
     "delay": "wait `seconds`, then do the work",

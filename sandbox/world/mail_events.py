@@ -1,5 +1,7 @@
 """Webhook events about the delivery of a mail (Resend: "Event Types", "Send Test Emails").
 
+Their fields are those of Resend's OpenAPI document (`resend/resend-openapi` on GitHub).
+
 Every mail is delivered, except to the test addresses of the real service: `bounced@resend.dev`,
 `complained@resend.dev` and `suppressed@resend.dev`, also with a label (`bounced+1001@resend.dev`).
 """
@@ -16,9 +18,11 @@ _EVENTS: Final = {
     "complained": ("sent", "delivered", "complained"),
     "suppressed": ("suppressed",),
 }
+#: What some events say beyond the mail. All of these fields are required in Resend's own schema.
 _REASONS: Final[dict[str, JsonObject]] = {
     "bounced": {
         "bounce": {
+            "diagnosticCode": ["smtp; 550 5.1.1 user unknown"],
             "message": "The recipient's email provider sent a hard bounce message.",
             "subType": "General",
             "type": "Permanent",
@@ -26,7 +30,9 @@ _REASONS: Final[dict[str, JsonObject]] = {
     },
     "suppressed": {
         "suppressed": {
+            "diagnosticCode": [],
             "message": "The recipient is on the suppression list.",
+            "reason": "previous_bounce",
             "type": "OnAccountSuppressionList",
         }
     },
@@ -57,6 +63,7 @@ def queue_delivery_events(
                 "created_at": mail["created_at"],
                 "email_id": mail["id"],
                 "from": mail["from"],
+                "message_id": f"<{mail['id']}@resend.dev>",
                 "to": mail["to"],
                 "subject": mail["subject"],
                 "tags": {tag["name"]: tag["value"] for tag in mail["tags"]},

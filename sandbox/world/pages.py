@@ -29,6 +29,13 @@ cursor:pointer}button.yes{background:var(--accent);color:#fff;border-color:trans
 </style></head><body><nav><a href="/">The sandbox</a><a href="/inbox">Inbox</a>
 <a href="/books">Books</a><a href="/dials">Dials</a></nav>$body</body></html>""")
 
+_CARDS: Final = (
+    "pm_card_mastercard",
+    "pm_card_visa",
+    "pm_card_chargeDeclined",
+    "pm_card_authenticationRequired",
+)
+
 _NO_FAULTS: Final = (
     "<p>All dials are off. Turn one with <code>POST /sandbox/dials</code> and "
     '<code>{"endpoint": "stripe.*", "mode": "rate_limit", "times": 3}</code>.</p>'
@@ -141,12 +148,33 @@ def _modes() -> str:
 
 
 def _bank(intent: JsonObject) -> str:
-    """The page at `next_action.redirect_to_url`, like Stripe's own test page."""
-    if intent["status"] != "requires_action":
-        return f"<h1>Nothing to authenticate</h1><p>This payment is {escape(intent['status'])}.</p>"
+    """The page at `next_action.redirect_to_url`, like Stripe's own test page.
+
+    As on a checkout page with the Payment Element, another card can pay the same intent.
+    """
+    if intent["status"] == "requires_action":
+        return (
+            f"<h1>Your bank asks</h1><p>Pay {_amount(intent)}?</p>"
+            '<form method="post"><button class="yes" name="outcome" value="succeed">Yes, it is me'
+            '</button> <button name="outcome" value="fail">No</button></form>' + _other_card(intent)
+        )
+    if intent["status"] == "requires_payment_method":
+        error = intent["last_payment_error"] or {"message": "No card was given yet."}
+        return (
+            f"<h1>Not paid yet</h1><p>{_amount(intent)}: {escape(error['message'])}</p>"
+            + _other_card(intent)
+        )
+    return f"<h1>Nothing to authenticate</h1><p>This payment is {escape(intent['status'])}.</p>"
+
+
+def _amount(intent: JsonObject) -> str:
+    return f"{intent['amount']} {escape(intent['currency'].upper())} (minor units)"
+
+
+def _other_card(intent: JsonObject) -> str:
+    options = "".join(f"<option>{name}</option>" for name in _CARDS)
     return (
-        f"<h1>Your bank asks</h1><p>Pay {intent['amount']} {escape(intent['currency'].upper())} "
-        f'(minor units)?</p><form method="post">'
-        '<button class="yes" name="outcome" value="succeed">Yes, it is me</button> '
-        '<button name="outcome" value="fail">No</button></form>'
+        f'<form method="post" action="/sandbox/payment_intents/{escape(intent["id"])}/confirm">'
+        f'<p>Another card: <select name="payment_method">{options}</select> '
+        "<button>Pay</button></p></form>"
     )

@@ -67,10 +67,10 @@ class ApiCall:
 
 
 #: Modes that the operation itself implements.
-_BUSINESS_MODES: Final = frozenset({"refuse", "split", "short"})
+_BUSINESS_MODES: Final = frozenset({"refuse", "pending", "split", "short"})
 
 Operation = Callable[[Fault | None], ApiResponse]
-"""Executes a request inside the transaction; gets its `refuse`, `split` or `short` fault."""
+"""Executes a request inside the transaction; gets its fault of those modes."""
 
 
 class Provider(Protocol):

@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS things (
     kind     TEXT NOT NULL,
     id       TEXT NOT NULL,
     order_id TEXT,
-    parent   TEXT,             -- the intent of a charge or a refund
+    parent   TEXT,             -- the intent of a charge, a refund, a dispute, …
     customer TEXT,
     created  INTEGER NOT NULL,
     body     TEXT NOT NULL,
@@ -134,10 +134,10 @@ class StateStore:
         )
 
     def save(self, kind: str, body: JsonObject, *, object_id: str | None = None) -> None:
-        """Overwrite an existing object."""
+        """Overwrite an existing object, and what it belongs to."""
         self._db.execute(
-            "UPDATE things SET body = ? WHERE kind = ? AND id = ?",
-            (json.dumps(body), kind, object_id or body["id"]),
+            "UPDATE things SET body = ?, customer = ? WHERE kind = ? AND id = ?",
+            (json.dumps(body), body.get("customer"), kind, object_id or body["id"]),
         )
 
     def find(self, kind: str, object_id: str) -> JsonObject | None:
@@ -179,9 +179,16 @@ class StateStore:
         parent: str | None = None,
         customer: str | None = None,
         created: dict[str, int] | None = None,
+        fields: dict[str, str] | None = None,
     ) -> list[JsonObject]:
-        """A page, newest first as in Stripe's lists, plus one object if there is a next page."""
+        """A page, newest first as in Stripe's lists, plus one object if there is a next page.
+
+        `fields` are values that the objects must have, by name.
+        """
         where, values = ["kind = ?"], [kind]
+        for name, value in (fields or {}).items():
+            where.append("json_extract(body, ?) = ?")
+            values += [f"$.{name}", value]
         for column, wanted in (("parent", parent), ("customer", customer)):
             if wanted is not None:
                 where.append(f"{column} = ?")

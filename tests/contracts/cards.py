@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,11 +12,12 @@ import pytest
 from durable_orders.domain.ports import Cards, NoAnswerError
 from durable_orders.providers.stripe.cards import StripeCards
 from tests.contracts.conftest import SandboxControl
+from tests.contracts.stripe_account import API_BASE, AT_STRIPE, ON_SANDBOX, stripe_test_key
 from tests.fakes.cards import InMemoryCards
 
+__all__ = ["AT_STRIPE", "IN_MEMORY", "ON_SANDBOX", "CardsOnTrial", "on_trial"]
+
 IN_MEMORY: Final = "in memory"
-ON_SANDBOX: Final = "Stripe's SDK on the sandbox"
-AT_STRIPE: Final = "Stripe's test mode"
 
 #: Failures of a request, by the names of the sandbox.
 FAILURES: Final = ("hang_up", "hang_up_after", "error", "rate_limit")
@@ -150,8 +150,5 @@ async def on_trial(name: str, control: SandboxControl) -> AsyncIterator[CardsOnT
         async with StripeCards("sk_test_sandbox", api_base=control.url) as cards:
             yield SandboxOnTrial(cards, control)
     else:
-        key = os.environ.get("STRIPE_TEST_KEY", "")
-        if not key.startswith("sk_test_"):
-            pytest.skip("set STRIPE_TEST_KEY=sk_test_… to run this against Stripe itself")
-        async with StripeCards(key) as cards:
+        async with StripeCards(stripe_test_key(), api_base=API_BASE) as cards:
             yield StripeOnTrial(cards)

@@ -1,7 +1,12 @@
-"""The sandbox in this process, and a client of its control API."""
+"""The sandbox in this process, and a client of its control API.
+
+After each test, every request that it sent to the sandbox's Stripe is checked against the types of
+the pinned SDK: names, nesting, required fields and enumerations.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.world import StandInServer
+from tests.support.stripe_types import SentRequest, mistakes_of_request
 
 Page = dict[str, Any]
 
@@ -65,6 +71,21 @@ class SandboxControl:
         reply = await self.http.get(f"/books/{order_id}")
         return dict(reply.raise_for_status().json())
 
+    async def sent_to_stripe(self, after: int) -> list[SentRequest]:
+        """The requests to Stripe after this one, in order."""
+        return [
+            SentRequest(logged["method"], logged["path"], logged["parameters"])
+            for logged in (await self._requests(after))["requests"]
+        ]
+
+    async def newest_request(self) -> int:
+        """The number of the newest request to Stripe."""
+        return int((await self._requests(sys.maxsize))["newest"])
+
+    async def _requests(self, after: int) -> Page:
+        reply = await self.http.get("/sandbox/requests", params={"after": after})
+        return dict(reply.raise_for_status().json())
+
     async def _post(self, path: str, body: Page) -> Page:
         reply = await self.http.post(path, json=body)
         return dict(reply.raise_for_status().json())
@@ -84,3 +105,25 @@ async def control(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[San
 def order_id() -> str:
     """An order id that no other test or earlier run has used."""
     return f"t-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def sends_wrong_requests() -> None:
+    """Requested by a test whose requests are wrong on purpose: they are not checked."""
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def _requests_fit_the_sdk(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    names = set(request.fixturenames)
+    if "control" not in names or "sends_wrong_requests" in names:
+        yield
+        return
+    control: SandboxControl = request.getfixturevalue("control")
+    before = await control.newest_request()
+    yield
+    mistakes = {
+        str(sent): found
+        for sent in await control.sent_to_stripe(before)
+        if (found := mistakes_of_request(sent))
+    }
+    assert mistakes == {}

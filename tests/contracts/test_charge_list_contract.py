@@ -8,11 +8,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from durable_orders.domain.audit.model import ListedCharge, ListedRefund
+from durable_orders.domain.audit.model import (
+    AuditCase,
+    AuditTerms,
+    BookedOrder,
+    LedgerEntry,
+    ListedCharge,
+    ListedRefund,
+    RunState,
+    RunStatus,
+)
 from durable_orders.domain.audit.ports import ChargeListing
+from durable_orders.domain.audit.rules import find_discrepancies
+from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.ids import charge_key, payment_key
+from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import CardCharge, Cards, ChargeState
+from durable_orders.domain.ports import CardCharge, Cards, ChargeEntry, ChargeState
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.audit import InMemoryChargeList
@@ -124,6 +136,37 @@ async def test_what_was_given_back_shows_in_the_list_and_one_by_one(
     assert {one.refund.refund_id for one in refunds} == {
         one.refund.refund_id for one in found.refunds
     }
+
+
+async def test_a_released_hold_gave_nothing_back_and_the_audit_is_silent(
+    provider: Provider, order_id: str
+) -> None:
+    held = await provider.paid(order_id, hold=True)
+    released = await provider.cards.cancel(held.payment_id)
+
+    [listed] = await provider.charges(order_id)
+    found = await provider.books.find(held.payment_id)
+
+    assert (listed.charge.state, listed.charge.refunded) == (ChargeState.CANCELLED, NOTHING)
+    assert found is not None
+    assert (found.charge.refunded, found.refunds) == (NOTHING, ())
+    later = datetime.now(UTC) + timedelta(hours=1)
+    booked = BookedCharge(released.state, released.captured, released.refunded)
+    entry = ChargeEntry(order_id, held.payment_id, PRICE, booked.state)
+    order = BookedOrder(
+        order_id,
+        Status.CANCELLED,
+        PRICE,
+        placed_at=listed.created_at,
+        changed_at=listed.created_at,
+        entries=(LedgerEntry(entry, booked),),
+    )
+    ended = RunStatus(RunState.CLOSED, listed.created_at, "completed")
+    for each in (listed, found):
+        case = AuditCase(order_id, order, (each,), ended)
+        assert find_discrepancies(case, later, AuditTerms()) == []
+        unknown = AuditCase(order_id, None, (each,), RunStatus(RunState.NONE))
+        assert find_discrepancies(unknown, later, AuditTerms()) == []
 
 
 async def test_more_charges_than_a_page_holds_are_all_listed_once(

@@ -253,12 +253,26 @@ def mail_news(type_: str, **more: object) -> EventPayload | None:
 
 
 def test_a_mail_that_came_back_is_told_of_with_a_code_and_without_the_address() -> None:
-    bounce = {"type": "Permanent", "subType": "General", "message": "550 <ada@example.com> unknown"}
+    bounce = {
+        "type": "Permanent",
+        "subType": "General",
+        "message": "550 <ada@example.com> unknown",
+        "diagnosticCode": ["smtp; 550 5.1.1 <ada@example.com> unknown"],
+    }
     assert mail_news("email.bounced", bounce=bounce) == MailNotDelivered(
         "mail_1", MailDeliveryFailure.BOUNCED, "Permanent General"
     )
     assert mail_news("email.complained") == MailNotDelivered(
         "mail_1", MailDeliveryFailure.COMPLAINED
+    )
+    suppressed = {
+        "type": "OnAccountSuppressionList",
+        "reason": "previous_bounce",
+        "message": "ada@example.com is on the suppression list",
+        "diagnosticCode": [],
+    }
+    assert mail_news("email.suppressed", suppressed=suppressed) == MailNotDelivered(
+        "mail_1", MailDeliveryFailure.SUPPRESSED, "OnAccountSuppressionList previous_bounce"
     )
     reason = {"reason": "reached_daily_quota"}
     assert mail_news("email.failed", failed=reason) == MailNotDelivered(

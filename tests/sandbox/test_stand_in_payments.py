@@ -122,6 +122,9 @@ async def test_a_hold_is_captured_in_part_and_the_rest_released(
     assert (done.status, done.amount_received, done.amount_capturable) == ("succeeded", 1500, 0)
     booked = await books.order("held-1")
     assert (booked.captured, booked.refunded) == (1500, 0)
+    captured = await shop.v1.charges.retrieve_async(str(done.latest_charge))
+    assert (captured.amount, captured.amount_captured) == (2000, 1500)
+    assert (captured.refunded, captured.amount_refunded) == (False, 0)
 
 
 async def test_a_canceled_hold_took_nothing_and_cannot_be_captured(
@@ -132,7 +135,10 @@ async def test_a_canceled_hold_took_nothing_and_cannot_be_captured(
         held.id, {"cancellation_reason": "requested_by_customer", "expand": ["latest_charge"]}
     )
     assert (canceled.status, canceled.amount_capturable) == ("canceled", 0)
-    assert latest_charge(canceled).refunded
+    released = latest_charge(canceled)
+    assert (released.refunded, released.amount_refunded) == (False, 0)
+    assert (released.captured, released.amount_captured) == (False, 0)
+    assert (await shop.v1.refunds.list_async({"payment_intent": held.id})).data == []
 
     with pytest.raises(stripe.InvalidRequestError) as refused:
         await shop.v1.payment_intents.capture_async(held.id)
@@ -152,9 +158,9 @@ async def test_a_hold_lapses_on_request_as_it_would_after_seven_days(
     assert (lapsed.status_code, lapsed.json()["status"]) == (200, "canceled")
 
     after = await shop.v1.payment_intents.retrieve_async(held.id, WITH_CHARGE)
-    assert (after.status, after.cancellation_reason) == ("canceled", "automatic")
+    assert (after.status, after.cancellation_reason) == ("canceled", "expired")
     assert after.amount_capturable == 0
-    assert latest_charge(after).refunded
+    assert not latest_charge(after).refunded
     with pytest.raises(stripe.InvalidRequestError) as refused:
         await shop.v1.payment_intents.capture_async(held.id)
     assert refused.value.code == "payment_intent_unexpected_state"
@@ -224,16 +230,17 @@ async def test_a_paid_intent_cannot_be_confirmed_canceled_or_captured(
 async def test_intents_are_listed_newest_first_in_pages_by_customer(
     shop: stripe.StripeClient,
 ) -> None:
-    made = [(await a_payment(shop, customer="cus_lists")).id for _ in range(3)]
-    first = await shop.v1.payment_intents.list_async({"customer": "cus_lists", "limit": 2})
+    customer = (await shop.v1.customers.create_async()).id
+    made = [(await a_payment(shop, customer=customer)).id for _ in range(3)]
+    first = await shop.v1.payment_intents.list_async({"customer": customer, "limit": 2})
     assert [intent.id for intent in first.data] == [made[2], made[1]]
     assert first.has_more
     pages = await shop.v1.payment_intents.list_async(
-        {"customer": "cus_lists", "limit": 2, "created": {"gte": first.data[0].created - 60}}
+        {"customer": customer, "limit": 2, "created": {"gte": first.data[0].created - 60}}
     )
     assert [intent.id async for intent in pages.auto_paging_iter()] == made[::-1]
     none = await shop.v1.payment_intents.list_async(
-        {"customer": "cus_lists", "created": {"gte": 2**40}}
+        {"customer": customer, "created": {"gte": 2**40}}
     )
     assert none.data == []
 
@@ -255,6 +262,7 @@ async def test_a_card_says_its_brand_and_last_digits(shop: stripe.StripeClient) 
         ({"currency": ""}, "parameter_missing", "currency"),
         ({"payment_method": "pm_card_nobody"}, "resource_missing", "payment_method"),
         ({"customer": "ada"}, "resource_missing", "customer"),
+        ({"customer": "cus_nobody"}, "resource_missing", "customer"),
         ({"return_url": "https://shop.example"}, None, "return_url"),
     ],
 )  # fmt: skip

@@ -131,5 +131,5 @@ async def test_a_day_later_a_key_is_forgotten_and_a_week_later_a_hold_has_lapsed
         assert (await shop.v1.payment_intents.create_async(parameters, keyed("days"))).id != held.id
         now += 6 * day
         lapsed = await shop.v1.payment_intents.retrieve_async(held.id)
-        assert (lapsed.status, lapsed.cancellation_reason) == ("canceled", "automatic")
+        assert (lapsed.status, lapsed.cancellation_reason) == ("canceled", "expired")
         assert lapsed.amount_capturable == 0

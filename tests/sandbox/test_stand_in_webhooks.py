@@ -172,6 +172,48 @@ async def test_the_webhooks_of_a_mail_are_verified_by_resends_sdk(
     assert f"email.{shown.json()['last_event']}" == events[-1]
 
 
+#: Required fields of Resend's OpenAPI document (`resend/resend-openapi`, "WebhookEvent…").
+REQUIRED: dict[str, dict[str, set[str]]] = {
+    "email.sent": {},
+    "email.delivered": {},
+    "email.complained": {},
+    "email.bounced": {"bounce": {"diagnosticCode", "message", "subType", "type"}},
+    "email.suppressed": {"suppressed": {"diagnosticCode", "message", "reason", "type"}},
+}
+SDK_TYPES: dict[str, Any] = {
+    "email.sent": resend.EmailSentEvent,
+    "email.delivered": resend.EmailDeliveredEvent,
+    "email.complained": resend.EmailComplainedEvent,
+    "email.bounced": resend.EmailBouncedEvent,
+    "email.suppressed": resend.EmailSuppressedEvent,
+}
+
+
+@pytest.mark.parametrize("name", ["complained", "bounced", "suppressed"])
+async def test_each_event_of_a_mail_has_the_fields_that_resend_requires(
+    mailer: type[resend.Emails], http: httpx.AsyncClient, name: str
+) -> None:
+    listener = Listener()
+    listener.refusals = 0
+    events: list[dict[str, Any]] = []
+    async with listener.listening() as url:
+        parameters = {"resend": url, "resend_secret": RESEND_SECRET}
+        await http.post("/sandbox/webhooks", json=parameters)
+        await mailed(mailer, f"{name}@resend.dev")
+        async with asyncio.timeout(10):
+            while not events or events[-1]["type"] != f"email.{name}":
+                events.append(json.loads((await listener.received.get())[1]))
+        await http.post("/sandbox/webhooks", json={})
+    for event in events:
+        kind = SDK_TYPES[event["type"]]
+        assert set(event) == set(kind.__required_keys__)
+        assert set(event["data"]) >= set(kind.__annotations__["data"].__required_keys__)
+        for part, fields in REQUIRED[event["type"]].items():
+            assert set(event["data"][part]) == fields
+            codes = event["data"][part]["diagnosticCode"]
+            assert all(isinstance(code, str) for code in codes)
+
+
 async def test_a_stand_in_with_the_url_of_an_api_sends_its_webhooks_there(tmp_path: Path) -> None:
     there = {
         provider: f"http://127.0.0.1:9/webhooks/{provider}"

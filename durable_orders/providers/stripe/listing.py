@@ -84,10 +84,15 @@ def _listed(intent: stripe.PaymentIntent) -> ListedCharge | None:
 
 
 def _refunded(intent: stripe.PaymentIntent) -> Money:
-    """Amount refunded, without failed refunds; ``latest_charge`` must be expanded."""
+    """Amount refunded, without failed refunds; ``latest_charge`` must be expanded.
+
+    What was never captured was never refunded: before API version 2025-03-31.basil a released hold
+    counted as a refund of its whole amount.
+    """
     charge = intent.latest_charge
-    amount = charge.amount_refunded if isinstance(charge, stripe.Charge) else 0
-    return from_stripe(amount, intent.currency)
+    if not isinstance(charge, stripe.Charge) or not charge.captured:
+        return Money(0, intent.currency.upper())
+    return from_stripe(charge.amount_refunded, intent.currency)
 
 
 def _refund(refund: stripe.Refund) -> ListedRefund:

@@ -46,7 +46,7 @@ def finish_authentication(
             "data or a new PaymentMethod to attempt to fulfill this PaymentIntent again."
         ),
     }
-    fail_intent(context, intent, context.card(intent["payment_method"]), error)
+    fail_intent(context, intent, _method(context, intent), error)
     return intent
 
 
@@ -55,21 +55,24 @@ def finish_processing(context: OperationContext, intent: JsonObject, *, passed: 
     _expect(intent, "processing")
     if passed:
         return _charge(context, intent)
-    card = context.card(intent["payment_method"])
-    fail_intent(context, intent, card, decline_error("generic_decline"))
+    fail_intent(context, intent, _method(context, intent), decline_error("generic_decline"))
     return intent
 
 
 def expire_hold(context: OperationContext, intent: JsonObject) -> JsonObject:
     """Expire a hold at once, as if its seven days were over."""
     _expect(intent, "requires_capture")
-    return close_intent(context, intent, "automatic")
+    return close_intent(context, intent, "expired")
 
 
 def _charge(context: OperationContext, intent: JsonObject) -> JsonObject:
     with suppress(ApiError):  # a decline is in the intent
-        charge_card(context, intent, context.card(intent["payment_method"]))
+        charge_card(context, intent, _method(context, intent))
     return intent
+
+
+def _method(context: OperationContext, intent: JsonObject) -> JsonObject:
+    return context.load("payment_method", intent["payment_method"], "payment_method")
 
 
 def _expect(intent: JsonObject, status: str) -> None:

@@ -1,9 +1,13 @@
-"""Charges: authorize, capture and release. Amounts are in minor units."""
+"""Charges: authorize, capture and release. Amounts are in minor units.
+
+Since version 2025-03-31.basil a hold that is released, whole or in part, is no refund: the charge
+shows neither `refunded` nor `amount_refunded`, and there is no event `charge.refunded`.
+"""
 
 from typing import Final
 
 from sandbox.world.state_store import JsonObject, new_id
-from sandbox.world.stripe.cards import Card
+from sandbox.world.stripe.cards import card_of
 from sandbox.world.stripe.context import OperationContext
 
 HOLD_SECONDS: Final = 7 * 24 * 3600
@@ -11,12 +15,23 @@ HOLD_SECONDS: Final = 7 * 24 * 3600
 
 
 def add_charge(
-    context: OperationContext, intent: JsonObject, card: Card, decline: JsonObject | None = None
+    context: OperationContext,
+    intent: JsonObject,
+    method: JsonObject,
+    decline: JsonObject | None = None,
 ) -> JsonObject:
     """Charge the card for the intent: authorized, captured unless `manual`, or failed."""
     manual = intent["capture_method"] == "manual"
     captured = decline is None and not manual
-    details: JsonObject = {**card.details(), "authorization_code": None, "three_d_secure": None}
+    card = card_of(method)
+    details: JsonObject = {
+        **card.details(),
+        "amount_authorized": None if decline else intent["amount"],
+        "authorization_code": None,
+        "network": card.brand,
+        "three_d_secure": None,
+        "wallet": None,
+    }
     if decline is None and manual:
         details["capture_before"] = context.now + HOLD_SECONDS
     charge: JsonObject = {
@@ -26,7 +41,7 @@ def add_charge(
         "amount_captured": intent["amount"] if captured else 0,
         "amount_refunded": 0,
         "balance_transaction": new_id("txn") if captured else None,
-        "billing_details": {"address": None, "email": None, "name": None, "phone": None},
+        "billing_details": method["billing_details"],
         "captured": captured,
         "created": context.now,
         "currency": intent["currency"],
@@ -37,14 +52,18 @@ def add_charge(
         "failure_message": None if decline is None else decline["message"],
         "livemode": False,
         "metadata": intent["metadata"],
-        "outcome": _outcome(decline),
+        "outcome": _outcome(decline, card.risk),
         "paid": decline is None,
         "payment_intent": intent["id"],
-        "payment_method": card.id,
+        "payment_method": method["id"],
         "payment_method_details": {"card": details, "type": "card"},
         "receipt_email": intent["receipt_email"],
+        "receipt_number": None,
         "refunded": False,
+        "review": None,
+        "shipping": intent["shipping"],
         "statement_descriptor": intent["statement_descriptor"],
+        "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
         "status": "succeeded" if decline is None else "failed",
     }
     context.store.add(
@@ -68,26 +87,25 @@ def capture_charge(context: OperationContext, charge: JsonObject, amount: int) -
     context.store.save("charge", charge)
 
 
-def release_charge(context: OperationContext, charge: JsonObject, event: str) -> None:
-    """Release a hold. Stripe shows a released hold as a charge refunded but never captured."""
-    charge |= {"amount_refunded": charge["amount"], "refunded": True}
-    context.store.save("charge", charge)
-    context.emit(event, charge)
+def release_charge(context: OperationContext, charge: JsonObject, *, is_expired: bool) -> None:
+    """Release a hold; only one that expired has an event of its own."""
+    if is_expired:
+        context.emit("charge.expired", charge)
 
 
-def _outcome(decline: JsonObject | None) -> JsonObject:
+def _outcome(decline: JsonObject | None, risk: str) -> JsonObject:
     if decline is None:
         return {
             "network_status": "approved_by_network",
-            "reason": None,
-            "risk_level": "normal",
+            "reason": "elevated_risk_level" if risk == "elevated" else None,
+            "risk_level": risk,
             "seller_message": "Payment complete.",
-            "type": "authorized",
+            "type": "manual_review" if risk == "elevated" else "authorized",
         }
     return {
         "network_status": "declined_by_network",
         "reason": decline.get("decline_code", decline["code"]),
-        "risk_level": "normal",
+        "risk_level": risk,
         "seller_message": "The bank did not authorize this payment.",
         "type": "issuer_declined",
     }

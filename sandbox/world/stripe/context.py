@@ -5,7 +5,6 @@ from typing import Final
 
 from sandbox.world.faults import Fault
 from sandbox.world.state_store import JsonObject, StateStore, new_id
-from sandbox.world.stripe.cards import Card, find_card
 from sandbox.world.stripe.errors import missing
 
 API_VERSION: Final = "2026-10-28.endive"
@@ -14,7 +13,13 @@ KINDS: Final = {
     "pi": "payment_intent",
     "ch": "charge",
     "re": "refund",
+    "pm": "payment_method",
+    "cus": "customer",
+    "du": "dispute",
+    "issfr": "early_fraud_warning",
+    "prv": "review",
 }
+"""What is stored, by the prefix of its id."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,6 @@ class OperationContext:
         if found is None:
             raise missing(kind, object_id, param, status)
         return found
-
-    def card(self, name: str) -> Card:
-        card = find_card(name)
-        if card is None:
-            raise missing("PaymentMethod", name, "payment_method", 400)
-        return card
 
     def emit(self, event: str, stored: JsonObject) -> None:
         """Store an event ("Types of events") and queue its webhook, if an endpoint is set.

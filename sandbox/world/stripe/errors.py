@@ -32,6 +32,12 @@ def missing(what: str, object_id: str, param: str, status: int = 404) -> ApiErro
     return ApiError(ApiResponse(status, body, began=False))
 
 
+def exclusive(names: tuple[str, ...]) -> ApiError:
+    """400: parameters that exclude each other."""
+    message = f"You may only specify one of these parameters: {', '.join(names)}."
+    return invalid(message, code="parameters_exclusive", param=names[0])
+
+
 def unauthorized(message: str, code: str | None = None) -> ApiError:
     """401: no key, or not a test key."""
     return ApiError(ApiResponse(401, envelope(INVALID, message, code=code), began=False))
@@ -48,7 +54,7 @@ def not_possible(message: str, *, code: str | None = None, param: str | None = N
     return ApiError(ApiResponse(400, envelope(INVALID, message, code=code, param=param)))
 
 
-def card_error(error: JsonObject, intent: JsonObject) -> ApiError:
-    """402: the card was declined; the error includes the intent."""
-    body = {"error": {**error, "payment_intent": intent}}
-    return ApiError(ApiResponse(402, body))
+def card_error(error: JsonObject, intent: JsonObject | None = None) -> ApiError:
+    """402: the card was declined; the error includes the intent, if one was charged."""
+    about = {} if intent is None else {"payment_intent": intent}
+    return ApiError(ApiResponse(402, {"error": {**error, **about}}))

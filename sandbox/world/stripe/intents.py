@@ -16,16 +16,36 @@ from typing import Final
 
 from sandbox.world.request_pipeline import ApiError
 from sandbox.world.state_store import JsonObject, new_id
-from sandbox.world.stripe.cards import Card, decline_error
+from sandbox.world.stripe.card_effects import apply_card_effects
+from sandbox.world.stripe.cards import card_of, decline_error
 from sandbox.world.stripe.charges import add_charge, capture_charge, release_charge
 from sandbox.world.stripe.context import OperationContext
+from sandbox.world.stripe.currencies import check_amount
+from sandbox.world.stripe.customers import load_customer
 from sandbox.world.stripe.errors import card_error, invalid, not_possible, unexpected_state
+from sandbox.world.stripe.payment_methods import (
+    check_usable,
+    find_payment_method,
+    is_set_up,
+    set_up_for_future_usage,
+    use_payment_method,
+)
+from sandbox.world.stripe.radar import close_review
 from sandbox.world.stripe.rules import (
     DEFAULT_CONFIRM_LIMIT,
-    ONLY_WITH_CONFIRM,
-    check_amount,
     check_confirmable,
+    check_new,
+    check_off_session,
 )
+
+_CONFIRM_CHANGES: Final = (
+    "capture_method",
+    "payment_method_options",
+    "receipt_email",
+    "setup_future_usage",
+    "shipping",
+)
+"""Parameters of a confirm that change the intent."""
 
 _CANCELABLE: Final = (
     "requires_payment_method",
@@ -38,56 +58,56 @@ _CANCELABLE: Final = (
 
 def create_intent(context: OperationContext, params: JsonObject) -> JsonObject:
     confirm = params.get("confirm", False)
-    for name in ONLY_WITH_CONFIRM:
-        if name in params and not confirm:
-            raise invalid(f"`{name}` can only be used with `confirm=true`.", param=name)
+    check_new(params)
     if context.refusal is not None and not confirm:
         raise not_possible("The payment was refused.", code=context.refusal or "amount_too_small")
-    check_amount(params["amount"], params["currency"].lower())
+    currency = params["currency"].lower()
+    check_amount(params["amount"], currency)
     customer = params.get("customer")
-    if customer is not None and not customer.startswith("cus_"):
-        raise invalid(f"No such customer: '{customer}'", code="resource_missing", param="customer")
-    card = context.card(params["payment_method"]) if "payment_method" in params else None
+    if customer is not None:
+        load_customer(context, customer)
     intent_id = new_id("pi")
-    if "payment_method_types" in params:  # removed in API version 2026-09-30.endive
-        message = "payment_method_types is no longer supported: use allowed_payment_method_types."
-        code = "payment_method_types_no_longer_supported"
-        raise invalid(message, code=code, param="payment_method_types")
     types = params.get("allowed_payment_method_types")
-    # Since API version 2023-08-16 the dashboard's methods are enabled unless types are given.
-    automatic = params.get("automatic_payment_methods", None if types else {"enabled": True})
     intent: JsonObject = {
         "id": intent_id,
         "object": "payment_intent",
         "amount": params["amount"],
         "amount_capturable": 0,
+        "allowed_payment_method_types": types,
         "amount_received": 0,
-        "automatic_payment_methods": automatic,
+        "automatic_payment_methods": _automatic(params),
         "canceled_at": None,
         "cancellation_reason": None,
         "capture_method": params.get("capture_method", "automatic"),
         "client_secret": f"{intent_id}_secret_{new_id('s', 25)[2:]}",
         "confirmation_method": params.get("confirmation_method", "automatic"),
         "created": context.now,
-        "currency": params["currency"].lower(),
+        "currency": currency,
         "customer": customer,
+        "customer_account": None,
         "description": params.get("description"),
+        "excluded_payment_method_types": params.get("excluded_payment_method_types"),
         "last_payment_error": None,
         "latest_charge": None,
         "livemode": False,
         "metadata": params.get("metadata", {}),
         "next_action": None,
-        "payment_method": None if card is None else card.id,
+        "payment_method": None,
         "payment_method_options": params.get("payment_method_options", {}),
-        "payment_method_types": types or ["card"],
+        "payment_method_types": ["card"],
         "processing": None,
         "receipt_email": params.get("receipt_email"),
+        "review": None,
         "setup_future_usage": params.get("setup_future_usage"),
         "shipping": params.get("shipping"),
         "statement_descriptor": params.get("statement_descriptor"),
         "statement_descriptor_suffix": params.get("statement_descriptor_suffix"),
-        "status": "requires_payment_method" if card is None else "requires_confirmation",
+        "status": "requires_payment_method",
     }
+    if "payment_method" in params:
+        method = find_payment_method(context, params["payment_method"])
+        check_usable(context, intent, method)
+        intent |= {"payment_method": method["id"], "status": "requires_confirmation"}
     context.store.add(
         "payment_intent", intent, order_id=context.order_id, created=context.now, customer=customer
     )
@@ -101,21 +121,24 @@ def confirm_intent(context: OperationContext, intent: JsonObject, params: JsonOb
     A confirm beyond the upper limit returns the canceled intent instead.
     """
     check_confirmable(intent, params)
-    card = context.card(params.get("payment_method") or intent["payment_method"])
+    check_off_session(params)
+    method = find_payment_method(context, params.get("payment_method") or intent["payment_method"])
+    check_usable(context, intent, method)
     if _is_beyond_limit(context, intent):
         return close_intent(context, intent, "automatic")
-    intent |= {name: params[name] for name in ("capture_method", "receipt_email") if name in params}
-    intent |= {"payment_method": card.id, "last_payment_error": None, "next_action": None}
+    intent |= {name: params[name] for name in _CONFIRM_CHANGES if name in params}
+    intent |= {"payment_method": method["id"], "last_payment_error": None, "next_action": None}
+    use_payment_method(context, intent, method)
     if context.refusal is not None:
-        raise _declined(context, intent, card, context.refusal or "generic_decline")
-    if card.authentication is not None:
+        raise _declined(context, intent, method, context.refusal or "generic_decline")
+    if _requires_authentication(context, intent, method, params):
         if params.get("off_session") or params.get("error_on_requires_action"):
-            raise _declined(context, intent, card, "authentication_required")
+            raise _declined(context, intent, method, "authentication_required")
         return _ask_for_authentication(context, intent, params.get("return_url"))
-    if card.slow:
+    if card_of(method).slow:
         intent["status"] = "processing"
         return save_intent(context, intent, "payment_intent.processing")
-    return charge_card(context, intent, card)
+    return charge_card(context, intent, method)
 
 
 def capture_intent(context: OperationContext, intent: JsonObject, params: JsonObject) -> JsonObject:
@@ -144,10 +167,13 @@ def capture_intent(context: OperationContext, intent: JsonObject, params: JsonOb
             code="amount_too_large",
             param="amount_to_capture",
         )
-    capture_charge(context, context.load("charge", intent["latest_charge"], "charge"), amount)
+    charge = context.load("charge", intent["latest_charge"], "charge")
+    capture_charge(context, charge, amount)
     intent["metadata"] = intent["metadata"] | params.get("metadata", {})
     intent |= {"status": "succeeded", "amount_capturable": 0, "amount_received": amount}
-    return save_intent(context, intent, "payment_intent.succeeded")
+    save_intent(context, intent, "payment_intent.succeeded")
+    apply_card_effects(context, intent, charge)
+    return intent
 
 
 def cancel_intent(context: OperationContext, intent: JsonObject, params: JsonObject) -> JsonObject:
@@ -170,15 +196,16 @@ def load_intent(
     if intent["status"] == "requires_capture":
         charge = context.load("charge", intent["latest_charge"], "charge")
         if context.now > charge["payment_method_details"]["card"]["capture_before"]:
-            return close_intent(context, intent, "automatic")
+            return close_intent(context, intent, "expired")
     return intent
 
 
 def close_intent(context: OperationContext, intent: JsonObject, reason: str | None) -> JsonObject:
     """Cancel the intent for any reason; a hold is released."""
     if intent["status"] == "requires_capture":
-        event = "charge.expired" if reason == "automatic" else "charge.refunded"
-        release_charge(context, context.load("charge", intent["latest_charge"], "charge"), event)
+        charge = context.load("charge", intent["latest_charge"], "charge")
+        release_charge(context, charge, is_expired=reason == "expired")
+        close_review(context, intent, "canceled")
     intent |= {
         "status": "canceled",
         "amount_capturable": 0,
@@ -189,17 +216,39 @@ def close_intent(context: OperationContext, intent: JsonObject, reason: str | No
     return save_intent(context, intent, "payment_intent.canceled")
 
 
-def charge_card(context: OperationContext, intent: JsonObject, card: Card) -> JsonObject:
+def charge_card(context: OperationContext, intent: JsonObject, method: JsonObject) -> JsonObject:
     """Charge the card or place a hold, or raise a decline (402)."""
-    if card.decline is not None:
-        raise _declined(context, intent, card, card.decline)
-    charge = add_charge(context, intent, card)
+    decline = card_of(method).decline
+    if decline is not None:
+        raise _declined(context, intent, method, decline)
+    charge = add_charge(context, intent, method)
     intent["latest_charge"] = charge["id"]
+    set_up_for_future_usage(context, intent, method)
     if not charge["captured"]:
         intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
-        return save_intent(context, intent, "payment_intent.amount_capturable_updated")
-    intent |= {"status": "succeeded", "amount_received": intent["amount"]}
-    return save_intent(context, intent, "payment_intent.succeeded")
+        save_intent(context, intent, "payment_intent.amount_capturable_updated")
+    else:
+        intent |= {"status": "succeeded", "amount_received": intent["amount"]}
+        save_intent(context, intent, "payment_intent.succeeded")
+    apply_card_effects(context, intent, charge)
+    return intent
+
+
+def _automatic(params: JsonObject) -> JsonObject | None:
+    """Since version 2023-08-16 the dashboard's methods are enabled unless types are given."""
+    if "allowed_payment_method_types" in params:
+        return None
+    given = params.get("automatic_payment_methods", {"enabled": True})
+    return {"allow_redirects": "always", **given} if given["enabled"] else None
+
+
+def _requires_authentication(
+    context: OperationContext, intent: JsonObject, method: JsonObject, params: JsonObject
+) -> bool:
+    wish = intent["payment_method_options"].get("card", {}).get("request_three_d_secure")
+    return wish in {"any", "challenge"} or card_of(method).requires_authentication(
+        off_session=params.get("off_session", False), is_set_up=is_set_up(context, method)
+    )
 
 
 def _is_beyond_limit(context: OperationContext, intent: JsonObject) -> bool:
@@ -231,20 +280,22 @@ def _ask_for_authentication(
     return save_intent(context, intent, "payment_intent.requires_action")
 
 
-def _declined(context: OperationContext, intent: JsonObject, card: Card, decline: str) -> ApiError:
+def _declined(
+    context: OperationContext, intent: JsonObject, method: JsonObject, decline: str
+) -> ApiError:
     error = decline_error(decline)
-    charge = add_charge(context, intent, card, error)
+    charge = add_charge(context, intent, method, error)
     intent["latest_charge"] = charge["id"]
     error["charge"] = charge["id"]
-    fail_intent(context, intent, card, error)
+    fail_intent(context, intent, method, error)
     return card_error(intent["last_payment_error"], intent)
 
 
 def fail_intent(
-    context: OperationContext, intent: JsonObject, card: Card, error: JsonObject
+    context: OperationContext, intent: JsonObject, method: JsonObject, error: JsonObject
 ) -> None:
     """Return to `requires_payment_method`: detach the failed card and store the error."""
-    error["payment_method"] = card.to_json(context.now)
+    error["payment_method"] = method
     intent |= {
         "status": "requires_payment_method",
         "payment_method": None,

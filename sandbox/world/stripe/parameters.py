@@ -1,20 +1,23 @@
 """Parse Stripe's form-encoded parameters and validate them against an endpoint's schema.
 
 Source: the parameter tables of the API reference. An unknown parameter is rejected with
-`parameter_unknown`, so that a typo in a caller is found here and not in production.
+`parameter_unknown`, so that a typo in a caller is found here and not in production. A parameter of
+Stripe's that the stand-in does not implement is unknown too: ignored, it would promise something.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from sandbox.world.state_store import JsonObject
-from sandbox.world.stripe.errors import invalid
+from sandbox.world.stripe.errors import exclusive, invalid
 
 ParameterSchema = Mapping[str, "str | tuple[str, ...] | ParameterSchema"]
-"""Parameter name to its kind: `text`, `integer`, `boolean`, `timestamps`, `list`, `map` (free
-keys), a tuple of allowed values, or a nested schema. A name that ends in `!` is required."""
+"""Parameter name to its kind: `text`, `email`, `integer`, `boolean`, `timestamps`, `list`, `map`
+(free keys), `off_session`, `removed` (in this version of the API), a tuple of allowed values, or a
+nested schema. A name that ends in `!` is required."""
 
 EXPAND: Final[ParameterSchema] = {"expand": "list"}
 PAGE: Final[ParameterSchema] = {
@@ -24,6 +27,18 @@ PAGE: Final[ParameterSchema] = {
     "expand": "list",
     "created": "timestamps",
 }
+ONE_CURSOR: Final = (("starting_after", "ending_before"),)
+ADDRESS: Final[ParameterSchema] = {
+    "city": "text",
+    "country": "text",
+    "line1": "text",
+    "line2": "text",
+    "postal_code": "text",
+    "state": "text",
+}
+SHIPPING: Final[ParameterSchema] = {"address!": ADDRESS, "name!": "text", "phone": "text"}
+
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,13 @@ def validated(given: JsonObject, schema: ParameterSchema, within: str = "") -> J
     return found
 
 
+def check_exclusive(params: JsonObject, groups: tuple[tuple[str, ...], ...]) -> None:
+    """Raise Stripe's 400 for two parameters of one group, which exclude each other."""
+    for names in groups:
+        if sum(name in params for name in names) > 1:
+            raise exclusive(names)
+
+
 def _missing_parameter(name: str) -> Exception:
     return invalid(f"Missing required param: {name}.", code="parameter_missing", param=name)
 
@@ -103,6 +125,22 @@ def _text(field: _Field) -> str:
     if not isinstance(field.value, str):
         raise invalid("Invalid string", param=field.name)
     return field.value
+
+
+def _email(field: _Field) -> str:
+    text = _text(field)
+    if not _EMAIL.fullmatch(text):
+        raise invalid(f"Invalid email address: {text}", code="email_invalid", param=field.name)
+    return text
+
+
+def _off_session(field: _Field) -> bool:
+    return field.value in {"one_off", "recurring"} or _boolean(field)
+
+
+def _removed(field: _Field) -> Any:
+    message = f"{field.name} is no longer supported: use allowed_payment_method_types."
+    raise invalid(message, code=f"{field.name}_no_longer_supported", param=field.name)
 
 
 def _integer(field: _Field) -> int:
@@ -158,6 +196,9 @@ def _timestamps(field: _Field) -> dict[str, int]:
 
 _READERS: Final = {
     "text": _text,
+    "email": _email,
+    "off_session": _off_session,
+    "removed": _removed,
     "integer": _integer,
     "boolean": _boolean,
     "list": _list,

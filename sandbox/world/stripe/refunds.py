@@ -1,13 +1,20 @@
-"""Refunds ("Refund and cancel payments"): at most the captured amount; some are pending first."""
+"""Refunds ("Refund and cancel payments"): at most the captured amount.
+
+A refund is `pending` while the account's balance is short, and on some cards. Any refund can fail
+later, weeks after it succeeded: the money comes back to the account.
+"""
 
 from typing import Final
 
 from sandbox.world.state_store import JsonObject, new_id
-from sandbox.world.stripe.cards import find_card
+from sandbox.world.stripe.cards import Card, card_of
 from sandbox.world.stripe.context import OperationContext
+from sandbox.world.stripe.currencies import check_step
+from sandbox.world.stripe.disputes import blocks_refunds, close_inquiries
 from sandbox.world.stripe.errors import invalid, not_possible
 from sandbox.world.stripe.intents import load_intent
 from sandbox.world.stripe.parameters import EXPAND, ParameterSchema
+from sandbox.world.stripe.radar import close_review, settle_warnings
 
 CREATE: Final[ParameterSchema] = {
     **EXPAND,
@@ -20,6 +27,18 @@ CREATE: Final[ParameterSchema] = {
     "refund_application_fee": "boolean",
     "reverse_transfer": "boolean",
 }
+ONE_PAYMENT: Final = (("charge", "payment_intent"),)
+
+FAILURES: Final = (
+    "lost_or_stolen_card",
+    "expired_or_canceled_card",
+    "charge_for_pending_refund_disputed",
+    "insufficient_funds",
+    "declined",
+    "merchant_request",
+    "unknown",
+)
+"""The values of `failure_reason`."""
 
 
 def create_refund(context: OperationContext, params: JsonObject) -> JsonObject:
@@ -31,12 +50,16 @@ def create_refund(context: OperationContext, params: JsonObject) -> JsonObject:
             f"The refund of charge {charge['id']} was refused.",
             code=context.refusal or "charge_disputed",
         )
+    if blocks_refunds(context, charge):
+        message = f"Charge {charge['id']} has been charged back; cannot issue a refund."
+        raise not_possible(message, code="charge_disputed")
     if left == 0:
         message = f"Charge {charge['id']} has already been refunded."
         raise not_possible(message, code="charge_already_refunded")
     if amount < 1:
         message = "This value must be greater than or equal to 1."
         raise invalid(message, code="parameter_invalid_integer", param="amount")
+    check_step(amount, charge["currency"])
     if amount > left:
         currency = charge["currency"].upper()
         raise not_possible(
@@ -44,8 +67,8 @@ def create_refund(context: OperationContext, params: JsonObject) -> JsonObject:
             f"({left} {currency})",
             param="amount",
         )
-    card = find_card(charge["payment_method"])
-    pending = card is not None and card.refund == "pending"
+    is_short = context.fault is not None and context.fault.mode == "pending"
+    is_pending = is_short or _card(context, charge).refund == "pending"
     refund: JsonObject = {
         "id": new_id("re"),
         "object": "refund",
@@ -60,8 +83,12 @@ def create_refund(context: OperationContext, params: JsonObject) -> JsonObject:
         "payment_intent": charge["payment_intent"],
         "reason": params.get("reason"),
         "receipt_number": None,
-        "status": "pending" if pending else "succeeded",
+        "source_transfer_reversal": None,
+        "status": "pending" if is_pending else "succeeded",
+        "transfer_reversal": None,
     }
+    if is_pending:
+        refund["pending_reason"] = "insufficient_funds" if is_short else "processing"
     context.store.add(
         "refund",
         refund,
@@ -72,24 +99,60 @@ def create_refund(context: OperationContext, params: JsonObject) -> JsonObject:
     _add_refunded_amount(context, charge, amount)
     context.emit("refund.created", refund)
     context.emit("charge.refunded", charge)
+    if charge["refunded"]:
+        is_fraud = params.get("reason") == "fraudulent"
+        close_review(context, charge, "refunded_as_fraud" if is_fraud else "refunded")
+        settle_warnings(context, charge)
+        close_inquiries(context, charge)
     return refund
 
 
-def settle_refund(context: OperationContext, refund: JsonObject) -> JsonObject:
-    """Settle a refund: a pending one succeeds, one on `pm_card_refundFail` fails."""
-    charge = context.load("charge", refund["charge"], "charge")
-    card = find_card(charge["payment_method"])
-    if card is not None and card.refund == "failed" and refund["status"] != "failed":
-        refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
-        _add_refunded_amount(context, charge, -refund["amount"])
-        context.store.save("refund", refund)
-        context.emit("refund.updated", refund)
-        context.emit("refund.failed", refund)
-    elif refund["status"] == "pending":
+def settle_refund(
+    context: OperationContext,
+    refund: JsonObject,
+    *,
+    succeeds: bool | None = None,
+    failure: str | None = None,
+) -> JsonObject:
+    """Settle a refund: it arrives, or it fails at the bank, if need be weeks later.
+
+    Without `succeeds` the card decides: a pending one succeeds, one on `pm_card_refundFail` fails.
+    """
+    if succeeds is None:
+        charge = context.load("charge", refund["charge"], "charge")
+        succeeds = _card(context, charge).refund != "failed"
+    if succeeds and refund["status"] == "pending":
         refund["status"] = "succeeded"
-        context.store.save("refund", refund)
-        context.emit("refund.updated", refund)
+        refund.pop("pending_reason", None)
+        return _updated(context, refund)
+    if not succeeds and refund["status"] in {"pending", "succeeded"}:
+        return _fail(context, refund, failure or "expired_or_canceled_card")
     return refund
+
+
+def _fail(context: OperationContext, refund: JsonObject, failure: str) -> JsonObject:
+    refund |= {
+        "status": "failed",
+        "failure_balance_transaction": new_id("txn"),
+        "failure_reason": failure,
+    }
+    refund.pop("pending_reason", None)
+    charge = context.load("charge", refund["charge"], "charge")
+    _add_refunded_amount(context, charge, -refund["amount"])
+    _updated(context, refund)
+    context.emit("refund.failed", refund)
+    return refund
+
+
+def _updated(context: OperationContext, refund: JsonObject) -> JsonObject:
+    context.store.save("refund", refund)
+    context.emit("refund.updated", refund)
+    context.emit("charge.refund.updated", refund)
+    return refund
+
+
+def _card(context: OperationContext, charge: JsonObject) -> Card:
+    return card_of(context.load("payment_method", charge["payment_method"], "payment_method"))
 
 
 def _refundable(context: OperationContext, params: JsonObject) -> JsonObject:

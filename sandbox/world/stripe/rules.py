@@ -4,21 +4,24 @@ from typing import Final
 
 from sandbox.world.state_store import JsonObject
 from sandbox.world.stripe.errors import invalid, unexpected_state
-from sandbox.world.stripe.parameters import EXPAND, ParameterSchema
+from sandbox.world.stripe.parameters import EXPAND, SHIPPING, ParameterSchema
 
 _CAPTURE_METHODS: Final = ("automatic", "automatic_async", "manual")
 
 CONFIRM: Final[ParameterSchema] = {
     **EXPAND,
     "payment_method": "text",
+    "payment_method_types": "removed",
     "return_url": "text",
-    "off_session": "boolean",
+    "off_session": "off_session",
     "error_on_requires_action": "boolean",
     "capture_method": _CAPTURE_METHODS,
-    "payment_method_options": "map",
-    "receipt_email": "text",
+    "payment_method_options": {
+        "card": {"request_three_d_secure": ("any", "automatic", "challenge")}
+    },
+    "receipt_email": "email",
     "setup_future_usage": ("off_session", "on_session"),
-    "shipping": "map",
+    "shipping": {**SHIPPING, "carrier": "text", "tracking_number": "text"},
     "use_stripe_sdk": "boolean",
 }
 CREATE: Final[ParameterSchema] = {
@@ -31,11 +34,16 @@ CREATE: Final[ParameterSchema] = {
     "confirmation_method": ("automatic", "manual"),
     "customer": "text",
     "description": "text",
+    "excluded_payment_method_types": "list",
     "metadata": "map",
-    "payment_method_types": "list",
     "statement_descriptor": "text",
     "statement_descriptor_suffix": "text",
 }
+WHICH_METHODS: Final = (
+    ("allowed_payment_method_types", "automatic_payment_methods"),
+    ("allowed_payment_method_types", "excluded_payment_method_types"),
+)
+"""Mutually exclusive (changelog 2026-07-29.dahlia, "allowed payment method types parameter")."""
 CAPTURE: Final[ParameterSchema] = {
     **EXPAND,
     "amount_to_capture": "integer",
@@ -53,21 +61,31 @@ DEFAULT_CONFIRM_LIMIT: Final = 10
 """Confirms of one intent. Stripe documents "a variable upper limit" without naming one."""
 
 ONLY_WITH_CONFIRM: Final = ("return_url", "off_session", "error_on_requires_action")
-_MINIMUM: Final = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50, "chf": 50, "cad": 50, "aud": 50}
 
 
-def check_amount(amount: int, currency: str) -> None:
-    if amount < 1:
-        message = "This value must be greater than or equal to 1."
-        raise invalid(message, code="parameter_invalid_integer", param="amount")
-    if len(currency) != 3 or not currency.isalpha():
-        raise invalid(f"Invalid currency: {currency}.", param="currency")
-    if amount < _MINIMUM.get(currency, 1):
-        message = f"Amount must be at least {_MINIMUM[currency]} in {currency}."
-        raise invalid(message, code="amount_too_small", param="amount")
-    if amount > 99_999_999:
-        message = "Amount must be no more than 99999999."
-        raise invalid(message, code="amount_too_large", param="amount")
+def check_new(params: JsonObject) -> None:
+    """Raise Stripe's 400 for parameters of a new intent that do not go together."""
+    for name in ONLY_WITH_CONFIRM:
+        if name in params and not params.get("confirm", False):
+            raise invalid(f"`{name}` can only be used with `confirm=true`.", param=name)
+    check_off_session(params)
+    if "statement_descriptor" in params:
+        message = (
+            "The `statement_descriptor` parameter is not supported for card charges. Use "
+            "`statement_descriptor_suffix` instead."
+        )
+        raise invalid(message, param="statement_descriptor")
+    types = params.get("allowed_payment_method_types", ["card"])
+    if "card" not in types:
+        message = "The stand-in takes cards only: allow `card`."
+        raise invalid(message, param="allowed_payment_method_types")
+
+
+def check_off_session(params: JsonObject) -> None:
+    """Raise Stripe's 400: without the customer nothing can be set up."""
+    if params.get("off_session") and "setup_future_usage" in params:
+        message = "You cannot set `setup_future_usage` when `off_session` is true."
+        raise invalid(message, param="setup_future_usage")
 
 
 def check_confirmable(intent: JsonObject, params: JsonObject) -> None:
