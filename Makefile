@@ -3,61 +3,75 @@
 PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
-READY  := $(VENV)/.ready
+# Each target installs what it needs when that is missing, and removes nothing that another needs.
+# What is installed: the application with the sandbox's parts; the same with tests and checks.
+TO_RUN := $(VENV)/.run
+TO_DEV := $(VENV)/.dev
 # The machine's certificates, as pip does it: a company's proxy has one that only they know.
 UV     := $(VENV)/bin/uv --system-certs
 # Every process here, and every run of a workflow, imports our modules again: they are compiled once.
 export PYTHONDONTWRITEBYTECODE :=
 
+LOCK   := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock'
+
 help: ## Explain the targets
 	@echo "Durable Orders"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## See the promise kept: killed workers, a cancellation, a declined card, orders that wait
+demo: $(TO_RUN) ## See the promise kept: killed workers, a cancellation, a declined card, orders that wait
 	@$(RUN) -m demo
 
-sandbox: $(READY) ## Run Temporal, PostgreSQL and stand-ins for Stripe, Resend and the warehouse here
+sandbox: $(TO_RUN) ## Run Temporal, PostgreSQL and stand-ins for Stripe, Resend and the warehouse here
 	@$(RUN) -m sandbox
 
-worker: $(READY) ## Run one worker (needs `make sandbox` in another terminal, or your own .env)
+worker: $(TO_RUN) ## Run one worker (needs `make sandbox` in another terminal, or your own .env)
 	@$(RUN) worker.py
 
-api: $(READY) ## Run the HTTP edge; http://localhost:8080/docs lists what it does
+api: $(TO_RUN) ## Run the HTTP edge; http://localhost:8080/docs lists what it does
 	@$(RUN) api.py
 
-check: $(READY) ## Formatting, lint, types, dependency directions: what CI checks
+check: $(TO_DEV) ## Formatting, lint, types, dependency directions: what CI checks
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=. $(VENV)/bin/lint-imports
 
-test: $(READY) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
+test: $(TO_DEV) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
 	@$(RUN) -m pytest -n 4 --dist loadfile
 
-test-stripe: $(READY) ## The payment suites against Stripe's test mode: STRIPE_TEST_KEY=sk_test_… make test-stripe
+test-stripe: $(TO_DEV) ## The payment suites against Stripe's test mode: STRIPE_TEST_KEY=sk_test_… make test-stripe
 	@$(RUN) -m tests.contracts.at_stripe
 
-bench: $(READY) ## Measure recovery after a kill, the cost of an order and the HTTP edge
+bench: $(TO_RUN) ## Measure recovery after a kill, the cost of an order and the HTTP edge
 	@$(RUN) -m bench
 
-lock: $(READY) ## Lock the requirements again after changing pyproject.toml
-	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' pyproject.toml -o requirements/app.txt
-	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' pyproject.toml --group dev -o requirements/dev.txt
-	@echo 'uv==0.13.9' | $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --custom-compile-command 'make lock' - -o requirements/uv.txt
+lock: $(VENV)/.uv ## Lock the requirements again after changing pyproject.toml or requirements/app.in
+	@$(LOCK) pyproject.toml --all-extras -c requirements/app.in --group dev -o requirements/dev.txt
+	@cp requirements/dev.txt requirements/run.txt # a lock keeps the versions that it had, if it can
+	@cp requirements/dev.txt requirements/app.txt
+	@$(LOCK) pyproject.toml --all-extras -c requirements/app.in --group sandbox -o requirements/run.txt
+	@$(LOCK) pyproject.toml --all-extras -c requirements/app.in -o requirements/app.txt
+	@echo 'uv==0.13.9' | $(LOCK) - -o requirements/uv.txt
 
 clean: ## Remove the virtual environment and the sandbox's state
 	rm -rf $(VENV) .sandbox
 
-$(READY): requirements/dev.txt requirements/uv.txt
+$(VENV)/.uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=python3.12, say."; exit 1; }
 	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(UV) pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
+
+$(TO_RUN): requirements/run.txt $(VENV)/.uv
+	@$(UV) pip install --quiet --compile-bytecode --python $(VENV) --require-hashes -r requirements/run.txt
+	@touch $@
+
+$(TO_DEV): requirements/dev.txt $(VENV)/.uv
+	@echo "Adding what tests and checks need (once) ..."
+	@$(UV) pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
+	@touch $(TO_RUN) $@
 
 .PHONY: help demo sandbox worker api check test test-stripe bench lock clean

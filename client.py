@@ -20,6 +20,6 @@ def __getattr__(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    from durable_orders.cli.app import main
+    from durable_orders.cli.entry_point import main
 
     main()

@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -22,10 +23,12 @@ from activities.notifications import NotificationActivities
 from activities.orders import OrderBookActivities
 from activities.payments import PaymentActivities
 from activities.refunds import RefundActivities
+from durable_orders.binding import BindingCheck
 from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.run_inspector import TemporalOrderRuns
 from durable_orders.domain.ids import TASK_QUEUE
+from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.ports import (
     Cards,
     Inventory,
@@ -40,12 +43,14 @@ from durable_orders.domain.terms import ShopTerms
 from durable_orders.observability.logging import configure_logging
 from durable_orders.process import exit_process
 from durable_orders.providers.resend.mailer import ResendMailer
+from durable_orders.providers.stripe.account import read_account
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from durable_orders.providers.warehouse.client import HttpWarehouse
 from durable_orders.settings import SettingsError, WorkerSettings, temporal_profile
 from durable_orders.store import database as store
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
@@ -129,17 +134,23 @@ def order_worker(
 
 
 @contextlib.asynccontextmanager
-async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Worker]:
-    """The worker with the database and providers of ``settings``, which are closed after it."""
+async def composed(
+    settings: WorkerSettings, client: Client
+) -> AsyncIterator[tuple[Worker, BindingCheck]]:
+    """The worker with the database and providers of ``settings``, which are closed after it.
+
+    Until the check of the account has passed, the worker asks nothing of the card provider.
+    """
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(
             settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
         )
         stack.push_async_callback(database.close)
+        key, base = settings.stripe_api_key.get_secret_value(), settings.stripe_api_base
+        installations = PostgresInstallationRepository(database)
+        check = BindingCheck(partial(read_account, key, api_base=base), installations)
         cards = await stack.enter_async_context(
-            StripeChargeListing(
-                settings.stripe_api_key.get_secret_value(), api_base=settings.stripe_api_base
-            )
+            StripeChargeListing(key, api_base=base, require=check.require)
         )
         mailer = await stack.enter_async_context(
             ResendMailer(
@@ -153,7 +164,7 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
         )
         ledger = PostgresPaymentLedger(database)
         orders = PostgresOrderRepository(database)
-        yield order_worker(
+        worker = order_worker(
             client,
             cards=cards,
             ledger=ledger,
@@ -172,30 +183,44 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
                 book=PostgresAuditRepository(database),
                 runs=TemporalOrderRuns(client, orders),
                 findings=PostgresFindingRepository(database),
+                installations=installations,
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
         )
+        yield worker, check
 
 
 async def run(settings: WorkerSettings) -> None:
-    """Run until SIGTERM or SIGINT, then let activities in flight finish."""
+    """Run until SIGTERM or SIGINT, then let activities in flight finish.
+
+    Raises ``OtherAccountError``, as soon as that is known.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     client = await _unless(stop, _connected())
     if client is None:
         return
-    async with composed(settings, client) as worker:
+    async with composed(settings, client) as (worker, check):
+        await _unless(stop, check.at_start())
         working = asyncio.create_task(worker.run())
-        stopping = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(_told_to(stop, check))
         log.info("ready: working on the queue %r", TASK_QUEUE)
         await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
         if not working.done():
             log.info("stopping: letting activities in flight finish")
             await asyncio.wait([working, asyncio.create_task(worker.shutdown())])
+        stopping.cancel()
         await working
+        with contextlib.suppress(asyncio.CancelledError):
+            await stopping
     log.info("stopped")
+
+
+async def _told_to(stop: asyncio.Event, check: BindingCheck) -> None:
+    """Return when ``stop`` is set. Raises ``OtherAccountError`` when the check ends in it."""
+    await _unless(stop, check.until_known())
+    await stop.wait()
 
 
 async def _connected() -> Client:
@@ -231,7 +256,7 @@ def main() -> int:
     configure_logging(settings.log_level, settings.log_format)
     try:
         asyncio.run(run(settings))
-    except (UnreachableError, RuntimeError) as error:
+    except (UnreachableError, OtherAccountError, RuntimeError) as error:
         # The SDK raises RuntimeError when the server refuses the worker.
         log.critical("%s", error)
         return 1

@@ -35,6 +35,7 @@ from durable_orders.domain.audit.ports import (
     AuditRepository,
     ChargeListing,
     FindingRepository,
+    Marks,
     OrderRuns,
 )
 from durable_orders.domain.audit.rules import (
@@ -42,6 +43,7 @@ from durable_orders.domain.audit.rules import (
     find_open_run_discrepancies,
     may_have_discrepancies,
 )
+from durable_orders.domain.installation import InstallationRepository
 from durable_orders.domain.ports import Cards, ChargeState, PaymentLedger, RefusedError
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class ReconciliationActivities:
     book: AuditRepository
     runs: OrderRuns
     findings: FindingRepository
+    installations: InstallationRepository
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
@@ -118,7 +121,8 @@ class ReconciliationActivities:
     async def _review_charges(self, page: AuditPage) -> PageReview:
         at, terms = page.position, page.terms
         after = at.as_of - terms.window
-        listed = await self.charges.charges(after, at.as_of, at.cursor, terms.page_size)
+        ours = await self._marks()
+        listed = await self.charges.charges(ours, after, at.as_of, at.cursor, terms.page_size)
         by_order: defaultdict[str, list[ListedCharge]] = defaultdict(list)
         for one in listed.items:
             by_order[one.order_id].append(one)
@@ -134,14 +138,15 @@ class ReconciliationActivities:
     async def _review_refunds(self, page: AuditPage) -> PageReview:
         at, terms = page.position, page.terms
         after, before = at.as_of - terms.window, at.as_of - terms.grace
-        listed = await self.charges.refunds(after, before, at.cursor, terms.page_size)
+        ours = await self._marks()
+        listed = await self.charges.refunds(ours, after, before, at.cursor, terms.page_size)
         known = await self.book.known_refunds(one.refund.refund_id for one in listed.items)
         found: list[Discrepancy] = []
         unknown = (
             one for one in listed.items if not one.given or one.refund.refund_id not in known
         )
         for payment_id in dict.fromkeys(one.payment_id for one in unknown):
-            charge = await self.charges.find(payment_id)
+            charge = await self.charges.find(ours, payment_id)
             if charge is not None:
                 found += await self._examine_order(charge.order_id, [payment_id], at, terms)
         return PageReview(len(listed.items), tuple(found), listed.cursor)
@@ -222,9 +227,14 @@ class ReconciliationActivities:
         order = (await self.book.standing([order_id])).get(order_id)
         entries = order.entries if order else ()
         wanted = dict.fromkeys([*(entry.payment_id for entry in entries), *payment_ids])
-        found = [await self.charges.find(payment_id) for payment_id in wanted if payment_id]
+        ours = await self._marks()
+        found = [await self.charges.find(ours, payment_id) for payment_id in wanted if payment_id]
         charges = tuple(one for one in found if one is not None and one.order_id == order_id)
         return AuditCase(order_id, order, charges, run)
+
+    async def _marks(self) -> Marks:
+        """The names of this installation as they are now: it may have been renamed meanwhile."""
+        return (await self.installations.get()).names
 
     async def _repair(self, found: Discrepancy, case: AuditCase) -> bool:
         """Carry out the remedy; False when an operator has to look."""

@@ -39,20 +39,21 @@ class NotificationActivities:
         """Email that the order is paid and on its way, and what of it is not."""
         found = await self.orders.get(order.order_id)
         mail = emails.confirmation(found, short=order.short)
-        return await self._send(found.id, "confirmation", mail)
+        return await self._send(found.key_prefix, found.id, "confirmation", mail)
 
     @activity.defn
     async def send_closing_email(self, order: OrderRef) -> MailAnswer:
         """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
-        return await self._send(found.id, "closing", emails.closing(found))
+        return await self._send(found.key_prefix, found.id, "closing", emails.closing(found))
 
     @activity.defn
     async def send_shipped_email(self, news: OrderParcel) -> MailAnswer:
         """Email that a parcel has left, and how to track it."""
         found = await self.orders.get(news.order_id)
         kind = f"shipped-{news.parcel.parcel_id}"
-        return await self._send(found.id, kind, emails.shipped(found, news.parcel))
+        mail = emails.shipped(found, news.parcel)
+        return await self._send(found.key_prefix, found.id, kind, mail)
 
     @activity.defn
     async def send_approval_reminder(self, order: OrderRef) -> MailAnswer:
@@ -61,7 +62,7 @@ class NotificationActivities:
             return _NO_APPROVER
         summary = await self.orders.summary(order.order_id)
         mail = emails.approval_reminder(summary, to=self.approver)
-        return await self._send(order.order_id, "approval_reminder", mail)
+        return await self._send(summary.key_prefix, order.order_id, "approval_reminder", mail)
 
     @activity.defn
     async def send_refund_approval_reminder(self, waiting: RefundAwaitingApproval) -> MailAnswer:
@@ -69,11 +70,12 @@ class NotificationActivities:
         if self.approver is None:
             return _NO_APPROVER
         order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
-        mail = refund_emails.approval_reminder(waiting, to=self.approver)
-        return await self._send(order_id, f"refund_approval_reminder_{refund_id}", mail)
+        prefix = (await self.orders.summary(order_id)).key_prefix
+        mail = refund_emails.approval_reminder(waiting, prefix=prefix, to=self.approver)
+        return await self._send(prefix, order_id, f"refund_approval_reminder_{refund_id}", mail)
 
-    async def _send(self, order_id: str, kind: str, mail: Mail) -> MailAnswer:
-        answer = await self.mailer.send(mail, key=mail_key(order_id, kind))
+    async def _send(self, prefix: str, order_id: str, kind: str, mail: Mail) -> MailAnswer:
+        answer = await self.mailer.send(mail, key=mail_key(prefix, order_id, kind))
         now = datetime.now(UTC)
         if isinstance(answer, MailSent):
             await self.orders.note(order_id, f"{kind}_mailed", now, mail=answer.mail_id)

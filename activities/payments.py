@@ -75,7 +75,7 @@ class PaymentActivities:
             number=charge.number,
             payment_method=charge.payment_method or order.payment_method,
             charge_before=card.latest_charge,
-            key=charge_key(order.id, charge.number),
+            key=charge_key(order.key_prefix, order.id, charge.number),
             announced_at=self.clock(),
         )
         if card.state not in CAN_BE_TRIED:
@@ -107,7 +107,8 @@ class PaymentActivities:
         entry = await self.ledger.find(order.order_id)
         if entry is None:
             raise RefusedError(f"order {order.order_id} has no charge that holds money")
-        key = capture_key(entry.order_id, entry.payment_id)
+        prefix = (await self.orders.summary(order.order_id)).key_prefix
+        key = capture_key(prefix, entry.order_id, entry.payment_id)
         card = await self.cards.capture(entry.payment_id, key=key)
         match await self._record(entry, card):
             case Paid() | PaymentReturned() as answer:
@@ -129,7 +130,7 @@ class PaymentActivities:
         summary = await self.orders.summary(order.order_id)
         taken = given_back = Money(0, summary.total.currency)
         for entry in entries:
-            card = await self._undo_charge(entry)
+            card = await self._undo_charge(entry, summary.key_prefix)
             taken += card.captured
             given_back += card.refunded
         return ChargesUndone(taken=taken, given_back=given_back)
@@ -142,8 +143,13 @@ class PaymentActivities:
     # -- parts of a try ----------------------------------------------------------------------------
 
     async def _create(self, order: Order, *, hold: bool) -> CardCharge:
-        key = payment_key(order.id)
-        return await self.cards.create(order_id=order.id, amount=order.total, key=key, hold=hold)
+        return await self.cards.create(
+            installation=order.key_prefix,
+            order_id=order.id,
+            amount=order.total,
+            key=payment_key(order.key_prefix, order.id),
+            hold=hold,
+        )
 
     async def _find_answer(self, entry: ChargeEntry, announced: CardTry) -> ChargeAnswer:
         """What became of a try that was announced before: by this worker or by another.
@@ -185,26 +191,27 @@ class PaymentActivities:
 
     # -- undoing -----------------------------------------------------------------------------------
 
-    async def _undo_charge(self, entry: ChargeEntry) -> CardCharge:
+    async def _undo_charge(self, entry: ChargeEntry, prefix: str) -> CardCharge:
         """Cancel a charge that took nothing, refund what is left of one that did."""
         card = await self.cards.read(entry.payment_id)
         if not card.captured and card.state is not ChargeState.CANCELLED:
             # A declined charge too: a browser that still has its secret could try another card.
             card = await self.cards.cancel(entry.payment_id)
         if card.kept:
-            card = await self._refund_rest(entry, card)
+            card = await self._refund_rest(entry, card, prefix)
         if card.kept or card.state not in {ChargeState.CAPTURED, ChargeState.CANCELLED}:
             raise NoAnswerError(f"{card.payment_id} is still {card.state}: it cannot be undone yet")
         await self.ledger.record(entry, card)
         return card
 
-    async def _refund_rest(self, entry: ChargeEntry, card: CardCharge) -> CardCharge:
+    async def _refund_rest(self, entry: ChargeEntry, card: CardCharge, prefix: str) -> CardCharge:
         """Give back what is left of a captured charge."""
         refund = await self.cards.refund(
             card.payment_id,
             card.kept,
+            installation=prefix,
             order_id=entry.order_id,
-            key=undo_refund_key(entry.order_id, entry.payment_id),
+            key=undo_refund_key(prefix, entry.order_id, entry.payment_id),
         )
         refunded = replace(card, refunded=card.refunded + refund.amount)
         await self.ledger.record(entry, refunded)

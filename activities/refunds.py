@@ -93,7 +93,8 @@ class RefundActivities:
         """Read what became of a refund that the provider had accepted."""
         ref = attempt.refund
         entry = await self._find(ref)
-        key = refund_key(ref.order_id, ref.refund_id, attempt.attempt)
+        prefix = (await self.orders.summary(ref.order_id)).key_prefix
+        key = refund_key(prefix, ref.order_id, ref.refund_id, attempt.attempt)
         refund = await self.cards.find_refund(entry.payment_id, key=key)
         if refund is None:
             raise RefusedError(f"{entry.payment_id} has no refund of the key {key} any more")
@@ -110,7 +111,7 @@ class RefundActivities:
         """Email the customer what was given back."""
         ref = attempt.refund
         order, entry = await self.orders.get(ref.order_id), await self._find(ref)
-        key = mail_key(ref.order_id, f"refund:{ref.refund_id}:{attempt.attempt}")
+        key = mail_key(order.key_prefix, order.id, f"refund:{ref.refund_id}:{attempt.attempt}")
         answer = await self.mailer.send(refund_emails.refunded(order, entry), key=key)
         now = datetime.now(UTC)
         if isinstance(answer, MailSent):
@@ -122,10 +123,15 @@ class RefundActivities:
 
     async def _issue(self, entry: RefundEntry) -> CardRefund:
         request = entry.request
-        key = refund_key(request.order_id, request.refund_id, entry.attempt)
+        prefix = (await self.orders.summary(request.order_id)).key_prefix
+        key = refund_key(prefix, request.order_id, request.refund_id, entry.attempt)
         try:
             return await self.cards.refund(
-                entry.payment_id, entry.amount, order_id=request.order_id, key=key
+                entry.payment_id,
+                entry.amount,
+                installation=prefix,
+                order_id=request.order_id,
+                key=key,
             )
         except RefusedError:
             # It may have been made by a try whose answer was lost, and have failed since.

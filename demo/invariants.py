@@ -192,15 +192,15 @@ def _check_mails(evidence: OrderEvidence) -> Iterator[str]:
     order = evidence.view.order
     kind = "confirmation" if order.status is Status.COMPLETED else "closing"
     was_refused = evidence.outcome is not None and not evidence.outcome.confirmed
-    expected = {} if was_refused else {mail_key(order.id, kind): 1}
+    expected = {} if was_refused else {mail_key(order.key_prefix, order.id, kind): 1}
     for refund in evidence.refunds:
         if refund.state is RefundState.SUCCEEDED:
             kind = f"refund:{refund.request.refund_id}:{refund.attempt}"
-            expected[mail_key(order.id, kind)] = 1
+            expected[mail_key(order.key_prefix, order.id, kind)] = 1
     sent = evidence.books.mails_by_key()
     for parcel in evidence.view.parcels:
         # No mail is needed when a parcel's arrival is known before its departure.
-        key = mail_key(order.id, f"shipped-{parcel.parcel_id}")
+        key = mail_key(order.key_prefix, order.id, f"shipped-{parcel.parcel_id}")
         if parcel.status != "accepted" and key in sent:
             expected[key] = 1
     if sent != expected:

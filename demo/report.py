@@ -56,7 +56,8 @@ def show_addresses(
         "The API's log": shop.api_process.log_file,
         "Workflows": f"{ui}/workflows",
         "API": f"{shop.url}/docs",
-        "A key for it": shop.token(Scope.OPERATOR),
+        "Operators' pages": f"{shop.url}/operator",
+        "Log in there with": shop.token(Scope.OPERATOR),
     }
     for workflow_id, run_id in runs.items():
         addresses[workflow_id] = f"{ui}/workflows/{workflow_id}/{run_id}/history"

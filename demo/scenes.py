@@ -7,19 +7,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from demo.environment import DemoEnvironment
 from demo.shop import Shop
-from durable_orders.cli.live import follow, show_lines
+from durable_orders.cli.live import headline, show_lines
+from durable_orders.clients.orders import OrderClient
 from durable_orders.domain.ids import refund_workflow_id, workflow_id
 from durable_orders.domain.money import Money
 from durable_orders.domain.operators.api_keys import Scope
 from durable_orders.domain.refunds.refund import RefundEntry, RefundState
+from durable_orders.domain.views import HistoryLine
 
 #: Seconds. A scene takes a few, more on a busy machine.
 _SCENE_TIMEOUT: Final = 90.0
@@ -32,6 +35,35 @@ class SceneError(Exception):
     """A scene did not go as expected; the message is a sentence."""
 
 
+class OrderLog:
+    """Prints an order's history as it grows, line by line."""
+
+    def __init__(self, orders: OrderClient, order_id: str, console: Console) -> None:
+        self._orders = orders
+        self._order_id = order_id
+        self._console = console
+        self._shown = 0
+
+    async def follow(self) -> None:
+        """Print what happens to the order, and what it is doing, until its run ends."""
+        doing = ""
+        async for seen in self._orders.watch_view(self._order_id):
+            self._show(seen.view.history)
+            if seen.doing == "ended":
+                self._console.print(headline(seen))
+            elif seen.doing != doing:
+                doing = seen.doing
+                self._console.print(Text(f"          {doing} …"))
+
+    async def catch_up(self) -> None:
+        """Print what has happened so far: what is told next happened later."""
+        self._show((await self._orders.view(self._order_id)).history)
+
+    def _show(self, history: Sequence[HistoryLine]) -> None:
+        show_lines(history[self._shown :], self._console)
+        self._shown = max(self._shown, len(history))
+
+
 class Scenes:
     """Runs the scenes in ``environment`` with requests of ``shop``; narrates on ``console``."""
 
@@ -41,6 +73,7 @@ class Scenes:
         self._console = console
         self.order_ids: list[str] = []
         self.workflow_ids: list[str] = []
+        self._log: OrderLog | None = None
 
     async def run(self) -> None:
         """Run all scenes. Raises ``SceneError`` when one fails or takes too long."""
@@ -66,12 +99,13 @@ class Scenes:
 
     async def _complete_order(self) -> None:
         worker = await self._environment.start_worker(**_TERMS)
-        self._narrate(f"A worker starts, process {worker.pid}; its log is {worker.log_file}")
+        await self._narrate(f"A worker starts, process {worker.pid}; its log is {worker.log_file}")
         shop = self._shop
-        self._narrate(
-            f"The shop has an HTTP API, process {shop.api_process.pid}, and a key for it: "
-            f"API={shop.url}, Authorization: Bearer do_…"
+        await self._narrate(
+            f"The shop has an HTTP API, process {shop.api_process.pid}. Every request below can be "
+            "pasted into a terminal that has these:"
         )
+        self._console.print(Text(shop.variables, "bold"))
         await asyncio.gather(worker.ready(), shop.api_process.ready())
         async with self._order("1001", sku="MUG", quantity=2):
             pass
@@ -84,12 +118,12 @@ class Scenes:
             await environment.faults.wait_for_hits(fault, timeout=60)
             taken = await self._captured_line("1002")
             await worker.kill()
-            self._narrate(
+            await self._narrate(
                 f"[bold red]kill -9 {worker.pid}[/]: {taken}, and the worker died "
                 "while it was asking the warehouse"
             )
             successor = await environment.start_worker(**_TERMS)
-            self._narrate(f"Another worker starts, process {successor.pid}")
+            await self._narrate(f"Another worker starts, process {successor.pid}")
             # The dead worker's request is executed nevertheless, and the retry follows.
             await environment.faults.remove(fault)
         await self._narrate_books("1002")
@@ -99,7 +133,7 @@ class Scenes:
         fault = await environment.faults.inject(_WAREHOUSE, "delay", order_id="1003", times=1)
         async with self._order("1003", sku="POSTER", quantity=3):
             await environment.faults.wait_for_hits(fault, timeout=60)
-            self._narrate(
+            await self._narrate(
                 f"{await self._stock_line('POSTER')}. The card is charged; the customer cancels"
             )
             answer = await self._shop.post("/orders/1003/cancel")
@@ -107,8 +141,8 @@ class Scenes:
         if answer["kind"] != "cancelled":  # the API's wait was too short: repeat the request
             answer = await self._shop.post("/orders/1003/cancel")
         given_back = _money(answer["given_back"])
-        self._narrate(f"The customer is told: {answer['status']}, {given_back} is given back")
-        self._narrate(await self._stock_line("POSTER"))
+        await self._narrate(f"The customer is told: {answer['status']}, {given_back} is given back")
+        await self._narrate(await self._stock_line("POSTER"))
 
     async def _decline_card(self) -> None:
         # The shop waits for the payment's result, because its customer is present.
@@ -120,17 +154,20 @@ class Scenes:
         environment, (worker,) = self._environment, self._environment.running_workers
         async with self._order("1005", sku="PRINT-1OF1"):
             await environment.wait_until_waiting("1005")
-            self._narrate(
+            await self._narrate(
                 f"{await self._stock_line('PRINT-1OF1')}. {await self._captured_line('1005')}"
             )
             await worker.kill()
             successor = await environment.start_worker(**_TERMS)
-            self._narrate(
+            await self._narrate(
                 f"[bold red]kill -9 {worker.pid}[/]: nobody is at work, and the order goes on "
                 f"waiting. Another worker starts, process {successor.pid}"
             )
             await successor.ready()
-            self._narrate("A person approves the order")
+            await self._narrate(
+                "A person approves the order, here by a request; for people there is a page: "
+                f"{self._shop.url}/operator/orders/1005"
+            )
             approval = {"by": "sales", "note": "a collector"}
             await self._shop.post("/orders/1005/approve", approval, Scope.OPERATOR)
         await self._narrate_books("1005")
@@ -141,8 +178,10 @@ class Scenes:
         async with self._order("1006", sku="TEE", card=card, wait_seconds=10):
             await environment.wait_until_waiting("1006")
             (payment,) = (await environment.books.order("1006")).payments
-            self._narrate(f"{await self._stock_line('TEE')}. {await self._captured_line('1006')}")
-            self._narrate(
+            await self._narrate(
+                f"{await self._stock_line('TEE')}. {await self._captured_line('1006')}"
+            )
+            await self._narrate(
                 "The customer confirms at the bank, and nobody tells us but Stripe's webhook"
             )
             await environment.confirm_at_bank(payment.id)
@@ -152,19 +191,19 @@ class Scenes:
         environment = self._environment
         self.workflow_ids.append(refund_workflow_id("1001", "r1"))
         known = len((await environment.orders.view("1001")).history)
-        self._narrate(
+        await self._narrate(
             f"{await self._stock_line('MUG')}. One of the two mugs of order 1001 is sent back"
         )
         entry = await self._request_refund()
         show_lines((await environment.orders.view("1001")).history[known:], self._console)
-        self._narrate(f"{entry.amount} is given back. {await self._stock_line('MUG')}")
+        await self._narrate(f"{entry.amount} is given back. {await self._stock_line('MUG')}")
         if await self._request_refund() != entry:
             raise SceneError("Asked for again, the refund became another one.")
         booked = await environment.books.order("1001")
         kept = Money(booked.captured - booked.refunded, "EUR")
-        self._narrate("The same refund is asked for again, and nothing moves")
+        await self._narrate("The same refund is asked for again, and nothing moves")
         refunds = _counted(len(booked.refunds), "refund")
-        self._narrate(
+        await self._narrate(
             f"The books of order 1001: {refunds}, {kept} kept. {await self._stock_line('MUG')}"
         )
 
@@ -197,15 +236,15 @@ class Scenes:
         if wait_seconds:
             checkout["wait_seconds"] = wait_seconds
         await self._shop.post("/checkout", checkout)
-        showing = asyncio.create_task(
-            follow(self._environment.orders.watch_view(order_id), self._console)
-        )
+        self._log = OrderLog(self._environment.orders, order_id, self._console)
+        following = asyncio.create_task(self._log.follow())
         try:
             yield
-            await showing
+            await following
         finally:
-            showing.cancel()
-            await asyncio.wait([showing])
+            self._log = None
+            following.cancel()
+            await asyncio.wait([following])
 
     async def _stock_line(self, sku: str) -> str:
         (product,) = [each for each in await self._environment.stock() if each.sku == sku]
@@ -218,12 +257,15 @@ class Scenes:
     async def _narrate_books(self, order_id: str) -> None:
         booked = await self._environment.books.order(order_id)
         charges = sum(len(payment.charges) for payment in booked.payments)
-        self._narrate(
+        await self._narrate(
             f"The books of order {order_id}: {_counted(charges, 'charge')}, "
             f"{_counted(len(booked.parcels), 'parcel')}, {_counted(len(booked.mails), 'mail')}"
         )
 
-    def _narrate(self, sentence: str) -> None:
+    async def _narrate(self, sentence: str) -> None:
+        """Print a sentence, after what has happened to the order before."""
+        if self._log is not None:
+            await self._log.catch_up()
         self._console.print(f"[cyan]>[/] {sentence}")
 
 

@@ -1,6 +1,6 @@
 """The shop's web application: a client that uses the HTTP API only.
 
-Each call is printed as a curl command, without its API key.
+Each call is printed as a curl command. A shell runs it once it has the variables of ``variables``.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Shop:
     async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None, scope: Scope
     ) -> Any:
-        self._print(f"$ {_curl(method, path, body)}", "bold")
+        self._print(_curl(method, path, body, scope), "bold")
         headers = {"Authorization": f"Bearer {self._keys[scope]}"}
         while True:
             try:
@@ -96,6 +96,12 @@ class Shop:
     def token(self, scope: Scope) -> str:
         """The API key of this scope."""
         return str(self._keys[scope])
+
+    @property
+    def variables(self) -> str:
+        """The shell command that sets what the printed curl commands use."""
+        keys = (f"{_variable(scope)}={token}" for scope, token in self._keys.items())
+        return f"export API={self.url} {' '.join(keys)}"
 
     def _print(self, line: str, style: str) -> None:
         self._console.print(Text(line, style))
@@ -126,10 +132,18 @@ async def _new_key(environment: DemoEnvironment, scope: Scope) -> Token:
     return token
 
 
-def _curl(method: str, path: str, body: Mapping[str, Any] | None) -> str:
-    if body is None:
-        return f"curl $API{path}" if method == "GET" else f"curl -X {method} $API{path}"
-    return f"curl $API{path} --json '{_shortened(json.dumps(body))}'"
+def _variable(scope: Scope) -> str:
+    """The shell variable that holds the key of this scope."""
+    return f"{scope.upper()}_KEY"
+
+
+def _curl(method: str, path: str, body: Mapping[str, Any] | None, scope: Scope) -> str:
+    curl = f'curl $API{path} -H "Authorization: Bearer ${_variable(scope)}"'
+    if body is not None:
+        # An apostrophe would end the shell's word.
+        json_body = json.dumps(body).replace("'", "\\u0027")
+        return f"{curl} --json '{json_body}'"
+    return curl if method == "GET" else f"{curl} -X {method}"
 
 
 def _shortened(text: str) -> str:

@@ -17,6 +17,7 @@ from sandbox import SandboxError
 from sandbox.env_file import overridden
 from sandbox.sandbox import Sandbox
 
+_CHECKOUT = Path(__file__).resolve().parent.parent
 cli = typer.Typer(add_completion=False, rich_markup_mode="rich")
 # Addresses are wrapped to fit a terminal, but never in a file or a pipe.
 _console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
@@ -120,7 +121,6 @@ def _print_summary(sandbox: Sandbox, env_file: Path, seconds: float) -> None:
     ):
         table.add_row(what, escape(where))
     _print(table)
-    python = _display_path(Path(sys.executable))
     load = f"set -a; . {shlex.quote(_display_path(sandbox.shell_file))}; set +a"
     if not sandbox.env_file_written:
         _print(
@@ -140,9 +140,16 @@ def _print_summary(sandbox: Sandbox, env_file: Path, seconds: float) -> None:
         )
         _print(f"  {escape(load)}")
     _print("Next, in other terminals:")
-    _print(f"  {escape(python)} worker.py")
-    _print(f"  {escape(python)} client.py place --help")
+    for program in ("worker.py", "api.py", "client.py place"):
+        _print(f"  {escape(_command(program))}")
     _print("Ctrl-C stops everything here.")
+
+
+def _command(program: str) -> str:
+    """How a terminal in the working directory runs a program of the checkout."""
+    script, *arguments = program.split()
+    paths = (Path(sys.executable), _CHECKOUT / script)
+    return shlex.join([*map(_display_path, paths), *arguments])
 
 
 def _display_path(path: Path) -> str:

@@ -1,8 +1,8 @@
-"""The servers that all tests share, and what is different for tests.
+"""Fixtures and hooks for all tests: the shared servers, and settings that only tests have.
 
 One PostgreSQL and one Temporal server serve a whole run. With xdist, its controller starts them and
-tells each worker their addresses; without it, the first test that needs them does. Each worker has
-namespaces and databases of its own there: see ``tests/support/servers.py``.
+passes their addresses to its workers; without xdist, the first test that needs them starts them.
+Each worker has namespaces and databases of its own there: see ``tests/support/servers.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.fakes.script import take_unplayed
 from tests.support.servers import Addresses, Postgres, Servers, Temporal, running_servers
 from workflows import retry_policies
 
-#: xdist replaces a worker that crashes; its replacements have namespaces too.
+#: xdist replaces a worker that crashes: so many replacements have namespaces too.
 _SPARE_WORKERS: Final = 4
 
 _addresses: Final = pytest.StashKey[Addresses]()
@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
-    """Start the servers, in xdist's controller; they end with the run."""
+    """Start the servers in xdist's controller, until the end of the run."""
     opened = ExitStack()
     config.add_cleanup(opened.close)
     workers = [f"gw{number}" for number in range(len(specs) + _SPARE_WORKERS)]
@@ -53,13 +53,13 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of xdist's where the servers are."""
+    """Pass the servers' addresses to a worker of xdist."""
     node.workerinput["servers"] = node.config.stash[_addresses]
 
 
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest, worker_id: str) -> Iterator[Servers]:
-    """PostgreSQL and Temporal."""
+    """The shared PostgreSQL and Temporal, as this worker uses them."""
     if hasattr(request.config, "workerinput"):
         yield Servers(worker_id, request.config.workerinput["servers"])
     else:
@@ -101,7 +101,7 @@ async def scheduling_server(tmp_path: Path) -> AsyncIterator[Temporal]:
 
 @pytest.fixture(scope="session", autouse=True)
 def brief_local_activities() -> Iterator[None]:
-    """A local activity that a test holds is given up after two seconds instead of eight."""
+    """Give a local activity up after two seconds instead of eight: tests hold some that long."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(retry_policies.LOCAL, "schedule_to_close_timeout", timedelta(seconds=2))
         yield
@@ -109,8 +109,9 @@ def brief_local_activities() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def scripts_are_used_up() -> Iterator[None]:
-    """What a test scripted for a fake has happened in it. Otherwise it has tested nothing, and
-    where tests share their fakes, it would happen to the next one.
+    """Fail a test that scripted something for a fake which never came.
+
+    It has tested nothing, and where tests share a fake, the next test would get the script.
     """
     yield
     unplayed = take_unplayed()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION, ORDER_STATUS
 from durable_orders.domain.activity_messages import Attention, Progress
-from durable_orders.domain.refunds.messages import RefundProgress
+from durable_orders.domain.operators.commands import offered_commands
+from durable_orders.domain.refunds.messages import RefundProgress, RefundRef
+from durable_orders.process import PROGRAM
 
 
 class SearchAttributes:
@@ -59,39 +61,28 @@ def details(progress: Progress, headline: str = "") -> str:
     return "\n\n".join(lines)
 
 
-#: What each ``OperatorCommand`` does, and the command line that gives it.
-_COMMANDS: Final = {
-    "retry_now": ("try it again at once", "retry-now {}"),
-    "skip_step": ("give it up: what was done so far is undone", 'skip-step {} --reason "…"'),
-    "resolve": ("you have done it by hand", 'resolve {} --note "…"'),
-}
-
-
 def _attention(order_id: str, attention: Attention) -> list[str]:
     """What keeps failing, since when, and what an operator can do about it."""
     since = f"`{attention.step}` since {attention.since}"
     if not attention.can:
         return [f"**Needs attention**: {since}: {attention.problem}"]
-    lines = [
+    return [
         f"**Needs attention**: {since} keeps failing and is still being tried: {attention.problem}",
         "It goes on by itself once the cause is mended. An operator can say:",
+        _commands(order_id, attention),
     ]
-    commands = [_command(kind, attention) for kind in attention.can]
-    lines.append(
-        "\n".join(
-            f"- `python client.py {command.format(order_id)}`: {what}" for what, command in commands
-        )
+
+
+def _commands(about: str | RefundRef, attention: Attention) -> str:
+    """The commands that can be given about an order (its id) or a refund, a line each.
+
+    They are written as a shell beside this worker runs them. A worker that was started in another
+    way writes them otherwise, and replays the run all the same: details are not in its history.
+    """
+    return "\n".join(
+        f"- {offered.effect}: `{PROGRAM} {offered.arguments}`"
+        for offered in offered_commands(attention, about)
     )
-    return lines
-
-
-def _command(kind: str, attention: Attention) -> tuple[str, str]:
-    what, command = _COMMANDS[kind]
-    if kind == "resolve" and attention.asks_given_back:
-        return f"{what}; what was given back is asked, 0 if nothing was taken", (
-            f"{command} --given-back …"
-        )
-    return what, command
 
 
 def refund_details(progress: RefundProgress) -> str:
@@ -105,4 +96,6 @@ def refund_details(progress: RefundProgress) -> str:
         lines.append(
             f"**Needs attention**: `{attention.step}` since {attention.since}: {attention.problem}"
         )
+        if attention.can:
+            lines += ["An operator can say:", _commands(progress.refund, attention)]
     return "\n\n".join(lines)

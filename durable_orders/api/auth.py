@@ -19,7 +19,7 @@ from durable_orders.domain.ports import ProviderError
 _BEARER = HTTPBearer(
     scheme_name="key",
     bearerFormat="do_<id>_<secret>",
-    description="A key that `python client.py keys create NAME --scope SCOPE` printed.",
+    description="A key, as `keys create NAME --scope SCOPE` of the command line printed it.",
     auto_error=False,  # middleware.py has checked it
 )
 

@@ -72,7 +72,7 @@ class ApiKeyMiddleware:
             raise ProblemError(
                 NO_KEY,
                 "this key is not one of ours, or was revoked: send Authorization: Bearer do_…, "
-                "as `client.py keys create` printed it",
+                "as `keys create` of the command line printed it",
                 {"WWW-Authenticate": f'{_REALM}, error="invalid_token"'},
             )
         self._policy.count_request(key)

@@ -47,7 +47,7 @@ NO_KEY: Final = ProblemType(
     "no-key",
     401,
     "A key is needed",
-    "send a key: Authorization: Bearer do_…, as `client.py keys create` printed it",
+    "send a key: Authorization: Bearer do_…, as `keys create` of the command line printed it",
 )
 FORBIDDEN: Final = ProblemType(
     "scope-needed", 403, "The key may not do this", "this needs a key of another scope"

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,17 +29,21 @@ from durable_orders.api.dependencies import (
     TemporalWebUi,
 )
 from durable_orders.api.webhook_inbox import Inbox
+from durable_orders.binding import BindingCheck
 from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.clients.update_limiter import UpdateLimiter
+from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.ports import ProviderError
 from durable_orders.domain.webhooks import EventReader, WebhookSource
 from durable_orders.observability.context import current_request
 from durable_orders.observability.logging import configure_logging
+from durable_orders.process import PROGRAM
 from durable_orders.providers.resend.webhooks import ResendEvents
+from durable_orders.providers.stripe.account import read_account
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.webhooks import StripeEvents
 from durable_orders.providers.warehouse.webhooks import WarehouseEvents
@@ -46,6 +51,7 @@ from durable_orders.settings import ApiSettings, CardSettings, WebhookSecrets, t
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.migrations import is_migrated
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
@@ -81,17 +87,24 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncIterator[FastAPI]:
-    """The application with the database and Temporal; both may be unavailable at first."""
+    """The application with the database and Temporal; both may be unavailable at first.
+
+    Raises ``OtherAccountError``.
+    """
     async with contextlib.AsyncExitStack() as stack:
         database = store.connect(
             settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
         )
         stack.push_async_callback(database.close)
+        installations = PostgresInstallationRepository(database)
         # Without Stripe's key everything works but the client secret for 3-D Secure.
         cards = None
         if card_settings.stripe_api_key is not None:
             key = card_settings.stripe_api_key.get_secret_value()
-            cards = StripeCards(key, api_base=card_settings.stripe_api_base)
+            base = card_settings.stripe_api_base
+            check = BindingCheck(partial(read_account, key, api_base=base), installations)
+            await check.at_start()
+            cards = StripeCards(key, api_base=base, require=check.require)
             stack.push_async_callback(cards.aclose)
         # Lazy: connects at the first call, and tries again at the next one. A customer is waiting:
         # calls give up soon.
@@ -105,6 +118,7 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
             readers=event_readers(settings),
             events=PostgresWebhookEventRepository(database),
             mails=PostgresMailLog(database),
+            installations=installations,
             orders=orders,
             refunds=refunds,
         )
@@ -174,7 +188,7 @@ async def _database(database: store.Database) -> str | None:
         is_ready = await is_migrated(database)
     except ProviderError as error:
         return str(error)
-    return None if is_ready else "it lacks a migration: python client.py store migrate"
+    return None if is_ready else f"it lacks a migration: {PROGRAM} store migrate"
 
 
 # -- the process -----------------------------------------------------------------------------------
@@ -202,7 +216,7 @@ def serve(settings: ApiSettings, cards: CardSettings, listening: socket.socket) 
     configure_logging(settings.log_level, settings.log_format, request=current_request)
     try:
         asyncio.run(_run(settings, cards, listening))
-    except (UnreachableError, store.InvalidDatabaseUrlError) as error:
+    except (UnreachableError, OtherAccountError, store.InvalidDatabaseUrlError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
         return 1
     return 0

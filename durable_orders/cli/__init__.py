@@ -11,5 +11,6 @@ audit       the audit: schedule, reconcile, findings, acknowledge
 terminal    what the commands share: output and exit codes
 composition the clients and repositories that commands use; loaded when a command runs
 
-Each module has a ``typer.Typer`` named ``app``; ``app.py`` combines them.
+Each module of commands has a ``typer.Typer`` named ``app``; ``app.py`` combines them, and
+``entry_point.py`` starts it, or names the extra that is not installed.
 """

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from durable_orders.cli.terminal import PROGRAM, AsJson, print_json, say
-from durable_orders.domain.operators.api_keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
+from durable_orders.cli.terminal import AsJson, checked, example, print_json, say
+from durable_orders.domain.operators.api_keys import (
+    ID_BYTES,
+    KEY_NAME,
+    SECRET_BYTES,
+    ApiKey,
+    Scope,
+    Token,
+)
+from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.store.api_keys import PostgresApiKeyRepository
@@ -19,10 +27,15 @@ T = TypeVar("T")
 
 app: typer.Typer = typer.Typer(help="Keys of the HTTP API: make one, list them, revoke one.")
 
-Name = Annotated[str, typer.Argument(help="What the key is called: who has it, the shop say.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        callback=checked(KEY_NAME), help="What the key is called: who has it, the shop say."
+    ),
+]
 
 
-@app.command(epilog="Example: python client.py keys create shop --scope shop")
+@app.command(epilog=example("keys create shop --scope shop"))
 def create(
     name: Name,
     *,
@@ -47,7 +60,7 @@ def create(
     say("Send it with every request as  Authorization: Bearer TOKEN")
 
 
-@app.command("list", epilog="Example: python client.py keys list")
+@app.command("list", epilog=example("keys list"))
 def list_(
     *,
     revoked: Annotated[bool, typer.Option("--all", help="Also those that were revoked.")] = False,
@@ -66,7 +79,7 @@ def list_(
         say(f"There are no keys. Make one: {PROGRAM} keys create shop --scope shop")
 
 
-@app.command(epilog="Example: python client.py keys revoke shop")
+@app.command(epilog=example("keys revoke shop"))
 def revoke(name: Name, *, as_json: AsJson = False) -> None:
     """Revoke a key. Its name can then be used for a new one."""
     key = _with_keys(lambda keys: keys.revoke(name, datetime.now(UTC)))

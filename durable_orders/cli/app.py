@@ -1,8 +1,8 @@
 """The command line, ``durable-orders`` or ``python client.py``: the commands of this package.
 
 Exit codes: 0 done, 1 refused (unknown order, too late, ended, not in the catalogue, not waited
-for), 2 used wrongly (options, settings), 3 Temporal, the database or the card provider does not
-answer, 130 interrupted.
+for), 2 used wrongly (options, settings, an extra that is not installed), 3 Temporal, the database
+or the card provider does not answer, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,29 +21,41 @@ from durable_orders.cli import (
     refunds,
     store,
 )
-from durable_orders.cli.terminal import PROGRAM, REFUSED
-from durable_orders.process import exit_process
+from durable_orders.cli.terminal import REFUSED, example
+from durable_orders.process import IS_CONSOLE_SCRIPT, PROGRAM, exit_process
 
 app = typer.Typer(
     help="Place orders; follow, cancel and refund them; decide, and help those that are stuck.",
-    epilog="Try: python client.py place, then python client.py watch with the id that it prints. "
-    "Exit codes: 0 done, 1 refused, 2 used wrongly, 3 Temporal or the database does not answer.",
+    epilog=f"{example('place')}\n\nExit codes: 0 done, 1 refused, 2 used wrongly, "
+    "3 Temporal or the database does not answer.",
     no_args_is_help=True,
-    add_completion=False,
+    # A shell completes a program by its name: `durable-orders`, but not `python client.py`.
+    add_completion=IS_CONSOLE_SCRIPT,
     pretty_exceptions_enable=False,
 )
-for part in (orders, payments, operations, parcels, audit):
-    app.add_typer(part.app)
-app.add_typer(refunds.app, name="refund")
-app.add_typer(api_keys.app, name="keys")
-app.add_typer(store.app, name="store")
+# The help lists commands under these headings. A part with a name is a group of commands.
+for heading, part, name in (
+    ("Orders", orders, None),
+    ("Payments", payments, None),
+    ("Parcels", parcels, None),
+    ("Operators", operations, None),
+    ("Refunds", refunds, "refund"),
+    ("Audit", audit, None),
+    ("API keys", api_keys, "keys"),
+    ("Database", store, "store"),
+):
+    if name is None:
+        for command in part.app.registered_commands:
+            command.rich_help_panel = heading
+    app.add_typer(part.app, name=name, rich_help_panel=heading)
 
 
 def main() -> NoReturn:
     """Run the command that the arguments name, and end the process with its exit code."""
     code: object = 0
     try:
-        app(prog_name=PROGRAM)
+        # Completion scripts are named after it, so for the console script it has no path.
+        app(prog_name="durable-orders" if IS_CONSOLE_SCRIPT else PROGRAM)
     except SystemExit as end:
         code = end.code
     exit_process(code if isinstance(code, int) else REFUSED)

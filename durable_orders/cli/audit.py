@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from durable_orders.cli.terminal import AsJson, OrderId, print_json, say
-from durable_orders.domain.audit.advice import acknowledge_command, advice
+from durable_orders.cli.terminal import AsJson, OrderId, checked, example, print_json, say
+from durable_orders.domain.audit.advice import Advice, acknowledge_command, advice
 from durable_orders.domain.audit.messages import Acknowledgement, Finding
 from durable_orders.domain.audit.model import AuditTerms, DiscrepancyKind
+from durable_orders.domain.ids import ACTOR_ID
+from durable_orders.domain.texts import REMARK
+from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.clients.audits import AuditClient
@@ -31,7 +34,7 @@ Grace = Annotated[
 ]
 
 
-@app.command(epilog="Example: python client.py schedule --every 1")
+@app.command(epilog=example("schedule --every 1"))
 def schedule(
     *,
     every: Annotated[float, typer.Option(min=0.1, max=168, help="Hours between audits.")] = 1,
@@ -53,7 +56,7 @@ def schedule(
     _with_audits(work)
 
 
-@app.command(epilog="Example: python client.py reconcile")
+@app.command(epilog=example("reconcile"))
 def reconcile(*, window: Window = 48, grace: Grace = 15, as_json: AsJson = False) -> None:
     """Run the audit once, now: compare the card provider, the database and the workflow runs."""
 
@@ -67,7 +70,7 @@ def reconcile(*, window: Window = 48, grace: Grace = 15, as_json: AsJson = False
     _with_audits(work)
 
 
-@app.command(epilog="Example: python client.py findings")
+@app.command(epilog=example("findings"))
 def findings(
     *,
     everything: Annotated[
@@ -83,7 +86,7 @@ def findings(
 
     found = _with_findings(work)
     if as_json:
-        print_json([{**asdict(one), "advice": advice(one)} for one in found])
+        print_json([{**asdict(one), **_as_dict(advice(one))} for one in found])
         return
     for one in found:
         _show(one)
@@ -91,17 +94,23 @@ def findings(
         say("Nothing disagrees that nobody answers for, as far as audits know.")
 
 
-@app.command(
-    epilog='Example: python client.py acknowledge 1001 --by ops-7 --note "by bank transfer"'
-)
+@app.command(epilog=example('acknowledge 1001 --by ops-7 --note "bank transfer"'))
 def acknowledge(
     order_id: OrderId,
     *,
     kind: Annotated[
         DiscrepancyKind | None, typer.Option(help="Which finding, if the order has several.")
     ] = None,
-    by: Annotated[str, typer.Option(help="Who answers for it: an account id or a role.")],
-    note: Annotated[str, typer.Option(help="Why it may stay so, without personal data.")],
+    by: Annotated[
+        str,
+        typer.Option(
+            callback=checked(ACTOR_ID), help="Who answers for it: an account id or a role."
+        ),
+    ],
+    note: Annotated[
+        str,
+        typer.Option(callback=checked(REMARK), help="Why it may stay so, without personal data."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Acknowledge a finding: it needs nobody until its content changes. Safe to repeat."""
@@ -128,8 +137,26 @@ def _show(one: Finding) -> None:
     elif note := one.acknowledged:
         say(f"  acknowledged by {note.by} {note.at:%Y-%m-%d %H:%M} UTC: {note.note}")
     else:
-        say(f"  what to do: {advice(one)}")
-        say(f"  nothing more can be done: {acknowledge_command(one)}")
+        advised = advice(one)
+        say(f"  what to do: {advised.text}")
+        for command in _commands(advised):
+            say(f"    {command}")
+        say("  nothing more can be done:")
+        say(f"    {PROGRAM} {acknowledge_command(one)}")
+
+
+def _as_dict(advised: Advice) -> dict[str, object]:
+    return {"advice": advised.text, "commands": _commands(advised)}
+
+
+def _commands(advised: Advice) -> list[str]:
+    """The commands of an advice, as they are typed here."""
+    from durable_orders.cli import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
+
+    return [
+        *(composition.temporal_command(arguments) for arguments in advised.temporal_commands),
+        *(f"{PROGRAM} {arguments}" for arguments in advised.commands),
+    ]
 
 
 def _terms(window: float, grace: float) -> AuditTerms:

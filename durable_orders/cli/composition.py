@@ -8,31 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shlex
+import shutil
 import signal
+import sysconfig
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from temporalio.client import WorkflowFailureError
+from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RetryConfig
 
-from durable_orders.cli.terminal import PROGRAM, REFUSED, UNREACHABLE, USED_WRONGLY, say, stop
+from durable_orders.binding import BindingCheck
+from durable_orders.cli.terminal import REFUSED, UNREACHABLE, USED_WRONGLY, say, stop
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.connection import connect
-from durable_orders.clients.errors import NoCardsError, OrderClientError, UnreachableError
+from durable_orders.clients.errors import (
+    NoCardsError,
+    NotStartedError,
+    OrderClientError,
+    StrandedError,
+    UnreachableError,
+)
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
-from durable_orders.domain.audit.messages import NothingToAcknowledgeError
-from durable_orders.domain.ids import InvalidOrderIdError, InvalidRefundIdError
-from durable_orders.domain.operators.api_keys import (
-    InvalidKeyNameError,
-    KeyNameTakenError,
-    NoSuchKeyError,
-)
+from durable_orders.domain.audit.messages import NoFindingError, NothingToAcknowledgeError
+from durable_orders.domain.installation import OtherAccountError
+from durable_orders.domain.operators.api_keys import KeyNameTakenError, NoSuchKeyError
 from durable_orders.domain.order import InvalidOrderError
 from durable_orders.domain.ports import Cards, NoSuchOrderError, OrderExistsError, ProviderError
+from durable_orders.domain.texts import InvalidTextError
+from durable_orders.process import PROGRAM, executable_word
 from durable_orders.settings import (
     CardSettings,
     DatabaseSettings,
@@ -43,6 +54,7 @@ from durable_orders.settings import (
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
 
@@ -50,11 +62,14 @@ T = TypeVar("T")
 
 _REFUSED_ERRORS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
 _USAGE_ERRORS: Final = (
-    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError),
+    *(SettingsError, InvalidTextError, NoCardsError, OtherAccountError),
     store.InvalidDatabaseUrlError,
 )
 #: A person is waiting: three seconds are enough to say that nobody answers.
 _BRIEF: Final = RetryConfig(max_elapsed_time_millis=3_000)
+#: Where Temporal's tools look without any setting.
+_TEMPORAL_HERE: Final = frozenset({"localhost:7233", "127.0.0.1:7233"})
+_MIGRATE: Final = f"{PROGRAM} store migrate"
 _DATABASE_HINT: Final = ". Is PostgreSQL running where DATABASE_URL points?"
 
 
@@ -89,10 +104,16 @@ def run_command(
         _run_until_done(run())
     except _USAGE_ERRORS as error:
         stop(USED_WRONGLY, str(error))
+    except NotStartedError as error:
+        stop(REFUSED, str(error), f"{PROGRAM} start {error.order_id}")
+    except StrandedError as error:
+        stop(REFUSED, error.explanation, error.reset and temporal_command(error.reset))
     except _REFUSED_ERRORS as error:
         stop(REFUSED, str(error))
     except UnreachableError as error:
         stop(UNREACHABLE, str(error))
+    except store.MigrationNeededError as error:
+        stop(UNREACHABLE, str(error), _MIGRATE)
     except ProviderError as error:
         # Others' words may come with line breaks.
         hint = "" if with_cards else _DATABASE_HINT
@@ -127,12 +148,14 @@ def run_with_keys(work: Callable[[PostgresApiKeyRepository], Awaitable[T]]) -> T
 
     try:
         return asyncio.run(run())
-    except (SettingsError, store.InvalidDatabaseUrlError, InvalidKeyNameError) as error:
+    except (SettingsError, store.InvalidDatabaseUrlError, InvalidTextError) as error:
         stop(USED_WRONGLY, str(error))
     except NoSuchKeyError as error:
-        stop(REFUSED, f"{error}: {PROGRAM} keys list shows those that are")
+        stop(REFUSED, f"{error}. List those that are", f"{PROGRAM} keys list")
     except KeyNameTakenError as error:
         stop(REFUSED, str(error))
+    except store.MigrationNeededError as error:
+        stop(UNREACHABLE, str(error), _MIGRATE)
     except ProviderError as error:
         stop(UNREACHABLE, " ".join(str(error).split()) + _DATABASE_HINT)
 
@@ -142,12 +165,38 @@ def _audit(work: Coroutine[Any, Any, T]) -> T:
         return _run_until_done(work)
     except (SettingsError, store.InvalidDatabaseUrlError) as error:
         stop(USED_WRONGLY, str(error))
+    except NoFindingError as error:
+        stop(REFUSED, str(error), f"{PROGRAM} reconcile")
     except (NothingToAcknowledgeError, NoSuchOrderError) as error:
         stop(REFUSED, str(error))
     except WorkflowFailureError as error:
         stop(REFUSED, f"the audit failed: {error.cause}. See its run in the Temporal Web UI")
+    except store.MigrationNeededError as error:
+        stop(UNREACHABLE, str(error), _MIGRATE)
     except (UnreachableError, ProviderError) as error:
         stop(UNREACHABLE, str(error))
+
+
+def temporal_command(arguments: str) -> str:
+    """A command of Temporal's own command line, for the server and namespace of our settings.
+
+    It reads the environment and the profile file itself, but no ``.env``.
+    """
+    ours, known = temporal_profile(), ClientConfigProfile.load()
+    options = ""
+    if ours.address and ours.address not in ({known.address} if known.address else _TEMPORAL_HERE):
+        options += f" --address {shlex.quote(ours.address)}"
+    if ours.namespace and ours.namespace != (known.namespace or "default"):
+        options += f" --namespace {shlex.quote(ours.namespace)}"
+    return f"{_temporal_program()} {arguments}{options}"
+
+
+def _temporal_program() -> str:
+    """``temporal``, with its path if it is not on PATH but beside this process's interpreter."""
+    beside = os.path.join(sysconfig.get_path("scripts"), "temporal")
+    if shutil.which("temporal") is None and os.path.isfile(beside):
+        return executable_word(beside)
+    return "temporal"
 
 
 def _run_until_done(work: Coroutine[Any, Any, T]) -> T:
@@ -175,10 +224,9 @@ def _run_until_done(work: Coroutine[Any, Any, T]) -> T:
 async def _open_context(*, lazy: bool, with_cards: bool) -> AsyncIterator[CliContext]:
     settings = ProcessSettings.load()
     async with contextlib.AsyncExitStack() as stack:
-        cards = _cards(stack) if with_cards else None
-        book = PostgresOrderRepository(
-            database := await stack.enter_async_context(_database(settings))
-        )
+        database = await stack.enter_async_context(_database(settings))
+        cards = _cards(stack, database) if with_cards else None
+        book = PostgresOrderRepository(database)
         temporal = await connect(temporal_profile(), retry_config=_BRIEF, lazy=lazy)
         ui = settings.temporal_ui_url
         yield CliContext(
@@ -198,15 +246,18 @@ async def _database(settings: DatabaseSettings) -> AsyncIterator[store.Database]
         await database.close()
 
 
-def _cards(stack: contextlib.AsyncExitStack) -> Cards | None:
+def _cards(stack: contextlib.AsyncExitStack, database: store.Database) -> Cards | None:
     """The card provider, if this process has its key."""
     settings = CardSettings.load()
     if settings.stripe_api_key is None:
         return None
     # Its SDK takes a third of a second to import, which no other command should cost.
+    from durable_orders.providers.stripe.account import read_account  # noqa: PLC0415
     from durable_orders.providers.stripe.cards import StripeCards  # noqa: PLC0415
 
-    key = settings.stripe_api_key.get_secret_value()
-    cards = StripeCards(key, api_base=settings.stripe_api_base)
+    key, base = settings.stripe_api_key.get_secret_value(), settings.stripe_api_base
+    installations = PostgresInstallationRepository(database)
+    check = BindingCheck(partial(read_account, key, api_base=base), installations)
+    cards = StripeCards(key, api_base=base, require=check.require)
     stack.push_async_callback(cards.aclose)
     return cards

@@ -46,20 +46,21 @@ async def _line_by_line(sightings: AsyncIterator[OrderSnapshotView], console: Co
             console.print(Text(f"          {seen.doing} …"))
         doing = seen.doing
         if seen.doing == "ended":
-            console.print(_headline(seen))
+            console.print(headline(seen))
 
 
 def _picture(seen: OrderSnapshotView) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     for line in seen.view.history:
         lines.add_row(Text(_time(line), style="dim"), Text(line.words))
-    parts: list[RenderableType] = [_headline(seen), lines]
+    parts: list[RenderableType] = [headline(seen), lines]
     if seen.doing != "ended":
         parts.append(Spinner("dots", text=Text(f"{seen.doing} …")))
     return Group(*parts)
 
 
-def _headline(seen: OrderSnapshotView) -> Text:
+def headline(seen: OrderSnapshotView) -> Text:
+    """The order's status and total."""
     order = seen.view.order
     style = _STYLES.get(order.status, "bold cyan")
     return Text.assemble(f"Order {order.id} is ", (str(order.status), style), f", {order.total}")

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from durable_orders.cli.terminal import (
     USED_WRONGLY,
     AsJson,
+    By,
+    Note,
     OrderId,
+    Reason,
+    checked,
     console,
+    example,
     print_json,
     run_command,
     run_with_operations,
@@ -21,13 +26,13 @@ from durable_orders.cli.terminal import (
     say,
     say_accepted,
     say_attention,
-    say_refund_attention,
     stop,
 )
 from durable_orders.domain.ids import refund_workflow_id, workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.messages import RefundNeedingAttention
+from durable_orders.domain.texts import REMARK
 
 if TYPE_CHECKING:
     from durable_orders.cli.composition import CliContext
@@ -36,10 +41,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
 
-
-@app.command("list", epilog="Example: python client.py list --status paid")
+@app.command("list", epilog=example("list --status paid"))
 def list_orders(
     *,
     status: Annotated[Status | None, typer.Option(help="Only orders of this status.")] = None,
@@ -57,7 +60,8 @@ def list_orders(
         if as_json:
             print_json([asdict(row) for row in rows])
             return
-        table = Table("order", "status", "customer", "run", "started", "", box=None)
+        customer = Column("customer", overflow="fold")  # an id is not cut
+        table = Table("order", "status", customer, "run", "started", "", box=None)
         for row in rows:
             flag = "needs attention" if row.needs_attention else ""
             started = f"{row.started_at:%Y-%m-%d %H:%M:%S}"
@@ -68,7 +72,7 @@ def list_orders(
     run_with_orders(work)
 
 
-@app.command(epilog="Example: python client.py attention")
+@app.command(epilog=example("attention"))
 def attention(
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
@@ -103,7 +107,7 @@ def _show_refund(one: RefundNeedingAttention, context: CliContext) -> None:
     state = f"{one.state}, " if one.state else ""
     say(f"Refund {ref.refund_id}{amount} for order {ref.order_id}: {state}{one.doing}.")
     if one.attention:
-        say_refund_attention(ref, one.attention)
+        say_attention(ref, one.attention)
     context.say_run_url(refund_workflow_id(ref.order_id, ref.refund_id))
     say("")
 
@@ -111,12 +115,12 @@ def _show_refund(one: RefundNeedingAttention, context: CliContext) -> None:
 # -- orders that wait for approval -----------------------------------------------------------------
 
 
-@app.command(epilog='Example: python client.py approve 1001 --by ops-7 --note "known customer"')
+@app.command(epilog=example('approve 1001 --by ops-7 --note "known customer"'))
 def approve(
     order_id: OrderId,
     *,
     by: By,
-    note: Annotated[str, typer.Option(help="Why, for the order's history.")] = "",
+    note: Note = "",
     as_json: AsJson = False,
 ) -> None:
     """Approve an order that waits for approval."""
@@ -128,12 +132,12 @@ def approve(
     run_with_operations(work)
 
 
-@app.command(epilog='Example: python client.py reject 1001 --by ops-7 --reason "stolen card"')
+@app.command(epilog=example('reject 1001 --by ops-7 --reason "stolen card"'))
 def reject(
     order_id: OrderId,
     *,
     by: By,
-    reason: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Reject an order that waits for approval."""
@@ -148,7 +152,7 @@ def reject(
 # -- orders with a step that keeps failing ---------------------------------------------------------
 
 
-@app.command(epilog="Example: python client.py retry-now 1001")
+@app.command(epilog=example("retry-now 1001"))
 def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False) -> None:
     """Retry the step that keeps failing at once, after its cause is fixed."""
 
@@ -159,11 +163,11 @@ def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False
     run_with_operations(work)
 
 
-@app.command(epilog='Example: python client.py skip-step 1001 --reason "warehouse closed for good"')
+@app.command(epilog=example('skip-step 1001 --reason "warehouse closed"'))
 def skip_step(
     order_id: OrderId,
     *,
-    reason: Annotated[str, typer.Option(help="Why, without personal data.")],
+    reason: Reason,
     by: By = "operator",
     as_json: AsJson = False,
 ) -> None:
@@ -176,11 +180,14 @@ def skip_step(
     run_with_operations(work)
 
 
-@app.command(epilog='Example: python client.py resolve 1001 --note "refunded by bank transfer"')
+@app.command(epilog=example('resolve 1001 --note "by bank transfer"'))
 def resolve(
     order_id: OrderId,
     *,
-    note: Annotated[str, typer.Option(help="How it was done, without personal data.")],
+    note: Annotated[
+        str,
+        typer.Option(callback=checked(REMARK), help="How it was done, without personal data."),
+    ],
     given_back: Annotated[
         str | None,
         typer.Option(

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from durable_orders.cli.terminal import (
-    PROGRAM,
     AsJson,
     OrderId,
+    checked,
+    example,
     print_json,
     run_with_orders,
     say,
     say_accepted,
 )
+from durable_orders.domain.ids import PAYMENT_METHOD
+from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.clients.orders import OrderClient
@@ -23,10 +26,15 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command(epilog="Example: python client.py new-card 1001 pm_card_mastercard")
+@app.command(epilog=example("new-card 1001 pm_card_mastercard"))
 def new_card(
     order_id: OrderId,
-    payment_method: Annotated[str, typer.Argument(help="As the card provider names it, pm_…")],
+    payment_method: Annotated[
+        str,
+        typer.Argument(
+            callback=checked(PAYMENT_METHOD), help="As the card provider names it, pm_…"
+        ),
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +50,7 @@ def new_card(
     run_with_orders(work)
 
 
-@app.command(epilog="Example: python client.py finish-payment 1001 --json")
+@app.command(epilog=example("finish-payment 1001 --json"))
 def finish_payment(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Print what the customer's browser needs to confirm the payment (3-D Secure).
 
@@ -60,7 +68,7 @@ def finish_payment(order_id: OrderId, *, as_json: AsJson = False) -> None:
     run_with_orders(work, lazy=True, with_cards=True)
 
 
-@app.command(epilog="Example: python client.py payment-updated 1001")
+@app.command(epilog=example("payment-updated 1001"))
 def payment_updated(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """Have an order read its payment at once, for example after a lost webhook. Always safe."""
 

@@ -8,21 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from durable_orders.cli.terminal import (
-    PROGRAM,
     AsJson,
+    By,
+    Note,
     OrderId,
+    Reason,
+    checked,
     console,
+    example,
+    parse_line,
     print_json,
     run_command,
     say,
-    say_refund_attention,
+    say_attention,
 )
+from durable_orders.domain.ids import REFUND_ID
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.messages import RefundProgress
 from durable_orders.domain.refunds.refund import RefundEntry, RefundReason, RefundRequest
+from durable_orders.domain.texts import REMARK
+from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.cli.composition import CliContext
@@ -30,11 +38,15 @@ if TYPE_CHECKING:
 
 app: typer.Typer = typer.Typer(help="Give money of paid orders back.", no_args_is_help=True)
 
-RefundId = Annotated[str, typer.Argument(help="Your id of the refund: the same twice is one.")]
-By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
+RefundId = Annotated[
+    str,
+    typer.Argument(
+        callback=checked(REFUND_ID), help="Your id of the refund: the same twice is one."
+    ),
+]
 
 
-@app.command(epilog="Example: python client.py refund request 1001 r1 --line MUG=1 --restock")
+@app.command(epilog=example("refund request 1001 r1 --line MUG=1 --restock"))
 def request(
     order_id: OrderId,
     refund_id: RefundId,
@@ -47,14 +59,14 @@ def request(
     ] = None,
     restock: Annotated[bool, typer.Option(help="Put the pieces back on the shelf.")] = False,
     reason: Annotated[RefundReason, typer.Option(help="Why, to count.")] = RefundReason.OTHER,
-    message: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
+    message: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Request a refund of lines, of an amount, or of all that is left of an order."""
     refund = RefundRequest(
         order_id,
         refund_id,
-        lines=tuple(_quantity(text) for text in line or ()),
+        lines=tuple(parse_line(text) for text in line or ()),
         amount=_money(amount) if amount else None,
         restock=restock,
         reason=reason,
@@ -67,7 +79,7 @@ def request(
     _run_with_refunds(work)
 
 
-@app.command(epilog="Example: python client.py refund status 1001 r1")
+@app.command(epilog=example("refund status 1001 r1"))
 def status(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -> None:
     """Show the state of a refund."""
 
@@ -77,7 +89,7 @@ def status(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -
     _run_with_refunds(work)
 
 
-@app.command("list", epilog="Example: python client.py refund list 1001")
+@app.command("list", epilog=example("refund list 1001"))
 def list_refunds(order_id: OrderId, *, as_json: AsJson = False) -> None:
     """List an order's refunds, oldest first."""
 
@@ -88,7 +100,7 @@ def list_refunds(order_id: OrderId, *, as_json: AsJson = False) -> None:
     run_command(work, lazy=True)
 
 
-@app.command(epilog="Example: python client.py refund waiting")
+@app.command(epilog=example("refund waiting"))
 def waiting(
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
@@ -103,13 +115,13 @@ def waiting(
     run_command(work, lazy=True)
 
 
-@app.command(epilog="Example: python client.py refund approve 1001 r1 --by ops-7")
+@app.command(epilog=example("refund approve 1001 r1 --by ops-7"))
 def approve(
     order_id: OrderId,
     refund_id: RefundId,
     *,
     by: By,
-    note: Annotated[str, typer.Option(help="Why, for the order's history.")] = "",
+    note: Note = "",
     as_json: AsJson = False,
 ) -> None:
     """Approve a refund that waits for approval."""
@@ -121,13 +133,13 @@ def approve(
     _run_with_refunds(work)
 
 
-@app.command(epilog="Example: python client.py refund reject 1001 r1 --by ops-7 --reason worn")
+@app.command(epilog=example("refund reject 1001 r1 --by ops-7 --reason worn"))
 def reject(
     order_id: OrderId,
     refund_id: RefundId,
     *,
     by: By,
-    reason: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Reject a refund that waits for approval; its amount is free again."""
@@ -139,7 +151,7 @@ def reject(
     _run_with_refunds(work)
 
 
-@app.command(epilog="Example: python client.py refund cancel 1001 r1")
+@app.command(epilog=example("refund cancel 1001 r1"))
 def cancel(
     order_id: OrderId, refund_id: RefundId, *, by: By = "customer", as_json: AsJson = False
 ) -> None:
@@ -151,7 +163,7 @@ def cancel(
     _run_with_refunds(work)
 
 
-@app.command("retry-now", epilog="Example: python client.py refund retry-now 1001 r1")
+@app.command("retry-now", epilog=example("refund retry-now 1001 r1"))
 def retry_now(
     order_id: OrderId, refund_id: RefundId, *, by: By = "operator", as_json: AsJson = False
 ) -> None:
@@ -164,7 +176,7 @@ def retry_now(
     _run_with_refunds(work)
 
 
-@app.command("look-again", epilog="Example: python client.py refund look-again 1001 r1")
+@app.command("look-again", epilog=example("refund look-again 1001 r1"))
 def look_again(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -> None:
     """Have a refund read at the provider at once, also long after its end. Always safe.
 
@@ -178,12 +190,15 @@ def look_again(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = Fals
     _run_with_refunds(work)
 
 
-@app.command(epilog='Example: python client.py refund resolve 1001 r1 --note "by bank transfer"')
+@app.command(epilog=example('refund resolve 1001 r1 --note "by bank transfer"'))
 def resolve(
     order_id: OrderId,
     refund_id: RefundId,
     *,
-    note: Annotated[str, typer.Option(help="How it was paid, without personal data.")],
+    note: Annotated[
+        str,
+        typer.Option(callback=checked(REMARK), help="How it was paid, without personal data."),
+    ],
     by: By = "operator",
     as_json: AsJson = False,
 ) -> None:
@@ -212,19 +227,20 @@ def _show(progress: RefundProgress, *, as_json: bool) -> None:
     why = f" ({progress.why})" if progress.why else ""
     say(f"Refund {ref.refund_id}{amount}, order {ref.order_id}: {progress.state}{why}.")
     if progress.attention:
-        say_refund_attention(ref, progress.attention)
+        say_attention(ref, progress.attention)
 
 
 def _show_all(found: Sequence[RefundEntry], none: str, *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(entry) for entry in found])
         return
-    table = Table("order", "refund", "amount", "state", "pieces", "restocked", "why", box=None)
+    pieces = Column("pieces", overflow="fold")  # a SKU is not cut
+    table = Table("order", "refund", "amount", "state", pieces, "restocked", "why", box=None)
     for entry in found:
         ids = (entry.request.order_id, entry.request.refund_id)
-        pieces = ", ".join(f"{quantity} x {sku}" for sku, quantity in entry.lines)
+        taken_back = ", ".join(f"{quantity} x {sku}" for sku, quantity in entry.lines)
         restocked = "yes" if entry.restocked else ""
-        cells = (*ids, str(entry.amount), entry.state, pieces, restocked, entry.why)
+        cells = (*ids, str(entry.amount), entry.state, taken_back, restocked, entry.why)
         table.add_row(*map(escape, cells))
     console.print(table if found else none)
 
@@ -236,13 +252,6 @@ def _say_accepted(order_id: str, refund_id: str, what: str, *, as_json: bool) ->
     else:
         status = f"{PROGRAM} refund status {order_id} {refund_id}"
         say(f"Refund {refund_id} of order {order_id} {what}. How it is: {status}")
-
-
-def _quantity(text: str) -> tuple[str, int]:
-    sku, _, number = text.partition("=")
-    if not (sku and number.strip().isdecimal()):
-        raise typer.BadParameter(f"{text!r} is not SKU=QUANTITY, MUG=2 for example")
-    return sku, int(number)
 
 
 def _money(text: str) -> Money:

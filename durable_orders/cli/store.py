@@ -1,4 +1,4 @@
-"""Commands for the database: migrate it, add the demo's products, check that everything adds up."""
+"""Commands for the database: migrate it, fill it, check it, and administer its installation."""
 
 from __future__ import annotations
 
@@ -8,21 +8,29 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from durable_orders.cli.terminal import example
+from durable_orders.process import PROGRAM
+
 if TYPE_CHECKING:
+    from durable_orders.domain.installation import Installation
     from durable_orders.store.database import Database
 
 T = TypeVar("T")
 
 app: typer.Typer = typer.Typer(
-    help="The database: migrate it, fill the catalogue, add everything up."
+    help="The database: migrate it, fill the catalogue, add everything up; name the installation."
 )
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(help="postgresql://…; else DATABASE_URL from the environment or .env"),
 ]
+NewName = Annotated[
+    str | None,
+    typer.Argument(help="4 to 24 lowercase letters and digits; without a name, one is made"),
+]
 
 
-@app.command()
+@app.command(epilog=example("store migrate"))
 def migrate(database_url: DatabaseUrl = None) -> None:
     """Migrate the database to this version. Safe to repeat, also from several machines at once."""
     from durable_orders.store import migrations  # noqa: PLC0415 - loads SQLAlchemy, which no help needs
@@ -31,7 +39,7 @@ def migrate(database_url: DatabaseUrl = None) -> None:
     typer.echo(f"The database is at revision {revision}.")
 
 
-@app.command()
+@app.command(epilog=example("store seed"))
 def seed(database_url: DatabaseUrl = None) -> None:
     """Add the demo's products. Existing products keep their price and stock."""
     from durable_orders.store.seed import DEMO, add_products  # noqa: PLC0415 - as above
@@ -40,14 +48,25 @@ def seed(database_url: DatabaseUrl = None) -> None:
     typer.echo(f"Added {added} of {len(DEMO)} products.")
 
 
-@app.command()
+@app.command(epilog=example("store check"))
 def check(database_url: DatabaseUrl = None) -> None:
-    """Check stock against orders and money against statuses. Exit 1 when something is off."""
+    """Show the installation; check stock against orders and money against statuses.
+
+    Exit 1 when something is off.
+    """
     from durable_orders.store.consistency_check import (  # noqa: PLC0415 - as above
         find_inconsistencies,
     )
+    from durable_orders.store.installation import (  # noqa: PLC0415 - as above
+        PostgresInstallationRepository,
+    )
 
-    found = _with_database(database_url, find_inconsistencies)
+    async def look(database: Database) -> tuple[Installation, list[str]]:
+        installation = await PostgresInstallationRepository(database).get()
+        return installation, await find_inconsistencies(database)
+
+    installation, found = _with_database(database_url, look)
+    _say(installation)
     for sentence in found:
         typer.echo(sentence)
     if found:
@@ -55,13 +74,81 @@ def check(database_url: DatabaseUrl = None) -> None:
     typer.echo("Everything adds up.")
 
 
+@app.command(epilog=example("store rename"))
+def rename(name: NewName = None, database_url: DatabaseUrl = None) -> None:
+    """Rename the installation. Orders that are placed from now on carry the new name.
+
+    Those that were placed before keep theirs, and stay this installation's own.
+    """
+    from durable_orders.store.installation import (  # noqa: PLC0415 - as above
+        PostgresInstallationRepository,
+        new_name,
+    )
+
+    async def change(database: Database) -> Installation:
+        return await PostgresInstallationRepository(database).rename(name or new_name())
+
+    _say(_with_database(database_url, change))
+
+
+@app.command(epilog=example("store adopt"))
+def adopt(name: NewName = None, database_url: DatabaseUrl = None) -> None:
+    """Make a copied database an installation of its own, with a new name and not bound yet.
+
+    Orders that the copied installation placed stay that one's: they are never charged, shipped,
+    mailed or audited from here. Stop the workers first.
+    """
+    from durable_orders.store.installation import (  # noqa: PLC0415 - as above
+        PostgresInstallationRepository,
+        new_name,
+    )
+
+    async def change(database: Database) -> tuple[str, Installation]:
+        book = PostgresInstallationRepository(database)
+        before = await book.get()
+        return before.name, await book.adopt(name or new_name())
+
+    before, adopted = _with_database(database_url, change)
+    _say(adopted)
+    typer.echo(f"Was this no copy? This takes it back: {PROGRAM} store rename {before}")
+
+
+@app.command(epilog=example("store rebind"))
+def rebind(database_url: DatabaseUrl = None) -> None:
+    """Take the binding to a Stripe account off: the shop itself has moved to another account.
+
+    The next worker or API with a key binds the installation again.
+    """
+    from durable_orders.store.installation import (  # noqa: PLC0415 - as above
+        PostgresInstallationRepository,
+    )
+
+    async def change(database: Database) -> Installation:
+        return await PostgresInstallationRepository(database).rebind()
+
+    _say(_with_database(database_url, change))
+
+
+def _say(installation: Installation) -> None:
+    former = ", ".join(installation.former_names)
+    named = f"{installation.name} (before: {former})" if former else installation.name
+    bound = f"bound to {installation.account}" if installation.account else "not bound yet"
+    typer.echo(f"Installation {named}, {bound}.")
+
+
 def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> T:
+    from durable_orders.domain.installation import (  # noqa: PLC0415 - as above
+        InvalidInstallationNameError,
+        OrdersUnderWayError,
+    )
     from durable_orders.domain.ports import ProviderError  # noqa: PLC0415 - as above
     from durable_orders.settings import DatabaseSettings, SettingsError  # noqa: PLC0415 - as above
     from durable_orders.store.database import (  # noqa: PLC0415 - as above
         InvalidDatabaseUrlError,
+        MigrationNeededError,
         connect,
     )
+    from durable_orders.store.migrations import SchemaVersionError  # noqa: PLC0415 - as above
 
     async def run(url: str) -> T:
         database = connect(url, pool_size=1, statement_timeout=600)
@@ -73,6 +160,11 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
     try:
         url = url or DatabaseSettings.load().database_url.get_secret_value()
         return asyncio.run(run(url))
-    except (ProviderError, InvalidDatabaseUrlError, SettingsError) as error:
+    except (
+        *(ProviderError, SchemaVersionError, InvalidDatabaseUrlError, SettingsError),
+        *(InvalidInstallationNameError, OrdersUnderWayError),
+    ) as error:
         typer.echo(str(error), err=True)
+        if isinstance(error, MigrationNeededError):
+            typer.echo(f"  {PROGRAM} store migrate", err=True)
         raise typer.Exit(1) from None

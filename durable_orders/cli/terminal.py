@@ -1,8 +1,9 @@
-"""What the commands share: their context, output and exit codes."""
+"""What the commands share: their context, arguments, output and exit codes."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -12,7 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from durable_orders.domain.activity_messages import Attention
+from durable_orders.domain.ids import ACTOR_ID, ORDER_ID, SKU
+from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.refunds.messages import RefundRef
+from durable_orders.domain.texts import REMARK, InvalidTextError, TextFormat
+from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.cli.composition import CliContext
@@ -23,23 +28,49 @@ REFUSED: Final = 1
 USED_WRONGLY: Final = 2
 UNREACHABLE: Final = 3
 
-PROGRAM: Final = "python client.py"
-
 console = Console(highlight=False, soft_wrap=True)
 
-OrderId = Annotated[str, typer.Argument(help="The order's id, as `place` printed it.")]
+
+def checked(format_: TextFormat) -> Callable[[str | None], str | None]:
+    """A callback of arguments and options: exit unless the text is of this format, or left out."""
+
+    def check(text: str | None) -> str | None:
+        try:
+            return None if text is None else format_.check(text)
+        except InvalidTextError as error:
+            stop(USED_WRONGLY, str(error))
+
+    return check
+
+
+OrderId = Annotated[
+    str,
+    typer.Argument(callback=checked(ORDER_ID), help="The order's id, as `place` printed it."),
+]
+By = Annotated[
+    str,
+    typer.Option(
+        callback=checked(ACTOR_ID), help="Who decides: an account id or a role, never a name."
+    ),
+]
+Note = Annotated[str, typer.Option(callback=checked(REMARK), help="Why, for the order's history.")]
+Reason = Annotated[str, typer.Option(callback=checked(REMARK), help="Why, without personal data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def parse_line(text: str) -> tuple[str, int]:
+    """SKU and quantity in ``SKU=QUANTITY``; the SKU may hold spaces and equals signs.
+
+    Raises ``typer.BadParameter``.
+    """
+    sku, _, quantity = text.rpartition("=")
+    if not re.fullmatch(r"\s*-?[0-9]{1,9}\s*", quantity) or not SKU.matches(sku):
+        raise typer.BadParameter(f"{text[:200]!r} is not SKU=QUANTITY, MUG=2 for example")
+    return sku, int(quantity)
 
 
 def say(sentence: str) -> None:
     console.print(escape(sentence))
-
-
-def say_refund_attention(ref: RefundRef, attention: Attention) -> None:
-    """Say why a refund needs a person, and which commands help."""
-    say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
-    names = " or ".join(name.replace("_", "-") for name in attention.can)
-    say(f"What you can do: {PROGRAM} refund {names} {ref.order_id} {ref.refund_id}")
 
 
 def say_accepted(order_id: str, what: str, *, as_json: bool) -> None:
@@ -54,20 +85,33 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
     typer.echo(json.dumps(value, default=datetime.isoformat, ensure_ascii=False, indent=indent))
 
 
-def say_attention(order_id: str, attention: Attention) -> None:
-    """Say what keeps failing, and which commands help."""
+def say_attention(about: str | RefundRef, attention: Attention) -> None:
+    """Say what keeps an order (its id) or a refund failing, and which commands help."""
     say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
     if attention.can:
-        names = " or ".join(name.replace("_", "-") for name in attention.can)
-        say(f"It is still being tried. What you can do: {PROGRAM} {names} {order_id}")
+        tried = "" if isinstance(about, RefundRef) else "It is still being tried. "
+        say(f"{tried}What you can do:")
+    for offered in offered_commands(attention, about):
+        say(f"  {offered.effect}:")
+        say(f"    {PROGRAM} {offered.arguments}")
     if attention.asks_given_back:
-        say("Whether the card was charged is not known: resolve it with --given-back, or 0.")
+        say("Whether the card was charged is not known: AMOUNT is what was given back, or 0.")
 
 
-def stop(code: int, sentence: str) -> NoReturn:
-    """Exit with this code and a sentence on standard error."""
+def example(arguments: str) -> str:
+    """The epilog of a command: an example on a line of its own, which is not broken in two."""
+    return f"Example:\n\n{escape(PROGRAM)} {arguments}"
+
+
+def stop(code: int, sentence: str, command: str | None = None) -> NoReturn:
+    """Exit with this code and a sentence on standard error, then the command that helps.
+
+    ``command`` has a line of its own: it can be copied as it is.
+    """
     sentence = sentence[:1].upper() + sentence[1:]
     typer.echo(sentence if sentence.endswith((".", "?")) else f"{sentence}.", err=True)
+    if command is not None:
+        typer.echo(f"  {command}", err=True)
     raise typer.Exit(code)
 
 

@@ -16,6 +16,7 @@ from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.contracts.data_converter import DATA_CONVERTER
 from durable_orders.domain.ports import NoAnswerError
+from durable_orders.process import HAS_MAKEFILE
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,8 @@ async def retry_while_unavailable(
 
 def _unreachable(address: str, error: Exception) -> str:
     why = "connection refused" if "ConnectionRefused" in str(error) else str(error)
+    here = " (`make sandbox` runs one here)" if HAS_MAKEFILE else ""
     return (
         f"Temporal does not answer at {address} ({why}). "
-        "Start it (`make sandbox` runs one here), or set TEMPORAL_ADDRESS to where it is."
+        f"Start it{here}, or set TEMPORAL_ADDRESS to where it is."
     )

@@ -39,6 +39,7 @@ class NotStartedError(OrderClientError):
 
     def __init__(self, order_id: str) -> None:
         super().__init__(f"order {order_id} is placed but not started: start it first")
+        self.order_id = order_id
 
 
 class NoRunError(OrderClientError):
@@ -84,9 +85,13 @@ class OrderEndedError(OrderClientError):
 class StrandedError(OrderClientError):
     """The order has not ended, but its run is closed or gone. ``run_status`` is how the run closed,
     None when Temporal does not know it.
+
+    ``explanation`` is the message without the command that carries the order on. ``reset`` is that
+    command, less the name of Temporal's command line; None when none does.
     """
 
     def __init__(self, order_id: str, status: Status, run_status: str | None) -> None:
+        self.reset: str | None = None
         if run_status is None:
             why = "Temporal does not know its run"
             help_ = f"GET /orders/{order_id} tells what was paid and shipped, settle it by hand"
@@ -94,10 +99,15 @@ class StrandedError(OrderClientError):
             why = f"its run is {run_status}"
             help_ = (
                 "nothing was undone, and it cannot be started again. This carries it on from where "
-                f"it was: temporal workflow reset --workflow-id {workflow_id(order_id)} "
+                "it was"
+            )
+            self.reset = (
+                f"workflow reset --workflow-id {workflow_id(order_id)} "
                 "--type LastWorkflowTask --reason stranded"
             )
-        super().__init__(f"order {order_id} is {status} and nothing carries it on, {why}: {help_}")
+        self.explanation = f"order {order_id} is {status} and nothing carries it on, {why}: {help_}"
+        command = f": temporal {self.reset}" if self.reset else ""
+        super().__init__(self.explanation + command)
 
 
 class NoWorkerError(OrderClientError):

@@ -29,13 +29,14 @@ class OrderRef:
 
 @dataclass(frozen=True)
 class OrderSummary:
-    """The part of an order that its workflow needs."""
+    """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``."""
 
     order_id: str
     customer_id: str
     total: Money
     status: Status
     flagged: bool = False
+    key_prefix: str = ""
 
 
 @dataclass(frozen=True)

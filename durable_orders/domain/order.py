@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from durable_orders.domain.ids import checked_order_id
+from durable_orders.domain.ids import CUSTOMER_ID, PAYMENT_METHOD, SKU, checked_order_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money, total
+from durable_orders.domain.texts import ADDRESS, EMAIL, RECIPIENT_NAME
 
 #: Far above any basket, below any overflow: Stripe takes at most eight digits for most currencies.
 MAX_QUANTITY = 10_000
@@ -32,7 +33,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Recipient:
-    """Recipient of emails and parcels. Personal data: it stays in the database."""
+    """Recipient of emails and parcels. Personal data: it stays in the database. ``address`` may
+    have several lines.
+    """
 
     name: str
     email: str
@@ -45,7 +48,8 @@ class Order:
 
     ``payment_method`` is the card provider's token (``pm_…``), never a card number. A ``flagged``
     order needs approval, whatever its total. ``reason`` says why it ended
-    early, as a ``StopReason``.
+    early, as a ``StopReason``. ``key_prefix`` is the installation's name when the order was placed,
+    empty until then.
     """
 
     id: str
@@ -57,13 +61,15 @@ class Order:
     status: Status = Status.PLACED
     reason: str | None = None
     flagged: bool = False
+    key_prefix: str = ""
 
 
 @dataclass(frozen=True)
 class Basket:
     """A request for an order: products and quantities. Prices come from the catalogue.
 
-    Raises ``InvalidOrderError`` when no catalogue could accept it.
+    Raises ``InvalidOrderError`` when no catalogue could accept it, and ``InvalidTextError`` for an
+    id, name or address that is none.
     """
 
     order_id: str
@@ -75,9 +81,14 @@ class Basket:
 
     def __post_init__(self) -> None:
         checked_order_id(self.order_id)
+        CUSTOMER_ID.check(self.customer_id)
+        RECIPIENT_NAME.check(self.recipient.name)
+        EMAIL.check(self.recipient.email)
+        ADDRESS.check(self.recipient.address)
+        PAYMENT_METHOD.check(self.payment_method)
         if not self.quantities:
             raise InvalidOrderError("an order has at least one line")
-        skus = [sku for sku, _ in self.quantities]
+        skus = [SKU.check(sku) for sku, _ in self.quantities]
         if twice := sorted({sku for sku in skus if skus.count(sku) > 1}):
             raise InvalidOrderError(f"{', '.join(twice)} is there twice: add the quantities up")
         for sku, quantity in self.quantities:

@@ -149,6 +149,7 @@ class Cards(Protocol):
     async def create(
         self,
         *,
+        installation: str,
         order_id: str,
         amount: Money,
         key: str,
@@ -156,7 +157,8 @@ class Cards(Protocol):
     ) -> CardCharge:
         """Create a charge without confirming it: no money moves. Same ``key``, same charge.
 
-        With ``hold``, confirming it only authorizes the money.
+        It carries the mark of the ``installation`` that placed the order. With ``hold``, confirming
+        it only authorizes the money.
         """
 
     async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
@@ -186,9 +188,9 @@ class Cards(Protocol):
         """The secret for the customer's browser to finish the payment. Never store or log it."""
 
     async def refund(
-        self, payment_id: str, amount: Money, *, order_id: str, key: str
+        self, payment_id: str, amount: Money, *, installation: str, order_id: str, key: str
     ) -> CardRefund:
-        """Refund ``amount``. Same ``key``, same refund.
+        """Refund ``amount``. Same ``key``, same refund, which carries the installation's mark.
 
         Raises ``RefusedError`` above what is left, and when the refund of this key has failed.
         """
@@ -202,23 +204,29 @@ class Cards(Protocol):
 
 @dataclass(frozen=True)
 class ShippingRequest:
-    """What the warehouse is to pack, and where to ship it."""
+    """What the warehouse is to pack, and where to ship it; for which installation's order."""
 
     order_id: str
     recipient: Recipient
     quantities: tuple[tuple[str, int], ...]
+    installation: str
 
 
 class Warehouse(Protocol):
-    """The warehouse. See docs/warehouse-api.md for the two rules it must keep."""
+    """The warehouse. See docs/warehouse-api.md for the two rules it must keep.
+
+    An order of one ``installation`` is another one than the order of the same id of another.
+    """
 
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
         """Accept the order for packing, once."""
 
-    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+    async def resend(
+        self, order_id: str, parcel_id: str, *, installation: str, key: str
+    ) -> ResendAnswer:
         """Send the contents of a lost parcel again, once per ``key``."""
 
-    async def cancel(self, order_id: str) -> WarehouseCancelAnswer:
+    async def cancel(self, order_id: str, *, installation: str) -> WarehouseCancelAnswer:
         """Cancel the order before it leaves; one never accepted is refused from now on."""
 
 
@@ -244,10 +252,10 @@ class Mailer(Protocol):
 
 
 class NoSuchOrderError(LookupError):
-    """The database has no order of this id."""
+    """The database has no order of this id; ``why`` is a sentence in place of saying just that."""
 
-    def __init__(self, order_id: str) -> None:
-        super().__init__(f"there is no order {order_id}")
+    def __init__(self, order_id: str, why: str = "") -> None:
+        super().__init__(why or f"there is no order {order_id}")
         self.order_id = order_id
 
 
@@ -363,10 +371,12 @@ class OrderRepository(Protocol):
         """
 
     async def get(self, order_id: str) -> Order:
-        """The order. Raises ``NoSuchOrderError``."""
+        """The order. Raises ``NoSuchOrderError``, and ``ForeignOrderError`` for one that another
+        installation placed: its payment, parcels and mails are not this one's to touch.
+        """
 
     async def summary(self, order_id: str) -> OrderSummary:
-        """The order without personal data. Raises ``NoSuchOrderError``."""
+        """The order without personal data. Raises as ``get`` does."""
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
         """List at most ``limit`` orders, newest first, of those placed before ``after``."""

@@ -17,6 +17,7 @@ from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, RefundState
 from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entry, with_tries
 from durable_orders.store.database import Database
+from durable_orders.store.installation import IS_OURS
 from durable_orders.store.tables import (
     given_back_by_hand,
     orders,
@@ -42,7 +43,8 @@ class PostgresAuditRepository:
         # Literals, so that PostgreSQL can use the partial index of orders in progress.
         ends: BindParameter[Any] = bindparam("ends", _ENDS, expanding=True, literal_execute=True)
         wanted: list[ColumnElement[bool]] = [
-            or_(orders.c.status.not_in(ends), orders.c.updated_at >= changed_since)
+            or_(orders.c.status.not_in(ends), orders.c.updated_at >= changed_since),
+            IS_OURS,
         ]
         if cursor is not None:
             wanted.append(orders.c.id > cursor)
@@ -54,7 +56,7 @@ class PostgresAuditRepository:
         if not (wanted := list(order_ids)):
             return {}
         async with self._database.snapshot() as connection:
-            found = await _read(connection, [orders.c.id.in_(wanted)])
+            found = await _read(connection, [orders.c.id.in_(wanted), IS_OURS])
         return {order.order_id: order for order in found}
 
     async def known_refunds(self, refund_ids: Iterable[str]) -> frozenset[str]:

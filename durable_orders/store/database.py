@@ -58,6 +58,10 @@ def asyncpg_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
+class MigrationNeededError(DatabaseAwayError):
+    """The database lacks what this version needs; orders wait until it is migrated."""
+
+
 class Database:
     """Connection pool. Create it with ``connect``, end it with ``close``."""
 
@@ -159,9 +163,7 @@ def _translate_errors() -> Iterator[None]:
 def _domain_error(error: Exception) -> ProviderError:
     code = sqlstate(error)
     if code in _NOT_MIGRATED:
-        return DatabaseAwayError(
-            "the database lacks a table or column: python client.py store migrate"
-        )
+        return MigrationNeededError("the database lacks a table or column: migrate it")
     if code.startswith(_LOCKED_OUT):
         return LockedOutError(f"the database does not let us in ({code})")
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.activity_messages import OrderSummary
 from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
+from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status, Stop
 from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, PlacedOrder
 from durable_orders.domain.money import Money
@@ -21,12 +22,17 @@ from durable_orders.domain.views import OrderView
 from durable_orders.store import statuses
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, WITH_LINE, line
+from durable_orders.store.installation import IS_OURS
 from durable_orders.store.rows import insert_order, read_order, read_view
 from durable_orders.store.tables import orders, parcels, placing_keys, products
 
 _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
 _SUMMARY: Final = select(
-    *(orders.c[name] for name in ("customer_id", "total", "currency", "status", "flagged"))
+    *(
+        orders.c[name]
+        for name in ("customer_id", "total", "currency", "status", "flagged", "key_prefix")
+    ),
+    IS_OURS.label("is_ours"),
 ).where(orders.c.id == bindparam("order_id"))
 _LOCK: Final = (
     select(orders.c.status)
@@ -84,7 +90,7 @@ class PostgresOrderRepository:
 
     async def get(self, order_id: str) -> Order:
         async with self._database.statement() as connection:
-            order = await read_order(connection, order_id)
+            order = await read_order(connection, order_id, is_ours=True)
         if order is None:
             raise NoSuchOrderError(order_id)
         return order
@@ -95,12 +101,15 @@ class PostgresOrderRepository:
         row = found.one_or_none()
         if row is None:
             raise NoSuchOrderError(order_id)
+        if not row.is_ours:
+            raise ForeignOrderError(order_id, row.key_prefix)
         return OrderSummary(
             order_id=order_id,
             customer_id=row.customer_id,
             total=Money(row.total, row.currency),
             status=Status(row.status),
             flagged=row.flagged,
+            key_prefix=row.key_prefix,
         )
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
@@ -170,8 +179,10 @@ class PostgresOrderRepository:
 async def _place(connection: AsyncConnection, basket: Basket, now: datetime) -> Order:
     if known := await read_order(connection, basket.order_id):
         return _check_same_contents(known, basket)
-    order = priced(basket, await _catalogue(connection, basket))
-    if not await insert_order(connection, order, now):
+    order = await insert_order(
+        connection, priced(basket, await _catalogue(connection, basket)), now
+    )
+    if order is None:
         # Another transaction placed it meanwhile; the insert has waited for its commit.
         placed = await read_order(connection, basket.order_id)
         if placed is None:

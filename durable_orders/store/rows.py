@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Line, Order, Recipient
@@ -21,6 +23,7 @@ from durable_orders.domain.views import (
     RefundView,
 )
 from durable_orders.store.charge_rows import CHARGES_OF_ORDER, with_tries
+from durable_orders.store.installation import IS_OURS
 from durable_orders.store.tables import (
     given_back_by_hand,
     order_history,
@@ -37,10 +40,16 @@ _LINE_COLUMNS = (
     order_lines.c.unit_price,
 )
 _NEW_ORDER: Final = (
-    postgresql.insert(orders).on_conflict_do_nothing(index_elements=["id"]).returning(orders.c.id)
+    postgresql.insert(orders)
+    .on_conflict_do_nothing(index_elements=["id"])
+    .returning(orders.c.key_prefix)
 )
 _ORDER: Final = (
-    select(orders, *(column.label(f"line_{column.name}") for column in _LINE_COLUMNS))
+    select(
+        orders,
+        IS_OURS.label("is_ours"),
+        *(column.label(f"line_{column.name}") for column in _LINE_COLUMNS),
+    )
     .join_from(orders, order_lines)
     .where(orders.c.id == bindparam("order_id"))
     .order_by(order_lines.c.position)
@@ -66,8 +75,11 @@ _HISTORY: Final = (
 )
 
 
-async def insert_order(connection: AsyncConnection, order: Order, now: datetime) -> bool:
-    """Insert the order and its lines; False, with nothing inserted, when the id is taken."""
+async def insert_order(connection: AsyncConnection, order: Order, now: datetime) -> Order | None:
+    """Insert the order and its lines; return it with its key prefix, the installation's name now.
+
+    None, with nothing inserted, when the id is taken.
+    """
     values: dict[str, Any] = {
         "id": order.id,
         "customer_id": order.customer_id,
@@ -82,8 +94,9 @@ async def insert_order(connection: AsyncConnection, order: Order, now: datetime)
         "placed_at": now,
         "updated_at": now,
     }
-    if await connection.scalar(_NEW_ORDER, values) is None:
-        return False
+    key_prefix = await connection.scalar(_NEW_ORDER, values)
+    if key_prefix is None:
+        return None
     await connection.execute(
         insert(order_lines),
         [
@@ -98,15 +111,22 @@ async def insert_order(connection: AsyncConnection, order: Order, now: datetime)
             for position, line in enumerate(order.lines)
         ],
     )
-    return True
+    return replace(order, key_prefix=key_prefix)
 
 
-async def read_order(connection: AsyncConnection, order_id: str) -> Order | None:
-    """The order with its lines, in one statement."""
+async def read_order(
+    connection: AsyncConnection, order_id: str, *, is_ours: bool = False
+) -> Order | None:
+    """The order with its lines, in one statement.
+
+    With ``is_ours``, raises ``ForeignOrderError`` when another installation placed it.
+    """
     rows = (await connection.execute(_ORDER, {"order_id": order_id})).all()
     if not rows:
         return None
     first = rows[0]
+    if is_ours and not first.is_ours:
+        raise ForeignOrderError(order_id, first.key_prefix)
     return Order(
         id=first.id,
         customer_id=first.customer_id,
@@ -129,6 +149,7 @@ async def read_order(connection: AsyncConnection, order_id: str) -> Order | None
         status=Status(first.status),
         reason=first.reason,
         flagged=first.flagged,
+        key_prefix=first.key_prefix,
     )
 
 

@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -28,12 +30,14 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     cast,
+    event,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from durable_orders.domain.charges import LIVE_TRY
+from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.operators.api_keys import Scope
 from durable_orders.domain.operators.dashboard import MAY_NEED_OPERATOR
@@ -63,6 +67,29 @@ def _one_of(column: str, values: type[StrEnum] | tuple[str, ...]) -> CheckConstr
 def _required(name: str, type_: Any, *args: Any, **kwargs: Any) -> Column[Any]:
     return Column(name, type_, *args, nullable=False, **kwargs)
 
+
+# One row: this installation, and the account of the card provider that it uses.
+installation = Table(
+    "installation",
+    metadata,
+    Column("singleton", Boolean, primary_key=True, server_default=text("true")),
+    _required("name", Text),
+    _required("former_names", ARRAY(Text), server_default=text("'{}'::text[]")),
+    Column("stripe_account", Text),  # unknown where the key may not read it
+    Column("livemode", Boolean),  # with it the installation is bound
+    _required("created_at", DateTime(timezone=True), server_default=_NOW),
+    CheckConstraint("singleton", name="one_row"),
+    CheckConstraint(f"name ~ '^{NAME_PATTERN}$'", name="name_well_formed"),
+    CheckConstraint("stripe_account IS NULL OR livemode IS NOT NULL", name="bound_as_a_whole"),
+)
+event.listen(
+    installation,
+    "after_create",
+    DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy's own gap
+        "CREATE FUNCTION installation_name() RETURNS text LANGUAGE sql STABLE"
+        " AS 'SELECT name FROM installation'"
+    ),
+)
 
 products = Table(
     "products",
@@ -100,11 +127,15 @@ orders = Table(
     Column("fulfillment_id", Text),
     _required("placed_at", DateTime(timezone=True)),
     _required("updated_at", DateTime(timezone=True)),
+    # Never updated: keys that were used have to be found again.
+    _required("key_prefix", Text, server_default=text("installation_name()")),
     CheckConstraint("total > 0", name="something_to_pay"),
     CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_iso"),
     _one_of("status", Status),
     _one_of("stock", ("none", "reserved", "committed", "released")),
 )
+
+orders.add_is_dependent_on(installation)
 
 # Each page of orders is a backward scan of one of these, from the end of the previous page.
 Index("orders_newest", orders.c.placed_at, orders.c.id)

@@ -16,16 +16,23 @@ from sandbox.world.request_log import RequestLog, request_log_routes
 from sandbox.world.request_pipeline import Clock, RequestPipeline
 from sandbox.world.resend_api import resend_routes
 from sandbox.world.state_store import StateStore
+from sandbox.world.stripe.account import ACCOUNT_ID, account_route
 from sandbox.world.stripe.api import stripe_routes
 from sandbox.world.warehouse_api import warehouse_routes
 from sandbox.world.webhooks import WebhookSender
 
 
-def create_app(state: Path, *, clock: Clock = time.time, api_url: str | None = None) -> Starlette:
+def create_app(
+    state: Path,
+    *,
+    clock: Clock = time.time,
+    api_url: str | None = None,
+    account_id: str = ACCOUNT_ID,
+) -> Starlette:
     """Build the application on `state` (a directory, or a file `….sqlite`).
 
     `api_url` is the API that gets the webhooks: None keeps the endpoints that are stored (at first
-    none), an empty string turns webhooks off.
+    none), an empty string turns webhooks off. `account_id` is the account that it is at Stripe.
     """
     store = StateStore(state)
     if api_url is not None:
@@ -47,6 +54,7 @@ def create_app(state: Path, *, clock: Clock = time.time, api_url: str | None = N
 
     app = Starlette(
         routes=[
+            account_route(pipeline, account_id),
             *stripe_routes(pipeline, request_log),
             *resend_routes(pipeline),
             *warehouse_routes(pipeline),

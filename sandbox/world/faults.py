@@ -27,6 +27,7 @@ ENDPOINTS: Final = (
     "stripe.refunds.list",
     "stripe.payment_methods.create",
     "stripe.payment_methods.retrieve",
+    "stripe.account.retrieve",
     "stripe.payment_methods.list",
     "stripe.payment_methods.attach",
     "stripe.payment_methods.detach",

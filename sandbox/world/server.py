@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.world.app import create_app
 from sandbox.world.request_pipeline import Clock
+from sandbox.world.stripe.account import ACCOUNT_ID
 
 
 def _not_a_cancellation(record: logging.LogRecord) -> bool:
@@ -75,7 +76,7 @@ class StandInServer:
     """The running stand-in: `async with StandInServer(state) as stand_in: … stand_in.url`.
 
     `state` is a directory, or a file named `….sqlite`. Port 0 takes a free one. A test can pass its
-    own `clock`. For `api_url` see `create_app`.
+    own `clock`. For `api_url` and `account_id` see `create_app`.
     """
 
     def __init__(
@@ -86,9 +87,10 @@ class StandInServer:
         *,
         clock: Clock = time.time,
         api_url: str | None = None,
+        account_id: str = ACCOUNT_ID,
     ) -> None:
         self._state, self._host, self._port, self._clock = state, host, port, clock
-        self._api_url = api_url
+        self._api_url, self._account_id = api_url, account_id
         self._server: _Server | None = None
         self._running: asyncio.Task[None] | None = None
         self.url = ""
@@ -97,7 +99,9 @@ class StandInServer:
         listener = listen(self._host, self._port)
         host = "127.0.0.1" if self._host in {"0.0.0.0", ""} else self._host  # noqa: S104  compared
         self.url = f"http://{host}:{listener.getsockname()[1]}"
-        self._app = create_app(self._state, clock=self._clock, api_url=self._api_url)
+        self._app = create_app(
+            self._state, clock=self._clock, api_url=self._api_url, account_id=self._account_id
+        )
         self._server = _Server(self._app)
         self._running = asyncio.create_task(self._server.serve([listener]), name="world")
         listening = asyncio.create_task(self._server.listening.wait())

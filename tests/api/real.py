@@ -22,6 +22,7 @@ from durable_orders.domain.operators.api_keys import Scope, Token
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.settings import WorkerSettings
 from durable_orders.store.database import Database
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
 from durable_orders.store.seed import DEMO, add_products
@@ -110,9 +111,8 @@ async def real(
         )
         named = {name.lower(): value for name, value in environment.items()}
         configured = WorkerSettings.model_validate(named | terms)
-        await stack.enter_async_context(
-            await stack.enter_async_context(composed(configured, temporal))
-        )
+        worker, _ = await stack.enter_async_context(composed(configured, temporal))
+        await stack.enter_async_context(worker)
         cards = StripeCards("sk_test_sandbox", api_base=world.url)
         stack.push_async_callback(cards.aclose)
         book = PostgresOrderRepository(database)
@@ -126,6 +126,7 @@ async def real(
                 readers=ALL,
                 events=PostgresWebhookEventRepository(database),
                 mails=PostgresMailLog(database),
+                installations=PostgresInstallationRepository(database),
                 orders=orders,
                 refunds=refunds,
             ),

@@ -22,6 +22,7 @@ from tests.api.admin_pages import (
 )
 from tests.fakes.cards import REFUND_FAILS
 from tests.support.eventually import eventually
+from tests.support.keys import refund_key
 
 __all__ = ["cards", "closed_premises", "operator", "premises", "usual_edge", "warehouse"]
 
@@ -136,7 +137,7 @@ async def test_a_refund_that_failed_at_the_bank_is_settled_by_hand(
 ) -> None:
     order_id = await premises.completed(payment_method=REFUND_FAILS)
     id_, _ = await ask(operator, order_id, what="amount", amount="4.00")
-    [key] = [f"order-{order_id}:refund:{id_}:1"]
+    [key] = [refund_key(order_id, id_)]
     premises.cards.fail_refund(key)
     await premises.refunds.look_again(order_id, id_)
 

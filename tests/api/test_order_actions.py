@@ -15,7 +15,7 @@ from temporalio.service import RetryConfig
 
 from durable_orders.clients.orders import OrderClient
 from durable_orders.contracts.data_converter import DATA_CONVERTER
-from durable_orders.domain.ids import refund_key, workflow_id
+from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
@@ -30,6 +30,7 @@ from tests.api.forwarding import forward
 from tests.api.posting import Post, inbox_of, posting
 from tests.contracts.signing import mail_event, parcel_event, signed, stripe_event
 from tests.support.eventually import eventually
+from tests.support.keys import refund_key
 from tests.support.servers import Temporal
 from tests.support.shop import Shop, basket
 

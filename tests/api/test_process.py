@@ -43,7 +43,7 @@ Serve = Callable[..., Awaitable[ApiProcess]]
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Begins ``python api.py`` with these settings; none outlives the test."""
+    """Start ``python api.py`` with settings; killed at the end of the test."""
     begun: list[ApiProcess] = []
 
     async def begin(**settings: str) -> ApiProcess:

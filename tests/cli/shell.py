@@ -150,13 +150,16 @@ async def working(
         yield
 
 
-def refused(result: Result, sentence: str, code: int) -> None:
-    """One line on standard error, nothing on standard output, and this exit code."""
+def refused(result: Result, sentence: str, code: int, command: str = "") -> None:
+    """One line on standard error, then the command that helps, if there is one; nothing on
+    standard output, and this exit code.
+    """
     assert result.exit_code == code, result.output
     assert result.stdout == ""
-    assert sentence in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.endswith((".\n", "?\n"))
+    line, *helps = result.stderr.splitlines()
+    assert sentence in line
+    assert line.endswith((".", "?"))
+    assert helps == ([f"  {command}"] if command else [])
 
 
 def read(result: Result) -> Any:
@@ -187,8 +190,9 @@ Begin = Callable[..., Begun]
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Begin]:
-    """Begins ``python client.py`` with these arguments, where ``run`` would run the command; none
-    outlives the test.
+    """Start ``python client.py`` with arguments, in the directory and with the settings of ``run``.
+
+    A process that still runs at the end of the test is killed.
     """
     begun: list[subprocess.Popen[bytes]] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from durable_orders.domain.operators.api_keys import Scope, Token
+from durable_orders.process import PROGRAM
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.database import Database
 from sandbox.ports import free_port
@@ -56,7 +57,8 @@ async def test_a_revoked_key_is_gone_and_its_name_is_free(run: Run, database: Da
 async def test_what_cannot_be_is_refused_in_a_sentence(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused(await run("keys", "revoke", "nobody"), "keys list shows those that are", 1)
+    revoked = await run("keys", "revoke", "nobody")
+    refused(revoked, "No key nobody is in use. List those that are.", 1, f"{PROGRAM} keys list")
     refused(await run("keys", "create", "a b", "--scope", "read"), "is not a name for a key", 2)
     assert (await run("keys", "create", "c", "--scope", "all")).exit_code == 2
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:p@127.0.0.1:{free_port()}/orders")

@@ -9,13 +9,14 @@ import pytest
 from activities.audit import ReconciliationActivities
 from durable_orders.cli import terminal
 from durable_orders.clients.run_inspector import TemporalOrderRuns
-from durable_orders.domain.ids import charge_key, payment_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import RefusedError
+from durable_orders.process import PROGRAM
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.consistency_check import find_inconsistencies
 from durable_orders.store.database import Database
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
@@ -26,6 +27,7 @@ from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
+from tests.support.keys import INSTALLATION, charge_key, payment_key
 from tests.support.servers import Temporal
 from worker import order_worker
 
@@ -47,6 +49,7 @@ async def auditing(
         book=PostgresAuditRepository(database),
         runs=TemporalOrderRuns(client, orders),
         findings=PostgresFindingRepository(database),
+        installations=PostgresInstallationRepository(database),
     )
     worker = order_worker(
         client,
@@ -67,7 +70,9 @@ async def auditing(
 async def test_an_audit_repairs_flags_and_says_so(run: Run, cards: InMemoryCards) -> None:
     await run("place", "--order-id", "cli-a1", "--no-start")
     key = payment_key("ghost")
-    ghost = await cards.create(order_id="ghost", amount=Money(5_00, "EUR"), key=key)
+    ghost = await cards.create(
+        installation=INSTALLATION, order_id="ghost", amount=Money(5_00, "EUR"), key=key
+    )
     key = charge_key("ghost", 1)
     await cards.confirm(ghost.payment_id, payment_method="pm_card_visa", key=key)
 
@@ -105,12 +110,13 @@ async def test_what_was_settled_by_hand_is_acknowledged_and_needs_nobody(
     assert read(await run("result", "cli-a2", "--json"))["status"] == "refunded"
     cards.heal("refund")
     early = await run("acknowledge", "cli-a2", "--by", "ops-7", "--note", "seen")
-    refused(early, "No audit found anything about order cli-a2", terminal.REFUSED)
+    sentence = "No audit found anything about order cli-a2"
+    refused(early, sentence, terminal.REFUSED, f"{PROGRAM} reconcile")
 
     await run("reconcile", "--grace", "0")
     told = (await run("findings")).stdout
     assert "29.00 EUR was given back by hand, as ops-7 says" in told
-    assert "python client.py acknowledge cli-a2 --kind money_kept --by WHO --note" in told
+    assert f'    {PROGRAM} acknowledge cli-a2 --kind money_kept --by WHO --note "…"\n' in told
     assert [one for one in await find_inconsistencies(database) if "cli-a2" in one]
 
     word = ("acknowledge", "cli-a2", "--by", "ops-8", "--note", "bookkeeping 4711")

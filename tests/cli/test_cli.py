@@ -11,9 +11,13 @@ import pytest
 from durable_orders.cli import terminal
 from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.process import PROGRAM
 from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.seed import Product, add_products
 from tests.cli.shell import Aside, Begin, Begun, Run, read, refused
+from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
 from tests.support.servers import Temporal
 
@@ -25,7 +29,7 @@ async def test_an_order_is_placed_and_followed_to_its_end(run: Run) -> None:
     ended = read(await run("result", "cli-1", "--json"))
 
     assert "58.00 EUR" in placed.stdout
-    assert "python client.py watch cli-1" in placed.stdout
+    assert f"Watch it: {PROGRAM} watch cli-1\n" in placed.stdout
     assert "order paid" in watched.stdout
     assert watched.stdout.endswith("Order cli-1 is completed, 58.00 EUR\n")
     assert ended["taken"] == {"amount": 5800, "currency": "EUR"}
@@ -33,6 +37,43 @@ async def test_an_order_is_placed_and_followed_to_its_end(run: Run) -> None:
     again = read(await run("start", "cli-1", "--json"))
     assert (again["workflow_id"], again["already_started"]) == ("order-cli-1", True)
     refused(await run("cancel", "cli-1"), "has ended, it is completed", terminal.REFUSED)
+
+
+@pytest.mark.usefixtures("working")
+async def test_an_order_with_ordinary_texts_is_carried_and_given_back(
+    run: Run,
+    begin: Begin,
+    aside: Aside,
+    database: Database,
+    warehouse: InMemoryWarehouse,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shirt = Product("T SHIRT (L)", "T-shirt, large", Money(29_00, "EUR"), 10)
+    await add_products(database, [shirt])
+    address = "12 St James's Square\nLondon SW1Y 4JH\nUnited Kingdom"
+    customer = "auth0|5f7c8ec7c33c6c004bbafe82"
+    texts = ("--customer", customer, "--address", address, "--line", "T SHIRT (L)=2")
+    placed = read(await run("place", "--order-id", "cli-odd", *texts, "--json"))
+    ended = read(await run("result", "cli-odd", "--json"))
+
+    assert (placed["total"]["amount"], ended["status"]) == (5800, "completed")
+    sent = warehouse.requests["cli-odd"]
+    assert (sent.quantities, sent.recipient.address) == ((("T SHIRT (L)", 2),), address)
+    given = await run("refund", "request", "cli-odd", "r1", "--line", "T SHIRT (L)=1")
+    assert given.exit_code == 0, given.output
+    await aside.refunds.result("cli-odd", "r1")
+    [entry] = read(await run("refund", "list", "cli-odd", "--json"))
+    assert entry["lines"] == [["T SHIRT (L)", 1]]
+
+    async def listed() -> bool:
+        rows = read(await run("list", "--json"))
+        return (customer, "cli-odd") in {(row["customer_id"], row["order_id"]) for row in rows}
+
+    await eventually(listed)
+    monkeypatch.setenv("COLUMNS", "200")
+    listing = begin("list")
+    assert await listing.ends() == 0
+    assert customer in listing.said
 
 
 @pytest.mark.usefixtures("working")
@@ -55,10 +96,12 @@ async def test_without_options_a_mug_is_ordered(run: Run) -> None:
 async def test_an_order_that_is_not_started_says_how_to_start_it(run: Run) -> None:
     placed = await run("place", "--no-start", "--order-id", "cli-3")
 
-    assert "python client.py start cli-3" in placed.stdout
+    start = f"{PROGRAM} start cli-3"
+    assert f"Start it: {start}\n" in placed.stdout
     assert read(await run("status", "cli-3", "--json"))["doing"] == "not started yet"
-    refused(await run("cancel", "cli-3"), "not started: start it first", terminal.REFUSED)
-    refused(await run("result", "cli-3"), "not started: start it first", terminal.REFUSED)
+    for command in ("cancel", "result", "watch"):
+        said = await run(command, "cli-3")
+        refused(said, "not started: start it first", terminal.REFUSED, start)
 
 
 async def test_a_stranded_order_is_not_started_before(run: Run, temporal_server: Temporal) -> None:
@@ -66,8 +109,9 @@ async def test_a_stranded_order_is_not_started_before(run: Run, temporal_server:
     temporal = await temporal_server.connect()
     await temporal.get_workflow_handle(workflow_id("cli-stranded")).terminate()
     said = await run("start", "cli-stranded")
-    refused(said, "is placed and nothing carries it on, its run is terminated", terminal.REFUSED)
-    assert "temporal workflow reset --workflow-id order-cli-stranded" in said.stderr
+    sentence, command = said.stderr.splitlines()
+    assert "is placed and nothing carries it on, its run is terminated" in sentence
+    assert "temporal workflow reset --workflow-id order-cli-stranded" in command
 
 
 async def test_without_a_worker_cancelling_says_that_nobody_answered(run: Run) -> None:
@@ -75,7 +119,7 @@ async def test_without_a_worker_cancelling_says_that_nobody_answered(run: Run) -
 
     refused(await run("cancel", "cli-4", "--wait", "0.3"), "No worker answered", terminal.REFUSED)
     left = await run("cancel", "cli-4", "--wait", "0")
-    assert "python client.py watch cli-4" in left.stdout
+    assert f"{PROGRAM} watch cli-4\n" in left.stdout
 
 
 async def test_started_orders_are_listed(run: Run, aside: Aside) -> None:
@@ -138,12 +182,6 @@ async def test_without_the_database_it_says_where_to_look(
 async def test_missing_settings_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL")
     refused(await run("status", "cli-1"), "DATABASE_URL is not set", terminal.USED_WRONGLY)
-
-
-async def test_every_command_explains_itself_with_an_example(run: Run) -> None:
-    assert "Exit codes" in (await run("--help")).stdout
-    for command in ("place", "start", "status", "watch", "cancel", "list", "result"):
-        assert "Example: python client.py" in (await run(command, "--help")).stdout
 
 
 # -- as a process ----------------------------------------------------------------------------------

@@ -9,19 +9,23 @@ from pathlib import Path
 import pytest
 
 from durable_orders.cli import terminal
-from durable_orders.domain.ids import charge_key, payment_key
-from durable_orders.domain.ports import NoAnswerError, RefusedError
+from durable_orders.domain.installation import CardAccount
+from durable_orders.domain.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
 from durable_orders.domain.terms import ShopTerms
+from durable_orders.process import PROGRAM
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.store.database import Database
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from sandbox.world import StandInServer
+from sandbox.world.stripe.account import ACCOUNT_ID
 from tests.cli.shell import Aside, Run, read, refused
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.charges import announce, record
 from tests.support.eventually import eventually
+from tests.support.keys import INSTALLATION, charge_key, payment_key
 
 pytestmark = pytest.mark.usefixtures("working")
 
@@ -68,7 +72,7 @@ async def test_an_order_is_approved(run: Run, aside: Aside) -> None:
 
     said = await run("approve", "desk-1", "--by", "ops-7", "--note", "known customer")
 
-    assert said.stdout == ("Order desk-1 is approved. Watch it: python client.py watch desk-1\n")
+    assert said.stdout == f"Order desk-1 is approved. Watch it: {PROGRAM} watch desk-1\n"
     watched = await run("watch", "desk-1")
     assert "order approved (by ops-7, note known customer)" in watched.stdout
     assert read(await run("result", "desk-1", "--json"))["status"] == "completed"
@@ -197,7 +201,9 @@ async def test_what_needs_a_person_is_listed_with_what_helps(
     for shown in (listed, status):
         assert "refund_card needs attention since" in shown
         assert ": the balance is too low\n" in shown
-        assert "python client.py retry-now or resolve desk-8\n" in shown
+        assert f"    {PROGRAM} retry-now desk-8\n" in shown
+        assert f'    {PROGRAM} resolve desk-8 --note "…"\n' in shown
+        assert "skip-step" not in shown
     skipped = await run("skip-step", "desk-8", "--reason", "never mind")
     refused(skipped, "takes no skip_step, only retry_now or resolve", terminal.REFUSED)
 
@@ -323,7 +329,10 @@ async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
     order = await PostgresOrderRepository(database).get("desk-13")
     async with StripeCards("sk_test_sandbox", api_base=world.url) as cards:
         charge = await cards.create(
-            order_id=order.id, amount=order.total, key=payment_key(order.id)
+            installation=INSTALLATION,
+            order_id=order.id,
+            amount=order.total,
+            key=payment_key(order.id),
         )
         key = charge_key(order.id, 1)
         charge = await cards.confirm(charge.payment_id, payment_method=THREE_D_SECURE, key=key)
@@ -336,3 +345,23 @@ async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
 
     assert answer == {"payment_id": charge.payment_id, "client_secret": secret}
     assert f"Client secret: {secret}\n" in (await run("finish-payment", "desk-13")).stdout
+
+
+async def test_a_key_of_another_account_than_the_databases_reads_no_secret(
+    run: Run, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run("place", "--order-id", "desk-14", "--no-start")
+    order = await PostgresOrderRepository(database).get("desk-14")
+    nothing, ledger = order.total * 0, PostgresPaymentLedger(database)
+    await announce(ledger, order, payment_id="pi_ours")
+    waiting = CardCharge("pi_ours", ChargeState.NEEDS_CUSTOMER, order.total, nothing, nothing)
+    await record(ledger, order.id, waiting, answers=1)
+    ours = CardAccount(ACCOUNT_ID, livemode=False)
+    await PostgresInstallationRepository(database).bind(ours)
+
+    async with StandInServer(tmp_path, account_id="acct_1Other000") as other:
+        monkeypatch.setenv("STRIPE_API_KEY", "sk_test_sandbox")
+        monkeypatch.setenv("STRIPE_API_BASE", other.url)
+        asked = await run("finish-payment", "desk-14")
+
+    refused(asked, f"is bound to {ours}, and STRIPE_API_KEY is a key", terminal.USED_WRONGLY)

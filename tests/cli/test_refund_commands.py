@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from durable_orders.cli import terminal
-from durable_orders.domain.ids import refund_key
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.ports import RefusedError
 from durable_orders.domain.refunds.messages import RefundRef, ShopRefundTerms
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
+from durable_orders.process import PROGRAM
 from tests.cli.shell import Aside, Run, read, refused
 from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING, InMemoryCards
 from tests.support.eventually import eventually
+from tests.support.keys import refund_key
 from tests.support.servers import Temporal
 
 pytestmark = pytest.mark.usefixtures("working")
@@ -151,7 +152,7 @@ async def test_a_refund_that_waits_is_listed_and_approved(run: Run, aside: Aside
     said = await run("refund", "approve", "ref-5", "r1", "--by", "ops-7", "--note", "seen it")
 
     assert said.stdout.startswith("Refund r1 of order ref-5 is approved.")
-    assert "python client.py refund status ref-5 r1" in said.stdout
+    assert f"How it is: {PROGRAM} refund status ref-5 r1\n" in said.stdout
     await reaches(aside, "ref-5", RefundState.SUCCEEDED)
     assert "ref-5" not in (await run("refund", "waiting")).stdout
     for late in (("approve", "ref-5", "r1", "--by", "ops-8"), ("cancel", "ref-5", "r1")):
@@ -211,7 +212,8 @@ async def test_a_refund_that_keeps_failing_needs_attention_and_is_tried_again(
     for shown in (listed, status):
         assert "issue_refund needs attention since" in shown
         assert ": the charge is disputed\n" in shown
-        assert "python client.py refund retry-now or resolve ref-8 r1\n" in shown
+        assert f"    {PROGRAM} refund retry-now ref-8 r1\n" in shown
+        assert f'    {PROGRAM} refund resolve ref-8 r1 --note "…"\n' in shown
     late = await run("refund", "cancel", "ref-8", "r1")
     refused(late, "it is too late to cancel it", terminal.REFUSED)
     early = await run("refund", "approve", "ref-8", "r1", "--by", "ops-7")

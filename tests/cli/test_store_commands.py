@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from durable_orders.cli.store import app
+from durable_orders.domain.installation import NAME_PATTERN, CardAccount, ForeignOrderError
+from durable_orders.domain.lifecycle import Status
 from durable_orders.store.database import connect
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.seed import DEMO
-from tests.store.shop import Shop
+from tests.store.shop import NOW, Shop
+from tests.support.keys import INSTALLATION
 from tests.support.servers import Postgres
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -24,7 +30,7 @@ async def run(command: str, url: str | None = None) -> Result:
     """Run the command in this process, with ``DATABASE_URL`` set to ``url`` or not at all."""
     runner = CliRunner(env={"DATABASE_URL": url})
     # A thread, because the command starts an event loop of its own.
-    return await asyncio.to_thread(lambda: runner.invoke(app, [command]))
+    return await asyncio.to_thread(lambda: runner.invoke(app, command.split()))
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +70,80 @@ async def test_migrating_and_seeding_make_a_shop_and_repeating_them_resets_nothi
     await database.close()
 
 
+@pytest.fixture
+async def shop(postgres: Postgres) -> AsyncIterator[Shop]:
+    """A shop on a database of its own, with an installation of the tests' name."""
+    database = connect(await postgres.migrated())
+    yield Shop(database)
+    await database.close()
+
+
+async def test_the_check_shows_the_installation_and_its_binding(
+    shop: Shop, directory: Path
+) -> None:
+    (directory / ".env").write_text(f"DATABASE_URL={shop.url}\n")
+    assert (await run("check")).stdout == (
+        f"Installation {INSTALLATION}, not bound yet.\nEverything adds up.\n"
+    )
+    installations = PostgresInstallationRepository(shop.database)
+    await installations.bind(CardAccount("acct_1Shop0000", livemode=True))
+    bound = "bound to the Stripe account acct_1Shop0000 in live mode"
+    assert (await run("check")).stdout.startswith(f"Installation {INSTALLATION}, {bound}.\n")
+
+    renamed = await run("rename outlet")
+    assert renamed.stdout == f"Installation outlet (before: {INSTALLATION}), {bound}.\n"
+    assert (await run("check")).stdout.startswith(renamed.stdout)
+    made = (await installations.get()).name, (await run("rename")).stdout.split()[1]
+    assert re.fullmatch(NAME_PATTERN, made[1])
+    assert len(set(made)) == 2
+
+
+async def test_a_copy_gets_a_name_of_its_own_and_is_told_how_to_take_that_back(
+    shop: Shop, directory: Path
+) -> None:
+    (directory / ".env").write_text(f"DATABASE_URL={shop.url}\n")
+    installations = PostgresInstallationRepository(shop.database)
+    bound = await installations.bind(CardAccount("acct_1Shop0000", livemode=True))
+    theirs = await shop.placed()
+
+    taken = await run(f"adopt {INSTALLATION}")
+    assert (taken.exit_code, await installations.get()) == (1, bound)
+    assert "copied from" in taken.stderr
+    said = await run("adopt staging")
+
+    assert said.stdout.startswith("Installation staging, not bound yet.\n")
+    assert f"python client.py store rename {INSTALLATION}" in said.stdout
+    with pytest.raises(ForeignOrderError):
+        await shop.orders.summary(theirs.id)
+    await run(f"rename {INSTALLATION}")
+    assert (await shop.orders.summary(theirs.id)).key_prefix == INSTALLATION
+
+
+async def test_a_shop_moves_to_another_account_once_its_orders_have_ended(
+    shop: Shop, directory: Path
+) -> None:
+    (directory / ".env").write_text(f"DATABASE_URL={shop.url}\n")
+    installations = PostgresInstallationRepository(shop.database)
+    bound = await installations.bind(CardAccount("acct_1Shop0000", livemode=False))
+    order = await shop.placed()
+
+    refused = await run("rebind")
+    assert (refused.exit_code, await installations.get()) == (1, bound)
+    assert "1 order is under way, whose payments are at the Stripe account" in refused.stderr
+    await shop.orders.move(order.id, Status.REJECTED, None, NOW)
+    assert (await run("rebind")).stdout == f"Installation {INSTALLATION}, not bound yet.\n"
+    moved = await installations.bind(CardAccount("acct_1Other000", livemode=True))
+    assert moved.names == bound.names
+
+
+@pytest.mark.parametrize("command", ["rename Shop", "adopt a-b", "rename abc"])
+async def test_a_name_that_is_none_is_refused_with_a_sentence(shop: Shop, command: str) -> None:
+    refused = await run(command, shop.url)
+    assert refused.exit_code == 1
+    assert "4 to 24 lowercase letters and digits" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
@@ -89,6 +169,22 @@ async def test_seeding_an_empty_database_says_to_migrate_first(
     failed = await run("seed", await postgres.empty())
     assert failed.exit_code == 1
     assert "python client.py store migrate" in failed.stderr
+
+
+async def test_another_programs_database_is_not_migrated(postgres: Postgres) -> None:
+    url = await postgres.empty()
+    database = connect(url)
+    async with database.transaction() as connection:
+        for statement in (
+            "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
+            "INSERT INTO alembic_version VALUES ('3f2a9c')",
+        ):
+            await connection.exec_driver_sql(statement)
+    await database.close()
+    failed = await run("migrate", url)
+    assert failed.exit_code == 1
+    assert "is at revision 3f2a9c, which this version of durable-orders does not" in failed.stderr
+    assert failed.stderr.count("\n") == 1
 
 
 def test_the_command_ends_with_a_sentence_and_no_traceback(directory: Path) -> None:

@@ -19,7 +19,7 @@ from durable_orders.clients.errors import (
     UnknownRefundError,
 )
 from durable_orders.clients.refunds import RefundClient
-from durable_orders.domain.ids import InvalidRefundIdError, refund_key, refund_workflow_id
+from durable_orders.domain.ids import InvalidRefundIdError, refund_workflow_id
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import RefusedError
 from durable_orders.domain.refunds.messages import RefundNeedingAttention, RefundOutcome, RefundRef
@@ -27,6 +27,7 @@ from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from tests.fakes.cards import REFUND_FAILS
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.support.eventually import eventually
+from tests.support.keys import refund_key
 from tests.support.shop import Shop
 
 EURO = Money(1_00, "EUR")

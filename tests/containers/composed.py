@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from pydantic_settings import BaseSettings
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 

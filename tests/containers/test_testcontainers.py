@@ -112,7 +112,7 @@ async def test_an_order_is_carried_to_its_end(
         temporal = await connect(temporal_address)
         orders = OrderClient(temporal, PostgresOrderRepository(database))
         ada = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
-        async with composed(WorkerSettings.load(), temporal) as worker, worker:
+        async with composed(WorkerSettings.load(), temporal) as (worker, _), worker:
             await orders.place(Basket("1001", "customer-1", ada, (("MUG", 2),), "pm_card_visa"))
             await orders.start("1001")
             outcome = await orders.result("1001")

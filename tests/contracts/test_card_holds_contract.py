@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
 from tests.contracts.cards import (
@@ -22,6 +21,7 @@ from tests.contracts.cards import (
 )
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.cards import PROCESSING
+from tests.support.keys import INSTALLATION, capture_key, charge_key, payment_key, undo_refund_key
 
 PRICE = Money(4200, "EUR")
 NOTHING = Money(0, "EUR")
@@ -45,7 +45,11 @@ async def breakable(
 
 async def announce(trial: CardsOnTrial, order_id: str, *, hold: bool = True) -> CardCharge:
     return await trial.cards.create(
-        order_id=order_id, amount=PRICE, key=payment_key(order_id), hold=hold
+        installation=INSTALLATION,
+        order_id=order_id,
+        amount=PRICE,
+        key=payment_key(order_id),
+        hold=hold,
     )
 
 
@@ -128,6 +132,7 @@ async def test_what_is_only_held_cannot_be_refunded(trial: CardsOnTrial, order_i
         await trial.cards.refund(
             held.payment_id,
             PRICE,
+            installation=INSTALLATION,
             order_id=order_id,
             key=undo_refund_key(order_id, held.payment_id),
         )
@@ -154,6 +159,7 @@ async def test_capturing_again_tells_what_was_given_back_since(
     await trial.cards.refund(
         held.payment_id,
         PRICE,
+        installation=INSTALLATION,
         order_id=order_id,
         key=undo_refund_key(order_id, held.payment_id),
     )

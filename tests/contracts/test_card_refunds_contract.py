@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from durable_orders.domain.ids import charge_key, payment_key, refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, CardRefund, CardRefundState, RefusedError
 from tests.contracts.cards import AT_STRIPE, IN_MEMORY, ON_SANDBOX, CardsOnTrial, on_trial
 from tests.contracts.conftest import SandboxControl
+from tests.support.keys import INSTALLATION, charge_key, payment_key, refund_key
 
 PRICE = Money(42_00, "EUR")
 PART = Money(10_00, "EUR")
@@ -26,7 +26,9 @@ async def trial(
 
 
 async def paid(trial: CardsOnTrial, order_id: str, card: str = "pm_card_visa") -> CardCharge:
-    announced = await trial.cards.create(order_id=order_id, amount=PRICE, key=payment_key(order_id))
+    announced = await trial.cards.create(
+        installation=INSTALLATION, order_id=order_id, amount=PRICE, key=payment_key(order_id)
+    )
     return await trial.cards.confirm(
         announced.payment_id, payment_method=card, key=charge_key(order_id, 1)
     )
@@ -36,7 +38,9 @@ async def refund(
     trial: CardsOnTrial, charge: CardCharge, order_id: str, attempt: int = 1
 ) -> CardRefund:
     key = refund_key(order_id, "r1", attempt)
-    return await trial.cards.refund(charge.payment_id, PART, order_id=order_id, key=key)
+    return await trial.cards.refund(
+        charge.payment_id, PART, installation=INSTALLATION, order_id=order_id, key=key
+    )
 
 
 async def test_a_refund_is_found_by_its_key_and_by_no_other(

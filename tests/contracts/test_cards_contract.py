@@ -9,7 +9,6 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from durable_orders.domain.ids import charge_key, payment_key, undo_refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
 from tests.contracts.cards import (
@@ -21,6 +20,7 @@ from tests.contracts.cards import (
     on_trial,
 )
 from tests.contracts.conftest import SandboxControl
+from tests.support.keys import INSTALLATION, charge_key, payment_key, undo_refund_key
 
 PRICE = Money(4200, "EUR")
 NOTHING = Money(0, "EUR")
@@ -43,7 +43,9 @@ async def breakable(
 
 
 async def announce(trial: CardsOnTrial, order_id: str, price: Money = PRICE) -> CardCharge:
-    return await trial.cards.create(order_id=order_id, amount=price, key=payment_key(order_id))
+    return await trial.cards.create(
+        installation=INSTALLATION, order_id=order_id, amount=price, key=payment_key(order_id)
+    )
 
 
 async def confirm(
@@ -119,7 +121,7 @@ async def test_amounts_survive_currencies_without_cents(
 ) -> None:
     charged = await charge(trial, order_id, price=price)
     refund = await trial.cards.refund(
-        charged.payment_id, price, order_id=order_id, key=f"{order_id}:r"
+        charged.payment_id, price, installation=INSTALLATION, order_id=order_id, key=f"{order_id}:r"
     )
     read = await trial.cards.read(charged.payment_id)
     assert (charged.captured, refund.amount, read.refunded) == (price, price, price)
@@ -287,8 +289,12 @@ async def test_cancelling_too_late_tells_that_the_money_was_taken(
 async def test_the_same_key_gives_the_money_back_once(trial: CardsOnTrial, order_id: str) -> None:
     charged = await charge(trial, order_id)
     key = undo_refund_key(order_id, charged.payment_id)
-    first = await trial.cards.refund(charged.payment_id, PRICE, order_id=order_id, key=key)
-    again = await trial.cards.refund(charged.payment_id, PRICE, order_id=order_id, key=key)
+    first = await trial.cards.refund(
+        charged.payment_id, PRICE, installation=INSTALLATION, order_id=order_id, key=key
+    )
+    again = await trial.cards.refund(
+        charged.payment_id, PRICE, installation=INSTALLATION, order_id=order_id, key=key
+    )
     read = await trial.cards.read(charged.payment_id)
     assert first == again
     assert (first.amount, read.captured, read.refunded) == (PRICE, PRICE, PRICE)
@@ -300,10 +306,18 @@ async def test_two_equal_partial_refunds_are_two_refunds(
     charged = await charge(trial, order_id)
     part = Money(1000, "EUR")
     first = await trial.cards.refund(
-        charged.payment_id, part, order_id=order_id, key=f"{order_id}:one"
+        charged.payment_id,
+        part,
+        installation=INSTALLATION,
+        order_id=order_id,
+        key=f"{order_id}:one",
     )
     second = await trial.cards.refund(
-        charged.payment_id, part, order_id=order_id, key=f"{order_id}:two"
+        charged.payment_id,
+        part,
+        installation=INSTALLATION,
+        order_id=order_id,
+        key=f"{order_id}:two",
     )
     assert first.refund_id != second.refund_id
     assert (await trial.cards.read(charged.payment_id)).refunded == part * 2
@@ -312,10 +326,20 @@ async def test_two_equal_partial_refunds_are_two_refunds(
 async def test_no_more_is_given_back_than_was_taken(trial: CardsOnTrial, order_id: str) -> None:
     charged = await charge(trial, order_id)
     part, rest = Money(4000, "EUR"), Money(201, "EUR")
-    await trial.cards.refund(charged.payment_id, part, order_id=order_id, key=f"{order_id}:part")
+    await trial.cards.refund(
+        charged.payment_id,
+        part,
+        installation=INSTALLATION,
+        order_id=order_id,
+        key=f"{order_id}:part",
+    )
     with pytest.raises(RefusedError):
         await trial.cards.refund(
-            charged.payment_id, rest, order_id=order_id, key=f"{order_id}:too-much"
+            charged.payment_id,
+            rest,
+            installation=INSTALLATION,
+            order_id=order_id,
+            key=f"{order_id}:too-much",
         )
     assert (await trial.cards.read(charged.payment_id)).refunded == part
 
@@ -325,11 +349,19 @@ async def test_the_key_of_a_refund_is_refused_for_another_amount(
 ) -> None:
     charged = await charge(trial, order_id)
     await trial.cards.refund(
-        charged.payment_id, Money(10, "EUR"), order_id=order_id, key=f"{order_id}:k"
+        charged.payment_id,
+        Money(10, "EUR"),
+        installation=INSTALLATION,
+        order_id=order_id,
+        key=f"{order_id}:k",
     )
     with pytest.raises(RefusedError):
         await trial.cards.refund(
-            charged.payment_id, Money(20, "EUR"), order_id=order_id, key=f"{order_id}:k"
+            charged.payment_id,
+            Money(20, "EUR"),
+            installation=INSTALLATION,
+            order_id=order_id,
+            key=f"{order_id}:k",
         )
 
 
@@ -339,7 +371,11 @@ async def test_there_is_nothing_to_give_back_of_an_open_charge(
     announced = await announce(trial, order_id)
     with pytest.raises(RefusedError):
         await trial.cards.refund(
-            announced.payment_id, PRICE, order_id=order_id, key=f"{order_id}:k"
+            announced.payment_id,
+            PRICE,
+            installation=INSTALLATION,
+            order_id=order_id,
+            key=f"{order_id}:k",
         )
 
 
@@ -371,7 +407,11 @@ async def test_asking_again_after_no_answer_has_the_effect_of_once(
             case "client_secret":
                 return await cards.client_secret(announced.payment_id)
         return await cards.refund(
-            announced.payment_id, PRICE, order_id=order_id, key=f"{order_id}:undo"
+            announced.payment_id,
+            PRICE,
+            installation=INSTALLATION,
+            order_id=order_id,
+            key=f"{order_id}:undo",
         )
 
     await breakable.break_next(method, failure, order_id)
@@ -408,7 +448,13 @@ async def test_refunding_at_the_same_time_gives_back_once(
     charged = await charge(breakable, order_id)
     part = Money(100, "EUR")
     ask = [
-        breakable.cards.refund(charged.payment_id, part, order_id=order_id, key=f"{order_id}:k")
+        breakable.cards.refund(
+            charged.payment_id,
+            part,
+            installation=INSTALLATION,
+            order_id=order_id,
+            key=f"{order_id}:k",
+        )
         for _ in range(5)
     ]
     answers = await asyncio.gather(*ask, return_exceptions=True)

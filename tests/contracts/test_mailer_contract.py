@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 
 from durable_orders.domain.activity_messages import MailRefused, MailSent
-from durable_orders.domain.ids import mail_key
 from durable_orders.domain.ports import LockedOutError, Mail, Mailer, NoAnswerError, RefusedError
 from durable_orders.providers.resend.mailer import ResendMailer
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.mailer import InMemoryMailer
+from tests.support.keys import mail_key
 
 SENDER = "Shop <shop@example.com>"
 NOWHERE = "ada-at-nowhere"

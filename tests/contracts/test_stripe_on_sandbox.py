@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from durable_orders.domain.ids import capture_key, charge_key, payment_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
     CardCharge,
@@ -20,6 +19,7 @@ from durable_orders.domain.ports import (
 )
 from durable_orders.providers.stripe.cards import StripeCards
 from tests.contracts.conftest import SandboxControl
+from tests.support.keys import INSTALLATION, capture_key, charge_key, payment_key
 
 PRICE = Money(4200, "EUR")
 
@@ -31,7 +31,13 @@ async def cards(control: SandboxControl) -> AsyncIterator[StripeCards]:
 
 
 async def announce(cards: StripeCards, order_id: str, *, hold: bool = False) -> CardCharge:
-    return await cards.create(order_id=order_id, amount=PRICE, key=payment_key(order_id), hold=hold)
+    return await cards.create(
+        installation=INSTALLATION,
+        order_id=order_id,
+        amount=PRICE,
+        key=payment_key(order_id),
+        hold=hold,
+    )
 
 
 async def confirm(
@@ -60,8 +66,12 @@ async def test_a_refund_behind_a_stored_500_is_found_by_its_key(
     key = f"{order_id}:undo"
     await control.turn("stripe.refunds.create", "error_after", order_id)
     with pytest.raises(NoAnswerError):
-        await cards.refund(announced.payment_id, PRICE, order_id=order_id, key=key)
-    await cards.refund(announced.payment_id, PRICE, order_id=order_id, key=key)
+        await cards.refund(
+            announced.payment_id, PRICE, installation=INSTALLATION, order_id=order_id, key=key
+        )
+    await cards.refund(
+        announced.payment_id, PRICE, installation=INSTALLATION, order_id=order_id, key=key
+    )
     assert (await control.page(order_id))["refunded"] == PRICE.amount
 
 
@@ -172,12 +182,16 @@ async def test_a_refund_that_failed_at_the_bank_counts_no_more(
     announced = await announce(cards, order_id)
     await confirm(cards, announced, order_id, "pm_card_refundFail")
     key = f"{order_id}:undo"
-    refund = await cards.refund(announced.payment_id, PRICE, order_id=order_id, key=key)
+    refund = await cards.refund(
+        announced.payment_id, PRICE, installation=INSTALLATION, order_id=order_id, key=key
+    )
     assert (await cards.read(announced.payment_id)).refunded == PRICE
     await control.settle_refund(refund.refund_id)
     assert (await cards.read(announced.payment_id)).refunded == Money(0, "EUR")
     with pytest.raises(RefusedError, match="another way"):
-        await cards.refund(announced.payment_id, PRICE, order_id=order_id, key=key)
+        await cards.refund(
+            announced.payment_id, PRICE, installation=INSTALLATION, order_id=order_id, key=key
+        )
 
 
 async def test_refunds_beyond_the_first_page_are_counted_and_found(
@@ -187,10 +201,22 @@ async def test_refunds_beyond_the_first_page_are_counted_and_found(
     await confirm(cards, announced, order_id)
     cent = Money(1, "EUR")
     keys = [f"{order_id}:{number}" for number in range(102)]
-    first = await cards.refund(announced.payment_id, cent, order_id=order_id, key=keys[0])
+    first = await cards.refund(
+        announced.payment_id, cent, installation=INSTALLATION, order_id=order_id, key=keys[0]
+    )
     async with asyncio.TaskGroup() as group:
         for key in keys[1:]:
-            group.create_task(cards.refund(announced.payment_id, cent, order_id=order_id, key=key))
+            group.create_task(
+                cards.refund(
+                    announced.payment_id,
+                    cent,
+                    installation=INSTALLATION,
+                    order_id=order_id,
+                    key=key,
+                )
+            )
     assert (await cards.read(announced.payment_id)).refunded == cent * 102
-    again = await cards.refund(announced.payment_id, cent, order_id=order_id, key=keys[0])
+    again = await cards.refund(
+        announced.payment_id, cent, installation=INSTALLATION, order_id=order_id, key=keys[0]
+    )
     assert again == first

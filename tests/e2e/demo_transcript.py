@@ -7,22 +7,27 @@ CI checks the demo this way while it runs it, instead of a test running it once 
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import sys
 from typing import Final
 
 TOLD: Final = (
-    r"\$ curl \$API/checkout --json '\{\"order_id\": \"1001\"\}'",
+    r"export API=http://127\.0\.0\.1:\d+ SHOP_KEY=do_\w+ OPERATOR_KEY=do_\w+\n",
+    r"curl \$API/checkout .* --json '\{\"order_id\": \"1001\"\}'\n",
     r'202 \{"workflow_id":"order-1001","status_url":"/orders/1001"\}',
-    r"kill -9 \d+: Stripe has taken 29\.00 EUR",
+    # What has happened is told before what comes of it.
+    r"(?s)\n2\. The worker is killed.*order placed.*order paid.*kill -9 \d+: Stripe has taken 29",
     r"The books of order 1002: 1 charge, 1 parcel, 1 mail",
-    r"\$ curl -X POST \$API/orders/1003/cancel",
+    r"curl \$API/orders/1003/cancel .* -X POST\n",
     r"The customer is told: refunded, 54\.00 EUR is given back",
     r'"payment":\{"state":"declined","code":"generic_decline"',
     r"Order 1004 is rejected",
     r"PRINT-1OF1: 1 on hand, 1 set aside\. Stripe has taken 0\.00 EUR",
-    r"kill -9 \d+: nobody is at work, and the order goes on waiting",
-    r"\$ curl \$API/orders/1005/approve --json",
+    r"(?s)\n5\. An .*awaiting approval.*kill -9 \d+: nobody is at work, and the order goes on",
+    r"for people there is a page: http://127\.0\.0\.1:\d+/operator/orders/1005\n",
+    r"curl \$API/orders/1005/approve .* --json",
     r"order approved \(by sales",
     r"The books of order 1005: 1 charge, 1 parcel, 1 mail",
     r"payment needs customer",
@@ -33,13 +38,15 @@ TOLD: Final = (
     r"14\.50 EUR is given back\. MUG: 999 on hand",
     r"The books of order 1001: 1 refund, 14\.50 EUR kept\. MUG: 999 on hand",
     r"1001 .* 29\.00 EUR +│ 14\.50 EUR .* confirmation, refund",
+    r"Operators' pages +http://127\.0\.0\.1:\d+/operator\n",
+    r"Log in there with +do_\w+\n",
     r"/workflows/order-1002/",
     r"/workflows/refund-1001-r1/",
     r"Every promise holds",
 )
 NOT_TOLD: Final = ("✗", "Traceback")
 #: One for each thing that the demo promises, and one is asked for twice to be given once.
-COUNTED: Final = {"✓": 6, "$ curl $API/orders/1001/refunds --json": 2}
+COUNTED: Final = {"✓": 6, "curl $API/orders/1001/refunds -H": 2}
 
 
 def missing_from(transcript: str) -> list[str]:
@@ -48,11 +55,27 @@ def missing_from(transcript: str) -> list[str]:
         *(f"nothing like {told!r}" for told in TOLD if not re.search(told, transcript)),
         *(f"there is {word!r}" for word in NOT_TOLD if word in transcript),
         *(
+            f"no shell could run {line!r}"
+            for line in transcript.splitlines()
+            if "curl" in line and not is_complete(line)
+        ),
+        *(
             f"{transcript.count(word)} times {word!r} instead of {times}"
             for word, times in COUNTED.items()
             if transcript.count(word) != times
         ),
     ]
+
+
+def is_complete(curl: str) -> bool:
+    """Whether it is a whole command: with a key, and with a body that is JSON if there is one."""
+    try:
+        program, *words = shlex.split(curl)
+        body = json.loads(words[words.index("--json") + 1]) if "--json" in words else {}
+    except ValueError:
+        return False
+    key = any(re.fullmatch(r"Authorization: Bearer \$(SHOP|OPERATOR)_KEY", word) for word in words)
+    return program == "curl" and key and isinstance(body, dict)
 
 
 def main() -> int:

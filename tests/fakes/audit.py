@@ -24,7 +24,7 @@ from durable_orders.domain.audit.model import (
     ListedRefund,
     RecordedManualRefund,
 )
-from durable_orders.domain.audit.ports import CursorPage
+from durable_orders.domain.audit.ports import CursorPage, Marks
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, RefundState
 from tests.fakes.cards import InMemoryCards
@@ -47,35 +47,44 @@ class InMemoryChargeList(Scripted):
         self._opened = datetime.now(UTC) - timedelta(hours=1)
 
     async def charges(
-        self, after: datetime, before: datetime, cursor: str | None, limit: int
+        self, ours: Marks, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> CursorPage[ListedCharge]:
-        return await self._play("charges", lambda: self._charges(after, before, cursor, limit))
+        return await self._play(
+            "charges", lambda: self._charges(ours, after, before, cursor, limit)
+        )
 
     async def refunds(
-        self, after: datetime, before: datetime, cursor: str | None, limit: int
+        self, ours: Marks, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> CursorPage[ListedRefund]:
-        return await self._play("refunds", lambda: self._refunds(after, before, cursor, limit))
+        return await self._play(
+            "refunds", lambda: self._refunds(ours, after, before, cursor, limit)
+        )
 
-    async def find(self, payment_id: str) -> ListedCharge | None:
-        return await self._play("find", lambda: self._find(payment_id))
+    async def find(self, ours: Marks, payment_id: str) -> ListedCharge | None:
+        return await self._play("find", lambda: self._find(ours, payment_id))
 
     def _charges(
-        self, after: datetime, before: datetime, cursor: str | None, limit: int
+        self, ours: Marks, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> CursorPage[ListedCharge]:
         newest_first = reversed(self._cards.charges)
-        found = [one for id_ in newest_first if (one := self._find(id_)) is not None]
+        found = [one for id_ in newest_first if (one := self._find(ours, id_)) is not None]
         wanted = [replace(one, refunds=()) for one in found if after <= one.created_at <= before]
         return _page(wanted, [one.charge.payment_id for one in wanted], cursor, limit)
 
     def _refunds(
-        self, after: datetime, before: datetime, cursor: str | None, limit: int
+        self, ours: Marks, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> CursorPage[ListedRefund]:
-        refunds = [one for id_ in self._cards.charges for one in self._refunds_of(id_)]
+        known = [id_ for id_ in self._cards.charges if self._is_ours(ours, id_)]
+        refunds = [one for id_ in known for one in self._refunds_of(id_)]
         wanted = [one for one in refunds if after <= one.created_at <= before][::-1]
         return _page(wanted, [one.refund.refund_id for one in wanted], cursor, limit)
 
-    def _find(self, payment_id: str) -> ListedCharge | None:
-        if (charge := self._cards.charges.get(payment_id)) is None:
+    def _is_ours(self, ours: Marks, payment_id: str) -> bool:
+        return self._cards.announced[payment_id].installation in ours
+
+    def _find(self, ours: Marks, payment_id: str) -> ListedCharge | None:
+        charge = self._cards.charges.get(payment_id)
+        if charge is None or not self._is_ours(ours, payment_id):
             return None
         announced = self._cards.announced[payment_id]
         return ListedCharge(
@@ -108,7 +117,7 @@ class InMemoryAuditRepository(Scripted):
         return await self._play("page", lambda: self._page(changed_since, cursor, limit))
 
     async def standing(self, order_ids: Iterable[str]) -> Mapping[str, BookedOrder]:
-        wanted = [id_ for id_ in order_ids if id_ in self._database.rows]
+        wanted = [id_ for id_ in order_ids if id_ in self._own()]
         return await self._play("standing", lambda: {id_: self._standing(id_) for id_ in wanted})
 
     async def known_refunds(self, refund_ids: Iterable[str]) -> frozenset[str]:
@@ -117,9 +126,13 @@ class InMemoryAuditRepository(Scripted):
         return await self._play("known_refunds", lambda: frozenset(refund_ids) & known)
 
     def _page(self, since: datetime, cursor: str | None, limit: int) -> CursorPage[BookedOrder]:
-        standings = [self._standing(id_) for id_ in sorted(self._database.rows)]
+        standings = [self._standing(id_) for id_ in sorted(self._own())]
         wanted = [one for one in standings if not one.status.is_final or one.changed_at >= since]
         return _page(wanted, [one.order_id for one in wanted], cursor, limit)
+
+    def _own(self) -> list[str]:
+        ours = self._database.installation.names
+        return [id_ for id_, row in self._database.rows.items() if row.order.key_prefix in ours]
 
     def _standing(self, order_id: str) -> BookedOrder:
         row = self._database.row(order_id)

@@ -56,6 +56,7 @@ class Announced:
     order_id: str
     amount: Money
     hold: bool = False
+    installation: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class BookedRefund:
     payment_id: str
     order_id: str
     refund: CardRefund
+    installation: str = ""
 
 
 class InMemoryCards(Scripted):
@@ -173,12 +175,13 @@ class InMemoryCards(Scripted):
     async def create(
         self,
         *,
+        installation: str,
         order_id: str,
         amount: Money,
         key: str,
         hold: bool = False,
     ) -> CardCharge:
-        asked = Announced(order_id, amount, hold)
+        asked = Announced(order_id, amount, hold, installation)
         return await self._play("create", lambda: self._create(asked, key))
 
     async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
@@ -201,9 +204,10 @@ class InMemoryCards(Scripted):
         )
 
     async def refund(
-        self, payment_id: str, amount: Money, *, order_id: str, key: str
+        self, payment_id: str, amount: Money, *, installation: str, order_id: str, key: str
     ) -> CardRefund:
-        return await self._play("refund", lambda: self._refund(payment_id, amount, order_id, key))
+        mark = (order_id, installation)
+        return await self._play("refund", lambda: self._refund(payment_id, amount, mark, key))
 
     async def find_refund(self, payment_id: str, *, key: str) -> CardRefund | None:
         return await self._play("find_refund", lambda: self._find_refund(payment_id, key))
@@ -299,7 +303,9 @@ class InMemoryCards(Scripted):
             self.charges[payment_id] = charge
         return charge
 
-    def _refund(self, payment_id: str, amount: Money, order_id: str, key: str) -> CardRefund:
+    def _refund(
+        self, payment_id: str, amount: Money, mark: tuple[str, str], key: str
+    ) -> CardRefund:
         charge = self._find(payment_id)
         if booked := self.refunds.get(key):
             if (booked.payment_id, booked.refund.amount) != (payment_id, amount):
@@ -313,7 +319,8 @@ class InMemoryCards(Scripted):
         pending = self._card_of(payment_id) == REFUND_PENDING
         state = CardRefundState.PENDING if pending else CardRefundState.SUCCEEDED
         refund = CardRefund(f"re_{next(self._numbers)}", amount, state)
-        self.refunds[key] = BookedRefund(payment_id, order_id, refund)
+        order_id, installation = mark
+        self.refunds[key] = BookedRefund(payment_id, order_id, refund, installation)
         self.charges[payment_id] = replace(charge, refunded=charge.refunded + amount)
         return refund
 

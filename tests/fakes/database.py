@@ -25,6 +25,7 @@ from durable_orders.domain.charges import (
     merge_try,
 )
 from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
+from durable_orders.domain.installation import CardAccount, ForeignOrderError, Installation
 from durable_orders.domain.inventory import StockState, shortage
 from durable_orders.domain.lifecycle import FOLLOWS, Status, Stop
 from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, PlacedOrder
@@ -52,6 +53,7 @@ from durable_orders.domain.views import (
     RefundView,
 )
 from tests.fakes.script import Scripted
+from tests.support.keys import INSTALLATION
 
 
 @dataclass
@@ -109,13 +111,14 @@ class _Row:
 class InMemoryDatabase:
     """Data of the three fakes; ``products`` by sku and ``rows`` by order id are public.
 
-    ``clock`` gives the time of history lines for calls without one.
+    ``clock`` gives the time of history lines for calls without one. ``installation`` is public too.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.products: dict[str, StockedProduct] = {}
         self.rows: dict[str, _Row] = {}
         self.keys: dict[IdempotencyKey, str] = {}
+        self.installation = Installation(INSTALLATION)
         self.clock = clock
 
     def add_product(self, sku: str, name: str, price: Money, on_hand: int) -> None:
@@ -127,6 +130,24 @@ class InMemoryDatabase:
             return self.rows[order_id]
         except KeyError:
             raise NoSuchOrderError(order_id) from None
+
+
+class InMemoryInstallation(Scripted):
+    """``InstallationRepository`` in memory."""
+
+    def __init__(self, database: InMemoryDatabase) -> None:
+        super().__init__()
+        self._database = database
+
+    async def get(self) -> Installation:
+        return await self._play("get", lambda: self._database.installation)
+
+    async def bind(self, seen: CardAccount) -> Installation:
+        return await self._play("bind", lambda: self._bind(seen))
+
+    def _bind(self, seen: CardAccount) -> Installation:
+        self._database.installation = self._database.installation.bound_to(seen)
+        return self._database.installation
 
 
 class InMemoryInventory(Scripted):
@@ -376,7 +397,7 @@ class InMemoryOrderRepository(Scripted):
         return await self._play("page", lambda: self._page(wanted, limit, after))
 
     async def get(self, order_id: str) -> Order:
-        return await self._play("get", lambda: self._database.row(order_id).order)
+        return await self._play("get", lambda: self._get(order_id))
 
     async def summary(self, order_id: str) -> OrderSummary:
         return await self._play("summary", lambda: self._summary(order_id))
@@ -435,15 +456,26 @@ class InMemoryOrderRepository(Scripted):
                 raise OrderExistsError(basket.order_id)
             return known.order
         catalogue = {sku: (p.name, p.price) for sku, p in self._database.products.items()}
-        order = priced(basket, catalogue)
+        order = replace(priced(basket, catalogue), key_prefix=self._database.installation.name)
         row = self._database.rows[order.id] = _Row(order, now)
         row.add_line("order_placed", now, total=str(order.total))
         return order
 
-    def _summary(self, order_id: str) -> OrderSummary:
+    def _get(self, order_id: str) -> Order:
         order = self._database.row(order_id).order
+        if order.key_prefix not in self._database.installation.names:
+            raise ForeignOrderError(order_id, order.key_prefix)
+        return order
+
+    def _summary(self, order_id: str) -> OrderSummary:
+        order = self._get(order_id)
         return OrderSummary(
-            order.id, order.customer_id, order.total, order.status, flagged=order.flagged
+            order.id,
+            order.customer_id,
+            order.total,
+            order.status,
+            flagged=order.flagged,
+            key_prefix=order.key_prefix,
         )
 
     def _move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:

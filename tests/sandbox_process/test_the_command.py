@@ -50,8 +50,21 @@ class TestOnceItIsUp:
         assert running.address("Temporal gRPC") == running.settings["TEMPORAL_ADDRESS"]
         assert running.address("PostgreSQL") == running.settings["DATABASE_URL"]
         assert await sql(running, "SELECT current_database()") == [("orders",)]
-        assert "worker.py" in running.output
-        assert "client.py place" in running.output
+
+    def test_what_it_says_to_type_can_be_pasted(self, running: SandboxProcess) -> None:
+        indented = [line for line in running.output.splitlines() if line.startswith("  ")]
+        load, worker, api, place = indented
+        assert worker.endswith("/worker.py")
+        assert api.endswith("/api.py")
+        placed = subprocess.run(
+            ["bash", "-c", f"{load}\n{place}"],
+            cwd=running.directory,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert placed.startswith("Order ")
+        assert "Watch it: " in placed
 
     def test_temporal_knows_the_search_attributes(self, running: SandboxProcess) -> None:
         known = temporal(running, "operator", "search-attribute", "list")

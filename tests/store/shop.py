@@ -45,6 +45,11 @@ class Shop:
         self.inventory = PostgresInventory(database)
         self.ledger = PostgresPaymentLedger(database)
 
+    @property
+    def url(self) -> str:
+        """The address of the database."""
+        return self.database.engine.url.render_as_string(hide_password=False)
+
     async def stocked(self, on_hand: int) -> str:
         """A new product."""
         sku = f"SKU-{next(_numbers):04}"

@@ -30,9 +30,11 @@ from durable_orders.domain.refunds.refund import RefundRequest
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.consistency_check import find_inconsistencies
-from durable_orders.store.database import Database
+from durable_orders.store.database import Database, connect
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.refunds import PostgresRefundBook
 from tests.store.shop import NOTHING, NOW, PRICE, Shop
+from tests.support.servers import Postgres
 
 DAY = timedelta(days=1)
 EURO = Money(1_00, "EUR")
@@ -71,6 +73,25 @@ async def test_orders_under_way_or_changed_lately_are_paged_through_each_once(
     assert len(seen) == len(set(seen))
     assert {order.id for order in (*under_way, ended_lately)} <= set(seen)
     assert ended_long_ago.id not in seen
+
+
+async def test_orders_of_the_installation_that_a_database_was_copied_from_are_not_read(
+    postgres: Postgres,
+) -> None:
+    database = connect(await postgres.migrated())
+    shop, book = Shop(database), PostgresAuditRepository(database)
+    theirs = await shop.placed()
+    await PostgresInstallationRepository(database).rename("renamed")
+    before = await shop.placed()
+    await PostgresInstallationRepository(database).adopt("staging")
+    ours = await shop.placed()
+
+    page = await book.page(NOW - DAY, None, 100)
+    assert [order.order_id for order in page.items] == [ours.id]
+    assert set(await book.standing([theirs.id, before.id, ours.id])) == {ours.id}
+    await PostgresInstallationRepository(database).rename("renamed")
+    assert set(await book.standing([theirs.id, before.id, ours.id])) == {before.id, ours.id}
+    await database.close()
 
 
 async def test_an_order_stands_as_our_books_have_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -119,10 +120,27 @@ async def test_orders_from_before_0002_are_kept_and_its_code_goes_on_working(
     for order_id in ("old", "late"):
         view = await book.view(order_id)
         assert (view.order.status, view.order.flagged) == (Status.PAID, False)
+        assert view.order.key_prefix == await _name_of(database)
         assert view.payments[0].captured == Money(5, "EUR")
         await book.move(order_id, Status.FULFILLED, None, NOW)
         await book.move(order_id, Status.SHIPPED, None, NOW)
     await database.close()
+
+
+async def test_each_database_has_an_installation_of_its_own(postgres: Postgres) -> None:
+    databases = [connect(await postgres.empty()) for _ in range(3)]
+    for database in databases:
+        await migrate(database)
+    names = {await _name_of(database) for database in databases}
+    assert len(names) == 3
+    assert all(re.fullmatch(r"[a-z][a-z0-9]{11}", name) for name in names)
+    for database in databases:
+        await database.close()
+
+
+async def _name_of(database: Database) -> str:
+    async with database.engine.connect() as connection:
+        return str(await connection.scalar(text("SELECT name FROM installation")))
 
 
 async def _execute(database: Database, *statements: str) -> None:

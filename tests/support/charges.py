@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from durable_orders.domain.ids import charge_key
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import CardCharge, CardTry, ChargeEntry, ChargeState, PaymentLedger
+from tests.support.keys import charge_key
 
 
 def card_try(

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and leaves signals to pytest."""
+    """A uvicorn server that says when it listens and leaves signals to pytest."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

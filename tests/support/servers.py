@@ -1,6 +1,6 @@
 """The servers that all tests share: one PostgreSQL and one Temporal for a whole run.
 
-Each worker of xdist's has namespaces of its own on the one and databases of its own on the other.
+Each xdist worker has namespaces of its own on Temporal and databases of its own on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Addresses(TypedDict):
 
 @contextmanager
 def running_servers(workers: Sequence[str]) -> Iterator[Addresses]:
-    """Run the servers, with namespaces for these workers, in a process of their own."""
+    """Run the servers in a process of their own, with namespaces for these workers."""
     namespaces = [_namespace(kind, worker) for worker in workers for kind in _KINDS]
     with subprocess.Popen(
         [sys.executable, "-m", "tests.support.servers_process", *namespaces],
         cwd=_CHECKOUT,
-        stdin=subprocess.PIPE,  # they end when it is closed, which happens with this process too
+        stdin=subprocess.PIPE,  # the servers end when it is closed, also by our death
         stdout=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C is for pytest, which then ends them
+        start_new_session=True,  # Ctrl-C reaches pytest alone, which then ends them
     ) as process:
         assert process.stdout is not None
         addresses = process.stdout.readline()
@@ -113,7 +113,7 @@ class Postgres:
 
 
 class Servers:
-    """Both, as one worker of xdist's sees them; "master" is the process of a run without xdist."""
+    """Both servers, as one xdist worker uses them; "master" is a run without xdist."""
 
     def __init__(self, worker: str, addresses: Addresses) -> None:
         self._worker = worker

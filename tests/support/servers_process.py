@@ -1,7 +1,7 @@
-"""The process that runs the servers which all tests share, for ``tests/support/servers.py``.
+"""Process that runs the shared servers, for ``tests/support/servers.py``.
 
-Its arguments name Temporal's namespaces. It prints the addresses as one line of JSON once both
-servers can be used, and ends them when its standard input ends.
+Its arguments are the names of Temporal's namespaces. It prints the servers' addresses as one line
+of JSON once both can be used, and stops them when its standard input ends.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sqlalchemy import update
+
 from durable_orders.store.database import connect
 from durable_orders.store.migrations import migrate
+from durable_orders.store.tables import installation
 from sandbox.postgres import PostgresServer
 from sandbox.temporal_server import TemporalServer
+from tests.support.keys import INSTALLATION
 
-#: Has our tables; copied, it takes no migration.
+#: Has our tables, and the tests' installation; copied, it takes no migration.
 TEMPLATE = "migrated"
 
-#: A tenth of what this Temporal would do. Search attributes are there before the first run, so they
-#: are not read again for each that is set. The list of runs may lag by a second, as it does
-#: anywhere: a run that has ended by then is written into it once, not at every step. Nobody does a
-#: namespace's own chores, of which schedules are one: see ``scheduling_server``.
+#: Saves a tenth of Temporal's work. There are no workers per namespace, and so no schedules: see
+#: ``scheduling_server``. Search attributes exist before the first run and are not read again. The
+#: list of runs may lag by a second, as anywhere: a run is written into it less often.
 _SPARED = {
     "worker.perNamespaceWorkerCount": "0",
     "system.forceSearchAttributesCacheRefreshOnRead": "false",
@@ -32,7 +35,7 @@ _SPARED = {
 
 
 async def serve(namespaces: list[str]) -> None:
-    """Run both until standard input ends."""
+    """Run both servers until standard input ends."""
     with tempfile.TemporaryDirectory(prefix="orders-") as state:
         postgres = PostgresServer(Path(state) / "postgres", durable=False)
         temporal = TemporalServer(
@@ -45,9 +48,11 @@ async def serve(namespaces: list[str]) -> None:
         async with temporal, postgres:
             database = connect(await postgres.create_database(TEMPLATE))
             await migrate(database)
+            async with database.transaction() as connection:
+                await connection.execute(update(installation).values(name=INSTALLATION))
             await database.close()
             addresses = {"postgres": postgres.url_of(TEMPLATE), "temporal": temporal.address}
-            print(json.dumps(addresses), flush=True)  # noqa: T201 - its answer
+            print(json.dumps(addresses), flush=True)  # noqa: T201 - the answer to the parent
             await asyncio.to_thread(sys.stdin.read)
 
 

@@ -13,7 +13,9 @@ from tests.fakes.script import take_unplayed
 
 
 async def announced(cards: InMemoryCards) -> CardCharge:
-    return await cards.create(order_id="t-1", amount=Money(500, "EUR"), key="k")
+    return await cards.create(
+        installation="testshop", order_id="t-1", amount=Money(500, "EUR"), key="k"
+    )
 
 
 async def confirmed(cards: InMemoryCards, charge: CardCharge) -> CardCharge:

@@ -23,7 +23,10 @@ ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London
 def completed() -> OrderEvidence:
     """A consistent order of two mugs."""
     lines = (Line("MUG", "Mug", 2, Money(14_50, "EUR")),)
-    order = Order("1", "customer-1", ADA, lines, TOTAL, "pm_card_visa", Status.COMPLETED)
+    order = Order(
+        *("1", "customer-1", ADA, lines, TOTAL, "pm_card_visa", Status.COMPLETED),
+        key_prefix="testshop",
+    )
     return OrderEvidence(
         view=OrderView(
             order,
@@ -52,7 +55,7 @@ def half_back() -> OrderEvidence:
     half = Money(14_50, "EUR")
     paid = replace(evidence.view.payments[0], refunded=half)
     given_back = Refund("re_1", "pi_1", "ch_1", 14_50, "eur", "succeeded")
-    note = replace(mail("refund"), key="order-1:mail:refund:r1:1")
+    note = replace(mail("refund"), key="testshop:order-1:mail:refund:r1:1")
     return replace(
         evidence,
         view=replace(evidence.view, payments=(paid,)),
@@ -83,7 +86,7 @@ def fulfillment(number: int = 1, quantity: int = 2) -> Fulfillment:
 
 
 def mail(kind: str = "confirmation") -> Mail:
-    return Mail("m", f"order-1:mail:{kind}", kind, ("ada@example.com",), "Thank you")
+    return Mail("m", f"testshop:order-1:mail:{kind}", kind, ("ada@example.com",), "Thank you")
 
 
 def with_books(**changes: object) -> Callable[[OrderEvidence], OrderEvidence]:
@@ -112,8 +115,8 @@ BROKEN: list[tuple[Callable[[OrderEvidence], OrderEvidence], str]] = [
     (with_books(fulfillments=(fulfillment(quantity=3),)), "not what was ordered"),
     (with_books(fulfillments=(fulfillment(7),)), "the database names other parcels"),
     (with_books(mails=()), "its mails are {}"),
-    (with_books(mails=(mail(), mail())), "'order-1:mail:confirmation': 2"),
-    (with_books(mails=(mail(), mail("closing"))), "order-1:mail:closing"),
+    (with_books(mails=(mail(), mail())), "'testshop:order-1:mail:confirmation': 2"),
+    (with_books(mails=(mail(), mail("closing"))), "testshop:order-1:mail:closing"),
     (with_order(status=Status.FULFILLED), "it has not ended, it is fulfilled"),
     (with_order(status=Status.REFUNDED), "refunded in the database, completed in Temporal"),
     (with_order(status=Status.REJECTED), "it is rejected, but 2900 was taken"),
@@ -135,7 +138,7 @@ BROKEN_REFUNDS: list[tuple[Callable[[OrderEvidence], OrderEvidence], str]] = [
     (with_refund(state=RefundState.REJECTED), "Stripe kept 1450, not 2900"),
     (with_refund(amount=Money(10_00, "EUR")), "asked for were {'re_1': 1000}"),
     (with_refund(state=RefundState.ISSUING), "its refund r1 is issuing"),
-    (with_books(mails=(mail(),)), "its mails are {'order-1:mail:confirmation': 1}"),
+    (with_books(mails=(mail(),)), "its mails are {'testshop:order-1:mail:confirmation': 1}"),
     (lambda evidence: replace(evidence, refunds=()), "given back {'re_1': 1450} at Stripe"),
 ]
 
@@ -174,7 +177,7 @@ def test_a_parcel_that_was_sent_again_is_still_one_parcel_for_the_order() -> Non
 
 
 def test_a_parcel_is_mailed_once_when_it_has_left_and_never_before() -> None:
-    left = replace(mail("shipped"), key="order-1:mail:shipped-par_1")
+    left = replace(mail("shipped"), key="testshop:order-1:mail:shipped-par_1")
     early = with_books(mails=(mail(), left))(completed())
     shipped = replace(early, view=replace(early.view, parcels=(ParcelView("par_1", "shipped"),)))
     twice = with_books(mails=(mail(), left, left))(shipped)

@@ -32,6 +32,12 @@ def loaded_by(statement: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
+def parts(modules: set[str]) -> set[str]:
+    """The distributions' modules, and the package's own parts, among all that was loaded."""
+    own = {".".join(name.split(".")[:2]) for name in modules if name.startswith("durable_orders.")}
+    return {name.partition(".")[0] for name in modules} | own
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -39,20 +45,30 @@ def loaded_by(statement: str) -> set[str]:
         "from durable_orders import Basket, Money, RefundRequest, Status",
         "import durable_orders.clients.errors",
         f"import {', '.join(DOMAIN)}",
-        "import cli",
+        "import durable_orders.cli.app",
+        "import durable_orders.store",
     ],
 )
-def test_no_temporal_is_loaded_before_it_is_used(statement: str) -> None:
-    loaded = loaded_by(statement)
-    assert not {module for module in loaded if module.partition(".")[0] == "temporalio"}
+def test_no_sdk_is_loaded_before_it_is_used(statement: str) -> None:
+    assert not parts(loaded_by(statement)) & {"temporalio", "sqlalchemy", "stripe", "resend"}
 
 
 def test_a_client_is_loaded_without_what_only_processes_need() -> None:
-    loaded = {module.partition(".")[0] for module in loaded_by("from durable_orders import *")}
+    loaded = parts(loaded_by("from durable_orders import *"))
     assert "temporalio" in loaded
     assert not loaded & {
-        *("workflows", "activities", "store", "providers", "settings"),
+        *("workflows", "activities", "sandbox"),
+        *("durable_orders.store", "durable_orders.providers", "durable_orders.settings"),
         *("sqlalchemy", "fastapi", "stripe", "resend", "typer"),
+    }
+
+
+def test_the_store_is_loaded_without_what_only_processes_need() -> None:
+    loaded = parts(loaded_by("from durable_orders.store import *"))
+    assert {"sqlalchemy", "durable_orders.store"} <= loaded
+    assert not loaded & {
+        *("durable_orders.clients", "durable_orders.providers", "durable_orders.settings"),
+        *("temporalio", "fastapi", "stripe", "resend", "typer"),
     }
 
 
@@ -63,7 +79,7 @@ def test_every_name_is_there(name: str) -> None:
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    for module in (durable_orders, client):
+    for module in (durable_orders, durable_orders.store, client):
         with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
             _ = module.Nothing
 

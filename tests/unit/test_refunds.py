@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from durable_orders.domain.ids import (
     InvalidRefundIdError,
     order_id_of,
-    refund_key,
     refund_of,
     refund_of_key,
     refund_workflow_id,
-    undo_refund_key,
     workflow_id,
 )
 from durable_orders.domain.lifecycle import Status
@@ -41,6 +39,7 @@ from durable_orders.domain.refunds.refund import (
     RefundRequest,
     RefundState,
 )
+from tests.support.keys import refund_key, undo_refund_key
 
 LINES = (
     Line("MUG", "Mug", 3, Money(14_50, "EUR")),

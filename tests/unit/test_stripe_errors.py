@@ -186,5 +186,7 @@ async def test_a_refund_that_was_made_meanwhile_under_our_key_is_ours() -> None:
         answering(listing(theirs), too_late, listing(theirs, ours)) as url,
         StripeCards("sk_test_secret", api_base=url) as cards,
     ):
-        refund = await cards.refund("pi_1", Money(4200, "EUR"), order_id="t-1", key="k")
+        refund = await cards.refund(
+            "pi_1", Money(4200, "EUR"), installation="testshop", order_id="t-1", key="k"
+        )
     assert refund == CardRefund("re_1", Money(4200, "EUR"))

@@ -31,7 +31,7 @@ def intent(status: str, received: int, *, captured: bool, refunded: int) -> dict
         "currency": "eur",
         "last_payment_error": None,
         "latest_charge": charge,
-        "metadata": {"order_id": "1001", "attempt": "1"},
+        "metadata": {"installation": "testshop", "order_id": "1001", "attempt": "1"},
         "status": status,
     }
 
@@ -55,5 +55,7 @@ async def test_only_captured_money_counts_as_given_back(
         answering(http(200, page)) as url,
         StripeChargeListing("sk_test_1", api_base=url) as listing,
     ):
-        [found] = (await listing.charges(NOW - timedelta(days=1), NOW, None, 10)).items
+        [found] = (
+            await listing.charges(frozenset({"testshop"}), NOW - timedelta(days=1), NOW, None, 10)
+        ).items
     assert found.charge.refunded == Money(refunded, "EUR")

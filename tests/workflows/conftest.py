@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
@@ -17,7 +19,7 @@ from temporalio.worker import Replayer, WorkflowReplayResult
 from durable_orders.contracts.data_converter import DATA_CONVERTER
 from durable_orders.contracts.error_types import ORDER_FAILED
 from durable_orders.domain.activity_messages import OrderInput, Outcome
-from durable_orders.domain.ids import TASK_QUEUE, workflow_id
+from durable_orders.domain.ids import TASK_QUEUE, mail_key, workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
@@ -129,7 +131,8 @@ class Shop:
             for mail in self.mailer.sent
             if f"order-{order_id}:" in mail.key and "reminder" not in mail.key
         ]
-        assert mails == ([f"order-{order_id}:mail:{kind}"] if outcome.confirmed else [])
+        key = mail_key(view.order.key_prefix, order_id, kind)
+        assert mails == ([key] if outcome.confirmed else [])
         return outcome
 
 
@@ -149,6 +152,12 @@ async def decoded(error: ApplicationError) -> list[Outcome]:
     """The outcome in a failed run's details, with its type."""
     payloads = DATA_CONVERTER.payload_converter.to_payloads(list(error.details))
     return DATA_CONVERTER.payload_converter.from_payloads(payloads, [Outcome])
+
+
+async def current_details(handle: WorkflowHandle[Any, Any]) -> str:
+    """The run's current details, as the Web UI shows them."""
+    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return str(metadata.current_details)
 
 
 def events(history: WorkflowHistory) -> list[str]:

@@ -22,7 +22,8 @@ from temporalio.client import (
 
 from activities.audit import ReconciliationActivities
 from durable_orders.clients.run_inspector import TemporalOrderRuns
-from durable_orders.domain.activity_messages import ManualRefund, Outcome
+from durable_orders.domain import ids
+from durable_orders.domain.activity_messages import ManualRefund, OrderInput, Outcome
 from durable_orders.domain.audit.messages import (
     Acknowledgement,
     AuditInput,
@@ -32,21 +33,24 @@ from durable_orders.domain.audit.messages import (
 )
 from durable_orders.domain.audit.model import AuditTerms, Discrepancy, DiscrepancyKind
 from durable_orders.domain.audit.ports import CursorPage, OpenRun
-from durable_orders.domain.ids import TASK_QUEUE, charge_key, payment_key, workflow_id
+from durable_orders.domain.ids import TASK_QUEUE, workflow_id
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.ports import ChargeState, NoAnswerError, RefusedError
 from durable_orders.domain.workflow_messages import Resolve
 from tests.fakes.audit import InMemoryAuditRepository, InMemoryChargeList, InMemoryFindings
+from tests.fakes.database import InMemoryInstallation
 from tests.support.charges import card_try, record
 from tests.support.eventually import eventually
+from tests.support.keys import INSTALLATION
 from tests.support.servers import Servers
 from tests.workflows.conftest import TOTAL, Clients, Shop, ended
 from worker import order_worker
 from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
 
+OTHERS = "othershop"
 HOUR = timedelta(hours=1)
 #: What happened a moment ago is looked at too.
 AT_ONCE = AuditTerms(grace=timedelta(0))
@@ -88,6 +92,7 @@ class Audited:
             book=InMemoryAuditRepository(self.shop.database),
             runs=self.runs,
             findings=self.findings,
+            installations=InMemoryInstallation(self.shop.database),
         )
 
     async def begin(
@@ -121,16 +126,24 @@ class Audited:
         await self.shop.book.place(basket, datetime.now(UTC) - ago)
         return order_id
 
-    async def charged(self, order_id: str, *, hold: bool = False) -> str:
+    async def charged(
+        self, order_id: str, *, hold: bool = False, installation: str = INSTALLATION
+    ) -> str:
         """A charge at the provider, confirmed; its id."""
         charge = await self.shop.cards.create(
-            order_id=order_id, amount=TOTAL, key=payment_key(order_id), hold=hold
+            installation=installation,
+            order_id=order_id,
+            amount=TOTAL,
+            key=ids.payment_key(installation, order_id),
+            hold=hold,
         )
-        if order_id in self.shop.database.rows:
+        if order_id in self.shop.database.rows and installation == INSTALLATION:
             wanted = card_try(order_id)
             await self.shop.ledger.announce(order_id, charge.payment_id, TOTAL, wanted)
         await self.shop.cards.confirm(
-            charge.payment_id, payment_method="pm_card_visa", key=charge_key(order_id, 1)
+            charge.payment_id,
+            payment_method="pm_card_visa",
+            key=ids.charge_key(installation, order_id, 1),
         )
         return charge.payment_id
 
@@ -277,13 +290,92 @@ async def test_a_hold_of_an_order_that_we_do_not_have_is_flagged_for_a_day_then_
     assert audited.shop.cards.charges[payment_id].state is ChargeState.CANCELLED
 
 
+@pytest.mark.parametrize("mark", [OTHERS, ""], ids=["another's mark", "none"])
+async def test_what_does_not_carry_our_mark_is_neither_touched_nor_reported(
+    audited: Audited, mark: str
+) -> None:
+    ended, _ = await audited.held_for_nothing()
+    await audited.audit()
+    # Named like ours: an order that we do not have, one that we have, and money that was taken.
+    theirs = [
+        await audited.charged("ghost-8", hold=True, installation=mark),
+        await audited.charged(ended, hold=True, installation=mark),
+        await audited.charged("ghost-9", installation=mark),
+    ]
+    for payment_id in theirs:
+        audited.charges.created[payment_id] = datetime.now(UTC) - timedelta(hours=25)
+    five = Money(5_00, "EUR")
+    await audited.shop.cards.refund(
+        theirs[2], five, installation=mark, order_id="ghost-9", key="theirs"
+    )
+    before = dict(audited.shop.cards.charges)
+
+    assert (await audited.audit()).found == {}
+    assert audited.shop.cards.charges == before
+
+
+async def test_what_was_charged_under_a_former_name_is_still_ours(audited: Audited) -> None:
+    database = audited.shop.database
+    order_id, payment_id = await audited.held_for_nothing()
+    database.installation = database.installation.renamed("renamed")
+
+    report = await audited.audit()
+
+    assert (report.found, report.repaired) == ({"live_charge": 1}, 1)
+    assert audited.shop.cards.charges[payment_id].state is ChargeState.CANCELLED
+    assert await audited.state_in_books(order_id) == ChargeState.CANCELLED
+
+
+async def test_in_a_copy_the_orders_of_the_original_are_left_to_it(audited: Audited) -> None:
+    database = audited.shop.database
+    never_started = await audited.placed()
+    _, payment_id = await audited.held_for_nothing()
+    database.installation = database.installation.adopted("staging")
+    audited.charges.created[payment_id] = datetime.now(UTC) - timedelta(hours=25)
+
+    assert (await audited.audit()).found == {}
+
+    assert audited.shop.cards.charges[payment_id].state is ChargeState.HELD
+    own = await audited.placed()
+    report = await audited.audit(AuditTerms())
+    assert (report.found, report.repaired) == ({"never_started": 1}, 1)
+    run = audited.shop.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(own))
+    assert (await audited.shop.check(await run.result())).status is Status.COMPLETED
+    assert never_started not in {one.order_id for one in audited.findings.book.values()}
+
+
+async def test_a_run_of_an_order_of_the_original_ends_before_anything_is_done(
+    audited: Audited,
+) -> None:
+    database = audited.shop.database
+    theirs = await audited.placed()
+    database.installation = database.installation.adopted("staging")
+
+    with pytest.raises(WorkflowFailureError) as error:
+        await audited.shop.client.execute_workflow(
+            OrderWorkflow.run,
+            OrderInput(theirs),
+            id=workflow_id(theirs),
+            task_queue=TASK_QUEUE,
+        )
+
+    assert f"was placed by the installation {INSTALLATION}" in str(error.value.cause)
+    assert audited.shop.cards.charges == {}
+    assert audited.shop.mailer.sent == []
+    assert database.row(theirs).stock == "none"
+
+
 async def test_what_the_provider_knows_and_our_books_do_not_is_recorded(audited: Audited) -> None:
     run = await audited.shop.order()
     outcome = await run.result()
     [charge] = audited.shop.cards.charges_of(outcome.order_id)
     back = Money(5_00, "EUR")
     await audited.shop.cards.refund(
-        charge.payment_id, back, order_id=outcome.order_id, key="a hand in the dashboard"
+        charge.payment_id,
+        back,
+        installation=INSTALLATION,
+        order_id=outcome.order_id,
+        key="a hand in the dashboard",
     )
 
     report = await audited.audit()
@@ -306,7 +398,9 @@ async def test_an_acknowledged_finding_needs_nobody_until_the_facts_change(
     euro = Money(1_00, "EUR")
 
     async def refund_in_the_dashboard(key: str) -> None:
-        await audited.shop.cards.refund(charge.payment_id, euro, order_id=order_id, key=key)
+        await audited.shop.cards.refund(
+            charge.payment_id, euro, installation=INSTALLATION, order_id=order_id, key=key
+        )
 
     await refund_in_the_dashboard("a hand in the dashboard")
     await audited.audit()

@@ -6,7 +6,6 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 
 import pytest
-from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
@@ -17,9 +16,10 @@ from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError
 from durable_orders.domain.workflow_messages import OperatorCommand, Resolve, RetryNow, SkipStep
+from durable_orders.process import PROGRAM
 from tests.fakes.script import Scripted
 from tests.support.eventually import eventually
-from tests.workflows.conftest import TOTAL, Shop, ended
+from tests.workflows.conftest import TOTAL, Shop, current_details, ended
 from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
@@ -65,12 +65,6 @@ async def refused(update: Awaitable[object]) -> str:
     return cause.message
 
 
-async def details(handle: Handle) -> str:
-    """The run's current details, as the Web UI shows them."""
-    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
-    return str(metadata.current_details)
-
-
 async def listed(shop: Shop, handle: Handle) -> bool:
     """Whether a search for what needs attention finds the order."""
     query = f"{search_attributes.NEEDS_ATTENTION.name} = true AND WorkflowId = '{handle.id}'"
@@ -100,12 +94,12 @@ async def test_a_step_that_keeps_failing_shows_itself_and_what_can_be_done(shop:
     assert datetime.fromisoformat(found.since).tzinfo is not None
     assert found.can == ("retry_now", "skip_step")
     await eventually(lambda: listed(shop, handle))
-    shown = await details(handle)
+    shown = await current_details(handle)
     order_id = handle.id.removeprefix("order-")
     assert f"`fulfill_order` since {found.since} keeps failing" in shown
     assert "nobody answers" in shown
-    assert f"python client.py retry-now {order_id}" in shown
-    assert f"python client.py skip-step {order_id} --reason" in shown
+    assert f"`{PROGRAM} retry-now {order_id}`" in shown
+    assert f'`{PROGRAM} skip-step {order_id} --reason "…"`' in shown
     assert "resolve" not in shown
 
 
@@ -137,7 +131,7 @@ async def test_what_no_longer_fails_needs_no_attention(shop: Shop) -> None:
     await gate.entered()
 
     assert (await handle.query(OrderWorkflow.status)).attention is None
-    assert "attention" not in await details(handle)
+    assert "attention" not in await current_details(handle)
 
     async def unlisted() -> bool:
         return not await listed(shop, handle)
@@ -266,7 +260,7 @@ async def asked(handle: Handle) -> bool:
 async def test_what_became_of_a_charge_that_nobody_heard_of_is_asked(shop: Shop) -> None:
     handle = await unheard(shop)
     order_id = handle.id.removeprefix("order-")
-    assert f'resolve {order_id} --note "…" --given-back …' in await details(handle)
+    assert f'resolve {order_id} --note "…" --given-back AMOUNT' in await current_details(handle)
 
     silent_about_it = await refused(give(handle, Resolve("sent by bank transfer")))
     a_part_of_it = await refused(give(handle, Resolve("by bank transfer", given_back=14_50)))

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from durable_orders.contracts.error_types import NOT_OPERABLE
-from durable_orders.domain.ids import refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import RefusedError
 from durable_orders.domain.refunds.messages import RefundOutcome
 from durable_orders.domain.refunds.refund import RefundRefused, RefundRequest, RefundState
 from durable_orders.domain.workflow_messages import RetryNow, SkipStep
+from tests.support.keys import refund_key
 from tests.workflows.conftest import HOURS_OF_SILENCE, ON_HAND, PRICE, QUANTITY, Shop
 from tests.workflows.refunds import (
     ONE_MUG,

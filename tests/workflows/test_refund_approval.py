@@ -11,6 +11,7 @@ from durable_orders.domain.ports import Mail, RefusedError
 from durable_orders.domain.refunds.messages import RefundProgress, ShopRefundTerms
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from durable_orders.domain.workflow_messages import Approve, Reject
+from tests.support.keys import mail_key
 from tests.workflows.conftest import PRICE, Shop
 from tests.workflows.refunds import (
     ONE_MUG,
@@ -35,7 +36,7 @@ def refund_terms() -> ShopRefundTerms:
 def reminders(shop: Shop, request: RefundRequest) -> list[Mail]:
     """What the approver was sent about this refund."""
     kind = f"refund_approval_reminder_{request.refund_id}"
-    key = f"order-{request.order_id}:mail:{kind}"
+    key = mail_key(request.order_id, kind)
     return [sent.mail for sent in shop.mailer.sent if sent.key == key]
 
 

@@ -6,13 +6,14 @@ from typing import Literal
 
 import pytest
 
-from durable_orders.domain.ids import refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from durable_orders.domain.workflow_messages import Resolve, RetryNow
+from durable_orders.process import PROGRAM
 from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING
 from tests.support.eventually import eventually
-from tests.workflows.conftest import HOURS_OF_SILENCE, PRICE, Shop
+from tests.support.keys import refund_key
+from tests.workflows.conftest import HOURS_OF_SILENCE, PRICE, Shop, current_details
 from tests.workflows.refunds import (
     ONE_MUG,
     Handle,
@@ -78,6 +79,17 @@ async def test_a_refund_that_fails_at_the_bank_no_longer_counts_and_stays_set_as
     answer = await ended(shop, handle, order_id)
     assert (answer.state, answer.mailed) == (RefundState.SETTLED, False)
     assert "cannot be given back" in await refusal_of(shop, too_much)
+
+
+async def test_the_web_ui_shows_what_an_operator_can_do_about_a_failed_refund(shop: Shop) -> None:
+    handle, order_id, id_ = await failed_at_the_bank(shop)
+    shown = await current_details(handle)
+    assert "**Needs attention**: `issue_refund`" in shown
+    assert f"`{PROGRAM} refund retry-now {order_id} {id_}`" in shown
+    assert f'`{PROGRAM} refund resolve {order_id} {id_} --note "…"`' in shown
+    await handle.execute_update(RefundWorkflow.operate, Resolve("by bank transfer"))
+    await ended(shop, handle, order_id)
+    assert "Needs attention" not in await current_details(handle)
 
 
 async def test_a_refund_that_failed_at_the_bank_can_be_tried_again(shop: Shop) -> None:

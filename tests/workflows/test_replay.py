@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
-from durable_orders.domain.ids import refund_key
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import ParcelStatus
@@ -31,6 +30,7 @@ from durable_orders.domain.terms import CaptureMethod, ShopTerms
 from durable_orders.domain.workflow_messages import Approve, ResendParcel, RetryNow
 from tests.fakes.cards import REFUND_PENDING
 from tests.support.eventually import eventually
+from tests.support.keys import refund_key
 from tests.support.servers import Servers
 from tests.workflows import refunds
 from tests.workflows import test_delivery as delivery

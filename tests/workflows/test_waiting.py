@@ -127,12 +127,29 @@ class TestApproval:
     async def test_a_cancel_racing_an_approval_ends_in_one_of_both(self, shop: Shop) -> None:
         handle = await shop.order(waits=True)
         await reached(shop, handle, Status.AWAITING_APPROVAL)
-        await asyncio.gather(
+        approved, cancelled = await asyncio.gather(
             handle.execute_update(OrderWorkflow.approve, Approve("ops-7")),
             handle.execute_update(OrderWorkflow.cancel, CancelRequest()),
+            return_exceptions=True,
         )
+        assert not isinstance(cancelled, BaseException)
         outcome = await shop.check(await handle.result())
         assert outcome.status in {Status.CANCELLED, Status.REFUNDED}
+        if approved is not None:  # the cancellation came first
+            assert isinstance(approved, WorkflowUpdateFailedError)
+            assert outcome.status is Status.CANCELLED
+
+    async def test_an_order_that_is_being_cancelled_takes_no_approval(self, shop: Shop) -> None:
+        handle = await shop.order(waits=True)
+        await reached(shop, handle, Status.AWAITING_APPROVAL)
+        gate = shop.inventory.hold("release")
+        await handle.signal(OrderWorkflow.cancel_order)
+        await gate.entered()
+        refusal = await refused(handle.execute_update(OrderWorkflow.approve, Approve("ops-7")))
+        gate.release()
+        assert refusal.type == NOT_WAITING
+        assert "it is being cancelled" in refusal.message
+        assert (await shop.check(await handle.result())).status is Status.CANCELLED
 
 
 async def test_a_flagged_order_waits_whatever_its_total(shop: Shop) -> None:

@@ -2,52 +2,76 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import dataclass
+
 from durable_orders.domain.audit.messages import Finding
 from durable_orders.domain.audit.model import DiscrepancyKind
 
 
-def advice(finding: Finding) -> str:
-    """Say what to look at, and which command helps."""
-    order_id, payment_id = finding.order_id, finding.payment_id
+@dataclass(frozen=True)
+class Advice:
+    """What an operator should look at or do, and the commands that help.
+
+    Each command lacks the program: that is ``temporal``, Temporal's own command line, for
+    ``temporal_commands``, and this project's command line for ``commands``.
+    """
+
+    text: str
+    commands: tuple[str, ...] = ()
+    temporal_commands: tuple[str, ...] = ()
+
+
+def advice(finding: Finding) -> Advice:
+    """Say what to look at, and which commands help."""
+    order_id, payment_id = shlex.quote(finding.order_id), finding.payment_id
+    run = f"--workflow-id {shlex.quote(f'order-{finding.order_id}')}"
     match finding.kind:
         case DiscrepancyKind.STRANDED | DiscrepancyKind.STRANDED_WITH_MONEY:
-            # A reset replays the run up to its last step and continues from there with the same
-            # idempotency keys: nothing is charged, shipped or emailed twice.
-            what = (
-                f"temporal workflow reset --workflow-id order-{order_id} "
-                "--type LastWorkflowTask --reason 'found by the audit'"
+            advised = Advice(
+                "a reset replays the run up to its last step and goes on from there with the same "
+                "idempotency keys: nothing is charged, shipped or mailed twice",
+                temporal_commands=(
+                    f"workflow reset {run} --type LastWorkflowTask --reason 'found by the audit'",
+                ),
             )
         case DiscrepancyKind.NEVER_STARTED:
-            what = f"python client.py start {order_id}, if the customer still wants it"
+            advised = Advice("start it, if the customer still wants it", (f"start {order_id}",))
         case DiscrepancyKind.REFUND_FAILED:
-            what = (
-                f"python client.py refund list {order_id}. The one that did not arrive is taken up "
-                f"again by python client.py refund look-again {order_id} REFUND; then refund "
-                "retry-now or refund resolve. Is none listed, the order itself was undone: return "
-                f"the money of {payment_id} another way"
+            advised = Advice(
+                "list the order's refunds, and take the one that did not arrive up again with its "
+                "id as REFUND; then refund retry-now or refund resolve. Is none listed, the order "
+                f"itself was undone: return the money of {payment_id} another way",
+                (f"refund list {order_id}", f"refund look-again {order_id} REFUND"),
             )
         case DiscrepancyKind.GIVEN_BACK_TOO_MUCH:
-            what = (
-                f"compare order {order_id} in the provider's dashboard with what was given back "
-                "by hand: the customer may have the money twice"
+            advised = Advice(
+                f"compare order {finding.order_id} in the provider's dashboard with what was given "
+                "back by hand: the customer may have the money twice"
             )
         case DiscrepancyKind.REFUNDS_DIFFER:
-            what = (
-                f"compare python client.py refund list {order_id} with the provider's dashboard: "
-                "a refund was made there, or settled by hand and made all the same"
+            advised = Advice(
+                "compare the order's refunds with the provider's dashboard: a refund was made "
+                "there, or settled by hand and made all the same",
+                (f"refund list {order_id}",),
             )
         case DiscrepancyKind.RUN_WITHOUT_ORDER | DiscrepancyKind.RUN_AFTER_END:
-            what = f"temporal workflow show --workflow-id order-{order_id}"
+            advised = Advice(
+                "look at what its run did", temporal_commands=(f"workflow show {run}",)
+            )
         case DiscrepancyKind.BOOKS_BEHIND | DiscrepancyKind.LIVE_CHARGE:
-            what = f"the next audit tries again; {payment_id} in the provider's dashboard"
+            advised = Advice(
+                f"the next audit tries again; look at {payment_id} in the provider's dashboard"
+            )
         case _:
-            where = payment_id or f"order {order_id}"
-            what = f"compare {where} in the provider's dashboard: refund it or restore the order"
-    return what
+            where = payment_id or f"order {finding.order_id}"
+            advised = Advice(
+                f"compare {where} in the provider's dashboard: refund it or restore the order"
+            )
+    return advised
 
 
 def acknowledge_command(finding: Finding) -> str:
     """The command that acknowledges a finding, for when nothing more can be done about it."""
-    return (
-        f'python client.py acknowledge {finding.order_id} --kind {finding.kind} --by WHO --note "…"'
-    )
+    order_id = shlex.quote(finding.order_id)  # as the card provider has it, whoever wrote it there
+    return f'acknowledge {order_id} --kind {finding.kind} --by WHO --note "…"'

@@ -167,6 +167,10 @@ class NothingToAcknowledgeError(LookupError):
     """No finding matches what is to be acknowledged, or findings of several kinds do."""
 
 
+class NoFindingError(NothingToAcknowledgeError):
+    """No audit found anything unresolved about the order so far."""
+
+
 def findings_to_acknowledge(
     order_id: str, found: Sequence[Finding], kind: DiscrepancyKind | None
 ) -> tuple[Finding, ...]:
@@ -176,9 +180,8 @@ def findings_to_acknowledge(
     """
     kinds = sorted({one.kind for one in found})
     if not found:
-        raise NothingToAcknowledgeError(
-            f"no audit found anything about order {order_id} that is not settled: "
-            "`python client.py reconcile` audits now"
+        raise NoFindingError(
+            f"no audit found anything about order {order_id} that is not settled: audit once more"
         )
     if kind is None and len(kinds) > 1:
         message = f"order {order_id} has several findings, name one: --kind {' or '.join(kinds)}"

@@ -22,6 +22,9 @@ from durable_orders.domain.audit.model import (
 
 T = TypeVar("T")
 
+#: Names of an installation, now and before: see ``Installation.names``.
+Marks = frozenset[str]
+
 
 @dataclass(frozen=True)
 class CursorPage(Generic[T]):
@@ -32,24 +35,30 @@ class CursorPage(Generic[T]):
 
 
 class ChargeListing(Protocol):
-    """The card provider's list of charges, without those that name no order of ours."""
+    """The card provider's list of charges: those that carry one of the marks in ``ours``.
+
+    Others use the account too. However alike theirs may be named, they are not in the list.
+    """
 
     async def charges(
-        self, after: datetime, before: datetime, cursor: str | None, limit: int
+        self, ours: Marks, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> CursorPage[ListedCharge]:
         """Charges created from ``after`` up to ``before``, newest first, without their refunds."""
 
     async def refunds(
-        self, after: datetime, before: datetime, cursor: str | None, limit: int
+        self, ours: Marks, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> CursorPage[ListedRefund]:
-        """Refunds created from ``after`` up to ``before``, newest first."""
+        """Refunds created from ``after`` up to ``before``, newest first.
 
-    async def find(self, payment_id: str) -> ListedCharge | None:
+        One without a mark is in the list: it may have been made by hand, of a charge of ours.
+        """
+
+    async def find(self, ours: Marks, payment_id: str) -> ListedCharge | None:
         """One charge as it is now, with its refunds; None when there is no such charge of ours."""
 
 
 class AuditRepository(Protocol):
-    """Our database, as the audit reads it."""
+    """Our database, as the audit reads it: the orders that this installation placed."""
 
     async def page(
         self, changed_since: datetime, cursor: str | None, limit: int

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Self
@@ -18,6 +18,7 @@ from typing import Self
 import httpx
 import stripe
 
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import (
     CardCharge,
@@ -50,7 +51,8 @@ from durable_orders.providers.stripe.objects import (
 class StripeCards:
     """``Cards`` at Stripe. Belongs to one event loop; close it with ``aclose``.
 
-    ``timeout`` is in seconds, for a whole call.
+    ``timeout`` is in seconds, for a whole call. ``require`` is awaited before each request, and
+    raises a ``ProviderError`` as long as none may be sent.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class StripeCards:
         api_base: str = "https://api.stripe.com",
         timeout: float = 20.0,
         connect_timeout: float = 5.0,
+        require: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._require = require
         stripe.enable_telemetry = False  # only available as a module global
         # At DEBUG the SDK logs whole responses, including client secrets.
         logging.getLogger("stripe").setLevel(logging.WARNING)
@@ -89,6 +93,7 @@ class StripeCards:
     async def create(
         self,
         *,
+        installation: str,
         order_id: str,
         amount: Money,
         key: str,
@@ -104,7 +109,7 @@ class StripeCards:
                     # 2026-09-30 of the API this is no longer `payment_method_types`.
                     "allowed_payment_method_types": ["card"],
                     "capture_method": "manual" if hold else "automatic",
-                    "metadata": {"order_id": order_id},
+                    "metadata": {MARK: installation, "order_id": order_id},
                 },
                 {"idempotency_key": f"{key}:create"},
             )
@@ -201,7 +206,7 @@ class StripeCards:
             return secret
 
     async def refund(
-        self, payment_id: str, amount: Money, *, order_id: str, key: str
+        self, payment_id: str, amount: Money, *, installation: str, order_id: str, key: str
     ) -> CardRefund:
         # Stripe forgets keys after a day, and undoing may take longer: look for the refund first.
         if known := await self._known_refund(payment_id, amount, key):
@@ -213,7 +218,11 @@ class StripeCards:
                     {
                         "payment_intent": payment_id,
                         "amount": stripe_amount,
-                        "metadata": {"order_id": order_id, REFUND_KEY: key},
+                        "metadata": {
+                            MARK: installation,
+                            "order_id": order_id,
+                            REFUND_KEY: key,
+                        },
                     },
                     {"idempotency_key": key},
                 )
@@ -248,6 +257,8 @@ class StripeCards:
     @asynccontextmanager
     async def _translate_errors(self, operation: str) -> AsyncIterator[None]:
         """Limit the time of the block, and translate its exceptions into errors of ``orders``."""
+        if self._require is not None:
+            await self._require()
         try:
             async with asyncio.timeout(self._timeout):
                 yield

@@ -13,8 +13,9 @@ from typing import Any
 import stripe
 
 from durable_orders.domain.audit.model import ListedCharge, ListedRefund
-from durable_orders.domain.audit.ports import CursorPage
+from durable_orders.domain.audit.ports import CursorPage, Marks
 from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import RefusedError
 from durable_orders.providers.stripe.cards import StripeCards
@@ -26,30 +27,31 @@ class StripeChargeListing(StripeCards):
     """``ChargeList`` and ``Cards``, over the same connections."""
 
     async def charges(
-        self, after: datetime, before: datetime, cursor: str | None, limit: int
+        self, ours: Marks, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> CursorPage[ListedCharge]:
         # The refunded amount is on each intent's charge.
         wanted: Any = {**_page(after, before, cursor, limit), "expand": ["data.latest_charge"]}
         async with self._translate_errors("list payments"):
             page = await self._intents.list_async(wanted)
-            ours = (_listed(intent) for intent in page.data)
-            return CursorPage(tuple(filter(None, ours)), _next(page))
+            found = (_listed(intent, ours) for intent in page.data)
+            return CursorPage(tuple(filter(None, found)), _next(page))
 
     async def refunds(
-        self, after: datetime, before: datetime, cursor: str | None, limit: int
+        self, ours: Marks, after: datetime, before: datetime, cursor: str | None, limit: int
     ) -> CursorPage[ListedRefund]:
         async with self._translate_errors("list refunds"):
             page = await self._refunds.list_async(_page(after, before, cursor, limit))
-            made = (_refund(refund) for refund in page.data if refund.payment_intent)
-            return CursorPage(tuple(made), _next(page))
+            made = (refund for refund in page.data if refund.payment_intent)
+            found = (_refund(one) for one in made if _metadata(one, MARK) in {"", *ours})
+            return CursorPage(tuple(found), _next(page))
 
-    async def find(self, payment_id: str) -> ListedCharge | None:
+    async def find(self, ours: Marks, payment_id: str) -> ListedCharge | None:
         try:
             async with self._translate_errors("read a payment"):
                 intent = await self._intents.retrieve_async(
                     payment_id, {"expand": ["latest_charge"]}
                 )
-                listed = _listed(intent)
+                listed = _listed(intent, ours)
         except RefusedError:  # no such payment on this account
             return None
         if listed is None or not listed.charge.captured:
@@ -71,9 +73,11 @@ def _next(page: stripe.ListObject[Any]) -> str | None:
     return str(page.data[-1].id) if page.has_more else None
 
 
-def _listed(intent: stripe.PaymentIntent) -> ListedCharge | None:
-    """The charge, or None when its metadata names no order of ours: others may use the account."""
-    order_id = str(getattr(intent.metadata, "order_id", ""))
+def _listed(intent: stripe.PaymentIntent, ours: Marks) -> ListedCharge | None:
+    """The charge, or None when its metadata does not carry our mark."""
+    if _metadata(intent, MARK) not in ours:
+        return None
+    order_id = _metadata(intent, "order_id")
     try:
         checked_order_id(order_id)
     except InvalidOrderIdError:
@@ -81,6 +85,10 @@ def _listed(intent: stripe.PaymentIntent) -> ListedCharge | None:
     created_at = datetime.fromtimestamp(intent.created, UTC)
     charge = replace(charge_of(intent), refunded=_refunded(intent))
     return ListedCharge(order_id, created_at, charge)
+
+
+def _metadata(thing: stripe.PaymentIntent | stripe.Refund, name: str) -> str:
+    return str(getattr(thing.metadata, name, ""))
 
 
 def _refunded(intent: stripe.PaymentIntent) -> Money:

@@ -278,7 +278,7 @@ def _handler(
         key = request.headers.get("idempotency-key") if endpoint.method == "POST" else None
         call = ApiCall(endpoint.name, request.url.path, request_id)
         try:
-            _authenticate(request.headers.get("authorization", ""))
+            authenticate(request.headers.get("authorization", ""))
             _check_version(request.headers.get("stripe-version", API_VERSION))
             given = parse(encoded)
             call = ApiCall(
@@ -313,7 +313,8 @@ def _handler(
     return handle
 
 
-def _authenticate(authorization: str) -> None:
+def authenticate(authorization: str) -> None:
+    """Raise Stripe's 401 unless this is a test key."""
     scheme, _, key = authorization.partition(" ")
     if not key:
         raise unauthorized(

@@ -1,0 +1,39 @@
+"""The commands an operator may give about what keeps failing, as the command line takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from durable_orders.domain.activity_messages import Attention
+from durable_orders.domain.refunds.messages import RefundRef
+
+#: What each ``OperatorCommand`` does, its name on the command line, and its required options.
+_COMMANDS: Final = {
+    "retry_now": ("try it again at once", "retry-now", ""),
+    "skip_step": ("give it up: what was done so far is undone", "skip-step", ' --reason "…"'),
+    "resolve": ("you have done it by hand", "resolve", ' --note "…"'),
+}
+_GIVEN_BACK: Final = "what was given back is asked, 0 if nothing was taken"
+
+
+@dataclass(frozen=True)
+class OfferedCommand:
+    """``arguments`` are all that follows the program's name; ``effect`` is what they are for."""
+
+    effect: str
+    arguments: str
+
+
+def offered_commands(attention: Attention, about: str | RefundRef) -> Iterator[OfferedCommand]:
+    """Yield the commands that may be given about an order (its id) or a refund."""
+    for kind in attention.can:
+        effect, name, options = _COMMANDS[kind]
+        if kind == "resolve" and attention.asks_given_back:
+            effect, options = f"{effect}; {_GIVEN_BACK}", f"{options} --given-back AMOUNT"
+        match about:
+            case RefundRef(order_id=order_id, refund_id=refund_id):
+                yield OfferedCommand(effect, f"refund {name} {order_id} {refund_id}{options}")
+            case order_id:
+                yield OfferedCommand(effect, f"{name} {order_id}{options}")
