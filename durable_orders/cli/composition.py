@@ -62,11 +62,7 @@ T = TypeVar("T")
 
 _REFUSED_ERRORS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
 _USAGE_ERRORS: Final = (
-<<<<<<< HEAD
-    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError),
-=======
     *(SettingsError, InvalidTextError, NoCardsError, OtherAccountError),
->>>>>>> main
     store.InvalidDatabaseUrlError,
 )
 #: A person is waiting: three seconds are enough to say that nobody answers.
