@@ -138,7 +138,10 @@ async def composed(settings: WorkerSettings, client: Client) -> AsyncIterator[Wo
         stack.push_async_callback(database.close)
         cards = await stack.enter_async_context(
             StripeChargeListing(
-                settings.stripe_api_key.get_secret_value(), api_base=settings.stripe_api_base
+                settings.stripe_api_key.get_secret_value(),
+                api_base=settings.stripe_api_base,
+                timeout=retry_policies.CARD_REQUEST.total_seconds(),
+                money_timeout=retry_policies.MONEY_REQUEST.total_seconds(),
             )
         )
         mailer = await stack.enter_async_context(

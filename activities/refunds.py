@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
+from activities.worker_stop import raise_if_stopping
 from durable_orders.domain.activity_messages import MailAnswer, MailSent
 from durable_orders.domain.ids import mail_key, refund_key
 from durable_orders.domain.ports import (
@@ -123,6 +124,7 @@ class RefundActivities:
     async def _issue(self, entry: RefundEntry) -> CardRefund:
         request = entry.request
         key = refund_key(request.order_id, request.refund_id, entry.attempt)
+        raise_if_stopping()
         try:
             return await self.cards.refund(
                 entry.payment_id, entry.amount, order_id=request.order_id, key=key
