@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
+from activities.worker_stop import raise_if_stopping
 from durable_orders.domain.activity_messages import (
+    AmountRefused,
     AuthenticationRequired,
     CaptureAnswer,
     ChargeAnswer,
@@ -22,14 +24,18 @@ from durable_orders.domain.activity_messages import (
     OrderRef,
     Paid,
     Processing,
+    UnusableCard,
 )
 from durable_orders.domain.charges import STATUS_OF
 from durable_orders.domain.ids import capture_key, charge_key, undo_refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
+    AmountRefusedError,
     CardCharge,
+    CardDeclinedError,
     Cards,
     ChargeEntry,
+    ChargeRefusedError,
     ChargeState,
     NoAnswerError,
     OrderRepository,
@@ -53,6 +59,12 @@ class PaymentActivities:
         Create the charge, store its id, then confirm by id: when this stops half-way, the next try
         finds the id and reads the charge back instead of charging again.
         """
+        try:
+            return await self._charge(charge)
+        except ChargeRefusedError as refusal:
+            return await self._record_refusal(charge, refusal)
+
+    async def _charge(self, charge: ChargeRequest) -> ChargeAnswer:
         key = charge_key(charge.order_id, charge.attempt)
         entry = await self.ledger.find(charge.order_id, charge.attempt)
         if entry is None:
@@ -64,9 +76,20 @@ class PaymentActivities:
         else:
             card = await self.cards.read(entry.payment_id)
         if card.state is ChargeState.OPEN:
+            raise_if_stopping()
             card = await self.cards.confirm(card.payment_id, key=key)
         await self._record(charge.order_id, charge.attempt, card)
         return _to_answer(card)
+
+    async def _record_refusal(
+        self, charge: ChargeRequest, refusal: ChargeRefusedError
+    ) -> ChargeAnswer:
+        """The answer to a charge that did not begin, with a line in the order's history."""
+        answer = _to_refusal(refusal)
+        detail = {"attempt": str(charge.attempt), "code": refusal.code}
+        event = f"payment_{answer.kind}"
+        await self.orders.note(charge.order_id, event, datetime.now(UTC), **detail)
+        return answer
 
     @activity.defn
     async def check_payment(self, charge: ChargeRequest) -> ChargeAnswer:
@@ -82,13 +105,14 @@ class PaymentActivities:
     async def capture_payment(self, charge: ChargeRequest) -> CaptureAnswer:
         """Capture what a charge holds, once."""
         entry = await self._find_hold(charge)
+        raise_if_stopping()
         key = capture_key(entry.order_id, entry.attempt)
         card = await self.cards.capture(entry.payment_id, key=key)
         await self._record(entry.order_id, entry.attempt, card)
         match card.state:
             case ChargeState.CAPTURED:
                 return Paid(payment_id=card.payment_id, amount=card.captured)
-            case ChargeState.CANCELLED:
+            case ChargeState.CANCELLED | ChargeState.DECLINED:
                 return HoldLapsed(payment_id=card.payment_id)
             case state:
                 raise NoAnswerError(f"{card.payment_id} is still {state}")
@@ -184,6 +208,7 @@ class PaymentActivities:
         rest = card.captured - card.refunded
         if not rest:
             return card
+        raise_if_stopping()
         refund = await self.cards.refund(
             card.payment_id,
             rest,
@@ -194,6 +219,17 @@ class PaymentActivities:
         await self.ledger.record(entry.order_id, entry.attempt, refunded)
         await self.ledger.record_refund(entry.order_id, entry.attempt, refund)
         return refunded
+
+
+def _to_refusal(refusal: ChargeRefusedError) -> Declined | UnusableCard | AmountRefused:
+    """What a refusal of the provider means to the order."""
+    match refusal:
+        case CardDeclinedError():
+            return Declined(code=refusal.code, message=refusal.message)
+        case AmountRefusedError():
+            return AmountRefused(code=refusal.code, message=refusal.message)
+        case _:
+            return UnusableCard(code=refusal.code, message=refusal.message)
 
 
 def _to_answer(card: CardCharge) -> ChargeAnswer:

@@ -38,7 +38,8 @@ class Payment:
     async def charge(self, saga: Saga) -> None:
         """Charge the card, or hold the money, whichever the terms say.
 
-        Raises ``OrderStopped`` when the bank declines or the customer does not act in time.
+        Raises ``OrderStopped`` when the bank declines, the card cannot be charged or the customer
+        does not act in time.
         """
         saga.add_compensation(self._refund)
         order = self._order
@@ -57,14 +58,16 @@ class Payment:
                     await self._pause(retry_policies.SOFT_DECLINE_PAUSE[soft_declines])
                     soft_declines += 1
                     self._next_attempt(self._charge_request.payment_method)
-                case m.Declined(code=code):
-                    card = await self._wait_for_new_card(code)
+                case m.Declined() | m.UnusableCard() as refusal:
+                    card = await self._wait_for_new_card(refusal.code)
                     if card is None:
-                        self._payment_status.report(PaymentDeclined(code))
-                        message = f"the bank declined: {code}"
-                        raise OrderStopped(Stop(StopReason.CARD_DECLINED, message))
+                        self._payment_status.report(PaymentDeclined(refusal.code))
+                        raise OrderStopped(_without_card(refusal))
                     soft_declines = 0
                     self._next_attempt(card.payment_method)
+                case m.AmountRefused(code=code):
+                    message = f"{order.total} cannot be charged to a card: {code}"
+                    raise OrderStopped(Stop(StopReason.AMOUNT_REFUSED, message))
                 case m.ChargingClosed():
                     message = "the order takes no more charges"
                     raise OrderStopped(Stop(StopReason.CLOSED_BEFORE, message))
@@ -141,7 +144,8 @@ class Payment:
         charge: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.charge_card
         doing = f"charging {order.total}"
         self._updated = False
-        answer = await order.steps.run(doing, charge, self._charge_request, retry_policies.CHARGE)
+        policy = retry_policies.CHARGE.waiting_out_load(order.terms.payment_timeout)
+        answer = await order.steps.run(doing, charge, self._charge_request, policy)
         deadline = workflow.now() + order.terms.payment_timeout
         pause = retry_policies.POLL_INTERVAL_FIRST
         while isinstance(answer, m.AuthenticationRequired | m.Processing):
@@ -222,3 +226,11 @@ class Payment:
         doing = "recording what was given back by hand"
         await order.steps.run_until_done(doing, record, by_hand, retry_policies.RECORD)
         order.taken = order.given_back = amount
+
+
+def _without_card(refusal: m.Declined | m.UnusableCard) -> Stop:
+    """Why an order stops that got no other card."""
+    if isinstance(refusal, m.UnusableCard):
+        message = f"the payment method cannot be charged: {refusal.code}"
+        return Stop(StopReason.CARD_UNUSABLE, message)
+    return Stop(StopReason.CARD_DECLINED, f"the bank declined: {refusal.code}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from durable_orders.domain.activity_messages import UnusableCard
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import ChargeState
@@ -29,8 +30,8 @@ class PaymentHeld:
 
 @dataclass(frozen=True)
 class PaymentDeclined:
-    """The bank declined, with the provider's decline ``code``. With ``another_card`` the order
-    waits for one, without it the order ends.
+    """The bank declined, or the payment method cannot be charged, for the provider's ``code``. With
+    ``another_card`` the order waits for one, without it the order ends.
     """
 
     code: str
@@ -93,7 +94,7 @@ def payment_from_status(
             return PaymentHeld(total)
         case Status.PAID | Status.FULFILLED | Status.SHIPPED | Status.COMPLETED:
             return PaymentTaken(total)
-        case Status.REJECTED if reason is StopReason.CARD_DECLINED:
+        case Status.REJECTED if reason in {StopReason.CARD_DECLINED, StopReason.CARD_UNUSABLE}:
             return PaymentDeclined(code)
         case Status.REJECTED | Status.CANCELLED | Status.REFUNDED:
             return PaymentStopped(reason)
@@ -118,4 +119,4 @@ def payment_from_view(view: OrderView) -> PaymentProgress:
 
 
 def _declined(event: str) -> bool:
-    return event == f"payment_{ChargeState.DECLINED}"
+    return event in {f"payment_{ChargeState.DECLINED}", f"payment_{UnusableCard.kind}"}
