@@ -16,8 +16,8 @@ from durable_orders.domain.audit.model import ListedCharge, ListedRefund
 from durable_orders.domain.audit.ports import CursorPage, Marks
 from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id
 from durable_orders.domain.money import Money, total
-from durable_orders.domain.ports import RefusedError
 from durable_orders.providers.stripe.cards import StripeCards
+from durable_orders.providers.stripe.errors import NoSuchObjectError
 from durable_orders.providers.stripe.money import from_stripe
 from durable_orders.providers.stripe.objects import (
     INSTALLATION,
@@ -56,7 +56,7 @@ class StripeChargeListing(StripeCards):
                     payment_id, {"expand": ["latest_charge"]}
                 )
                 listed = _listed(intent, ours)
-        except RefusedError:  # no such payment on this account
+        except NoSuchObjectError:
             return None
         if listed is None or not listed.charge.captured:
             return listed
