@@ -37,6 +37,7 @@ class FulfillmentActivities:
             order_id=found.id,
             recipient=found.recipient,
             quantities=tuple((line.sku, line.quantity) for line in found.lines),
+            installation=found.key_prefix,
         )
         key = fulfillment_key(found.key_prefix, found.id)
         answer = await self.warehouse.fulfill(request, key=key)
@@ -49,7 +50,9 @@ class FulfillmentActivities:
         """Have the contents of a parcel sent again, and record the new parcel."""
         prefix = (await self.orders.summary(lost.order_id)).key_prefix
         key = resend_key(prefix, lost.order_id, lost.parcel_id)
-        answer = await self.warehouse.resend(lost.order_id, lost.parcel_id, key=key)
+        answer = await self.warehouse.resend(
+            lost.order_id, lost.parcel_id, installation=prefix, key=key
+        )
         if isinstance(answer, Resent):
             parcel_ids = (answer.parcel_id,)
             await self.orders.record_parcels(lost.order_id, answer.fulfillment_id, parcel_ids)
@@ -64,9 +67,10 @@ class FulfillmentActivities:
         """
         # Recorded by a workflow task that then lost its worker. Done again by another worker it may
         # take another path, because a cancellation came meanwhile; but what is kept stays kept.
-        if (await self.orders.summary(order.order_id)).status in FULFILLED_OR_LATER:
+        found = await self.orders.summary(order.order_id)
+        if found.status in FULFILLED_OR_LATER:
             return AlreadyFulfilled()
-        answer = await self.warehouse.cancel(order.order_id)
+        answer = await self.warehouse.cancel(order.order_id, installation=found.key_prefix)
         if isinstance(answer, AlreadyLeft):
             await self.orders.record_parcels(
                 order.order_id, answer.fulfillment_id, answer.parcel_ids

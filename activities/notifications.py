@@ -71,7 +71,7 @@ class NotificationActivities:
             return _NO_APPROVER
         order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
         prefix = (await self.orders.summary(order_id)).key_prefix
-        mail = refund_emails.approval_reminder(waiting, to=self.approver)
+        mail = refund_emails.approval_reminder(waiting, prefix=prefix, to=self.approver)
         return await self._send(prefix, order_id, f"refund_approval_reminder_{refund_id}", mail)
 
     async def _send(self, prefix: str, order_id: str, kind: str, mail: Mail) -> MailAnswer:

@@ -6,6 +6,8 @@
     await orders.start("1001")
     outcome = await orders.result("1001")
 
+``durable_orders.store`` opens the order store, with which the client also places and shows orders.
+
 Names are loaded when they are used: importing this package, or its domain, loads no Temporal SDK.
 """
 
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
         RefundRequest,
         RefundState,
     )
+    from durable_orders.domain.texts import InvalidTextError
     from durable_orders.domain.views import (
         ListedOrder,
         OrderNeedingAttention,
@@ -106,6 +109,7 @@ __all__ = [
     "InvalidOrderError",
     "InvalidOrderIdError",
     "InvalidRefundIdError",
+    "InvalidTextError",
     "Line",
     "ListedOrder",
     "Money",
@@ -240,6 +244,7 @@ _MODULES: Final = {
         "RefundRequest",
         "RefundState",
     ),
+    "durable_orders.domain.texts": ("InvalidTextError",),
     "durable_orders.domain.workflow_messages": ("CardAccepted",),
     "durable_orders.domain.views": (
         "ListedOrder",

@@ -127,14 +127,30 @@ def _of_svix(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _of_standard_webhooks(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    key = text.removeprefix("whsec_").rstrip("=")
+    try:
+        decoded = base64.b64decode(key + "=" * (-len(key) % 4), validate=True)
+    except ValueError:
+        decoded = b""
+    # The sizes are the specification's: https://www.standardwebhooks.com.
+    if not (text.startswith("whsec_") and 24 <= len(decoded) <= 64):
+        raise ValueError(
+            "must be whsec_ and the base64 of 24 to 64 random bytes, which you share with your "
+            'warehouse: echo "whsec_$(openssl rand -base64 32)" makes one'
+        )
+    return secret
+
+
 #: Parsed from plain text; the default would be JSON.
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Limits = Annotated[Mapping[str, int], NoDecode, BeforeValidator(_limits)]
 Address = Annotated[str | None, BeforeValidator(_address)]
 #: None: there is no endpoint. An empty text is refused.
-WebhookSecret = Annotated[Secret, AfterValidator(_long)]
 StripeWebhookSecret = Annotated[Secret, AfterValidator(_of_endpoint)]
 SvixWebhookSecret = Annotated[Secret, AfterValidator(_of_svix)]
+StandardWebhookSecret = Annotated[Secret, AfterValidator(_of_standard_webhooks)]
 _SHORTEST_SECRET = 16
 _HOURS_A_YEAR = 8_760
 _MINUTES_A_WEEK = 10_080
@@ -188,7 +204,7 @@ class WebhookSecrets(_FromEnvironment):
     """Secrets of the webhooks. Without one, webhooks of that source are refused."""
 
     stripe_webhook_secret: StripeWebhookSecret | None = None
-    fulfillment_webhook_secret: WebhookSecret | None = None
+    fulfillment_webhook_secret: StandardWebhookSecret | None = None
     resend_webhook_secret: SvixWebhookSecret | None = None
 
 

@@ -8,7 +8,7 @@ from typing import Final
 PROVIDERS: Final = ("stripe", "warehouse", "resend")
 
 STRIPE_SECRET: Final = "whsec_sandboxOfDurableOrders"
-WAREHOUSE_SECRET: Final = "sandbox-of-durable-orders"
+WAREHOUSE_SECRET: Final = "whsec_dGhlIHNhbmRib3gncyBvd24gd2FyZWhvdXNl"
 RESEND_SECRET: Final = "whsec_c2FuZGJveCBvZiBkdXJhYmxlIG9yZGVycw=="
 
 _SECRETS: Final = (STRIPE_SECRET, WAREHOUSE_SECRET, RESEND_SECRET)

@@ -13,7 +13,7 @@ from fastapi import Path as PathParam
 
 from durable_orders.api.middleware import request_id_of
 from durable_orders.api.routes.health import Check
-from durable_orders.api.schemas import ORDER_ID
+from durable_orders.api.schemas import OrderIdText, RefundIdText
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
@@ -90,10 +90,8 @@ Orders = Annotated[OrderClient, Depends(_get_orders)]
 Operations = Annotated[OrderOperations, Depends(_get_operations)]
 Refunds = Annotated[RefundClient, Depends(_get_refunds)]
 RequestId = Annotated[str, Depends(_get_request_id)]
-OrderId = Annotated[
-    str,
-    PathParam(description="The order's id.", examples=["1001"], json_schema_extra=dict(ORDER_ID)),
-]
+OrderId = Annotated[OrderIdText, PathParam(description="The order's id.", examples=["1001"])]
+RefundId = Annotated[RefundIdText, PathParam(description="The refund's id.", examples=["r1"])]
 
 
 @dataclass(frozen=True)

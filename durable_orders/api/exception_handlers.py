@@ -43,12 +43,14 @@ from durable_orders.domain.ports import (
     ProviderError,
     RefusedError,
 )
+from durable_orders.domain.texts import InvalidTextError
 from durable_orders.domain.webhooks import BadSignatureError, UnreadableEventError
 
 log = logging.getLogger(__name__)
 
 #: The problem type of each error of the clients; the nearest base class counts.
 PROBLEM_TYPE_OF: Final[dict[type[Exception], ProblemType]] = {
+    InvalidTextError: problems.MALFORMED,
     InvalidOrderIdError: problems.INVALID_ORDER_ID,
     InvalidRefundIdError: problems.INVALID_REFUND_ID,
     InvalidOrderError: problems.INVALID_ORDER,
@@ -116,12 +118,31 @@ async def _handle_client_error(request: Request, error: Exception) -> JSONRespon
     return problem_response(type_, request.scope, detail)
 
 
+def validation_problem(
+    error: RequestValidationError,
+) -> tuple[ProblemType, str, list[dict[str, str]]]:
+    """The problem type, the detail, and where each mistake is. A request that is wrong in its order
+    id alone, say, has the problem type of that.
+    """
+    mistakes = error.errors()
+    # The input is not repeated: it may hold confidential data. Ids are, in their own sentence.
+    errors = [
+        {
+            "where": "/".join(map(str, mistake["loc"])),
+            "what": mistake["msg"].removeprefix("Value error, "),
+        }
+        for mistake in mistakes
+    ]
+    detail = "; ".join(f"{one['where']}: {one['what']}" for one in errors)
+    causes = {type(mistake.get("ctx", {}).get("error")) for mistake in mistakes}
+    type_ = PROBLEM_TYPE_OF.get(causes.pop()) if len(causes) == 1 else None
+    return type_ or problems.MALFORMED, detail, errors
+
+
 async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-    # The input is not repeated: it may hold confidential data.
-    errors = [{"where": "/".join(map(str, e["loc"])), "what": e["msg"]} for e in error.errors()]
-    detail = "; ".join(f"{one['where']}: {one['what']}" for one in errors)
-    return problem_response(problems.MALFORMED, request.scope, detail, errors=errors)
+    type_, detail, errors = validation_problem(error)
+    return problem_response(type_, request.scope, detail, errors=errors)
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:

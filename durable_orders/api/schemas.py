@@ -1,44 +1,69 @@
 """Schemas: the request and response models that several routes share.
 
 Requests are validated strictly: unknown members, text in place of a number and control characters
-are refused. Money is ``{"amount": 2900, "currency": "EUR"}``, in minor units.
+are refused. Ids, names and notes are of the formats of the domain: each has one type here, which
+bodies, paths, queries and headers share. Money is ``{"amount": 2900, "currency": "EUR"}``, in minor
+units.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
+from pydantic_core import CoreSchema, core_schema
 
+from durable_orders.domain import ids, texts
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.views import OrderView
 
-#: Patterns of ids, for OpenAPI; the domain checks them.
-ORDER_ID: Final = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
-REFUND_ID: Final = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._]{0,63}$"}
+
+@dataclass(frozen=True)
+class Checked:
+    """Metadata of an annotated text: it is of this format, which OpenAPI describes too."""
+
+    format: texts.TextFormat
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.format.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {
+            **handler(schema),
+            "minLength": self.format.min_length,
+            "maxLength": self.format.max_length,
+            "pattern": f"^{self.format.pattern}$",
+        }
 
 
-def _single_line(max_length: int, *, min_length: int = 1) -> StringConstraints:
-    """A line of text without control characters; PostgreSQL stores no NUL."""
-    return StringConstraints(
-        min_length=min_length, max_length=max_length, pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$"
-    )
-
-
-Name = Annotated[str, _single_line(200)]
-Remark = Annotated[str, _single_line(500, min_length=0)]
+OrderIdText = Annotated[str, Checked(ids.ORDER_ID)]
+RefundIdText = Annotated[str, Checked(ids.REFUND_ID)]
+CustomerId = Annotated[str, Checked(ids.CUSTOMER_ID)]
+Sku = Annotated[str, Checked(ids.SKU)]
 #: An account id or a role, never a person's name: it is kept in workflow history.
-ActorId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
-CustomerId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
-Sku = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
-#: The card provider's token. A card number does not match, and is refused here.
-PaymentMethod = Annotated[
-    str,
-    StringConstraints(pattern=r"^pm_[A-Za-z0-9_]{1,250}$"),
-    Field(examples=["pm_card_visa"]),
-]
+ActorId = Annotated[str, Checked(ids.ACTOR_ID)]
+#: The card provider's token.
+PaymentMethod = Annotated[str, Checked(ids.PAYMENT_METHOD), Field(examples=["pm_card_visa"])]
+IdempotencyKeyText = Annotated[str, Checked(ids.IDEMPOTENCY_KEY)]
+RecipientName = Annotated[str, Checked(texts.RECIPIENT_NAME)]
+EmailAddress = Annotated[str, Checked(texts.EMAIL)]
+#: Several lines, as on a parcel.
+PostalAddress = Annotated[str, Checked(texts.ADDRESS)]
+Remark = Annotated[str, Checked(texts.REMARK)]
 
 
 class RequestModel(BaseModel):

@@ -96,12 +96,12 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
             settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
         )
         stack.push_async_callback(database.close)
+        installations = PostgresInstallationRepository(database)
         # Without Stripe's key everything works but the client secret for 3-D Secure.
         cards = None
         if card_settings.stripe_api_key is not None:
             key = card_settings.stripe_api_key.get_secret_value()
             base = card_settings.stripe_api_base
-            installations = PostgresInstallationRepository(database)
             check = BindingCheck(partial(read_account, key, api_base=base), installations)
             await check.at_start()
             cards = StripeCards(key, api_base=base, require=check.require)
@@ -118,6 +118,7 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
             readers=event_readers(settings),
             events=PostgresWebhookEventRepository(database),
             mails=PostgresMailLog(database),
+            installations=installations,
             orders=orders,
             refunds=refunds,
         )

@@ -20,8 +20,9 @@ from temporalio.service import RPCError
 from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
-from durable_orders.domain.ids import InvalidOrderIdError, InvalidRefundIdError
+from durable_orders.domain.installation import InstallationRepository
 from durable_orders.domain.ports import NoSuchOrderError, ProviderError
+from durable_orders.domain.texts import InvalidTextError
 from durable_orders.domain.webhooks import (
     EVENT_RETENTION,
     MAIL_ID_RECORDED_WITHIN,
@@ -35,6 +36,7 @@ from durable_orders.domain.webhooks import (
     PendingEvent,
     RefundChanged,
     UnreadableEventError,
+    WebhookEvent,
     WebhookEventRepository,
     WebhookSource,
     is_past_deadline,
@@ -54,12 +56,7 @@ _LOOK_WHEN_AWAY: Final = timedelta(seconds=5)
 _PRUNE_EVERY: Final = timedelta(hours=1)
 
 #: No workflow can receive the event. A later workflow reads the state from the provider itself.
-_NOBODY: Final = (
-    OrderClientError,
-    NoSuchOrderError,
-    InvalidOrderIdError,
-    InvalidRefundIdError,
-)
+_NOBODY: Final = (OrderClientError, NoSuchOrderError, InvalidTextError)
 
 
 class WebhookNotConfiguredError(Exception):
@@ -75,9 +72,11 @@ class Inbox:
         readers: Mapping[WebhookSource, EventReader],
         events: WebhookEventRepository,
         mails: MailLog,
+        installations: InstallationRepository,
         orders: OrderClient,
         refunds: RefundClient,
     ) -> None:
+        self._installations = installations
         self._readers = readers
         self._events = events
         self._mails = mails
@@ -100,12 +99,18 @@ class Inbox:
         except (BadSignatureError, UnreadableEventError) as error:
             log.warning("a webhook in the name of %s is refused: %s", source, error)
             raise
-        if event.news is None:
+        if event.news is None or not await self._is_ours(event):
             log.debug("%s %s is for nobody here", event.type, event.event_id)
             return
         if await self._events.keep(event, datetime.now(UTC)):
             log.info("%s %s is stored", event.type, event.event_id)
             self._arrived.set()
+
+    async def _is_ours(self, event: WebhookEvent) -> bool:
+        """Whether the event is about what carries our mark: others may use the same account."""
+        if event.installation is None:
+            return True
+        return event.installation in (await self._installations.get()).names
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from durable_orders.cli.terminal import AsJson, example, print_json, say
-from durable_orders.domain.operators.api_keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
+from durable_orders.cli.terminal import AsJson, checked, example, print_json, say
+from durable_orders.domain.operators.api_keys import (
+    ID_BYTES,
+    KEY_NAME,
+    SECRET_BYTES,
+    ApiKey,
+    Scope,
+    Token,
+)
 from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
@@ -20,7 +27,12 @@ T = TypeVar("T")
 
 app: typer.Typer = typer.Typer(help="Keys of the HTTP API: make one, list them, revoke one.")
 
-Name = Annotated[str, typer.Argument(help="What the key is called: who has it, the shop say.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        callback=checked(KEY_NAME), help="What the key is called: who has it, the shop say."
+    ),
+]
 
 
 @app.command(epilog=example("keys create shop --scope shop"))

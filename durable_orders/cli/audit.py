@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from durable_orders.cli.terminal import AsJson, OrderId, example, print_json, say
+from durable_orders.cli.terminal import AsJson, OrderId, checked, example, print_json, say
 from durable_orders.domain.audit.advice import Advice, acknowledge_command, advice
 from durable_orders.domain.audit.messages import Acknowledgement, Finding
 from durable_orders.domain.audit.model import AuditTerms, DiscrepancyKind
+from durable_orders.domain.ids import ACTOR_ID
+from durable_orders.domain.texts import REMARK
 from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
@@ -99,8 +101,16 @@ def acknowledge(
     kind: Annotated[
         DiscrepancyKind | None, typer.Option(help="Which finding, if the order has several.")
     ] = None,
-    by: Annotated[str, typer.Option(help="Who answers for it: an account id or a role.")],
-    note: Annotated[str, typer.Option(help="Why it may stay so, without personal data.")],
+    by: Annotated[
+        str,
+        typer.Option(
+            callback=checked(ACTOR_ID), help="Who answers for it: an account id or a role."
+        ),
+    ],
+    note: Annotated[
+        str,
+        typer.Option(callback=checked(REMARK), help="Why it may stay so, without personal data."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Acknowledge a finding: it needs nobody until its content changes. Safe to repeat."""

@@ -38,15 +38,11 @@ from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.audit.messages import NoFindingError, NothingToAcknowledgeError
-from durable_orders.domain.ids import InvalidOrderIdError, InvalidRefundIdError
 from durable_orders.domain.installation import OtherAccountError
-from durable_orders.domain.operators.api_keys import (
-    InvalidKeyNameError,
-    KeyNameTakenError,
-    NoSuchKeyError,
-)
+from durable_orders.domain.operators.api_keys import KeyNameTakenError, NoSuchKeyError
 from durable_orders.domain.order import InvalidOrderError
 from durable_orders.domain.ports import Cards, NoSuchOrderError, OrderExistsError, ProviderError
+from durable_orders.domain.texts import InvalidTextError
 from durable_orders.process import PROGRAM, executable_word
 from durable_orders.settings import (
     CardSettings,
@@ -66,7 +62,7 @@ T = TypeVar("T")
 
 _REFUSED_ERRORS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
 _USAGE_ERRORS: Final = (
-    *(SettingsError, InvalidOrderIdError, InvalidRefundIdError, NoCardsError, OtherAccountError),
+    *(SettingsError, InvalidTextError, NoCardsError, OtherAccountError),
     store.InvalidDatabaseUrlError,
 )
 #: A person is waiting: three seconds are enough to say that nobody answers.
@@ -152,7 +148,7 @@ def run_with_keys(work: Callable[[PostgresApiKeyRepository], Awaitable[T]]) -> T
 
     try:
         return asyncio.run(run())
-    except (SettingsError, store.InvalidDatabaseUrlError, InvalidKeyNameError) as error:
+    except (SettingsError, store.InvalidDatabaseUrlError, InvalidTextError) as error:
         stop(USED_WRONGLY, str(error))
     except NoSuchKeyError as error:
         stop(REFUSED, f"{error}. List those that are", f"{PROGRAM} keys list")

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from durable_orders.cli.terminal import (
     USED_WRONGLY,
     AsJson,
+    By,
+    Note,
     OrderId,
+    Reason,
+    checked,
     console,
     example,
     print_json,
@@ -28,6 +32,7 @@ from durable_orders.domain.ids import refund_workflow_id, workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.messages import RefundNeedingAttention
+from durable_orders.domain.texts import REMARK
 
 if TYPE_CHECKING:
     from durable_orders.cli.composition import CliContext
@@ -35,8 +40,6 @@ if TYPE_CHECKING:
     from durable_orders.clients.orders import OrderClient
 
 app = typer.Typer()
-
-By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
 
 
 @app.command("list", epilog=example("list --status paid"))
@@ -57,7 +60,8 @@ def list_orders(
         if as_json:
             print_json([asdict(row) for row in rows])
             return
-        table = Table("order", "status", "customer", "run", "started", "", box=None)
+        customer = Column("customer", overflow="fold")  # an id is not cut
+        table = Table("order", "status", customer, "run", "started", "", box=None)
         for row in rows:
             flag = "needs attention" if row.needs_attention else ""
             started = f"{row.started_at:%Y-%m-%d %H:%M:%S}"
@@ -116,7 +120,7 @@ def approve(
     order_id: OrderId,
     *,
     by: By,
-    note: Annotated[str, typer.Option(help="Why, for the order's history.")] = "",
+    note: Note = "",
     as_json: AsJson = False,
 ) -> None:
     """Approve an order that waits for approval."""
@@ -133,7 +137,7 @@ def reject(
     order_id: OrderId,
     *,
     by: By,
-    reason: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Reject an order that waits for approval."""
@@ -163,7 +167,7 @@ def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False
 def skip_step(
     order_id: OrderId,
     *,
-    reason: Annotated[str, typer.Option(help="Why, without personal data.")],
+    reason: Reason,
     by: By = "operator",
     as_json: AsJson = False,
 ) -> None:
@@ -180,7 +184,10 @@ def skip_step(
 def resolve(
     order_id: OrderId,
     *,
-    note: Annotated[str, typer.Option(help="How it was done, without personal data.")],
+    note: Annotated[
+        str,
+        typer.Option(callback=checked(REMARK), help="How it was done, without personal data."),
+    ],
     given_back: Annotated[
         str | None,
         typer.Option(

@@ -14,8 +14,10 @@ from durable_orders.cli.terminal import (
     REFUSED,
     AsJson,
     OrderId,
+    checked,
     console,
     example,
+    parse_line,
     print_json,
     run_command,
     run_with_orders,
@@ -29,8 +31,15 @@ from durable_orders.domain.activity_messages import (
     CancelUnderWay,
     EndedOtherwise,
 )
-from durable_orders.domain.ids import workflow_id
+from durable_orders.domain.ids import (
+    ACTOR_ID,
+    CUSTOMER_ID,
+    ORDER_ID,
+    PAYMENT_METHOD,
+    workflow_id,
+)
 from durable_orders.domain.order import Basket, Order, Recipient
+from durable_orders.domain.texts import ADDRESS, EMAIL, RECIPIENT_NAME
 from durable_orders.domain.views import without_personal_data
 from durable_orders.process import PROGRAM
 
@@ -49,16 +58,32 @@ def place(
         list[str] | None, typer.Option(help="SKU=QUANTITY, once per product. Left out: MUG=2.")
     ] = None,
     order_id: Annotated[
-        str | None, typer.Option(help="The id your shop gave the order. Left out: a new one.")
+        str | None,
+        typer.Option(
+            callback=checked(ORDER_ID),
+            help="The id your shop gave the order. Left out: a new one.",
+        ),
     ] = None,
-    customer: Annotated[str, typer.Option(help="Your id of the customer.")] = "customer-1",
-    name: Annotated[str, typer.Option(help="Who gets the parcel.")] = "Ada Lovelace",
-    email: Annotated[str, typer.Option(help="Who gets the mail.")] = "ada@example.com",
+    customer: Annotated[
+        str, typer.Option(callback=checked(CUSTOMER_ID), help="Your id of the customer.")
+    ] = "customer-1",
+    name: Annotated[
+        str, typer.Option(callback=checked(RECIPIENT_NAME), help="Who gets the parcel.")
+    ] = "Ada Lovelace",
+    email: Annotated[
+        str, typer.Option(callback=checked(EMAIL), help="Who gets the mail.")
+    ] = "ada@example.com",
     address: Annotated[
-        str, typer.Option(help="Where the parcel goes.")
+        str,
+        typer.Option(
+            callback=checked(ADDRESS), help="Where the parcel goes, on one line or several."
+        ),
     ] = "12 St James's Square, London",
     card: Annotated[
-        str, typer.Option(help="The payment method, as Stripe names it, pm_…")
+        str,
+        typer.Option(
+            callback=checked(PAYMENT_METHOD), help="The payment method, as Stripe names it, pm_…"
+        ),
     ] = "pm_card_visa",
     flagged: Annotated[
         bool, typer.Option("--flagged", help="Have a person look at it, whatever its total.")
@@ -67,8 +92,8 @@ def place(
     as_json: AsJson = False,
 ) -> None:
     """Place an order at the catalogue's prices, and start it."""
-    quantities = tuple(_quantity(text) for text in line or ["MUG=2"])
-    id_ = order_id or secrets.token_hex(4)
+    quantities = tuple(parse_line(text) for text in line or ["MUG=2"])
+    id_ = secrets.token_hex(4) if order_id is None else order_id
 
     async def work(orders: OrderClient) -> None:
         basket = Basket(id_, customer, Recipient(name, email, address), quantities, card, flagged)
@@ -138,7 +163,9 @@ def watch(order_id: OrderId, *, as_json: AsJson = False) -> None:
 def cancel(
     order_id: OrderId,
     *,
-    by: Annotated[str, typer.Option(help="Who asks: a role or an account id.")] = "customer",
+    by: Annotated[
+        str, typer.Option(callback=checked(ACTOR_ID), help="Who asks: a role or an account id.")
+    ] = "customer",
     wait: Annotated[
         float, typer.Option(min=0, max=3600, help="Seconds to wait; 0: only leave the request.")
     ] = 10,
@@ -183,13 +210,6 @@ def result(order_id: OrderId, *, as_json: AsJson = False) -> None:
             say(f"Parcels: {', '.join(outcome.parcel_ids)}.")
 
     run_with_orders(work)
-
-
-def _quantity(text: str) -> tuple[str, int]:
-    sku, _, number = text.partition("=")
-    if not (sku and number.strip().removeprefix("-").isdecimal()):
-        raise typer.BadParameter(f"{text!r} is not SKU=QUANTITY, MUG=2 for example")
-    return sku, int(number)
 
 
 def _show_placed(order: Order, run: StartedOrder | None, *, as_json: bool) -> None:

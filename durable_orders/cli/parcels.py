@@ -9,14 +9,18 @@ import typer
 
 from durable_orders.cli.terminal import (
     AsJson,
+    By,
     OrderId,
+    checked,
     example,
     print_json,
     run_with_operations,
     run_with_orders,
     say_accepted,
 )
+from durable_orders.domain.ids import PARCEL_ID, TRACKING
 from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.texts import REMARK
 
 if TYPE_CHECKING:
     from durable_orders.clients.order_operations import OrderOperations
@@ -24,8 +28,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-ParcelId = Annotated[str, typer.Argument(help="The parcel's id, as `watch` names it.")]
-By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
+ParcelId = Annotated[
+    str, typer.Argument(callback=checked(PARCEL_ID), help="The parcel's id, as `watch` names it.")
+]
 
 
 @app.command(epilog=example("parcel 1001 par_7 shipped --tracking TRK-42"))
@@ -36,7 +41,10 @@ def parcel(
         Literal["shipped", "delivered", "lost"], typer.Argument(help="Where it is now.")
     ],
     *,
-    tracking: Annotated[str, typer.Option(help="The carrier's reference, if there is one.")] = "",
+    tracking: Annotated[
+        str,
+        typer.Option(callback=checked(TRACKING), help="The carrier's reference, if there is one."),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Report a parcel's status to its order, as the warehouse's webhooks do. Safe to repeat."""
@@ -84,7 +92,11 @@ def settle_parcel(
     parcel_id: ParcelId,
     *,
     outcome: Annotated[
-        str, typer.Option(help="What was agreed with the customer, without personal data.")
+        str,
+        typer.Option(
+            callback=checked(REMARK),
+            help="What was agreed with the customer, without personal data.",
+        ),
     ],
     by: By = "operator",
     as_json: AsJson = False,

@@ -10,12 +10,14 @@ import typer
 from durable_orders.cli.terminal import (
     AsJson,
     OrderId,
+    checked,
     example,
     print_json,
     run_with_orders,
     say,
     say_accepted,
 )
+from durable_orders.domain.ids import PAYMENT_METHOD
 from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
@@ -27,7 +29,12 @@ app = typer.Typer()
 @app.command(epilog=example("new-card 1001 pm_card_mastercard"))
 def new_card(
     order_id: OrderId,
-    payment_method: Annotated[str, typer.Argument(help="As the card provider names it, pm_…")],
+    payment_method: Annotated[
+        str,
+        typer.Argument(
+            callback=checked(PAYMENT_METHOD), help="As the card provider names it, pm_…"
+        ),
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:

@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from durable_orders.cli.terminal import (
     AsJson,
+    By,
+    Note,
     OrderId,
+    Reason,
+    checked,
     console,
     example,
+    parse_line,
     print_json,
     run_command,
     say,
     say_attention,
 )
+from durable_orders.domain.ids import REFUND_ID
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.messages import RefundProgress
 from durable_orders.domain.refunds.refund import RefundEntry, RefundReason, RefundRequest
+from durable_orders.domain.texts import REMARK
 from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
@@ -31,8 +38,12 @@ if TYPE_CHECKING:
 
 app: typer.Typer = typer.Typer(help="Give money of paid orders back.", no_args_is_help=True)
 
-RefundId = Annotated[str, typer.Argument(help="Your id of the refund: the same twice is one.")]
-By = Annotated[str, typer.Option(help="Who decides: an account id or a role, never a name.")]
+RefundId = Annotated[
+    str,
+    typer.Argument(
+        callback=checked(REFUND_ID), help="Your id of the refund: the same twice is one."
+    ),
+]
 
 
 @app.command(epilog=example("refund request 1001 r1 --line MUG=1 --restock"))
@@ -48,14 +59,14 @@ def request(
     ] = None,
     restock: Annotated[bool, typer.Option(help="Put the pieces back on the shelf.")] = False,
     reason: Annotated[RefundReason, typer.Option(help="Why, to count.")] = RefundReason.OTHER,
-    message: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
+    message: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Request a refund of lines, of an amount, or of all that is left of an order."""
     refund = RefundRequest(
         order_id,
         refund_id,
-        lines=tuple(_quantity(text) for text in line or ()),
+        lines=tuple(parse_line(text) for text in line or ()),
         amount=_money(amount) if amount else None,
         restock=restock,
         reason=reason,
@@ -110,7 +121,7 @@ def approve(
     refund_id: RefundId,
     *,
     by: By,
-    note: Annotated[str, typer.Option(help="Why, for the order's history.")] = "",
+    note: Note = "",
     as_json: AsJson = False,
 ) -> None:
     """Approve a refund that waits for approval."""
@@ -128,7 +139,7 @@ def reject(
     refund_id: RefundId,
     *,
     by: By,
-    reason: Annotated[str, typer.Option(help="Why, without personal data.")] = "",
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Reject a refund that waits for approval; its amount is free again."""
@@ -184,7 +195,10 @@ def resolve(
     order_id: OrderId,
     refund_id: RefundId,
     *,
-    note: Annotated[str, typer.Option(help="How it was paid, without personal data.")],
+    note: Annotated[
+        str,
+        typer.Option(callback=checked(REMARK), help="How it was paid, without personal data."),
+    ],
     by: By = "operator",
     as_json: AsJson = False,
 ) -> None:
@@ -220,12 +234,13 @@ def _show_all(found: Sequence[RefundEntry], none: str, *, as_json: bool) -> None
     if as_json:
         print_json([asdict(entry) for entry in found])
         return
-    table = Table("order", "refund", "amount", "state", "pieces", "restocked", "why", box=None)
+    pieces = Column("pieces", overflow="fold")  # a SKU is not cut
+    table = Table("order", "refund", "amount", "state", pieces, "restocked", "why", box=None)
     for entry in found:
         ids = (entry.request.order_id, entry.request.refund_id)
-        pieces = ", ".join(f"{quantity} x {sku}" for sku, quantity in entry.lines)
+        taken_back = ", ".join(f"{quantity} x {sku}" for sku, quantity in entry.lines)
         restocked = "yes" if entry.restocked else ""
-        cells = (*ids, str(entry.amount), entry.state, pieces, restocked, entry.why)
+        cells = (*ids, str(entry.amount), entry.state, taken_back, restocked, entry.why)
         table.add_row(*map(escape, cells))
     console.print(table if found else none)
 
@@ -237,13 +252,6 @@ def _say_accepted(order_id: str, refund_id: str, what: str, *, as_json: bool) ->
     else:
         status = f"{PROGRAM} refund status {order_id} {refund_id}"
         say(f"Refund {refund_id} of order {order_id} {what}. How it is: {status}")
-
-
-def _quantity(text: str) -> tuple[str, int]:
-    sku, _, number = text.partition("=")
-    if not (sku and number.strip().isdecimal()):
-        raise typer.BadParameter(f"{text!r} is not SKU=QUANTITY, MUG=2 for example")
-    return sku, int(number)
 
 
 def _money(text: str) -> Money:

@@ -1,8 +1,9 @@
-"""What the commands share: their context, output and exit codes."""
+"""What the commands share: their context, arguments, output and exit codes."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -12,8 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from durable_orders.domain.activity_messages import Attention
+from durable_orders.domain.ids import ACTOR_ID, ORDER_ID, SKU
 from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.refunds.messages import RefundRef
+from durable_orders.domain.texts import REMARK, InvalidTextError, TextFormat
 from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
@@ -27,8 +30,43 @@ UNREACHABLE: Final = 3
 
 console = Console(highlight=False, soft_wrap=True)
 
-OrderId = Annotated[str, typer.Argument(help="The order's id, as `place` printed it.")]
+
+def checked(format_: TextFormat) -> Callable[[str | None], str | None]:
+    """A callback of arguments and options: exit unless the text is of this format, or left out."""
+
+    def check(text: str | None) -> str | None:
+        try:
+            return None if text is None else format_.check(text)
+        except InvalidTextError as error:
+            stop(USED_WRONGLY, str(error))
+
+    return check
+
+
+OrderId = Annotated[
+    str,
+    typer.Argument(callback=checked(ORDER_ID), help="The order's id, as `place` printed it."),
+]
+By = Annotated[
+    str,
+    typer.Option(
+        callback=checked(ACTOR_ID), help="Who decides: an account id or a role, never a name."
+    ),
+]
+Note = Annotated[str, typer.Option(callback=checked(REMARK), help="Why, for the order's history.")]
+Reason = Annotated[str, typer.Option(callback=checked(REMARK), help="Why, without personal data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def parse_line(text: str) -> tuple[str, int]:
+    """SKU and quantity in ``SKU=QUANTITY``; the SKU may hold spaces and equals signs.
+
+    Raises ``typer.BadParameter``.
+    """
+    sku, _, quantity = text.rpartition("=")
+    if not re.fullmatch(r"\s*-?[0-9]{1,9}\s*", quantity) or not SKU.matches(sku):
+        raise typer.BadParameter(f"{text[:200]!r} is not SKU=QUANTITY, MUG=2 for example")
+    return sku, int(quantity)
 
 
 def say(sentence: str) -> None:

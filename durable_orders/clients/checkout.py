@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -251,7 +252,7 @@ def _start_options(
             SearchAttributePair(CUSTOMER_ID, order.customer_id),
             SearchAttributePair(ORDER_TOTAL, order.total.amount),
         ]
-        details = f"{order.total}, customer {order.customer_id}"
+        details = f"{order.total}, customer {_in_markdown(order.customer_id)}"
     return {
         "id": workflow_id(order_id),
         "task_queue": TASK_QUEUE,
@@ -270,3 +271,13 @@ def _outcome_id(turn: int) -> str:
     those of a decision or a cancellation must find room.
     """
     return f"payment-{turn}"
+
+
+def _in_markdown(text: str) -> str:
+    """``text`` in Markdown: as code, unless it is plain, because Temporal's Web UI makes a link of
+    what looks like one.
+    """
+    if re.fullmatch("[A-Za-z0-9_-]+", text):
+        return text
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"

@@ -19,10 +19,12 @@ from durable_orders.clients.workflow_calls import (
 )
 from durable_orders.contracts.order import OrderWorkflow
 from durable_orders.domain.activity_messages import Progress, Resent
+from durable_orders.domain.ids import ACTOR_ID, PARCEL_ID
 from durable_orders.domain.manual_settlement import ManualSettlement, WrongAmountError
 from durable_orders.domain.money import Money
 from durable_orders.domain.money import total as sum_of
 from durable_orders.domain.ports import OrderRepository
+from durable_orders.domain.texts import REMARK
 from durable_orders.domain.views import ListedOrder, OrderNeedingAttention
 from durable_orders.domain.workflow_messages import (
     Approve,
@@ -42,7 +44,8 @@ class OrderOperations:
 
     Each request raises ``NotStartedError``, ``OrderEndedError``, ``StrandedError``,
     ``NoWorkerError`` or ``NoSuchOrderError``; and ``NotWaitingError`` or ``NotOperableError`` when
-    the order does not wait for what is asked, as a sentence that says why. ``by`` is a role or an
+    the order does not wait for what is asked, as a sentence that says why; and ``InvalidTextError``
+    for an id or another text that is none. ``by`` is a role or an
     account id, never a person's name; reasons and notes hold no personal data. Without ``orders``,
     the order store, only ``resolve`` may raise ``StoreNeededError``.
     """
@@ -63,16 +66,18 @@ class OrderOperations:
         self, order_id: str, by: str, note: str = "", *, wait: timedelta = CALL
     ) -> None:
         """Approve an order that waits for approval."""
+        decision = Approve(ACTOR_ID.check(by), REMARK.check(note))
         await self._calls.of(order_id).update(
-            OrderWorkflow.approve, Approve(by, note), asked="approval", wait=wait
+            OrderWorkflow.approve, decision, asked="approval", wait=wait
         )
 
     async def reject(
         self, order_id: str, by: str, reason: str = "", *, wait: timedelta = CALL
     ) -> None:
         """Stop an order that waits for approval; it is undone."""
+        decision = Reject(ACTOR_ID.check(by), REMARK.check(reason))
         await self._calls.of(order_id).update(
-            OrderWorkflow.reject, Reject(by, reason), asked="rejection", wait=wait
+            OrderWorkflow.reject, decision, asked="rejection", wait=wait
         )
 
     # -- parcels that are lost or late -------------------------------------------------------------
@@ -90,7 +95,7 @@ class OrderOperations:
         # Accepted is enough: the note of it in the order's history may wait for the database.
         await self._calls.of(order_id).update(
             OrderWorkflow.settle_parcel,
-            SettleParcel(parcel_id, outcome, by),
+            SettleParcel(PARCEL_ID.check(parcel_id), REMARK.check(outcome), ACTOR_ID.check(by)),
             asked="decision about a parcel",
             wait=wait,
         )
@@ -104,8 +109,9 @@ class OrderOperations:
         on asking it, and its history tells what came of that.
         """
         asked = "resending of a parcel"
+        decision = ResendParcel(PARCEL_ID.check(parcel_id), ACTOR_ID.check(by))
         answer = await self._calls.of(order_id).update(
-            OrderWorkflow.resend_parcel, ResendParcel(parcel_id, by), asked=asked, wait=wait
+            OrderWorkflow.resend_parcel, decision, asked=asked, wait=wait
         )
         if isinstance(answer, NoAnswerYet):
             raise UndecidedError(order_id, asked, wait)
@@ -118,7 +124,7 @@ class OrderOperations:
         # Accepted is enough: the refund has a run of its own, the note may wait for the database.
         await self._calls.of(order_id).update(
             OrderWorkflow.refund_parcel,
-            RefundParcel(parcel_id, by),
+            RefundParcel(PARCEL_ID.check(parcel_id), ACTOR_ID.check(by)),
             asked="refund of a parcel",
             wait=wait,
         )
@@ -146,11 +152,11 @@ class OrderOperations:
 
     async def retry_now(self, order_id: str, by: str = "operator") -> None:
         """Try the step that keeps failing again at once."""
-        await self._operate(order_id, RetryNow(by))
+        await self._operate(order_id, RetryNow(ACTOR_ID.check(by)))
 
     async def skip_step(self, order_id: str, reason: str, by: str = "operator") -> None:
         """Give up the step that keeps failing: everything done so far is undone."""
-        await self._operate(order_id, SkipStep(reason, by))
+        await self._operate(order_id, SkipStep(REMARK.check(reason), ACTOR_ID.check(by)))
 
     async def resolve(
         self, order_id: str, note: str, by: str = "operator", *, given_back: Money | None = None
@@ -162,6 +168,8 @@ class OrderOperations:
         (``Attention.asks_given_back``), and then compared with the store, which may know more than
         the order; else it is all that was taken.
         """
+        REMARK.check(note)
+        ACTOR_ID.check(by)
         said = None if given_back is None else given_back.amount
         asked = await self._asks_given_back(order_id)
         if asked or given_back is not None:

@@ -8,8 +8,8 @@ With the order store it also places orders and shows them: ``OrderClient(tempora
 
 Requests that make no sense are refused with an ``OrderClientError``, drawn in ``errors``. The
 client also raises what the store raises, ``NoSuchOrderError`` and ``NoAnswerError``
-(the database is away), ``InvalidOrderIdError``, and ``UnreachableError`` when Temporal
-is away.
+(the database is away), ``InvalidTextError`` for an id or another text that is none
+(``InvalidOrderIdError``), and ``UnreachableError`` when Temporal is away.
 """
 
 from __future__ import annotations
@@ -45,7 +45,15 @@ from durable_orders.domain.activity_messages import (
     Progress,
 )
 from durable_orders.domain.charges import CAN_BE_TRIED
-from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError, checked_order_id
+from durable_orders.domain.ids import (
+    ACTOR_ID,
+    PARCEL_ID,
+    PAYMENT_METHOD,
+    TRACKING,
+    IdempotencyKey,
+    IdempotencyKeyReusedError,
+    checked_order_id,
+)
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage
 from durable_orders.domain.order import Basket, Order
@@ -251,7 +259,7 @@ class OrderClient:
         """
         answer = await self._calls.of(order_id).update(
             OrderWorkflow.cancel,
-            CancelRequest(by),
+            CancelRequest(ACTOR_ID.check(by)),
             asked="cancellation",
             id_=_CANCEL_ID,
             wait=wait,
@@ -263,8 +271,9 @@ class OrderClient:
 
         What becomes of it shows in ``status``; too late, it changes nothing. Raises as ``cancel``.
         """
+        request = CancelRequest(ACTOR_ID.check(by))
         async with self._calls.of(order_id).open_run() as run:
-            await run.signal(OrderWorkflow.cancel_order, CancelRequest(by), rpc_timeout=CALL)
+            await run.signal(OrderWorkflow.cancel_order, request, rpc_timeout=CALL)
 
     # -- payment -----------------------------------------------------------------------------------
 
@@ -273,9 +282,9 @@ class OrderClient:
 
         Raises ``NotWaitingError`` when the order waits for none, and as ``cancel``.
         """
-        asked = "other card"
+        asked, card = "other card", NewCard(PAYMENT_METHOD.check(payment_method))
         answer = await self._calls.of(order_id).update(
-            OrderWorkflow.submit_payment_method, NewCard(payment_method), asked=asked
+            OrderWorkflow.submit_payment_method, card, asked=asked
         )
         if isinstance(answer, NoAnswerYet):  # accepted, and then its worker died
             raise NoWorkerError(order_id, asked, CALL)
@@ -327,7 +336,7 @@ class OrderClient:
         Temporal keeps the event until a worker sees it. A parcel that is not the order's changes
         nothing: the warehouse may report one before it has named it.
         """
-        news = ParcelUpdate(parcel_id, status, tracking)
+        news = ParcelUpdate(PARCEL_ID.check(parcel_id), status, TRACKING.check(tracking))
         async with self._calls.of(order_id).open_run() as run:
             await run.signal(OrderWorkflow.parcel_updated, news, rpc_timeout=CALL)
 

@@ -7,8 +7,9 @@
 With the refund store it also lists refunds: ``RefundClient(temporal, refunds)``.
 
 Requests that make no sense are refused with an ``OrderClientError``, drawn in ``errors``. The
-client also raises ``InvalidOrderIdError`` and ``InvalidRefundIdError``,
-``NoAnswerError`` (the database is away), and ``UnreachableError`` when Temporal is away.
+client also raises ``InvalidTextError`` for an id or another text that is none
+(``InvalidOrderIdError``, ``InvalidRefundIdError``), ``NoAnswerError`` (the database is away), and
+``UnreachableError`` when Temporal is away.
 """
 
 from __future__ import annotations
@@ -40,7 +41,15 @@ from durable_orders.contracts.refund import RefundWorkflow
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION
 from durable_orders.contracts.timeouts import WORKFLOW_TASK
 from durable_orders.domain.activity_messages import CancelRequest
-from durable_orders.domain.ids import TASK_QUEUE, refund_of, refund_workflow_id
+from durable_orders.domain.ids import (
+    ACTOR_ID,
+    SKU,
+    TASK_QUEUE,
+    checked_order_id,
+    checked_refund_id,
+    refund_of,
+    refund_workflow_id,
+)
 from durable_orders.domain.refunds.messages import (
     RefundAnswer,
     RefundNeedingAttention,
@@ -56,6 +65,7 @@ from durable_orders.domain.refunds.refund import (
     RefundRequest,
     RefundState,
 )
+from durable_orders.domain.texts import REMARK
 from durable_orders.domain.workflow_messages import (
     Approve,
     OperatorCommand,
@@ -102,6 +112,9 @@ class RefundClient:
         request is kept, and asking again with the same id is safe.
         """
         order_id, refund_id = request.order_id, request.refund_id
+        REMARK.check(request.message)
+        for sku, _ in request.lines:
+            SKU.check(sku)
 
         def start() -> WithStartWorkflowOperation[RefundWorkflow, RefundAnswer]:
             return WithStartWorkflowOperation(
@@ -157,7 +170,7 @@ class RefundClient:
 
     async def refunds_of(self, order_id: str) -> tuple[RefundEntry, ...]:
         """Return all refunds of an order, oldest first. Needs the store."""
-        return await self._store("listing refunds").refunds_of(order_id)
+        return await self._store("listing refunds").refunds_of(checked_order_id(order_id))
 
     async def waiting(self, limit: int = 100) -> tuple[RefundEntry, ...]:
         """Return refunds that wait for approval, the oldest first. Needs the store."""
@@ -187,17 +200,17 @@ class RefundClient:
 
     async def approve(self, order_id: str, refund_id: str, by: str, note: str = "") -> None:
         """Approve a refund that waits for it. Raises ``NotWaitingError``."""
-        decision = Approve(by, note)
+        decision = Approve(ACTOR_ID.check(by), REMARK.check(note))
         await self._update(order_id, refund_id, RefundWorkflow.approve, decision, "approval")
 
     async def reject(self, order_id: str, refund_id: str, by: str, reason: str = "") -> None:
         """Stop a refund that waits for approval. Raises ``NotWaitingError``."""
-        decision = Reject(by, reason)
+        decision = Reject(ACTOR_ID.check(by), REMARK.check(reason))
         await self._update(order_id, refund_id, RefundWorkflow.reject, decision, "rejection")
 
     async def cancel(self, order_id: str, refund_id: str, by: str = "customer") -> RefundProgress:
         """Take a request back before money moves. Raises ``TooLateError``."""
-        request = CancelRequest(by)
+        request = CancelRequest(ACTOR_ID.check(by))
         return await self._update(
             order_id, refund_id, RefundWorkflow.cancel, request, "cancellation"
         )
@@ -207,11 +220,12 @@ class RefundClient:
 
         Raises ``NotOperableError``.
         """
-        await self._operate(order_id, refund_id, RetryNow(by))
+        await self._operate(order_id, refund_id, RetryNow(ACTOR_ID.check(by)))
 
     async def resolve(self, order_id: str, refund_id: str, note: str, by: str = "operator") -> None:
         """Take the refund as paid another way; ``note`` says how. Raises ``NotOperableError``."""
-        await self._operate(order_id, refund_id, Resolve(note, by))
+        command = Resolve(REMARK.check(note), ACTOR_ID.check(by))
+        await self._operate(order_id, refund_id, command)
 
     async def look_again(self, order_id: str, refund_id: str) -> None:
         """Have the refund read from the provider, also after its end. Needs the store.
@@ -220,7 +234,8 @@ class RefundClient:
         ``UnknownRefundError``.
         """
         store = self._store("reading a refund again")
-        entry = await self._calls.entry(store, order_id, refund_id)
+        ids = checked_order_id(order_id), checked_refund_id(refund_id)
+        entry = await self._calls.entry(store, *ids)
         if entry.state in NEVER_ISSUED or entry.state is RefundState.SETTLED:
             return
         with translate_rpc_errors(self._temporal):

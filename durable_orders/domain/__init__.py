@@ -29,5 +29,6 @@ audit           the comparison of the provider's records, our database and Tempo
                 is repaired, or recorded as a *finding*.
 
 Statuses and their transitions are in ``durable_orders.domain.lifecycle``, ids and idempotency keys
-in ``durable_orders.domain.ids``, ports in ``durable_orders.domain.ports``.
+in ``durable_orders.domain.ids``, the formats of other texts in ``durable_orders.domain.texts``,
+ports in ``durable_orders.domain.ports``.
 """

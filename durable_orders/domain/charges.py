@@ -1,13 +1,13 @@
 """Our record of one charge and of its tries, merged from what the card provider reports.
 
-A retried or abandoned activity may report what it read a while ago, after a newer report. So a
-record goes forward: states by ``_PROGRESS``, amounts upwards. Money that moved is never forgotten;
-a refund that fails *after* the provider accepted it stays recorded, and the audit flags it to an
-operator.
+A retried or abandoned activity may report what it read a while ago, after a newer report. A charge
+can be tried again after a decline, by us or by a browser, so its states alone do not tell which
+report is newer. One is ``fresh`` when nobody has recorded anything since before it was asked for.
+Any other counts only where it must be true still: money that moved, or can move no more. Money is
+never forgotten: a refund that fails *after* the provider accepted it stays recorded, and the audit
+flags it to an operator.
 
-Only a decline may be taken back: the same charge can be tried again, by us with another card or by
-a browser. A report does that when it is ``fresh``, which is when nobody has recorded anything
-since before it was asked for.
+A try is made once, so its record only goes forward.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ TRY_OVER: Final = frozenset(
     {ChargeState.DECLINED, ChargeState.HELD, ChargeState.CANCELLED, ChargeState.CAPTURED}
 )
 
+#: States of a charge that no try can follow on.
+_CHARGE_OVER: Final = TRY_OVER - {ChargeState.DECLINED}
+
 #: States of a try that has taken or may still take money. An order has at most one of these.
 LIVE_TRY: Final = frozenset(ChargeState) - {ChargeState.DECLINED, ChargeState.CANCELLED}
 
-# CAPTURED is last: no later report undoes that money was taken.
+# CAPTURED is last: no later report undoes that money was taken. A charge goes back from DECLINED,
+# a try does not.
 _PROGRESS: Final = (
     ChargeState.OPEN,
     ChargeState.NEEDS_CUSTOMER,
@@ -76,7 +80,7 @@ class BookedCharge:
 
     def merge(self, charge: CardCharge, *, fresh: bool = False) -> BookedCharge:
         """The record updated from the provider's charge; unchanged by an old report."""
-        ahead = self._is_behind(charge) or (fresh and self._may_be_taken_back(charge))
+        ahead = self._is_behind(charge.state, fresh=fresh)
         return BookedCharge(
             state=charge.state if ahead else self.state,
             captured=max(self.captured, charge.captured),
@@ -86,12 +90,10 @@ class BookedCharge:
             latest_charge=charge.latest_charge if ahead else self.latest_charge,
         )
 
-    def _is_behind(self, charge: CardCharge) -> bool:
-        return _PROGRESS.index(charge.state) > _PROGRESS.index(self.state)
-
-    def _may_be_taken_back(self, charge: CardCharge) -> bool:
-        """Whether this is a decline, and the charge is being tried again or declined again."""
-        return self.state is ChargeState.DECLINED and charge.state is not ChargeState.OPEN
+    def _is_behind(self, state: ChargeState, *, fresh: bool) -> bool:
+        if self.state in _CHARGE_OVER or state in _CHARGE_OVER:
+            return _PROGRESS.index(state) > _PROGRESS.index(self.state)
+        return fresh and state is not ChargeState.OPEN
 
 
 def merge_try(card_try: CardTry, charge: CardCharge) -> CardTry:
@@ -107,7 +109,7 @@ def answers_newest(newest: CardTry, charge: CardCharge, *, fresh: bool) -> bool:
 
     An old report may be of before that try, unless it says that the charge is over.
     """
-    if not fresh and charge.state not in TRY_OVER - CAN_BE_TRIED:
+    if not fresh and charge.state not in _CHARGE_OVER:
         return False
     return newest.state is not ChargeState.OPEN or has_answered(newest, charge)
 

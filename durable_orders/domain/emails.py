@@ -1,15 +1,22 @@
 """Emails about an order.
 
+A recipient's name comes from whoever fills in the checkout, and the mail goes to whatever address
+they type: nothing in a name may become a link (``greeting``).
+
 Rendered from the order alone, without a clock: the email service compares the bytes of a repeated
 request, so the same order must give the same email every time.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from html import escape
+from typing import Final
 
 from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.order import Order
 from durable_orders.domain.parcels import Parcel
@@ -33,6 +40,11 @@ _EXPLANATIONS = {
     StopReason.GIVEN_UP: "we could not complete it",
     StopReason.NO_ANSWER: "we ran into a technical problem on our side",
 }
+
+
+# What mail clients make links of: addresses with a scheme, of hosts, of files and of mailboxes, and
+# telephone numbers. "J.R.R. Tolkien" and "Dr. No" are none of it.
+_LIKE_A_LINK: Final = re.compile(r":\S|//|\\\\|@|[.。]\w{2}|(?:\d[\s()./-]*){7}")
 
 
 def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail:
@@ -70,7 +82,7 @@ def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
         f"Order {order.order_id} over {order.total} still waits for an approval.\n\n"
         f"{how_to_decide(order.order_id)}"
     )
-    tags = (("order", order.order_id), ("kind", "approval_reminder"))
+    tags = mail_tags(order.key_prefix, order.order_id, "approval_reminder")
     return plain_text_mail(to, f"Order {order.order_id} waits for your approval", text, tags)
 
 
@@ -90,18 +102,30 @@ def how_to_decide(order_id: str, refund_id: str = "") -> str:
     )
 
 
+def mail_tags(prefix: str, order_id: str, kind: str) -> tuple[tuple[str, str], ...]:
+    """Tags of an email; the service's events repeat them."""
+    return ((MARK, prefix), ("order", order_id), ("kind", kind))
+
+
 def plain_text_mail(to: str, subject: str, text: str, tags: tuple[tuple[str, str], ...]) -> Mail:
     """An email to the shop's staff: the text as it is."""
     html = f'<!doctype html><html lang="en"><body><pre>{escape(text)}</pre></body></html>'
     return Mail(to=to, subject=subject, html=html, text=text, tags=tags)
 
 
-def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:
-    name = order.recipient.name
-    text_lines = [f"  {line.quantity} x {line.name}   {line.price}" for line in order.lines]
-    text = "\n".join(
-        [f"Hello {name},", "", opening, "", *text_lines, "", f"Total: {order.total}", ""]
+def greeting(name: str) -> str:
+    """The first line of an email to a customer, without a name that a mail client may make a link
+    of: each client has its own idea of what a link looks like, so breaking it up is no remedy.
+    """
+    return (
+        "Hello," if _LIKE_A_LINK.search(unicodedata.normalize("NFKC", name)) else f"Hello {name},"
     )
+
+
+def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:
+    hello = greeting(order.recipient.name)
+    text_lines = [f"  {line.quantity} x {line.name}   {line.price}" for line in order.lines]
+    text = "\n".join([hello, "", opening, "", *text_lines, "", f"Total: {order.total}", ""])
     rows = "".join(
         f'<tr><td>{line.quantity} &times; {escape(line.name)}</td><td align="right">'
         f"{escape(str(line.price))}</td></tr>"
@@ -109,10 +133,10 @@ def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:
     )
     html = (
         '<!doctype html><html lang="en"><body style="font-family:sans-serif;max-width:36em">'
-        f"<p>Hello {escape(name)},</p><p>{escape(opening)}</p>"
+        f"<p>{escape(hello)}</p><p>{escape(opening)}</p>"
         f'<table width="100%" cellpadding="4">{rows}<tr><td><b>Total</b></td>'
         f'<td align="right"><b>{escape(str(order.total))}</b></td></tr></table>'
         "</body></html>"
     )
-    tags = (("order", order.id), ("kind", kind))
+    tags = mail_tags(order.key_prefix, order.id, kind)
     return Mail(to=order.recipient.email, subject=subject, html=html, text=text, tags=tags)

@@ -1,4 +1,4 @@
-"""Ids and idempotency keys, all of them made here.
+"""Ids and idempotency keys: the formats of those that others make, and how ours are made.
 
 Keys name a *business* event (this order's second card), never a Temporal attempt or run: a retry
 must find the first try's result, and a second run of the same order the first run's.
@@ -15,50 +15,107 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from durable_orders.domain.texts import CONTROL, LINE, InvalidTextError, TextFormat
+
 TASK_QUEUE: Final = "orders"
 
-_ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# No dash: the last one in ``refund-{order}-{refund}`` is where the order's id ends.
-_REFUND_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,63}")
 _WORKFLOW_PREFIX: Final = "order-"
 _REFUND_PREFIX: Final = "refund-"
 _REFUND_KEY: Final = re.compile(r"[a-z0-9]+:order-([^:]+):refund:([^:]+):[0-9]+")
-#: The longest key that every provider takes: Stripe 255 characters, Resend 256.
-_LONGEST_KEY: Final = 255
+_REFERENCE: Final = re.compile(r"([a-z0-9]+)-(.+)")
+#: What every provider takes in a header: Stripe 255 characters at most, Resend 256.
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_PLAIN_REFUND_ID: Final = re.compile(r"[A-Za-z0-9._]{1,50}")
 
 
-class InvalidOrderIdError(ValueError):
+class InvalidOrderIdError(InvalidTextError):
     """The text cannot be an order id."""
 
-    def __init__(self, order_id: str) -> None:
-        super().__init__(
-            f"{order_id[:80]!r} is not an order id: 1 to 64 letters, digits, dots, dashes or "
-            "underscores, starting with a letter or digit"
-        )
 
-
-class InvalidRefundIdError(ValueError):
+class InvalidRefundIdError(InvalidTextError):
     """The text cannot be a refund id."""
 
-    def __init__(self, refund_id: str) -> None:
-        super().__init__(
-            f"{refund_id[:80]!r} is not a refund id: 1 to 64 letters, digits, dots or "
-            "underscores, starting with a letter or digit"
-        )
+
+ORDER_ID: Final = TextFormat(
+    "an order id",
+    "1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit",
+    r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    max_length=64,
+    error=InvalidOrderIdError,
+)
+# No dash: the last one in ``refund-{order}-{refund}`` is where the order's id ends.
+REFUND_ID: Final = TextFormat(
+    "a refund id",
+    "1 to 64 letters, digits, dots or underscores, starting with a letter or digit",
+    r"[A-Za-z0-9][A-Za-z0-9._]*",
+    max_length=64,
+    error=InvalidRefundIdError,
+)
+#: ``auth0|5f7c8ec7``, ``gid://shopify/Customer/7``, ``C 1042``. No mail address: Temporal keeps it
+#: in plain text, in a search attribute, which takes 255 characters.
+CUSTOMER_ID: Final = TextFormat(
+    "a customer id",
+    "1 to 255 characters without @, control characters, or spaces at either end",
+    rf"[^\s@{CONTROL}](?:[^@{CONTROL}]*[^\s@{CONTROL}])?",
+    max_length=255,
+)
+#: ``MUG``, ``T SHIRT (L)``, ``4006381333931``.
+SKU: Final = TextFormat(
+    "a SKU",
+    "1 to 128 characters without control characters, or spaces at either end",
+    rf"[^\s{CONTROL}](?:[^{CONTROL}]*[^\s{CONTROL}])?",
+    max_length=128,
+)
+#: An account id or a role, never a person's name: it is kept in workflow history.
+ACTOR_ID: Final = TextFormat(
+    "an account id or a role",
+    "1 to 128 characters without spaces, @ or control characters",
+    rf"[^\s@{CONTROL}]+",
+    max_length=128,
+)
+#: The card provider's token. A card number does not match, and is repeated nowhere.
+PAYMENT_METHOD: Final = TextFormat(
+    "a payment method",
+    "the card provider's token, pm_ and letters, digits or underscores; never a card number",
+    r"pm_[A-Za-z0-9_]+",
+    max_length=253,
+    is_private=True,
+)
+IDEMPOTENCY_KEY: Final = TextFormat(
+    "an idempotency key", "1 to 255 visible ASCII characters", r"[\x21-\x7e]+", max_length=255
+)
+#: As the warehouse names it.
+FULFILLMENT_ID: Final = TextFormat(
+    "a fulfillment id",
+    "1 to 255 characters on one line, without control characters",
+    LINE,
+    max_length=255,
+)
+#: The same. ``.`` and ``..`` would lead to another path of its API.
+PARCEL_ID: Final = TextFormat(
+    "a parcel id",
+    "1 to 255 characters on one line, without control characters",
+    rf"(?!\.\.?$){LINE}",
+    max_length=255,
+)
+#: As the carrier writes it, ``AB 1234 5678 9GB``; empty when there is none.
+TRACKING: Final = TextFormat(
+    "a tracking reference",
+    "at most 255 characters on one line, without control characters",
+    rf"[^{CONTROL}]*",
+    min_length=0,
+    max_length=255,
+)
 
 
 def checked_order_id(order_id: str) -> str:
     """Return ``order_id``, or raise ``InvalidOrderIdError``."""
-    if not _ORDER_ID.fullmatch(order_id):
-        raise InvalidOrderIdError(order_id)
-    return order_id
+    return ORDER_ID.check(order_id)
 
 
 def checked_refund_id(refund_id: str) -> str:
     """Return ``refund_id``, or raise ``InvalidRefundIdError``."""
-    if not _REFUND_ID.fullmatch(refund_id):
-        raise InvalidRefundIdError(refund_id)
-    return refund_id
+    return REFUND_ID.check(refund_id)
 
 
 def workflow_id(order_id: str) -> str:
@@ -74,8 +131,8 @@ def refund_workflow_id(order_id: str, refund_id: str) -> str:
 def refund_of(workflow_id: str) -> tuple[str, str] | None:
     """Order id and refund id in the workflow id of a refund; None for any other workflow."""
     order_id, _, refund_id = workflow_id.removeprefix(_REFUND_PREFIX).rpartition("-")
-    is_refund = workflow_id.startswith(_REFUND_PREFIX) and _ORDER_ID.fullmatch(order_id)
-    return (order_id, refund_id) if is_refund and _REFUND_ID.fullmatch(refund_id) else None
+    is_refund = workflow_id.startswith(_REFUND_PREFIX) and ORDER_ID.matches(order_id)
+    return (order_id, refund_id) if is_refund and REFUND_ID.matches(refund_id) else None
 
 
 def order_id_of(workflow_id: str) -> str | None:
@@ -83,7 +140,7 @@ def order_id_of(workflow_id: str) -> str | None:
     if refund := refund_of(workflow_id):
         return refund[0]
     order_id = workflow_id.removeprefix(_WORKFLOW_PREFIX)
-    is_order = order_id != workflow_id and _ORDER_ID.fullmatch(order_id)
+    is_order = order_id != workflow_id and ORDER_ID.matches(order_id)
     return order_id if is_order else None
 
 
@@ -117,7 +174,8 @@ def refund_key(prefix: str, order_id: str, refund_id: str, attempt: int = 1) -> 
 def refund_of_key(key: str) -> tuple[str, str] | None:
     """Order id and refund id in a key of ``refund_key``; None for any other text."""
     match = _REFUND_KEY.fullmatch(key)
-    return (match[1], match[2]) if match else None
+    is_ours = match and ORDER_ID.matches(match[1]) and REFUND_ID.matches(match[2])
+    return (match[1], match[2]) if match and is_ours else None
 
 
 def fulfillment_key(prefix: str, order_id: str) -> str:
@@ -125,9 +183,24 @@ def fulfillment_key(prefix: str, order_id: str) -> str:
     return _key(prefix, order_id, "fulfillment")
 
 
+def warehouse_reference(prefix: str, order_id: str) -> str:
+    """The order's id at the warehouse, which ships for other installations too."""
+    return f"{prefix}-{order_id}"
+
+
+def order_of_reference(reference: str) -> tuple[str, str] | None:
+    """Prefix and order id in a reference of ``warehouse_reference``; None for any other text."""
+    match = _REFERENCE.fullmatch(reference)
+    return (match[1], match[2]) if match and ORDER_ID.matches(match[2]) else None
+
+
 def parcel_refund_id(parcel_id: str) -> str:
-    """Refund id for one parcel's contents, without characters that a refund id must not have."""
-    return f"parcel.{re.sub(r'[^A-Za-z0-9._]', '_', parcel_id)[:50]}"
+    """Refund id for one parcel's contents: the parcel's id, or what a refund id can have of it and
+    a digest, so that no two parcels share one.
+    """
+    if _PLAIN_REFUND_ID.fullmatch(parcel_id):
+        return f"parcel.{parcel_id}"
+    return f"parcel.{re.sub(r'[^A-Za-z0-9._]', '_', parcel_id)[:32]}.{_digest(parcel_id)[:16]}"
 
 
 def resend_key(prefix: str, order_id: str, parcel_id: str) -> str:
@@ -141,28 +214,39 @@ def mail_key(prefix: str, order_id: str, kind: str) -> str:
 
 
 def _key(prefix: str, order_id: str, event: str) -> str:
-    """The key of an event of this order; the end of one that is too long is a digest of it all."""
+    """The key of an event of this order. One that is too long, or not visible ASCII, becomes what a
+    key can have of it and a digest of it all, so that no two events share one.
+    """
     key = f"{prefix}:order-{order_id}:{event}"
-    if len(key) <= _LONGEST_KEY:
+    if _KEY.fullmatch(key):
         return key
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    return f"{key[: _LONGEST_KEY - len(digest) - 1]}:{digest}"
+    visible = re.sub(r"[^\x21-\x7e]", "_", key)
+    return f"{visible[:190]}:{_digest(key)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class IdempotencyKey:
     """Idempotency key of a request (``Idempotency-Key``). It belongs to the shop, not to the API
     key it came with: a request sent again after the API key was replaced is the same request.
+
+    Raises ``InvalidTextError`` for a text that is not visible ASCII.
     """
 
     text: str
+
+    def __post_init__(self) -> None:
+        IDEMPOTENCY_KEY.check(self.text)
 
     @property
     def derived_id(self) -> str:
         """The id that this request's order or refund gets if the caller gives none: always the
         same one for the same key, and valid as either.
         """
-        return f"k{hashlib.sha256(self.text.encode()).hexdigest()[:31]}"
+        return f"k{_digest(self.text)[:31]}"
 
 
 class IdempotencyKeyReusedError(Exception):

@@ -22,6 +22,9 @@ from durable_orders.domain.ports import LockedOutError, NoSuchOrderError
 #: the warehouse's reference.
 NAME_PATTERN: Final = "[a-z][a-z0-9]{3,23}"
 
+#: The field that holds the name: in the metadata of payments and refunds, in the tags of mails.
+MARK: Final = "installation"
+
 
 class InvalidInstallationNameError(ValueError):
     """The text cannot be the installation's name; the message says why."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id
+from durable_orders.domain.ids import CUSTOMER_ID, InvalidOrderIdError, checked_order_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 
@@ -60,10 +60,16 @@ class Cursor:
 
 @dataclass(frozen=True)
 class OrderFilter:
-    """Filter of the listing; None matches all."""
+    """Filter of the listing; None matches all. Raises ``InvalidTextError`` for a customer id that
+    is none.
+    """
 
     status: Status | None = None
     customer_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.customer_id is not None:
+            CUSTOMER_ID.check(self.customer_id)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from durable_orders.domain.charge_limits import charge_problem
-from durable_orders.domain.ids import checked_order_id
+from durable_orders.domain.ids import CUSTOMER_ID, PAYMENT_METHOD, SKU, checked_order_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money, total
+from durable_orders.domain.texts import ADDRESS, EMAIL, RECIPIENT_NAME
 
 #: Far above any basket, below any overflow; what a card can be charged is in ``charge_limits``.
 MAX_QUANTITY = 10_000
@@ -33,7 +34,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Recipient:
-    """Recipient of emails and parcels. Personal data: it stays in the database."""
+    """Recipient of emails and parcels. Personal data: it stays in the database. ``address`` may
+    have several lines.
+    """
 
     name: str
     email: str
@@ -66,7 +69,8 @@ class Order:
 class Basket:
     """A request for an order: products and quantities. Prices come from the catalogue.
 
-    Raises ``InvalidOrderError`` when no catalogue could accept it.
+    Raises ``InvalidOrderError`` when no catalogue could accept it, and ``InvalidTextError`` for an
+    id, name or address that is none.
     """
 
     order_id: str
@@ -78,9 +82,14 @@ class Basket:
 
     def __post_init__(self) -> None:
         checked_order_id(self.order_id)
+        CUSTOMER_ID.check(self.customer_id)
+        RECIPIENT_NAME.check(self.recipient.name)
+        EMAIL.check(self.recipient.email)
+        ADDRESS.check(self.recipient.address)
+        PAYMENT_METHOD.check(self.payment_method)
         if not self.quantities:
             raise InvalidOrderError("an order has at least one line")
-        skus = [sku for sku, _ in self.quantities]
+        skus = [SKU.check(sku) for sku, _ in self.quantities]
         if twice := sorted({sku for sku in skus if skus.count(sku) > 1}):
             raise InvalidOrderError(f"{', '.join(twice)} is there twice: add the quantities up")
         for sku, quantity in self.quantities:

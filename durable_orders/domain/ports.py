@@ -260,23 +260,29 @@ class Cards(Protocol):
 
 @dataclass(frozen=True)
 class ShippingRequest:
-    """What the warehouse is to pack, and where to ship it."""
+    """What the warehouse is to pack, and where to ship it; for which installation's order."""
 
     order_id: str
     recipient: Recipient
     quantities: tuple[tuple[str, int], ...]
+    installation: str
 
 
 class Warehouse(Protocol):
-    """The warehouse. See docs/warehouse-api.md for the two rules it must keep."""
+    """The warehouse. See docs/warehouse-api.md for the two rules it must keep.
+
+    An order of one ``installation`` is another one than the order of the same id of another.
+    """
 
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
         """Accept the order for packing, once."""
 
-    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+    async def resend(
+        self, order_id: str, parcel_id: str, *, installation: str, key: str
+    ) -> ResendAnswer:
         """Send the contents of a lost parcel again, once per ``key``."""
 
-    async def cancel(self, order_id: str) -> WarehouseCancelAnswer:
+    async def cancel(self, order_id: str, *, installation: str) -> WarehouseCancelAnswer:
         """Cancel the order before it leaves; one never accepted is refused from now on."""
 
 

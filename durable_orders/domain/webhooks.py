@@ -81,13 +81,15 @@ EventPayload = PaymentChanged | RefundChanged | ParcelChanged | MailNotDelivered
 class WebhookEvent:
     """A webhook event. ``news`` is None when there is nothing to deliver.
 
-    The same ``event_id`` of the same source is the same event.
+    The same ``event_id`` of the same source is the same event. ``installation`` is the mark of what
+    it is about; None when it names what only our database can tell, as the id of a mail.
     """
 
     source: WebhookSource
     event_id: str
     type: str
     news: EventPayload | None
+    installation: str | None = None
 
 
 class BadSignatureError(Exception):
@@ -146,7 +148,10 @@ def is_past_deadline(received_at: datetime, now: datetime) -> bool:
 
 
 class EventReader(Protocol):
-    """Reader of one source's webhook events: it verifies and parses them."""
+    """Reader of one source's webhook events: it verifies and parses them.
+
+    An event about what carries no mark of an installation has no news.
+    """
 
     def read(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
         """Verify and parse an event; ``headers`` by their names in lower case.

@@ -14,8 +14,9 @@ from durable_orders.domain.webhooks import BadSignatureError, UnreadableEventErr
 #: Largest difference between the time of a signature and ours, in seconds, past or future.
 TOLERANCE: Final = 300
 
+_NON_BLANK: Final = re.compile(r"^[\x21-\x7e]{1,255}\Z")
 #: Ids and types: printable ASCII, which breaks no log line and which PostgreSQL can store.
-NonBlankText = Annotated[str, StringConstraints(pattern=re.compile(r"^[\x21-\x7e]{1,255}\Z"))]
+NonBlankText = Annotated[str, StringConstraints(pattern=_NON_BLANK)]
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -28,6 +29,12 @@ def check_timestamp(timestamp: int) -> None:
             f"the signature is {abs(off):.0f} s {'old' if off > 0 else 'ahead of our clock'}: "
             f"{TOLERANCE} s are allowed"
         )
+
+
+def check_event_id(event_id: str, header: str, what: str) -> None:
+    """Raise ``UnreadableEventError`` for an id from this header that is not ``NonBlankText``."""
+    if not _NON_BLANK.match(event_id):
+        raise UnreadableEventError(f"this is no {what}: wrong is {header}")
 
 
 def parse_body(shape: type[Body], body: bytes, what: str) -> Body:

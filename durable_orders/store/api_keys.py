@@ -8,11 +8,11 @@ from typing import Any, Final
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from durable_orders.domain.operators.api_keys import (
+    KEY_NAME,
     ApiKey,
     KeyNameTakenError,
     NoSuchKeyError,
     Scope,
-    checked_key_name,
 )
 from durable_orders.domain.ports import RefusedError
 from durable_orders.store.database import Database
@@ -54,7 +54,7 @@ class PostgresApiKeyRepository:
         """Store a new key. Raises ``KeyNameTakenError`` or ``InvalidKeyNameError``."""
         values = {
             "id": key.id,
-            "name": checked_key_name(key.name),
+            "name": KEY_NAME.check(key.name),
             "scope": key.scope,
             "digest": key.digest,
             "created_at": key.created_at,
@@ -68,9 +68,13 @@ class PostgresApiKeyRepository:
             raise KeyNameTakenError(key.name) from None
 
     async def revoke(self, name: str, now: datetime) -> ApiKey:
-        """Revoke the key and return it; its row stays. Raises ``NoSuchKeyError``."""
+        """Revoke the key and return it; its row stays. Raises ``NoSuchKeyError`` or
+        ``InvalidKeyNameError``.
+        """
         async with self._database.statement() as connection:
-            revoked = await connection.execute(_REVOKED, {"called": name, "now": now})
+            revoked = await connection.execute(
+                _REVOKED, {"called": KEY_NAME.check(name), "now": now}
+            )
             row = revoked.one_or_none()
         if row is None:
             raise NoSuchKeyError(name)

@@ -16,6 +16,7 @@ from sandbox.world.faults import ENDPOINTS, MODES, InvalidFaultError
 from sandbox.world.parcels import move_parcels
 from sandbox.world.request_pipeline import RequestPipeline
 from sandbox.world.stripe.control import stripe_control_routes
+from sandbox.world.webhooks import is_usable_secret
 
 
 def control_routes(pipeline: RequestPipeline) -> list[Route]:
@@ -103,16 +104,19 @@ def _parcel_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
             return error_response(404, f"Parcels can {' or '.join(moves)}, not {move_name}.")
         parcel_id = (await json_body(request)).get("parcel")
         with pipeline.store.transaction():
-            moved = move_parcels(
-                pipeline.store,
-                order_id,
-                moves[move_name],
-                int(pipeline.clock()),
-                parcel_id=parcel_id,
-            )
-        if moved is None:
+            moved = [
+                move_parcels(
+                    pipeline.store,
+                    fulfillment.id,
+                    moves[move_name],
+                    int(pipeline.clock()),
+                    parcel_id=parcel_id,
+                )
+                for fulfillment in pipeline.store.objects(("fulfillment",), order_id)
+            ]
+        if not any(moved):
             return error_response(409, f"No parcel of order {order_id} can {move_name} now.")
-        return JSONResponse(moved)
+        return JSONResponse(next(filter(None, moved)))
 
     return move
 
@@ -132,6 +136,8 @@ def _webhook_handler(pipeline: RequestPipeline) -> Callable[[Request], object]:
                     return error_response(
                         400, f"{name}_secret is needed to sign what goes to {name}."
                     )
+                if endpoints.get(name) and not is_usable_secret(name, endpoints[f"{name}_secret"]):
+                    return error_response(400, f"{name}_secret must be whsec_ and base64.")
             with pipeline.store.transaction():
                 pipeline.store.set("webhooks", endpoints)
         stored = pipeline.store.setting("webhooks")

@@ -1,5 +1,6 @@
 """The warehouse's work: pick the articles, pack them into parcels, move the parcels."""
 
+import secrets
 from typing import Final
 
 from sandbox.world.faults import Fault
@@ -82,5 +83,11 @@ def move_parcels(
 
 
 def _moved(parcel: JsonObject, status: str) -> JsonObject:
-    tracking = parcel.get("tracking") or new_id("trk")
+    tracking = parcel.get("tracking") or _tracking()
     return {**parcel, "status": status, "tracking": tracking}
+
+
+def _tracking() -> str:
+    """A reference as many carriers write it, with spaces: `AB 1234 5678 9GB`."""
+    digits = f"{secrets.randbelow(10**9):09}"
+    return f"AB {digits[:4]} {digits[4:8]} {digits[8]}GB"

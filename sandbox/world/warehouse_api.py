@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.world.faults import Fault
+from sandbox.world.orders import order_id_of_reference
 from sandbox.world.parcels import move_parcels, pack, pick, replacement
 from sandbox.world.request_pipeline import (
     ApiCall,
@@ -67,7 +68,8 @@ def warehouse_routes(pipeline: RequestPipeline) -> list[Route]:
     store = pipeline.store
 
     def call_for(request: Request, endpoint: str, order_id: str | None) -> ApiCall:
-        return ApiCall(f"warehouse.{endpoint}", request.url.path, new_id("req"), order_id)
+        named = None if order_id is None else order_id_of_reference(order_id)
+        return ApiCall(f"warehouse.{endpoint}", request.url.path, new_id("req"), named)
 
     async def create(request: Request) -> Response:
         call = call_for(request, "fulfillments.create", None)
@@ -79,7 +81,7 @@ def warehouse_routes(pipeline: RequestPipeline) -> list[Route]:
                 call.endpoint,
                 call.path,
                 call.request_id,
-                order_id=body["order_id"],
+                order_id=order_id_of_reference(body["order_id"]),
                 key=key,
                 fingerprint=fingerprint(body),
                 skus=tuple(line["sku"] for line in body["lines"]),
@@ -91,24 +93,26 @@ def warehouse_routes(pipeline: RequestPipeline) -> list[Route]:
         )
 
     async def cancel(request: Request) -> Response:
-        call = call_for(request, "fulfillments.cancel", request.path_params["order_id"])
+        order_id = request.path_params["order_id"]
+        call = call_for(request, "fulfillments.cancel", order_id)
         if refusal := _unauthorized(request):
             return to_http_response(refusal, provider.headers(call))
         return await pipeline.handle(
             provider,
             call,
-            lambda fault: _cancel(store, str(call.order_id), fault, int(pipeline.clock())),
+            lambda fault: _cancel(store, order_id, fault, int(pipeline.clock())),
         )
 
     async def retrieve(request: Request) -> Response:
-        call = call_for(request, "fulfillments.retrieve", request.path_params["order_id"])
+        order_id = request.path_params["order_id"]
+        call = call_for(request, "fulfillments.retrieve", order_id)
         if refusal := _unauthorized(request):
             return to_http_response(refusal, provider.headers(call))
 
         def operation(_: Fault | None) -> ApiResponse:
-            fulfillment = store.find("fulfillment", str(call.order_id))
+            fulfillment = store.find("fulfillment", order_id)
             if fulfillment is None or fulfillment["id"] is None:
-                message = f"No order {call.order_id} was accepted."
+                message = f"No order {order_id} was accepted."
                 raise ApiError(_error(404, "not_found", message))
             return ApiResponse(200, fulfillment)
 
@@ -164,8 +168,20 @@ def _accept(store: StateStore, body: JsonObject, fault: Fault | None, now: int) 
         "parcels": parcels,
         **({"short": short} if short else {}),
     }
-    store.add("fulfillment", fulfillment, order_id=order_id, created=now, object_id=order_id)
+    _add(store, fulfillment, now)
     return ApiResponse(201, fulfillment)
+
+
+def _add(store: StateStore, fulfillment: JsonObject, now: int) -> None:
+    """Store it by the order's id as the shop gave it, for the page of the shop's own order id."""
+    reference = fulfillment["order_id"]
+    store.add(
+        "fulfillment",
+        fulfillment,
+        order_id=order_id_of_reference(reference),
+        created=now,
+        object_id=reference,
+    )
 
 
 def _cancel(store: StateStore, order_id: str, fault: Fault | None, now: int) -> ApiResponse:
@@ -176,7 +192,7 @@ def _cancel(store: StateStore, order_id: str, fault: Fault | None, now: int) -> 
     if known is None:
         # Stored as recalled, so that a late request to fulfil it is always rejected.
         known = {"id": None, "order_id": order_id, "status": "recalled", "parcels": []}
-        store.add("fulfillment", known, order_id=order_id, created=now, object_id=order_id)
+        _add(store, known, now)
     outcome, parcels = "recalled", []
     if known["status"] == "left":
         outcome, parcels = "already_left", known["parcels"]

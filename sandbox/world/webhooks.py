@@ -1,9 +1,9 @@
 """Webhook delivery: signed, retried a few times, off unless an endpoint is set.
 
-Stripe's are signed as "Verify webhook signatures manually" documents; the warehouse's use the same
-scheme with the header `Warehouse-Signature`. Resend's are signed in the way of Svix ("Verify
-Webhooks Requests"). The outbox is in the state store, so delivery continues after a kill and a
-restart. Stripe retries for three days, the stand-in six times.
+Stripe's are signed as "Verify webhook signatures manually" documents, the warehouse's as Standard
+Webhooks, by its library. Resend's are signed in the way of Svix ("Verify Webhooks Requests"). The
+outbox is in the state store, so delivery continues after a kill and a restart. Stripe retries for
+three days, the stand-in six times.
 """
 
 import asyncio
@@ -12,17 +12,18 @@ import hashlib
 import hmac
 import json
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final
 
 import httpx
+from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from sandbox.world.request_pipeline import Clock
 from sandbox.world.state_store import JsonObject, StateStore
 
 RETRY_AFTER: Final = (0.2, 1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds before each further attempt; after the last one the event is dropped."""
-
-_HEADERS: Final = {"stripe": "Stripe-Signature", "warehouse": "Warehouse-Signature"}
 
 
 def signature(payload: str, secret: str, now: int) -> str:
@@ -47,7 +48,23 @@ def _headers(
             "svix-timestamp": str(now),
             "svix-signature": svix_signature(payload, secret, event["id"], now),
         }
-    return {_HEADERS[provider]: signature(payload, secret, now)}
+    if provider == "warehouse":
+        moment = datetime.fromtimestamp(now, UTC)
+        return {
+            "webhook-id": event["id"],
+            "webhook-timestamp": str(now),
+            "webhook-signature": Webhook(secret).sign(event["id"], moment, payload),
+        }
+    return {"Stripe-Signature": signature(payload, secret, now)}
+
+
+def is_usable_secret(provider: str, secret: str) -> bool:
+    """Whether events of this provider can be signed with the secret."""
+    try:
+        _headers(provider, {"id": "msg_1"}, "{}", secret, 0)
+    except (ValueError, EmptyWebhookSecretError):
+        return False
+    return bool(secret)
 
 
 class WebhookSender:

@@ -15,6 +15,7 @@ from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.orders import OrderClient
 from durable_orders.domain.webhooks import EventReader, WebhookSource
 from durable_orders.store.database import Database
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from tests.api.api_clients import edge_of
 from tests.contracts.signing import READERS, SignedRequest
@@ -61,6 +62,7 @@ def inbox_of(
         readers=ALL if readers is None else readers,
         events=PostgresWebhookEventRepository(database),
         mails=PostgresMailLog(database),
+        installations=PostgresInstallationRepository(database),
         orders=orders or shop.orders,
         refunds=edge_of(shop).refunds,
     )

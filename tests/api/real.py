@@ -23,6 +23,7 @@ from durable_orders.domain.operators.api_keys import Scope, Token
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.settings import WorkerSettings
 from durable_orders.store.database import Database
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
 from durable_orders.store.seed import DEMO, Product, add_products
@@ -134,6 +135,7 @@ async def real(
                 readers=ALL,
                 events=PostgresWebhookEventRepository(database),
                 mails=PostgresMailLog(database),
+                installations=PostgresInstallationRepository(database),
                 orders=orders,
                 refunds=refunds,
             ),

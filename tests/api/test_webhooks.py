@@ -10,6 +10,7 @@ import pytest
 
 from durable_orders.domain.webhooks import WebhookSource
 from durable_orders.store.database import Database, connect
+from durable_orders.store.installation import PostgresInstallationRepository
 from sandbox.ports import free_port
 from tests.api.api_clients import is_problem
 from tests.api.posting import Post, inbox_of, posting
@@ -22,7 +23,7 @@ from tests.contracts.signing import (
     signed,
     stripe_event,
 )
-from tests.support.servers import Temporal
+from tests.support.servers import Postgres, Temporal
 from tests.support.shop import Shop
 
 SENDERS = sorted(READERS)
@@ -62,6 +63,32 @@ async def test_an_event_that_comes_again_is_acknowledged_and_not_stored_again(po
     letters = [signed("stripe", body, age=age) for age in (0, 0, 60)]
     answers = await asyncio.gather(*(post.send("stripe", letter) for letter in letters))
     assert {answer.status_code for answer in answers} == {200}
+    assert len(await post.kept()) == 1
+
+
+async def test_an_event_of_the_warehouse_is_known_by_its_webhook_id(post: Post) -> None:
+    """Sent again it has a new time, and may have been written anew; the id stays."""
+    body = a_body("warehouse")
+    written_anew = body.replace(b"\n", b" ")
+    letters = [
+        signed("warehouse", body, event_id="msg_1"),
+        signed("warehouse", body, event_id="msg_1", age=120),
+        signed("warehouse", written_anew, event_id="msg_1", age=-60),
+    ]
+    answers = await asyncio.gather(*(post.send("warehouse", letter) for letter in letters))
+    assert {answer.status_code for answer in answers} == {200}
+    assert [row.event_id for row in await post.kept()] == ["msg_1"]
+
+    other = signed("warehouse", body, event_id="msg_2")
+    assert (await post.send("warehouse", other)).status_code == 200
+    assert [row.event_id for row in await post.kept()] == ["msg_1", "msg_2"]
+
+
+async def test_an_event_that_is_played_again_under_another_id_is_refused(post: Post) -> None:
+    good = signed("warehouse", a_body("warehouse"), event_id="msg_1")
+    assert (await post.send("warehouse", good)).status_code == 200
+    again = SignedRequest({**good.headers, "webhook-id": "msg_2"}, good.body)
+    is_problem(await post.send("warehouse", again), 400, "does not fit")
     assert len(await post.kept()) == 1
 
 
@@ -131,6 +158,44 @@ async def test_an_event_that_is_for_nobody_is_acknowledged_and_not_kept(
 ) -> None:
     assert (await post.send(sender, signed(sender, body))).status_code == 200
     assert await post.kept() == []
+
+
+THEIRS = [
+    (
+        "stripe",
+        stripe_event("payment_intent.succeeded", {"order_id": "1001", "installation": "othershop"}),
+    ),
+    ("warehouse", parcel_event("parcel.left", "1001", "par_1", installation="othershop")),
+    ("resend", mail_event("email.bounced", "mail_1", tags={"installation": "othershop"})),
+]
+
+
+@pytest.mark.parametrize(("sender", "body"), THEIRS)
+async def test_an_event_of_another_installation_is_acknowledged_and_not_kept(
+    post: Post, sender: str, body: bytes
+) -> None:
+    answer = await post.send(sender, signed(sender, body))
+    assert (answer.status_code, answer.json()) == (200, {"received": True})
+    assert await post.kept() == []
+
+
+async def test_events_under_a_former_name_are_still_ours_and_in_a_copy_no_more(
+    closed_shop: Shop, postgres: Postgres
+) -> None:
+    database = connect(await postgres.migrated())
+    installations = PostgresInstallationRepository(database)
+    await installations.rename("othershop")
+    await installations.rename("third")
+    async with posting(closed_shop, database) as post:
+        for sender, body in THEIRS:
+            await post.send(sender, signed(sender, body))
+        assert len(await post.kept()) == 3
+        await post.forget()
+        await installations.adopt("staging")
+        for sender, body in THEIRS:
+            assert (await post.send(sender, signed(sender, body))).status_code == 200
+        assert await post.kept() == []
+    await database.close()
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ import pytest
 from durable_orders.cli import terminal
 from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
 from durable_orders.process import PROGRAM
 from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.seed import Product, add_products
 from tests.cli.shell import Aside, Begin, Begun, Run, read, refused
+from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
 from tests.support.servers import Temporal
 
@@ -34,6 +37,43 @@ async def test_an_order_is_placed_and_followed_to_its_end(run: Run) -> None:
     again = read(await run("start", "cli-1", "--json"))
     assert (again["workflow_id"], again["already_started"]) == ("order-cli-1", True)
     refused(await run("cancel", "cli-1"), "has ended, it is completed", terminal.REFUSED)
+
+
+@pytest.mark.usefixtures("working")
+async def test_an_order_with_ordinary_texts_is_carried_and_given_back(
+    run: Run,
+    begin: Begin,
+    aside: Aside,
+    database: Database,
+    warehouse: InMemoryWarehouse,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shirt = Product("T SHIRT (L)", "T-shirt, large", Money(29_00, "EUR"), 10)
+    await add_products(database, [shirt])
+    address = "12 St James's Square\nLondon SW1Y 4JH\nUnited Kingdom"
+    customer = "auth0|5f7c8ec7c33c6c004bbafe82"
+    texts = ("--customer", customer, "--address", address, "--line", "T SHIRT (L)=2")
+    placed = read(await run("place", "--order-id", "cli-odd", *texts, "--json"))
+    ended = read(await run("result", "cli-odd", "--json"))
+
+    assert (placed["total"]["amount"], ended["status"]) == (5800, "completed")
+    sent = warehouse.requests["cli-odd"]
+    assert (sent.quantities, sent.recipient.address) == ((("T SHIRT (L)", 2),), address)
+    given = await run("refund", "request", "cli-odd", "r1", "--line", "T SHIRT (L)=1")
+    assert given.exit_code == 0, given.output
+    await aside.refunds.result("cli-odd", "r1")
+    [entry] = read(await run("refund", "list", "cli-odd", "--json"))
+    assert entry["lines"] == [["T SHIRT (L)", 1]]
+
+    async def listed() -> bool:
+        rows = read(await run("list", "--json"))
+        return (customer, "cli-odd") in {(row["customer_id"], row["order_id"]) for row in rows}
+
+    await eventually(listed)
+    monkeypatch.setenv("COLUMNS", "200")
+    listing = begin("list")
+    assert await listing.ends() == 0
+    assert customer in listing.said
 
 
 @pytest.mark.usefixtures("working")

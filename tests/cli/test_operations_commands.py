@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from durable_orders.cli import terminal
-from durable_orders.domain.ports import NoAnswerError, RefusedError
+from durable_orders.domain.installation import CardAccount
+from durable_orders.domain.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
 from durable_orders.domain.terms import ShopTerms
 from durable_orders.process import PROGRAM
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.store.database import Database
+from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from sandbox.world import StandInServer
+from sandbox.world.stripe.account import ACCOUNT_ID
 from tests.cli.shell import Aside, Run, read, refused
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
@@ -342,3 +345,23 @@ async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
 
     assert answer == {"payment_id": charge.payment_id, "client_secret": secret}
     assert f"Client secret: {secret}\n" in (await run("finish-payment", "desk-13")).stdout
+
+
+async def test_a_key_of_another_account_than_the_databases_reads_no_secret(
+    run: Run, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run("place", "--order-id", "desk-14", "--no-start")
+    order = await PostgresOrderRepository(database).get("desk-14")
+    nothing, ledger = order.total * 0, PostgresPaymentLedger(database)
+    await announce(ledger, order, payment_id="pi_ours")
+    waiting = CardCharge("pi_ours", ChargeState.NEEDS_CUSTOMER, order.total, nothing, nothing)
+    await record(ledger, order.id, waiting, answers=1)
+    ours = CardAccount(ACCOUNT_ID, livemode=False)
+    await PostgresInstallationRepository(database).bind(ours)
+
+    async with StandInServer(tmp_path, account_id="acct_1Other000") as other:
+        monkeypatch.setenv("STRIPE_API_KEY", "sk_test_sandbox")
+        monkeypatch.setenv("STRIPE_API_BASE", other.url)
+        asked = await run("finish-payment", "desk-14")
+
+    refused(asked, f"is bound to {ours}, and STRIPE_API_KEY is a key", terminal.USED_WRONGLY)

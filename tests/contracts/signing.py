@@ -18,6 +18,7 @@ from durable_orders.providers.resend.webhooks import ResendEvents
 from durable_orders.providers.stripe.webhooks import StripeEvents
 from durable_orders.providers.warehouse.webhooks import WarehouseEvents
 from sandbox.webhook_endpoints import RESEND_SECRET, STRIPE_SECRET, WAREHOUSE_SECRET
+from tests.support.keys import INSTALLATION
 
 READERS: Final[dict[str, EventReader]] = {
     "stripe": StripeEvents(STRIPE_SECRET),
@@ -41,29 +42,30 @@ class SignedRequest:
 
 
 def signed(
-    sender: str, body: bytes, *, secret: str | None = None, age: int = 0, event_id: str = "msg_1"
+    sender: str, body: bytes, *, secret: str | None = None, age: int = 0, event_id: str = ""
 ) -> SignedRequest:
-    """Sign the body as this sender, ``age`` seconds ago."""
+    """Sign the body as this sender, ``age`` seconds ago. ``event_id``, which only the warehouse and
+    Resend have in a header, is else the body's own.
+    """
     secret = secret or _SECRETS[sender]
     moment = int(time.time()) - age
     if sender == "stripe":
         sign = stripe.WebhookSignature.generate_signature_header
         header: str = sign(body.decode(), secret, moment)
         return SignedRequest({"stripe-signature": header}, body)
-    if sender == "warehouse":
-        text = f"{moment}.".encode() + body
-        digest = hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
-        return SignedRequest({"warehouse-signature": f"t={moment},v1={digest}"}, body)
+    # Standard Webhooks; those of Svix, which the specification was made after, differ in names.
+    event_id = event_id or _id_in(body)
     key = base64.b64decode(secret.removeprefix("whsec_"))
     text = f"{event_id}.{moment}.".encode() + body
     digest = base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()
-    return SignedRequest(
-        {"svix-id": event_id, "svix-timestamp": str(moment), "svix-signature": f"v1,{digest}"}, body
-    )
+    values = {"id": event_id, "timestamp": str(moment), "signature": f"v1,{digest}"}
+    prefix = {"warehouse": "webhook", "resend": "svix"}[sender]
+    return SignedRequest({f"{prefix}-{name}": value for name, value in values.items()}, body)
 
 
 def stripe_event(type_: str, metadata: dict[str, str], event_id: str = "") -> bytes:
-    """An event of Stripe's about an object with this metadata."""
+    """An event of Stripe's about an object with this metadata, and our mark unless it has one."""
+    metadata = {"installation": INSTALLATION} | metadata
     thing = {"id": "pi_1", "amount": 2900, "client_secret": "very secret", "metadata": metadata}
     return _json(
         {
@@ -77,7 +79,13 @@ def stripe_event(type_: str, metadata: dict[str, str], event_id: str = "") -> by
 
 
 def parcel_event(
-    type_: str, order_id: str, parcel_id: str, *, tracking: str = "trk_1", event_id: str = ""
+    type_: str,
+    order_id: str,
+    parcel_id: str,
+    *,
+    tracking: str | None = "trk_1",
+    event_id: str = "",
+    installation: str = INSTALLATION,
 ) -> bytes:
     """An event of the warehouse's."""
     parcel = {"id": parcel_id, "status": type_.removeprefix("parcel."), "tracking": tracking}
@@ -86,7 +94,7 @@ def parcel_event(
             "id": event_id or f"wev_{next(_numbers)}",
             "type": type_,
             "created": int(time.time()),
-            "order_id": order_id,
+            "order_id": f"{installation}-{order_id}",
             "parcel": parcel,
         }
     )
@@ -98,7 +106,7 @@ def mail_event(type_: str, mail_id: str, **more: Any) -> bytes:
         "email_id": mail_id,
         "to": ["ada@example.com"],
         "subject": "Order 1001 is confirmed",
-        "tags": {"order": "1001", "kind": "confirmation"},
+        "tags": {"installation": INSTALLATION, "order": "1001", "kind": "confirmation"},
         **more,
     }
     return _json({"type": type_, "created_at": "2026-03-01T12:00:00Z", "data": data})
@@ -111,6 +119,13 @@ def a_body(sender: str) -> bytes:
         "warehouse": parcel_event("parcel.left", "1001", "par_1", event_id="wev_x"),
         "resend": mail_event("email.bounced", "mail_1"),
     }[sender]
+
+
+def _id_in(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["id"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return "msg_1"
 
 
 def _json(body: dict[str, Any]) -> bytes:

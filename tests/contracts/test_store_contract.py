@@ -19,8 +19,10 @@ from durable_orders.domain.activity_messages import (
 )
 from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
+from durable_orders.domain.listing import OrderFilter
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, InvalidOrderError, Line, Order, Recipient
+from durable_orders.domain.parcels import Parcel, ParcelStatus
 from durable_orders.domain.ports import (
     CardCharge,
     CardRefund,
@@ -145,6 +147,36 @@ async def found(store: Store, order: Order) -> ChargeEntry:
 
 
 # -- orders ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("customer", "address", "sku"),
+    [
+        ("auth0|5f7c8ec7", "12 St James's Square\nLondon\nUnited Kingdom", "T SHIRT (L)"),
+        ("gid://shopify/Customer/7", "Musterstraße 1\r\n12345 Köln\r\n", "A=B/7, blau"),
+        ("ü" * 255, "東" * 500, "茶" * 128),
+        ("\N{ROSE}" * 255, "\N{ROSE}" * 500, "\N{ROSE}" * 128),
+    ],
+)
+async def test_texts_are_kept_to_the_letter_and_orders_are_found_by_them(
+    store: Store, customer: str, address: str, sku: str
+) -> None:
+    await store.add(Product(sku, "ü" * 200, PRICE, 10))
+    recipient = Recipient("n" * 200, f"{'e' * 242}@example.com", address)
+    wanted = replace(basket((sku, 2)), customer_id=customer, recipient=recipient)
+    placed = await store.orders.place(wanted, NOW)
+    assert isinstance(await store.inventory.reserve(placed.id), Reserved)
+    await store.orders.record_parcels(placed.id, f"ful {placed.id}", (f"PAR {placed.id}/1",))
+    parcel = Parcel(f"PAR {placed.id}/1", ParcelStatus.SHIPPED, "AB 1234 5678 9GB")
+    await store.orders.move_parcel(placed.id, parcel, NOW)
+
+    kept = await store.orders.get(placed.id)
+    assert (kept.customer_id, kept.recipient, kept.lines[0].sku) == (customer, recipient, sku)
+    assert await store.orders.place(wanted, NOW) == kept
+    page = await store.orders.page(OrderFilter(customer_id=customer), 10)
+    assert [order.order_id for order in page.orders] == [placed.id]
+    [seen] = (await store.orders.view(placed.id)).parcels
+    assert (seen.parcel_id, seen.tracking) == (parcel.parcel_id, "AB 1234 5678 9GB")
 
 
 async def test_an_order_is_placed_at_the_prices_of_the_catalogue(store: Store) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 
+from durable_orders.domain import ids
 from durable_orders.domain.activity_messages import (
     AlreadyLeft,
     CannotFulfill,
@@ -30,7 +31,7 @@ from durable_orders.providers.warehouse.client import HttpWarehouse
 from sandbox.books_client import BooksClient
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.warehouse import InMemoryWarehouse
-from tests.support.keys import fulfillment_key, resend_key
+from tests.support.keys import INSTALLATION, fulfillment_key, resend_key
 
 ENDPOINTS = {
     "fulfill": "warehouse.fulfillments.create",
@@ -120,8 +121,8 @@ async def trial(
             yield SandboxOnTrial(warehouse, control)
 
 
-def shipping(order_id: str) -> ShippingRequest:
-    return ShippingRequest(order_id, ADA, (("MUG", 2), ("TEA", 1)))
+def shipping(order_id: str, installation: str = INSTALLATION) -> ShippingRequest:
+    return ShippingRequest(order_id, ADA, (("MUG", 2), ("TEA", 1)), installation)
 
 
 async def test_an_accepted_order_has_parcels(trial: WarehouseOnTrial, order_id: str) -> None:
@@ -180,19 +181,46 @@ async def test_a_warehouse_that_can_ship_only_a_part_says_what_is_short(
 
 async def test_an_accepted_order_can_be_taken_back(trial: WarehouseOnTrial, order_id: str) -> None:
     await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
-    assert await trial.warehouse.cancel(order_id) == FulfillmentCancelled()
-    assert await trial.warehouse.cancel(order_id) == FulfillmentCancelled()
+    assert (
+        await trial.warehouse.cancel(order_id, installation=INSTALLATION) == FulfillmentCancelled()
+    )
+    assert (
+        await trial.warehouse.cancel(order_id, installation=INSTALLATION) == FulfillmentCancelled()
+    )
     assert await trial.parcels(order_id) == ()
 
 
 async def test_a_request_that_comes_after_its_cancellation_ships_nothing(
     trial: WarehouseOnTrial, order_id: str
 ) -> None:
-    assert await trial.warehouse.cancel(order_id) == FulfillmentCancelled()
+    assert (
+        await trial.warehouse.cancel(order_id, installation=INSTALLATION) == FulfillmentCancelled()
+    )
     answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
     assert isinstance(answer, CannotFulfill)
     assert "cancelled" in answer.message
     assert await trial.parcels(order_id) == ()
+
+
+async def test_the_same_order_of_another_installation_is_another_order(
+    trial: WarehouseOnTrial, order_id: str
+) -> None:
+    key = ids.fulfillment_key("othershop", order_id)
+    ours = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
+    theirs = await trial.warehouse.fulfill(shipping(order_id, "othershop"), key=key)
+    assert isinstance(ours, Fulfilled)
+    assert isinstance(theirs, Fulfilled)
+    assert set(ours.parcel_ids).isdisjoint(theirs.parcel_ids)
+
+    recalled = await trial.warehouse.cancel(order_id, installation="othershop")
+    assert recalled == FulfillmentCancelled()
+    again = await trial.warehouse.fulfill(shipping(order_id), key=f"{order_id}:again")
+    assert again == ours
+    refused = await trial.warehouse.fulfill(shipping(order_id, "othershop"), key=f"{key}:again")
+    assert isinstance(refused, CannotFulfill)
+    await trial.dispatch(order_id)
+    left = await trial.warehouse.cancel(order_id, installation=INSTALLATION)
+    assert left == AlreadyLeft(ours.fulfillment_id, ours.parcel_ids)
 
 
 async def test_what_has_left_cannot_be_taken_back(trial: WarehouseOnTrial, order_id: str) -> None:
@@ -200,7 +228,7 @@ async def test_what_has_left_cannot_be_taken_back(trial: WarehouseOnTrial, order
     await trial.dispatch(order_id)
     assert isinstance(accepted, Fulfilled)
     left = AlreadyLeft(accepted.fulfillment_id, accepted.parcel_ids)
-    assert await trial.warehouse.cancel(order_id) == left
+    assert await trial.warehouse.cancel(order_id, installation=INSTALLATION) == left
     assert await trial.parcels(order_id) == accepted.parcel_ids
 
 
@@ -213,7 +241,7 @@ async def test_asking_again_after_no_answer_has_the_effect_of_once(
 
     async def ask() -> object:
         if method == "cancel":
-            return await trial.warehouse.cancel(order_id)
+            return await trial.warehouse.cancel(order_id, installation=INSTALLATION)
         return await trial.warehouse.fulfill(shipping(order_id), key=key)
 
     if method == "cancel":
@@ -255,11 +283,14 @@ async def test_a_parcel_is_sent_again_once_whatever_the_key(
 ) -> None:
     lost = await sent(trial, order_id)
     key = resend_key(order_id, lost)
-    first = await trial.warehouse.resend(order_id, lost, key=key)
+    first = await trial.warehouse.resend(order_id, lost, installation=INSTALLATION, key=key)
     assert isinstance(first, Resent)
     assert first.parcel_id != lost
-    assert await trial.warehouse.resend(order_id, lost, key=key) == first
-    assert await trial.warehouse.resend(order_id, lost, key=f"{key}:2") == first
+    assert await trial.warehouse.resend(order_id, lost, installation=INSTALLATION, key=key) == first
+    assert (
+        await trial.warehouse.resend(order_id, lost, installation=INSTALLATION, key=f"{key}:2")
+        == first
+    )
     assert await trial.parcels(order_id) == (first.parcel_id,)
 
 
@@ -270,7 +301,7 @@ async def test_what_was_sent_again_can_be_lost_and_sent_again_in_its_turn(
     for _ in range(2):
         lost = parcel_ids[-1]
         key = resend_key(order_id, lost)
-        answer = await trial.warehouse.resend(order_id, lost, key=key)
+        answer = await trial.warehouse.resend(order_id, lost, installation=INSTALLATION, key=key)
         assert isinstance(answer, Resent)
         parcel_ids.append(answer.parcel_id)
     assert len(set(parcel_ids)) == 3
@@ -285,8 +316,8 @@ async def test_a_parcel_is_sent_again_once_though_the_answer_was_lost(
     key = resend_key(order_id, lost)
     await trial.break_next("resend", failure, order_id)
     with pytest.raises(NoAnswerError):
-        await trial.warehouse.resend(order_id, lost, key=key)
-    answer = await trial.warehouse.resend(order_id, lost, key=key)
+        await trial.warehouse.resend(order_id, lost, installation=INSTALLATION, key=key)
+    answer = await trial.warehouse.resend(order_id, lost, installation=INSTALLATION, key=key)
     assert isinstance(answer, Resent)
     assert await trial.parcels(order_id) == (answer.parcel_id,)
 
@@ -296,7 +327,9 @@ async def test_a_warehouse_that_does_not_send_again_says_why(
 ) -> None:
     lost = await sent(trial, order_id)
     await trial.refuse(order_id, "no mug left")
-    answer = await trial.warehouse.resend(order_id, lost, key=resend_key(order_id, lost))
+    answer = await trial.warehouse.resend(
+        order_id, lost, installation=INSTALLATION, key=resend_key(order_id, lost)
+    )
     assert answer == CannotFulfill("no mug left")
     assert await trial.parcels(order_id) == (lost,)
 
@@ -304,19 +337,25 @@ async def test_a_warehouse_that_does_not_send_again_says_why(
 async def test_a_recalled_parcel_is_not_sent_again(trial: WarehouseOnTrial, order_id: str) -> None:
     accepted = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
     assert isinstance(accepted, Fulfilled)
-    await trial.warehouse.cancel(order_id)
+    await trial.warehouse.cancel(order_id, installation=INSTALLATION)
     [parcel_id] = accepted.parcel_ids
-    answer = await trial.warehouse.resend(order_id, parcel_id, key=resend_key(order_id, parcel_id))
+    answer = await trial.warehouse.resend(
+        order_id, parcel_id, installation=INSTALLATION, key=resend_key(order_id, parcel_id)
+    )
     assert isinstance(answer, CannotFulfill)
     assert await trial.parcels(order_id) == ()
 
 
 async def test_an_unknown_parcel_is_not_sent_again(trial: WarehouseOnTrial, order_id: str) -> None:
     with pytest.raises(RefusedError):
-        await trial.warehouse.resend(order_id, "par_none", key="k-unknown")
+        await trial.warehouse.resend(
+            order_id, "par_none", installation=INSTALLATION, key="k-unknown"
+        )
     parcel_id = await sent(trial, order_id)
     with pytest.raises(RefusedError):
-        await trial.warehouse.resend(order_id, "par_none", key=resend_key(order_id, "par_none"))
+        await trial.warehouse.resend(
+            order_id, "par_none", installation=INSTALLATION, key=resend_key(order_id, "par_none")
+        )
     assert await trial.parcels(order_id) == (parcel_id,)
 
 
@@ -342,9 +381,11 @@ async def test_a_key_that_the_warehouse_refuses_locks_us_out(
         with pytest.raises(LockedOutError, match="FULFILLMENT_API_KEY"):
             await warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
         with pytest.raises(LockedOutError, match="FULFILLMENT_API_KEY"):
-            await warehouse.cancel(order_id)
+            await warehouse.cancel(order_id, installation=INSTALLATION)
         with pytest.raises(LockedOutError, match="FULFILLMENT_API_KEY"):
-            await warehouse.resend(order_id, "par_1", key=resend_key(order_id, "par_1"))
+            await warehouse.resend(
+                order_id, "par_1", installation=INSTALLATION, key=resend_key(order_id, "par_1")
+            )
 
 
 async def test_an_order_may_go_out_in_several_parcels(

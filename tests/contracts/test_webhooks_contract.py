@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from standardwebhooks import Webhook
 
+from durable_orders.domain import ids
+from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.webhooks import (
     BadSignatureError,
@@ -23,6 +31,7 @@ from durable_orders.domain.webhooks import (
     payload_to_json,
 )
 from durable_orders.domain.workflow_messages import PaymentChange
+from sandbox.webhook_endpoints import WAREHOUSE_SECRET
 from tests.contracts.signing import (
     READERS,
     SignedRequest,
@@ -32,13 +41,19 @@ from tests.contracts.signing import (
     signed,
     stripe_event,
 )
-from tests.support.keys import refund_key, undo_refund_key
+from tests.support.keys import INSTALLATION, refund_key, undo_refund_key
 
 SENDERS = sorted(READERS)
 OTHER_SECRETS = {
     "stripe": "whsec_notOurSecretAtAll00",
-    "warehouse": "not-our-secret-at-all",
+    "warehouse": "whsec_YW5vdGhlciB3YXJlaG91c2UncyBzZWNyZXQ=",
     "resend": "whsec_bm90IG91ciBzZWNyZXQgYXQgYWxs",
+}
+#: Of the header with the signatures: its name, and what is between several of them.
+SIGNATURES = {
+    "stripe": ("stripe-signature", ","),
+    "warehouse": ("webhook-signature", " "),
+    "resend": ("svix-signature", " "),
 }
 senders = st.sampled_from(SENDERS)
 #: No deadline: the time that an example takes depends on the load of the machine.
@@ -63,6 +78,7 @@ def test_a_genuine_event_is_read(sender: str) -> None:
         {"resend": "msg_1"}.get(sender, event.event_id),
     )
     assert event.news is not None
+    assert event.installation == INSTALLATION
 
 
 @pytest.mark.parametrize("sender", SENDERS)
@@ -89,7 +105,7 @@ def test_a_signature_with_another_secret_is_refused(sender: str) -> None:
 @pytest.mark.parametrize("sender", SENDERS)
 def test_a_signature_without_a_key_is_refused(sender: str) -> None:
     """An attacker may sign with an empty secret, in case ours is not set."""
-    empty = {"resend": "whsec_"}.get(sender, " ")
+    empty = {"stripe": " "}.get(sender, "whsec_")
     refused(sender, signed(sender, a_body(sender), secret=empty))
 
 
@@ -135,7 +151,7 @@ def test_whatever_is_put_into_the_headers_nothing_unsigned_is_believed(
 def test_a_flipped_bit_of_the_signature_is_refused(data: st.DataObject) -> None:
     sender = data.draw(senders)
     letter = signed(sender, a_body(sender))
-    name = {"resend": "svix-signature"}.get(sender, f"{sender}-signature")
+    name, _ = SIGNATURES[sender]
     header = letter.headers[name]
     # The signature changes every second, so the drawn values must not depend on its text.
     # The last base64 character is left out, as some of its bits have no meaning.
@@ -151,10 +167,14 @@ def test_a_flipped_bit_of_the_signature_is_refused(data: st.DataObject) -> None:
 def test_while_a_secret_is_changed_one_of_several_signatures_is_enough(sender: str) -> None:
     body = a_body(sender)
     good, other = signed(sender, body), signed(sender, body, secret=OTHER_SECRETS[sender])
-    name, between = ("svix-signature", " ") if sender == "resend" else (f"{sender}-signature", ",")
-    old = other.headers[name].partition("v1")[2]
-    both = {**good.headers, name: f"{good.headers[name]}{between}v1{old}"}
-    assert read(sender, SignedRequest(both, body)).news is not None
+    name, between = SIGNATURES[sender]
+    old = "v1" + other.headers[name].partition("v1")[2]
+    new = "v1" + good.headers[name].partition("v1")[2]
+    before = good.headers[name].removesuffix(new)  # Stripe's time
+    for both in (f"{new}{between}{old}", f"{old}{between}{new}"):
+        letter = SignedRequest({**good.headers, name: before + both}, body)
+        assert read(sender, letter).news is not None
+    refused(sender, SignedRequest({**good.headers, name: before + f"{old}{between}{old}"}, body))
 
 
 @pytest.mark.parametrize("sender", SENDERS)
@@ -181,8 +201,8 @@ def test_what_is_signed_and_is_no_event_is_said_to_be_none(sender: str, body: by
 
 
 def test_words_of_an_unreadable_event_are_not_repeated() -> None:
-    body = b'{"id": {"name": "Ada Lovelace"}, "type": "parcel.left"}'
-    with pytest.raises(UnreadableEventError, match=r"wrong are id$"):
+    body = b'{"type": "parcel.left", "order_id": "1001", "parcel": {"id": {"name": "Ada"}}}'
+    with pytest.raises(UnreadableEventError, match=r"wrong are parcel.id$"):
         read("warehouse", signed("warehouse", body))
 
 
@@ -230,9 +250,50 @@ def test_what_our_own_requests_cause_and_what_nobody_knows_is_for_nobody(type_: 
     assert stripe_news(type_, order_id="1001", refund_key=refund_key("1001", "r1")) is None
 
 
-@pytest.mark.parametrize("metadata", [{}, {"order_id": "not an id"}, {"order": "1001"}])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"order_id": "not an id"},
+        {"order": "1001"},
+        {"order_id": "1001", "installation": ""},
+    ],
+)
 def test_a_payment_of_another_application_is_for_nobody(metadata: dict[str, str]) -> None:
     assert stripe_news("payment_intent.succeeded", **metadata) is None
+
+
+def test_an_event_says_whose_it_is() -> None:
+    theirs = {
+        "stripe": stripe_event(
+            "refund.failed",
+            {
+                "installation": "othershop",
+                "refund_key": ids.refund_key("othershop", "1001", "r1"),
+            },
+        ),
+        "warehouse": parcel_event("parcel.left", "1001", "par_1", installation="othershop"),
+        "resend": mail_event("email.bounced", "mail_1", tags={"installation": "othershop"}),
+    }
+    for sender, body in theirs.items():
+        event = read(sender, signed(sender, body))
+        assert (event.installation, event.news is None) == ("othershop", False)
+
+
+@pytest.mark.parametrize("order_id", ["1001", "-1001", "testshop-", "Testshop-1001", "test_shop-1"])
+def test_a_parcel_of_an_order_that_no_installation_has_named_is_for_nobody(order_id: str) -> None:
+    body = json.loads(parcel_event("parcel.left", "1001", "par_1")) | {"order_id": order_id}
+    assert read("warehouse", signed("warehouse", json.dumps(body).encode())).news is None
+
+
+@given(name=st.from_regex(NAME_PATTERN, fullmatch=True), data=st.data())
+@settings(BUSY)
+def test_a_reference_at_the_warehouse_is_of_one_order_of_one_installation(
+    name: str, data: st.DataObject
+) -> None:
+    order_id = data.draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True))
+    reference = ids.warehouse_reference(name, order_id)
+    assert ids.order_of_reference(reference) == (name, order_id)
 
 
 def test_a_parcel_is_told_of_in_our_words() -> None:
@@ -246,6 +307,101 @@ def test_a_parcel_is_told_of_in_our_words() -> None:
         ParcelChanged("1001", "par_1", ParcelStatus.DELIVERED, "trk_1"),
         None,
     ]
+
+
+@pytest.mark.parametrize(
+    "tracking",
+    [
+        "AB 1234 5678 9GB",
+        "1Z 999 AA1 01 2345 6784",
+        "JD0146/00003.SE",
+        "Päckchen 7",
+        " AB 12 ",
+        "x" * 255,
+        "",
+    ],
+)
+def test_a_carriers_reference_is_told_as_it_came(tracking: str) -> None:
+    body = parcel_event("parcel.left", "1001", "par_1", tracking=tracking)
+    told = read("warehouse", signed("warehouse", body)).news
+    assert told == ParcelChanged("1001", "par_1", ParcelStatus.SHIPPED, tracking)
+
+
+def test_a_parcel_without_a_reference_has_none() -> None:
+    body = parcel_event("parcel.lost", "1001", "par_1", tracking=None)
+    told = read("warehouse", signed("warehouse", body)).news
+    assert told == ParcelChanged("1001", "par_1", ParcelStatus.LOST, "")
+
+
+@pytest.mark.parametrize("tracking", ["A\x00B", "A\nB", "x" * 256, "\u2028"])
+def test_a_reference_that_could_not_be_kept_is_refused(tracking: str) -> None:
+    body = parcel_event("parcel.left", "1001", "par_1", tracking=tracking)
+    with pytest.raises(UnreadableEventError, match=r"wrong are parcel.tracking$"):
+        read("warehouse", signed("warehouse", body))
+
+
+@pytest.mark.parametrize("order_id", ["", "order 7", "a/b", "ä", "x" * 65, "7\n"])
+def test_a_parcel_of_another_shop_is_for_nobody(order_id: str) -> None:
+    body = parcel_event("parcel.left", order_id, "par_1")
+    assert read("warehouse", signed("warehouse", body)).news is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"type": "stock.counted"}', b'{"type": "stock.counted", "order_id": 7, "parcel": "none"}'],
+)
+def test_an_event_of_another_kind_may_hold_anything(body: bytes) -> None:
+    assert read("warehouse", signed("warehouse", body)).news is None
+
+
+@pytest.mark.parametrize("missing", ["order_id", "parcel"])
+def test_news_of_a_parcel_that_do_not_say_of_which_are_unreadable(missing: str) -> None:
+    body = json.loads(parcel_event("parcel.left", "1001", "par_1"))
+    del body[missing]
+    with pytest.raises(UnreadableEventError, match=rf"wrong are {missing}$"):
+        read("warehouse", signed("warehouse", json.dumps(body).encode()))
+
+
+def test_the_warehouse_signs_as_standard_webhooks_do() -> None:
+    """The example of the specification's own library, with the body's bytes as they came."""
+    body = parcel_event("parcel.left", "1001", "par_1")
+    now = datetime.now(UTC)
+    signature = Webhook(WAREHOUSE_SECRET).sign("msg_7", now, body.decode())
+    headers = {
+        "webhook-id": "msg_7",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature,
+    }
+    assert read("warehouse", SignedRequest(headers, body)).event_id == "msg_7"
+    # A signature of a kind that we do not know, an asymmetric one say, stands beside it.
+    both = {**headers, "webhook-signature": f"v1a,{'A' * 88} {signature}"}
+    assert read("warehouse", SignedRequest(both, body)).event_id == "msg_7"
+    for name, value in (("webhook-id", "msg_8"), ("webhook-timestamp", "1767225600")):
+        refused("warehouse", SignedRequest({**headers, name: value}, body))
+
+
+def test_an_event_of_the_warehouse_is_the_one_that_its_header_names() -> None:
+    """Whatever the body calls it, and whenever it is sent again."""
+    body = parcel_event("parcel.left", "1001", "par_1", event_id="wev_1")
+    for age in (0, 60):
+        event = read("warehouse", signed("warehouse", body, age=age, event_id="msg_9"))
+        assert event.event_id == "msg_9"
+
+
+@pytest.mark.parametrize("event_id", ["a b", "é", "a\nb", "x" * 256])
+def test_an_event_id_that_could_not_be_kept_is_refused(event_id: str) -> None:
+    for sender in ("warehouse", "resend"):
+        with pytest.raises(UnreadableEventError, match=r"wrong is (webhook|svix)-id$"):
+            read(sender, signed(sender, a_body(sender), event_id=event_id))
+
+
+def test_our_own_header_of_before_is_no_signature() -> None:
+    body = a_body("warehouse")
+    moment = int(time.time())
+    digest = hmac.new(WAREHOUSE_SECRET.encode(), f"{moment}.".encode() + body, hashlib.sha256)
+    headers = {"warehouse-signature": f"t={moment},v1={digest.hexdigest()}"}
+    sentence = refused("warehouse", SignedRequest(headers, body))
+    assert sentence == "there is no webhook-id, webhook-timestamp or webhook-signature"
 
 
 def mail_news(type_: str, **more: object) -> EventPayload | None:
@@ -287,7 +443,10 @@ def test_a_mail_that_arrives_in_the_end_is_for_nobody(type_: str) -> None:
 
 def test_a_mail_of_another_application_is_for_nobody_and_one_without_tags_may_be_ours() -> None:
     assert mail_news("email.bounced", tags={"campaign": "spring"}) is None
-    assert mail_news("email.bounced", tags=None) is not None
+    assert mail_news("email.bounced", tags={"order": "1001", "kind": "confirmation"}) is None
+    event = read("resend", signed("resend", mail_event("email.bounced", "mail_1", tags=None)))
+    assert event.news is not None
+    assert event.installation is None  # its id decides
 
 
 @pytest.mark.parametrize("sender", SENDERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,7 +89,7 @@ async def test_parcels_arrive_because_the_warehouse_said_so(
     assert outcome.status is Status.COMPLETED
     [parcel] = (await environment.orders.view(order_id)).parcels
     assert parcel.status == ParcelStatus.DELIVERED
-    assert parcel.tracking.startswith("trk_")
+    assert re.fullmatch(r"AB \d{4} \d{4} \dGB", parcel.tracking)
     assert [
         row.type for row in await events_about(environment, order_id) if row.source == "warehouse"
     ]

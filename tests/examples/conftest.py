@@ -66,11 +66,11 @@ class Program:
 
     async def ready(self) -> None:
         """Wait until it serves. Raises ``PartDiedError`` when it ends instead."""
-        await eventually(self._serves)
+        await eventually(self._serves, within=60)
 
     async def ends(self) -> None:
         """Wait until it has ended by itself."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self._child.ended()
 
     async def stop(self) -> None:

@@ -79,7 +79,8 @@ class InMemoryCards(Scripted):
     """``Cards`` in memory. A charge is confirmed as often as it is declined, and paid once.
 
     Its data are public: ``charges`` and ``announced`` (the arguments of each) by payment id,
-    ``confirmations`` (the card of each, a browser's too) by payment id, ``refunds`` by key.
+    ``confirmations`` (the card of each, a browser's too) by payment id, ``refunds`` by key,
+    ``sent`` (the key of each confirmation that was made, however long ago).
     ``clock`` gives the time that the end of a hold counts from. A confirmation beyond
     ``confirm_limit`` cancels its charge.
     """
@@ -91,6 +92,7 @@ class InMemoryCards(Scripted):
         self.announced: dict[str, Announced] = {}
         self.refunds: dict[str, BookedRefund] = {}
         self.confirmations: dict[str, list[str]] = {}
+        self.sent: list[str] = []
         self.confirm_limit = 10
         self._payment_of_key: dict[str, str] = {}
         self._confirmed_by_key: dict[str, tuple[str, str]] = {}
@@ -279,6 +281,7 @@ class InMemoryCards(Scripted):
             message = f"No such PaymentMethod: {method}"
             raise UnusableCardError(message, code="resource_missing", message=message)
         self._confirmed_by_key[key] = (payment_id, method)
+        self.sent.append(key)
         return self._confirm_with(payment_id, method)
 
     def _confirm_with(self, payment_id: str, method: str) -> CardCharge:

@@ -15,15 +15,17 @@ from durable_orders.domain.activity_messages import (
     Resent,
     WarehouseCancelAnswer,
 )
+from durable_orders.domain.ids import warehouse_reference
 from durable_orders.domain.ports import RefusedError, ShippingRequest
 from tests.fakes.script import Scripted
+from tests.support.keys import INSTALLATION
 
 
 class InMemoryWarehouse(Scripted):
     """``Warehouse`` in memory.
 
     Its data are public: ``accepted`` (recalled orders too), ``cancelled`` and ``left`` (order ids),
-    ``parcels``.
+    ``parcels``. An order of another installation than the tests' has its reference for an id.
     """
 
     def __init__(self) -> None:
@@ -72,12 +74,16 @@ class InMemoryWarehouse(Scripted):
     # -- Warehouse -----------------------------------------------------------------------------
 
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
+        request = replace(request, order_id=_named(request.order_id, request.installation))
         return await self._play("fulfill", lambda: self._fulfill(request, key))
 
-    async def cancel(self, order_id: str) -> WarehouseCancelAnswer:
-        return await self._play("cancel", lambda: self._cancel(order_id))
+    async def cancel(self, order_id: str, *, installation: str) -> WarehouseCancelAnswer:
+        return await self._play("cancel", lambda: self._cancel(_named(order_id, installation)))
 
-    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
+    async def resend(
+        self, order_id: str, parcel_id: str, *, installation: str, key: str
+    ) -> ResendAnswer:
+        order_id = _named(order_id, installation)
         return await self._play("resend", lambda: self._resend(order_id, parcel_id, key))
 
     # -- implementation ----------------------------------------------------------------------------
@@ -138,3 +144,7 @@ class InMemoryWarehouse(Scripted):
     def _known(self, order_id: str) -> tuple[str, tuple[str, ...]]:
         accepted = self.accepted[order_id]
         return accepted.fulfillment_id, accepted.parcel_ids
+
+
+def _named(order_id: str, installation: str) -> str:
+    return order_id if installation == INSTALLATION else warehouse_reference(installation, order_id)

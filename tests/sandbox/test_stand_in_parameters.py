@@ -34,6 +34,11 @@ def test_the_stand_in_speaks_the_version_of_the_pinned_sdk() -> None:
     assert stripe.api_version == API_VERSION
 
 
+async def test_another_version_is_refused(shop: stripe.StripeClient) -> None:
+    with pytest.raises(stripe.InvalidRequestError, match=re.escape(API_VERSION)):
+        await shop.v1.payment_intents.list_async({}, {"stripe_version": "2024-06-20"})
+
+
 @pytest.mark.parametrize("endpoint", parameter_schemas(), ids=" ".join)
 def test_each_parameter_is_one_of_stripes(endpoint: tuple[str, str]) -> None:
     request = SentRequest(*endpoint, "")

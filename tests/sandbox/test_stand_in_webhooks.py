@@ -1,9 +1,8 @@
 """Webhooks of the stand-in: signed as the SDKs verify them, and retried."""
 
 import asyncio
-import hashlib
-import hmac
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,12 +12,13 @@ import httpx
 import pytest
 import resend
 import stripe
+from standardwebhooks import Webhook, WebhookVerificationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.webhook_endpoints import RESEND_SECRET
+from sandbox.webhook_endpoints import RESEND_SECRET, WAREHOUSE_SECRET
 from sandbox.world import StandInServer
 from tests.sandbox.buying import paid
 from tests.support.http_server import listening
@@ -29,11 +29,13 @@ class Listener:
 
     def __init__(self) -> None:
         self.refusals = 1
+        self.refused: list[dict[str, str]] = []
         self.received: asyncio.Queue[tuple[dict[str, str], bytes]] = asyncio.Queue()
 
     async def receive(self, request: Request) -> Response:
         if self.refusals:
             self.refusals -= 1
+            self.refused.append(dict(request.headers))
             return Response(status_code=500)
         await self.received.put((dict(request.headers), await request.body()))
         return Response(status_code=204)
@@ -87,7 +89,7 @@ async def test_a_lapsed_hold_and_a_slow_bank_cause_webhooks(
 async def test_the_warehouse_sends_a_webhook_when_a_parcel_left(http: httpx.AsyncClient) -> None:
     listener = Listener()
     async with listener.listening() as url:
-        parameters: Any = {"warehouse": url, "warehouse_secret": "s3cret"}
+        parameters = {"warehouse": url, "warehouse_secret": WAREHOUSE_SECRET}
         await http.post("/sandbox/webhooks", json=parameters)
         await http.post(
             "/warehouse/fulfillments",
@@ -105,16 +107,57 @@ async def test_the_warehouse_sends_a_webhook_when_a_parcel_left(http: httpx.Asyn
     event = json.loads(body)
     assert (event["type"], event["order_id"]) == ("parcel.left", "leaves")
     assert event["parcel"]["status"] == "left"
-    assert event["parcel"]["tracking"]
-    moment, _, given = headers["warehouse-signature"].removeprefix("t=").partition(",v1=")
-    signed = hmac.new(b"s3cret", moment.encode() + b"." + body, hashlib.sha256).hexdigest()
-    assert given == signed
+    assert re.fullmatch(r"AB \d{4} \d{4} \dGB", event["parcel"]["tracking"])
+    assert Webhook(WAREHOUSE_SECRET).verify(body, headers) == event
+    assert headers["webhook-id"] == event["id"]
+    assert "warehouse-signature" not in headers
+    for name, value in (("webhook-id", "wev_1"), ("webhook-timestamp", "1767225600")):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(WAREHOUSE_SECRET).verify(body, {**headers, name: value})
 
 
-async def test_a_webhook_needs_a_secret(http: httpx.AsyncClient) -> None:
-    answer = await http.post("/sandbox/webhooks", json={"stripe": "http://127.0.0.1:9/"})
+async def test_an_event_of_the_warehouse_that_is_sent_again_keeps_its_id(
+    http: httpx.AsyncClient,
+) -> None:
+    listener = Listener()
+    async with listener.listening() as url:
+        await http.post(
+            "/sandbox/webhooks", json={"warehouse": url, "warehouse_secret": WAREHOUSE_SECRET}
+        )
+        await http.post(
+            "/warehouse/fulfillments",
+            json={
+                "order_id": "again",
+                "ship_to": {"name": "Ada", "address": "London"},
+                "lines": [{"sku": "MUG", "quantity": 1}],
+            },
+            headers={"Authorization": "Bearer key", "Idempotency-Key": "again"},
+        )
+        await http.post("/sandbox/warehouse/again/dispatch")
+        async with asyncio.timeout(10):
+            headers, _ = await listener.received.get()
+        await http.post("/sandbox/webhooks", json={})
+    [refused] = listener.refused
+    assert refused["webhook-id"] == headers["webhook-id"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "secret"),
+    [
+        ("stripe", ""),
+        ("warehouse", ""),
+        ("warehouse", "whsec_"),
+        ("warehouse", "whsec_a"),
+        ("resend", "whsec_a"),
+    ],
+)
+async def test_a_webhook_needs_a_secret_that_can_sign(
+    http: httpx.AsyncClient, provider: str, secret: str
+) -> None:
+    parameters = {provider: "http://127.0.0.1:9/", f"{provider}_secret": secret}
+    answer = await http.post("/sandbox/webhooks", json=parameters)
     assert answer.status_code == 400
-    assert "stripe_secret" in answer.json()["error"]["message"]
+    assert f"{provider}_secret" in answer.json()["error"]["message"]
 
 
 async def mailed(mailer: type[resend.Emails], to: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from durable_orders.domain.ids import (
 )
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, InvalidOrderError, Recipient, priced
+from durable_orders.domain.texts import InvalidTextError
 
 ADA = Recipient("Ada", "ada@example.com", "London")
 CATALOGUE = {
@@ -90,6 +94,46 @@ def test_an_order_id_makes_a_workflow_id_and_back_or_is_refused(text: str) -> No
 def test_a_strange_order_id_is_refused(text: str) -> None:
     with pytest.raises(InvalidOrderIdError, match="is not an order id"):
         basket(("MUG", 1), order_id=text)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"customer_id": ""},
+        {"customer_id": "a\nb"},
+        {"customer_id": "ada@example.com"},
+        {"recipient": Recipient("", "ada@example.com", "London")},
+        {"recipient": Recipient("A\x00da", "ada@example.com", "London")},
+        {"recipient": Recipient("Ada\nLovelace", "ada@example.com", "London")},
+        {"recipient": Recipient("Ada", "nobody", "London")},
+        {"recipient": Recipient("Ada", "ada@example.com", "")},
+        {"recipient": Recipient("Ada", "ada@example.com", "12 Square\x0bLondon")},
+        {"recipient": Recipient("Ada", "ada@example.com", "x" * 501)},
+        {"quantities": (("", 1),)},
+        {"quantities": (("MUG\x00", 1),)},
+        {"quantities": (("x" * 129, 1),)},
+        {"payment_method": "4242424242424242"},
+        {"payment_method": "pm_ card"},
+    ],
+)
+def test_a_basket_holds_what_a_shop_may_have_and_nothing_else(changed: dict[str, Any]) -> None:
+    with pytest.raises(InvalidTextError, match=" is not ") as error:
+        replace(basket(("MUG", 1)), **changed)
+    assert "4242" not in str(error.value)
+
+
+def test_an_ordinary_basket_is_priced_as_it_is() -> None:
+    ordinary = Basket(
+        "1001",
+        "auth0|5f7c8ec7",
+        Recipient("Ada", "ada@example.com", "12 St James's Square\nLondon\nUnited Kingdom"),
+        (("T SHIRT (L)", 2), ("A=B/7", 1)),
+        "pm_card_visa",
+    )
+    prices = {sku: (sku.title(), Money(1000, "EUR")) for sku in ("T SHIRT (L)", "A=B/7")}
+    order = priced(ordinary, prices)
+    assert [line.sku for line in order.lines] == ["T SHIRT (L)", "A=B/7"]
+    assert (order.customer_id, order.recipient) == ("auth0|5f7c8ec7", ordinary.recipient)
 
 
 def test_other_workflows_belong_to_no_order() -> None:

@@ -88,7 +88,7 @@ def test_how_long_a_hold_lasts_is_known_when_it_is_over() -> None:
 
 
 def test_why_a_charge_was_declined_belongs_to_the_decline() -> None:
-    booked = OPENED.merge(word(ChargeState.DECLINED))
+    booked = OPENED.merge(word(ChargeState.DECLINED), fresh=True)
     assert booked.decline_code == "declined-code"
     assert booked.merge(word(ChargeState.OPEN)).decline_code == "declined-code"
 
@@ -97,28 +97,35 @@ def test_only_a_cancelled_charge_can_take_no_money_any_more() -> None:
     assert set(ChargeState) - LIVE == {ChargeState.CANCELLED}
 
 
-def test_a_decline_is_taken_back_by_a_fresh_report_only() -> None:
-    declined = OPENED.merge(word(ChargeState.DECLINED))
+def test_a_charge_that_is_tried_again_goes_back_by_a_fresh_report_only() -> None:
+    declined = OPENED.merge(word(ChargeState.DECLINED), fresh=True)
     for state in (ChargeState.NEEDS_CUSTOMER, ChargeState.PROCESSING):
         assert declined.merge(word(state)) == declined
         again = declined.merge(word(state), fresh=True)
         assert (again.state, again.decline_code) == (state, f"{state}-code")
+        # A decline of before that, told late, is no news.
+        assert again.merge(word(ChargeState.DECLINED)) == again
+        assert again.merge(word(ChargeState.DECLINED), fresh=True) == declined
     assert declined.merge(word(ChargeState.OPEN), fresh=True) == declined
 
 
 def test_a_second_decline_says_why_and_by_which_charge() -> None:
-    first = OPENED.merge(replace(word(ChargeState.DECLINED), latest_charge="ch_1"))
+    first = OPENED.merge(replace(word(ChargeState.DECLINED), latest_charge="ch_1"), fresh=True)
     second = replace(word(ChargeState.DECLINED), decline_code="lost_card", latest_charge="ch_2")
     assert first.merge(second) == first
     booked = first.merge(second, fresh=True)
     assert (booked.decline_code, booked.latest_charge) == ("lost_card", "ch_2")
 
 
-@given(WORDS, WORDS)
-def test_nothing_but_a_decline_is_ever_taken_back(first: CardCharge, second: CardCharge) -> None:
-    booked = OPENED.merge(first)
-    if booked.state is not ChargeState.DECLINED:
-        assert booked.merge(second, fresh=True).state is booked.merge(second).state
+@given(st.lists(WORDS, max_size=6))
+def test_a_charge_that_is_over_stays_so(words: list[CardCharge]) -> None:
+    over = (ChargeState.HELD, ChargeState.CANCELLED, ChargeState.CAPTURED)
+    seen = [OPENED]
+    for charge in words:
+        seen.append(seen[-1].merge(charge, fresh=True))
+    ends = [over.index(booked.state) for booked in seen if booked.state in over]
+    assert ends == sorted(ends)
+    assert all(booked.state in over for booked in seen[len(seen) - len(ends) :])
 
 
 # -- tries -----------------------------------------------------------------------------------------

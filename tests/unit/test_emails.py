@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import escape
 
 import pytest
 
@@ -11,6 +12,11 @@ from durable_orders.domain.activity_messages import OrderSummary
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Line, Order, Recipient
+from durable_orders.domain.parcels import Parcel
+from durable_orders.domain.ports import Mail
+from durable_orders.domain.refunds import emails as refund_emails
+from durable_orders.domain.refunds.messages import RefundAwaitingApproval, RefundRef
+from durable_orders.domain.refunds.refund import RefundEntry, RefundRequest
 
 ORDER = Order(
     id="1001",
@@ -82,6 +88,111 @@ def test_an_approver_reads_what_waits_and_how_to_answer_and_nothing_personal() -
         assert "reject 1001" in part
 
 
+def test_every_mail_about_an_order_carries_the_installations_mark() -> None:
+    order = replace(ORDER, key_prefix="testshop")
+    summary = OrderSummary(
+        *(ORDER.id, ORDER.customer_id, ORDER.total, Status.AWAITING_APPROVAL),
+        key_prefix="testshop",
+    )
+    ref = RefundRef(ORDER.id, "r1")
+    refund = RefundEntry(RefundRequest(ORDER.id, "r1"), ORDER.total, (), 1, "pi_1")
+    mails = [
+        emails.confirmation(order),
+        emails.closing(order),
+        emails.shipped(order, Parcel("par_1")),
+        emails.approval_reminder(summary, to="approvals@example.com"),
+        refund_emails.refunded(order, refund),
+        refund_emails.approval_reminder(
+            RefundAwaitingApproval(ref, ORDER.total), prefix="testshop", to="approvals@example.com"
+        ),
+    ]
+    for mail in mails:
+        assert mail.tags[:2] == (("installation", "testshop"), ("order", ORDER.id))
+
+
 def test_a_cancelled_order_is_called_cancelled() -> None:
     mail = emails.closing(replace(ORDER, status=Status.CANCELLED, reason=StopReason.CANCELLED))
     assert mail.subject == "Order 1001 is cancelled"
+
+
+# -- names that are none ---------------------------------------------------------------------------
+
+
+def mails_to(name: str) -> list[Mail]:
+    """Every mail that greets a customer."""
+    order = replace(ORDER, recipient=replace(ORDER.recipient, name=name))
+    refund = RefundEntry(RefundRequest("1001", "r1"), Money(100, "EUR"), (("MUG", 1),), 1, "pi_1")
+    return [
+        emails.confirmation(order),
+        emails.closing(replace(order, status=Status.REJECTED, reason=StopReason.OUT_OF_STOCK)),
+        emails.shipped(order, Parcel("par_1", tracking="AB 1234 5678 9GB")),
+        refund_emails.refunded(order, refund),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://evil.example/prize",
+        "Ada, see HTTP://evil.example",
+        "http://192.0.2.7",
+        "www.evil.example",
+        "You won: evil.example/prize",
+        "Ada (evil.example)",
+        "evil\N{FULLWIDTH FULL STOP}example",
+        "evil。example",
+        "evil\N{ONE DOT LEADER}example",
+        "//evil",
+        "\\\\evil\\share",
+        "mailto:evil",
+        "evil@example",
+        "javascript:alert(1)",
+        "tel:+19005551234",
+        "Call +1 (900) 555-1234",
+        '<a href="https://evil.example">Ada</a>',
+        "[Ada](https://evil.example)",
+        "<https://evil.example>",
+        "xn--80ak6aa92e.com",
+        "пример.рф",
+    ],
+)
+def test_nothing_in_a_name_becomes_a_link(name: str) -> None:
+    for mail in mails_to(name):
+        assert mail.text.startswith("Hello,\n")
+        assert "<p>Hello,</p>" in mail.html
+        for part in (mail.text, mail.html, mail.subject):
+            for word in ("evil", "Ada", "://", "555", "href", "рф", "com"):
+                assert word not in part
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Ada Lovelace",
+        "J.R.R. Tolkien",
+        "Dr. No, M.D.",
+        "St. John: c/o Smith & Sons",
+        "O'Neill-Müller",
+        "Bravo 2 Zero, 3rd floor",
+        "山田 太郎",
+        "نور",
+    ],
+)
+def test_a_name_that_is_one_is_greeted(name: str) -> None:
+    for mail in mails_to(name):
+        assert mail.text.startswith(f"Hello {name},\n")
+        assert f"<p>{escape(f'Hello {name},')}</p>" in mail.html
+
+
+@pytest.mark.parametrize("name", ["Ada <b>", "<script>alert(1)</script>", "<img src=x>", "\"&'"])
+def test_markup_in_a_name_is_text(name: str) -> None:
+    for mail in mails_to(name):
+        assert f"Hello {name}," in mail.text
+        assert escape(name) in mail.html
+        assert name not in mail.html
+
+
+def test_a_carriers_reference_is_told_as_it_is() -> None:
+    shipped = mails_to("Ada")[2]
+    assert "Track it as AB 1234 5678 9GB." in shipped.text
+    assert "Track it as AB 1234 5678 9GB." in shipped.html

@@ -17,11 +17,21 @@ from durable_orders.domain.ports import (
     ShippingRequest,
 )
 from durable_orders.providers.warehouse.client import HttpWarehouse
+from tests.support.keys import INSTALLATION
 
 ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square\nLondon")
-REQUEST = ShippingRequest("t-1", ADA, (("MUG", 2),))
-ACCEPTED = {"id": "ful_1", "order_id": "t-1", "status": "accepted", "parcels": [{"id": "par_1"}]}
-RESENT = {"id": "ful_1", "order_id": "t-1", "parcel": {"id": "par_2", "status": "accepted"}}
+REQUEST = ShippingRequest("t-1", ADA, (("MUG", 2),), INSTALLATION)
+ACCEPTED = {
+    "id": "ful_1",
+    "order_id": "testshop-t-1",
+    "status": "accepted",
+    "parcels": [{"id": "par_1"}],
+}
+RESENT = {
+    "id": "ful_1",
+    "order_id": "testshop-t-1",
+    "parcel": {"id": "par_2", "status": "accepted"},
+}
 
 
 def answering(status: int, body: object, **headers: str) -> HttpWarehouse:
@@ -63,8 +73,8 @@ async def test_an_order_id_cannot_lead_to_another_path() -> None:
 
     async with HttpWarehouse("http://w", "key", transport=httpx.MockTransport(take)) as warehouse:
         with pytest.raises(RefusedError):
-            await warehouse.cancel("../admin?x=1")
-    assert seen == [b"/fulfillments/..%2Fadmin%3Fx%3D1/cancel"]
+            await warehouse.cancel("../admin?x=1", installation=INSTALLATION)
+    assert seen == [b"/fulfillments/testshop-..%2Fadmin%3Fx%3D1/cancel"]
 
 
 @pytest.mark.parametrize(
@@ -123,10 +133,12 @@ async def test_a_parcel_is_asked_for_again_in_the_words_of_the_contract() -> Non
         return httpx.Response(201, json=RESENT)
 
     async with HttpWarehouse("http://w", "key", transport=httpx.MockTransport(take)) as warehouse:
-        assert await warehouse.resend("t-1", "par/1?", key="k-1") == Resent("ful_1", "par_2")
+        assert await warehouse.resend(
+            "t-1", "par/1?", installation=INSTALLATION, key="k-1"
+        ) == Resent("ful_1", "par_2")
     (request,) = seen
     assert request.method == "POST"
-    assert request.url.raw_path == b"/fulfillments/t-1/parcels/par%2F1%3F/resend"
+    assert request.url.raw_path == b"/fulfillments/testshop-t-1/parcels/par%2F1%3F/resend"
     assert request.headers["idempotency-key"] == "k-1"
     assert request.content == b""
 
@@ -138,42 +150,44 @@ async def test_a_parcel_is_asked_for_again_in_the_words_of_the_contract() -> Non
         {**RESENT, "parcel": {"id": ""}},
         {**RESENT, "parcel": None},
         {**RESENT, "order_id": "t-2"},
-        {"id": "ful_1", "order_id": "t-1", "parcels": [{"id": "par_2"}]},
+        {"id": "ful_1", "order_id": "testshop-t-1", "parcels": [{"id": "par_2"}]},
     ],
 )
 async def test_a_resend_that_makes_no_sense_is_no_answer(body: object) -> None:
     async with answering(201, body) as warehouse:
         with pytest.raises(NoAnswerError):
-            await warehouse.resend("t-1", "par_1", key="k")
+            await warehouse.resend("t-1", "par_1", installation=INSTALLATION, key="k")
 
 
 async def test_a_warehouse_that_does_not_resend_says_why_or_is_refused() -> None:
     async with refusing(422, "cannot_fulfill", "no mug left") as warehouse:
-        assert await warehouse.resend("t-1", "par_1", key="k") == CannotFulfill("no mug left")
+        assert await warehouse.resend(
+            "t-1", "par_1", installation=INSTALLATION, key="k"
+        ) == CannotFulfill("no mug left")
     async with refusing(409, "fulfillment_cancelled") as warehouse:
-        answer = await warehouse.resend("t-1", "par_1", key="k")
+        answer = await warehouse.resend("t-1", "par_1", installation=INSTALLATION, key="k")
         assert answer == CannotFulfill("order t-1 was cancelled before")
     async with refusing(404, "not_found") as warehouse:
         with pytest.raises(RefusedError):
-            await warehouse.resend("t-1", "par_1", key="k")
+            await warehouse.resend("t-1", "par_1", installation=INSTALLATION, key="k")
     async with answering(404, "<html>a proxy's own page</html>") as warehouse:
         with pytest.raises(NoAnswerError):
-            await warehouse.resend("t-1", "par_1", key="k")
+            await warehouse.resend("t-1", "par_1", installation=INSTALLATION, key="k")
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        {"order_id": "t-1", "outcome": "perhaps"},
+        {"order_id": "testshop-t-1", "outcome": "perhaps"},
         {"order_id": "t-2", "outcome": "recalled"},
-        {"order_id": "t-1", "outcome": "already_left", "parcels": []},
-        {"order_id": "t-1", "outcome": "already_left", "parcels": [{"id": "par_1"}]},
+        {"order_id": "testshop-t-1", "outcome": "already_left", "parcels": []},
+        {"order_id": "testshop-t-1", "outcome": "already_left", "parcels": [{"id": "par_1"}]},
     ],
 )
 async def test_a_cancellation_that_makes_no_sense_is_no_answer(body: object) -> None:
     async with answering(200, body) as warehouse:
         with pytest.raises(NoAnswerError):
-            await warehouse.cancel("t-1")
+            await warehouse.cancel("t-1", installation=INSTALLATION)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +230,7 @@ async def test_a_broken_line_is_no_answer(error: type[httpx.RequestError]) -> No
 async def test_the_warehouse_may_say_how_long_to_wait() -> None:
     async with refusing(429, "too_many_requests", **{"Retry-After": "9"}) as warehouse:
         with pytest.raises(NoAnswerError) as caught:
-            await warehouse.cancel("t-1")
+            await warehouse.cancel("t-1", installation=INSTALLATION)
     assert caught.value.retry_after == timedelta(seconds=9)
 
 
@@ -224,7 +238,7 @@ async def test_the_warehouse_may_say_how_long_to_wait() -> None:
 async def test_a_refused_key_names_the_setting(status: int) -> None:
     async with answering(status, "<html>Who are you?</html>") as warehouse:
         with pytest.raises(LockedOutError, match="FULFILLMENT_API_KEY"):
-            await warehouse.cancel("t-1")
+            await warehouse.cancel("t-1", installation=INSTALLATION)
 
 
 @pytest.mark.parametrize(

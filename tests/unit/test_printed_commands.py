@@ -125,7 +125,9 @@ def test_every_command_advised_about_a_finding_is_taken(
         emails.approval_reminder(
             OrderSummary("1001", "customer-1", EUROS, Status.AWAITING_APPROVAL), to="a@example.com"
         ),
-        refund_emails.approval_reminder(RefundAwaitingApproval(REFUND, EUROS), to="a@example.com"),
+        refund_emails.approval_reminder(
+            RefundAwaitingApproval(REFUND, EUROS), prefix="testshop", to="a@example.com"
+        ),
     ],
     ids=["order", "refund"],
 )

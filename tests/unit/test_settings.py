@@ -182,9 +182,10 @@ def test_a_process_beside_the_workers_guards_a_key_as_they_do(
         CardSettings.load()
 
 
+WAREHOUSE_SENTENCE = "must be whsec_ and the base64 of 24 to 64 random bytes, which you share with"
 SECRETS = {
     "STRIPE_WEBHOOK_SECRET": "whsec_0123456789abcdef",
-    "FULFILLMENT_WEBHOOK_SECRET": "0123456789abcdef",
+    "FULFILLMENT_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3",
     "RESEND_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
 }
 
@@ -203,7 +204,13 @@ def test_neighbours_without_a_secret_are_not_listened_to(monkeypatch: pytest.Mon
         *((name, value, "must not be empty.") for name in SECRETS for value in ("", "  ")),
         ("STRIPE_WEBHOOK_SECRET", "sk_test_0123456789abcdef", "must be the signing secret of the"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_", "must have 16 characters at least."),
-        ("FULFILLMENT_WEBHOOK_SECRET", "tooshort", "must have 16 characters at least."),
+        ("FULFILLMENT_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef", WAREHOUSE_SENTENCE),
+        ("FULFILLMENT_WEBHOOK_SECRET", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", WAREHOUSE_SENTENCE),
+        ("FULFILLMENT_WEBHOOK_SECRET", "whsec_", WAREHOUSE_SENTENCE),
+        ("FULFILLMENT_WEBHOOK_SECRET", "whsec_not base64, and long enough!!", WAREHOUSE_SENTENCE),
+        ("FULFILLMENT_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZg==", WAREHOUSE_SENTENCE),
+        ("FULFILLMENT_WEBHOOK_SECRET", f"whsec_{'A' * 88}", WAREHOUSE_SENTENCE),  # 66 bytes
+        ("FULFILLMENT_WEBHOOK_SECRET", "whsk_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", WAREHOUSE_SENTENCE),
         ("RESEND_WEBHOOK_SECRET", "whsec_", "must be the signing secret of the webhook endpoint"),
         ("RESEND_WEBHOOK_SECRET", "whsec_!!!!!!!!!!!!!!!!!!!", "must be the signing secret of the"),
         ("RESEND_WEBHOOK_SECRET", "MDEyMzQ1Njc4OWFiY2RlZg==", "must be the signing secret of the"),
@@ -216,6 +223,22 @@ def test_an_empty_or_weak_webhook_secret_is_refused(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"^{name} {complaint}"):
         ApiSettings.load()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "A" * 32,  # 24 bytes
+        "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY",  # the library takes it without padding
+        "+/+/" * 21,  # 63 bytes
+    ],
+)
+def test_a_warehouses_secret_is_as_standard_webhooks_has_it(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("FULFILLMENT_WEBHOOK_SECRET", f"whsec_{key}")
+    assert WebhookSource.WAREHOUSE in event_readers(ApiSettings.load())
 
 
 def test_the_sandboxs_webhook_secrets_are_such_as_the_edge_takes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -48,6 +49,9 @@ class Environment:
         """Run a program of this environment, which knows nothing of the checkout."""
         environment = process_environment({"NO_COLOR": "1", **settings})
         environment.pop("PYTHONPATH", None)
+        environment["PYTHONDONTWRITEBYTECODE"] = ""  # modules are compiled once, not per program
+        # As in a shell where the environment is active.
+        environment["PATH"] = os.pathsep.join([str(self.directory / "bin"), environment["PATH"]])
         return await asyncio.to_thread(
             subprocess.run,
             [str(self.program(name)), *arguments],

@@ -240,7 +240,7 @@ async def test_the_api_and_its_pages_are_served_from_the_package(
                 except httpx.TransportError:
                     return False
 
-            await eventually(ready)
+            await eventually(ready, within=60)
             page = await http.get("/operator", follow_redirects=True)
             style = await http.get("/operator/files/operator.css")
     finally:

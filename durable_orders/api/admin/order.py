@@ -12,7 +12,7 @@ from starlette.responses import Response
 from durable_orders.api.admin.forms import Admin
 from durable_orders.api.admin.order_actions import available_actions
 from durable_orders.api.admin.templating import HtmlRoute
-from durable_orders.api.dependencies import Orders, Refunds
+from durable_orders.api.dependencies import OrderId, Orders, Refunds
 from durable_orders.api.problems import UNAVAILABLE
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.domain.activity_messages import Progress
@@ -27,7 +27,7 @@ _FINISHED = frozenset({*NEVER_ISSUED, RefundState.SUCCEEDED, RefundState.SETTLED
 
 
 @router.get("/orders/{order_id}")
-async def read_order(order_id: str, admin: Admin, orders: Orders, refunds: Refunds) -> Response:
+async def read_order(order_id: OrderId, admin: Admin, orders: Orders, refunds: Refunds) -> Response:
     """One order. Without Temporal it is shown as the database has it."""
     view, entries = await asyncio.gather(orders.view(order_id), refunds.refunds_of(order_id))
     progress: Progress | None = None

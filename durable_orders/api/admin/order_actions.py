@@ -11,7 +11,7 @@ from starlette.responses import Response
 from durable_orders.api.admin.forms import Admin, AdminRequest, Form, VerifiedForm
 from durable_orders.api.admin.labels import humanize, sentence
 from durable_orders.api.admin.templating import HtmlRoute
-from durable_orders.api.dependencies import Operations, Orders
+from durable_orders.api.dependencies import Operations, OrderId, Orders
 from durable_orders.api.problems import MALFORMED, NOT_FOUND, ProblemError
 from durable_orders.clients.errors import OrderClientError
 from durable_orders.domain.activity_messages import (
@@ -97,14 +97,14 @@ def available_actions(view: OrderView, progress: Progress | None) -> list[Action
 
 
 @router.get("/orders/{order_id}/{name}")
-async def read_action(order_id: str, name: str, admin: Admin, orders: Orders) -> Response:
+async def read_action(order_id: OrderId, name: str, admin: Admin, orders: Orders) -> Response:
     """The confirmation page of an action."""
     return await _page(await orders.view(order_id), _find_action(name), admin)
 
 
 @router.post("/orders/{order_id}/{name}")
 async def perform_action(
-    order_id: str,
+    order_id: OrderId,
     name: str,
     admin: Admin,
     orders: Orders,

@@ -64,7 +64,7 @@ def parse_refund_request(form: Form, order: Order, *, by: str) -> RefundRequest:
     note = form["why"]
     return RefundRequest(
         order.id,
-        form["refund_id"],
+        form.fields.get("refund_id", ""),
         lines=lines,
         amount=money,
         restock=restock,

@@ -19,7 +19,7 @@ from durable_orders.api.admin.refund_form import (
     returnable_lines,
 )
 from durable_orders.api.admin.templating import HtmlRoute
-from durable_orders.api.dependencies import Orders, Refunds, RequestId
+from durable_orders.api.dependencies import OrderId, Orders, RefundId, Refunds, RequestId
 from durable_orders.api.problems import MALFORMED, NOT_FOUND, ProblemError
 from durable_orders.clients.errors import (
     OrderClientError,
@@ -68,7 +68,7 @@ REFUND_ACTIONS: Final = {
 
 @router.get("/refund")
 async def read_refund_form(
-    order_id: str, admin: Admin, orders: Orders, refunds: Refunds
+    order_id: OrderId, admin: Admin, orders: Orders, refunds: Refunds
 ) -> Response:
     """The form of a refund."""
     # Part of the form: the same form sent twice is one refund.
@@ -79,7 +79,7 @@ async def read_refund_form(
 
 @router.post("/refund")
 async def request_refund(
-    order_id: str,
+    order_id: OrderId,
     admin: Admin,
     *,
     orders: Orders,
@@ -102,7 +102,7 @@ async def request_refund(
 
 @router.get("/refunds/{refund_id}/{name}")
 async def read_action(
-    order_id: str, refund_id: str, name: str, admin: Admin, orders: Orders
+    order_id: OrderId, refund_id: RefundId, name: str, admin: Admin, orders: Orders
 ) -> Response:
     """The confirmation page of an action."""
     return await _action_page(await orders.view(order_id), refund_id, _find_action(name), admin)
@@ -110,8 +110,8 @@ async def read_action(
 
 @router.post("/refunds/{refund_id}/{name}")
 async def perform_action(
-    order_id: str,
-    refund_id: str,
+    order_id: OrderId,
+    refund_id: RefundId,
     name: str,
     admin: Admin,
     *,

@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
@@ -91,6 +92,9 @@ def _error_page(request: Request, error: Exception) -> Response:
             return response
         case ProblemError(type=type_, headers=headers):
             return render_problem(type_, str(error), headers)
+        case RequestValidationError():
+            type_, _, errors = exception_handlers.validation_problem(error)
+            return render_problem(type_, "; ".join(one["what"] for one in errors))
         case HTTPException(status_code=problems.TOO_LARGE.status):
             return render_problem(problems.TOO_LARGE, str(error.detail), error.headers)
     if problem := exception_handlers.to_problem(error):

@@ -19,7 +19,7 @@ from durable_orders.api.problems import (
     ORDER_STRANDED,
     UNKNOWN_ORDER,
 )
-from durable_orders.api.schemas import ORDER_ID, Amount, RequestModel, ResponseModel
+from durable_orders.api.schemas import Amount, OrderIdText, RequestModel, ResponseModel
 from durable_orders.clients.errors import OrderClientError
 from durable_orders.clients.orders import OrderClient
 from durable_orders.domain import payment_status as news
@@ -37,7 +37,7 @@ router = APIRouter(tags=["orders"])
 class CheckoutRequest(RequestModel):
     """Start processing an order that was placed before."""
 
-    order_id: str = Field(examples=["1001"], json_schema_extra=dict(ORDER_ID))
+    order_id: OrderIdText = Field(examples=["1001"])
     wait_seconds: int = Field(
         default=0, ge=0, le=15, description="Wait so long for what becomes of the payment."
     )

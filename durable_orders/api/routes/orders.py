@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from durable_orders.api.auth import require_scope
 from durable_orders.api.dependencies import Orders
@@ -21,13 +21,16 @@ from durable_orders.api.problems import (
     ORDER_EXISTS,
 )
 from durable_orders.api.schemas import (
-    ORDER_ID,
     Amount,
     CustomerId,
+    EmailAddress,
+    IdempotencyKeyText,
     Line,
     LineItem,
-    Name,
+    OrderIdText,
     PaymentMethod,
+    PostalAddress,
+    RecipientName,
     RequestModel,
     ResponseModel,
 )
@@ -41,10 +44,9 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 
 #: The header by which a client can repeat a request safely.
 IdempotencyKeyHeader = Annotated[
-    str | None,
+    IdempotencyKeyText | None,
     Header(
         alias="Idempotency-Key",
-        pattern=r"^[\x21-\x7e]{1,255}$",
         description="Your own name for this request. Sent again with it, it is the same request.",
         examples=["4c8b2f60-8f0d-4a53-9a0e-0d5b1c3e7f11"],
     ),
@@ -54,22 +56,20 @@ IdempotencyKeyHeader = Annotated[
 class RecipientRequest(RequestModel):
     """The recipient of mails and parcels. Stored in the database, never returned."""
 
-    name: Name = Field(examples=["Ada Lovelace"])
-    email: Annotated[
-        str,
-        StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$"),
-    ] = Field(examples=["ada@example.com"])
-    address: Name = Field(examples=["12 St James's Square, London"])
+    name: RecipientName = Field(examples=["Ada Lovelace"])
+    email: EmailAddress = Field(examples=["ada@example.com"])
+    address: PostalAddress = Field(
+        description="One line or several.", examples=["12 St James's Square\nLondon"]
+    )
 
 
 class PlaceOrderRequest(RequestModel):
     """An order to place. Prices, currency and total come from the catalogue."""
 
-    order_id: str | None = Field(
+    order_id: OrderIdText | None = Field(
         default=None,
         description="Your own id of the order. Left out: one is made.",
         examples=["1001"],
-        json_schema_extra=dict(ORDER_ID),
     )
     customer_id: CustomerId = Field(
         description="An account id; no name or address", examples=["cus_1"]

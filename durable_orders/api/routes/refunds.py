@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Body, Request, Response
-from fastapi import Path as PathParam
 from pydantic import Field
 
 from durable_orders.api.auth import Caller, require_scope
-from durable_orders.api.dependencies import OrderId, Orders, Refunds, RequestId
+from durable_orders.api.dependencies import OrderId, Orders, RefundId, Refunds, RequestId
 from durable_orders.api.openapi import example, problem_responses
 from durable_orders.api.problems import (
     INVALID_ORDER_ID,
@@ -27,9 +26,9 @@ from durable_orders.api.problems import (
 from durable_orders.api.routes.order_actions import ApproveRequest, RejectRequest
 from durable_orders.api.routes.orders import IdempotencyKeyHeader
 from durable_orders.api.schemas import (
-    REFUND_ID,
     Amount,
     LineItem,
+    RefundIdText,
     Remark,
     RequestedAmount,
     RequestModel,
@@ -42,10 +41,6 @@ from durable_orders.domain.refunds.refund import RefundReason, RefundRequest, Re
 
 router = APIRouter(prefix="/orders/{order_id}/refunds", tags=["refunds"])
 
-RefundId = Annotated[
-    str,
-    PathParam(description="The refund's id.", examples=["r1"], json_schema_extra=dict(REFUND_ID)),
-]
 _REFUND_EXAMPLE: Final = {
     "order_id": "1001",
     "refund_id": "r1",
@@ -63,11 +58,10 @@ class CreateRefundRequest(RequestModel):
     in place of the lines' price, and at most that price.
     """
 
-    refund_id: str | None = Field(
+    refund_id: RefundIdText | None = Field(
         default=None,
         description="Your own id of the refund, or send an Idempotency-Key.",
         examples=["r1"],
-        json_schema_extra=dict(REFUND_ID),
     )
     lines: list[LineItem] = Field(default=[], max_length=100)
     amount: RequestedAmount | None = None

@@ -51,7 +51,7 @@ async def stripe_webhook(request: Request, dependencies: Deps) -> dict[str, bool
 
 @router.post("/warehouse")
 async def warehouse_webhook(request: Request, dependencies: Deps) -> dict[str, bool]:
-    """Receive a warehouse event, signed in `Warehouse-Signature`."""
+    """Receive a warehouse event, signed in `webhook-signature` (Standard Webhooks)."""
     return await _receive(WebhookSource.WAREHOUSE, request, dependencies)
 
 

@@ -15,13 +15,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
+from durable_orders.domain.texts import InvalidTextError, TextFormat
+
 ID_BYTES: Final = 6
 SECRET_BYTES: Final = 32
 
 _TOKEN: Final = re.compile(
     rf"do_(?P<id>[0-9a-f]{{{2 * ID_BYTES}}})_(?P<secret>[0-9a-f]{{{2 * SECRET_BYTES}}})"
 )
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Scope(StrEnum):
@@ -37,14 +38,18 @@ class Scope(StrEnum):
         return scopes.index(self) >= scopes.index(needed)
 
 
-class InvalidKeyNameError(ValueError):
+class InvalidKeyNameError(InvalidTextError):
     """The text cannot be the name of a key."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name[:80]!r} is not a name for a key: 1 to 64 letters, digits, dots, dashes or "
-            "underscores, starting with a letter or digit"
-        )
+
+#: An account id or a role too (``ACTOR_ID``): a decision made with the key is made in its name.
+KEY_NAME: Final = TextFormat(
+    "a name for a key",
+    "1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit",
+    r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    max_length=64,
+    error=InvalidKeyNameError,
+)
 
 
 class KeyNameTakenError(Exception):
@@ -59,13 +64,6 @@ class NoSuchKeyError(LookupError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no key {name} is in use")
-
-
-def checked_key_name(name: str) -> str:
-    """Return ``name``, or raise ``InvalidKeyNameError``."""
-    if not _NAME.fullmatch(name):
-        raise InvalidKeyNameError(name)
-    return name
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Final
 import resend
 from pydantic import BaseModel
 
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.webhooks import (
     BadSignatureError,
     MailDeliveryFailure,
@@ -20,11 +21,10 @@ from durable_orders.domain.webhooks import (
     WebhookEvent,
     WebhookSource,
 )
-from durable_orders.providers.webhook_parsing import NonBlankText, parse_body
+from durable_orders.providers.webhook_parsing import NonBlankText, check_event_id, parse_body
 
 #: https://resend.com/docs/dashboard/webhooks/event-types
 _FATES: Final = {f"email.{fate}": fate for fate in MailDeliveryFailure}
-_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _INVALID_IN_CODE: Final = re.compile(r"[^A-Za-z0-9_ -]")
 
 
@@ -78,10 +78,13 @@ class ResendEvents:
             if str(error).startswith("failed to parse"):  # the signature was valid
                 raise UnreadableEventError("this is no event of Resend's: it is not JSON") from None
             raise BadSignatureError(_explain(error)) from None
-        if not _ID.fullmatch(event_id):
-            raise UnreadableEventError("this is no event of Resend's: wrong is svix-id")
+        check_event_id(event_id, "svix-id", "event of Resend's")
         payload = parse_body(_Body, body, "event of Resend's")
-        return WebhookEvent(WebhookSource.RESEND, event_id, payload.type, _news(payload))
+        tags = payload.data.tags
+        # Without tags the mail's id decides, which only the installation that sent it knows.
+        installation = None if tags is None else tags.get(MARK, "")
+        news = None if installation == "" else _news(payload)
+        return WebhookEvent(WebhookSource.RESEND, event_id, payload.type, news, installation)
 
 
 def _explain(error: ValueError) -> str:
@@ -95,8 +98,6 @@ def _news(payload: _Body) -> MailNotDelivered | None:
     mail = payload.data
     if fate is None or mail.email_id is None:
         return None
-    if mail.tags is not None and "order" not in mail.tags:
-        return None  # a mail of another application on the same account
     reasons = {
         MailDeliveryFailure.BOUNCED: mail.bounce,
         MailDeliveryFailure.FAILED: mail.failed,

@@ -18,6 +18,7 @@ from typing import Self
 import httpx
 import stripe
 
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import (
     CardCharge,
@@ -36,7 +37,6 @@ from durable_orders.providers.stripe.errors import (
 )
 from durable_orders.providers.stripe.money import to_stripe
 from durable_orders.providers.stripe.objects import (
-    INSTALLATION,
     REFUND_KEY,
     capture_before_of,
     charge_of,
@@ -114,7 +114,7 @@ class StripeCards:
                     # 2026-09-30 of the API this is no longer `payment_method_types`.
                     "allowed_payment_method_types": ["card"],
                     "capture_method": "manual" if hold else "automatic",
-                    "metadata": {INSTALLATION: installation, "order_id": order_id},
+                    "metadata": {MARK: installation, "order_id": order_id},
                 },
                 {"idempotency_key": f"{key}:create"},
             )
@@ -224,7 +224,7 @@ class StripeCards:
                         "payment_intent": payment_id,
                         "amount": stripe_amount,
                         "metadata": {
-                            INSTALLATION: installation,
+                            MARK: installation,
                             "order_id": order_id,
                             REFUND_KEY: key,
                         },

@@ -15,16 +15,12 @@ import stripe
 from durable_orders.domain.audit.model import ListedCharge, ListedRefund
 from durable_orders.domain.audit.ports import CursorPage, Marks
 from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.errors import NoSuchObjectError
 from durable_orders.providers.stripe.money import from_stripe
-from durable_orders.providers.stripe.objects import (
-    INSTALLATION,
-    charge_of,
-    refund_as_it_is,
-    refunded_by,
-)
+from durable_orders.providers.stripe.objects import charge_of, refund_as_it_is, refunded_by
 
 
 class StripeChargeListing(StripeCards):
@@ -46,7 +42,7 @@ class StripeChargeListing(StripeCards):
         async with self._translate_errors("list refunds"):
             page = await self._refunds.list_async(_page(after, before, cursor, limit))
             made = (refund for refund in page.data if refund.payment_intent)
-            found = (_refund(one) for one in made if _metadata(one, INSTALLATION) in {"", *ours})
+            found = (_refund(one) for one in made if _metadata(one, MARK) in {"", *ours})
             return CursorPage(tuple(found), _next(page))
 
     async def find(self, ours: Marks, payment_id: str) -> ListedCharge | None:
@@ -79,7 +75,7 @@ def _next(page: stripe.ListObject[Any]) -> str | None:
 
 def _listed(intent: stripe.PaymentIntent, ours: Marks) -> ListedCharge | None:
     """The charge, or None when its metadata does not carry our mark."""
-    if _metadata(intent, INSTALLATION) not in ours:
+    if _metadata(intent, MARK) not in ours:
         return None
     order_id = _metadata(intent, "order_id")
     try:

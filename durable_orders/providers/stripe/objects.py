@@ -34,9 +34,6 @@ _STATES: Final = {
     "canceled": ChargeState.CANCELLED,
 }
 
-#: Metadata field with the name of the installation that made the object.
-INSTALLATION: Final = "installation"
-
 #: Metadata field with our refund key: Stripe forgets idempotency keys after a day.
 REFUND_KEY: Final = "refund_key"
 

@@ -14,6 +14,7 @@ import stripe
 from pydantic import BaseModel
 
 from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id, refund_of_key
+from durable_orders.domain.installation import MARK
 from durable_orders.domain.webhooks import (
     BadSignatureError,
     EventPayload,
@@ -71,8 +72,11 @@ class StripeEvents:
             ) from None
         check_timestamp(_signed_at(header))  # the SDK accepts times in the future
         payload = parse_body(_Body, body, "event of Stripe's")
-        news = _news(payload.type, payload.data.object.metadata or {})
-        return WebhookEvent(WebhookSource.STRIPE, payload.id, payload.type, news)
+        metadata = payload.data.object.metadata or {}
+        installation = str(metadata.get(MARK, ""))
+        # Without a mark it is about an object of another application on the same account.
+        news = _news(payload.type, metadata) if installation else None
+        return WebhookEvent(WebhookSource.STRIPE, payload.id, payload.type, news, installation)
 
 
 def _signed_at(header: str) -> int:
@@ -91,4 +95,4 @@ def _news(type_: str, metadata: Mapping[str, Any]) -> EventPayload | None:
         order_id = checked_order_id(str(metadata["order_id"]))
         return PaymentChanged(order_id, PAYMENT_EVENTS.get(type_))
     except (KeyError, InvalidOrderIdError):
-        return None  # of another application on the same account
+        return None  # it names no order

@@ -22,6 +22,7 @@ from durable_orders.domain.activity_messages import (
     Resent,
     WarehouseCancelAnswer,
 )
+from durable_orders.domain.ids import warehouse_reference
 from durable_orders.domain.ports import (
     BusyError,
     LockedOutError,
@@ -30,38 +31,27 @@ from durable_orders.domain.ports import (
     ShippingRequest,
 )
 from durable_orders.providers.http_replies import parse_retry_after, without_private
-
-_Id = Annotated[str, Field(min_length=1)]
-
-
-class _Line(BaseModel):
-    sku: _Id
-    quantity: Annotated[int, Field(ge=1, strict=True)]
-
-
-class _Parcel(BaseModel):
-    id: _Id
-    lines: list[_Line] = []
+from durable_orders.providers.warehouse.schemas import FulfillmentId, Line, Parcel
 
 
 class _Accepted(BaseModel):
-    id: _Id
+    id: FulfillmentId
     order_id: str
-    parcels: Annotated[list[_Parcel], Field(min_length=1)]
-    short: list[_Line] = []
+    parcels: Annotated[list[Parcel], Field(min_length=1)]
+    short: list[Line] = []
 
 
 class _Resent(BaseModel):
-    id: _Id
+    id: FulfillmentId
     order_id: str
-    parcel: _Parcel
+    parcel: Parcel
 
 
 class _Cancelled(BaseModel):
-    id: str | None = None
+    id: FulfillmentId | None = None
     order_id: str
     outcome: Literal["recalled", "never_accepted", "already_left"]
-    parcels: list[_Parcel] = []
+    parcels: list[Parcel] = []
 
 
 class _Problem(BaseModel):
@@ -112,8 +102,9 @@ class HttpWarehouse:
 
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
         recipient = request.recipient
+        reference = warehouse_reference(request.installation, request.order_id)
         body = {
-            "order_id": request.order_id,
+            "order_id": reference,
             "ship_to": {"name": recipient.name, "address": recipient.address},
             "lines": [{"sku": sku, "quantity": count} for sku, count in request.quantities],
         }
@@ -128,13 +119,16 @@ class HttpWarehouse:
         if refused := _refusal(reply.status_code, problem.code, message, request.order_id):
             return refused
         _raise_for(reply, "fulfil", message)
-        accepted = _read(_Accepted, reply, request.order_id)
+        accepted = _read(_Accepted, reply, reference)
         parcel_ids = tuple(parcel.id for parcel in accepted.parcels)
         short, contents = _short(accepted, request), _contents(accepted, request)
         return Fulfilled(accepted.id, parcel_ids, short, contents)
 
-    async def resend(self, order_id: str, parcel_id: str, *, key: str) -> ResendAnswer:
-        path = f"/fulfillments/{quote(order_id, safe='')}/parcels/{quote(parcel_id, safe='')}"
+    async def resend(
+        self, order_id: str, parcel_id: str, *, installation: str, key: str
+    ) -> ResendAnswer:
+        reference = warehouse_reference(installation, order_id)
+        path = f"/fulfillments/{quote(reference, safe='')}/parcels/{quote(parcel_id, safe='')}"
         async with self._translate_errors("resend"):
             reply = await self._http.post(f"{path}/resend", headers={"Idempotency-Key": key})
         problem = _problem(reply)
@@ -142,16 +136,17 @@ class HttpWarehouse:
         if refused := _refusal(reply.status_code, problem.code, message, order_id):
             return refused
         _raise_for(reply, "resend", message)
-        resent = _read(_Resent, reply, order_id)
+        resent = _read(_Resent, reply, reference)
         if resent.parcel.id == parcel_id:
             raise NoAnswerError(f"the warehouse names no new parcel for {parcel_id}")
         return Resent(resent.id, resent.parcel.id)
 
-    async def cancel(self, order_id: str) -> WarehouseCancelAnswer:
+    async def cancel(self, order_id: str, *, installation: str) -> WarehouseCancelAnswer:
+        reference = warehouse_reference(installation, order_id)
         async with self._translate_errors("cancel"):
-            reply = await self._http.post(f"/fulfillments/{quote(order_id, safe='')}/cancel")
+            reply = await self._http.post(f"/fulfillments/{quote(reference, safe='')}/cancel")
         _raise_for(reply, "cancel", without_private(_problem(reply).message))
-        cancelled = _read(_Cancelled, reply, order_id)
+        cancelled = _read(_Cancelled, reply, reference)
         if cancelled.outcome == "already_left":
             if not cancelled.id or not cancelled.parcels:
                 raise NoAnswerError(f"the warehouse does not say what left for order {order_id}")
@@ -237,7 +232,7 @@ def _requested(request: ShippingRequest) -> Counter[str]:
     return requested
 
 
-def _pieces(lines: list[_Line]) -> Counter[str]:
+def _pieces(lines: list[Line]) -> Counter[str]:
     pieces = Counter[str]()
     for line in lines:
         pieces[line.sku] += line.quantity
@@ -252,7 +247,7 @@ def _problem(reply: httpx.Response) -> _Problem:
         return _Problem()
 
 
-def _read(kind: type[_Answer], reply: httpx.Response, order_id: str) -> _Answer:
+def _read(kind: type[_Answer], reply: httpx.Response, reference: str) -> _Answer:
     """Parse the reply. Raises ``NoAnswerError`` when it is invalid or for another order."""
     try:
         answer = kind.model_validate_json(reply.content)
@@ -263,6 +258,6 @@ def _read(kind: type[_Answer], reply: httpx.Response, order_id: str) -> _Answer:
             for problem in error.errors(include_input=False)
         )
         raise NoAnswerError(f"the warehouse's answer makes no sense: {wrong}") from None
-    if answer.order_id != order_id:
-        raise NoAnswerError(f"the warehouse answered for another order than {order_id}")
+    if answer.order_id != reference:
+        raise NoAnswerError(f"the warehouse answered for another order than {reference}")
     return answer

@@ -1,15 +1,17 @@
-"""The warehouse's webhooks, see docs/warehouse-api.md."""
+"""The warehouse's webhooks: Standard Webhooks, see docs/warehouse-api.md.
+
+https://www.standardwebhooks.com, verified by its own library, which checks timestamps both ways.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from typing import Final
 
 from pydantic import BaseModel
+from standardwebhooks import Webhook, WebhookVerificationError
 
-from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id
+from durable_orders.domain.ids import order_of_reference
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.webhooks import (
     BadSignatureError,
@@ -17,63 +19,71 @@ from durable_orders.domain.webhooks import (
     WebhookEvent,
     WebhookSource,
 )
-from durable_orders.providers.webhook_parsing import NonBlankText, check_timestamp, parse_body
+from durable_orders.providers.warehouse.schemas import ParcelNews
+from durable_orders.providers.webhook_parsing import (
+    NonBlankText,
+    check_event_id,
+    parse_body,
+)
 
 _STATUSES: Final = {
     "parcel.left": ParcelStatus.SHIPPED,
     "parcel.lost": ParcelStatus.LOST,
     "parcel.delivered": ParcelStatus.DELIVERED,
 }
-
-
-class _Parcel(BaseModel):
-    id: NonBlankText
-    tracking: NonBlankText | None = None
+_WHAT: Final = "event of the warehouse's"
 
 
 class _Body(BaseModel):
-    id: NonBlankText
     type: NonBlankText
-    order_id: NonBlankText | None = None
-    parcel: _Parcel | None = None
+
+
+class _ParcelEvent(BaseModel):
+    order_id: str
+    parcel: ParcelNews
 
 
 class WarehouseEvents:
-    """``EventReader`` of the warehouse. ``secret`` is shared with it."""
+    """``EventReader`` of the warehouse. ``secret`` is shared with it, ``whsec_…``."""
 
     def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+        self._webhook = Webhook(secret)
 
     def read(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
-        check_timestamp(self._signed_at(headers.get("warehouse-signature", ""), body))
-        payload = parse_body(_Body, body, "event of the warehouse's")
-        status = _STATUSES.get(payload.type)
-        news = None
-        if status is not None and payload.parcel is not None and payload.order_id is not None:
-            try:
-                order_id = checked_order_id(payload.order_id)
-                news = ParcelChanged(
-                    order_id, payload.parcel.id, status, payload.parcel.tracking or ""
-                )
-            except InvalidOrderIdError:
-                pass  # not an order of this shop
-        return WebhookEvent(WebhookSource.WAREHOUSE, payload.id, payload.type, news)
-
-    def _signed_at(self, header: str, body: bytes) -> int:
-        """Time of a valid signature. Several ``v1`` are allowed, for a change of the secret."""
-        items = [item.partition("=") for item in header.split(",")]
-        timestamps = [value for name, _, value in items if name == "t"]
-        signatures = [value for name, _, value in items if name == "v1"]
-        if len(timestamps) != 1 or not signatures or not _is_number(timestamps[0]):
-            raise BadSignatureError("there is no Warehouse-Signature: t=…,v1=…")
-        signed = hmac.new(self._secret, timestamps[0].encode() + b"." + body, hashlib.sha256)
-        expected = signed.hexdigest().encode()
-        if not any(hmac.compare_digest(expected, each.encode()) for each in signatures):
-            raise BadSignatureError(
-                "the Warehouse-Signature does not fit this body and our FULFILLMENT_WEBHOOK_SECRET"
-            )
-        return int(timestamps[0])
+        event_id = headers.get("webhook-id", "")
+        try:
+            self._webhook.verify(body, dict(headers), json_parse=False)
+        except WebhookVerificationError as error:
+            raise BadSignatureError(_explain(error)) from None
+        except ValueError:  # a body or a signature that is no text, or no base64
+            raise BadSignatureError(_DOES_NOT_FIT) from None
+        check_event_id(event_id, "webhook-id", _WHAT)
+        type_ = parse_body(_Body, body, _WHAT).type
+        installation, news = _news(type_, body)
+        return WebhookEvent(WebhookSource.WAREHOUSE, event_id, type_, news, installation)
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 12
+_DOES_NOT_FIT: Final = (
+    "the webhook-signature does not fit this body and our FULFILLMENT_WEBHOOK_SECRET"
+)
+
+
+def _explain(error: WebhookVerificationError) -> str:
+    if str(error).startswith("Message timestamp"):
+        return "the signature is more than 300 s old, or ahead of our clock"
+    if str(error).startswith("Missing"):
+        return "there is no webhook-id, webhook-timestamp or webhook-signature"
+    return _DOES_NOT_FIT
+
+
+def _news(type_: str, body: bytes) -> tuple[str, ParcelChanged | None]:
+    """The installation that placed the order, and what became of the parcel."""
+    status = _STATUSES.get(type_)
+    if status is None:
+        return "", None
+    event = parse_body(_ParcelEvent, body, _WHAT)
+    reference = order_of_reference(event.order_id)
+    if reference is None:
+        return "", None  # an order that no installation has named
+    installation, order_id = reference
+    return installation, ParcelChanged(order_id, event.parcel.id, status, event.parcel.tracking)

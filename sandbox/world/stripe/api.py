@@ -33,7 +33,7 @@ from sandbox.world.stripe import (
     refunds,
     rules,
 )
-from sandbox.world.stripe.context import KINDS, OperationContext
+from sandbox.world.stripe.context import API_VERSION, KINDS, OperationContext
 from sandbox.world.stripe.error_messages import StripeProvider
 from sandbox.world.stripe.errors import envelope, invalid, unauthorized
 from sandbox.world.stripe.parameters import (
@@ -279,6 +279,7 @@ def _handler(
         call = ApiCall(endpoint.name, request.url.path, request_id)
         try:
             authenticate(request.headers.get("authorization", ""))
+            _check_version(request.headers.get("stripe-version", API_VERSION))
             given = parse(encoded)
             call = ApiCall(
                 endpoint.name,
@@ -324,6 +325,12 @@ def authenticate(authorization: str) -> None:
         raise unauthorized("The sandbox takes no live keys: use a test key (`sk_test_…`).")
     if scheme != "Bearer" or not key.startswith(("sk_", "rk_")):
         raise unauthorized(f"Invalid API Key provided: {key[:7]}{'*' * 8}")
+
+
+def _check_version(version: str) -> None:
+    """Refuse another version of the API, whose rules the stand-in does not know."""
+    if version != API_VERSION:
+        raise invalid(f"The sandbox speaks version {API_VERSION} of Stripe's API, not {version}.")
 
 
 def _order_id(

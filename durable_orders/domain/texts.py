@@ -1,0 +1,88 @@
+"""Formats of texts that come from outside: the one definition of each, for HTTP, the command line,
+the clients and webhooks. The formats of ids are in ``ids``.
+
+Nothing is normalized: a text is taken as it is, or refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+class InvalidTextError(ValueError):
+    """The text is not of its format; the message says what the format is."""
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """Format of a text: its length in characters, and what it matches as a whole.
+
+    ``pattern`` is a regular expression that Python and JSON Schema read alike. ``noun`` and
+    ``rule`` are for the sentence of the ``error``, which repeats no text that ``is_private``.
+    """
+
+    noun: str
+    rule: str
+    pattern: str
+    max_length: int
+    min_length: int = 1
+    error: type[InvalidTextError] = InvalidTextError
+    is_private: bool = False
+
+    def check(self, text: str) -> str:
+        """Return ``text``, or raise ``error``."""
+        if not self.matches(text):
+            shown = "this" if self.is_private else repr(text[:80])
+            raise self.error(f"{shown} is not {self.noun}: {self.rule}")
+        return text
+
+    def matches(self, text: str) -> bool:
+        """Whether the text is of this format."""
+        return (
+            self.min_length <= len(text) <= self.max_length
+            and re.fullmatch(self.pattern, text) is not None
+            and not re.search(_SURROGATE, text)
+        )
+
+
+# Half of a character: JSON and command lines can hold it, UTF-8 and PostgreSQL cannot.
+_SURROGATE: Final = "[\ud800-\udfff]"
+#: Within brackets: the control characters and the line and paragraph separators of Unicode.
+CONTROL: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_LINE_BREAKS_ASIDE: Final = r"\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029"
+#: A line that is not blank.
+LINE: Final = rf"[^{CONTROL}]*[^\s{CONTROL}][^{CONTROL}]*"
+
+RECIPIENT_NAME: Final = TextFormat(
+    "a recipient's name",
+    "1 to 200 characters on one line, without control characters",
+    LINE,
+    max_length=200,
+    is_private=True,
+)
+EMAIL: Final = TextFormat(
+    "a mail address",
+    "at most 254 characters, like ada@example.com",
+    rf"[^@\s{CONTROL}]+@[^@\s{CONTROL}]+",
+    max_length=254,
+    is_private=True,
+)
+#: Line breaks are LF or CR LF, as they came: the warehouse gets them so.
+ADDRESS: Final = TextFormat(
+    "a postal address",
+    "1 to 500 characters, without control characters other than line breaks",
+    rf"[^{_LINE_BREAKS_ASIDE}]*[^\s{CONTROL}][^{_LINE_BREAKS_ASIDE}]*",
+    max_length=500,
+    is_private=True,
+)
+#: A note or a reason, without personal data: it is kept in workflow history.
+REMARK: Final = TextFormat(
+    "a note",
+    "at most 500 characters on one line, without control characters",
+    rf"[^{CONTROL}]*",
+    min_length=0,
+    max_length=500,
+    is_private=True,
+)
