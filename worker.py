@@ -41,7 +41,7 @@ from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.refunds.ports import RefundBook
 from durable_orders.domain.terms import ShopTerms
 from durable_orders.observability.logging import configure_logging
-from durable_orders.process import exit_process
+from durable_orders.process import PROGRAM, exit_process
 from durable_orders.providers.resend.mailer import ResendMailer
 from durable_orders.providers.stripe.account import read_account
 from durable_orders.providers.stripe.listing import StripeChargeListing
@@ -262,7 +262,10 @@ def main() -> int:
     configure_logging(settings.log_level, settings.log_format)
     try:
         asyncio.run(run(settings))
-    except (UnreachableError, OtherAccountError, RuntimeError) as error:
+    except OtherAccountError as error:
+        log.critical("%s", error.with_commands(PROGRAM))
+        return 1
+    except (UnreachableError, RuntimeError) as error:
         # The SDK raises RuntimeError when the server refuses the worker.
         log.critical("%s", error)
         return 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from datetime import datetime
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.payments import PaymentActivities
@@ -17,7 +18,6 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.workflow_messages import PaymentChange, PaymentUpdate
     from workflows import retry_policies
     from workflows.order_state import OrderState
-    from workflows.shielding import cancel_and_wait
     from workflows.step_runner import Step
 
 
@@ -34,7 +34,7 @@ class Charge:
         self.payment_method: str | None = None
         self._order = order
         self._read_at: datetime | None = None
-        self._news: set[PaymentChange | None] = set()
+        self._news: list[PaymentChange | None] = []
 
     async def try_card(self, payment_method: str | None = None) -> None:
         """Try a card, the order's own unless another one is named."""
@@ -51,17 +51,17 @@ class Charge:
 
     async def look(self) -> None:
         """Read the charge at the provider."""
-        order = self._order
-        self._news.clear()
+        order, told = self._order, len(self._news)
         step: Step[m.OrderRef, m.ChargeAnswer] = PaymentActivities.check_payment
         doing = "reading the payment"
         self._hear(await order.steps.run(doing, step, order.ref, retry_policies.READ_PAYMENT))
+        del self._news[:told]
 
     # -- news ------------------------------------------------------------------------------------
 
     def tell(self, update: PaymentUpdate | None) -> None:
         """Something happened to the charge at the provider."""
-        self._news.add(update.change if update else None)
+        self._news.append(update.change if update else None)
 
     @property
     def is_told(self) -> bool:
@@ -75,7 +75,7 @@ class Charge:
                 explained = {PaymentChange.DECLINED}
             case _:
                 explained = set()
-        return bool(self._news - explained)
+        return any(change not in explained for change in self._news)
 
     async def verify(self) -> None:
         """Look again at money that the order is about to act on, when it was told of news or has
@@ -90,28 +90,32 @@ class Charge:
             self.stop_if_gone()
         steps.stop_if_asked()
 
-    @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """Look whenever news come while the block runs: what is no longer paid for is stopped."""
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look whenever news come while the block runs: what is no longer paid for is stopped.
+
+        News that are not looked at when the block ends are left to ``verify``.
+        """
         watching = asyncio.create_task(self._watch())
         try:
             yield
         finally:
-            await cancel_and_wait(watching)
+            # Not waited for: a run that is evicted from a worker's cache comes here, too.
+            watching.cancel()
 
     async def _watch(self) -> None:
         order = self._order
         step: Step[m.OrderRef, m.ChargeAnswer] = PaymentActivities.check_payment
         while order.steps.stop is None:
             await workflow.wait_condition(lambda: self.is_told)
-            news, self._news = self._news, set()
+            told = len(self._news)
             try:
                 answer = await order.steps.run_beside(
                     "reading the payment", step, order.ref, retry_policies.READ_PAYMENT
                 )
-            except BaseException:
-                self._news |= news  # they are still to be looked at
-                raise
+            except FailureError:
+                return
+            del self._news[:told]
             self._hear(answer)
             self.stop_if_gone()
 

@@ -42,7 +42,7 @@ async def request_fulfillment(order: OrderState, saga: Saga, payment: Payment) -
     step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
     doing = "handing over to the warehouse"
     policy = retry_policies.FULFILL.within(payment.hold_time_left())
-    async with payment.watched():
+    with payment.watched():
         answer = await order.steps.run_to_answer(doing, step, order.ref, policy)
     if isinstance(answer, m.Fulfilled):
         # Also when the order was asked to stop: it may be too late for that.

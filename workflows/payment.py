@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -85,7 +85,7 @@ class Payment:
         """
         await self._charge.verify()
 
-    def watched(self) -> AbstractAsyncContextManager[None]:
+    def watched(self) -> AbstractContextManager[None]:
         """Have the order stopped as soon as it is told that its money has gone, while the block
         runs.
         """

@@ -216,7 +216,10 @@ def serve(settings: ApiSettings, cards: CardSettings, listening: socket.socket) 
     configure_logging(settings.log_level, settings.log_format, request=current_request)
     try:
         asyncio.run(_run(settings, cards, listening))
-    except (UnreachableError, OtherAccountError, store.InvalidDatabaseUrlError) as error:
+    except OtherAccountError as error:
+        print(error.with_commands(PROGRAM), file=sys.stderr)  # noqa: T201 - as below
+        return 1
+    except (UnreachableError, store.InvalidDatabaseUrlError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
         return 1
     return 0

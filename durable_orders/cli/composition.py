@@ -104,6 +104,8 @@ def run_command(
         _run_until_done(run())
     except _USAGE_ERRORS as error:
         stop(USED_WRONGLY, str(error))
+    except OtherAccountError as error:
+        stop(USED_WRONGLY, error.with_commands(PROGRAM))
     except NotStartedError as error:
         stop(REFUSED, str(error), f"{PROGRAM} start {error.order_id}")
     except StrandedError as error:

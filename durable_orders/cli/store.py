@@ -167,4 +167,6 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
         typer.echo(str(error), err=True)
         if isinstance(error, MigrationNeededError):
             typer.echo(f"  {PROGRAM} store migrate", err=True)
+        elif isinstance(error, OrdersUnderWayError):
+            typer.echo(f"  {PROGRAM} store adopt", err=True)
         raise typer.Exit(1) from None

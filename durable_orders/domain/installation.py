@@ -36,8 +36,8 @@ class OrdersUnderWayError(Exception):
     def __init__(self, orders: int, account: CardAccount) -> None:
         super().__init__(
             f"{orders} {'order is' if orders == 1 else 'orders are'} under way, whose payments are "
-            f"at {account}: let them end first, or cancel them. If this database is a copy, "
-            "`python client.py store adopt` is the command"
+            f"at {account}: let them end first, or cancel them. If this database is a copy, adopt "
+            "it instead"
         )
 
 
@@ -73,15 +73,25 @@ class CardAccount:
 
 
 class OtherAccountError(LockedOutError):
-    """The process has a key of another account or mode than the one that is bound."""
+    """The process has a key of another account or mode than the one that is bound.
+
+    The message names commands of the installed program; ``with_commands`` names another program's.
+    """
 
     def __init__(self, installation: Installation, bound: CardAccount, seen: CardAccount) -> None:
-        super().__init__(
+        self._problem = (
             f"the installation {installation.name} is bound to {bound}, and STRIPE_API_KEY is a key"
-            f" of {seen}: nothing is asked of Stripe with it. Set the key of the account that is "
-            "bound; or, if this database is a copy of another installation's, give the copy a name "
-            "of its own: python client.py store adopt. If the shop itself has moved to another "
-            "account: python client.py store rebind"
+            f" of {seen}: nothing is asked of Stripe with it"
+        )
+        super().__init__(self.with_commands("durable-orders"))
+
+    def with_commands(self, program: str) -> str:
+        """The message, with the commands as ``program`` is called where it is read."""
+        return (
+            f"{self._problem}. Set the key of the account that is bound. Or, if this database is a "
+            f"copy of another installation's, give the copy a name of its own: `{program} store "
+            "adopt`. Or, if the shop itself has moved to another account: "
+            f"`{program} store rebind`"
         )
 
 

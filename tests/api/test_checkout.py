@@ -63,7 +63,7 @@ async def test_a_decline_is_told_and_another_card_pays(real: RealShop) -> None:
     paid = await checked_out(real, order_id)
 
     assert declined == {"state": "declined", "code": "insufficient_funds", "another_card": True}
-    assert (offered.status_code, offered.json()) == (202, {"kind": "card_accepted", "attempt": 2})
+    assert (offered.status_code, offered.json()) == (202, {"kind": "card_accepted", "number": 2})
     assert paid == {"state": "paid", "amount": EUR_29}
     late = await real.http.post(
         f"/orders/{order_id}/payment-method", json={"payment_method": "pm_card_visa"}

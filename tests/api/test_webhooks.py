@@ -54,7 +54,7 @@ async def test_a_genuine_event_is_stored_and_acknowledged(post: Post) -> None:
         ("stripe", "evt_x"),
         ("warehouse", "wev_x"),
     ]
-    assert kept[1].news == {"kind": "payment", "order_id": "1001"}
+    assert kept[1].news == {"kind": "payment", "order_id": "1001", "change": "paid"}
     assert all(row.ended_at is None for row in kept)
 
 

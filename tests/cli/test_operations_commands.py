@@ -143,7 +143,7 @@ async def test_another_card_is_tried(run: Run, aside: Aside) -> None:
 
     answer = read(await run("new-card", "desk-5", "pm_card_mastercard", "--json"))
 
-    assert answer["attempt"] == 2
+    assert answer["number"] == 2
     assert read(await run("result", "desk-5", "--json"))["status"] == "completed"
 
 

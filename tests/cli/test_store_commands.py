@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from durable_orders.cli.store import app
 from durable_orders.domain.installation import NAME_PATTERN, CardAccount, ForeignOrderError
 from durable_orders.domain.lifecycle import Status
+from durable_orders.process import PROGRAM
 from durable_orders.store.database import connect
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.seed import DEMO
@@ -129,7 +130,9 @@ async def test_a_shop_moves_to_another_account_once_its_orders_have_ended(
 
     refused = await run("rebind")
     assert (refused.exit_code, await installations.get()) == (1, bound)
-    assert "1 order is under way, whose payments are at the Stripe account" in refused.stderr
+    sentence, command = refused.stderr.splitlines()
+    assert "1 order is under way, whose payments are at the Stripe account" in sentence
+    assert command == f"  {PROGRAM} store adopt"
     await shop.orders.move(order.id, Status.REJECTED, None, NOW)
     assert (await run("rebind")).stdout == f"Installation {INSTALLATION}, not bound yet.\n"
     moved = await installations.bind(CardAccount("acct_1Other000", livemode=True))
@@ -168,7 +171,7 @@ async def test_seeding_an_empty_database_says_to_migrate_first(
 ) -> None:
     failed = await run("seed", await postgres.empty())
     assert failed.exit_code == 1
-    assert "python client.py store migrate" in failed.stderr
+    assert failed.stderr.endswith(f"\n  {PROGRAM} store migrate\n")
 
 
 async def test_another_programs_database_is_not_migrated(postgres: Postgres) -> None:

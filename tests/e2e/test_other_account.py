@@ -5,6 +5,7 @@ The sandbox's database is bound once a worker is ready.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from sandbox.world.stripe.account import ACCOUNT_ID
 from tests.e2e.api_processes import start_edge
 from tests.e2e.trials import Trials
 
+ROOT = Path(__file__).resolve().parents[2]
 ENDPOINT = "stripe.account.retrieve"
 
 
@@ -53,7 +55,8 @@ async def test_a_key_of_another_account_is_refused_by_worker_and_api(
     for log in (worker_log, await refusal(edge)):
         assert f"is bound to the Stripe account {ACCOUNT_ID} in test mode" in log
         assert "STRIPE_API_KEY is a key of the Stripe account acct_1OtherAccount0" in log
-        assert "python client.py store adopt" in log
+        for command in ("adopt", "rebind"):
+            assert f"`{sys.executable} {ROOT}/client.py store {command}`" in log
 
 
 async def test_a_copy_of_a_live_database_is_refused_with_a_test_key_until_it_is_adopted(

@@ -8,7 +8,13 @@ import pytest
 
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError
-from durable_orders.store.database import Database, InvalidDatabaseUrlError, asyncpg_url, connect
+from durable_orders.store.database import (
+    Database,
+    InvalidDatabaseUrlError,
+    MigrationNeededError,
+    asyncpg_url,
+    connect,
+)
 from durable_orders.store.orders import PostgresOrderRepository
 from tests.store.shop import NOW, RECIPIENT, Shop
 from tests.support.charges import announce
@@ -76,7 +82,7 @@ async def test_a_statement_that_takes_too_long_gives_no_answer(
 
 async def test_a_database_without_our_tables_says_what_to_do(postgres: Postgres) -> None:
     database = connect(await postgres.empty())
-    with pytest.raises(NoAnswerError, match="migrate it"):
+    with pytest.raises(MigrationNeededError, match="migrate it"):
         await PostgresOrderRepository(database).get("o-1")
     await database.close()
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.ports import DatabaseAwayError, NoSuchOrderError
+from durable_orders.process import PROGRAM
 from durable_orders.store import (
     InvalidDatabaseUrlError,
     SchemaVersionError,
@@ -103,7 +104,7 @@ async def test_an_older_schema_is_refused_with_what_to_run(postgres: Postgres) -
     error = await refusal(await at_revision(postgres, OLDER))
     assert str(error) == (
         f"the database is at revision {OLDER}, and this version of durable-orders needs revision "
-        f"{NEWEST}: run durable-orders store migrate"
+        f"{NEWEST}: run {PROGRAM} store migrate"
     )
     assert (error.found, error.needed) == (OLDER, NEWEST)
 
@@ -115,7 +116,7 @@ async def test_a_database_without_a_schema_is_refused_with_what_to_run(postgres:
         error = await refusal(url)
         assert str(error) == (
             "the database has no schema yet, and this version of durable-orders needs revision "
-            f"{NEWEST}: run durable-orders store migrate"
+            f"{NEWEST}: run {PROGRAM} store migrate"
         )
         assert (error.found, error.needed) == (None, NEWEST)
 

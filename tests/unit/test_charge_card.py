@@ -38,6 +38,7 @@ from tests.fakes.database import (
     InMemoryPaymentLedger,
 )
 from tests.fakes.script import take_unplayed
+from tests.support.keys import charge_key
 
 _numbers = count(1)
 
@@ -222,7 +223,7 @@ async def test_a_worker_that_wakes_up_after_the_undo_takes_nothing(
     over = {ChargeState.CANCELLED, ChargeState.CAPTURED}
     assert {charge.state for charge in shop.cards.charges_of(shop.order_id)} <= over
     assert len(shop.cards.refunds) <= 1
-    assert set(shop.cards.sent) - set(sent) <= {f"order-{shop.order_id}:charge:{number}"}
+    assert set(shop.cards.sent) - set(sent) <= {charge_key(shop.order_id, number)}
 
 
 @at_every_moment

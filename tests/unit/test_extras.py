@@ -29,7 +29,11 @@ NEEDED: Final = {
     "api": {"api", "providers", "store"},
 }
 #: What we import and do not ask for, with what always brings it along.
-BROUGHT_ALONG: Final = {"python-dotenv": "pydantic-settings", "starlette": "fastapi"}
+BROUGHT_ALONG: Final = {
+    "python-dotenv": "pydantic-settings",
+    "starlette": "fastapi",
+    "pydantic-core": "pydantic",
+}
 
 _DISTRIBUTIONS: Final = packages_distributions()
 

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from durable_orders.process import PROGRAM
 from durable_orders.store.database import Database
 from durable_orders.store.tables import metadata
 
@@ -54,7 +55,7 @@ class SchemaVersionError(Exception):
             is_at = "has no schema yet" if found is None else f"is at revision {found}"
             problem = (
                 f"the database {is_at}, and this version of durable-orders needs revision {needed}:"
-                " run durable-orders store migrate"
+                f" run {PROGRAM} store migrate"
             )
         super().__init__(problem)
         self.found = found
