@@ -150,7 +150,13 @@ async def composed(
         installations = PostgresInstallationRepository(database)
         check = BindingCheck(partial(read_account, key, api_base=base), installations)
         cards = await stack.enter_async_context(
-            StripeChargeListing(key, api_base=base, require=check.require)
+            StripeChargeListing(
+                key,
+                api_base=base,
+                timeout=retry_policies.CARD_REQUEST.total_seconds(),
+                money_timeout=retry_policies.MONEY_REQUEST.total_seconds(),
+                require=check.require,
+            )
         )
         mailer = await stack.enter_async_context(
             ResendMailer(

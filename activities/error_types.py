@@ -3,6 +3,9 @@
 from typing import Final
 
 NO_ANSWER: Final = "NoAnswer"
+#: Load, or a worker that stops. Its first detail is the number of the activity's attempt, as with
+#: the two below: those before it were tries, it was none.
+BUSY: Final = "Busy"
 LOCKED_OUT: Final = "LockedOut"
 DATABASE_AWAY: Final = "DatabaseAway"
 REFUSED: Final = "Refused"

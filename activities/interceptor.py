@@ -13,10 +13,11 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from activities.error_types import DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, REFUSED
+from activities.error_types import BUSY, DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, REFUSED
 from durable_orders.contracts.error_types import NO_SUCH_ORDER
 from durable_orders.domain.ids import order_id_of
 from durable_orders.domain.ports import (
+    BusyError,
     DatabaseAwayError,
     IllegalStatusError,
     LockedOutError,
@@ -52,6 +53,11 @@ class _Inbound(ActivityInboundInterceptor):
             raise ApplicationError(str(error), type=NO_SUCH_ORDER, non_retryable=True) from None
         except IllegalStatusError as error:
             raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from None
+        except asyncio.CancelledError:
+            if not _stopped_by_worker():
+                raise
+            why = BusyError("this worker stopped before there was an answer: the next one asks")
+            raise _to_application_error(why) from None
         finally:
             current_order.reset(token)
 
@@ -63,16 +69,26 @@ def _to_application_error(error: ProviderError) -> ApplicationError:
     would be kept in workflow history. The log has it.
     """
     log.debug("the cause of the failure below", exc_info=error)
+    attempt = activity.info().attempt
     match error:
+        case BusyError():
+            delay = error.retry_after
+            return ApplicationError(str(error), attempt, type=BUSY, next_retry_delay=delay)
         case LockedOutError():
             delay = error.retry_after or _LOCKED_OUT_DELAY
-            return ApplicationError(str(error), type=LOCKED_OUT, next_retry_delay=delay)
+            return ApplicationError(str(error), attempt, type=LOCKED_OUT, next_retry_delay=delay)
         case DatabaseAwayError():
-            return ApplicationError(str(error), type=DATABASE_AWAY)
+            return ApplicationError(str(error), attempt, type=DATABASE_AWAY)
         case NoAnswerError():
             return ApplicationError(str(error), type=NO_ANSWER, next_retry_delay=error.retry_after)
         case _:
             return ApplicationError(str(error), type=REFUSED, non_retryable=True)
+
+
+def _stopped_by_worker() -> bool:
+    """Whether the activity was cancelled because its worker stops, not because the order does."""
+    details = activity.cancellation_details()
+    return details is not None and details.worker_shutdown
 
 
 @contextlib.asynccontextmanager

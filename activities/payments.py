@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from temporalio import activity
 
+from activities.worker_stop import raise_if_stopping
 from durable_orders.domain.activity_messages import (
+    AmountRefused,
     AuthenticationRequired,
     CaptureAnswer,
     ChargeAnswer,
@@ -25,21 +28,26 @@ from durable_orders.domain.activity_messages import (
     PaymentReturned,
     Processing,
     TryExpired,
+    UnusableCard,
 )
 from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
 from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import (
+    AmountRefusedError,
     CardCharge,
     Cards,
     CardTry,
     ChargeEntry,
+    ChargeRefusedError,
     ChargeState,
     NoAnswerError,
     OrderRepository,
     PaymentLedger,
     RefusedError,
+    TryRefusal,
+    UnusableCardError,
 )
 
 
@@ -68,7 +76,12 @@ class PaymentActivities:
             return await self._find_answer(known, announced)
         order = await self.orders.get(charge.order_id)
         if known is None:
-            card = await self._create(order, hold=charge.hold)
+            try:
+                card = await self._create(order, hold=charge.hold)
+            except AmountRefusedError as refused:
+                event, now = f"payment_{TryRefusal.AMOUNT}", datetime.now(UTC)
+                await self.orders.note(order.id, event, now, code=refused.code)
+                return AmountRefused(code=refused.code, message=refused.message)
         else:
             card = await self.cards.read(known.payment_id)
         wanted = CardTry(
@@ -109,11 +122,12 @@ class PaymentActivities:
             raise RefusedError(f"order {order.order_id} has no charge that holds money")
         prefix = (await self.orders.summary(order.order_id)).key_prefix
         key = capture_key(prefix, entry.order_id, entry.payment_id)
+        raise_if_stopping()
         card = await self.cards.capture(entry.payment_id, key=key)
         match await self._record(entry, card):
             case Paid() | PaymentReturned() as answer:
                 return answer
-            case PaymentEnded():
+            case PaymentEnded() | Declined():
                 return HoldLapsed(payment_id=card.payment_id)
             case _:
                 raise NoAnswerError(f"{card.payment_id} is still {card.state}")
@@ -169,10 +183,36 @@ class PaymentActivities:
         if not may_be_sent(announced, self.clock()):
             await self.ledger.end_try(entry.order_id, announced.number, ChargeState.CANCELLED)
             return TryExpired()
-        card = await self.cards.confirm(
-            entry.payment_id, payment_method=announced.payment_method, key=announced.key
-        )
+        raise_if_stopping()
+        try:
+            card = await self.cards.confirm(
+                entry.payment_id, payment_method=announced.payment_method, key=announced.key
+            )
+        except UnusableCardError as refused:
+            return await self._end_refused(entry, announced, TryRefusal.CARD, refused)
+        except AmountRefusedError as refused:
+            return await self._end_refused(entry, announced, TryRefusal.AMOUNT, refused)
         return await self._record(entry, card, answers=announced.number)
+
+    async def _end_refused(
+        self,
+        entry: ChargeEntry,
+        announced: CardTry,
+        refusal: TryRefusal,
+        error: ChargeRefusedError,
+    ) -> ChargeAnswer:
+        """End a try of which no bank was asked, so that it is never sent again.
+
+        Only after a look: a request of this try that got no answer, or the customer in a browser,
+        may have brought the charge further meanwhile.
+        """
+        card = await self.cards.read(entry.payment_id)
+        if has_answered(announced, card):
+            return await self._record(entry, card, answers=announced.number)
+        await self.ledger.end_try(
+            entry.order_id, announced.number, ChargeState.DECLINED, error.code, refusal
+        )
+        return _AS_ANSWER[refusal](code=error.code, message=error.message)
 
     async def _record(
         self, entry: ChargeEntry, card: CardCharge, *, answers: int | None = None
@@ -206,6 +246,7 @@ class PaymentActivities:
 
     async def _refund_rest(self, entry: ChargeEntry, card: CardCharge, prefix: str) -> CardCharge:
         """Give back what is left of a captured charge."""
+        raise_if_stopping()
         refund = await self.cards.refund(
             card.payment_id,
             card.kept,
@@ -227,8 +268,8 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
             answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
             answer = Paid(payment_id=card.payment_id, amount=card.captured)
-        case ChargeState.DECLINED:
-            answer = Declined(code=card.decline_code, message=card.message)
+        case ChargeState.OPEN | ChargeState.DECLINED:
+            answer = _to_refusal(card, entry)
         case ChargeState.NEEDS_CUSTOMER:
             answer = AuthenticationRequired(payment_id=card.payment_id)
         case ChargeState.CANCELLED:
@@ -237,10 +278,24 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
             answer = Held(card.payment_id, card.amount, card.capture_before)
         case ChargeState.PROCESSING:
             answer = Processing(payment_id=card.payment_id)
-        case ChargeState.OPEN:
-            # A card that never reached a bank leaves the charge as it was.
-            newest = entry.tries[-1] if entry.tries else None
-            if newest is None or newest.state is not ChargeState.DECLINED:
-                raise NoAnswerError(f"{card.payment_id} is still {card.state}")
-            answer = Declined(code=newest.decline_code, message="")
     return answer
+
+
+def _to_refusal(card: CardCharge, entry: ChargeEntry) -> Declined | UnusableCard | AmountRefused:
+    """Who refused the newest try: the bank, or the provider, which asked no bank."""
+    newest = entry.tries[-1] if entry.tries else None
+    if newest is not None and newest.refusal is not None and not has_answered(newest, card):
+        return _AS_ANSWER[newest.refusal](code=newest.decline_code, message="")
+    if card.state is ChargeState.DECLINED:
+        return Declined(code=card.decline_code, message=card.message)
+    # A card that never reached a bank leaves the charge as it was.
+    if newest is None or newest.state is not ChargeState.DECLINED:
+        raise NoAnswerError(f"{card.payment_id} is still {card.state}")
+    return Declined(code=newest.decline_code, message="")
+
+
+#: The answer to a try of which the provider refuses the card, or the amount.
+_AS_ANSWER: Final[dict[TryRefusal, type[UnusableCard] | type[AmountRefused]]] = {
+    TryRefusal.CARD: UnusableCard,
+    TryRefusal.AMOUNT: AmountRefused,
+}

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
+from activities.worker_stop import raise_if_stopping
 from durable_orders.domain.activity_messages import MailAnswer, MailSent
 from durable_orders.domain.ids import mail_key, refund_key
 from durable_orders.domain.ports import (
@@ -125,6 +126,7 @@ class RefundActivities:
         request = entry.request
         prefix = (await self.orders.summary(request.order_id)).key_prefix
         key = refund_key(prefix, request.order_id, request.refund_id, entry.attempt)
+        raise_if_stopping()
         try:
             return await self.cards.refund(
                 entry.payment_id,

@@ -24,6 +24,8 @@ Mode = Literal[
     "delay",
     "delay_after",
     "rate_limit",
+    "lock_timeout",
+    "restrict",
     "error",
     "error_saved",
     "error_after",

@@ -46,7 +46,8 @@ class Charge:
         step: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.charge_card
         doing = f"charging {order.total}"
         self._news.clear()  # the try begins with a look of its own
-        self._hear(await order.steps.run(doing, step, request, retry_policies.CHARGE))
+        policy = retry_policies.CHARGE.waiting_out_load(order.terms.payment_timeout)
+        self._hear(await order.steps.run(doing, step, request, policy))
 
     async def look(self) -> None:
         """Read the charge at the provider."""

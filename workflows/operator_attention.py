@@ -41,7 +41,10 @@ class OperatorAttention:
     """
 
     def __init__(self, on_change: Callable[[], None], before_waiting: Callable[[], None]) -> None:
-        self.attention: Attention | None = None
+        self._attention: Attention | None = None
+        #: What steps beside the order's own need, by their names: shown while nothing else needs
+        #: anybody.
+        self._beside: dict[str, Attention] = {}
         #: The command that settled the last compensation which was settled by hand.
         self.resolution: Resolve | None = None
         #: The money that the present compensation is to give back.
@@ -49,6 +52,15 @@ class OperatorAttention:
         self._on_change = on_change
         self._before_waiting = before_waiting
         self._command: OperatorCommand | None = None
+
+    @property
+    def attention(self) -> Attention | None:
+        """What needs an operator now, if anything does."""
+        return self._attention or next(iter(self._beside.values()), None)
+
+    @attention.setter
+    def attention(self, attention: Attention | None) -> None:
+        self._attention = attention
 
     # -- the operator's commands -----------------------------------------------------------------
 
@@ -132,8 +144,8 @@ class OperatorAttention:
         self, step: Callable[..., Any], error: FailureError, allowed: AllowedCommands
     ) -> None:
         """Show that a step keeps failing, and which commands may be given about it."""
-        since = self.attention.since if self.attention else _now()
-        name = getattr(step, "__name__", str(step))
+        since = self._attention.since if self._attention else _now()
+        name = _name(step)
         can = tuple(command.kind for command in allowed)
         asks = self.stake is not None and not self.stake.is_known
         self.attention = Attention(name, since, problem_of(error), can, asks_given_back=asks)
@@ -142,7 +154,7 @@ class OperatorAttention:
 
     def flag(self, step: str, problem: str) -> None:
         """Ask an operator to look at something that is not a failing step."""
-        known = self.attention
+        known = self._attention
         if known is None or (known.step, known.problem) != (step, problem):
             self.attention = Attention(step, _now(), problem)
             self._on_change()
@@ -150,13 +162,32 @@ class OperatorAttention:
     def clear(self) -> None:
         """Nothing needs attention any more."""
         self._command = None
-        if self.attention is not None:
-            self.attention = None
+        if self._attention is not None:
+            self._attention = None
+            self._on_change()
+
+    def flag_beside(self, step: Callable[..., Any], error: FailureError) -> None:
+        """Show that a step beside the order's own keeps failing.
+
+        It goes on by itself once its cause is mended, so it takes no command.
+        """
+        name, problem = _name(step), problem_of(error)
+        self._beside[name] = Attention(name, _now(), problem)
+        workflow.logger.warning("%s keeps failing: %s", name, problem)
+        self._on_change()
+
+    def clear_beside(self, step: Callable[..., Any]) -> None:
+        """The step beside the order's own does not fail any more, or was given up."""
+        if self._beside.pop(_name(step), None) is not None:
             self._on_change()
 
     async def _wait_for_command(self) -> None:
         self._before_waiting()
         await workflow.wait_condition(lambda: self.has_command)
+
+
+def _name(step: Callable[..., Any]) -> str:
+    return getattr(step, "__name__", str(step))
 
 
 def _now() -> str:

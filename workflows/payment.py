@@ -29,6 +29,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.saga import OrderStopped, Saga
     from workflows.step_runner import Step
 
+#: The answers after which another card may follow.
+_Refusal = m.Declined | m.UnusableCard
+
 
 class Payment:
     """The order's payment, from the first card to the refund that compensates it."""
@@ -45,7 +48,8 @@ class Payment:
     async def charge(self, saga: Saga) -> None:
         """Charge the card, or hold the money, whichever the terms say.
 
-        Raises ``OrderStopped`` when the bank declines or the customer does not act in time.
+        Raises ``OrderStopped`` when the bank declines, the card cannot be charged or the customer
+        does not act in time.
         """
         saga.add_compensation(self._refund)
         order, charge = self._order, self._charge
@@ -57,8 +61,11 @@ class Payment:
                     return order.show_status(Status.PAID)
                 case m.Held():
                     return order.show_status(Status.HELD)
-                case m.Declined(code=code):
-                    await self._after_decline(code)
+                case m.Declined() | m.UnusableCard() as refusal:
+                    await self._after_refusal(refusal)
+                case m.AmountRefused(code=code):
+                    message = f"{order.total} cannot be charged to a card: {code}"
+                    raise OrderStopped(Stop(StopReason.AMOUNT_REFUSED, message))
                 case m.AuthenticationRequired() | m.Processing():
                     await self._wait_for_customer()
                 case m.TryExpired():
@@ -193,7 +200,7 @@ class Payment:
                 pause *= 2
             await charge.look()
 
-    async def _after_decline(self, code: str) -> None:
+    async def _after_refusal(self, refusal: _Refusal) -> None:
         """Have another card tried, or the same one in a while when the customer is away; or hear
         that the customer has gone on in the browser.
 
@@ -203,11 +210,11 @@ class Payment:
         order, charge = self._order, self._charge
         if self._window_ends is None:
             self._window_ends = workflow.now() + order.terms.new_card_window
-        pause = self._pause_before_retry(code)
+        pause = self._pause_before_retry(refusal)
         until = self._window_ends if pause is None else workflow.now() + pause
         if charge.tries < order.terms.max_card_tries and until > workflow.now():
-            card = await self._wait_for_card(code, until)
-            if not isinstance(charge.answer, m.Declined):
+            card = await self._wait_for_card(refusal, until)
+            if not isinstance(charge.answer, _Refusal):
                 return
             if card is not None:
                 self._soft_declines = 0
@@ -217,22 +224,31 @@ class Payment:
                 self._soft_declines += 1
                 await charge.try_card(charge.payment_method)
                 return
-            code = charge.answer.code
-        self._payment_status.report(PaymentDeclined(code))
-        if charge.tries > 1 and charge.tries >= order.terms.max_card_tries:
-            message = f"{charge.tries} tries were declined, the last one: {code}"
-            raise OrderStopped(Stop(StopReason.TOO_MANY_CARDS, message))
-        raise OrderStopped(Stop(StopReason.CARD_DECLINED, f"the bank declined: {code}"))
+            refusal = charge.answer
+        self._payment_status.report(PaymentDeclined(refusal.code))
+        raise OrderStopped(self._stop_without_card(refusal))
 
-    def _pause_before_retry(self, code: str) -> timedelta | None:
+    def _stop_without_card(self, refusal: _Refusal) -> Stop:
+        """Why the order stops when no other card is tried."""
+        tries, code = self._charge.tries, refusal.code
+        if tries > 1 and tries >= self._order.terms.max_card_tries:
+            message = f"{tries} tries were refused, the last one: {code}"
+            return Stop(StopReason.TOO_MANY_CARDS, message)
+        if isinstance(refusal, m.UnusableCard):
+            message = f"the payment method cannot be charged: {code}"
+            return Stop(StopReason.CARD_UNUSABLE, message)
+        return Stop(StopReason.CARD_DECLINED, f"the bank declined: {code}")
+
+    def _pause_before_retry(self, refusal: _Refusal) -> timedelta | None:
         """How long to wait before the same card is tried again by itself; None: it is not."""
         pauses = retry_policies.SOFT_DECLINE_PAUSE
-        if not self._order.terms.off_session or code not in SOFT_DECLINES:
+        is_soft = isinstance(refusal, m.Declined) and refusal.code in SOFT_DECLINES
+        if not self._order.terms.off_session or not is_soft:
             return None
         return pauses[self._soft_declines] if self._soft_declines < len(pauses) else None
 
-    async def _wait_for_card(self, code: str, until: datetime) -> NewCard | None:
-        """Wait for another card, as long as the charge stays declined; None when none came."""
+    async def _wait_for_card(self, refusal: _Refusal, until: datetime) -> NewCard | None:
+        """Wait for another card, as long as the last one stays refused; None when none came."""
         order, charge = self._order, self._charge
         if order.status is not Status.AWAITING_PAYMENT:
             await order.record_status(Status.AWAITING_PAYMENT)
@@ -240,8 +256,8 @@ class Payment:
         pause = retry_policies.POLL_INTERVAL_FIRST
         try:
             # Reported only now that a card is accepted: the shopper may offer one at once.
-            with self._payment_status.reporting(PaymentDeclined(code, another_card=True)):
-                while isinstance(charge.answer, m.Declined) and not self._has_card():
+            with self._payment_status.reporting(PaymentDeclined(refusal.code, another_card=True)):
+                while isinstance(charge.answer, _Refusal) and not self._has_card():
                     left = until - workflow.now()
                     if left <= timedelta(0):
                         break

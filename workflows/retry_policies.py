@@ -4,20 +4,27 @@ Give up quickly before money moves, slowly after; a compensation is never given 
 delays an order.
 
 A step is tried with its ``local`` and ``quick`` options first. Where it has ``patient`` ones, a
-failure then puts the order on the list of what needs attention, and the tries go on with those.
+failure then puts the order on the list of what needs attention, and the tries go on with those. A
+charge has three tries: only what gives no answer uses one up. Load is waited out, a fault of ours
+is waited for (``TryCounted``).
 
 Short steps that are safe to repeat run as *local* activities: they cost no dispatch of their own
 and one history event. When their neighbour is away for longer than a moment they go on as normal
 activities, so that the server waits and not a worker. A workflow task that loses its worker runs
 all of its local activities again, so a step that changes what an earlier one would answer then is a
 normal activity: releasing stock is.
+
+A request that moves money is never cut in its middle: it may take longer than a local activity, so
+such a step is a normal activity, whose time-out is longer than all of its requests together. A dead
+worker is noticed by its heartbeats, not by that time-out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import Enum
 from typing import Final
 
 from temporalio.common import RetryPolicy
@@ -27,14 +34,51 @@ from temporalio.workflow import (
     LocalActivityConfig,
 )
 
+from activities.error_types import BUSY, DATABASE_AWAY, LOCKED_OUT, NO_ANSWER
+
 #: Heartbeats come every third of it; without one for so long, the worker is taken for dead.
 HEARTBEAT: Final = timedelta(seconds=3)
 
 #: A worker that died keeps its cached runs reserved for this long (default 10 s).
 STICKY_QUEUE: Final = timedelta(seconds=2)
 
-#: A worker asked to stop lets its activities finish for this long; longer than any HTTP timeout.
-GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
+#: A request that takes, holds or gives back money may take this long, because banks may: Stripe's
+#: own SDK waits for 80 s (https://github.com/stripe/stripe-python, "Configuring a Client").
+MONEY_REQUEST: Final = timedelta(seconds=80)
+
+#: Any other request to the card provider.
+CARD_REQUEST: Final = timedelta(seconds=20)
+
+#: An activity that moves money: a request before the money moves, two for the money (a capture is
+#: sent again without its key), two to read what became of it, each of them recorded.
+_MONEY_LIMIT: Final = 2 * MONEY_REQUEST + 4 * CARD_REQUEST + timedelta(seconds=60)
+
+#: A worker asked to stop lets its activities finish for this long: longer than the request for
+#: money that may be under way, and reading what became of it. It begins no other
+#: (``activities.worker_stop``); the next worker asks, by the same key.
+GRACEFUL_SHUTDOWN: Final = MONEY_REQUEST + 2 * CARD_REQUEST
+
+
+class Cause(Enum):
+    """Whose fault a failure is, as far as it decides what follows."""
+
+    LOAD = "load"
+    OURS = "ours"  # a key or an account that is refused, our database away
+    SILENCE = "silence"
+    GIVEN_UP = "given up"  # the tries, or the time for them, are used up
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a phase ended: its ``attempt`` of this number failed last.
+
+    ``retry_after`` is how long the provider asked us to wait, if it did.
+    """
+
+    cause: Cause
+    at: datetime
+    attempt: int = 1
+    retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -45,29 +89,34 @@ class Phase:
     local: LocalActivityConfig | None = None
     #: The step keeps failing: it is on the list of what needs attention.
     patient: bool = False
+    #: To wait before the first try.
+    pause: timedelta = timedelta(0)
+
+
+#: Before a step is tried again in another way, unless the provider asked for more.
+_SHORTEST_PAUSE: Final = timedelta(seconds=1)
+
+#: Phases of a step, in order; each is asked for with the failure of the one before.
+Phases = Generator[Phase, Failure | None, None]
 
 
 @dataclass(frozen=True)
 class Policy:
     """How one step is tried: as a local activity, as a normal one, then patiently, beginning with
     the first of these that it has.
-
-    ``patient_only_when_ours``: patiently only where the fault is ours (a wrong key, our database
-    away); any other failure ends the step.
     """
 
     quick: ActivityConfig | None = None
     local: LocalActivityConfig | None = None
     patient: ActivityConfig | None = None
-    patient_only_when_ours: bool = False
 
-    def phases(self, summary: str) -> Iterator[Phase]:
-        """The phases in order. The patient one comes again as often as it is to be retried."""
+    def phases(self, summary: str) -> Phases:
+        """The phases in order, whatever the failures."""
         if self.local is not None:
             yield Phase(local={**self.local, "summary": summary})
         if self.quick is not None:
             yield Phase({**self.quick, "summary": summary})
-        while self.patient is not None:
+        if self.patient is not None:
             yield Phase({**self.patient, "summary": summary}, patient=True)
 
     def within(self, limit: timedelta | None) -> Policy:
@@ -79,10 +128,54 @@ class Policy:
         return replace(self, patient={**self.patient, "schedule_to_close_timeout": shorter})
 
 
-def _patient(*, give_up_after: timedelta | None) -> ActivityConfig:
+@dataclass(frozen=True)
+class TryCounted(Policy):
+    """How a step that moves money is tried, which fails after ``tries`` without an answer.
+
+    Load uses up none of them: it is waited out, for ``load_limit`` altogether. Nor does a fault of
+    ours: it is waited for patiently.
+    """
+
+    tries: int = 3
+    load_limit: timedelta = timedelta(minutes=30)
+
+    def waiting_out_load(self, limit: timedelta) -> TryCounted:
+        """The same policy, with this much time for load."""
+        return replace(self, load_limit=limit)
+
+    def phases(self, summary: str) -> Phases:
+        """The phases, each as it follows from the failure of the one before."""
+        left, load_until, counts = self.tries, None, True
+        phase = Phase({**_counted(left), "summary": summary})
+        while (failure := (yield phase)) is not None:
+            if failure.cause is Cause.GIVEN_UP:
+                return
+            # Where tries count, all before the last one got no answer; elsewhere only the last may.
+            silent = failure.cause is Cause.SILENCE
+            left -= (failure.attempt - 1 if counts else 0) + silent
+            if left <= 0 or (counts and silent):
+                return
+            counts = silent
+            pause = failure.retry_after or _SHORTEST_PAUSE
+            if failure.cause is Cause.LOAD:
+                load_until = load_until or failure.at + self.load_limit
+                if (left_for_load := load_until - failure.at - pause) <= timedelta(0):
+                    return
+                options = _outlast_load(left_for_load)
+            else:
+                options = _AWAIT_US if failure.cause is Cause.OURS else _counted(left)
+            is_ours = failure.cause is Cause.OURS
+            phase = Phase({**options, "summary": summary}, patient=is_ours, pause=pause)
+
+
+#: How long an activity may run that moves no money.
+_LIMIT: Final = timedelta(seconds=30)
+
+
+def _patient(*, give_up_after: timedelta | None, limit: timedelta = _LIMIT) -> ActivityConfig:
     """Tries up to ten minutes apart, until ``give_up_after`` (None: never given up)."""
     return ActivityConfig(
-        start_to_close_timeout=timedelta(seconds=30),
+        start_to_close_timeout=limit,
         schedule_to_close_timeout=give_up_after,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=RetryPolicy(
@@ -96,16 +189,49 @@ def _patient(*, give_up_after: timedelta | None) -> ActivityConfig:
     )
 
 
-def _quick(*, attempts: int) -> ActivityConfig:
-    """``attempts`` tries of at most 30 s each, a second apart, then two, four, …"""
+def _quick(*, attempts: int, limit: timedelta = _LIMIT) -> ActivityConfig:
+    """``attempts`` tries of at most ``limit`` each, a second apart, then two, four, …"""
     return ActivityConfig(
-        start_to_close_timeout=timedelta(seconds=30),
+        start_to_close_timeout=limit,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=RetryPolicy(
             initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_attempts=attempts
         ),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
+
+
+def _ended_by(options: ActivityConfig, *types: str) -> ActivityConfig:
+    """The same options, but a failure of one of these types ends the tries."""
+    policy = replace(options["retry_policy"] or RetryPolicy(), non_retryable_error_types=types)
+    return {**options, "retry_policy": policy}
+
+
+def _counted(tries: int) -> ActivityConfig:
+    """Tries that count: ended by the first failure that does not."""
+    return _ended_by(_quick(attempts=tries, limit=_MONEY_LIMIT), BUSY, LOCKED_OUT, DATABASE_AWAY)
+
+
+def _outlast_load(limit: timedelta) -> ActivityConfig:
+    """Ask again when the provider says, else up to half a minute apart, for ``limit``."""
+    options = ActivityConfig(
+        start_to_close_timeout=_MONEY_LIMIT,
+        schedule_to_close_timeout=limit,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=1),
+            backoff_coefficient=2,
+            maximum_interval=timedelta(seconds=30),
+        ),
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+    return _ended_by(options, NO_ANSWER, LOCKED_OUT, DATABASE_AWAY)
+
+
+#: Wait for a key, an account or a database of ours: whatever else fails meanwhile is no part of it.
+_AWAIT_US: Final = _ended_by(
+    _patient(give_up_after=timedelta(hours=24), limit=_MONEY_LIMIT), NO_ANSWER, BUSY
+)
 
 
 #: A local activity is over after this long; its workflow task is kept open meanwhile.
@@ -131,16 +257,15 @@ DATABASE: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(h
 RECORD: Final = Policy(local=LOCAL, patient=_patient(give_up_after=None))
 
 #: Three tries, then the order fails and is compensated: the customer is waiting at the checkout.
-#: Where the fault is ours it waits: orders survive a rotated key and a database that is down.
-CHARGE: Final = Policy(
-    quick=_quick(attempts=3),
-    patient=_patient(give_up_after=timedelta(hours=24)),
-    patient_only_when_ours=True,
-)
+#: Load is waited out for as long as the customer's payment may take. Where the fault is ours it
+#: waits for a day: orders survive a rotated key and a database that is down.
+CHARGE: Final = TryCounted(tries=3)
 
 #: Reading a payment that waits for the customer or the bank: short, changes nothing, and when it is
 #: repeated the payment is only ever further on. So it is local although it asks the card provider.
-READ_PAYMENT: Final = Policy(local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24)))
+READ_PAYMENT: Final = Policy(
+    local=LOCAL, patient=_patient(give_up_after=timedelta(hours=24), limit=3 * CARD_REQUEST)
+)
 
 #: How old an answer about the payment may be that the order acts on without having heard anything:
 #: news may be lost. Longer than a warehouse takes in an ordinary order, which looks once only.
@@ -155,12 +280,10 @@ POLL_INTERVAL_LONGEST: Final = timedelta(days=1)
 #: Between tries of the same card after soft declines ("try again later") when the customer is away.
 SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
 
-#: The warehouse has accepted: worth a day of trying, or as long as the bank holds the money. Local
-#: at first: one short request, and what is captured already is captured.
+#: The warehouse has accepted: worth a day of trying, or as long as the bank holds the money.
 CAPTURE: Final = Policy(
-    local=LOCAL,
-    quick=_quick(attempts=6),
-    patient=_patient(give_up_after=timedelta(hours=24)),
+    quick=_quick(attempts=6, limit=_MONEY_LIMIT),
+    patient=_patient(give_up_after=timedelta(hours=24), limit=_MONEY_LIMIT),
 )
 
 #: A hold is taken for lapsed this long before it lapses.
@@ -172,7 +295,10 @@ FULFILL: Final = Policy(
 )
 
 #: A compensation is never given up; after six tries in half a minute it is flagged.
-COMPENSATION: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
+COMPENSATION: Final = Policy(
+    quick=_quick(attempts=6, limit=_MONEY_LIMIT),
+    patient=_patient(give_up_after=None, limit=_MONEY_LIMIT),
+)
 
 #: Between two rounds of a step that is refused outright and must happen: the first pause, which is
 #: doubled up to the longest.

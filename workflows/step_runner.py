@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState
 from temporalio.exceptions import is_cancelled_exception as was_cancelled
 from temporalio.types import MethodAsyncSingleParam
 from temporalio.workflow import ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
-    from activities.error_types import DATABASE_AWAY, LOCKED_OUT
+    from activities import error_types
     from durable_orders.domain.activity_messages import CancelRequest
     from durable_orders.domain.lifecycle import Stop, StopReason
     from durable_orders.domain.manual_settlement import ManualSettlement
@@ -27,7 +28,15 @@ with workflow.unsafe.imports_passed_through():
         OperatorAttention,
         SettledManually,
     )
-    from workflows.retry_policies import REPEAT_PAUSE_FIRST, REPEAT_PAUSE_LONGEST, Phase, Policy
+    from workflows.retry_policies import (
+        REPEAT_PAUSE_FIRST,
+        REPEAT_PAUSE_LONGEST,
+        Cause,
+        Failure,
+        Phase,
+        Phases,
+        Policy,
+    )
     from workflows.saga import OrderStopped
 
 In = TypeVar("In")
@@ -185,18 +194,27 @@ class StepRunner:
     async def run_beside(
         self, doing: str, step: Step[In, Out], argument: In, policy: Policy
     ) -> Out:
-        """Run a step beside the order's own: it is not shown, flags nothing, takes no command."""
+        """Run a step beside the order's own: it is not shown and takes no command. It asks for a
+        person's attention only when its fault is ours.
+        """
+        problem: FailureError | None = None
         for phase in policy.phases(doing):
             try:
                 if phase.local is not None:
                     return await workflow.execute_local_activity_method(
                         step, argument, **phase.local
                     )
+                if phase.patient and problem is not None and _is_ours(problem):
+                    self.operator.flag_beside(step, problem)
                 self._before_waiting()
                 return await workflow.execute_activity_method(step, argument, **phase.normal)
             except FailureError as error:
-                if phase.patient or not _is_worth_patience(error, policy):
+                if phase.patient or policy.patient is None or not _may_heal(error):
                     raise
+                problem = error
+            finally:
+                if phase.patient:
+                    self.operator.clear_beside(step)
         raise AssertionError("a patient phase returns or raises")
 
     # -- trying ----------------------------------------------------------------------------------
@@ -219,10 +237,14 @@ class StepRunner:
         if stoppable:
             self.stop_if_asked()
         self.set_doing(doing)
+        phases = policy.phases(doing)
+        phase = next(phases)
         problem: FailureError | None = None
-        for phase in policy.phases(doing):
+        while True:
             if phase.patient and problem is not None:
                 self.operator.flag_failure(step, problem, allowed)
+            if phase.pause:
+                await self._pause(phase.pause, stoppable=stoppable)
             try:
                 if phase.local is not None:
                     # Over in milliseconds: nothing to interrupt.
@@ -234,14 +256,15 @@ class StepRunner:
                     running = workflow.start_activity_method(step, argument, **phase.normal)
                     answer = await self._interruptible(running, stoppable=stoppable)
             except FailureError as error:
-                if not self._goes_on(phase, policy, error, stoppable=stoppable):
+                following = self._next_phase(phases, phase, error, stoppable=stoppable)
+                if following is None:
                     raise
                 problem = None if phase.patient else error
+                phase = following
             else:
                 if phase.patient:
                     self.operator.clear()
                 return answer
-        raise AssertionError("a patient phase returns, raises, or is followed by another one")
 
     async def _interruptible(self, running: ActivityHandle[Out], *, stoppable: bool) -> Out:
         """Wait for an activity and return its answer. An operator's command cancels it, and so does
@@ -256,36 +279,76 @@ class StepRunner:
             running.cancel()
         return await running
 
-    def _goes_on(
-        self, phase: Phase, policy: Policy, error: FailureError, *, stoppable: bool
-    ) -> bool:
-        """Whether another phase follows one that failed. Raises what stops the order, or what an
-        operator decided.
+    def _next_phase(
+        self, phases: Phases, phase: Phase, error: FailureError, *, stoppable: bool
+    ) -> Phase | None:
+        """The phase that follows one that failed; None when the step is given up. Raises what stops
+        the order, or what an operator decided.
         """
         if phase.patient and self.operator.take_command():
-            return True
+            return replace(phase, pause=timedelta(0))
         if stoppable:
             if phase.patient:
                 self.operator.clear()
             self.stop_if_asked()
-        return not phase.patient and _is_worth_patience(error, policy)
+        if not _may_heal(error):
+            return None
+        try:
+            return phases.send(_failure(error))
+        except StopIteration:
+            return None
 
-    async def _pause(self, pause: timedelta) -> None:
-        """Wait before the next try, or for an operator's command."""
+    async def _pause(self, pause: timedelta, *, stoppable: bool = False) -> None:
+        """Wait before the next try, or for an operator's command, or, where the step is
+        ``stoppable``, until the order must stop: then raises ``OrderStopped``.
+        """
+
+        def interrupted() -> bool:
+            return self.operator.has_command or (stoppable and self.must_stop)
+
         self._before_waiting()
         with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self.operator.has_command, timeout=pause)
+            await workflow.wait_condition(interrupted, timeout=pause)
         self.operator.take_command()
+        if stoppable and self.must_stop:
+            self.operator.clear()
+            self.stop_if_asked()
 
 
-def _is_worth_patience(error: FailureError, policy: Policy) -> bool:
-    if policy.patient is None or was_cancelled(error):
-        return False
-    # A normal activity's failure comes wrapped, a local one's does not.
-    cause = error.cause if isinstance(error, ActivityError) else error
-    if isinstance(cause, ApplicationError):
-        if cause.non_retryable:
-            return False
-        if cause.type in {LOCKED_OUT, DATABASE_AWAY}:
-            return True
-    return not policy.patient_only_when_ours
+def _cause(error: FailureError) -> BaseException | None:
+    """What failed: a normal activity's failure comes wrapped, a local one's does not."""
+    return error.cause if isinstance(error, ActivityError) else error
+
+
+def _may_heal(error: FailureError) -> bool:
+    """Whether trying again can help: not what was cancelled, nor what is refused for good."""
+    cause = _cause(error)
+    refused = isinstance(cause, ApplicationError) and cause.non_retryable
+    return not refused and not was_cancelled(error)
+
+
+def _is_ours(error: FailureError) -> bool:
+    """Whether the fault is ours: a key or an account that is refused, our database away."""
+    return _failure(error).cause is Cause.OURS
+
+
+def _failure(error: FailureError) -> Failure:
+    """What a failure means for how the step goes on."""
+    cause, now = _cause(error), workflow.now()
+    if isinstance(error, ActivityError) and error.retry_state is RetryState.TIMEOUT:
+        return Failure(Cause.GIVEN_UP, now)
+    if not isinstance(cause, ApplicationError):
+        return Failure(Cause.GIVEN_UP, now)
+    match cause.type:
+        case error_types.BUSY:
+            kind = Cause.LOAD
+        case error_types.LOCKED_OUT | error_types.DATABASE_AWAY:
+            kind = Cause.OURS
+        case _:
+            kind = Cause.SILENCE
+    return Failure(kind, now, _attempt(cause), cause.next_retry_delay)
+
+
+def _attempt(cause: ApplicationError) -> int:
+    """The number of the attempt that failed: the activity interceptor has put it there."""
+    return next((detail for detail in cause.details if isinstance(detail, int)), 1)

@@ -44,6 +44,7 @@ from durable_orders.domain.activity_messages import (
     Outcome,
     Progress,
 )
+from durable_orders.domain.charges import CAN_BE_TRIED
 from durable_orders.domain.ids import (
     ACTOR_ID,
     PARCEL_ID,
@@ -304,7 +305,7 @@ class OrderClient:
             for payment in view.payments
             if payment.state == ChargeState.NEEDS_CUSTOMER
             # The order waits for another card, by our Update or in the customer's browser.
-            or (payment.state == ChargeState.DECLINED and status is Status.AWAITING_PAYMENT)
+            or (payment.state in CAN_BE_TRIED and status is Status.AWAITING_PAYMENT)
         ]
         if not waiting or status.is_final:
             raise NotWaitingError(

@@ -125,6 +125,27 @@ class Declined:
 
 
 @dataclass(frozen=True)
+class UnusableCard:
+    """The payment method cannot be charged here, and no bank was asked. ``code`` is the provider's.
+
+    Another one may be tried.
+    """
+
+    code: str
+    message: str
+    kind: Literal["unusable_card"] = "unusable_card"
+
+
+@dataclass(frozen=True)
+class AmountRefused:
+    """The provider charges no card this amount, in this currency. ``code`` is the provider's."""
+
+    code: str
+    message: str
+    kind: Literal["amount_refused"] = "amount_refused"
+
+
+@dataclass(frozen=True)
 class AuthenticationRequired:
     """The customer has to authenticate (3-D Secure). Nothing is taken yet."""
 
@@ -180,6 +201,8 @@ ChargeAnswer = (
     Paid
     | Held
     | Declined
+    | UnusableCard
+    | AmountRefused
     | AuthenticationRequired
     | Processing
     | ChargingClosed
@@ -191,7 +214,7 @@ ChargeAnswer = (
 
 @dataclass(frozen=True)
 class HoldLapsed:
-    """The authorization is gone: nothing can be captured."""
+    """The authorization is gone, or the bank does not pay what it held: nothing is captured."""
 
     payment_id: str
     kind: Literal["hold_lapsed"] = "hold_lapsed"

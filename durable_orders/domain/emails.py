@@ -26,6 +26,8 @@ _EXPLANATIONS = {
     StopReason.OUT_OF_STOCK: "something you ordered is no longer in stock",
     StopReason.CARD_DECLINED: "your bank declined the payment",
     StopReason.TOO_MANY_CARDS: "none of the cards that were tried could be charged",
+    StopReason.CARD_UNUSABLE: "the card or payment method you chose cannot be charged",
+    StopReason.AMOUNT_REFUSED: "its total cannot be charged to a card",
     StopReason.NOT_APPROVED: "it did not pass our checks",
     StopReason.APPROVAL_TIMED_OUT: "we could not check it in time",
     StopReason.PAYMENT_TIMED_OUT: "the payment was not completed in time",

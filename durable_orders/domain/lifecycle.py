@@ -90,6 +90,8 @@ class StopReason(StrEnum):
     OUT_OF_STOCK = "out_of_stock"
     CARD_DECLINED = "card_declined"
     TOO_MANY_CARDS = "too_many_cards"  # declined, as often as the shop lets a customer try
+    CARD_UNUSABLE = "card_unusable"  # the payment method cannot be charged, no bank was asked
+    AMOUNT_REFUSED = "amount_refused"  # the provider charges no card this amount
     NOT_APPROVED = "not_approved"  # an operator rejected it
     APPROVAL_TIMED_OUT = "approval_timed_out"  # nobody approved it in time
     PAYMENT_TIMED_OUT = "payment_timed_out"  # the customer or the bank did not act in time

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from durable_orders.domain.charge_limits import charge_problem
 from durable_orders.domain.ids import CUSTOMER_ID, PAYMENT_METHOD, SKU, checked_order_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.texts import ADDRESS, EMAIL, RECIPIENT_NAME
 
-#: Far above any basket, below any overflow: Stripe takes at most eight digits for most currencies.
+#: Far above any basket, below any overflow; what a card can be charged is in ``charge_limits``.
 MAX_QUANTITY = 10_000
 
 
@@ -101,7 +102,8 @@ class Basket:
 def priced(basket: Basket, catalogue: dict[str, tuple[str, Money]]) -> Order:
     """Make ``basket`` an order at the prices of ``catalogue`` (sku → name, unit price).
 
-    Raises ``InvalidOrderError`` for a product that is not sold, or lines of several currencies.
+    Raises ``InvalidOrderError`` for a product that is not sold, lines of several currencies, or a
+    total that no card can be charged.
     """
     if unknown := sorted(sku for sku, _ in basket.quantities if sku not in catalogue):
         raise InvalidOrderError(f"{', '.join(unknown)} is not in the catalogue")
@@ -112,6 +114,8 @@ def priced(basket: Basket, catalogue: dict[str, tuple[str, Money]]) -> Order:
     to_pay = total((line.price for line in lines), currencies[0])
     if to_pay.amount <= 0:
         raise InvalidOrderError(f"there is nothing to charge: the total is {to_pay}")
+    if problem := charge_problem(to_pay):
+        raise InvalidOrderError(problem)
     return Order(
         id=basket.order_id,
         customer_id=basket.customer_id,

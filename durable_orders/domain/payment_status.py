@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import ChargeState
+from durable_orders.domain.ports import ChargeState, TryRefusal
 from durable_orders.domain.views import OrderView
+
+#: Reasons of an order that ended because no card paid it.
+_WITHOUT_CARD: Final = frozenset(
+    {StopReason.CARD_DECLINED, StopReason.CARD_UNUSABLE, StopReason.TOO_MANY_CARDS}
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class PaymentHeld:
 
 @dataclass(frozen=True)
 class PaymentDeclined:
-    """The bank declined, with the provider's decline ``code``. With ``another_card`` the order
-    waits for one, without it the order ends.
+    """The bank declined, or the payment method cannot be charged, for the provider's ``code``. With
+    ``another_card`` the order waits for one, without it the order ends.
     """
 
     code: str
@@ -93,7 +98,7 @@ def payment_from_status(
             return PaymentHeld(total)
         case Status.PAID | Status.FULFILLED | Status.SHIPPED | Status.COMPLETED:
             return PaymentTaken(total)
-        case Status.REJECTED if reason in {StopReason.CARD_DECLINED, StopReason.TOO_MANY_CARDS}:
+        case Status.REJECTED if reason in _WITHOUT_CARD:
             return PaymentDeclined(code)
         case Status.REJECTED | Status.CANCELLED | Status.REFUNDED:
             return PaymentStopped(reason)
@@ -118,4 +123,4 @@ def payment_from_view(view: OrderView) -> PaymentProgress:
 
 
 def _declined(event: str) -> bool:
-    return event == f"payment_{ChargeState.DECLINED}"
+    return event in {f"payment_{ChargeState.DECLINED}", f"payment_{TryRefusal.CARD}"}

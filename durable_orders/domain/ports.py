@@ -4,13 +4,21 @@ Rules every implementation keeps (`tests/contracts` runs one suite against each 
 
 * the same key, or the same order, twice has the effect of once, and gives the same answer;
 * an expected "no" is a value; ``NoAnswerError`` means the outcome is unknown, retry with the same
-  key; ``RefusedError`` means that a retry is useless: our bug or our configuration.
+  key; ``RefusedError`` means that a retry is useless: our bug;
+* where there is no object to return, an expected "no" of the card provider is a
+  ``ChargeRefusedError``: the activity that charges makes it its answer, like a decline. For any
+  other caller it is a refusal.
 
     ProviderError
-    ├── NoAnswerError   no reply, a reply that makes no sense, 5xx, rate limit, key in use
-    │   ├── LockedOutError      our credentials are rejected: retry slowly, alert an operator
+    ├── NoAnswerError   no reply, a reply that makes no sense, 5xx
+    │   ├── BusyError           load: 429, lock timeouts, a key in use. Wait as told, no try is used
+    │   ├── LockedOutError      our key, account or configuration is refused: a person has to act
     │   └── DatabaseAwayError   our own database is unavailable: orders wait
     └── RefusedError    the request itself is wrong
+        └── ChargeRefusedError      because of what the customer or the catalogue brought
+            ├── CardDeclinedError   the bank declines
+            ├── UnusableCardError   the payment method cannot be charged here
+            └── AmountRefusedError  the amount or its currency cannot be charged
 """
 
 from __future__ import annotations
@@ -53,8 +61,18 @@ class NoAnswerError(ProviderError):
         self.retry_after = retry_after
 
 
+class BusyError(NoAnswerError):
+    """The provider has too much to do, or is doing this already: nothing happened by this request.
+
+    Ask again after ``retry_after``, or soon. It is no answer, and uses up none of a step's tries.
+    """
+
+
 class LockedOutError(NoAnswerError):
-    """Our credentials are rejected. An operator has to act; orders wait meanwhile."""
+    """Our credentials, our account or our configuration are refused at the provider.
+
+    An operator has to act; orders wait meanwhile.
+    """
 
 
 class DatabaseAwayError(NoAnswerError):
@@ -63,6 +81,33 @@ class DatabaseAwayError(NoAnswerError):
 
 class RefusedError(ProviderError):
     """The request can never succeed as it is."""
+
+
+class ChargeRefusedError(RefusedError):
+    """The charge is refused because of what it is made with or for: an answer, not our bug.
+
+    ``code`` and ``message`` are the provider's, without personal data.
+    """
+
+    def __init__(self, sentence: str, *, code: str, message: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.message = message
+
+
+class CardDeclinedError(ChargeRefusedError):
+    """The bank declines. ``code`` is its decline code, or else the provider's error code."""
+
+
+class UnusableCardError(ChargeRefusedError):
+    """The payment method cannot be charged here: unknown, used up, not this customer's, not a card.
+
+    No bank was asked. Another payment method may do.
+    """
+
+
+class AmountRefusedError(ChargeRefusedError):
+    """The amount or its currency cannot be charged: too little, too much, not supported."""
 
 
 # -- cards -----------------------------------------------------------------------------------------
@@ -107,6 +152,13 @@ class CardCharge:
         return self.captured - self.refunded
 
 
+class TryRefusal(StrEnum):
+    """What the provider refused of a try, so that no bank was asked."""
+
+    CARD = "unusable_card"
+    AMOUNT = "amount_refused"
+
+
 @dataclass(frozen=True)
 class CardTry:
     """One try to have a card pay a charge: one confirmation, by us.
@@ -114,6 +166,7 @@ class CardTry:
     ``number`` counts an order's tries from 1; a retry of an activity is the same try, with the same
     ``key``. ``charge_before``: ``CardCharge.latest_charge`` before it. ``state`` is that of the
     charge as far as this try has brought it; OPEN: announced, and not answered as far as we know.
+    With a ``refusal`` it is DECLINED, for the provider's error code.
     """
 
     number: int
@@ -123,6 +176,7 @@ class CardTry:
     announced_at: datetime
     state: ChargeState = ChargeState.OPEN
     decline_code: str = ""
+    refusal: TryRefusal | None = None
 
 
 class CardRefundState(StrEnum):
@@ -158,7 +212,7 @@ class Cards(Protocol):
         """Create a charge without confirming it: no money moves. Same ``key``, same charge.
 
         It carries the mark of the ``installation`` that placed the order. With ``hold``, confirming
-        it only authorizes the money.
+        it only authorizes the money. Raises ``AmountRefusedError``.
         """
 
     async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
@@ -167,7 +221,8 @@ class Cards(Protocol):
 
         Same ``key``, same try, as long as the provider keeps keys: the answer is the charge as it
         is by then. A declined charge can be confirmed again, under another key. One that is paid,
-        held, in processing or cancelled is returned as it is.
+        held, in processing or cancelled is returned as it is. Raises ``UnusableCardError`` or
+        ``AmountRefusedError`` when no bank was asked: the charge is as it was.
         """
 
     async def read(self, payment_id: str) -> CardCharge:
@@ -180,8 +235,9 @@ class Cards(Protocol):
         """
 
     async def capture(self, payment_id: str, *, key: str) -> CardCharge:
-        """Capture a hold. Returns the charge as it is afterwards: CAPTURED, or CANCELLED when the
-        hold had lapsed. Safe to repeat: it is captured once.
+        """Capture a hold. Returns the charge as it is afterwards: CAPTURED, CANCELLED when the hold
+        had lapsed, or DECLINED when the bank does not pay what it held. Safe to repeat: it is
+        captured once.
         """
 
     async def client_secret(self, payment_id: str) -> str:
@@ -338,7 +394,12 @@ class PaymentLedger(Protocol):
         """
 
     async def end_try(
-        self, order_id: str, number: int, state: ChargeState, decline_code: str = ""
+        self,
+        order_id: str,
+        number: int,
+        state: ChargeState,
+        decline_code: str = "",
+        refusal: TryRefusal | None = None,
     ) -> None:
         """End a try that its charge says nothing about; a no-op when it is over."""
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import CardTry, ChargeEntry, ChargeState
+from durable_orders.domain.ports import CardTry, ChargeEntry, ChargeState, TryRefusal
 from durable_orders.store.tables import payment_tries, payments
 
 _TRY: Final = tuple(
@@ -24,6 +24,7 @@ _TRY: Final = tuple(
         "announced_at",
         "state",
         "decline_code",
+        "refusal",
     )
 )
 #: The charges of the orders that it is narrowed down to, oldest first: a row for each try.
@@ -95,4 +96,5 @@ def _try(row: Row[Any]) -> CardTry:
         announced_at=row.try_announced_at,
         state=ChargeState(row.try_state),
         decline_code=row.try_decline_code,
+        refusal=None if row.try_refusal is None else TryRefusal(row.try_refusal),
     )

@@ -27,6 +27,7 @@ from durable_orders.domain.ports import (
     ChargeState,
     NoSuchOrderError,
     RefusedError,
+    TryRefusal,
 )
 from durable_orders.store.charge_rows import booked_charge, read_charges, read_tries
 from durable_orders.store.database import Database
@@ -98,8 +99,10 @@ _MOVE_TRY: Final = (
 )
 _RECORD_LINE: Final = _RECORD.add_cte(WITH_LINE)
 _RECORD_TRY: Final = _RECORD_LINE.add_cte(_MOVE_TRY.cte("card_try"))
-_END_TRY: Final = _MOVE_TRY.where(payment_tries.c.state.not_in(sorted(TRY_OVER))).returning(
-    payment_tries.c.payment_id
+_END_TRY: Final = (
+    _MOVE_TRY.where(payment_tries.c.state.not_in(sorted(TRY_OVER)))
+    .values(refusal=bindparam("refused"))
+    .returning(payment_tries.c.payment_id)
 )
 _RAISE_REFUNDED: Final = (
     update(payments)
@@ -228,15 +231,19 @@ class PostgresPaymentLedger:
                 await connection.execute(_RECORD, values)
 
     async def end_try(
-        self, order_id: str, number: int, state: ChargeState, decline_code: str = ""
+        self,
+        order_id: str,
+        number: int,
+        state: ChargeState,
+        decline_code: str = "",
+        refusal: TryRefusal | None = None,
     ) -> None:
         this = {"of_order": order_id, "of_number": number}
+        end = {"try_to": state, "try_code": decline_code, "refused": refusal}
         async with self._database.transaction() as connection:
-            payment_id = await connection.scalar(
-                _END_TRY, this | {"try_to": state, "try_code": decline_code}
-            )
+            payment_id = await connection.scalar(_END_TRY, this | end)
             if payment_id is not None:
-                ended = _line(order_id, payment_id, state, decline_code, number=number)
+                ended = _line(order_id, payment_id, refusal or state, decline_code, number=number)
                 await connection.execute(ADD_LINE, ended)
 
     async def close(self, order_id: str) -> list[ChargeEntry]:
@@ -365,7 +372,7 @@ def _this(order_id: str, payment_id: str) -> dict[str, Any]:
 def _line(
     order_id: str,
     payment_id: str,
-    state: ChargeState,
+    state: ChargeState | TryRefusal,
     code: str = "",
     charge: str = "",
     *,

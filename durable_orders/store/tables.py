@@ -42,7 +42,7 @@ from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.operators.api_keys import Scope
 from durable_orders.domain.operators.dashboard import MAY_NEED_OPERATOR
 from durable_orders.domain.parcels import ParcelStatus
-from durable_orders.domain.ports import ChargeState
+from durable_orders.domain.ports import ChargeState, TryRefusal
 from durable_orders.domain.refunds.refund import RefundState
 from durable_orders.domain.webhooks import DeliveryResult, WebhookSource
 
@@ -211,11 +211,13 @@ payment_tries = Table(
     _required("key", Text, unique=True),
     _required("state", Text),
     _required("decline_code", Text, server_default=text("''")),
+    Column("refusal", Text),  # what the provider refused, so that no bank was asked
     _required("announced_at", DateTime(timezone=True), server_default=_NOW),
     _required("updated_at", DateTime(timezone=True), server_default=_NOW),
     PrimaryKeyConstraint("order_id", "number"),
     CheckConstraint("number > 0", name="number_positive"),
     _one_of("state", ChargeState),
+    _one_of("refusal", TryRefusal),
     Index(None, "payment_id"),
 )
 # One try at a time, and none beside one that was paid.

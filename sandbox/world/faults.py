@@ -54,7 +54,7 @@ ENDPOINTS: Final = (
     "warehouse.parcels.resend",
 )
 
-BEFORE: Final = ("delay", "rate_limit", "error", "hang_up")
+BEFORE: Final = ("delay", "rate_limit", "lock_timeout", "restrict", "error", "hang_up")
 DURING: Final = ("refuse", "pending", "split", "short", "error_saved", "error_after")
 AFTER: Final = ("delay_after", "hang_up_after")
 
@@ -66,6 +66,10 @@ MODES: Final = {
     "delay": "wait `seconds`, then do the work",
     "delay_after": "do the work, then wait `seconds` before answering",
     "rate_limit": "429 with Retry-After: `seconds` (rounded up, at least 1); nothing is done",
+    "lock_timeout": "another request is at the same object: 429 lock_timeout of Stripe's, of the "
+    "others the 409 of a key in use; nothing is done",
+    "restrict": "403: the account may not do this at the moment; with Resend, the domain of the "
+    "sender is not verified; nothing is done",
     "error": "500; nothing is done and the idempotency key stays unused",
     "error_saved": "500; nothing is done, and Stripe keeps the 500 as the key's answer",
     "error_after": "the work is done, then 500; Stripe keeps the 500 as the key's answer",

@@ -88,6 +88,8 @@ class Provider(Protocol):
     def key_in_use(self, call: ApiCall) -> ApiResponse: ...
     def key_mismatch(self, call: ApiCall, first: StoredResponse) -> ApiResponse: ...
     def rate_limited(self, call: ApiCall, seconds: float) -> ApiResponse: ...
+    def locked(self, call: ApiCall) -> ApiResponse: ...
+    def restricted(self, call: ApiCall) -> ApiResponse: ...
     def server_error(self, call: ApiCall) -> ApiResponse: ...
 
 
@@ -125,16 +127,13 @@ class RequestPipeline:
 
     async def _respond(self, provider: Provider, call: ApiCall, operation: Operation) -> Response:
         for fault in await self._faults_hit(BEFORE, call):
-            match fault.mode:
-                case "delay":
-                    await self.fault_registry.delay(fault)
-                case "rate_limit":
-                    limited = provider.rate_limited(call, fault.seconds)
-                    return self._to_http_response(provider, call, limited)
-                case "error":
-                    return self._to_http_response(provider, call, provider.server_error(call))
-                case _:
-                    return HangUpResponse()
+            if fault.mode == "delay":
+                await self.fault_registry.delay(fault)
+            elif fault.mode == "hang_up":
+                return HangUpResponse()
+            else:
+                failure = _failure(provider, call, fault)
+                return self._to_http_response(provider, call, failure)
         response = await self._execute_once(provider, call, operation)
         for fault in await self._faults_hit(AFTER, call):
             if fault.mode == "hang_up_after":
@@ -204,6 +203,19 @@ class RequestPipeline:
         self, provider: Provider, call: ApiCall, response: ApiResponse
     ) -> Response:
         return to_http_response(response, provider.headers(call))
+
+
+def _failure(provider: Provider, call: ApiCall, fault: Fault) -> ApiResponse:
+    """The response of a provider that does nothing, by the fault's mode."""
+    match fault.mode:
+        case "rate_limit":
+            return provider.rate_limited(call, fault.seconds)
+        case "lock_timeout":
+            return provider.locked(call)
+        case "restrict":
+            return provider.restricted(call)
+        case _:
+            return provider.server_error(call)
 
 
 def fingerprint(params: JsonObject) -> str:

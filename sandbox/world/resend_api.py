@@ -67,6 +67,13 @@ class ResendProvider:
         wait = str(max(1, round(seconds)))
         return _error(429, "rate_limit_exceeded", message, **{"retry-after": wait})
 
+    def locked(self, call: ApiCall) -> ApiResponse:
+        return self.key_in_use(call)
+
+    def restricted(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
+        message = "The shop.example domain is not verified. Please, add and verify your domain."
+        return _error(403, "validation_error", message)
+
     def server_error(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
         return _error(500, "application_error", "An unexpected error occurred.")
 

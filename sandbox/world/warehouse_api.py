@@ -52,6 +52,12 @@ class WarehouseProvider:
         body = {"error": {"code": "too_many_requests", "message": "Slower, please."}}
         return ApiResponse(429, body, {"Retry-After": str(max(1, round(seconds)))})
 
+    def locked(self, call: ApiCall) -> ApiResponse:
+        return self.key_in_use(call)
+
+    def restricted(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
+        return _error(403, "forbidden", "This key may not ship at the moment.")
+
     def server_error(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
         return _error(500, "internal_error", "Something fell over in the warehouse.")
 

@@ -18,6 +18,7 @@ from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
+from durable_orders.domain.money import Money
 from durable_orders.domain.operators.api_keys import Scope, Token
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.settings import WorkerSettings
@@ -25,7 +26,7 @@ from durable_orders.store.database import Database
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
-from durable_orders.store.seed import DEMO, add_products
+from durable_orders.store.seed import DEMO, Product, add_products
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from sandbox.env_file import settings
 from sandbox.world import StandInServer
@@ -69,6 +70,14 @@ class RealShop:
         return order_id
 
 
+#: Prices that no card is charged, one by one at least.
+ODD_PRICES = (
+    Product("CLIP", "Paper clip", Money(20, "EUR"), 1_000),
+    Product("HOUSE", "House", Money(120_000_000, "EUR"), 1_000),
+    Product("DATES", "Dates", Money(1235, "KWD"), 1_000),
+)
+
+
 def wish(card: str = "pm_card_visa", **more: object) -> dict[str, object]:
     """Two mugs for Ada."""
     return {
@@ -97,7 +106,7 @@ async def real(
     real_servers: RealServers, database: Database, database_url: str
 ) -> AsyncIterator[RealShop]:
     """The shop with a worker. It waits for another card, and for a person from 20 EUR of refund."""
-    await add_products(database, DEMO)
+    await add_products(database, [*DEMO, *ODD_PRICES])
     temporal_server, world = real_servers.temporal, real_servers.world
     temporal = await temporal_server.connect()
     async with contextlib.AsyncExitStack() as stack:

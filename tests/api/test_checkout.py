@@ -71,6 +71,29 @@ async def test_a_decline_is_told_and_another_card_pays(real: RealShop) -> None:
     assert late.status_code == 409
 
 
+async def test_a_payment_method_that_nobody_has_is_told_like_a_decline(real: RealShop) -> None:
+    order_id = await real.place("pm_nobodys")
+    unusable = {"state": "declined", "code": "resource_missing", "another_card": True}
+
+    for card in ("pm_nobodys_either", "pm_card_visa"):
+        assert await checked_out(real, order_id) == unusable
+        offered = await real.http.post(
+            f"/orders/{order_id}/payment-method", json={"payment_method": card}
+        )
+        assert offered.status_code == 202
+    paid = await checked_out(real, order_id)
+
+    assert paid == {"state": "paid", "amount": EUR_29}
+    books = await real.books(order_id)
+    assert (len(books["payments"]), books["captured"]) == (1, 2900)
+    history = (await real.http.get(f"/orders/{order_id}")).json()["history"]
+    refused = [line["detail"] for line in history if line["event"] == "payment_unusable_card"]
+    assert refused == [
+        {"attempt": "1", "code": "resource_missing"},
+        {"attempt": "2", "code": "resource_missing"},
+    ]
+
+
 async def test_three_d_secure_hands_the_browser_what_it_needs(real: RealShop) -> None:
     order_id = await real.place("pm_card_authenticationRequired")
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import httpx
 
 from tests.api.api_clients import is_problem
-from tests.api.real import SHOP, RealShop, real
+from tests.api.real import SHOP, RealShop, real, wish
 from tests.support.eventually import eventually
 
 __all__ = ["real"]
@@ -52,6 +52,26 @@ async def test_a_refund_of_a_line_is_given_once_however_often_it_is_asked_for(
     assert (books["captured"], books["refunded"]) == (2900, 1450)
     order = (await real.http.get(f"/orders/{order_id}")).json()
     assert [refund["refund_id"] for refund in order["refunds"]] == ["r1"]
+
+
+async def test_what_no_card_can_take_back_is_refused_and_sets_nothing_aside(
+    real: RealShop,
+) -> None:
+    placed = await real.http.post("/orders", json=wish(lines=[{"sku": "DATES", "quantity": 2}]))
+    order_id = placed.json()["order_id"]
+    await real.http.post("/checkout", json={"order_id": order_id})
+    await real.edge.orders.result(order_id)
+    fils = {"amount": 1235, "currency": "KWD"}
+
+    refused = await asked(real, order_id, refund_id="r1", amount=fils)
+    by_line = await asked(real, order_id, refund_id="r1", lines=[{"sku": "DATES", "quantity": 1}])
+    all_of_it = await asked(real, order_id, refund_id="r2", amount=fils | {"amount": 2470})
+    await settled(real, f"/orders/{order_id}/refunds/r2")
+
+    for each in (refused, by_line):
+        is_problem(each, 409, "amounts of KWD go in steps of 0.010 KWD. Name an amount")
+    assert all_of_it.status_code == 202
+    assert (await real.books(order_id))["refunded"] == 2470
 
 
 async def test_a_key_in_place_of_an_id_is_one_refund_too(real: RealShop) -> None:

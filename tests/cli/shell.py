@@ -19,6 +19,7 @@ from durable_orders.cli import app
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
+from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.terms import ShopTerms
@@ -27,7 +28,7 @@ from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
-from durable_orders.store.seed import DEMO, add_products
+from durable_orders.store.seed import DEMO, Product, add_products
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
@@ -37,6 +38,12 @@ from tests.support.servers import Temporal
 from worker import order_worker
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
+
+#: Prices that no card is charged, one by one at least.
+ODD_PRICES = (
+    Product("CLIP", "Paper clip", Money(20, "EUR"), 1_000),
+    Product("DATES", "Dates", Money(1235, "KWD"), 1_000),
+)
 
 Run = Callable[..., Awaitable[Result]]
 
@@ -50,7 +57,7 @@ async def run(
     database_url: str,
 ) -> AsyncIterator[Run]:
     """Runs a command as in a shell whose settings name the servers."""
-    await add_products(database, DEMO)
+    await add_products(database, [*DEMO, *ODD_PRICES])
     monkeypatch.chdir(tmp_path)
     for name, value in (temporal_server.settings | {"DATABASE_URL": database_url}).items():
         monkeypatch.setenv(name, value)

@@ -143,6 +143,10 @@ async def test_what_the_catalogue_cannot_sell_is_refused(run: Run) -> None:
     refused(await run("place", "--line", "MUG=0"), "it must be from 1 to 10000", terminal.REFUSED)
     refused(await run("place", "--line", "MUG=-3"), "it must be from 1 to 10000", terminal.REFUSED)
     refused(await run("place", "--line", "CAR=1"), "CAR is not in the catalogue", terminal.REFUSED)
+    clip = await run("place", "--line", "CLIP=1")
+    refused(clip, "0.20 EUR is too little for a card: the smallest", terminal.REFUSED)
+    dates = await run("place", "--line", "DATES=1")
+    refused(dates, "amounts of KWD go in steps of 0.010 KWD", terminal.REFUSED)
 
 
 async def test_another_basket_under_the_same_id_is_refused(run: Run) -> None:

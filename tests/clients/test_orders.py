@@ -23,6 +23,7 @@ from durable_orders.domain.activity_messages import Cancelled, CancelUnderWay
 from durable_orders.domain.ids import InvalidOrderIdError, workflow_id
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
+from durable_orders.domain.order import InvalidOrderError
 from durable_orders.domain.ports import NoAnswerError, NoSuchOrderError
 from durable_orders.domain.views import ListedOrder, OrderSnapshotView
 from sandbox.ports import free_port
@@ -32,6 +33,20 @@ from tests.support.shop import Shop, basket
 
 TOTAL = Money(29_00, "EUR")
 SOON = timedelta(milliseconds=10)
+
+
+class TestPlacing:
+    async def test_what_no_card_is_charged_is_refused_and_nothing_is_kept(self, shop: Shop) -> None:
+        shop.database.add_product("CLIP", "Paper clip", Money(10, "EUR"), 1_000)
+        shop.database.add_product("DATES", "Dates", Money(1233, "KWD"), 1_000)
+        for sku, sentence in (
+            ("CLIP", "0.20 EUR is too little for a card"),
+            ("DATES", "2.466 KWD cannot be moved on a card"),
+        ):
+            with pytest.raises(InvalidOrderError, match=sentence):
+                await shop.orders.place(basket(f"odd-{sku}", sku=sku))
+            with pytest.raises(NoSuchOrderError):
+                await shop.orders.view(f"odd-{sku}")
 
 
 class TestStarting:

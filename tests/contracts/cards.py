@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import pytest
 
-from durable_orders.domain.ports import Cards, NoAnswerError
+from durable_orders.domain.ports import BusyError, CardCharge, Cards, LockedOutError, NoAnswerError
 from durable_orders.providers.stripe.cards import StripeCards
 from tests.contracts.conftest import SandboxControl
 from tests.contracts.stripe_account import API_BASE, AT_STRIPE, ON_SANDBOX, stripe_test_key
@@ -19,8 +19,15 @@ __all__ = ["AT_STRIPE", "IN_MEMORY", "ON_SANDBOX", "CardsOnTrial", "on_trial"]
 
 IN_MEMORY: Final = "in memory"
 
-#: Failures of a request, by the names of the sandbox.
-FAILURES: Final = ("hang_up", "hang_up_after", "error", "rate_limit")
+#: Failures of a request, by the names of the sandbox, and what they mean.
+FAILURES: Final = {
+    "hang_up": NoAnswerError,
+    "hang_up_after": NoAnswerError,
+    "error": NoAnswerError,
+    "rate_limit": BusyError,
+    "lock_timeout": BusyError,
+    "restrict": LockedOutError,
+}
 
 
 class CardsOnTrial(Protocol):
@@ -29,6 +36,7 @@ class CardsOnTrial(Protocol):
     @property
     def cards(self) -> Cards: ...
     async def break_next(self, method: str, failure: str, order_id: str) -> None: ...
+    async def decline_capture(self, charge: CardCharge, order_id: str, code: str) -> None: ...
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None: ...
     async def confirm_in_browser(self, payment_id: str, card: str) -> None: ...
     async def finish_processing(self, payment_id: str, *, captured: bool) -> None: ...
@@ -48,7 +56,10 @@ class FakeOnTrial:
             self.cards.lose_answer_next(method)
         else:
             wait = timedelta(seconds=7) if failure == "rate_limit" else None
-            self.cards.fail_next(method, NoAnswerError(failure, retry_after=wait))
+            self.cards.fail_next(method, FAILURES[failure](failure, retry_after=wait))
+
+    async def decline_capture(self, charge: CardCharge, order_id: str, code: str) -> None:
+        self.cards.decline_capture(charge.payment_id, code)
 
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
         self.cards.authenticate(payment_id, succeeds=succeeds)
@@ -93,6 +104,10 @@ class SandboxOnTrial:
     async def break_next(self, method: str, failure: str, order_id: str) -> None:
         await self._control.turn(self._ENDPOINTS[method], failure, order_id, seconds=7)
 
+    async def decline_capture(self, charge: CardCharge, order_id: str, code: str) -> None:
+        capture = self._ENDPOINTS["capture"]
+        await self._control.turn(capture, "refuse", order_id, reason=code, times=None)
+
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
         await self._control.authenticate(payment_id, "succeed" if succeeds else "fail")
 
@@ -121,6 +136,9 @@ class StripeOnTrial:
 
     async def break_next(self, method: str, failure: str, order_id: str) -> None:
         pytest.skip("Stripe does not fail on request")
+
+    async def decline_capture(self, charge: CardCharge, order_id: str, code: str) -> None:
+        pytest.skip("Stripe has no test card whose capture is declined")
 
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None:
         pytest.skip("at Stripe only a browser can pass 3-D Secure")

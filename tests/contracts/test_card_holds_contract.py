@@ -216,9 +216,32 @@ async def test_capturing_again_after_no_answer_takes_the_money_once(
     await breakable.break_next("capture", failure, order_id)
     with pytest.raises(NoAnswerError) as caught:
         await capture(breakable, order_id, held.payment_id)
+    assert type(caught.value) is FAILURES[failure]
     assert caught.value.retry_after == (timedelta(seconds=7) if failure == "rate_limit" else None)
     assert (await capture(breakable, order_id, held.payment_id)).captured == PRICE
     assert await breakable.totals(order_id) == (1, 0, PRICE.amount, 0)
+
+
+async def test_a_bank_that_does_not_pay_what_it_holds_is_an_answer(
+    breakable: CardsOnTrial, order_id: str
+) -> None:
+    held = await confirmed(breakable, order_id)
+    await breakable.decline_capture(held, order_id, "insufficient_funds")
+    for _ in range(2):
+        declined = await capture(breakable, order_id, held.payment_id)
+        assert (declined.state, declined.captured) == (ChargeState.DECLINED, NOTHING)
+        assert declined.decline_code == "insufficient_funds"
+    assert (await breakable.cards.cancel(held.payment_id)).state is ChargeState.CANCELLED
+
+
+async def test_a_bank_that_may_pay_later_is_asked_again(
+    breakable: CardsOnTrial, order_id: str
+) -> None:
+    held = await confirmed(breakable, order_id)
+    await breakable.decline_capture(held, order_id, "processing_error")
+    with pytest.raises(NoAnswerError):
+        await capture(breakable, order_id, held.payment_id)
+    assert (await breakable.cards.read(held.payment_id)).state is ChargeState.HELD
 
 
 async def test_capturing_at_the_same_time_takes_the_money_once(

@@ -10,7 +10,14 @@ import pytest
 import pytest_asyncio
 
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
+from durable_orders.domain.ports import (
+    AmountRefusedError,
+    CardCharge,
+    ChargeState,
+    NoAnswerError,
+    RefusedError,
+    UnusableCardError,
+)
 from tests.contracts.cards import (
     AT_STRIPE,
     FAILURES,
@@ -20,6 +27,7 @@ from tests.contracts.cards import (
     on_trial,
 )
 from tests.contracts.conftest import SandboxControl
+from tests.fakes.cards import UNKNOWN
 from tests.support.keys import INSTALLATION, charge_key, payment_key, undo_refund_key
 
 PRICE = Money(4200, "EUR")
@@ -96,9 +104,36 @@ async def test_a_key_is_refused_for_another_amount(trial: CardsOnTrial, order_id
         await announce(trial, order_id, price=Money(4300, "EUR"))
 
 
-async def test_a_card_that_does_not_exist_is_refused(trial: CardsOnTrial, order_id: str) -> None:
-    with pytest.raises(RefusedError):
-        await charge(trial, order_id, "no_such_card")
+@pytest.mark.parametrize("card", ["no_such_card", UNKNOWN])
+async def test_a_payment_method_that_nobody_has_is_an_answer(
+    trial: CardsOnTrial, order_id: str, card: str
+) -> None:
+    for _ in range(2):  # and the same one when it is asked for again
+        with pytest.raises(UnusableCardError) as refusal:
+            await charge(trial, order_id, card)
+        assert refusal.value.code == "resource_missing"
+        assert refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("price", "code"),
+    [
+        (Money(20, "EUR"), "amount_too_small"),
+        (Money(100_000_000, "EUR"), "amount_too_large"),
+    ],
+    ids=str,
+)
+async def test_an_amount_that_no_card_is_charged_is_an_answer(
+    trial: CardsOnTrial, order_id: str, price: Money, code: str
+) -> None:
+    with pytest.raises(AmountRefusedError) as refusal:
+        await charge(trial, order_id, price=price)
+    assert refusal.value.code == code
+
+
+async def test_an_amount_between_two_steps_is_an_answer(trial: CardsOnTrial, order_id: str) -> None:
+    with pytest.raises(AmountRefusedError):
+        await charge(trial, order_id, price=Money(1235, "KWD"))
 
 
 # -- confirm ---------------------------------------------------------------------------------------
@@ -417,6 +452,7 @@ async def test_asking_again_after_no_answer_has_the_effect_of_once(
     await breakable.break_next(method, failure, order_id)
     with pytest.raises(NoAnswerError) as caught:
         await ask()
+    assert type(caught.value) is FAILURES[failure]
     assert caught.value.retry_after == (timedelta(seconds=7) if failure == "rate_limit" else None)
     assert await ask() == await ask()
 

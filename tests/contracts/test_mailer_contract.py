@@ -12,7 +12,14 @@ import pytest
 import pytest_asyncio
 
 from durable_orders.domain.activity_messages import MailRefused, MailSent
-from durable_orders.domain.ports import LockedOutError, Mail, Mailer, NoAnswerError, RefusedError
+from durable_orders.domain.ports import (
+    BusyError,
+    LockedOutError,
+    Mail,
+    Mailer,
+    NoAnswerError,
+    RefusedError,
+)
 from durable_orders.providers.resend.mailer import ResendMailer
 from tests.contracts.conftest import SandboxControl
 from tests.fakes.mailer import InMemoryMailer
@@ -20,6 +27,15 @@ from tests.support.keys import mail_key
 
 SENDER = "Shop <shop@example.com>"
 NOWHERE = "ada-at-nowhere"
+#: Failures of a request, by the names of the sandbox, and what they mean.
+FAILURES = {
+    "hang_up": NoAnswerError,
+    "hang_up_after": NoAnswerError,
+    "error": NoAnswerError,
+    "rate_limit": BusyError,
+    "lock_timeout": BusyError,
+    "restrict": LockedOutError,  # the domain of our sender is not verified
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,7 @@ class FakeOnTrial:
             self.mailer.lose_answer_next("send")
         else:
             wait = timedelta(seconds=7) if failure == "rate_limit" else None
-            self.mailer.fail_next("send", NoAnswerError(failure, retry_after=wait))
+            self.mailer.fail_next("send", FAILURES[failure](failure, retry_after=wait))
 
     async def sent(self, order_id: str) -> list[Booked]:
         return [
@@ -134,7 +150,7 @@ async def test_a_wrong_address_is_an_answer_that_does_not_repeat_it(
     assert await trial.sent(order_id) == []
 
 
-@pytest.mark.parametrize("failure", ["hang_up", "hang_up_after", "error", "rate_limit"])
+@pytest.mark.parametrize("failure", FAILURES)
 async def test_sending_again_after_no_answer_sends_one_mail(
     trial: MailerOnTrial, order_id: str, failure: str
 ) -> None:
@@ -142,6 +158,7 @@ async def test_sending_again_after_no_answer_sends_one_mail(
     await trial.break_next(failure, order_id)
     with pytest.raises(NoAnswerError) as caught:
         await trial.mailer.send(confirmation(order_id), key=key)
+    assert type(caught.value) is FAILURES[failure]
     assert caught.value.retry_after == (timedelta(seconds=7) if failure == "rate_limit" else None)
     first = await trial.mailer.send(confirmation(order_id), key=key)
     assert first == await trial.mailer.send(confirmation(order_id), key=key)
@@ -170,6 +187,14 @@ async def test_a_key_that_resend_refuses_locks_us_out_and_is_not_shown(
         with pytest.raises(LockedOutError, match="RESEND_API_KEY") as caught:
             await mailer.send(confirmation(order_id), key=mail_key(order_id, "confirmation"))
     assert "not_a_key" not in str(caught.value)
+
+
+async def test_a_sender_that_resend_refuses_is_our_setting_and_not_the_customers_address(
+    control: SandboxControl, order_id: str
+) -> None:
+    async with ResendMailer("re_sandbox", sender="shop", api_url=control.url) as mailer:
+        with pytest.raises(LockedOutError, match="check MAIL_FROM"):
+            await mailer.send(confirmation(order_id), key=mail_key(order_id, "confirmation"))
 
 
 async def test_two_mailers_in_one_process_keep_to_their_own_keys(

@@ -39,6 +39,25 @@ async def test_what_is_in_flight_is_finished_and_another_worker_goes_on(
     await stops_in_flight(environment, worker, trials, signal.SIGTERM)
 
 
+async def test_a_worker_that_stops_begins_no_request_for_money(
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
+) -> None:
+    order_id = await trials.start_and_hold(Asking("stripe.payment_intents.create", "delay_after"))
+    await trials.reached()
+    await worker.signal(signal.SIGTERM)
+    await worker.wait_for_log("stopping: letting activities in flight finish")
+    await trials.let_go()
+    assert await worker.ends() == 0
+    assert (await environment.books.order(order_id)).captured == 0
+
+    await environment.start_worker()
+    (outcome,) = await trials.outcomes()
+
+    assert outcome.status is Status.COMPLETED
+    [payment] = (await environment.books.order(order_id)).payments
+    assert payment.captured == outcome.taken.amount
+
+
 async def test_ctrl_c_lets_what_is_in_flight_finish_too(
     environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
 ) -> None:

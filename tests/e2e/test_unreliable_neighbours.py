@@ -11,6 +11,7 @@ from durable_orders.domain.lifecycle import Status, StopReason
 from sandbox.fault_client import Mode
 from tests.e2e.history import tried
 from tests.e2e.trials import Trials
+from tests.support.eventually import eventually
 
 CREATE, CONFIRM = "stripe.payment_intents.create", "stripe.payment_intents.confirm"
 READ, VOID = "stripe.payment_intents.retrieve", "stripe.payment_intents.cancel"
@@ -66,6 +67,48 @@ async def test_waits_for_as_long_as_it_is_asked_to(
         assert (await tried(environment, order_id, step)).waited >= timedelta(seconds=3)
     at = {line.event: line.at for line in (await environment.orders.view(mailed)).history}
     assert at["confirmation_mailed"] - at["order_fulfilled"] >= timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("mode", ["rate_limit", "lock_timeout"])
+async def test_load_at_checkout_rejects_nobody(
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials, mode: Mode
+) -> None:
+    """Longer than three tries would take, at each of the requests of a charge."""
+    for endpoint in (CREATE, CONFIRM):
+        order_id = await trials.place()
+        await environment.faults.inject(endpoint, mode, order_id=order_id, times=5, seconds=1)
+    await asyncio.gather(*map(environment.orders.start, trials.order_ids))
+
+    outcomes = await trials.outcomes()
+
+    assert {outcome.status for outcome in outcomes} == {Status.COMPLETED}
+    for order_id in trials.order_ids:
+        assert (await tried(environment, order_id, "charge_card")).waited >= timedelta(seconds=4)
+
+
+async def test_an_account_that_is_restricted_for_a_while_is_waited_for(
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
+) -> None:
+    order_id = await trials.place()
+    restricted = await environment.faults.inject(CREATE, "restrict", order_id=order_id)
+    await environment.orders.start(order_id)
+    await environment.faults.wait_for_hits(restricted)
+    problem = ""
+
+    async def flagged() -> bool:
+        nonlocal problem
+        attention = (await environment.orders.status(order_id)).attention
+        problem = attention.problem if attention else ""
+        return attention is not None
+
+    await eventually(flagged)
+    assert "cannot currently make live charges" in problem
+    assert "Check STRIPE_API_KEY and the account in Stripe's dashboard" in problem
+    await environment.faults.remove(restricted)
+    await environment.operations.retry_now(order_id)
+
+    [outcome] = await trials.outcomes()
+    assert outcome.status is Status.COMPLETED
 
 
 async def test_three_errors_of_stripe_end_the_order_and_nothing_is_taken(

@@ -8,15 +8,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final
 
+from durable_orders.domain.charge_limits import charge_problem, smallest
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
+    AmountRefusedError,
     CardCharge,
     CardRefund,
     CardRefundState,
     ChargeState,
     NoAnswerError,
     RefusedError,
+    UnusableCardError,
 )
+from durable_orders.domain.terms import SOFT_DECLINES
 from tests.fakes.script import Scripted
 
 #: Stripe's test payment methods and how they are declined (docs.stripe.com/testing).
@@ -39,6 +43,8 @@ NEED_CUSTOMER: Final = frozenset(
 )
 #: The sandbox's own, for a payment that stays in processing. Stripe has no test card for that.
 PROCESSING: Final = "pm_sandbox_processing"
+#: A payment method of nobody's: the provider does not know it.
+UNKNOWN: Final = "pm_nobodys"
 #: Stripe's test cards for refunds that the bank decides on later: see ``settle_refund``.
 REFUND_PENDING: Final = "pm_card_pendingRefund"
 REFUND_FAILS: Final = "pm_card_refundFail"
@@ -90,6 +96,7 @@ class InMemoryCards(Scripted):
         self.confirm_limit = 10
         self._payment_of_key: dict[str, str] = {}
         self._confirmed_by_key: dict[str, tuple[str, str]] = {}
+        self._captures_declined: dict[str, str] = {}
         self._numbers = count(1)
 
     # -- for tests ---------------------------------------------------------------------------------
@@ -149,6 +156,10 @@ class InMemoryCards(Scripted):
         """The hold expires before it is captured."""
         charge = self._waiting(payment_id, ChargeState.HELD)
         self.charges[payment_id] = _cancelled(charge)
+
+    def decline_capture(self, payment_id: str, code: str) -> None:
+        """The bank does not pay what it holds, for the reason ``code``."""
+        self._captures_declined[payment_id] = code
 
     def settle_refund(self, key: str) -> None:
         """The bank decides on a refund: one on ``REFUND_FAILS`` fails, even after success."""
@@ -245,6 +256,10 @@ class InMemoryCards(Scripted):
             if self.announced[known] != asked:
                 raise RefusedError(f"key {key} was used before, with other parameters")
             return self.charges[known]
+        if problem := charge_problem(asked.amount):
+            is_small = not smallest(asked.amount.currency) <= asked.amount
+            code = "amount_too_small" if is_small else "amount_too_large"
+            raise AmountRefusedError(problem, code=code, message=problem)
         payment_id = f"pi_{next(self._numbers)}"
         nothing = replace(asked.amount, amount=0)
         self._payment_of_key[key] = payment_id
@@ -257,12 +272,14 @@ class InMemoryCards(Scripted):
 
     def _confirm_once(self, payment_id: str, method: str, key: str) -> CardCharge:
         charge = self._find(payment_id)
-        if not method.startswith("pm_"):
-            raise RefusedError(f"no such payment method: {method}")
         if known := self._confirmed_by_key.get(key):
             if known != (payment_id, method):
                 raise RefusedError(f"key {key} was used before, with other parameters")
             return charge
+        is_unknown = not method.startswith("pm_") or method == UNKNOWN
+        if charge.state in _CONFIRMABLE and is_unknown:
+            message = f"No such PaymentMethod: {method}"
+            raise UnusableCardError(message, code="resource_missing", message=message)
         self._confirmed_by_key[key] = (payment_id, method)
         self.sent.append(key)
         return self._confirm_with(payment_id, method)
@@ -298,10 +315,14 @@ class InMemoryCards(Scripted):
 
     def _capture(self, payment_id: str) -> CardCharge:
         charge = self._find(payment_id)
-        if charge.state is ChargeState.HELD:
-            charge = _captured(charge)
-            self.charges[payment_id] = charge
-        return charge
+        if charge.state is not ChargeState.HELD:
+            return charge
+        if code := self._captures_declined.get(payment_id):
+            if code in SOFT_DECLINES:
+                raise NoAnswerError(f"{payment_id} is held and not captured just now: {code}")
+            return _declined(charge, code, charge.latest_charge)
+        self.charges[payment_id] = _captured(charge)
+        return self.charges[payment_id]
 
     def _refund(
         self, payment_id: str, amount: Money, mark: tuple[str, str], key: str

@@ -42,6 +42,7 @@ from durable_orders.domain.ports import (
     NoSuchOrderError,
     OrderExistsError,
     RefusedError,
+    TryRefusal,
 )
 from durable_orders.domain.refunds.refund import RefundEntry
 from durable_orders.domain.views import (
@@ -236,9 +237,16 @@ class InMemoryPaymentLedger(Scripted):
         await self._play("record", lambda: self._record(entry, charge, answers))
 
     async def end_try(
-        self, order_id: str, number: int, state: ChargeState, decline_code: str = ""
+        self,
+        order_id: str,
+        number: int,
+        state: ChargeState,
+        decline_code: str = "",
+        refusal: TryRefusal | None = None,
     ) -> None:
-        await self._play("end_try", lambda: self._end_try(order_id, number, state, decline_code))
+        await self._play(
+            "end_try", lambda: self._end_try(order_id, number, state, decline_code, refusal)
+        )
 
     async def close(self, order_id: str) -> list[ChargeEntry]:
         return await self._play("close", lambda: self._close(order_id))
@@ -310,12 +318,20 @@ class InMemoryPaymentLedger(Scripted):
         elif replace(booked, captured=known.captured, refunded=known.refunded) != known:
             self._add_line(row, booked.state, booked.decline_code, booked.latest_charge)
 
-    def _end_try(self, order_id: str, number: int, state: ChargeState, code: str) -> None:
+    def _end_try(
+        self,
+        order_id: str,
+        number: int,
+        state: ChargeState,
+        code: str,
+        refusal: TryRefusal | None,
+    ) -> None:
         row = self._database.row(order_id)
         known = row.payment.tries.get(number) if row.payment else None
         if row.payment and known and known.state not in TRY_OVER:
-            row.payment.tries[number] = replace(known, state=state, decline_code=code)
-            self._add_line(row, state, code, number=number)
+            ended = replace(known, state=state, decline_code=code, refusal=refusal)
+            row.payment.tries[number] = ended
+            self._add_line(row, refusal or state, code, number=number)
 
     def _close(self, order_id: str) -> list[ChargeEntry]:
         row = self._database.row(order_id)
@@ -363,7 +379,7 @@ class InMemoryPaymentLedger(Scripted):
     def _add_line(
         self,
         row: _Row,
-        state: ChargeState,
+        state: ChargeState | TryRefusal,
         code: str = "",
         charge: str = "",
         *,

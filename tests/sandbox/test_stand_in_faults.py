@@ -100,6 +100,46 @@ async def test_the_operation_continues_when_the_client_has_timed_out(
     assert (await books.order("late")).fulfillments == ()
 
 
+async def test_an_object_can_be_locked_and_an_account_restricted(
+    shop: stripe.StripeClient, mailer: type[resend.Emails], faults: FaultClient
+) -> None:
+    await faults.inject("stripe.*", "lock_timeout", order_id="locked", times=1)
+    with pytest.raises(stripe.RateLimitError) as locked:
+        await a_payment(shop, "locked")
+    assert locked.value.error is not None
+    assert locked.value.error.code == "lock_timeout"
+    assert "retry-after" not in (locked.value.headers or {})
+
+    await faults.inject("*", "restrict", order_id="locked", times=2)
+    with pytest.raises(stripe.PermissionError, match="cannot currently make live charges"):
+        await a_payment(shop, "locked")
+    with pytest.raises(ResendError, match="domain is not verified") as unverified:
+        await mailer.send_async(
+            {"from": "shop@example.com", "to": "a@example.com", "subject": "Hi", "text": "Hi"},
+            {"idempotency_key": "order-locked:confirmation"},
+        )
+    assert (int(unverified.value.code), unverified.value.error_type) == (403, "validation_error")
+    assert (await a_payment(shop, "locked")).amount == 2000
+
+
+async def test_a_bank_can_refuse_to_pay_what_it_holds(
+    shop: stripe.StripeClient, faults: FaultClient
+) -> None:
+    held = await paid(shop, "unpaid", capture_method="manual")
+    await faults.inject(
+        "stripe.payment_intents.capture",
+        "refuse",
+        order_id="unpaid",
+        reason="insufficient_funds",
+        times=1,
+    )
+    with pytest.raises(stripe.CardError) as declined:
+        await shop.v1.payment_intents.capture_async(held.id)
+    assert declined.value.error is not None
+    assert declined.value.error.decline_code == "insufficient_funds"
+    assert (await shop.v1.payment_intents.capture_async(held.id)).status == "succeeded"
+
+
 async def test_rate_limits_say_when_to_come_back(
     shop: stripe.StripeClient, mailer: type[resend.Emails], faults: FaultClient
 ) -> None:

@@ -23,15 +23,16 @@ def http(status: int, body: object, **headers: str) -> bytes:
 
 
 @asynccontextmanager
-async def answering(*replies: bytes) -> AsyncIterator[str]:
+async def answering(*replies: bytes, after: float = 0) -> AsyncIterator[str]:
     """The URL of a server that answers each request with the next reply, and hangs up.
 
-    The last reply is given again and again.
+    It takes ``after`` seconds for each. The last reply is given again and again.
     """
     left = list(replies)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(after)
         writer.write(left.pop(0) if len(left) > 1 else left[0])
         await writer.drain()
         writer.close()

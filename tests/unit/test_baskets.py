@@ -25,6 +25,9 @@ CATALOGUE = {
     "TEE": ("T-shirt", Money(2900, "EUR")),
     "TENUGUI": ("Tenugui", Money(1800, "JPY")),
     "GIFT": ("Gift", Money(0, "EUR")),
+    "CLIP": ("Paper clip", Money(20, "EUR")),
+    "HOUSE": ("House", Money(60_000_000, "EUR")),
+    "DATES": ("Dates", Money(1235, "KWD")),
 }
 
 
@@ -61,6 +64,9 @@ def test_a_basket_nobody_could_sell_says_what_to_change(
         ((("UNICORN", 1),), "UNICORN is not in the catalogue"),
         ((("MUG", 1), ("TENUGUI", 1)), "one currency, not EUR and JPY"),
         ((("GIFT", 1),), "nothing to charge"),
+        ((("CLIP", 1),), "0.20 EUR is too little for a card"),
+        ((("HOUSE", 2),), "1200000.00 EUR is too much for a card"),
+        ((("DATES", 1),), "1.235 KWD cannot be moved on a card"),
     ],
 )
 def test_a_basket_the_catalogue_cannot_price_says_why(
@@ -68,6 +74,11 @@ def test_a_basket_the_catalogue_cannot_price_says_why(
 ) -> None:
     with pytest.raises(InvalidOrderError, match=complaint):
         priced(basket(*quantities), CATALOGUE)
+
+
+def test_it_is_the_total_that_is_charged() -> None:
+    assert priced(basket(("CLIP", 3)), CATALOGUE).total == Money(60, "EUR")
+    assert priced(basket(("DATES", 2)), CATALOGUE).total == Money(2470, "KWD")
 
 
 @given(st.text())

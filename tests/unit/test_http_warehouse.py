@@ -9,7 +9,13 @@ import pytest
 
 from durable_orders.domain.activity_messages import CannotFulfill, Fulfilled, Resent
 from durable_orders.domain.order import Recipient
-from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
+from durable_orders.domain.ports import (
+    BusyError,
+    LockedOutError,
+    NoAnswerError,
+    RefusedError,
+    ShippingRequest,
+)
 from durable_orders.providers.warehouse.client import HttpWarehouse
 from tests.support.keys import INSTALLATION
 
@@ -187,8 +193,6 @@ async def test_a_cancellation_that_makes_no_sense_is_no_answer(body: object) -> 
 @pytest.mark.parametrize(
     "warehouse",
     [
-        refusing(409, "idempotency_key_in_use"),
-        refusing(429, "too_many_requests"),
         refusing(500, "internal_error"),
         answering(502, "<html>Bad Gateway</html>"),
         answering(404, "<html>a proxy's own page</html>"),
@@ -200,6 +204,16 @@ async def test_no_answer_is_never_a_refusal(warehouse: HttpWarehouse) -> None:
         with pytest.raises(NoAnswerError) as caught:
             await warehouse.fulfill(REQUEST, key="k")
     assert type(caught.value) is NoAnswerError
+
+
+@pytest.mark.parametrize(
+    "warehouse",
+    [refusing(409, "idempotency_key_in_use"), refusing(429, "too_many_requests")],
+)
+async def test_load_is_no_answer_of_its_own_kind(warehouse: HttpWarehouse) -> None:
+    async with warehouse:
+        with pytest.raises(BusyError):
+            await warehouse.fulfill(REQUEST, key="k")
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ReadTimeout, httpx.ReadError])

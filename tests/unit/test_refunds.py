@@ -75,6 +75,41 @@ def refusal(request: RefundRequest, *earlier: RefundEntry) -> str:
     return found.message
 
 
+DINARS = replace(
+    ORDER,
+    lines=(Line("DATES", "Dates", 2, Money(1235, "KWD")),),
+    total=Money(2470, "KWD"),
+)
+PAID_IN_DINARS = PaidCharge(1, "pi_1", DINARS.total, Money(0, "KWD"))
+
+
+@pytest.mark.parametrize(
+    "request_", [ask(amount=Money(1235, "KWD")), ask(lines=(("DATES", 1),))], ids=str
+)
+def test_an_amount_that_no_card_can_take_back_is_refused_when_it_is_asked_for(
+    request_: RefundRequest,
+) -> None:
+    found = plan_refund(request_, DINARS, PAID_IN_DINARS, ())
+    assert isinstance(found, RefundRefused)
+    assert "1.235 KWD cannot be moved on a card" in found.message
+    assert "in steps of 0.010 KWD. Name an amount" in found.message
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ask(),
+        ask(amount=Money(1230, "KWD")),
+        ask(amount=Money(10, "KWD")),
+        ask(lines=(("DATES", 2),)),
+    ],
+    ids=str,
+)
+def test_an_amount_in_steps_is_given_back_however_little(request_: RefundRequest) -> None:
+    found = plan_refund(request_, DINARS, PAID_IN_DINARS, ())
+    assert isinstance(found, RefundEntry), found
+
+
 # -- ids -------------------------------------------------------------------------------------------
 
 order_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)

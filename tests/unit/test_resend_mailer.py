@@ -10,6 +10,7 @@ import pytest
 
 from durable_orders.domain.activity_messages import MailAnswer, MailRefused
 from durable_orders.domain.ports import (
+    BusyError,
     LockedOutError,
     Mail,
     NoAnswerError,
@@ -76,6 +77,11 @@ async def test_a_mail_that_cannot_be_sent_is_an_answer_without_the_address(statu
     assert answer == MailRefused("Invalid `to` field: … is blocked.")
 
 
+async def test_an_address_that_mentions_from_is_still_the_customers() -> None:
+    message = "Invalid `to` field: away-from-home@example.com is blocked."
+    assert isinstance(await send(refusing(422, "validation_error", message)), MailRefused)
+
+
 @pytest.mark.parametrize(
     "transport",
     [
@@ -87,9 +93,7 @@ async def test_a_mail_that_cannot_be_sent_is_an_answer_without_the_address(statu
         answering(200, []),
         refusing(500, "application_error"),
         refusing(503, "service_unavailable"),
-        refusing(409, "concurrent_idempotent_requests"),
-        refusing(429, "rate_limit_exceeded"),
-        refusing(429, "daily_quota_exceeded"),
+        refusing(408, "timeout"),
     ],
 )
 async def test_no_answer_is_never_a_refusal(transport: httpx.MockTransport) -> None:
@@ -129,13 +133,49 @@ async def test_what_only_a_person_can_repair_is_locked_out(transport: httpx.Mock
 
 
 @pytest.mark.parametrize(
+    ("status", "name", "message"),
+    [
+        (422, "validation_error", "Invalid `from` field. The email address needs to follow the …"),
+        (422, "missing_required_field", "Missing `from` field."),
+        (422, "invalid_from_address", "The from address is not valid."),
+        (403, "invalid_from_address", "The from address is not valid."),
+        (403, "validation_error", "The shop.example domain is not verified."),
+    ],
+)
+async def test_our_own_sender_is_a_setting_of_ours_and_not_the_customers_address(
+    status: int, name: str, message: str
+) -> None:
+    with pytest.raises(LockedOutError, match="check MAIL_FROM"):
+        await send(refusing(status, name, message))
+
+
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [(429, "daily_quota_exceeded"), (429, "monthly_quota_exceeded"), (451, "security_error")],
+)
+async def test_the_limits_of_our_account_are_for_a_person(status: int, name: str) -> None:
+    with pytest.raises(LockedOutError, match="dashboard"):
+        await send(refusing(status, name))
+
+
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [(429, "rate_limit_exceeded"), (409, "concurrent_idempotent_requests"), (429, "whatever")],
+)
+async def test_load_is_waited_out(status: int, name: str) -> None:
+    with pytest.raises(BusyError):
+        await send(refusing(status, name))
+
+
+@pytest.mark.parametrize(
     "transport",
     [
         refusing(409, "invalid_idempotent_request"),
         refusing(400, "invalid_idempotency_key"),
         refusing(404, "not_found"),
         refusing(405, "method_not_allowed"),
-        refusing(422, "invalid_from_address"),
+        refusing(422, "invalid_attachment"),
+        refusing(422, "invalid_region"),
     ],
 )
 async def test_our_own_mistakes_are_refused_for_good(transport: httpx.MockTransport) -> None:

@@ -23,7 +23,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHist
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import ParcelStatus
-from durable_orders.domain.ports import NoAnswerError, RefusedError
+from durable_orders.domain.ports import BusyError, LockedOutError, NoAnswerError, RefusedError
 from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from durable_orders.domain.terms import CaptureMethod, ShopTerms
@@ -76,6 +76,15 @@ async def unanswered(shop: Shop) -> Handle:
     return await shop.order()
 
 
+async def busy(shop: Shop) -> Handle:
+    """The card provider has too much to do, then is silent once, then refuses our key."""
+    shop.cards.fail_next("create", BusyError("too many requests"), times=4)
+    shop.cards.fail_next("create", NoAnswerError("nobody answers"))
+    shop.cards.fail_next("create", LockedOutError("the key is wrong"), times=2)
+    shop.cards.fail_next("create", BusyError("too many requests"))
+    return await shop.order()
+
+
 async def outage(shop: Shop) -> Handle:
     shop.inventory.fail_next("reserve", NoAnswerError("nobody answers"), times=6)
     shop.warehouse.fail_next("fulfill", NoAnswerError("nobody answers"), times=8)
@@ -123,6 +132,21 @@ async def operated(shop: Shop) -> Handle:
     shop.cards.heal("refund")
     await handle.execute_update(OrderWorkflow.operate, RetryNow("ops-7"))
     return handle
+
+
+async def operated_capture(shop: Shop) -> Handle:
+    """What is held is not captured until an operator has it asked again."""
+    soon, never = timedelta(milliseconds=10), timedelta(hours=3)
+    shop.cards.fail_next("capture", NoAnswerError("nobody answers", retry_after=soon), times=6)
+    shop.cards.fail_next("capture", NoAnswerError("nobody answers", retry_after=never))
+    handle = await shop.order(waits=True)
+    await eventually(lambda: _was_asked(shop, "capture", times=7))
+    await handle.execute_update(OrderWorkflow.operate, RetryNow("ops-7"))
+    return handle
+
+
+async def _was_asked(shop: Shop, method: str, *, times: int) -> bool:
+    return shop.cards.calls.count(method) == times
 
 
 async def short(shop: Shop) -> Handle:
@@ -197,11 +221,11 @@ REFUND_APPROVAL = ShopRefundTerms(approval_above={"EUR": 0})
 SCENARIOS = [
     *(
         Scenario(play)
-        for play in (completed, declined, cancelled, refused, unanswered, outage, short)
+        for play in (completed, declined, cancelled, refused, unanswered, busy, outage, short)
     ),
     Scenario(operated),
     Scenario(undecided, APPROVAL),
-    *(Scenario(play, HOLD) for play in (lapsed, left)),
+    *(Scenario(play, HOLD) for play in (lapsed, left, operated_capture)),
     Scenario(resent, DELIVERY),
     Scenario(longest.longest_ordinary_life, longest.LONGEST),
     Scenario(longest.life_with_everything, longest.WITH_EVERYTHING),

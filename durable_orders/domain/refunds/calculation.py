@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from durable_orders.domain.charge_limits import step_problem
 from durable_orders.domain.ids import InvalidRefundIdError, checked_refund_id
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.order import Order
@@ -79,7 +80,7 @@ def _returned(request: RefundRequest, left: Mapping[str, int]) -> Quantities:
 
 
 def _amount(request: RefundRequest, order: Order, left: Money) -> Money:
-    """The amount to refund: more than nothing, and no more than is left."""
+    """The amount to refund: more than nothing, no more than is left, and one a card can take."""
     prices = {line.sku: line.unit_price for line in order.lines}
     cost = total((prices[sku] * n for sku, n in request.lines), left.currency)
     wanted = request.amount
@@ -93,4 +94,6 @@ def _amount(request: RefundRequest, order: Order, left: Money) -> Money:
         raise _RefusalError(f"{wanted} is more than these lines cost, {cost}")
     if not wanted <= left:
         raise _RefusalError(f"{wanted} cannot be given back: {left} of order {order.id} is left")
+    if problem := step_problem(wanted):
+        raise _RefusalError(f"{problem}. Name an amount")
     return wanted

@@ -1,12 +1,12 @@
 """Mail service: Resend, through its own SDK.
 
-How its errors are mapped (https://resend.com/docs/api-reference/errors):
+How its errors are mapped, by their names (https://resend.com/docs/api-reference/errors):
 
-    connection lost, timeout, 5xx, HTML, 429,
-    409 concurrent_idempotent_requests        → NoAnswerError    retry with the same key
-    401, 403: key, domain not verified        → LockedOutError   the same; needs a person
-    400, 422 validation_error                 → MailRefused      permanent for this mail: an answer
-    other 4xx (a key used for another mail)   → RefusedError     a bug or wrong configuration
+    connection lost, timeout, 5xx, HTML        → NoAnswerError    retry with the same key
+    429, a key in use                          → BusyError        the same, as told
+    the key, the sender, the account's quota   → LockedOutError   the same; needs a person
+    the mail itself, mostly its address        → MailRefused      permanent for this mail: an answer
+    other 4xx (a key used for another mail)    → RefusedError     our bug
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from resend.http_client_async import AsyncHTTPClient
 
 from durable_orders.domain.activity_messages import MailAnswer, MailRefused, MailSent
 from durable_orders.domain.ports import (
+    BusyError,
     LockedOutError,
     Mail,
     NoAnswerError,
@@ -33,10 +34,19 @@ from durable_orders.providers.http_replies import parse_retry_after, without_pri
 
 _INVALID_IN_TAG: Final = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_TAG: Final = 256
-#: Errors in the mail itself, mostly in the address.
-_INVALID_MAIL: Final = frozenset(
-    ["validation_error", "invalid_parameter", "missing_required_field"]
+#: What each error name means; a test walks the documented ones. ``validation_error`` is decided by
+#: its message: it may be about our sender or about the customer's address.
+_LOAD: Final = frozenset(["concurrent_idempotent_requests", "rate_limit_exceeded"])
+_OUR_KEY: Final = frozenset(["invalid_api_key", "missing_api_key", "restricted_api_key"])
+_OUR_SENDER: Final = frozenset(["invalid_from_address"])
+_OUR_ACCOUNT: Final = frozenset(
+    ["daily_quota_exceeded", "monthly_quota_exceeded", "security_error"]
 )
+_INVALID_MAIL: Final = frozenset(
+    ["invalid_parameter", "missing_required_field", "missing_required_fields", "validation_error"]
+)
+#: "Invalid `from` field. …", "Missing `from` field."
+_ABOUT_SENDER: Final = re.compile(r"[`'\"]from[`'\"]|\bfrom (?:address|field)\b", re.I)
 
 
 class ResendMailer:
@@ -95,7 +105,7 @@ class ResendMailer:
         except ResendError as error:
             code = int(error.code) if str(error.code).isdecimal() else 500
             message = without_private(error.message, mail.to)
-            if code in {400, 422} and error.error_type in _INVALID_MAIL:
+            if _is_about_the_mail(code, error):
                 return MailRefused(message)
             # Not chained: Resend's error quotes the address, and workflow history keeps causes.
             raise _provider_error(code, error, message) from None
@@ -111,29 +121,40 @@ def _id_of(sent: object) -> str:
     return mail_id
 
 
+def _is_about_the_mail(code: int, error: ResendError) -> bool:
+    """Whether this mail is refused for good, whatever our settings are."""
+    is_invalid = code in {400, 422} and error.error_type in _INVALID_MAIL
+    return is_invalid and not _ABOUT_SENDER.search(error.message)
+
+
 def _provider_error(code: int, error: ResendError, message: str) -> ProviderError:
     wait = parse_retry_after(error.headers)
-    detail = f"(HTTP {code} {error.error_type}): {message}"
-    match code, error.error_type:
-        case (401, _) | (403, "invalid_api_key" | "restricted_api_key" | "missing_api_key"):
-            return LockedOutError(
-                f"Resend refuses our key (HTTP {code}): check RESEND_API_KEY", retry_after=wait
-            )
-        case 403, _:
-            return LockedOutError(
-                "Resend does not let this key send from our address: check RESEND_API_KEY, and "
-                f"that the sender's domain is verified {detail}",
-                retry_after=wait,
-            )
-        case 409, "invalid_idempotent_request":
-            return RefusedError("Resend was given this key before, with another mail, and sent it")
-        case (408 | 409 | 425 | 429, _) | (_, "application_error"):
-            # With a 4xx, `application_error` is the SDK's code for a body that is not JSON.
-            return NoAnswerError(f"Resend gave no answer {detail}", retry_after=wait)
-        case _ if 400 <= code < 500:
-            return RefusedError(f"Resend refuses the request {detail}")
-        case _:
-            return NoAnswerError(f"Resend gave no answer {detail}", retry_after=wait)
+    name = error.error_type
+    detail = f"(HTTP {code} {name}): {message}"
+    if ours := _our_fault(code, name, detail):
+        return LockedOutError(ours, retry_after=wait)
+    if name == "invalid_idempotent_request":
+        return RefusedError("Resend was given this key before, with another mail, and sent it")
+    if name in _LOAD or code in {409, 425, 429}:
+        return BusyError(f"Resend is busy {detail}", retry_after=wait)
+    # With a 4xx, `application_error` is the SDK's code for a body that is not JSON.
+    if 400 <= code < 500 and code != 408 and name != "application_error":
+        return RefusedError(f"Resend refuses the request {detail}")
+    return NoAnswerError(f"Resend gave no answer {detail}", retry_after=wait)
+
+
+def _our_fault(code: int, name: str, detail: str) -> str | None:
+    """What a person of ours has to look at, if the key, the account or the sender is refused."""
+    if code == 401 or name in _OUR_KEY:
+        return f"Resend refuses our key (HTTP {code}): check RESEND_API_KEY"
+    if name in _OUR_ACCOUNT:
+        return f"Resend does not let our account send {detail}. Look at Resend's dashboard"
+    if code == 403 or name in _OUR_SENDER | _INVALID_MAIL:
+        return (
+            "Resend does not let us send from our address: check MAIL_FROM, RESEND_API_KEY, and "
+            f"that the sender's domain is verified {detail}"
+        )
+    return None
 
 
 def _tag(text: str) -> str:

@@ -22,13 +22,14 @@ from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import (
     CardCharge,
+    CardDeclinedError,
     CardRefund,
     ChargeState,
     NoAnswerError,
     RefusedError,
 )
+from durable_orders.domain.terms import SOFT_DECLINES
 from durable_orders.providers.stripe.errors import (
-    CardDeclinedError,
     HoldExpiredError,
     RepeatedFailureError,
     UnexpectedStateError,
@@ -51,8 +52,9 @@ from durable_orders.providers.stripe.objects import (
 class StripeCards:
     """``Cards`` at Stripe. Belongs to one event loop; close it with ``aclose``.
 
-    ``timeout`` is in seconds, for a whole call. ``require`` is awaited before each request, and
-    raises a ``ProviderError`` as long as none may be sent.
+    Time-outs are in seconds, for a whole call. ``money_timeout`` is for those that move money: a
+    bank may be slow. ``require`` is awaited before each request, and raises a ``ProviderError`` as
+    long as none may be sent.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class StripeCards:
         *,
         api_base: str = "https://api.stripe.com",
         timeout: float = 20.0,
+        money_timeout: float = 80.0,
         connect_timeout: float = 5.0,
         require: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -69,8 +72,10 @@ class StripeCards:
         # At DEBUG the SDK logs whole responses, including client secrets.
         logging.getLogger("stripe").setLevel(logging.WARNING)
         self._timeout = timeout
+        self._money_timeout = money_timeout
         # The SDK's httpx client keeps at most 100 connections, 20 of them idle.
-        self._http = stripe.HTTPXClient(timeout=httpx.Timeout(timeout, connect=connect_timeout))
+        longest = max(timeout, money_timeout)
+        self._http = stripe.HTTPXClient(timeout=httpx.Timeout(longest, connect=connect_timeout))
         client = stripe.StripeClient(
             api_key,
             base_addresses={"api": api_base.rstrip("/")},
@@ -118,7 +123,7 @@ class StripeCards:
 
     async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
         try:
-            async with self._translate_errors("confirm a payment"):
+            async with self._translate_errors("confirm a payment", self._money_timeout):
                 # The card each time: a decline clears the one that the intent had.
                 intent = await self._intents.confirm_async(
                     payment_id,
@@ -128,14 +133,8 @@ class StripeCards:
                 charge = charge_of(intent)
         except CardDeclinedError as declined:
             charge = await self.read(payment_id)
-            if charge.state is ChargeState.OPEN:  # the intent does not show the decline
-                charge = replace(
-                    charge,
-                    state=ChargeState.DECLINED,
-                    decline_code=declined.code,
-                    message=declined.message,
-                )
-            return charge
+            # The intent may not show the decline.
+            return _declined(charge, declined) if charge.state is ChargeState.OPEN else charge
         except UnexpectedStateError:
             charge = await self.read(payment_id)
             if charge.state is ChargeState.OPEN:
@@ -177,18 +176,17 @@ class StripeCards:
         # For a key with a stored response (a 500, a state that has changed since) Stripe replays it
         # for a day, and the hold may end before. Then the capture is sent without the key, which is
         # safe here: a hold that was captured in full cannot be captured again.
-        for each_key in (key, None):
-            try:
-                return await self._capture(payment_id, each_key)
-            except (RepeatedFailureError, UnexpectedStateError):
-                charge = await self.read(payment_id)
-                if charge.state is not ChargeState.HELD:
-                    return charge  # captured, expired or never confirmed: all are answers
-        raise NoAnswerError(f"{payment_id} is held, and Stripe does not capture it just now")
+        charge = await self._capture(payment_id, key)
+        if charge.state in {ChargeState.HELD, ChargeState.DECLINED}:
+            charge = await self._capture(payment_id, None)
+        if charge.state is ChargeState.HELD:
+            raise NoAnswerError(f"{payment_id} is held, and Stripe does not capture it just now")
+        return charge  # captured, declined, expired or never confirmed: all are answers
 
     async def _capture(self, payment_id: str, key: str | None) -> CardCharge:
+        """The charge after one request to capture it; HELD when that had no effect for now."""
         try:
-            async with self._translate_errors("capture a payment"):
+            async with self._translate_errors("capture a payment", self._money_timeout):
                 intent = await self._intents.capture_async(
                     payment_id, options={"idempotency_key": key} if key else {}
                 )
@@ -196,6 +194,13 @@ class StripeCards:
         except HoldExpiredError:
             # The authorization has expired; Stripe updates the intent only later, unless asked to.
             return await self.cancel(payment_id)
+        except (RepeatedFailureError, UnexpectedStateError):
+            return await self.read(payment_id)
+        except CardDeclinedError as declined:
+            charge = await self.read(payment_id)
+            is_final = charge.state is ChargeState.HELD and declined.code not in SOFT_DECLINES
+            # Not cancelled here: when the goods have left, a person may still get the money.
+            return _declined(charge, declined) if is_final else charge
         return await self.read(payment_id) if was_replayed(intent) else charge
 
     async def client_secret(self, payment_id: str) -> str:
@@ -213,7 +218,7 @@ class StripeCards:
             return known
         stripe_amount, _ = to_stripe(amount)
         try:
-            async with self._translate_errors("refund a payment"):
+            async with self._translate_errors("refund a payment", self._money_timeout):
                 refund = await self._refunds.create_async(
                     {
                         "payment_intent": payment_id,
@@ -255,14 +260,16 @@ class StripeCards:
         return [refund async for refund in page.auto_paging_iter()]
 
     @asynccontextmanager
-    async def _translate_errors(self, operation: str) -> AsyncIterator[None]:
+    async def _translate_errors(
+        self, operation: str, seconds: float | None = None
+    ) -> AsyncIterator[None]:
         """Limit the time of the block, and translate its exceptions into errors of ``orders``."""
         if self._require is not None:
             await self._require()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds or self._timeout):
                 yield
-        except stripe.AuthenticationError as error:
+        except (stripe.AuthenticationError, stripe.PermissionError) as error:
             raise provider_error(operation, error) from None  # its message quotes a part of the key
         except stripe.StripeError as error:
             raise provider_error(operation, error) from error
@@ -272,3 +279,13 @@ class StripeCards:
             raise NoAnswerError(
                 f"Stripe's answer makes no sense ({operation}): {error!r}"
             ) from error
+
+
+def _declined(charge: CardCharge, declined: CardDeclinedError) -> CardCharge:
+    """The charge, declined for the reason of an HTTP 402 that its intent does not show."""
+    return replace(
+        charge,
+        state=ChargeState.DECLINED,
+        decline_code=declined.code,
+        message=declined.message,
+    )

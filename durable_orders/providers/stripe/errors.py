@@ -1,46 +1,48 @@
 """Mapping of the Stripe SDK's errors to the domain's (https://docs.stripe.com/api/errors).
 
-    connection lost, timeout, 5xx, HTML, 409, 429 → NoAnswerError    retry with the same key
-        replayed by Stripe for the same key       → RepeatedFailureError
-    401, 403                                      → LockedOutError   the same; needs a person
-    other 4xx (a key used with other parameters)  → RefusedError     our bug
-        402, the card is declined                 → CardDeclinedError
-        the payment is in another state           → UnexpectedStateError
-        the authorization has expired             → HoldExpiredError
+    connection lost, timeout, 5xx, HTML       → NoAnswerError    retry with the same key
+        replayed by Stripe for the same key   → RepeatedFailureError
+    429, 409, lock timeouts                   → BusyError        the same; no try is used
+    401, 403, the account is restricted       → LockedOutError   the same; needs a person
+    402, the bank declines                    → CardDeclinedError   an answer
+    400, 404, by their code (``error_codes``):
+        the payment method                    → UnusableCardError   an answer
+        the amount or its currency            → AmountRefusedError  an answer
+        the payment is in another state       → UnexpectedStateError
+        the authorization has expired         → HoldExpiredError
+        there is no such object               → NoSuchObjectError
+        anything else                         → RefusedError     our bug
 
-The caller whose request can get one of the last three turns it into an answer. For any other
-caller it is a refusal.
+The last ones and the answers are refusals for a caller that does not expect them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 import stripe
 
-from durable_orders.domain.ports import LockedOutError, NoAnswerError, ProviderError, RefusedError
-from durable_orders.providers.http_replies import parse_retry_after, without_private
-
-#: Transient, although the error class or the HTTP status says that the request is wrong.
-_TRANSIENT: Final = frozenset(["idempotency_key_in_use", "lock_timeout", "rate_limit"])
-_WRONG_REQUEST: Final = (stripe.InvalidRequestError, stripe.IdempotencyError)
-_HOLD_EXPIRED: Final = frozenset(
-    ["capture_charge_authorization_expired", "charge_expired_for_capture"]
+from durable_orders.domain.ports import (
+    AmountRefusedError,
+    BusyError,
+    CardDeclinedError,
+    LockedOutError,
+    NoAnswerError,
+    ProviderError,
+    RefusedError,
+    UnusableCardError,
 )
+from durable_orders.providers.http_replies import parse_retry_after, without_private
+from durable_orders.providers.stripe.error_codes import MEANINGS, Meaning, meaning_of
+
+_REFUSED: Final = (stripe.InvalidRequestError, stripe.IdempotencyError, stripe.CardError)
+_KEY: Final = re.compile(r"\b(?:sk|rk|pk)_(?:test|live)_\S*")
 
 
 class RepeatedFailureError(NoAnswerError):
     """Stripe replays an earlier failure of this key, and will until it forgets the key."""
-
-
-class CardDeclinedError(RefusedError):
-    """The card was declined. ``code`` is the bank's decline code, or else Stripe's error code."""
-
-    def __init__(self, sentence: str, *, code: str, message: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-        self.message = message
 
 
 class UnexpectedStateError(RefusedError):
@@ -51,31 +53,47 @@ class HoldExpiredError(RefusedError):
     """The authorization expired before it was captured."""
 
 
+class NoSuchObjectError(RefusedError):
+    """This account has no object of this id."""
+
+
 def provider_error(operation: str, error: stripe.StripeError) -> ProviderError:
     """The error of `durable_orders.domain.ports` for ``error``; the message names ``operation``."""
     wait = parse_retry_after(error.headers)
-    where = f"{operation}, HTTP {error.http_status}" if error.http_status else operation
-    if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
-        # Without Stripe's message, which quotes a part of the key.
-        return LockedOutError(
-            f"Stripe refuses our key ({where}): check STRIPE_API_KEY", retry_after=wait
-        )
     code = _code(error)
+    message = without_private(_KEY.sub("…", error.user_message or ""))
+    where = f"{operation}, HTTP {error.http_status}" if error.http_status else operation
     if error.request_id:
         where += f", {error.request_id}"
-    message = without_private(error.user_message or "")
-    refusal = f"Stripe refuses ({where}): {code}: {message}"
-    if code in _HOLD_EXPIRED:
-        return HoldExpiredError(refusal)
-    if isinstance(error, stripe.CardError):
-        decline_code = getattr(error.error, "decline_code", None) or code
-        return CardDeclinedError(refusal, code=decline_code, message=message)
-    if isinstance(error, _WRONG_REQUEST) and code not in _TRANSIENT:
-        if code == "payment_intent_unexpected_state":
-            return UnexpectedStateError(refusal)
-        return RefusedError(refusal)
-    no_answer = RepeatedFailureError if was_repeated(error.headers) else NoAnswerError
-    return no_answer(f"Stripe gave no answer ({where}): {code}: {message}", retry_after=wait)
+    said = f"({where}): {code or type(error).__name__}: {message}"
+    match _meaning(error, message):
+        case Meaning.ACCOUNT if isinstance(error, stripe.AuthenticationError):
+            # Without Stripe's message, which quotes a part of the key.
+            why = f"Stripe refuses our key ({where}): check STRIPE_API_KEY"
+            return LockedOutError(why, retry_after=wait)
+        case Meaning.ACCOUNT:
+            why = "Stripe does not let our key or our account do this"
+            advice = "Check STRIPE_API_KEY and the account in Stripe's dashboard"
+            return LockedOutError(f"{why} {said}. {advice}", retry_after=wait)
+        case Meaning.LOAD:
+            return BusyError(f"Stripe is busy {said}", retry_after=wait)
+        case Meaning.NO_ANSWER:
+            no_answer = RepeatedFailureError if was_repeated(error.headers) else NoAnswerError
+            return no_answer(f"Stripe gave no answer {said}", retry_after=wait)
+        case meaning:
+            return _refusal(meaning, error, f"Stripe refuses {said}", message)
+
+
+def _meaning(error: stripe.StripeError, message: str) -> Meaning:
+    """What an error means: by its HTTP status where that says enough, else by its code."""
+    code = _code(error)
+    if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
+        return Meaning.ACCOUNT
+    if error.http_status in {409, 429} or MEANINGS.get(code) is Meaning.LOAD:
+        return Meaning.LOAD
+    if not isinstance(error, _REFUSED):
+        return Meaning.NO_ANSWER
+    return meaning_of(code, getattr(error, "param", None), message)
 
 
 def was_repeated(headers: Mapping[str, str] | None) -> bool:
@@ -83,6 +101,27 @@ def was_repeated(headers: Mapping[str, str] | None) -> bool:
     return (headers or {}).get("idempotent-replayed") == "true"
 
 
+def _refusal(
+    meaning: Meaning, error: stripe.StripeError, sentence: str, message: str
+) -> RefusedError:
+    code = _code(error)
+    plain = {Meaning.HOLD_EXPIRED: HoldExpiredError, Meaning.STATE: UnexpectedStateError}
+    if (kind := plain.get(meaning)) is not None:
+        return kind(sentence)
+    if meaning is Meaning.AMOUNT:
+        return AmountRefusedError(sentence, code=code or "amount_refused", message=message)
+    if isinstance(error, stripe.CardError) and _type(error) == "card_error":
+        declined = getattr(error.error, "decline_code", None) or code or "card_declined"
+        return CardDeclinedError(sentence, code=declined, message=message)
+    if meaning is Meaning.CARD:
+        return UnusableCardError(sentence, code=code or "unusable_card", message=message)
+    return (NoSuchObjectError if code == "resource_missing" else RefusedError)(sentence)
+
+
 def _code(error: stripe.StripeError) -> str:
     """Stripe's code for the error, which the SDK leaves out of ``error.code`` for some classes."""
-    return error.code or getattr(error.error, "code", None) or type(error).__name__
+    return str(error.code or getattr(error.error, "code", None) or "")
+
+
+def _type(error: stripe.StripeError) -> str:
+    return str(getattr(error.error, "type", None) or "")

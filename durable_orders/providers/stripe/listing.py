@@ -17,8 +17,8 @@ from durable_orders.domain.audit.ports import CursorPage, Marks
 from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
-from durable_orders.domain.ports import RefusedError
 from durable_orders.providers.stripe.cards import StripeCards
+from durable_orders.providers.stripe.errors import NoSuchObjectError
 from durable_orders.providers.stripe.money import from_stripe
 from durable_orders.providers.stripe.objects import charge_of, refund_as_it_is, refunded_by
 
@@ -52,7 +52,7 @@ class StripeChargeListing(StripeCards):
                     payment_id, {"expand": ["latest_charge"]}
                 )
                 listed = _listed(intent, ours)
-        except RefusedError:  # no such payment on this account
+        except NoSuchObjectError:
             return None
         if listed is None or not listed.charge.captured:
             return listed

@@ -23,7 +23,13 @@ from durable_orders.domain.activity_messages import (
     WarehouseCancelAnswer,
 )
 from durable_orders.domain.ids import warehouse_reference
-from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError, ShippingRequest
+from durable_orders.domain.ports import (
+    BusyError,
+    LockedOutError,
+    NoAnswerError,
+    RefusedError,
+    ShippingRequest,
+)
 from durable_orders.providers.http_replies import parse_retry_after, without_private
 from durable_orders.providers.warehouse.schemas import FulfillmentId, Line, Parcel
 
@@ -180,9 +186,10 @@ def _raise_for(reply: httpx.Response, operation: str, message: str) -> None:
             "check FULFILLMENT_API_KEY",
             retry_after=wait,
         )
+    if code == "idempotency_key_in_use" or status in {425, 429}:
+        raise BusyError(f"the warehouse is busy {detail}", retry_after=wait)
     # A 4xx without a documented code may come from a proxy, not from the warehouse.
-    is_transient = code == "idempotency_key_in_use" or status in {408, 425, 429}
-    if 400 <= status < 500 and code and not is_transient:
+    if 400 <= status < 500 and code and status != 408:
         raise RefusedError(f"the warehouse refuses the request {detail}")
     raise NoAnswerError(f"the warehouse gave no answer {detail}", retry_after=wait)
 

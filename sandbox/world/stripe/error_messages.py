@@ -46,5 +46,20 @@ class StripeProvider:
         body = envelope("invalid_request_error", message, code="rate_limit")
         return ApiResponse(429, body, {"Retry-After": str(max(1, round(seconds)))})
 
+    def locked(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
+        message = (
+            "This object cannot be accessed right now because another API request or Stripe "
+            "process is currently accessing it. If you see this error intermittently, retry the "
+            "request."
+        )
+        return ApiResponse(429, envelope("invalid_request_error", message, code="lock_timeout"))
+
+    def restricted(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
+        message = (
+            "Your account cannot currently make live charges. Check the requirements of your "
+            "account in the Dashboard."
+        )
+        return ApiResponse(403, envelope("invalid_request_error", message))
+
     def server_error(self, call: ApiCall) -> ApiResponse:  # noqa: ARG002
         return ApiResponse(500, envelope("api_error", "An unknown error occurred."))

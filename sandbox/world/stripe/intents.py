@@ -17,7 +17,7 @@ from typing import Final
 from sandbox.world.request_pipeline import ApiError
 from sandbox.world.state_store import JsonObject, new_id
 from sandbox.world.stripe.card_effects import apply_card_effects
-from sandbox.world.stripe.cards import card_of, decline_error
+from sandbox.world.stripe.cards import DECLINE_MESSAGES, card_of, decline_error
 from sandbox.world.stripe.charges import add_charge, capture_charge, release_charge
 from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.currencies import check_amount
@@ -150,6 +150,8 @@ def capture_intent(context: OperationContext, intent: JsonObject, params: JsonOb
             "captured: requires_capture.",
             intent,
         )
+    if context.refusal in DECLINE_MESSAGES:
+        raise card_error(decline_error(context.refusal), intent)
     if context.refusal is not None:
         raise not_possible(
             "The capture was refused.", code=context.refusal or "capture_charge_failed"
