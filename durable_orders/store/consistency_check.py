@@ -97,6 +97,37 @@ _FAULTS: Final = (
     HAVING o.status = 'completed' AND count(p.parcel_id) = 0
     ORDER BY o.id
     """,
+    # A charge that was declined, too: a browser with its secret could pay it. What an operator
+    # settled by hand is for the audit.
+    """
+    SELECT format('order %s is %s, but its charge %s is %s', o.id, o.status, p.payment_id, p.state)
+    FROM orders o JOIN payments p ON p.order_id = o.id
+    WHERE o.status IN ('rejected', 'cancelled', 'refunded')
+      AND p.state NOT IN ('cancelled', 'captured')
+      AND NOT EXISTS (SELECT FROM given_back_by_hand h WHERE h.order_id = o.id)
+    ORDER BY o.id
+    """,
+    """
+    SELECT format('order %s is %s, but its try %s is %s', o.id, o.status, t.number, t.state)
+    FROM orders o JOIN payment_tries t ON t.order_id = o.id
+    WHERE o.status IN ('completed', 'rejected', 'cancelled', 'refunded')
+      AND t.state IN ('open', 'needs_customer', 'processing')
+      AND NOT EXISTS (SELECT FROM given_back_by_hand h WHERE h.order_id = o.id)
+    ORDER BY o.id
+    """,
+    """
+    SELECT format('try %s of order %s is %s, but %s is %s and of order %s',
+                  t.number, t.order_id, t.state, p.payment_id, p.state, p.order_id)
+    FROM payment_tries t JOIN payments p USING (payment_id)
+    WHERE t.order_id <> p.order_id
+       OR (t.state = 'captured' AND p.state <> 'captured')
+       OR (t.state = 'held' AND p.state NOT IN ('held', 'captured', 'cancelled'))
+    ORDER BY t.order_id, t.number
+    """,
+    """
+    SELECT format('order %s has %s tries, the last one is its %s', order_id, count(*), max(number))
+    FROM payment_tries GROUP BY order_id HAVING count(*) <> max(number) ORDER BY order_id
+    """,
     """
     SELECT format('%s gave back %s, its refunds say %s', p.payment_id, p.refunded, r.sum)
     FROM payments p JOIN (

@@ -452,7 +452,9 @@ def test_recording_what_the_provider_says_settles_the_books(case: AuditCase) -> 
         return
     words = {one.charge.payment_id: one.charge for one in case.charges}
     told = tuple(
-        replace(e, booked=e.booked.merge(words[e.payment_id])) if e.payment_id in words else e
+        replace(e, booked=e.booked.merge(words[e.payment_id], fresh=True))
+        if e.payment_id in words
+        else e
         for e in case.order.entries
     )
     after = replace(case, order=replace(case.order, entries=told))

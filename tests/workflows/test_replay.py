@@ -27,17 +27,18 @@ from durable_orders.domain.ports import BusyError, LockedOutError, NoAnswerError
 from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from durable_orders.domain.terms import CaptureMethod, ShopTerms
-from durable_orders.domain.workflow_messages import Approve, ResendParcel, RetryNow
+from durable_orders.domain.workflow_messages import Approve, ResendParcel, Resolve, RetryNow
 from tests.fakes.cards import REFUND_PENDING
 from tests.support.eventually import eventually
 from tests.support.keys import refund_key
 from tests.support.servers import Servers
 from tests.workflows import refunds
+from tests.workflows import test_card_tries as tries
 from tests.workflows import test_delivery as delivery
 from tests.workflows import test_long_histories as longest
 from tests.workflows.conftest import Clients, Shop, replayed
 from tests.workflows.test_audit import AT_ONCE, Audited, opened
-from tests.workflows.test_waiting import DECLINED, reached
+from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached, wanted
 from workflows.order import OrderWorkflow
 from workflows.refund import RefundWorkflow
 
@@ -55,6 +56,51 @@ async def completed(shop: Shop) -> Handle:
 
 async def declined(shop: Shop) -> Handle:
     return await shop.order(DECLINED)
+
+
+async def tried_again(shop: Shop) -> Handle:
+    """Another card is declined too, and a third one pays."""
+    handle = await shop.order(DECLINED, waits=True)
+    await tries.new_card(handle, DECLINED)
+    await tries.new_card(handle, tries.MASTERCARD)
+    return handle
+
+
+async def paid_in_browser(shop: Shop) -> Handle:
+    """The customer fails 3-D Secure, and pays with another card in the browser."""
+    handle = await shop.order(THREE_D_SECURE, waits=True)
+    await reached(shop, handle, Status.AWAITING_PAYMENT)
+    payment_id = tries.charge_of(shop, handle).payment_id
+    shop.cards.authenticate(payment_id, succeeds=False)
+    await handle.signal(OrderWorkflow.payment_updated)
+    await wanted(handle)
+    shop.cards.confirm_in_browser(payment_id)
+    await handle.signal(OrderWorkflow.payment_updated)
+    return handle
+
+
+async def tried_by_itself(shop: Shop) -> Handle:
+    """The customer is away, and the bank says "not now" three times."""
+    return await shop.order(tries.NOT_NOW)
+
+
+async def returned(shop: Shop) -> Handle:
+    """Its money is given back in the dashboard while the warehouse is silent."""
+    shop.warehouse.fail_until_healed("fulfill", NoAnswerError("nobody answers"))
+    handle = await shop.order(waits=True)
+
+    async def taken() -> bool:
+        return bool(shop.cards.taken(handle.id.removeprefix("order-")))
+
+    async def told() -> bool:
+        return (await handle.query(OrderWorkflow.status)).attention is not None
+
+    await eventually(taken)
+    shop.cards.refund_by_hand(tries.charge_of(shop, handle).payment_id)
+    await handle.signal(OrderWorkflow.payment_updated)
+    await eventually(told)
+    await handle.execute_update(OrderWorkflow.operate, Resolve("seen", "ops-7"))
+    return handle
 
 
 async def cancelled(shop: Shop) -> Handle:
@@ -214,6 +260,7 @@ class Scenario:
 
 
 APPROVAL = ShopTerms(approval_above={"EUR": 0})
+NEW_CARDS = ShopTerms(new_card_window=timedelta(hours=2))
 HOLD = ShopTerms(capture=CaptureMethod.AT_FULFILLMENT)
 DELIVERY = ShopTerms(delivery_deadline=timedelta(days=30))
 REFUND_APPROVAL = ShopRefundTerms(approval_above={"EUR": 0})
@@ -224,6 +271,9 @@ SCENARIOS = [
         for play in (completed, declined, cancelled, refused, unanswered, busy, outage, short)
     ),
     Scenario(operated),
+    Scenario(returned),
+    *(Scenario(play, NEW_CARDS) for play in (tried_again, paid_in_browser)),
+    Scenario(tried_by_itself, ShopTerms(off_session=True)),
     Scenario(undecided, APPROVAL),
     *(Scenario(play, HOLD) for play in (lapsed, left, operated_capture)),
     Scenario(resent, DELIVERY),
