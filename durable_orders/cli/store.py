@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from durable_orders.cli.terminal import example
+from durable_orders.cli.terminal import checked, example
+from durable_orders.domain.installation import INSTALLATION_NAME
 from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ DatabaseUrl = Annotated[
 ]
 NewName = Annotated[
     str | None,
-    typer.Argument(help="4 to 24 lowercase letters and digits; without a name, one is made"),
+    typer.Argument(
+        callback=checked(INSTALLATION_NAME),
+        help="4 to 24 lowercase letters and digits; without a name, one is made",
+    ),
 ]
 
 

@@ -11,12 +11,12 @@ process that sees another one, say on a copy of the database, refuses to start.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from durable_orders.domain.ports import LockedOutError, NoSuchOrderError
+from durable_orders.domain.texts import InvalidTextError, TextFormat
 
 #: A name, as a regular expression: without the characters that end it, ``:`` in a key and ``-`` in
 #: the warehouse's reference.
@@ -26,8 +26,18 @@ NAME_PATTERN: Final = "[a-z][a-z0-9]{3,23}"
 MARK: Final = "installation"
 
 
-class InvalidInstallationNameError(ValueError):
+class InvalidInstallationNameError(InvalidTextError):
     """The text cannot be the installation's name; the message says why."""
+
+
+#: The name of an installation.
+INSTALLATION_NAME: Final = TextFormat(
+    noun="a name of an installation",
+    rule="4 to 24 lowercase letters and digits, a letter first",
+    pattern=NAME_PATTERN,
+    max_length=24,
+    error=InvalidInstallationNameError,
+)
 
 
 class OrdersUnderWayError(Exception):
@@ -149,12 +159,7 @@ class Installation:
 
 def checked_name(name: str) -> str:
     """Return ``name``. Raises ``InvalidInstallationNameError``."""
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise InvalidInstallationNameError(
-            f"{name[:40]!r} is no name of an installation: 4 to 24 lowercase letters and digits, a "
-            "letter first"
-        )
-    return name
+    return INSTALLATION_NAME.check(name)
 
 
 #: Reads the account and the mode that a process's key of the card provider is for.

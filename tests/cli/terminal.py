@@ -18,7 +18,7 @@ PYTHON: Final = Path(sys.executable)
 CONSOLE_SCRIPT: Final = f"""#!{PYTHON}
 import sys
 sys.path.insert(0, {str(CHECKOUT)!r})
-from durable_orders.cli.app import main
+from durable_orders.cli.entry_point import main
 sys.exit(main())
 """
 

@@ -350,8 +350,8 @@ async def test_the_browsers_secret_is_read_from_stripe_when_it_is_asked_for(
 async def test_a_key_of_another_account_than_the_databases_reads_no_secret(
     run: Run, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await run("place", "--order-id", "desk-14", "--no-start")
-    order = await PostgresOrderRepository(database).get("desk-14")
+    await run("place", "--order-id", "desk-16", "--no-start")
+    order = await PostgresOrderRepository(database).get("desk-16")
     nothing, ledger = order.total * 0, PostgresPaymentLedger(database)
     await announce(ledger, order, payment_id="pi_ours")
     waiting = CardCharge("pi_ours", ChargeState.NEEDS_CUSTOMER, order.total, nothing, nothing)
@@ -362,6 +362,6 @@ async def test_a_key_of_another_account_than_the_databases_reads_no_secret(
     async with StandInServer(tmp_path, account_id="acct_1Other000") as other:
         monkeypatch.setenv("STRIPE_API_KEY", "sk_test_sandbox")
         monkeypatch.setenv("STRIPE_API_BASE", other.url)
-        asked = await run("finish-payment", "desk-14")
+        asked = await run("finish-payment", "desk-16")
 
     refused(asked, f"is bound to {ours}, and STRIPE_API_KEY is a key", terminal.USED_WRONGLY)

@@ -281,7 +281,8 @@ class InMemoryCards(Scripted):
             message = f"No such PaymentMethod: {method}"
             raise UnusableCardError(message, code="resource_missing", message=message)
         self._confirmed_by_key[key] = (payment_id, method)
-        self.sent.append(key)
+        if charge.state in _CONFIRMABLE:
+            self.sent.append(key)
         return self._confirm_with(payment_id, method)
 
     def _confirm_with(self, payment_id: str, method: str) -> CardCharge:

@@ -19,19 +19,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activities.payments import PaymentActivities
-from durable_orders.domain.activity_messages import ChargeAnswer, ChargeRequest, OrderRef
+from durable_orders.domain.activity_messages import (
+    ChargeAnswer,
+    ChargeRequest,
+    Declined,
+    OrderRef,
+)
 from durable_orders.domain.charges import LIVE_TRY, TRY_OVER
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.ports import (
+    AmountRefusedError,
+    BusyError,
     CardCharge,
     CardTry,
     ChargeEntry,
     ChargeState,
     NoAnswerError,
     ProviderError,
+    TryRefusal,
+    UnusableCardError,
 )
-from tests.fakes.cards import PROCESSING, InMemoryCards
+from tests.fakes.cards import PROCESSING, UNKNOWN, InMemoryCards
 from tests.fakes.database import (
     InMemoryDatabase,
     InMemoryOrderRepository,
@@ -45,8 +54,15 @@ _numbers = count(1)
 VISA, DECLINED = "pm_card_visa", "pm_card_visa_chargeDeclined"
 THREE_D_SECURE = "pm_card_authenticationRequired"
 #: The kind of answer to each card.
-ANSWERS: Final = {VISA: "paid", DECLINED: "declined", THREE_D_SECURE: "authentication_required"}
+ANSWERS: Final = {
+    VISA: "paid",
+    DECLINED: "declined",
+    THREE_D_SECURE: "authentication_required",
+    UNKNOWN: "unusable_card",
+}
 TOTAL = Money(14_50, "EUR")
+USED_UP = UnusableCardError("no", code="payment_method_unexpected_state", message="used before")
+TOO_SMALL = AmountRefusedError("no", code="amount_too_small", message="too little")
 
 
 @dataclass
@@ -313,6 +329,126 @@ class TestALostAnswer:
         assert (await shop.charge(3)).kind == "paid"
 
 
+class TestACardThatCannotBeCharged:
+    """The provider refuses the confirmation, and asks no bank."""
+
+    #: A try that is refused is read, and ended in our books; its confirmation has no "after".
+    at_every_moment = pytest.mark.parametrize(
+        ("number", "neighbour", "method", "where"),
+        [
+            *(at for at in MOMENTS if at[2] != "record" and at[2:] != ("confirm", "after")),
+            *((1, "cards", "read", where) for where in ("before", "after")),
+            *((n, "ledger", "end_try", where) for n in (1, 2) for where in ("before", "after")),
+        ],
+    )
+
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    async def test_ends_its_try_and_another_card_pays_the_same_charge(self, number: int) -> None:
+        shop = await Shop.before_try(number)
+        for _ in range(2):
+            assert (await shop.charge(number, UNKNOWN)).kind == "unusable_card"
+            assert (await shop.check()).kind == "unusable_card"
+        last = (await shop.tries())[-1]
+        assert (last.state, last.refusal) == (ChargeState.DECLINED, TryRefusal.CARD)
+        assert last.decline_code == "resource_missing"
+        assert shop.cards.calls.count("confirm") == number  # asked once: the answer stays the same
+        assert (await shop.charge(number + 1)).kind == "paid"
+        assert shop.cards.taken(shop.order_id) == TOTAL.amount
+        assert shop.cards.confirmations[shop.charged.payment_id] == [DECLINED] * (number - 1) + [
+            VISA
+        ]
+
+    @at_every_moment
+    async def test_is_answered_when_its_worker_was_killed(
+        self, number: int, neighbour: str, method: str, where: str
+    ) -> None:
+        shop = await Shop.before_try(number)
+        killed, _ = await held_in(shop, shop.charge(number, UNKNOWN), neighbour, method, where)
+        killed.cancel()
+        await asyncio.wait([killed])
+        assert (await shop.charge(number, UNKNOWN)).kind == "unusable_card"
+        assert (await shop.tries())[-1].refusal is TryRefusal.CARD
+
+    @pytest.mark.parametrize("another", [VISA, DECLINED, THREE_D_SECURE, UNKNOWN])
+    @at_every_moment
+    async def test_changes_nothing_when_its_worker_wakes_up_after_another_card(
+        self, number: int, neighbour: str, method: str, where: str, another: str
+    ) -> None:
+        shop = await Shop.before_try(number)
+        frozen, gate = await held_in(shop, shop.charge(number, UNKNOWN), neighbour, method, where)
+        assert (await shop.charge(number, UNKNOWN)).kind == "unusable_card"
+        assert (await shop.charge(number + 1, another)).kind == ANSWERS[another]
+        before = await shop.told()
+
+        gate.release()
+        await asyncio.wait([frozen])
+
+        assert await shop.told() == before
+        assert [one.number for one in await shop.tries()] == list(range(1, number + 2))
+
+    @pytest.mark.parametrize("number", [1, 2])
+    async def test_is_no_reason_to_overlook_that_the_charge_is_paid(self, number: int) -> None:
+        """By the browser, or by an earlier request: then the card may be used up because of it."""
+        shop = await Shop.before_try(number)
+        trying, gate = await held_in(shop, shop.charge(number), "ledger", "announce", "after")
+        shop.cards.confirm_in_browser(shop.charged.payment_id)
+        shop.cards.fail_next("confirm", USED_UP)
+        gate.release()
+        assert (await trying).kind == "paid"
+        assert (await shop.tries())[-1].state is ChargeState.CAPTURED
+        assert shop.cards.taken(shop.order_id) == TOTAL.amount
+
+    async def test_is_forgotten_when_the_browser_has_another_card_declined(self) -> None:
+        shop = await Shop.before_try(1)
+        assert (await shop.charge(1, UNKNOWN)).kind == "unusable_card"
+        shop.cards.confirm_in_browser(shop.charged.payment_id, DECLINED)
+        answer = await shop.check()
+        assert isinstance(answer, Declined)
+        assert answer.code == "generic_decline"
+        assert (await shop.entry()).state is ChargeState.DECLINED
+
+
+class TestAnAmountThatIsRefused:
+    @pytest.mark.parametrize("number", [1, 2])
+    async def test_by_the_confirmation_ends_the_try(self, number: int) -> None:
+        shop = await Shop.before_try(number)
+        shop.cards.fail_next("confirm", TOO_SMALL)
+        for _ in range(2):
+            assert (await shop.charge(number)).kind == "amount_refused"
+        assert (await shop.check()).kind == "amount_refused"
+        assert (await shop.tries())[-1].refusal is TryRefusal.AMOUNT
+        await shop.undo()
+        assert shop.charged.state is ChargeState.CANCELLED
+
+    async def test_when_the_charge_is_created_leaves_none(self) -> None:
+        shop = await Shop.before_try(1)
+        shop.cards.fail_next("create", TOO_SMALL)
+        assert (await shop.charge(1)).kind == "amount_refused"
+        assert await shop.ledger.find(shop.order_id) is None
+        assert not shop.cards.charges_of(shop.order_id)
+        history = (await shop.orders.view(shop.order_id)).history
+        assert history[-1].event == "payment_amount_refused"
+
+
+class TestLoad:
+    """The provider has too much to do: the request did nothing."""
+
+    @with_every_card
+    @pytest.mark.parametrize(
+        ("number", "method"), [(1, "create"), (1, "confirm"), (2, "read"), (2, "confirm")]
+    )
+    async def test_is_no_answer_and_the_same_try_is_made_later(
+        self, number: int, method: str, card: str
+    ) -> None:
+        shop = await Shop.before_try(number)
+        shop.cards.fail_next(method, BusyError("too many requests"))
+        with pytest.raises(BusyError):
+            await shop.charge(number, card)
+        assert (await shop.charge(number, card)).kind == ANSWERS[card]
+        assert len(shop.cards.sent) == number
+        assert len(await shop.tries()) == number
+
+
 class TestTheBrowser:
     """The customer goes on with the same charge beside us."""
 
@@ -386,8 +522,8 @@ class TestAChargeThatIsOver:
 
 # -- whatever comes ------------------------------------------------------------------------------
 
-CARDS = st.sampled_from([VISA, DECLINED, THREE_D_SECURE, PROCESSING])
-CALLS = st.sampled_from(sorted({*FIRST, *LATER}))
+CARDS = st.sampled_from([VISA, DECLINED, THREE_D_SECURE, PROCESSING, UNKNOWN])
+CALLS = st.sampled_from(sorted({*FIRST, *LATER, ("ledger", "end_try")}))
 WHERE = st.sampled_from(["before", "after"])
 EVENTS = st.one_of(
     st.tuples(st.just("charge"), CARDS),

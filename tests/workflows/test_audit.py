@@ -340,7 +340,7 @@ async def test_in_a_copy_the_orders_of_the_original_are_left_to_it(audited: Audi
     report = await audited.audit(AuditTerms())
     assert (report.found, report.repaired) == ({"never_started": 1}, 1)
     run = audited.shop.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(own))
-    assert (await audited.shop.check(await run.result())).status is Status.COMPLETED
+    assert (await run.result()).status is Status.COMPLETED
     assert never_started not in {one.order_id for one in audited.findings.book.values()}
 
 
