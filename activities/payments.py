@@ -172,6 +172,8 @@ class PaymentActivities:
         request is sent again, under the same key, as long as the provider is sure to know the key.
         """
         card = await self.cards.read(entry.payment_id)
+        if announced.state is ChargeState.CANCELLED and card.state is ChargeState.OPEN:
+            return TryExpired()  # as before: the answer that said so was lost
         if announced.state is not ChargeState.OPEN:
             return await self._record(entry, card)
         if has_answered(announced, card):

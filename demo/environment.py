@@ -90,11 +90,19 @@ class DemoEnvironment:
             if event.HasField("timer_started_event_attributes"):
                 return
 
-    async def confirm_at_bank(self, payment_id: str) -> None:
-        """Pass 3-D Secure as the customer does, without a request to our API."""
-        path = f"/sandbox/payment_intents/{payment_id}/authenticate"
+    async def confirm_at_bank(self, payment_id: str, *, passes: bool = True) -> None:
+        """Pass or fail 3-D Secure as the customer does, without a request to our API."""
+        outcome = {"outcome": "succeed" if passes else "fail"}
+        await self._act_in_browser(payment_id, "authenticate", outcome)
+
+    async def pay_in_browser(self, payment_id: str, card: str) -> None:
+        """Pay the same PaymentIntent with another card, as the shop's page does in the browser."""
+        await self._act_in_browser(payment_id, "confirm", {"payment_method": card})
+
+    async def _act_in_browser(self, payment_id: str, action: str, body: dict[str, str]) -> None:
+        path = f"/sandbox/payment_intents/{payment_id}/{action}"
         async with httpx.AsyncClient(base_url=self.sandbox.stand_in_url, timeout=30) as http:
-            (await http.post(path, json={"outcome": "succeed"})).raise_for_status()
+            (await http.post(path, json=body)).raise_for_status()
 
     @property
     def running_workers(self) -> list[WorkerProcess]:

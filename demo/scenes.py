@@ -84,6 +84,7 @@ class Scenes:
             ("A bank declines the card", self._decline_card),
             ("An expensive order waits for a person, and loses its worker", self._approve_order),
             ("A bank asks its customer to confirm (3-D Secure)", self._authenticate_payment),
+            ("3-D Secure fails, and the customer pays in the browser", self._pay_in_browser),
             ("A part of an order comes back", self._refund_part),
         )
         for number, (title, scene) in enumerate(scenes, 1):
@@ -187,6 +188,32 @@ class Scenes:
             await environment.confirm_at_bank(payment.id)
         await self._narrate_books("1006")
 
+    async def _pay_in_browser(self) -> None:
+        environment, (worker,) = self._environment, self._environment.running_workers
+        await worker.stop()
+        successor = await environment.start_worker(**_TERMS, NEW_CARD_WINDOW_MINUTES="5")
+        await successor.ready()
+        await self._narrate(
+            "From here on a customer may try again for five minutes: another worker has "
+            "NEW_CARD_WINDOW_MINUTES=5"
+        )
+        card = "pm_card_threeDSecure2Required"
+        async with self._order("1007", sku="TEE", card=card, wait_seconds=10):
+            await environment.wait_until_waiting("1007")
+            (payment,) = (await environment.books.order("1007")).payments
+            await self._narrate("The customer fails at the bank")
+            await environment.confirm_at_bank(payment.id, passes=False)
+            await self._wait_for_event("1007", "payment_declined")
+            await self._narrate(
+                "The customer pays the same payment with another card in the browser, and nobody "
+                "tells us but Stripe's webhook"
+            )
+            await environment.pay_in_browser(payment.id, "pm_card_mastercard")
+        booked = await environment.books.order("1007")
+        payments = _counted(len(booked.payments), "payment")
+        taken = Money(booked.captured, "EUR")
+        await self._narrate(f"The books of order 1007: {payments}, {taken} taken")
+
     async def _refund_part(self) -> None:
         environment = self._environment
         self.workflow_ids.append(refund_workflow_id("1001", "r1"))
@@ -245,6 +272,12 @@ class Scenes:
             self._log = None
             following.cancel()
             await asyncio.wait([following])
+
+    async def _wait_for_event(self, order_id: str, event: str) -> None:
+        """Return once the order's history has the event."""
+        async for seen in self._environment.orders.watch_view(order_id):
+            if any(line.event == event for line in seen.view.history):
+                return
 
     async def _stock_line(self, sku: str) -> str:
         (product,) = [each for each in await self._environment.stock() if each.sku == sku]

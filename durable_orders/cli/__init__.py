@@ -9,6 +9,7 @@ api_keys    API keys: keys create, keys list, keys revoke
 store       the database: store migrate, store seed, store check
 audit       the audit: schedule, reconcile, findings, acknowledge
 terminal    what the commands share: output and exit codes
+running     run the work of a command with the clients, loaded only then
 composition the clients and repositories that commands use; loaded when a command runs
 
 Each module of commands has a ``typer.Typer`` named ``app``; ``app.py`` combines them, and

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from durable_orders.cli.running import run_command, run_with_operations, run_with_orders
 from durable_orders.cli.terminal import (
     USED_WRONGLY,
     AsJson,
@@ -20,9 +21,6 @@ from durable_orders.cli.terminal import (
     console,
     example,
     print_json,
-    run_command,
-    run_with_operations,
-    run_with_orders,
     say,
     say_accepted,
     say_attention,

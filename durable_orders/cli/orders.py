@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from durable_orders.cli.live import follow
+from durable_orders.cli.running import run_command, run_with_orders
 from durable_orders.cli.terminal import (
     REFUSED,
     AsJson,
@@ -19,8 +20,6 @@ from durable_orders.cli.terminal import (
     example,
     parse_line,
     print_json,
-    run_command,
-    run_with_orders,
     say,
     say_attention,
     stop,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from durable_orders.cli.running import run_with_operations, run_with_orders
 from durable_orders.cli.terminal import (
     AsJson,
     By,
@@ -14,8 +15,6 @@ from durable_orders.cli.terminal import (
     checked,
     example,
     print_json,
-    run_with_operations,
-    run_with_orders,
     say_accepted,
 )
 from durable_orders.domain.ids import PARCEL_ID, TRACKING

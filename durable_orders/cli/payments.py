@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from durable_orders.cli.running import run_with_orders
 from durable_orders.cli.terminal import (
     AsJson,
     OrderId,
     checked,
     example,
     print_json,
-    run_with_orders,
     say,
     say_accepted,
 )

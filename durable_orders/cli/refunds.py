@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from durable_orders.cli.running import run_command
 from durable_orders.cli.terminal import (
     AsJson,
     By,
@@ -21,7 +22,6 @@ from durable_orders.cli.terminal import (
     example,
     parse_line,
     print_json,
-    run_command,
     say,
     say_attention,
 )

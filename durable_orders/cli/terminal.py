@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,11 +18,6 @@ from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.refunds.messages import RefundRef
 from durable_orders.domain.texts import REMARK, InvalidTextError, TextFormat
 from durable_orders.process import PROGRAM
-
-if TYPE_CHECKING:
-    from durable_orders.cli.composition import CliContext
-    from durable_orders.clients.order_operations import OrderOperations
-    from durable_orders.clients.orders import OrderClient
 
 REFUSED: Final = 1
 USED_WRONGLY: Final = 2
@@ -113,30 +108,3 @@ def stop(code: int, sentence: str, command: str | None = None) -> NoReturn:
     if command is not None:
         typer.echo(f"  {command}", err=True)
     raise typer.Exit(code)
-
-
-def run_with_orders(
-    work: Callable[[OrderClient], Awaitable[None]],
-    *,
-    lazy: bool = False,
-    with_cards: bool = False,
-) -> None:
-    """Do the work with the client of orders; see ``run_command``."""
-    run_command(lambda context: work(context.orders), lazy=lazy, with_cards=with_cards)
-
-
-def run_with_operations(work: Callable[[OrderOperations], Awaitable[None]]) -> None:
-    """Do the work with the operators' client of orders; see ``run_command``."""
-    run_command(lambda context: work(context.operations))
-
-
-def run_command(
-    work: Callable[[CliContext], Awaitable[None]], *, lazy: bool = False, with_cards: bool = False
-) -> None:
-    """Run the work, or exit with a sentence about the error.
-
-    ``lazy``: connect to Temporal when it is first called. ``with_cards``: with the card provider.
-    """
-    from durable_orders.cli import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
-
-    composition.run_command(work, lazy=lazy, with_cards=with_cards)

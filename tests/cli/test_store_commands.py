@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from durable_orders.cli.store import app
+from durable_orders.cli.terminal import USED_WRONGLY
 from durable_orders.domain.installation import NAME_PATTERN, CardAccount, ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.process import PROGRAM
@@ -142,7 +143,7 @@ async def test_a_shop_moves_to_another_account_once_its_orders_have_ended(
 @pytest.mark.parametrize("command", ["rename Shop", "adopt a-b", "rename abc"])
 async def test_a_name_that_is_none_is_refused_with_a_sentence(shop: Shop, command: str) -> None:
     refused = await run(command, shop.url)
-    assert refused.exit_code == 1
+    assert refused.exit_code == USED_WRONGLY
     assert "4 to 24 lowercase letters and digits" in refused.stderr
     assert refused.stderr.count("\n") == 1
 

@@ -34,6 +34,7 @@ TOLD: Final = (
     r'"payment":\{"state":"needs_customer"',
     r"TEE: 499 on hand, 1 set aside\. Stripe has taken 0\.00 EUR",
     r"The books of order 1006: 1 charge, 1 parcel, 1 mail",
+    r"The books of order 1007: 1 payment, 29\.00 EUR taken",
     r"MUG: 998 on hand, 0 set aside\. One of the two mugs of order 1001 is sent back",
     r"14\.50 EUR is given back\. MUG: 999 on hand",
     r"The books of order 1001: 1 refund, 14\.50 EUR kept\. MUG: 999 on hand",

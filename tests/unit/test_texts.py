@@ -16,6 +16,7 @@ from durable_orders.domain.ids import (
     parcel_refund_id,
     refund_of_key,
 )
+from durable_orders.domain.installation import INSTALLATION_NAME
 from durable_orders.domain.operators.api_keys import KEY_NAME, InvalidKeyNameError
 from durable_orders.domain.texts import InvalidTextError, TextFormat
 from tests.support.keys import mail_key, refund_key, resend_key
@@ -25,7 +26,7 @@ FORMATS = {
     for module in (ids, texts)
     for name, value in vars(module).items()
     if isinstance(value, TextFormat)
-} | {"KEY_NAME": KEY_NAME}
+} | {"KEY_NAME": KEY_NAME, "INSTALLATION_NAME": INSTALLATION_NAME}
 
 ORDINARY = [
     ("ORDER_ID", "1001"),
@@ -72,6 +73,7 @@ ORDINARY = [
     ("REMARK", ""),
     ("REMARK", "known customer: 50 % off & more"),
     ("KEY_NAME", "shop"),
+    ("INSTALLATION_NAME", "shop1"),
 ]
 CONTROLS = ["\x00", "\x07", "\t", "\n", "\r", "\x1b", "\x7f", "\x85", "\u2028", "\u2029"]
 
