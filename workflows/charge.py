@@ -47,14 +47,14 @@ class Charge:
         doing = f"charging {order.total}"
         self._news.clear()  # the try begins with a look of its own
         policy = retry_policies.CHARGE.waiting_out_load(order.terms.payment_timeout)
-        self._hear(await order.steps.run(doing, step, request, policy))
+        self.hear(await order.steps.run(doing, step, request, policy))
 
     async def look(self) -> None:
         """Read the charge at the provider."""
         order, told = self._order, len(self._news)
         step: Step[m.OrderRef, m.ChargeAnswer] = PaymentActivities.check_payment
         doing = "reading the payment"
-        self._hear(await order.steps.run(doing, step, order.ref, retry_policies.READ_PAYMENT))
+        self.hear(await order.steps.run(doing, step, order.ref, retry_policies.READ_PAYMENT))
         del self._news[:told]
 
     # -- news ------------------------------------------------------------------------------------
@@ -116,10 +116,11 @@ class Charge:
             except FailureError:
                 return
             del self._news[:told]
-            self._hear(answer)
+            self.hear(answer)
             self.stop_if_gone()
 
-    def _hear(self, answer: m.ChargeAnswer) -> None:
+    def hear(self, answer: m.ChargeAnswer) -> None:
+        """Take note of an answer that a step has brought."""
         self.answer, self._read_at = answer, workflow.now()
         if isinstance(answer, m.Held):
             self.held = answer

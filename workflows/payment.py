@@ -102,9 +102,11 @@ class Payment:
         step: Step[m.OrderRef, m.CaptureAnswer] = PaymentActivities.capture_payment
         policy = retry_policies.CAPTURE.within(self.hold_time_left())
         match await order.steps.run("taking the money", step, order.ref, policy):
-            case m.Paid(amount=amount):
+            case m.Paid(amount=amount) as paid:
+                self._charge.hear(paid)
                 order.taken = amount
                 order.show_status(Status.PAID)
+                await self.verify()
             case m.HoldLapsed():
                 message = "the bank no longer holds the money"
                 raise OrderStopped(Stop(StopReason.HOLD_LAPSED, message))

@@ -64,8 +64,11 @@ def details(progress: Progress, headline: str = "") -> str:
 def _attention(order_id: str, attention: Attention) -> list[str]:
     """What keeps failing, since when, and what an operator can do about it."""
     since = f"`{attention.step}` since {attention.since}"
-    if not attention.can:
-        return [f"**Needs attention**: {since}: {attention.problem}"]
+    if not attention.is_tried:
+        lines = [f"**Needs attention**: {since}: {attention.problem}"]
+        if attention.can:
+            lines += ["An operator can say:", _commands(order_id, attention)]
+        return lines
     return [
         f"**Needs attention**: {since} keeps failing and is still being tried: {attention.problem}",
         "It goes on by itself once the cause is mended. An operator can say:",

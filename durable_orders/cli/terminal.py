@@ -84,7 +84,8 @@ def say_attention(about: str | RefundRef, attention: Attention) -> None:
     """Say what keeps an order (its id) or a refund failing, and which commands help."""
     say(f"{attention.step} needs attention since {attention.since}: {attention.problem}")
     if attention.can:
-        tried = "" if isinstance(about, RefundRef) else "It is still being tried. "
+        is_tried = attention.is_tried and not isinstance(about, RefundRef)
+        tried = "It is still being tried. " if is_tried else ""
         say(f"{tried}What you can do:")
     for offered in offered_commands(attention, about):
         say(f"  {offered.effect}:")

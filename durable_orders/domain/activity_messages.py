@@ -433,7 +433,7 @@ class CancelUnderWay:
 
 @dataclass(frozen=True)
 class Attention:
-    """A step that keeps failing: ``step`` since ``since`` (ISO 8601, UTC), with its ``problem``.
+    """What an operator has to look at: ``step`` since ``since`` (ISO 8601, UTC), its ``problem``.
 
     ``can`` names the commands that an operator may give about it, by their ``kind``. With
     ``asks_given_back`` an operator who resolves it has to report what was given back by hand.
@@ -444,6 +444,11 @@ class Attention:
     problem: str
     can: tuple[str, ...] = ()
     asks_given_back: bool = False
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether it is a step that keeps failing and is still being tried."""
+        return "retry_now" in self.can
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from durable_orders.contracts.search_attributes import NEEDS_ATTENTION
 from durable_orders.domain.activity_messages import Outcome
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
+from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.ports import NoAnswerError
 from durable_orders.domain.terms import CaptureMethod, ShopTerms
 from durable_orders.domain.workflow_messages import PaymentChange, PaymentUpdate, Resolve
@@ -45,6 +46,10 @@ async def stopped(shop: Shop, handle: Handle) -> None:
     """The order was stopped, nothing shipped, and a person is told until somebody has seen it."""
     assert "29.00 EUR of 29.00 EUR was given back" in await a_person_is_told(handle)
     assert (await handle.describe()).typed_search_attributes[NEEDS_ATTENTION] is True
+    attention = (await handle.query(OrderWorkflow.status)).attention
+    assert attention is not None
+    assert not attention.is_tried
+    assert [one.effect for one in offered_commands(attention, "1001")] == ["you have seen to it"]
     # The customer does not wait for that person.
     order_id = handle.id.removeprefix("order-")
     assert (await shop.book.get(order_id)).status is Status.REFUNDED
@@ -231,3 +236,25 @@ class TestMoneyThatIsOnlyHeld:
         shop.cards.refund_by_hand(payment_id)
         gate.release()
         await stopped(shop, handle)
+
+    async def test_a_hold_captured_and_given_back_after_our_capture_stops_the_order(
+        self, shop: Shop
+    ) -> None:
+        """Both news come with the answer of the capture: nothing is kept before a look."""
+        gate = shop.cards.hold("capture", where="after")
+        handle = await shop.order(waits=True)
+        await gate.entered()
+        shop.cards.refund_by_hand(payment_of(shop, handle))
+        for update in (PaymentUpdate(PaymentChange.PAID), PaymentUpdate()):
+            await handle.signal(OrderWorkflow.payment_updated, update)
+        gate.release()
+        await stopped(shop, handle)
+
+    async def test_an_ordinary_hold_is_looked_at_no_more_often(self, shop: Shop) -> None:
+        gate = shop.cards.hold("capture", where="after")
+        handle = await shop.order(waits=True)
+        await gate.entered()
+        await handle.signal(OrderWorkflow.payment_updated, PaymentUpdate(PaymentChange.PAID))
+        gate.release()
+        assert (await shop.check(await handle.result())).status is Status.COMPLETED
+        assert shop.cards.calls == ["create", "confirm", "capture"]

@@ -30,6 +30,8 @@ def offered_commands(attention: Attention, about: str | RefundRef) -> Iterator[O
     """Yield the commands that may be given about an order (its id) or a refund."""
     for kind in attention.can:
         effect, name, options = _COMMANDS[kind]
+        if kind == "resolve" and not attention.is_tried:
+            effect = "you have seen to it"
         if kind == "resolve" and attention.asks_given_back:
             effect, options = f"{effect}; {_GIVEN_BACK}", f"{options} --given-back AMOUNT"
         match about:
