@@ -87,20 +87,23 @@ async def test_the_shopper_hears_of_it_as_of_a_decline(shop: Shop) -> None:
     }
 
 
+async def wanted(handle: Handle) -> None:
+    """Wait until the order waits for another card."""
+
+    async def waits() -> bool:
+        return (await handle.query(OrderWorkflow.status)).doing == "waiting for another card"
+
+    await eventually(waits)
+
+
 class TestAnotherCard:
     @pytest.fixture
     def terms(self) -> ShopTerms:
         return ShopTerms(new_card_window=timedelta(hours=2))
 
-    async def wanted(self, handle: Handle) -> None:
-        async def waits() -> bool:
-            return (await handle.query(OrderWorkflow.status)).doing == "waiting for another card"
-
-        await eventually(waits)
-
     async def test_another_card_may_follow_one_that_nobody_has(self, shop: Shop) -> None:
         handle = await shop.order(UNKNOWN, waits=True)
-        await self.wanted(handle)
+        await wanted(handle)
         news = await handle.query(OrderWorkflow.payment_news)
         assert news == PaymentDeclined("resource_missing", another_card=True)
         card = NewCard("pm_card_mastercard")
@@ -113,7 +116,7 @@ class TestAnotherCard:
     ) -> None:
         handle = await shop.order(first, waits=True)
         for card in (UNKNOWN, "pm_card_mastercard"):
-            await self.wanted(handle)
+            await wanted(handle)
             await handle.execute_update(OrderWorkflow.submit_payment_method, NewCard(card))
         outcome = await completed(shop, handle)
         assert outcome.status is Status.COMPLETED
@@ -124,8 +127,59 @@ class TestAnotherCard:
         assert [one.state for one in tries] == [declined, declined, ChargeState.CAPTURED]
 
     async def test_no_other_card_in_time_keeps_the_reason(self, shop: Shop) -> None:
+        """The order has looked at the payment several times meanwhile, and there was no news."""
         outcome = await completed(shop, await shop.order(UNKNOWN))
         assert reason(outcome) is StopReason.CARD_UNUSABLE
+        assert shop.cards.calls.count("read") > 3
+
+    async def test_the_window_and_the_tries_are_those_of_the_order(self, shop: Shop) -> None:
+        """However many payment methods of nobody's are offered."""
+        handle = await shop.order(UNKNOWN, waits=True)
+        for _ in range(4):
+            await wanted(handle)
+            await handle.execute_update(OrderWorkflow.submit_payment_method, NewCard(UNKNOWN))
+        outcome = await completed(shop, handle)
+        assert reason(outcome) is StopReason.TOO_MANY_CARDS
+        view = await shop.book.view(outcome.order_id)
+        assert payment_from_view(view) == PaymentDeclined("resource_missing")
+        assert "none of the cards that were tried" in await closing_mail(shop, outcome)
+
+    @pytest.mark.parametrize("method", ["read", "confirm"])
+    async def test_load_during_a_second_try_uses_up_none_of_its_own(
+        self, shop: Shop, method: str
+    ) -> None:
+        handle = await shop.order("pm_card_visa_chargeDeclined", waits=True)
+        await wanted(handle)
+        for _ in range(2):
+            shop.cards.fail_next(method, BUSY, times=4)
+            shop.cards.fail_next(method, SILENCE)
+        card = NewCard("pm_card_mastercard")
+        await handle.execute_update(OrderWorkflow.submit_payment_method, card)
+        outcome = await completed(shop, handle)
+        assert outcome.status is Status.COMPLETED
+        [charge] = shop.cards.charges_of(outcome.order_id)
+        assert shop.cards.confirmations[charge.payment_id] == [
+            "pm_card_visa_chargeDeclined",
+            "pm_card_mastercard",
+        ]
+        assert len(shop.cards.sent) == len(set(shop.cards.sent)) == 2
+
+
+class TestAShortWindow:
+    @pytest.fixture
+    def terms(self) -> ShopTerms:
+        return ShopTerms(new_card_window=timedelta(seconds=4))
+
+    async def test_one_that_nobody_has_after_a_decline_is_the_last_reason(self, shop: Shop) -> None:
+        handle = await shop.order("pm_card_visa_chargeDeclined", waits=True)
+        await wanted(handle)
+        await handle.execute_update(OrderWorkflow.submit_payment_method, NewCard(UNKNOWN))
+        outcome = await completed(shop, handle)
+        assert reason(outcome) is StopReason.CARD_UNUSABLE
+        [charge] = shop.cards.charges_of(outcome.order_id)
+        assert shop.cards.confirmations[charge.payment_id] == ["pm_card_visa_chargeDeclined"]
+        view = await shop.book.view(outcome.order_id)
+        assert payment_from_view(view) == PaymentDeclined("resource_missing")
 
 
 # -- what the catalogue brought --------------------------------------------------------------------
