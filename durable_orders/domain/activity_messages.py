@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from durable_orders.domain.disputes.dispute import PaymentConcern
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import Parcel
@@ -98,20 +99,24 @@ class ChargeRequest:
 
 @dataclass(frozen=True)
 class Paid:
-    """The money is captured."""
+    """The money is captured; ``concerns`` is what makes it uncertain."""
 
     payment_id: str
     amount: Money
+    concerns: tuple[PaymentConcern, ...] = ()
     kind: Literal["paid"] = "paid"
 
 
 @dataclass(frozen=True)
 class Held:
-    """The money is authorized until ``capture_before``, if the provider said when that is."""
+    """The money is authorized until ``capture_before``, if the provider said when that is;
+    ``concerns`` is what makes it uncertain.
+    """
 
     payment_id: str
     amount: Money
     capture_before: datetime | None = None
+    concerns: tuple[PaymentConcern, ...] = ()
     kind: Literal["held"] = "held"
 
 

@@ -33,6 +33,7 @@ _EXPLANATIONS = {
     StopReason.PAYMENT_TIMED_OUT: "the payment was not completed in time",
     StopReason.PAYMENT_ENDED: "its payment was cancelled before it was completed",
     StopReason.PAYMENT_RETURNED: "its payment was given back before anything was sent",
+    StopReason.DISPUTED: "its payment was questioned before anything was sent",
     StopReason.HOLD_LAPSED: "your bank no longer holds the money for it",
     StopReason.CANNOT_FULFILL: "our warehouse cannot ship it",
     StopReason.CANCELLED: "it was cancelled, as requested",

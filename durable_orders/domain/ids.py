@@ -21,6 +21,7 @@ TASK_QUEUE: Final = "orders"
 
 _WORKFLOW_PREFIX: Final = "order-"
 _REFUND_PREFIX: Final = "refund-"
+_PAYMENT_RISK_PREFIX: Final = "payment-risk-"
 _REFUND_KEY: Final = re.compile(r"[a-z0-9]+:order-([^:]+):refund:([^:]+):[0-9]+")
 _REFERENCE: Final = re.compile(r"([a-z0-9]+)-(.+)")
 #: What every provider takes in a header: Stripe 255 characters at most, Resend 256.
@@ -126,6 +127,11 @@ def workflow_id(order_id: str) -> str:
 def refund_workflow_id(order_id: str, refund_id: str) -> str:
     """Workflow id of a refund: one refund, one open run at a time."""
     return f"{_REFUND_PREFIX}{checked_order_id(order_id)}-{checked_refund_id(refund_id)}"
+
+
+def payment_risk_workflow_id(order_id: str) -> str:
+    """Workflow id of the run that follows what is disputed of an order's payment."""
+    return f"{_PAYMENT_RISK_PREFIX}{checked_order_id(order_id)}"
 
 
 def refund_of(workflow_id: str) -> tuple[str, str] | None:

@@ -97,6 +97,7 @@ class StopReason(StrEnum):
     PAYMENT_TIMED_OUT = "payment_timed_out"  # the customer or the bank did not act in time
     PAYMENT_ENDED = "payment_ended"  # cancelled at the card provider, not by us
     PAYMENT_RETURNED = "payment_returned"  # given back at the card provider, not by us
+    DISPUTED = "disputed"  # a bank or the provider questions the payment, before anything was sent
     HOLD_LAPSED = "hold_lapsed"  # the authorization was gone when it was to be captured
     CANNOT_FULFILL = "cannot_fulfill"  # the warehouse refused
     CANCELLED = "cancelled"  # on request

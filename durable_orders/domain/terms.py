@@ -49,6 +49,20 @@ class CaptureMethod(StrEnum):
     AT_FULFILLMENT = "at_fulfillment"  # authorized first, captured once the warehouse has accepted
 
 
+class DisputePolicy(StrEnum):
+    """What becomes of an order that has not left when its payment is disputed or questioned."""
+
+    HOLD = "hold"  # an operator decides
+    STOP = "stop"  # it is undone
+
+
+class FraudWarningPolicy(StrEnum):
+    """What becomes of an order whose card's issuer warns of fraud."""
+
+    SHOW = "show"  # an operator decides
+    REFUND = "refund"  # its money is given back, which spares the shop a dispute
+
+
 @dataclass(frozen=True)
 class OrderTerms:
     """Terms of one order. Read when its run starts and kept in its history, so that a change of
@@ -63,6 +77,8 @@ class OrderTerms:
     delivery_deadline: timedelta = timedelta(0)
     max_card_tries: int = MAX_CARD_TRIES
     off_session: bool = False
+    on_dispute: DisputePolicy = DisputePolicy.HOLD
+    on_fraud_warning: FraudWarningPolicy = FraudWarningPolicy.SHOW
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,7 @@ class ShopTerms:
     try other cards, from the first decline; zero rejects at once. ``max_card_tries``: how many
     tries an order's cards have together. ``off_session``: the customer is away, so a card that the
     bank declines for now is tried again by itself; a customer who is present decides.
+    ``on_dispute`` and ``on_fraud_warning``: what becomes of an order whose payment is questioned.
     ``delivery_deadline``: how long parcels may take; zero completes an order when the warehouse has
     accepted it, without waiting for its parcels.
     """
@@ -86,6 +103,8 @@ class ShopTerms:
     delivery_deadline: timedelta = timedelta(0)
     max_card_tries: int = MAX_CARD_TRIES
     off_session: bool = False
+    on_dispute: DisputePolicy = DisputePolicy.HOLD
+    on_fraud_warning: FraudWarningPolicy = FraudWarningPolicy.SHOW
 
     def of(self, total: Money, *, flagged: bool) -> OrderTerms:
         """The terms of an order with this total; ``flagged`` ones always need approval."""
@@ -99,4 +118,6 @@ class ShopTerms:
             delivery_deadline=self.delivery_deadline,
             max_card_tries=self.max_card_tries,
             off_session=self.off_session,
+            on_dispute=self.on_dispute,
+            on_fraud_warning=self.on_fraud_warning,
         )
