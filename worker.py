@@ -112,6 +112,7 @@ def order_worker(
             payments.record_given_back_by_hand,
             fulfillment.fulfill_order,
             fulfillment.cancel_fulfillment,
+            fulfillment.read_fulfillment,
             fulfillment.resend_parcel,
             notifications.send_confirmation_email,
             notifications.send_closing_email,

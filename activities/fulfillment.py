@@ -14,11 +14,13 @@ from durable_orders.domain.activity_messages import (
     Fulfilled,
     OrderRef,
     ParcelRef,
+    ReadFulfillmentAnswer,
     ResendAnswer,
     Resent,
 )
 from durable_orders.domain.ids import fulfillment_key, resend_key
 from durable_orders.domain.lifecycle import FULFILLED_OR_LATER
+from durable_orders.domain.order import Order
 from durable_orders.domain.ports import OrderRepository, ShippingRequest, Warehouse
 
 
@@ -33,14 +35,19 @@ class FulfillmentActivities:
     async def fulfill_order(self, order: OrderRef) -> FulfillAnswer:
         """Have the warehouse accept the order, and record the parcels it names."""
         found = await self.orders.get(order.order_id)
-        request = ShippingRequest(
-            order_id=found.id,
-            recipient=found.recipient,
-            quantities=tuple((line.sku, line.quantity) for line in found.lines),
-            installation=found.key_prefix,
-        )
         key = fulfillment_key(found.key_prefix, found.id)
-        answer = await self.warehouse.fulfill(request, key=key)
+        answer = await self.warehouse.fulfill(_shipping_request(found), key=key)
+        if isinstance(answer, Fulfilled):
+            await self.orders.record_parcels(found.id, answer.fulfillment_id, answer.parcel_ids)
+        return answer
+
+    @activity.defn
+    async def read_fulfillment(self, order: OrderRef) -> ReadFulfillmentAnswer:
+        """Read in the warehouse's record what a lost answer of ``fulfill_order`` had said, and
+        record the parcels it names.
+        """
+        found = await self.orders.get(order.order_id)
+        answer = await self.warehouse.read(_shipping_request(found))
         if isinstance(answer, Fulfilled):
             await self.orders.record_parcels(found.id, answer.fulfillment_id, answer.parcel_ids)
         return answer
@@ -76,3 +83,12 @@ class FulfillmentActivities:
                 order.order_id, answer.fulfillment_id, answer.parcel_ids
             )
         return answer
+
+
+def _shipping_request(order: Order) -> ShippingRequest:
+    return ShippingRequest(
+        order_id=order.id,
+        recipient=order.recipient,
+        quantities=tuple((line.sku, line.quantity) for line in order.lines),
+        installation=order.key_prefix,
+    )

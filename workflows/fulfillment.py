@@ -32,7 +32,7 @@ async def request_fulfillment(order: OrderState, saga: Saga, payment: Payment) -
         doing = "recalling the parcels"
         match await order.steps.compensate(doing, step, order.ref, retry_policies.COMPENSATION):
             case m.AlreadyLeft(parcel_ids=parcel_ids):
-                order.parcel_ids = parcel_ids
+                order.add_parcels(parcel_ids)
                 return False
             case m.AlreadyFulfilled():
                 return False
@@ -46,11 +46,33 @@ async def request_fulfillment(order: OrderState, saga: Saga, payment: Payment) -
         answer = await order.steps.run_to_answer(doing, step, order.ref, policy)
     if isinstance(answer, m.Fulfilled):
         # Also when the order was asked to stop: it may be too late for that.
-        order.parcel_ids, order.short = answer.parcel_ids, answer.short
-        order.contents = answer.contents
+        order.set_fulfillment(answer)
     order.steps.stop_if_asked()
     if isinstance(answer, m.CannotFulfill):
         raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, answer.message))
+
+
+async def read_lost_answer(order: OrderState) -> None:
+    """Read what the warehouse has accepted, of an order that stands although the answer was lost.
+
+    Never given up: until it is known, nobody can tell what is to be refunded and what to confirm.
+    Where the warehouse does not say it, an operator finds out and settles it with the customer.
+    """
+    if order.has_fulfillment:
+        return
+    step: Step[m.OrderRef, m.ReadFulfillmentAnswer] = FulfillmentActivities.read_fulfillment
+    doing = "reading what is in the parcels"
+    answer = await order.steps.compensate(doing, step, order.ref, retry_policies.COMPENSATION)
+    match answer:
+        case m.Fulfilled():
+            order.set_fulfillment(answer)
+        case m.ContentsUnknown(message=message, parcel_ids=parcel_ids):
+            order.add_parcels(parcel_ids)
+            problem = (
+                f"it is not known what is in the order's parcels: {message}. Ask the warehouse, "
+                "refund by line what is missing, then resolve"
+            )
+            await order.steps.operator.wait_until_resolved("read_fulfillment", problem)
 
 
 async def refund_short_lines(order: OrderState) -> None:

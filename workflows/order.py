@@ -20,7 +20,11 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.money import Money
     from workflows.approval import Approval, obtain_approval
     from workflows.delivery import Delivery
-    from workflows.fulfillment import refund_short_lines, request_fulfillment
+    from workflows.fulfillment import (
+        read_lost_answer,
+        refund_short_lines,
+        request_fulfillment,
+    )
     from workflows.inventory import commit_stock, reserve_stock
     from workflows.operator_attention import problem_of
     from workflows.order_handlers import OrderHandlers
@@ -80,6 +84,7 @@ class OrderWorkflow(OrderHandlers):
         # The warehouse has the parcels: nothing stops or compensates the order from here on.
         await self._payment.settle_departed_parcels()
         await commit_stock(order)
+        await read_lost_answer(order)
         self._delivery.start()
         if await self._delivery.can_continue_as_new():
             self._continue_as_new()

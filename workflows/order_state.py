@@ -38,6 +38,8 @@ class OrderState:
         self.parcel_ids: tuple[str, ...] = ()
         self.short: tuple[tuple[str, int], ...] = ()
         self.contents: dict[str, tuple[tuple[str, int], ...]] = {}
+        #: Whether the run has the warehouse's answer that names the three.
+        self.has_fulfillment = False
         self.search_attributes = visibility.SearchAttributes()
         self.steps = StepRunner(self.show, self.search_attributes.publish)
         self._headline = ""
@@ -67,6 +69,16 @@ class OrderState:
     def history_is_long(self) -> bool:
         """Whether this run has a history that is better not added to."""
         return workflow.info().get_current_history_length() > retry_policies.LONG_HISTORY
+
+    def set_fulfillment(self, answer: m.Fulfilled) -> None:
+        """Take note of what the warehouse has accepted."""
+        self.add_parcels(answer.parcel_ids)
+        self.short, self.contents = answer.short, answer.contents
+        self.has_fulfillment = True
+
+    def add_parcels(self, parcel_ids: tuple[str, ...]) -> None:
+        """Take note of parcels that the warehouse names, known ones or not."""
+        self.parcel_ids += tuple(id_ for id_ in parcel_ids if id_ not in self.parcel_ids)
 
     async def record_status(self, status: Status, news: tuple[Parcel, ...] = ()) -> None:
         """Write the status into the database, with the ``news`` that brought it about, then show

@@ -253,7 +253,7 @@ class ManualRefund:
     note: str
 
 
-# -- fulfill_order, cancel_fulfillment -------------------------------------------------------------
+# -- fulfill_order, read_fulfillment, cancel_fulfillment -------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -280,6 +280,20 @@ class CannotFulfill:
 
 
 FulfillAnswer = Fulfilled | CannotFulfill
+
+
+@dataclass(frozen=True)
+class ContentsUnknown:
+    """The warehouse's record does not say what is in the order's parcels, or nothing that can be
+    true: ``message`` says which. ``parcel_ids`` are those that it names.
+    """
+
+    message: str
+    parcel_ids: tuple[str, ...] = ()
+    kind: Literal["contents_unknown"] = "contents_unknown"
+
+
+ReadFulfillmentAnswer = Fulfilled | ContentsUnknown
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from durable_orders.domain.activity_messages import (
     MailAnswer,
     ManualRefund,
     OrderSummary,
+    ReadFulfillmentAnswer,
     ResendAnswer,
     ReserveAnswer,
     WarehouseCancelAnswer,
@@ -276,6 +277,11 @@ class Warehouse(Protocol):
 
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
         """Accept the order for packing, once."""
+
+    async def read(self, request: ShippingRequest) -> ReadFulfillmentAnswer:
+        """Read the record of an order that was accepted: what its first answer said. Changes
+        nothing.
+        """
 
     async def resend(
         self, order_id: str, parcel_id: str, *, installation: str, key: str

@@ -15,6 +15,7 @@ from durable_orders.domain import ids
 from durable_orders.domain.activity_messages import (
     AlreadyLeft,
     CannotFulfill,
+    ContentsUnknown,
     Fulfilled,
     FulfillmentCancelled,
     Resent,
@@ -37,6 +38,7 @@ ENDPOINTS = {
     "fulfill": "warehouse.fulfillments.create",
     "resend": "warehouse.parcels.resend",
     "cancel": "warehouse.fulfillments.cancel",
+    "read": "warehouse.fulfillments.retrieve",
 }
 ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square\nLondon")
 
@@ -266,6 +268,75 @@ async def test_asking_at_the_same_time_ships_once(trial: WarehouseOnTrial, order
     assert len(await trial.parcels(order_id)) == 1
 
 
+# -- an answer that was lost -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("short", [False, True], ids=["whole", "short"])
+@pytest.mark.parametrize("left", [False, True], ids=["packed", "left"])
+async def test_what_an_answer_said_can_be_read_again(
+    trial: WarehouseOnTrial, order_id: str, *, short: bool, left: bool
+) -> None:
+    if short:
+        await trial.run_short(order_id, "MUG", 2)
+    answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
+    assert isinstance(answer, Fulfilled)
+    if left:
+        await trial.dispatch(order_id)
+        recalled = await trial.warehouse.cancel(order_id, installation=INSTALLATION)
+        assert isinstance(recalled, AlreadyLeft)
+    assert await trial.warehouse.read(shipping(order_id)) == answer
+    assert await trial.parcels(order_id) == answer.parcel_ids
+
+
+async def test_what_an_answer_said_can_be_read_though_it_was_lost(
+    trial: WarehouseOnTrial, order_id: str
+) -> None:
+    await trial.run_short(order_id, "MUG", 2)
+    await trial.break_next("fulfill", "hang_up_after", order_id)
+    with pytest.raises(NoAnswerError):
+        await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
+    answer = await trial.warehouse.read(shipping(order_id))
+    assert isinstance(answer, Fulfilled)
+    assert answer.short == (("MUG", 2),)
+    assert list(answer.contents.values()) == [(("TEA", 1),)]
+    assert answer.parcel_ids == await trial.parcels(order_id)
+
+
+async def test_a_parcel_sent_again_changes_nothing_of_what_the_answer_said(
+    trial: WarehouseOnTrial, order_id: str
+) -> None:
+    answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
+    assert isinstance(answer, Fulfilled)
+    await trial.dispatch(order_id)
+    [lost] = answer.parcel_ids
+    key = resend_key(order_id, lost)
+    await trial.warehouse.resend(order_id, lost, installation=INSTALLATION, key=key)
+    assert await trial.warehouse.read(shipping(order_id)) == answer
+
+
+async def test_of_what_will_not_leave_nothing_can_be_read(
+    trial: WarehouseOnTrial, order_id: str
+) -> None:
+    assert isinstance(await trial.warehouse.read(shipping(order_id)), ContentsUnknown)
+    assert await trial.parcels(order_id) == ()  # reading accepts nothing
+    await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
+    other = await trial.warehouse.read(shipping(order_id, "othershop"))
+    assert isinstance(other, ContentsUnknown)
+    await trial.warehouse.cancel(order_id, installation=INSTALLATION)
+    assert isinstance(await trial.warehouse.read(shipping(order_id)), ContentsUnknown)
+
+
+@pytest.mark.parametrize("failure", ["hang_up", "hang_up_after", "error", "rate_limit"])
+async def test_reading_again_after_no_answer_is_harmless(
+    trial: WarehouseOnTrial, order_id: str, failure: str
+) -> None:
+    answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
+    await trial.break_next("read", failure, order_id)
+    with pytest.raises(NoAnswerError):
+        await trial.warehouse.read(shipping(order_id))
+    assert await trial.warehouse.read(shipping(order_id)) == answer
+
+
 # -- a parcel that was lost ------------------------------------------------------------------------
 
 
@@ -394,6 +465,7 @@ async def test_an_order_may_go_out_in_several_parcels(
     await control.turn("warehouse.fulfillments.create", "split", order_id, parcels=3)
     async with HttpWarehouse(f"{control.url}/warehouse", "key") as warehouse:
         answer = await warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
+        assert await warehouse.read(shipping(order_id)) == answer
     assert isinstance(answer, Fulfilled)
     assert len(set(answer.parcel_ids)) == 3
     assert sorted(answer.contents.values()) == [(("MUG", 1),), (("MUG", 1),), (("TEA", 1),)]

@@ -8,9 +8,11 @@ from itertools import count
 from durable_orders.domain.activity_messages import (
     AlreadyLeft,
     CannotFulfill,
+    ContentsUnknown,
     FulfillAnswer,
     Fulfilled,
     FulfillmentCancelled,
+    ReadFulfillmentAnswer,
     ResendAnswer,
     Resent,
     WarehouseCancelAnswer,
@@ -39,6 +41,8 @@ class InMemoryWarehouse(Scripted):
         self._short: dict[str, tuple[tuple[str, int], ...]] = {}
         self._first: dict[str, tuple[ShippingRequest, FulfillAnswer]] = {}
         self._resend_keys: dict[str, tuple[str, str]] = {}
+        self._answers: dict[str, Fulfilled] = {}
+        self._forgets: set[str] = set()
         self._resent: dict[tuple[str, str], Resent] = {}
         self._numbers = count(1)
 
@@ -65,6 +69,10 @@ class InMemoryWarehouse(Scripted):
         """Lack these pieces of the order, as (sku, pieces); never all of them."""
         self._short[order_id] = short
 
+    def tell_nothing_of(self, order_id: str) -> None:
+        """Keep no record of what is in the order's parcels."""
+        self._forgets.add(order_id)
+
     def dispatch(self, order_id: str) -> None:
         """The order's parcels leave: too late for a recall."""
         if order_id not in self.parcels:
@@ -76,6 +84,10 @@ class InMemoryWarehouse(Scripted):
     async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
         request = replace(request, order_id=_named(request.order_id, request.installation))
         return await self._play("fulfill", lambda: self._fulfill(request, key))
+
+    async def read(self, request: ShippingRequest) -> ReadFulfillmentAnswer:
+        order_id = _named(request.order_id, request.installation)
+        return await self._play("read", lambda: self._read(order_id))
 
     async def cancel(self, order_id: str, *, installation: str) -> WarehouseCancelAnswer:
         return await self._play("cancel", lambda: self._cancel(_named(order_id, installation)))
@@ -113,7 +125,20 @@ class InMemoryWarehouse(Scripted):
             contents = {parcels[0]: tuple((sku, n) for sku, n in sent if n)}
             self.accepted[order_id] = Fulfilled(f"ful_{number}", parcels, short, contents)
             self.requests[order_id] = request
+            self._answers[order_id] = self.accepted[order_id]
         return self.accepted[order_id]
+
+    def _read(self, order_id: str) -> ReadFulfillmentAnswer:
+        answer = self._answers.get(order_id)
+        if answer is None:
+            return ContentsUnknown("the warehouse has no record of the order")
+        if order_id in self.cancelled:
+            message = "the warehouse's record says that nothing of the order will leave"
+            return ContentsUnknown(message)
+        if order_id in self._forgets:
+            message = "the warehouse's record does not say what of the order is short"
+            return ContentsUnknown(message, answer.parcel_ids)
+        return answer
 
     def _resend(self, order_id: str, parcel_id: str, key: str) -> ResendAnswer:
         lost = (order_id, parcel_id)

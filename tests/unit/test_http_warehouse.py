@@ -7,7 +7,13 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from durable_orders.domain.activity_messages import CannotFulfill, Fulfilled, Resent
+from durable_orders.domain.activity_messages import (
+    CannotFulfill,
+    ContentsUnknown,
+    Fulfilled,
+    ReadFulfillmentAnswer,
+    Resent,
+)
 from durable_orders.domain.order import Recipient
 from durable_orders.domain.ports import (
     BusyError,
@@ -123,6 +129,78 @@ async def test_what_a_parcel_holds_is_told_by_those_that_tell() -> None:
     assert isinstance(answer, Fulfilled)
     assert answer.parcel_ids == ("par_1", "par_2", "par_3")
     assert answer.contents == {"par_1": (("MUG", 2),)}
+
+
+MUG = {"sku": "MUG", "quantity": 1}
+BOTH = {"id": "par_1", "lines": [MUG, MUG]}
+NEW = {**BOTH, "id": "par_2", "resends": "par_1"}
+
+
+async def test_a_record_is_read_in_the_words_of_the_contract() -> None:
+    seen: list[httpx.Request] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={**ACCEPTED, "parcels": [BOTH]})
+
+    async with HttpWarehouse("http://w", "key", transport=httpx.MockTransport(take)) as warehouse:
+        await warehouse.read(REQUEST)
+    (request,) = seen
+    assert (request.method, request.url.raw_path) == ("GET", b"/fulfillments/testshop-t-1")
+    assert request.headers["authorization"] == "Bearer key"
+    assert request.content == b""
+
+
+@pytest.mark.parametrize(
+    ("record", "answer"),
+    [
+        # What is in all parcels, or what is short, tells the rest.
+        ({"parcels": [BOTH]}, Fulfilled("ful_1", ("par_1",), (), {"par_1": (("MUG", 2),)})),
+        ({"parcels": [BOTH, NEW]}, Fulfilled("ful_1", ("par_1",), (), {"par_1": (("MUG", 2),)})),
+        ({"parcels": [{"id": "par_1"}], "short": []}, Fulfilled("ful_1", ("par_1",))),
+        (
+            {"parcels": [{"id": "par_1"}], "short": [MUG], "status": "left"},
+            Fulfilled("ful_1", ("par_1",), (("MUG", 1),)),
+        ),
+    ],
+)
+async def test_a_record_that_tells_what_is_short_is_an_answer(
+    record: dict[str, object], answer: ReadFulfillmentAnswer
+) -> None:
+    async with answering(200, {**ACCEPTED, **record}) as warehouse:
+        assert await warehouse.read(REQUEST) == answer
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"parcels": [{"id": "par_1"}]}, "does not say what of the order is short"),
+        ({"parcels": [{"id": "par_1", "lines": [MUG]}]}, "does not say what of the order is short"),
+        ({"parcels": [{"id": "par_1", "lines": [MUG]}, {"id": "par_2"}]}, "does not say"),
+        ({"parcels": [NEW]}, "nothing of the order will leave"),
+        ({"parcels": []}, "nothing of the order will leave"),
+        ({"parcels": [BOTH], "status": "recalled"}, "nothing of the order will leave"),
+        ({"parcels": [BOTH], "short": [MUG, MUG, MUG]}, "is short of"),
+        ({"parcels": [{"id": "par_1", "lines": [MUG, MUG, MUG]}]}, "holds"),
+    ],
+)
+async def test_a_record_that_may_leave_something_out_is_told_as_such(
+    record: dict[str, object], why: str
+) -> None:
+    async with answering(200, {**ACCEPTED, **record}) as warehouse:
+        answer = await warehouse.read(REQUEST)
+    assert isinstance(answer, ContentsUnknown)
+    assert why in answer.message
+
+
+async def test_a_warehouse_without_the_record_says_so_or_gives_no_answer() -> None:
+    async with refusing(404, "not_found") as warehouse:
+        answer = await warehouse.read(REQUEST)
+    assert answer == ContentsUnknown("the warehouse has no record of the order")
+    for unserved in (answering(404, "<html>no such page</html>"), answering(405, "")):
+        async with unserved as warehouse:
+            with pytest.raises(NoAnswerError):
+                await warehouse.read(REQUEST)
 
 
 async def test_a_parcel_is_asked_for_again_in_the_words_of_the_contract() -> None:

@@ -36,6 +36,7 @@ from tests.workflows import refunds
 from tests.workflows import test_card_tries as tries
 from tests.workflows import test_delivery as delivery
 from tests.workflows import test_long_histories as longest
+from tests.workflows import test_lost_answers as unheard
 from tests.workflows.conftest import Clients, Shop, replayed
 from tests.workflows.test_audit import AT_ONCE, Audited, opened
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached, wanted
@@ -164,6 +165,13 @@ async def left(shop: Shop) -> Handle:
     return handle
 
 
+async def left_unheard(shop: Shop) -> Handle:
+    """Accepted short, and the answer lost; cancelled when its parcel had left."""
+    handle = await unheard.left_unheard(shop, await unheard.place_short(shop))
+    await handle.signal(OrderWorkflow.cancel_order)
+    return handle
+
+
 async def operated(shop: Shop) -> Handle:
     """The bank refuses to give the money back until an operator has it asked again."""
     shop.cards.fail_until_healed("refund", RefusedError("the balance is too low"))
@@ -271,6 +279,7 @@ SCENARIOS = [
         for play in (completed, declined, cancelled, refused, unanswered, busy, outage, short)
     ),
     Scenario(operated),
+    Scenario(left_unheard),
     Scenario(returned),
     *(Scenario(play, NEW_CARDS) for play in (tried_again, paid_in_browser)),
     Scenario(tried_by_itself, ShopTerms(off_session=True)),

@@ -15,9 +15,11 @@ from pydantic import BaseModel, Field, ValidationError
 from durable_orders.domain.activity_messages import (
     AlreadyLeft,
     CannotFulfill,
+    ContentsUnknown,
     FulfillAnswer,
     Fulfilled,
     FulfillmentCancelled,
+    ReadFulfillmentAnswer,
     ResendAnswer,
     Resent,
     WarehouseCancelAnswer,
@@ -39,6 +41,15 @@ class _Accepted(BaseModel):
     order_id: str
     parcels: Annotated[list[Parcel], Field(min_length=1)]
     short: list[Line] = []
+
+
+class _Record(BaseModel):
+    id: FulfillmentId
+    order_id: str
+    status: str = ""
+    parcels: list[Parcel]
+    #: None: the record does not say whether anything is short.
+    short: list[Line] | None = None
 
 
 class _Resent(BaseModel):
@@ -63,7 +74,7 @@ class _Problems(BaseModel):
     error: _Problem
 
 
-_Answer = TypeVar("_Answer", _Accepted, _Resent, _Cancelled)
+_Answer = TypeVar("_Answer", _Accepted, _Record, _Resent, _Cancelled)
 
 
 class HttpWarehouse:
@@ -121,8 +132,19 @@ class HttpWarehouse:
         _raise_for(reply, "fulfil", message)
         accepted = _read(_Accepted, reply, reference)
         parcel_ids = tuple(parcel.id for parcel in accepted.parcels)
-        short, contents = _short(accepted, request), _contents(accepted, request)
+        short = _short(accepted.short, request)
+        contents = _contents(accepted.parcels, request)
         return Fulfilled(accepted.id, parcel_ids, short, contents)
+
+    async def read(self, request: ShippingRequest) -> ReadFulfillmentAnswer:
+        reference = warehouse_reference(request.installation, request.order_id)
+        async with self._translate_errors("read"):
+            reply = await self._http.get(f"/fulfillments/{quote(reference, safe='')}")
+        problem = _problem(reply)
+        if (reply.status_code, problem.code) == (404, "not_found"):
+            return ContentsUnknown("the warehouse has no record of the order")
+        _raise_for(reply, "read", without_private(problem.message))
+        return _first_answer(_read(_Record, reply, reference), request)
 
     async def resend(
         self, order_id: str, parcel_id: str, *, installation: str, key: str
@@ -194,11 +216,33 @@ def _raise_for(reply: httpx.Response, operation: str, message: str) -> None:
     raise NoAnswerError(f"the warehouse gave no answer {detail}", retry_after=wait)
 
 
-def _short(accepted: _Accepted, request: ShippingRequest) -> tuple[tuple[str, int], ...]:
+def _first_answer(record: _Record, request: ShippingRequest) -> ReadFulfillmentAnswer:
+    """What the warehouse answered when it accepted the order, as far as its record says.
+
+    A record that says neither what is short nor what all the parcels hold may leave anything out.
+    """
+    # A replacement holds what another parcel held: it was not in the first answer.
+    parcels = [parcel for parcel in record.parcels if parcel.resends is None]
+    parcel_ids = tuple(parcel.id for parcel in parcels)
+    if not parcels or record.status == "recalled":
+        return ContentsUnknown("the warehouse's record says that nothing of the order will leave")
+    try:
+        short = _short(record.short or [], request)
+        contents = _contents(parcels, request)
+    except NoAnswerError as error:
+        return ContentsUnknown(str(error), parcel_ids)
+    packed = _pieces([line for parcel in parcels for line in parcel.lines])
+    if record.short is None and packed != _requested(request):
+        message = "the warehouse's record does not say what of the order is short"
+        return ContentsUnknown(message, parcel_ids)
+    return Fulfilled(record.id, parcel_ids, short, contents)
+
+
+def _short(lines: list[Line], request: ShippingRequest) -> tuple[tuple[str, int], ...]:
     """The pieces that will not be shipped, as (sku, pieces). The shop refunds them, so they must be
     plausible: raises ``NoAnswerError`` for pieces that were not requested, and for all of them.
     """
-    requested, short = _requested(request), _pieces(accepted.short)
+    requested, short = _requested(request), _pieces(lines)
     # Counter's ``<`` is proper inclusion.
     if not short < requested:
         raise NoAnswerError(
@@ -209,13 +253,13 @@ def _short(accepted: _Accepted, request: ShippingRequest) -> tuple[tuple[str, in
 
 
 def _contents(
-    accepted: _Accepted, request: ShippingRequest
+    parcels: list[Parcel], request: ShippingRequest
 ) -> dict[str, tuple[tuple[str, int], ...]]:
     """Contents by parcel id, without parcels that have none in the answer. The shop may refund
     them, so they must be plausible: raises ``NoAnswerError`` for more pieces than were requested.
     """
     requested = _requested(request)
-    held = {parcel.id: _pieces(parcel.lines) for parcel in accepted.parcels if parcel.lines}
+    held = {parcel.id: _pieces(parcel.lines) for parcel in parcels if parcel.lines}
     for parcel_id, pieces in held.items():
         if not pieces <= requested:
             raise NoAnswerError(

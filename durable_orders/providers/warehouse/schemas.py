@@ -42,3 +42,5 @@ class Parcel(BaseModel):
 
     id: ParcelId
     lines: list[Line] = []
+    #: The parcel that this one replaces.
+    resends: ParcelId | None = None
