@@ -10,6 +10,7 @@ from durable_orders.domain.activity_messages import (
     AlreadyFulfilled,
     AlreadyLeft,
     CancelFulfillmentAnswer,
+    CannotFulfill,
     FulfillAnswer,
     Fulfilled,
     OrderRef,
@@ -21,7 +22,7 @@ from durable_orders.domain.activity_messages import (
 from durable_orders.domain.ids import fulfillment_key, resend_key
 from durable_orders.domain.lifecycle import FULFILLED_OR_LATER
 from durable_orders.domain.order import Order
-from durable_orders.domain.ports import OrderRepository, ShippingRequest, Warehouse
+from durable_orders.domain.ports import OrderRepository, RefusedError, ShippingRequest, Warehouse
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,18 @@ class FulfillmentActivities:
 
     @activity.defn
     async def resend_parcel(self, lost: ParcelRef) -> ResendAnswer:
-        """Have the contents of a parcel sent again, and record the new parcel."""
+        """Have the contents of a parcel sent again, and record the new parcel.
+
+        Whatever the warehouse refuses is an answer: only of silence it is not known what it did.
+        """
         prefix = (await self.orders.summary(lost.order_id)).key_prefix
         key = resend_key(prefix, lost.order_id, lost.parcel_id)
-        answer = await self.warehouse.resend(
-            lost.order_id, lost.parcel_id, installation=prefix, key=key
-        )
+        try:
+            answer = await self.warehouse.resend(
+                lost.order_id, lost.parcel_id, installation=prefix, key=key
+            )
+        except RefusedError as error:
+            return CannotFulfill(str(error))
         if isinstance(answer, Resent):
             parcel_ids = (answer.parcel_id,)
             await self.orders.record_parcels(lost.order_id, answer.fulfillment_id, parcel_ids)

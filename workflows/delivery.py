@@ -7,10 +7,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.fulfillment import FulfillmentActivities
     from activities.notifications import NotificationActivities
     from activities.orders import OrderBookActivities
     from durable_orders.contracts.error_types import NOT_WAITING
@@ -26,9 +25,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from workflows import retry_policies
     from workflows.fulfillment import start_refund
-    from workflows.operator_attention import problem_of
     from workflows.order_state import OrderState
-    from workflows.step_runner import Step
+    from workflows.resends import Resends
 
 
 class Delivery:
@@ -40,6 +38,7 @@ class Delivery:
         self._recorded: dict[str, ParcelStatus] = {}
         self._settled: set[str] = set()
         self._deciding: set[str] = set()
+        self._resends = Resends(order, on_answer=self._hear_of_resend, on_change=self._tell)
         self._emails: list[asyncio.Task[bool]] = []
         self._news = False
         self._deadline = workflow.now()  # until the parcels are named
@@ -52,7 +51,8 @@ class Delivery:
             self._parcels.setdefault(parcel_id, Parcel(parcel_id))
 
     async def follow(self, others_idle: Callable[[], bool]) -> tuple[Parcel, ...] | None:
-        """Wait until every parcel is delivered or settled; not at all without a deadline.
+        """Wait until every parcel is delivered or settled, and it is known of each that was to be
+        sent again what became of it; not at all without a deadline.
 
         Returns the last news, which are still to be recorded. None when this run is to continue as
         new: its history is long, and nothing is under way in it, beside the parcels neither
@@ -64,7 +64,8 @@ class Delivery:
         # One timer for the whole wait, however many news come meanwhile.
         left = max(self._deadline - workflow.now(), timedelta(0))
         deadline = asyncio.create_task(asyncio.sleep(left.total_seconds()))
-        while self._awaited_parcels():
+        self._resends.resume()
+        while self._has_something_to_await():
             await self._record_news()
             self._flag_missing(late=deadline.done())
             if not await self._wait_for_news(deadline, others_idle):
@@ -86,6 +87,7 @@ class Delivery:
         self._parcels = {parcel.parcel_id: parcel for parcel in so_far.parcels}
         self._recorded = {parcel.parcel_id: parcel.status for parcel in self._own_parcels()}
         self._settled = set(so_far.settled)
+        self._resends.restore(so_far.resends)
 
     def snapshot(self, *, confirmed: bool | None) -> m.OrderSnapshot:
         """What the next run has to know in order to go on from here."""
@@ -104,6 +106,7 @@ class Delivery:
             deadline=self._deadline,
             confirmed=confirmed,
             settled_by_hand=order.settled_by_hand,
+            resends=self._resends.unanswered,
             cancel=order.steps.cancel_request,
             attention=order.steps.operator.attention,
         )
@@ -127,10 +130,13 @@ class Delivery:
         return False
 
     def _is_idle(self) -> bool:
-        """Whether the history is long, parcels are waited for, and nothing else is under way."""
+        """Whether the history is long, parcels or the warehouse's answer about them are waited for,
+        and nothing else is under way.
+        """
         return (
             self._order.history_is_long
-            and bool(self._awaited_parcels())
+            and self._has_something_to_await()
+            and self._resends.are_idle
             and not self._news
             and not self._unrecorded()
             and all(email.done() for email in self._emails)
@@ -167,34 +173,33 @@ class Delivery:
 
     async def settle(self, decision: SettleParcel) -> None:
         """Stop waiting for a parcel: something was agreed with the customer."""
+        self._resends.settle(decision.parcel_id)
         await self._stop_waiting(decision.parcel_id, decision.by, decision.outcome)
 
-    async def resend(self, decision: ResendParcel) -> m.Resent:
+    async def resend(self, decision: ResendParcel) -> m.ResendOutcome:
         """Have the contents of a parcel sent again, and wait for the new one instead.
 
         Raises ``ApplicationError`` of type ``NOT_WAITING`` when the warehouse refuses.
         """
-        order, old = self._order, decision.parcel_id
-        self._deciding.add(old)
-        step: Step[m.ParcelRef, m.ResendAnswer] = FulfillmentActivities.resend_parcel
-        lost = m.ParcelRef(order.order_id, old)
-        try:
-            answer = await order.steps.run_beside(
-                "having a parcel resent", step, lost, retry_policies.FULFILL
-            )
-        except FailureError as error:
-            answer = m.CannotFulfill(problem_of(error))
+        answer = await self._resends.ask(decision)
         if isinstance(answer, m.CannotFulfill):
-            self._deciding.discard(old)
-            message = f"the warehouse does not resend {old}: {answer.message}"
+            message = f"the warehouse does not resend {decision.parcel_id}: {answer.message}"
             raise ApplicationError(message, type=NOT_WAITING)
+        return answer
+
+    async def _hear_of_resend(self, request: ResendParcel, answer: m.ResendAnswer) -> None:
+        order, old = self._order, request.parcel_id
+        if isinstance(answer, m.CannotFulfill):
+            await order.add_note(
+                "parcel_not_resent", parcel_id=old, by=request.by, why=answer.message
+            )
+            return
         new = answer.parcel_id
         if new not in order.parcel_ids:
             order.parcel_ids += (new,)
             self._parcels.setdefault(new, Parcel(new))
             order.contents = {**order.contents, new: order.contents.get(old, ())}
-        await self._stop_waiting(old, decision.by, f"resent as {new}")
-        return answer
+        await self._stop_waiting(old, request.by, f"resent as {new}")
 
     async def refund(self, decision: RefundParcel) -> None:
         """Have the contents of a parcel refunded, and stop waiting for it."""
@@ -205,12 +210,28 @@ class Delivery:
         await start_refund(order, refund_id, order.contents[parcel_id], why)
         await self._stop_waiting(parcel_id, decision.by, f"refunded as {refund_id}")
 
+    def check_resend(self, parcel_id: str) -> None:
+        """Refuse to have a parcel sent again that is not waited for."""
+        if not self._resends.is_open(parcel_id):
+            self.check_awaited(parcel_id)
+
     def check_awaited(self, parcel_id: str, *, contents: bool = False) -> None:
         """Refuse a decision about a parcel that is not waited for, or whose ``contents`` are needed
         but not known.
+
+        A parcel that the warehouse may have sent again is not refunded; an operator who knows what
+        became of it may settle it.
         """
         order_id = self._order.order_id
-        if parcel_id in self._deciding:
+        if self._resends.is_unanswered(parcel_id):
+            if not contents:
+                return
+            message = (
+                f"it is not known whether the warehouse sends parcel {parcel_id} again: the order "
+                "goes on asking it. Wait for its answer; or ask it yourself, and if it has not "
+                "sent it and will not, refund by line, then settle the parcel"
+            )
+        elif parcel_id in self._deciding or self._resends.is_open(parcel_id):
             message = f"parcel {parcel_id} is being resent or refunded already"
         elif parcel_id not in {parcel.parcel_id for parcel in self._awaited_parcels()}:
             message = f"order {order_id} does not wait for a parcel {parcel_id}"
@@ -219,6 +240,10 @@ class Delivery:
         else:
             return
         raise ApplicationError(message, type=NOT_WAITING)
+
+    def _tell(self) -> None:
+        """There is something new to look at."""
+        self._news = True
 
     async def _stop_waiting(self, parcel_id: str, by: str, outcome: str) -> None:
         self._settled.add(parcel_id)
@@ -239,16 +264,34 @@ class Delivery:
             if parcel.status is not ParcelStatus.DELIVERED and parcel.parcel_id not in self._settled
         ]
 
+    def _has_something_to_await(self) -> bool:
+        return bool(self._awaited_parcels()) or not self._resends.are_over
+
     def _flag_missing(self, *, late: bool) -> None:
-        missing = [p for p in self._awaited_parcels() if late or p.status is ParcelStatus.LOST]
-        if not missing:
+        unanswered = self._resends.unanswered
+        missing = [
+            parcel
+            for parcel in self._awaited_parcels()
+            if (late or parcel.status is ParcelStatus.LOST)
+            and not self._resends.is_unanswered(parcel.parcel_id)
+        ]
+        if not missing and not unanswered:
             return self._order.steps.operator.clear()
-        parcel = missing[0]
-        fault = "lost" if parcel.status is ParcelStatus.LOST else "late"
-        others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-        problem = (
-            f"parcel {parcel.parcel_id} is {fault}{others}: resend or refund it, then settle it"
-        )
+        count = len(missing) + len(unanswered)
+        others = f", and {count - 1} more" if count > 1 else ""
+        if unanswered:
+            resend = unanswered[0]
+            problem = (
+                f"it is not known whether the warehouse sends parcel {resend.parcel_id} "
+                f"again{others}: {resend.problem}. It is asked on; or ask it yourself, then settle "
+                "the parcel"
+            )
+        else:
+            parcel = missing[0]
+            fault = "lost" if parcel.status is ParcelStatus.LOST else "late"
+            problem = (
+                f"parcel {parcel.parcel_id} is {fault}{others}: resend or refund it, then settle it"
+            )
         return self._order.steps.operator.flag("delivery", problem)
 
     def _unrecorded(self) -> tuple[Parcel, ...]:

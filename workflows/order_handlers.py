@@ -116,13 +116,15 @@ class OrderHandlers:
         self._delivery.check_awaited(decision.parcel_id)
 
     @workflow.update
-    async def resend_parcel(self, decision: r.ResendParcel) -> m.Resent:
-        """Have a parcel sent again. Refused (``NOT_WAITING``) when it is not waited for."""
+    async def resend_parcel(self, decision: r.ResendParcel) -> m.ResendOutcome:
+        """Have a parcel sent again. Refused (``NOT_WAITING``) when it is not waited for, or when
+        the warehouse refuses.
+        """
         return await self._delivery.resend(decision)
 
     @resend_parcel.validator
     def _validate_resend(self, decision: r.ResendParcel) -> None:
-        self._delivery.check_awaited(decision.parcel_id)
+        self._delivery.check_resend(decision.parcel_id)
 
     @workflow.update
     async def refund_parcel(self, decision: r.RefundParcel) -> None:

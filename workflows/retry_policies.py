@@ -294,6 +294,10 @@ FULFILL: Final = Policy(
     quick=_quick(attempts=6), patient=_patient(give_up_after=timedelta(hours=4))
 )
 
+#: A warehouse that is silent may have sent the parcel again: it is asked until it says so, or an
+#: operator knows.
+RESEND: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
+
 #: A compensation is never given up; after six tries in half a minute it is flagged.
 COMPENSATION: Final = Policy(
     quick=_quick(attempts=6, limit=_MONEY_LIMIT),

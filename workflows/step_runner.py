@@ -192,10 +192,16 @@ class StepRunner:
             self.operator.stake = None
 
     async def run_beside(
-        self, doing: str, step: Step[In, Out], argument: In, policy: Policy
+        self,
+        doing: str,
+        step: Step[In, Out],
+        argument: In,
+        policy: Policy,
+        on_silence: Callable[[FailureError], None] | None = None,
     ) -> Out:
         """Run a step beside the order's own: it is not shown and takes no command. It asks for a
-        person's attention only when its fault is ours.
+        person's attention only when its fault is ours. ``on_silence`` is called with the failure
+        after which it is tried patiently.
         """
         problem: FailureError | None = None
         for phase in policy.phases(doing):
@@ -206,6 +212,8 @@ class StepRunner:
                     )
                 if phase.patient and problem is not None and _is_ours(problem):
                     self.operator.flag_beside(step, problem)
+                if phase.patient and problem is not None and on_silence is not None:
+                    on_silence(problem)
                 self._before_waiting()
                 return await workflow.execute_activity_method(step, argument, **phase.normal)
             except FailureError as error:

@@ -123,10 +123,14 @@ class NoWorkerError(OrderClientError):
 class UndecidedError(OrderClientError):
     """The order has taken the request on, and the neighbour it needs has not answered yet."""
 
-    def __init__(self, order_id: str, asked: str, waited: timedelta) -> None:
+    def __init__(
+        self, order_id: str, asked: str, waited: timedelta | None = None, *, problem: str = ""
+    ) -> None:
+        after = f" after {waited.total_seconds():g} s" if waited else ""
+        why = f" ({problem})" if problem else ""
         super().__init__(
-            f"order {order_id} has taken on the {asked}, and has no answer after "
-            f"{waited.total_seconds():g} s: it goes on trying, watch it"
+            f"order {order_id} has taken on the {asked}, and has no answer{after}{why}: it goes on "
+            "trying, watch it"
         )
 
 

@@ -18,7 +18,7 @@ from durable_orders.clients.workflow_calls import (
     query_each,
 )
 from durable_orders.contracts.order import OrderWorkflow
-from durable_orders.domain.activity_messages import Progress, Resent
+from durable_orders.domain.activity_messages import Progress, ResendUnanswered, Resent
 from durable_orders.domain.ids import ACTOR_ID, PARCEL_ID
 from durable_orders.domain.manual_settlement import ManualSettlement, WrongAmountError
 from durable_orders.domain.money import Money
@@ -105,8 +105,8 @@ class OrderOperations:
     ) -> Resent:
         """Have a parcel's contents sent again; the order waits for the new parcel instead.
 
-        Raises ``UndecidedError`` when the warehouse gives no answer within ``wait``: the order goes
-        on asking it, and its history tells what came of that.
+        Safe to repeat. Raises ``UndecidedError`` when the warehouse gives no answer, within
+        ``wait`` or at all: the order goes on asking it, and its history tells what came of that.
         """
         asked = "resending of a parcel"
         decision = ResendParcel(PARCEL_ID.check(parcel_id), ACTOR_ID.check(by))
@@ -115,6 +115,8 @@ class OrderOperations:
         )
         if isinstance(answer, NoAnswerYet):
             raise UndecidedError(order_id, asked, wait)
+        if isinstance(answer, ResendUnanswered):
+            raise UndecidedError(order_id, asked, problem=answer.problem)
         return answer
 
     async def refund_parcel(

@@ -10,7 +10,7 @@ from durable_orders.domain.activity_messages import (
     OrderInput,
     Outcome,
     Progress,
-    Resent,
+    ResendOutcome,
 )
 from durable_orders.domain.payment_status import PaymentProgress
 from durable_orders.domain.workflow_messages import (
@@ -99,8 +99,10 @@ class OrderWorkflow:
         raise NotImplementedError
 
     @workflow.update
-    async def resend_parcel(self, decision: ResendParcel) -> Resent:
-        """Have a lost or late parcel sent again. Refused with ``NOT_WAITING``."""
+    async def resend_parcel(self, decision: ResendParcel) -> ResendOutcome:
+        """Have a lost or late parcel sent again. Refused with ``NOT_WAITING``, also when the
+        warehouse does not.
+        """
         raise NotImplementedError
 
     @workflow.update

@@ -346,6 +346,21 @@ class Resent:
 ResendAnswer = Resent | CannotFulfill
 
 
+@dataclass(frozen=True)
+class ResendUnanswered:
+    """It is not known whether the warehouse sends the parcel again, as ``by`` has asked for: it
+    gives no answer, as ``problem`` says, and is asked on.
+    """
+
+    parcel_id: str
+    by: str
+    problem: str
+    kind: Literal["resend_unanswered"] = "resend_unanswered"
+
+
+ResendOutcome = Resent | ResendUnanswered
+
+
 # -- record_parcel, send_shipped_email -------------------------------------------------------------
 
 
@@ -505,7 +520,8 @@ class OrderSnapshot:
     ``settled`` are parcels that are no longer waited for, ``short`` and ``contents`` as in
     ``Fulfilled``. ``confirmed``: whether the confirmation was mailed, None when it is still to be,
     and with it the refund of what is short. All news of the order's ``parcels`` are recorded; there
-    may be parcels of which there was news before the warehouse named them.
+    may be parcels of which there was news before the warehouse named them. ``resends`` are parcels
+    of which it is not known whether the warehouse sends them again: it has to be asked on.
     """
 
     terms: OrderTerms
@@ -521,6 +537,7 @@ class OrderSnapshot:
     confirmed: bool | None
     given_back: Money | None = None
     settled_by_hand: bool = False
+    resends: tuple[ResendUnanswered, ...] = ()
     cancel: CancelRequest | None = None
     attention: Attention | None = None
 
