@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import pytest
+from temporalio.client import WorkflowUpdateStage
 
 from durable_orders.contracts.error_types import NOT_WAITING
 from durable_orders.domain.activity_messages import ResendUnanswered, Resent
@@ -148,11 +148,11 @@ async def test_what_is_refused_after_all_can_be_refunded(shop: Shop, refusal: st
     order_id = handle.id.removeprefix("order-")
     go_silent(shop, resends=False)
     await unanswered(shop, handle, parcel_id)
+    shop.warehouse.heal("resend")
     if refusal == "an answer":
         shop.warehouse.refuse(order_id, "no mug left")
     else:
         shop.warehouse.fail_next("resend", RefusedError("no mug left"))
-    shop.warehouse.heal("resend") if refusal == "an answer" else skip_silence(shop)
 
     detail = await note(shop, handle, "parcel_not_resent")
 
@@ -168,11 +168,6 @@ async def test_what_is_refused_after_all_can_be_refunded(shop: Shop, refusal: st
     await eventually(refunded)
 
 
-def skip_silence(shop: Shop) -> None:
-    """Play what is planned after the silence."""
-    shop.warehouse._steps["resend"].popleft()
-
-
 async def tells_what_to_do(handle: Handle, words: str) -> None:
     async def told() -> bool:
         attention = (await handle.query(OrderWorkflow.status)).attention
@@ -186,13 +181,17 @@ async def test_a_caller_who_asks_again_shares_the_one_request(shop: Shop) -> Non
     gate = shop.warehouse.hold("resend")
     first = asyncio.create_task(resend(handle, parcel_id))
     await gate.entered()
-    second = asyncio.create_task(resend(handle, parcel_id))
-    await asyncio.sleep(0)
+    second = await handle.start_update(
+        OrderWorkflow.resend_parcel,
+        ResendParcel(parcel_id, "ops-8"),
+        wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+    )
     gate.release()
-    answers = await asyncio.gather(first, second, return_exceptions=True)
-    assert isinstance(answers[0], Resent)
+    answer = await first
+    assert isinstance(answer, Resent)
+    assert await second.result() == answer
     assert shop.warehouse.calls.count("resend") == 1
-    await tell(handle, answers[0].parcel_id, DELIVERED)
+    await tell(handle, answer.parcel_id, DELIVERED)
     assert (await handle.result()).status is Status.COMPLETED
 
 
@@ -303,9 +302,9 @@ class TestContinuingAsNew:
 
 class TestAWorkerThatIsReplaced:
     @pytest.fixture
-    async def shop(self, clients: Clients, terms: ShopTerms) -> AsyncIterator[Shop]:
+    def shop(self, clients: Clients, terms: ShopTerms) -> Shop:
         """A shop without a worker."""
-        yield Shop(clients.skipping, clients.patient, terms=terms)
+        return Shop(clients.skipping, clients.patient, terms=terms)
 
     def worker(self, shop: Shop) -> AbstractAsyncContextManager[object]:
         return order_worker(
@@ -328,15 +327,4 @@ class TestAWorkerThatIsReplaced:
             await unanswered(shop, handle, parcel_id)
         async with self.worker(shop):
             await not_refunded(shop, handle, parcel_id)
-            await follows_the_new_one(shop, handle, parcel_id)
-
-    async def test_the_answer_that_one_took_along_is_asked_for_again(self, shop: Shop) -> None:
-        gate = shop.warehouse.hold("resend", where="after")
-        async with self.worker(shop):
-            handle, parcel_id = await lost(shop)
-            resending = asyncio.create_task(resend(handle, parcel_id))
-            await gate.entered()
-        async with self.worker(shop):
-            answer = await resending
-            assert answer == Resent(answer.fulfillment_id, parcel_of(shop, handle))
             await follows_the_new_one(shop, handle, parcel_id)
