@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from durable_orders.domain.activity_messages import Outcome
-from durable_orders.domain.ids import mail_key
+from durable_orders.domain.ids import mail_key, parcel_refund_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.refunds.refund import (
     ACCEPTED_BY_PROVIDER,
@@ -101,6 +101,7 @@ def check_invariants(
     checks = {
         "Each card is charged once, for what is shipped, less the refunds asked for": _check_money,
         "One parcel for each completed order, none for the others": _check_parcels,
+        "What is missing is refunded, what is sent again is not": _check_missing,
         "One confirmation per completed order, one explanation per other, one mail per refund": (
             _check_mails
         ),
@@ -186,6 +187,22 @@ def _check_parcels(evidence: OrderEvidence) -> Iterator[str]:
         yield f"order {order.id}: the database names other parcels than {sorted(ids)}"
     if evidence.outcome and ids != set(evidence.outcome.parcel_ids):
         yield f"order {order.id}: Temporal names other parcels than {sorted(ids)}"
+
+
+def _check_missing(evidence: OrderEvidence) -> Iterator[str]:
+    order = evidence.view.order
+    wanted = {
+        refund.request.refund_id: Counter(dict(refund.request.lines))
+        for refund in evidence.refunds
+        if refund.state not in NEVER_ISSUED
+    }
+    for fulfillment in evidence.active_fulfillments:
+        short = Counter(dict(fulfillment.short))
+        if short and not any(short <= lines for lines in wanted.values()):
+            yield f"order {order.id}: {dict(short)} was never sent, and is not refunded"
+        for parcel in fulfillment.parcels:
+            if parcel.resends and parcel_refund_id(parcel.resends) in wanted:
+                yield f"order {order.id}: parcel {parcel.resends} was sent again and refunded"
 
 
 def _check_mails(evidence: OrderEvidence) -> Iterator[str]:

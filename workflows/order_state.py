@@ -123,7 +123,9 @@ class OrderState:
         await side_steps.add_note(self.steps, self.order_id, event, detail)
 
     async def send_email(self, doing: str, step: Step[In, m.MailAnswer], argument: In) -> bool:
-        """Send an email; False when it could not be sent, which changes nothing for the order."""
+        """Send an email; False when it is not known to have been sent, which changes nothing for
+        the order.
+        """
         return await side_steps.send_email(self.steps, doing, step, argument)
 
     def progress(self) -> m.Progress:

@@ -24,7 +24,7 @@ async def add_note(steps: StepRunner, order_id: str, event: str, detail: dict[st
 async def send_email(
     steps: StepRunner, doing: str, step: Step[In, MailAnswer], argument: In
 ) -> bool:
-    """Send an email; False when it could not be sent, which changes nothing else.
+    """Send an email; False when it is not known to have been sent, which changes nothing else.
 
     Raises ``FailureError`` only when the task that sends it is cancelled.
     """
@@ -33,6 +33,6 @@ async def send_email(
     except FailureError as error:
         if was_cancelled(error):
             raise
-        workflow.logger.warning("no mail was sent: %s", problem_of(error))
+        workflow.logger.warning("it is not known whether the mail was sent: %s", problem_of(error))
         return False
     return isinstance(answer, MailSent)

@@ -499,7 +499,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an order ended. ``confirmed`` is False when the email service refused the email."""
+    """How an order ended. ``confirmed`` is False when the email is not known to have been sent: the
+    email service refused it, or gave no answer.
+    """
 
     order_id: str
     status: Status
@@ -518,10 +520,10 @@ class OrderSnapshot:
     """The state of an order that continues as new: it only follows the parcels, until ``deadline``.
 
     ``settled`` are parcels that are no longer waited for, ``short`` and ``contents`` as in
-    ``Fulfilled``. ``confirmed``: whether the confirmation was mailed, None when it is still to be,
-    and with it the refund of what is short. All news of the order's ``parcels`` are recorded; there
-    may be parcels of which there was news before the warehouse named them. ``resends`` are parcels
-    of which it is not known whether the warehouse sends them again: it has to be asked on.
+    ``Fulfilled``. ``confirmed`` as in ``Outcome``, None when the confirmation is still to be mailed
+    and what is short to be refunded. All news of the order's ``parcels`` are recorded; there may be
+    parcels of which there was news before the warehouse named them. ``resends`` are parcels of
+    which it is not known whether the warehouse sends them again: it has to be asked on.
     """
 
     terms: OrderTerms

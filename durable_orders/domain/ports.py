@@ -270,7 +270,7 @@ class ShippingRequest:
 
 
 class Warehouse(Protocol):
-    """The warehouse. See docs/warehouse-api.md for the two rules it must keep.
+    """The warehouse. See docs/warehouse-api.md for the three rules it must keep.
 
     An order of one ``installation`` is another one than the order of the same id of another.
     """

@@ -18,6 +18,7 @@ from durable_orders.clients.errors import (
 )
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.ports import NoAnswerError
 from durable_orders.domain.terms import ShopTerms
 from durable_orders.domain.views import ListedOrder
 from tests.cli.shell import Aside, Run, read, refused
@@ -182,6 +183,37 @@ async def test_a_warehouse_that_is_slow_to_send_again_is_waited_for_by_the_order
     [resent] = shop.warehouse.parcels[order_id]
     await shop.orders.parcel_updated(order_id, resent, DELIVERED)
     assert (await shop.orders.result(order_id)).parcel_ids == ("par_slow", resent)
+
+
+async def test_what_a_silent_warehouse_may_have_sent_again_is_not_refunded(
+    shop: Shop,
+) -> None:
+    order_id = await on_its_way(shop, "par_unheard")
+    silence = NoAnswerError("nobody answers", retry_after=timedelta(milliseconds=100))
+    shop.warehouse.lose_answer_next("resend")
+    shop.warehouse.fail_until_healed("resend", silence)
+    for _ in range(2):
+        with pytest.raises(UndecidedError, match=r"has no answer \(nobody answers\)"):
+            await shop.operations.resend_parcel(order_id, "par_unheard", "ops-7")
+    with pytest.raises(NotWaitingError, match="not known whether the warehouse sends parcel par_u"):
+        await shop.operations.refund_parcel(order_id, "par_unheard", "ops-7")
+
+    async def told() -> bool:
+        attention = (await shop.orders.status(order_id)).attention
+        return attention is not None and "settle the parcel" in attention.problem
+
+    await eventually(told)
+    shop.warehouse.heal("resend")
+
+    async def followed() -> bool:
+        history = (await shop.orders.view(order_id)).history
+        return "parcel_settled" in {line.event for line in history}
+
+    await eventually(followed)
+    [new] = shop.warehouse.parcels[order_id]
+    await shop.orders.parcel_updated(order_id, new, DELIVERED)
+    assert (await shop.orders.result(order_id)).parcel_ids == ("par_unheard", new)
+    assert shop.cards.given_back(order_id) == 0
 
 
 async def test_a_lost_parcel_is_refunded_and_waited_for_no_more(shop: Shop) -> None:

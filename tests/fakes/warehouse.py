@@ -1,4 +1,4 @@
-"""In-memory fake of the warehouse, with the two rules of docs/warehouse-api.md."""
+"""In-memory fake of the warehouse, with the three rules of docs/warehouse-api.md."""
 
 from __future__ import annotations
 

@@ -143,10 +143,26 @@ BROKEN_REFUNDS: list[tuple[Callable[[OrderEvidence], OrderEvidence], str]] = [
 ]
 
 
-def test_a_line_may_be_short_instead_of_packed() -> None:
-    short = replace(fulfillment(quantity=1), short=(("MUG", 1),))
+def test_a_line_may_be_short_instead_of_packed_when_it_is_refunded() -> None:
+    missing = with_books(fulfillments=(replace(fulfillment(quantity=1), short=(("MUG", 1),)),))
+    forgotten = "{'MUG': 1} was never sent, and is not refunded"
 
-    assert not violations_of(check_invariants([with_books(fulfillments=(short,))(completed())], []))
+    assert not violations_of(check_invariants([missing(half_back())], []))
+    for dropped in (completed(), with_refund(state=RefundState.REJECTED)(half_back())):
+        assert forgotten in "\n".join(violations_of(check_invariants([missing(dropped)], [])))
+
+
+def test_a_parcel_is_not_sent_again_and_refunded_both() -> None:
+    lost = Parcel("par_1", "lost", (("MUG", 2),))
+    both = (lost, Parcel("par_2", "left", lost.lines, resends="par_1"))
+    sent = with_books(fulfillments=(replace(fulfillment(), status="left", parcels=both),))
+    refund = half_back().refunds[0]
+    of_parcel = replace(refund, request=replace(refund.request, refund_id="parcel.par_1"))
+    twice = replace(sent(half_back()), refunds=(of_parcel,))
+
+    words = "parcel par_1 was sent again and refunded"
+    assert words in "\n".join(violations_of(check_invariants([twice], [])))
+    assert words not in "\n".join(violations_of(check_invariants([sent(half_back())], [])))
 
 
 def resent(*parcels: Parcel) -> OrderEvidence:
