@@ -37,6 +37,7 @@ from tests.workflows import test_card_tries as tries
 from tests.workflows import test_delivery as delivery
 from tests.workflows import test_long_histories as longest
 from tests.workflows import test_lost_answers as unheard
+from tests.workflows import test_resends as resends
 from tests.workflows.conftest import Clients, Shop, replayed
 from tests.workflows.test_audit import AT_ONCE, Audited, opened
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached, wanted
@@ -222,6 +223,15 @@ async def resent(shop: Shop) -> Handle:
     return handle
 
 
+async def resent_unheard(shop: Shop) -> Handle:
+    """Its parcel is lost, and the warehouse sends it again without a word for a while."""
+    handle, lost = await resends.lost(shop)
+    resends.go_silent(shop, resends=True)
+    await resends.unanswered(shop, handle, lost)
+    await resends.follows_the_new_one(shop, handle, lost)
+    return handle
+
+
 # -- scenarios of a refund -------------------------------------------------------------------------
 
 
@@ -286,6 +296,7 @@ SCENARIOS = [
     Scenario(undecided, APPROVAL),
     *(Scenario(play, HOLD) for play in (lapsed, left, operated_capture)),
     Scenario(resent, DELIVERY),
+    Scenario(resent_unheard, DELIVERY),
     Scenario(longest.longest_ordinary_life, longest.LONGEST),
     Scenario(longest.life_with_everything, longest.WITH_EVERYTHING),
     *(Scenario(play) for play in (refund, refund_refused)),
