@@ -38,7 +38,7 @@ class Delivery:
         self._recorded: dict[str, ParcelStatus] = {}
         self._settled: set[str] = set()
         self._deciding: set[str] = set()
-        self._resends = Resends(order, on_answer=self._hear_of_resend, on_change=self._tell)
+        self._resends = Resends(order, on_answer=self._hear_of_resend, on_change=self._look_again)
         self._emails: list[asyncio.Task[bool]] = []
         self._news = False
         self._deadline = workflow.now()  # until the parcels are named
@@ -188,6 +188,7 @@ class Delivery:
         return answer
 
     async def _hear_of_resend(self, request: ResendParcel, answer: m.ResendAnswer) -> None:
+        """Follow the new parcel instead of the old one, or write down why there is none."""
         order, old = self._order, request.parcel_id
         if isinstance(answer, m.CannotFulfill):
             await order.add_note(
@@ -241,8 +242,8 @@ class Delivery:
             return
         raise ApplicationError(message, type=NOT_WAITING)
 
-    def _tell(self) -> None:
-        """There is something new to look at."""
+    def _look_again(self) -> None:
+        """Have ``follow`` look at what has changed."""
         self._news = True
 
     async def _stop_waiting(self, parcel_id: str, by: str, outcome: str) -> None:
@@ -283,8 +284,8 @@ class Delivery:
             resend = unanswered[0]
             problem = (
                 f"it is not known whether the warehouse sends parcel {resend.parcel_id} "
-                f"again{others}: {resend.problem}. It is asked on; or ask it yourself, then settle "
-                "the parcel"
+                f"again{others}: {resend.problem}. The order asks on; once you know that it does "
+                "not, refund by line, then settle the parcel"
             )
         else:
             parcel = missing[0]

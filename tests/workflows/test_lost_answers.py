@@ -175,6 +175,23 @@ async def test_a_person_is_told_when_the_warehouse_does_not_say_what_it_packed(
     assert (outcome.status, outcome.parcel_ids) == (Status.COMPLETED, ("par_a", "par_b"))
 
 
+async def test_a_person_who_knows_what_was_packed_ends_the_asking(shop: Shop) -> None:
+    silent(shop.warehouse, "read", tries=6)
+    order_id = await place_short(shop, "par_c")
+    handle = await left_unheard(shop, order_id)
+    await handle.signal(OrderWorkflow.cancel_order)
+
+    async def read_in_vain() -> bool:
+        return shop.warehouse.calls.count("read") == 7
+
+    await eventually(read_in_vain)
+    await give(handle, Resolve("asked by telephone, refunded a mug as r1", "ops-7"))
+    outcome = await handle.result()
+    # What the recall had named is the order's.
+    assert (outcome.status, outcome.parcel_ids) == (Status.COMPLETED, ("par_c",))
+    assert shop.cards.given_back(order_id) == 0
+
+
 async def test_an_order_whose_answer_came_does_not_ask_again(shop: Shop) -> None:
     handle = await shop.order()
     await shop.check(await handle.result())
