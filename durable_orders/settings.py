@@ -217,8 +217,13 @@ class ApiSettings(ProcessSettings, WebhookSecrets):
     api_rate_per_minute: int = Field(default=600, ge=1, le=1_000_000)
     api_failures_per_minute: int = Field(default=30, ge=1, le=1_000_000)
     api_max_body_bytes: int = Field(default=262_144, ge=1_024, le=100_000_000)
-    #: Concurrent event streams, per process.
+    #: Concurrent event streams, per process: in all, and of one API key.
     api_max_streams: int = Field(default=100, ge=1, le=10_000)
+    api_max_streams_per_key: int = Field(default=20, ge=1, le=10_000)
+    #: Connections of clients, per process.
+    api_max_connections: int = Field(default=1_000, ge=8, le=100_000)
+    #: Seconds for the head of a request, again for its body, and for a pause in reading an answer.
+    api_client_timeout_seconds: float = Field(default=20, ge=1, le=3_600)
     #: CORS: the origins of web pages that may call the API; none by default.
     api_allowed_origins: Origins = ()
     #: Whether the admin pages are served, at /operator.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import platform
 import signal
 import socket
 import sys
@@ -22,6 +23,11 @@ from temporalio.client import Client
 from temporalio.service import RetryConfig, RPCError
 
 from durable_orders.api.app import create_app
+from durable_orders.api.connections import (
+    MAX_HEAD_BYTES,
+    affordable_connections,
+    limited_protocol,
+)
 from durable_orders.api.dependencies import (
     AdminDependencies,
     ApiLimits,
@@ -134,7 +140,9 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
                     rate_per_minute=settings.api_rate_per_minute,
                     failures_per_minute=settings.api_failures_per_minute,
                     body_bytes=settings.api_max_body_bytes,
+                    body_seconds=settings.api_client_timeout_seconds,
                     streams=settings.api_max_streams,
+                    streams_per_key=settings.api_max_streams_per_key,
                 ),
                 allowed_origins=settings.api_allowed_origins,
                 checks={
@@ -203,6 +211,11 @@ async def _run(settings: ApiSettings, cards: CardSettings, listening: socket.soc
                 log_config=None,
                 access_log=False,  # middleware.py logs requests, without addresses and queries
                 server_header=False,
+                http=limited_protocol(
+                    max_connections=affordable_connections(settings.api_max_connections),
+                    patience=settings.api_client_timeout_seconds,
+                ),
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 forwarded_allow_ips=settings.api_trusted_proxies,
                 timeout_graceful_shutdown=20,
             ),
@@ -211,9 +224,22 @@ async def _run(settings: ApiSettings, cards: CardSettings, listening: socket.soc
         await server.serve(sockets=[listening])
 
 
+def _warn_of_old_python() -> None:
+    """The limit of a cookie's length is the cure; newer patch releases mend the cause, too."""
+    fixed = {(3, 11): 10, (3, 12): 6}.get(sys.version_info[:2], 0)
+    if sys.version_info.micro < fixed:
+        log.warning(
+            "Python %s has known weaknesses, CVE-2024-7592 among them: use 3.%s.%s or newer",
+            platform.python_version(),
+            sys.version_info.minor,
+            fixed,
+        )
+
+
 def serve(settings: ApiSettings, cards: CardSettings, listening: socket.socket) -> int:
     """Serve in this process until it is told to stop; its exit code."""
     configure_logging(settings.log_level, settings.log_format, request=current_request)
+    _warn_of_old_python()
     try:
         asyncio.run(_run(settings, cards, listening))
     except OtherAccountError as error:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 from temporalio.exceptions import ApplicationError
 
 from durable_orders.domain.ids import order_id_of
 from durable_orders.observability.context import current_order
+
+_MINUTE: Final = 60.0
 
 
 def configure_logging(
@@ -34,6 +39,7 @@ def configure_logging(
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_add_order)
     handler.addFilter(_shorten)
+    handler.addFilter(_RepetitionLimit())
     handler.addFilter(add_request)
     ids = ("order_id", "request_id") if request else ("order_id",)
     handler.setFormatter(_Json(ids) if format == "json" else _Console(ids))
@@ -64,6 +70,33 @@ def _shorten(record: logging.LogRecord) -> bool:
         record.msg, record.args = f"{activity_type} failed: {error}", ()
         record.exc_info = None
     return True
+
+
+class _RepetitionLimit:
+    """Filter: of what strangers can cause as often as they like, so many lines a minute."""
+
+    #: What a client sends, and connections that cannot be accepted.
+    _LOGGERS: Final = frozenset({"asyncio", "uvicorn.error", "durable_orders.api.connections"})
+    _PER_MINUTE: Final = 10
+    _MAX_NAMES: Final = 100
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._since = now()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name not in self._LOGGERS:
+            return True
+        now = self._now()
+        if now - self._since >= _MINUTE or len(self._counts) >= self._MAX_NAMES:
+            self._counts.clear()
+            self._since = now
+        line = (record.name, str(record.msg)[:100])
+        self._counts[line] += 1
+        if self._counts[line] == self._PER_MINUTE:
+            record.msg = f"{record.msg} (more of these in this minute are not logged)"
+        return self._counts[line] <= self._PER_MINUTE
 
 
 class _Console(logging.Formatter):

@@ -130,11 +130,13 @@ async def test_failed_logins_count_against_the_address_and_say_when_to_come_back
     async with browser(closed_premises, edge=closed_premises.edge()) as http:
         for wrong in ("nonsense", Token.of(b"nobody", bytes(32)), "<b>"):
             assert "no key of ours" in said(await try_key(http, wrong))
-        answer = await try_key(http, token)
+        answer = await try_key(http, "nonsense")
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) > 0
         # The same count as that of the API: together they are one address.
         assert (await http.get("/orders/1001")).status_code == 429
+        # The owner of a good key is not kept out by it.
+        assert (await try_key(http, token)).status_code == 303
 
 
 async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
