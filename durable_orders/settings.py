@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from durable_orders.domain.terms import (
     ShopTerms,
     approval_limits,
 )
+from durable_orders.domain.texts import EMAIL
 from durable_orders.process import HAS_MAKEFILE
 
 if TYPE_CHECKING:
@@ -81,8 +83,7 @@ def _limits(value: object) -> object:
 def _address(value: object) -> object:
     if not isinstance(value, str) or not value.strip():
         return None
-    name, _, domain = value.strip().partition("@")
-    if not name or not domain or any(map(str.isspace, value.strip())):
+    if not EMAIL.matches(value.strip()):
         raise ValueError("must be a mail address: approvals@your-domain")
     return value.strip()
 
@@ -101,6 +102,30 @@ def _origins(value: object) -> object:
         if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
             raise ValueError(f"must be like https://shop.example, with commas between: {origin}")
     return tuple(origins)
+
+
+def _proxies(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    for text in filter(None, map(str.strip, value.split(","))):
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(
+                "must be addresses or networks of your proxies, like 10.0.0.7,10.1.0.0/16: "
+                f"{text!r} is neither. Whoever is trusted can claim any address of a client"
+            ) from None
+    return value
+
+
+def _hosts(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    hosts = [text.strip().lower() for text in value.split(",") if text.strip()]
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9.:\[\]-]+", host):
+            raise ValueError(f"must be host names, like shop.example,api.shop.example: {host!r}")
+    return tuple(hosts)
 
 
 def _long(secret: SecretStr) -> SecretStr:
@@ -145,6 +170,8 @@ def _of_standard_webhooks(secret: SecretStr) -> SecretStr:
 
 #: Parsed from plain text; the default would be JSON.
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
+Proxies = Annotated[str, BeforeValidator(_proxies)]
 Limits = Annotated[Mapping[str, int], NoDecode, BeforeValidator(_limits)]
 Address = Annotated[str | None, BeforeValidator(_address)]
 #: None: there is no endpoint. An empty text is refused.
@@ -229,7 +256,9 @@ class ApiSettings(ProcessSettings, WebhookSecrets):
     #: Whether the admin pages are served, at /operator.
     operator_pages: bool = True
     #: Proxies whose X-Forwarded-For and -Proto are trusted: addresses or networks, with commas.
-    api_trusted_proxies: str = "127.0.0.1"
+    api_trusted_proxies: Proxies = "127.0.0.1"
+    #: The names by which clients reach the API, without ports; none: any.
+    api_allowed_hosts: Hosts = ()
 
 
 class CardSettings(_FromEnvironment):

@@ -22,6 +22,7 @@ from durable_orders.api.dependencies import Dependencies
 from durable_orders.api.metrics import Metrics
 from durable_orders.api.middleware import (
     REQUEST_ID,
+    AllowedHostsMiddleware,
     ApiKeyMiddleware,
     BodyLimitMiddleware,
     HeaderLimitMiddleware,
@@ -103,6 +104,8 @@ def create_app(dependencies: Dependencies) -> FastAPI:
         title="Durable Orders",
         version="0.1.0",
         description="Orders, carried to their end. What goes wrong is a problem (RFC 9457).",
+        # It would send a client wherever its Host header says.
+        redirect_slashes=False,
         openapi_url=None,  # routes/docs.py serves it, and pages that load nothing else
     )
     app.state.dependencies = dependencies
@@ -148,6 +151,7 @@ def create_app(dependencies: Dependencies) -> FastAPI:
             ],
             expose_headers=[REQUEST_ID, "Retry-After", "Location"],
         )
+    app.add_middleware(AllowedHostsMiddleware, hosts=dependencies.allowed_hosts)
     app.add_middleware(HeaderLimitMiddleware)
     app.add_middleware(RequestIdMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)

@@ -55,6 +55,8 @@ class Dependencies:
     limits: ApiLimits = ApiLimits()
     #: CORS: the origins of web pages that may call the API.
     allowed_origins: tuple[str, ...] = ()
+    #: The names by which clients reach the API; none: any.
+    allowed_hosts: tuple[str, ...] = ()
     #: The checks of ``/readyz``, by the name that it reports.
     checks: Mapping[str, Check] = field(default_factory=dict)
     #: For the admin pages; None: there are no admin pages.

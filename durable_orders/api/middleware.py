@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
@@ -20,6 +20,7 @@ from durable_orders.api.problems import (
     HEADERS_TOO_LARGE,
     NO_KEY,
     OUR_FAULT,
+    REFUSED,
     TOO_LARGE,
     TOO_SLOW,
     UNAVAILABLE,
@@ -217,6 +218,34 @@ def _head_problem(scope: Scope) -> ProblemError | None:
         detail = f"the headers are larger than {MAX_HEADER_BYTES} bytes: send less"
         return ProblemError(HEADERS_TOO_LARGE, detail)
     return None
+
+
+class AllowedHostsMiddleware:
+    """Answers 400 to a request for another host than ``hosts``, except to probes. Without any,
+    every host is allowed.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] != "http"
+            or not self._hosts
+            or scope["path"] in _PROBES
+            or _host(Headers(scope=scope).get("host", "")) in self._hosts
+        ):
+            await self._app(scope, receive, send)
+            return
+        detail = "this host is not one of ours: API_ALLOWED_HOSTS names them"
+        await problem_response(REFUSED, scope, detail)(scope, receive, send)
+
+
+def _host(header: str) -> str:
+    """The host without its port."""
+    host, _, port = header.lower().rpartition(":")
+    return host if host and port.isdecimal() else header.lower()
 
 
 class BodyLimitMiddleware:

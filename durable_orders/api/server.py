@@ -145,6 +145,7 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
                     streams_per_key=settings.api_max_streams_per_key,
                 ),
                 allowed_origins=settings.api_allowed_origins,
+                allowed_hosts=settings.api_allowed_hosts,
                 checks={
                     "Temporal": lambda: _temporal(temporal),
                     "database": lambda: _database(database),

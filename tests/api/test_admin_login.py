@@ -248,3 +248,16 @@ async def test_without_an_office_there_are_no_pages(closed_premises: Premises) -
     transport = httpx.ASGITransport(create_app(edge))
     async with httpx.AsyncClient(transport=transport, base_url=HERE) as http:
         assert (await http.get("/operator/login")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("client", "allowed"),
+    [("127.0.0.1", True), ("::1", True), ("192.0.2.7", False), ("10.0.0.1", False)],
+)
+async def test_a_claimed_host_does_not_open_the_login_over_plain_http(
+    closed_premises: Premises, client: str, *, allowed: bool
+) -> None:
+    transport = httpx.ASGITransport(create_app(closed_premises.edge()), client=(client, 4711))
+    async with httpx.AsyncClient(transport=transport, base_url=HERE) as http:
+        answer = await http.get("/operator/login")
+        assert answer.status_code == (200 if allowed else 403)
