@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import logging
 import platform
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -54,6 +54,7 @@ from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.webhooks import StripeEvents
 from durable_orders.providers.warehouse.webhooks import WarehouseEvents
 from durable_orders.settings import ApiSettings, CardSettings, WebhookSecrets, temporal_profile
+from durable_orders.stopping import StopSignals
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
@@ -67,11 +68,19 @@ from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhook
 log = logging.getLogger("api")
 
 
+#: Seconds that requests in flight get to finish, and the whole process to end.
+_FINISHED_WITHIN: Final = 20
+_STOPPED_WITHIN: Final = timedelta(seconds=25)
+
+
 class _Server(uvicorn.Server):
     """Stops on a signal. Uvicorn's own handler raises it again, past our clean-up."""
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, signals: StopSignals, stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._signals = signals
         self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -85,9 +94,9 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop)
-        loop.add_signal_handler(signal.SIGINT, self.stop)
+        self._signals.install(self.stop)
+        if self._signals.asked.is_set():
+            self.stop()
         yield
 
 
@@ -205,6 +214,8 @@ async def _database(database: store.Database) -> str | None:
 
 async def _run(settings: ApiSettings, cards: CardSettings, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, then let requests in flight finish."""
+    signals = StopSignals(limit=_STOPPED_WITHIN)
+    signals.install()
     async with composed(settings, cards) as app:
         server = _Server(
             uvicorn.Config(
@@ -218,8 +229,9 @@ async def _run(settings: ApiSettings, cards: CardSettings, listening: socket.soc
                 ),
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 forwarded_allow_ips=settings.api_trusted_proxies,
-                timeout_graceful_shutdown=20,
+                timeout_graceful_shutdown=_FINISHED_WITHIN,
             ),
+            signals,
             app.state.streams.stop,  # event streams would not end by themselves
         )
         await server.serve(sockets=[listening])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -65,9 +66,12 @@ def _add_order(record: logging.LogRecord) -> bool:
 def _shorten(record: logging.LogRecord) -> bool:
     """Shorten a failed activity's error to one line: its traceback tells nothing."""
     error = record.exc_info[1] if record.exc_info else None
+    activity_type = getattr(record, "temporal_activity", {}).get("activity_type", "")
     if isinstance(error, ApplicationError):
-        activity_type = getattr(record, "temporal_activity", {}).get("activity_type", "")
         record.msg, record.args = f"{activity_type} failed: {error}", ()
+        record.exc_info = None
+    elif isinstance(error, asyncio.CancelledError) and activity_type:
+        record.msg, record.args = f"{activity_type} was cut off: it took too long", ()
         record.exc_info = None
     return True
 
