@@ -59,6 +59,16 @@ _MISLEADING: Final = r"\u2028-\u202e\u2066-\u2069"
 #: Within brackets: these and the control characters.
 CONTROL: Final = rf"\x00-\x1f\x7f-\x9f{_MISLEADING}"
 _LINE_BREAKS_ASIDE: Final = rf"\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f{_MISLEADING}"
+_SHOWN_ESCAPED: Final = re.compile(f"[{CONTROL}\ud800-\udfff]")
+
+
+def escaped(text: str) -> str:
+    """The text on one line, for logs and terminals: what controls them, or what misleads who reads
+    it, is written as ``\\x1b`` or ``\\u202e``.
+    """
+    return _SHOWN_ESCAPED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 #: A line that is not blank.
 LINE: Final = rf"[^{CONTROL}]*[^\s{CONTROL}][^{CONTROL}]*"
 

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from temporalio.exceptions import ApplicationError
 
 from durable_orders.domain.ids import order_id_of
+from durable_orders.domain.texts import escaped
 from durable_orders.observability.context import current_order
 
 _MINUTE: Final = 60.0
@@ -107,6 +108,13 @@ class _Console(logging.Formatter):
     def __init__(self, ids: tuple[str, ...]) -> None:
         columns = " ".join(f"%({name})-12s" for name in ids)
         super().__init__(f"%(asctime)s %(levelname)-7s {columns} %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line without its traceback: one line, whatever a neighbour has said."""
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return "\n".join(map(escaped, super().formatException(ei).splitlines()))
 
 
 class _Json(logging.Formatter):
