@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from functools import partial
@@ -17,7 +16,7 @@ from temporalio.worker import Worker
 
 from activities.audit import ReconciliationActivities
 from activities.fulfillment import FulfillmentActivities
-from activities.interceptor import ActivityInterceptor
+from activities.interceptor import ActivityInterceptor, is_activity_running
 from activities.inventory import InventoryActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderBookActivities
@@ -47,6 +46,7 @@ from durable_orders.providers.stripe.account import read_account
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from durable_orders.providers.warehouse.client import HttpWarehouse
 from durable_orders.settings import SettingsError, WorkerSettings, temporal_profile
+from durable_orders.stopping import StopSignals
 from durable_orders.store import database as store
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
@@ -202,9 +202,13 @@ async def run(settings: WorkerSettings) -> None:
 
     Raises ``OtherAccountError``, as soon as that is known.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    signals = StopSignals(
+        limit=retry_policies.STOPPED_WITHIN,
+        busy_limit=retry_policies.GRACEFUL_SHUTDOWN + retry_policies.STOPPED_WITHIN,
+        is_busy=is_activity_running,
+    )
+    signals.install()
+    stop = signals.asked
     client = await _unless(stop, _connected())
     if client is None:
         return

@@ -33,6 +33,14 @@ log = logging.getLogger(__name__)
 _LOCKED_OUT_DELAY: Final = timedelta(seconds=30)
 
 
+_running: set[object] = set()
+
+
+def is_activity_running() -> bool:
+    """Whether an activity is under way in this process."""
+    return bool(_running)
+
+
 class ActivityInterceptor(Interceptor):
     """Installed once on the worker; see ``_Inbound``."""
 
@@ -44,6 +52,8 @@ class _Inbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         workflow_id = activity.info().workflow_id or ""
         token = current_order.set(order_id_of(workflow_id))
+        this = object()
+        _running.add(this)
         try:
             async with _heartbeating():
                 return await super().execute_activity(input)
@@ -59,6 +69,7 @@ class _Inbound(ActivityInboundInterceptor):
             why = BusyError("this worker stopped before there was an answer: the next one asks")
             raise _to_application_error(why) from None
         finally:
+            _running.discard(this)
             current_order.reset(token)
 
 

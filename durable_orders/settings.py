@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from durable_orders.domain.terms import (
     ShopTerms,
     approval_limits,
 )
+from durable_orders.domain.texts import EMAIL
 from durable_orders.process import HAS_MAKEFILE
 
 if TYPE_CHECKING:
@@ -81,8 +83,7 @@ def _limits(value: object) -> object:
 def _address(value: object) -> object:
     if not isinstance(value, str) or not value.strip():
         return None
-    name, _, domain = value.strip().partition("@")
-    if not name or not domain or any(map(str.isspace, value.strip())):
+    if not EMAIL.matches(value.strip()):
         raise ValueError("must be a mail address: approvals@your-domain")
     return value.strip()
 
@@ -101,6 +102,30 @@ def _origins(value: object) -> object:
         if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
             raise ValueError(f"must be like https://shop.example, with commas between: {origin}")
     return tuple(origins)
+
+
+def _proxies(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    for text in filter(None, map(str.strip, value.split(","))):
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(
+                "must be addresses or networks of your proxies, like 10.0.0.7,10.1.0.0/16: "
+                f"{text!r} is neither. Whoever is trusted can claim any address of a client"
+            ) from None
+    return value
+
+
+def _hosts(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    hosts = [text.strip().lower() for text in value.split(",") if text.strip()]
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9.:\[\]-]+", host):
+            raise ValueError(f"must be host names, like shop.example,api.shop.example: {host!r}")
+    return tuple(hosts)
 
 
 def _long(secret: SecretStr) -> SecretStr:
@@ -145,6 +170,8 @@ def _of_standard_webhooks(secret: SecretStr) -> SecretStr:
 
 #: Parsed from plain text; the default would be JSON.
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
+Proxies = Annotated[str, BeforeValidator(_proxies)]
 Limits = Annotated[Mapping[str, int], NoDecode, BeforeValidator(_limits)]
 Address = Annotated[str | None, BeforeValidator(_address)]
 #: None: there is no endpoint. An empty text is refused.
@@ -217,14 +244,21 @@ class ApiSettings(ProcessSettings, WebhookSecrets):
     api_rate_per_minute: int = Field(default=600, ge=1, le=1_000_000)
     api_failures_per_minute: int = Field(default=30, ge=1, le=1_000_000)
     api_max_body_bytes: int = Field(default=262_144, ge=1_024, le=100_000_000)
-    #: Concurrent event streams, per process.
+    #: Concurrent event streams, per process: in all, and of one API key.
     api_max_streams: int = Field(default=100, ge=1, le=10_000)
+    api_max_streams_per_key: int = Field(default=20, ge=1, le=10_000)
+    #: Connections of clients, per process.
+    api_max_connections: int = Field(default=1_000, ge=8, le=100_000)
+    #: Seconds for the head of a request, again for its body, and for a pause in reading an answer.
+    api_client_timeout_seconds: float = Field(default=20, ge=1, le=3_600)
     #: CORS: the origins of web pages that may call the API; none by default.
     api_allowed_origins: Origins = ()
     #: Whether the admin pages are served, at /operator.
     operator_pages: bool = True
     #: Proxies whose X-Forwarded-For and -Proto are trusted: addresses or networks, with commas.
-    api_trusted_proxies: str = "127.0.0.1"
+    api_trusted_proxies: Proxies = "127.0.0.1"
+    #: The names by which clients reach the API, without ports; none: any.
+    api_allowed_hosts: Hosts = ()
 
 
 class CardSettings(_FromEnvironment):

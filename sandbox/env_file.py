@@ -42,7 +42,9 @@ def write(path: Path, values: Mapping[str, str]) -> bool:
     lines = [MARK, *(f"{name}={_quoted(value)}" for name, value in values.items())]
     # Atomically: a process that starts meanwhile reads the old file or the new one.
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text("\n".join(lines) + "\n")
+    # It holds keys: nobody else on this machine may read it.
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write("\n".join(lines) + "\n")
     temporary.replace(path)
     return True
 

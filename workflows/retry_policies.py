@@ -59,6 +59,10 @@ _MONEY_LIMIT: Final = 2 * MONEY_REQUEST + 4 * CARD_REQUEST + timedelta(seconds=6
 GRACEFUL_SHUTDOWN: Final = MONEY_REQUEST + 2 * CARD_REQUEST
 
 
+#: A worker asked to stop that has nothing in flight ends within this, whatever is away.
+STOPPED_WITHIN: Final = timedelta(seconds=15)
+
+
 class Cause(Enum):
     """Whose fault a failure is, as far as it decides what follows."""
 

@@ -22,8 +22,10 @@ from durable_orders.api.dependencies import Dependencies
 from durable_orders.api.metrics import Metrics
 from durable_orders.api.middleware import (
     REQUEST_ID,
+    AllowedHostsMiddleware,
     ApiKeyMiddleware,
     BodyLimitMiddleware,
+    HeaderLimitMiddleware,
     RequestIdMiddleware,
     SecurityHeadersMiddleware,
 )
@@ -102,17 +104,25 @@ def create_app(dependencies: Dependencies) -> FastAPI:
         title="Durable Orders",
         version="0.1.0",
         description="Orders, carried to their end. What goes wrong is a problem (RFC 9457).",
+        # It would send a client wherever its Host header says.
+        redirect_slashes=False,
         openapi_url=None,  # routes/docs.py serves it, and pages that load nothing else
     )
     app.state.dependencies = dependencies
     app.state.readiness = Readiness(dependencies.checks)
     app.state.metrics = Metrics()
-    app.state.streams = Streams(limits.streams, heartbeat=limits.heartbeat)
+    api_keys = ApiKeyCache(dependencies.keys)
+    app.state.streams = Streams(
+        limits.streams,
+        max_per_key=limits.streams_per_key,
+        heartbeat=limits.heartbeat,
+        is_valid=api_keys.is_valid,
+    )
     app.openapi = lambda: openapi_schema(app)  # type: ignore[method-assign] # FastAPI's documented way
     exception_handlers.add_exception_handlers(app)
     app.router.routes.extend(_ROUTES)
-    policy = AccessPolicy(
-        ApiKeyCache(dependencies.keys),
+    app.state.policy = policy = AccessPolicy(
+        api_keys,
         per_key=RateLimiter(limits.rate_per_minute),
         failures=RateLimiter(limits.failures_per_minute),
     )
@@ -123,7 +133,9 @@ def create_app(dependencies: Dependencies) -> FastAPI:
         app.router.routes.extend(_ADMIN_ROUTES)
 
     # The last middleware added is the outermost.
-    app.add_middleware(BodyLimitMiddleware, max_bytes=limits.body_bytes)
+    app.add_middleware(
+        BodyLimitMiddleware, max_bytes=limits.body_bytes, patience=limits.body_seconds
+    )
     app.add_middleware(ApiKeyMiddleware, policy=policy, is_public=_matcher(without_key))
     if dependencies.allowed_origins:
         app.add_middleware(
@@ -139,6 +151,8 @@ def create_app(dependencies: Dependencies) -> FastAPI:
             ],
             expose_headers=[REQUEST_ID, "Retry-After", "Location"],
         )
+    app.add_middleware(AllowedHostsMiddleware, hosts=dependencies.allowed_hosts)
+    app.add_middleware(HeaderLimitMiddleware)
     app.add_middleware(RequestIdMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)
     return app

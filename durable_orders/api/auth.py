@@ -100,6 +100,18 @@ class ApiKeyCache:
         await self._note_use(key)
         return key
 
+    async def is_valid(self, key: ApiKey) -> bool:
+        """Whether the key was not revoked, as of ``CACHE_TTL`` ago. Raises ``NoAnswerError``."""
+        entry = self._entries.get(key.id)
+        if entry is not None and self._now() < entry.expires_at:
+            return True
+        found = await self._book.find(key.id)
+        if found is None:
+            self._entries.pop(key.id, None)
+            return False
+        self._entries[key.id] = _Entry(found, self._now() + CACHE_TTL.total_seconds())
+        return True
+
     async def _note_use(self, key: ApiKey) -> None:
         now = datetime.now(UTC)
         if key.last_used_at is not None and now - key.last_used_at < _USE_INTERVAL:

@@ -26,14 +26,16 @@ from durable_orders.domain.operators.sessions import SessionRepository
 @dataclass(frozen=True)
 class ApiLimits:
     """Limits of each process: requests per minute of an API key, failed requests per minute of an
-    address without a valid key, bytes of a body, concurrent event streams, and the interval of
-    their heartbeat.
+    address without a valid key, bytes of a body, seconds until it is read, concurrent event streams
+    in all and of one key, and the interval of their heartbeat.
     """
 
     rate_per_minute: int = 600
     failures_per_minute: int = 30
     body_bytes: int = 262_144
+    body_seconds: float = 20
     streams: int = 100
+    streams_per_key: int = 20
     heartbeat: timedelta = timedelta(seconds=15)
 
 
@@ -53,6 +55,8 @@ class Dependencies:
     limits: ApiLimits = ApiLimits()
     #: CORS: the origins of web pages that may call the API.
     allowed_origins: tuple[str, ...] = ()
+    #: The names by which clients reach the API; none: any.
+    allowed_hosts: tuple[str, ...] = ()
     #: The checks of ``/readyz``, by the name that it reports.
     checks: Mapping[str, Check] = field(default_factory=dict)
     #: For the admin pages; None: there are no admin pages.

@@ -128,15 +128,27 @@ def validation_problem(
     # The input is not repeated: it may hold confidential data. Ids are, in their own sentence.
     errors = [
         {
-            "where": "/".join(map(str, mistake["loc"])),
-            "what": mistake["msg"].removeprefix("Value error, "),
+            "where": _cut("/".join(map(str, mistake["loc"])), _MAX_WHERE),
+            "what": _cut(mistake["msg"].removeprefix("Value error, "), _MAX_WHAT),
         }
-        for mistake in mistakes
+        for mistake in mistakes[:_MAX_MISTAKES]
     ]
     detail = "; ".join(f"{one['where']}: {one['what']}" for one in errors)
+    if more := len(mistakes) - len(errors):
+        detail += f"; and {more} more"
     causes = {type(mistake.get("ctx", {}).get("error")) for mistake in mistakes}
     type_ = PROBLEM_TYPE_OF.get(causes.pop()) if len(causes) == 1 else None
     return type_ or problems.MALFORMED, detail, errors
+
+
+#: An answer does not grow with the request: so many mistakes, of so many characters each.
+_MAX_MISTAKES: Final = 20
+_MAX_WHERE: Final = 100
+_MAX_WHAT: Final = 300
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -148,14 +160,15 @@ async def _handle_validation_error(request: Request, error: Exception) -> JSONRe
 async def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
     """An error of FastAPI itself: an unknown path or method, for example."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    if error.status_code == problems.TOO_LARGE.status:  # middleware.py says more
-        return problem_response(problems.TOO_LARGE, request.scope, str(error.detail), error.headers)
+    for type_ in (problems.TOO_LARGE, problems.TOO_SLOW):  # middleware.py says more
+        if error.status_code == type_.status:
+            return problem_response(type_, request.scope, str(error.detail), error.headers)
     if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's status for a body that is not UTF-8
         return problem_response(problems.MALFORMED, request.scope, "body: it is not JSON in UTF-8")
-    type_ = _TYPE_OF_STATUS.get(error.status_code) or replace(
+    known = _TYPE_OF_STATUS.get(error.status_code) or replace(
         problems.REFUSED,
         status=error.status_code,
         title=HTTPStatus(error.status_code).phrase,
         detail=str(error.detail),
     )
-    return problem_response(type_, request.scope, headers=error.headers)
+    return problem_response(known, request.scope, headers=error.headers)

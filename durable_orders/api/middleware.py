@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
@@ -16,9 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_orders.api.metrics import Metrics
 from durable_orders.api.problems import (
+    HEADERS_TOO_LARGE,
     NO_KEY,
     OUR_FAULT,
+    REFUSED,
     TOO_LARGE,
+    TOO_SLOW,
     UNAVAILABLE,
     ProblemError,
     problem_response,
@@ -184,12 +188,75 @@ def _read_request_id(scope: Scope) -> str:
     return sent if _VALID_ID.fullmatch(sent) else uuid4().hex
 
 
-class BodyLimitMiddleware:
-    """Answers 413 to a body over ``max_bytes``: by its Content-Length, else while it is read."""
+#: Bytes. Parsing a cookie takes time that grows with the square of its length in Python 3.11.7,
+#: 3.12.1 and older: https://nvd.nist.gov/vuln/detail/CVE-2024-7592
+MAX_COOKIE_BYTES: Final = 4_096
+MAX_HEADER_BYTES: Final = 16_384
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+
+class HeaderLimitMiddleware:
+    """Answers 431 to large headers before anything parses them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = _head_problem(scope) if scope["type"] == "http" else None
+        if problem is None:
+            await self._app(scope, receive, send)
+            return
+        close = {"Connection": "close"}
+        await problem_response(problem.type, scope, str(problem), close)(scope, receive, send)
+
+
+def _head_problem(scope: Scope) -> ProblemError | None:
+    cookies = sum(len(value) for name, value in scope["headers"] if name == b"cookie")
+    if cookies > MAX_COOKIE_BYTES:
+        detail = f"the cookies are larger than {MAX_COOKIE_BYTES} bytes: send less"
+        return ProblemError(HEADERS_TOO_LARGE, detail)
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+        detail = f"the headers are larger than {MAX_HEADER_BYTES} bytes: send less"
+        return ProblemError(HEADERS_TOO_LARGE, detail)
+    return None
+
+
+class AllowedHostsMiddleware:
+    """Answers 400 to a request for another host than ``hosts``, except to probes. Without any,
+    every host is allowed.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] != "http"
+            or not self._hosts
+            or scope["path"] in _PROBES
+            or _host(Headers(scope=scope).get("host", "")) in self._hosts
+        ):
+            await self._app(scope, receive, send)
+            return
+        detail = "this host is not one of ours: API_ALLOWED_HOSTS names them"
+        await problem_response(REFUSED, scope, detail)(scope, receive, send)
+
+
+def _host(header: str) -> str:
+    """The host without its port."""
+    host, _, port = header.lower().rpartition(":")
+    return host if host and port.isdecimal() else header.lower()
+
+
+class BodyLimitMiddleware:
+    """Answers 413 to a body over ``max_bytes``: by its Content-Length, else while it is read; and
+    408 to one that is not read after ``patience`` seconds.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, patience: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -202,12 +269,19 @@ class BodyLimitMiddleware:
             response = problem_response(TOO_LARGE, scope, self._detail(), close)
             await response(scope, receive, send)
             return
-        received = 0
+        received, is_whole = 0, False
+        deadline = asyncio.get_running_loop().time() + self._patience
 
         async def counting_receive() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_whole
+            try:
+                # After the body this waits until the client has gone, for as long as that takes.
+                async with asyncio.timeout_at(None if is_whole else deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(TOO_SLOW.status, self._slow_detail(), close) from None
             if message["type"] == "http.request":
+                is_whole = not message.get("more_body", False)
                 received += len(message.get("body", b""))
                 if received > self._max_bytes:
                     # FastAPI passes this one on to the exception handlers.
@@ -215,6 +289,9 @@ class BodyLimitMiddleware:
             return message
 
         await self._app(scope, counting_receive, send)
+
+    def _slow_detail(self) -> str:
+        return f"the body did not come within {self._patience:g} s: send it at once"
 
     def _detail(self) -> str:
         return f"the body is larger than {self._max_bytes} bytes: send less"

@@ -53,6 +53,10 @@ FORBIDDEN: Final = ProblemType(
     "scope-needed", 403, "The key may not do this", "this needs a key of another scope"
 )
 TOO_LARGE: Final = ProblemType("too-large", 413, "Too large", "the body is too large: send less")
+HEADERS_TOO_LARGE: Final = ProblemType(
+    "headers-too-large", 431, "Headers too large", "the headers are too large: send less"
+)
+TOO_SLOW: Final = ProblemType("too-slow", 408, "Too slow", "the body did not come in time")
 TOO_MANY: Final = ProblemType("too-many-requests", 429, "Too many requests", "ask less often")
 NOT_FOUND: Final = ProblemType(
     "not-found", 404, "No such page", "there is nothing at this address: /docs lists what there is"

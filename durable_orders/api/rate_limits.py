@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
 from typing import Final
 
@@ -15,12 +17,15 @@ from durable_orders.api.auth import ApiKeyCache
 from durable_orders.api.problems import TOO_MANY, ProblemError
 from durable_orders.domain.operators.api_keys import ApiKey, Token
 
+#: Concurrent look-ups of tokens from addresses that have sent too many wrong ones.
+_LOOKUPS_OF_SUSPECTS: Final = 2
+
 
 class AccessPolicy:
     """Authenticates API keys and limits requests: per key, and per address without a valid key.
 
-    ``failures`` limits an address; beyond it no token from there is looked up, except for keys that
-    the cache knows: a stranger behind the same address must not lock out the owner of a key.
+    ``failures`` limits an address. Beyond it a token from there is looked up all the same, so that
+    a stranger behind the same address cannot lock out the owner of a key; but few at a time.
     """
 
     def __init__(
@@ -29,15 +34,18 @@ class AccessPolicy:
         self._api_keys = api_keys
         self._per_key = per_key
         self._failures = failures
+        self._suspects = asyncio.Semaphore(_LOOKUPS_OF_SUSPECTS)
 
     async def authenticate(self, token: Token | None, address: str) -> ApiKey | None:
         """Return the valid API key of the token. None counts as a failure of the address.
 
         Raises ``ProblemError`` when the address has to wait, and ``NoAnswerError``.
         """
-        if token is None or not self._api_keys.has_seen(token):
-            self.check_address(address)
-        key = None if token is None else await self._api_keys.find(token)
+        if token is None:
+            self.count_failure(address)
+            return None
+        async with self.lookup(address, is_known=self._api_keys.has_seen(token)):
+            key = await self._api_keys.find(token)
         if key is None:
             self.count_failure(address)
         return key
@@ -48,9 +56,16 @@ class AccessPolicy:
             self._per_key.acquire(key.id), f"too many requests with the key {key.name}"
         )
 
-    def check_address(self, address: str) -> None:
-        """Raises ``ProblemError`` when the address has too many failures."""
-        _require_no_wait(self._failures.wait_time(address), "too many requests without a good key")
+    @contextlib.asynccontextmanager
+    async def lookup(self, address: str, *, is_known: bool) -> AsyncIterator[None]:
+        """Look up a token in the block: one of few at a time, if it ``is_known`` to nobody and the
+        address has too many failures.
+        """
+        if is_known or not self._failures.wait_time(address):
+            yield
+            return
+        async with self._suspects:
+            yield
 
     def count_failure(self, address: str) -> None:
         """Count a failure of the address. Raises ``ProblemError`` above the limit."""
@@ -64,6 +79,8 @@ def client_address(scope: Scope) -> str:
         address = ip_address(host)
     except ValueError:
         return str(host)
+    if address.version == 6 and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
     return str(address) if address.version == 4 else address.exploded[:19]
 
 

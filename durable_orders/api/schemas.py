@@ -60,7 +60,7 @@ ActorId = Annotated[str, Checked(ids.ACTOR_ID)]
 PaymentMethod = Annotated[str, Checked(ids.PAYMENT_METHOD), Field(examples=["pm_card_visa"])]
 IdempotencyKeyText = Annotated[str, Checked(ids.IDEMPOTENCY_KEY)]
 RecipientName = Annotated[str, Checked(texts.RECIPIENT_NAME)]
-EmailAddress = Annotated[str, Checked(texts.EMAIL)]
+EmailAddress = Annotated[str, Checked(texts.EMAIL), Field(json_schema_extra={"format": "email"})]
 #: Several lines, as on a parcel.
 PostalAddress = Annotated[str, Checked(texts.ADDRESS)]
 Remark = Annotated[str, Checked(texts.REMARK)]

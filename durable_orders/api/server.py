@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
+import platform
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,6 +23,11 @@ from temporalio.client import Client
 from temporalio.service import RetryConfig, RPCError
 
 from durable_orders.api.app import create_app
+from durable_orders.api.connections import (
+    MAX_HEAD_BYTES,
+    affordable_connections,
+    limited_protocol,
+)
 from durable_orders.api.dependencies import (
     AdminDependencies,
     ApiLimits,
@@ -48,6 +54,7 @@ from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.webhooks import StripeEvents
 from durable_orders.providers.warehouse.webhooks import WarehouseEvents
 from durable_orders.settings import ApiSettings, CardSettings, WebhookSecrets, temporal_profile
+from durable_orders.stopping import StopSignals
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
@@ -61,11 +68,19 @@ from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhook
 log = logging.getLogger("api")
 
 
+#: Seconds that requests in flight get to finish, and the whole process to end.
+_FINISHED_WITHIN: Final = 20
+_STOPPED_WITHIN: Final = timedelta(seconds=25)
+
+
 class _Server(uvicorn.Server):
     """Stops on a signal. Uvicorn's own handler raises it again, past our clean-up."""
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, signals: StopSignals, stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._signals = signals
         self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -79,9 +94,9 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop)
-        loop.add_signal_handler(signal.SIGINT, self.stop)
+        self._signals.install(self.stop)
+        if self._signals.asked.is_set():
+            self.stop()
         yield
 
 
@@ -134,9 +149,12 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
                     rate_per_minute=settings.api_rate_per_minute,
                     failures_per_minute=settings.api_failures_per_minute,
                     body_bytes=settings.api_max_body_bytes,
+                    body_seconds=settings.api_client_timeout_seconds,
                     streams=settings.api_max_streams,
+                    streams_per_key=settings.api_max_streams_per_key,
                 ),
                 allowed_origins=settings.api_allowed_origins,
+                allowed_hosts=settings.api_allowed_hosts,
                 checks={
                     "Temporal": lambda: _temporal(temporal),
                     "database": lambda: _database(database),
@@ -196,6 +214,8 @@ async def _database(database: store.Database) -> str | None:
 
 async def _run(settings: ApiSettings, cards: CardSettings, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, then let requests in flight finish."""
+    signals = StopSignals(limit=_STOPPED_WITHIN)
+    signals.install()
     async with composed(settings, cards) as app:
         server = _Server(
             uvicorn.Config(
@@ -203,17 +223,36 @@ async def _run(settings: ApiSettings, cards: CardSettings, listening: socket.soc
                 log_config=None,
                 access_log=False,  # middleware.py logs requests, without addresses and queries
                 server_header=False,
+                http=limited_protocol(
+                    max_connections=affordable_connections(settings.api_max_connections),
+                    patience=settings.api_client_timeout_seconds,
+                ),
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 forwarded_allow_ips=settings.api_trusted_proxies,
-                timeout_graceful_shutdown=20,
+                timeout_graceful_shutdown=_FINISHED_WITHIN,
             ),
+            signals,
             app.state.streams.stop,  # event streams would not end by themselves
         )
         await server.serve(sockets=[listening])
 
 
+def _warn_of_old_python() -> None:
+    """The limit of a cookie's length is the cure; newer patch releases mend the cause, too."""
+    fixed = {(3, 11): 10, (3, 12): 6}.get(sys.version_info[:2], 0)
+    if sys.version_info.micro < fixed:
+        log.warning(
+            "Python %s has known weaknesses, CVE-2024-7592 among them: use 3.%s.%s or newer",
+            platform.python_version(),
+            sys.version_info.minor,
+            fixed,
+        )
+
+
 def serve(settings: ApiSettings, cards: CardSettings, listening: socket.socket) -> int:
     """Serve in this process until it is told to stop; its exit code."""
     configure_logging(settings.log_level, settings.log_format, request=current_request)
+    _warn_of_old_python()
     try:
         asyncio.run(_run(settings, cards, listening))
     except OtherAccountError as error:

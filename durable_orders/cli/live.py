@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.texts import escaped
 from durable_orders.domain.views import HistoryLine, OrderSnapshotView
 
 _STYLES = {
@@ -34,7 +35,7 @@ async def follow(sightings: AsyncIterator[OrderSnapshotView], console: Console) 
 def show_lines(lines: Iterable[HistoryLine], console: Console) -> None:
     """Print lines of an order's history."""
     for line in lines:
-        console.print(Text(f"{_time(line)}  {line.words}"))
+        console.print(Text(f"{_time(line)}  {escaped(line.words)}"))
 
 
 async def _line_by_line(sightings: AsyncIterator[OrderSnapshotView], console: Console) -> None:
@@ -43,7 +44,7 @@ async def _line_by_line(sightings: AsyncIterator[OrderSnapshotView], console: Co
         show_lines(seen.view.history[told:], console)
         told = len(seen.view.history)
         if seen.doing not in {doing, "ended"}:
-            console.print(Text(f"          {seen.doing} …"))
+            console.print(Text(f"          {escaped(seen.doing)} …"))
         doing = seen.doing
         if seen.doing == "ended":
             console.print(headline(seen))
@@ -52,10 +53,10 @@ async def _line_by_line(sightings: AsyncIterator[OrderSnapshotView], console: Co
 def _picture(seen: OrderSnapshotView) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     for line in seen.view.history:
-        lines.add_row(Text(_time(line), style="dim"), Text(line.words))
+        lines.add_row(Text(_time(line), style="dim"), Text(escaped(line.words)))
     parts: list[RenderableType] = [headline(seen), lines]
     if seen.doing != "ended":
-        parts.append(Spinner("dots", text=Text(f"{seen.doing} …")))
+        parts.append(Spinner("dots", text=Text(f"{escaped(seen.doing)} …")))
     return Group(*parts)
 
 

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Column, Table
 
 from durable_orders.cli.running import run_command, run_with_operations, run_with_orders
@@ -17,6 +16,7 @@ from durable_orders.cli.terminal import (
     Note,
     OrderId,
     Reason,
+    cell,
     checked,
     console,
     example,
@@ -64,7 +64,7 @@ def list_orders(
             flag = "needs attention" if row.needs_attention else ""
             started = f"{row.started_at:%Y-%m-%d %H:%M:%S}"
             cells = (row.order_id, row.status, row.customer_id or "", row.run, started, flag)
-            table.add_row(*map(escape, cells))
+            table.add_row(*map(cell, cells))
         console.print(table if rows else "No such orders.")
 
     run_with_orders(work)

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Column, Table
 
 from durable_orders.cli.running import run_command
@@ -17,6 +16,7 @@ from durable_orders.cli.terminal import (
     Note,
     OrderId,
     Reason,
+    cell,
     checked,
     console,
     example,
@@ -241,7 +241,7 @@ def _show_all(found: Sequence[RefundEntry], none: str, *, as_json: bool) -> None
         taken_back = ", ".join(f"{quantity} x {sku}" for sku, quantity in entry.lines)
         restocked = "yes" if entry.restocked else ""
         cells = (*ids, str(entry.amount), entry.state, taken_back, restocked, entry.why)
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(cell, cells))
     console.print(table if found else none)
 
 

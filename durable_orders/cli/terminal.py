@@ -16,12 +16,14 @@ from durable_orders.domain.activity_messages import Attention
 from durable_orders.domain.ids import ACTOR_ID, ORDER_ID, SKU
 from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.refunds.messages import RefundRef
-from durable_orders.domain.texts import REMARK, InvalidTextError, TextFormat
+from durable_orders.domain.texts import CONTROL, REMARK, InvalidTextError, TextFormat, escaped
 from durable_orders.process import PROGRAM
 
 REFUSED: Final = 1
 USED_WRONGLY: Final = 2
 UNREACHABLE: Final = 3
+
+_MISLEADING: Final = re.compile(f"(?![\n])[{CONTROL}]")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -64,8 +66,14 @@ def parse_line(text: str) -> tuple[str, int]:
     return sku, int(quantity)
 
 
+def cell(text: str) -> str:
+    """A cell of a table, whose text may come from outside."""
+    return escape(escaped(text))
+
+
 def say(sentence: str) -> None:
-    console.print(escape(sentence))
+    """Print a sentence, whose texts may come from outside."""
+    console.print(cell(sentence))
 
 
 def say_accepted(order_id: str, what: str, *, as_json: bool) -> None:
@@ -77,7 +85,9 @@ def say_accepted(order_id: str, what: str, *, as_json: bool) -> None:
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
-    typer.echo(json.dumps(value, default=datetime.isoformat, ensure_ascii=False, indent=indent))
+    text = json.dumps(value, default=datetime.isoformat, ensure_ascii=False, indent=indent)
+    # JSON itself escapes no more than the control characters of ASCII.
+    typer.echo(_MISLEADING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def say_attention(about: str | RefundRef, attention: Attention) -> None:
@@ -104,7 +114,7 @@ def stop(code: int, sentence: str, command: str | None = None) -> NoReturn:
 
     ``command`` has a line of its own: it can be copied as it is.
     """
-    sentence = sentence[:1].upper() + sentence[1:]
+    sentence = "\n".join(map(escaped, (sentence[:1].upper() + sentence[1:]).splitlines()))
     typer.echo(sentence if sentence.endswith((".", "?")) else f"{sentence}.", err=True)
     if command is not None:
         typer.echo(f"  {command}", err=True)

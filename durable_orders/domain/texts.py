@@ -7,6 +7,7 @@ Nothing is normalized: a text is taken as it is, or refused with a sentence.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ class TextFormat:
 
     ``pattern`` is a regular expression that Python and JSON Schema read alike. ``noun`` and
     ``rule`` are for the sentence of the ``error``, which repeats no text that ``is_private``.
+    ``is_good`` refuses what no pattern can.
     """
 
     noun: str
@@ -30,6 +32,7 @@ class TextFormat:
     min_length: int = 1
     error: type[InvalidTextError] = InvalidTextError
     is_private: bool = False
+    is_good: Callable[[str], bool] = lambda _: True
 
     def check(self, text: str) -> str:
         """Return ``text``, or raise ``error``."""
@@ -44,14 +47,28 @@ class TextFormat:
             self.min_length <= len(text) <= self.max_length
             and re.fullmatch(self.pattern, text) is not None
             and not re.search(_SURROGATE, text)
+            and self.is_good(text)
         )
 
 
 # Half of a character: JSON and command lines can hold it, UTF-8 and PostgreSQL cannot.
 _SURROGATE: Final = "[\ud800-\udfff]"
-#: Within brackets: the control characters and the line and paragraph separators of Unicode.
-CONTROL: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-_LINE_BREAKS_ASIDE: Final = r"\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029"
+#: Within brackets: Unicode's line and paragraph separators, and what overrides the direction of a
+#: text: it would show something else than it says. https://www.unicode.org/reports/tr36/
+_MISLEADING: Final = r"\u2028-\u202e\u2066-\u2069"
+#: Within brackets: these and the control characters.
+CONTROL: Final = rf"\x00-\x1f\x7f-\x9f{_MISLEADING}"
+_LINE_BREAKS_ASIDE: Final = rf"\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f{_MISLEADING}"
+_SHOWN_ESCAPED: Final = re.compile(f"[{CONTROL}\ud800-\udfff]")
+
+
+def escaped(text: str) -> str:
+    """The text on one line, for logs and terminals: what controls them, or what misleads who reads
+    it, is written as ``\\x1b`` or ``\\u202e``.
+    """
+    return _SHOWN_ESCAPED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 #: A line that is not blank.
 LINE: Final = rf"[^{CONTROL}]*[^\s{CONTROL}][^{CONTROL}]*"
 
@@ -62,12 +79,27 @@ RECIPIENT_NAME: Final = TextFormat(
     max_length=200,
     is_private=True,
 )
+
+
+def _is_mail_address(text: str) -> bool:
+    """One mailbox without a name or a list, whose domain could be one. Nothing is looked up."""
+    # Loaded for the first address: it takes longer to load than the whole of a command line.
+    from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415
+
+    try:
+        validate_email(text, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        return False
+    return True
+
+
 EMAIL: Final = TextFormat(
     "a mail address",
     "at most 254 characters, like ada@example.com",
     rf"[^@\s{CONTROL}]+@[^@\s{CONTROL}]+",
     max_length=254,
     is_private=True,
+    is_good=_is_mail_address,
 )
 #: Line breaks are LF or CR LF, as they came: the warehouse gets them so.
 ADDRESS: Final = TextFormat(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Final, Literal
 
 from temporalio.exceptions import ApplicationError
 
 from durable_orders.domain.ids import order_id_of
+from durable_orders.domain.texts import escaped
 from durable_orders.observability.context import current_order
+
+_MINUTE: Final = 60.0
 
 
 def configure_logging(
@@ -34,6 +41,7 @@ def configure_logging(
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_add_order)
     handler.addFilter(_shorten)
+    handler.addFilter(_RepetitionLimit())
     handler.addFilter(add_request)
     ids = ("order_id", "request_id") if request else ("order_id",)
     handler.setFormatter(_Json(ids) if format == "json" else _Console(ids))
@@ -59,17 +67,54 @@ def _add_order(record: logging.LogRecord) -> bool:
 def _shorten(record: logging.LogRecord) -> bool:
     """Shorten a failed activity's error to one line: its traceback tells nothing."""
     error = record.exc_info[1] if record.exc_info else None
+    activity_type = getattr(record, "temporal_activity", {}).get("activity_type", "")
     if isinstance(error, ApplicationError):
-        activity_type = getattr(record, "temporal_activity", {}).get("activity_type", "")
         record.msg, record.args = f"{activity_type} failed: {error}", ()
         record.exc_info = None
+    elif isinstance(error, asyncio.CancelledError) and activity_type:
+        record.msg, record.args = f"{activity_type} was cut off: it took too long", ()
+        record.exc_info = None
     return True
+
+
+class _RepetitionLimit:
+    """Filter: of what strangers can cause as often as they like, so many lines a minute."""
+
+    #: What a client sends, and connections that cannot be accepted.
+    _LOGGERS: Final = frozenset({"asyncio", "uvicorn.error", "durable_orders.api.connections"})
+    _PER_MINUTE: Final = 10
+    _MAX_NAMES: Final = 100
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._since = now()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name not in self._LOGGERS:
+            return True
+        now = self._now()
+        if now - self._since >= _MINUTE or len(self._counts) >= self._MAX_NAMES:
+            self._counts.clear()
+            self._since = now
+        line = (record.name, str(record.msg)[:100])
+        self._counts[line] += 1
+        if self._counts[line] == self._PER_MINUTE:
+            record.msg = f"{record.msg} (more of these in this minute are not logged)"
+        return self._counts[line] <= self._PER_MINUTE
 
 
 class _Console(logging.Formatter):
     def __init__(self, ids: tuple[str, ...]) -> None:
         columns = " ".join(f"%({name})-12s" for name in ids)
         super().__init__(f"%(asctime)s %(levelname)-7s {columns} %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line without its traceback: one line, whatever a neighbour has said."""
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return "\n".join(map(escaped, super().formatException(ei).splitlines()))
 
 
 class _Json(logging.Formatter):

@@ -8,11 +8,17 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from durable_orders.domain.texts import escaped
+
 #: Upper limit of a requested wait: a mistake of the server must not stop an order.
 LONGEST_WAIT: Final = timedelta(hours=1)
 
 _EMAIL: Final = re.compile(r"[^\s@<>()\[\]\"',;:]+@[^\s@<>()\[\]\"',;:]+")
 _LONGEST_MESSAGE: Final = 300
+_LONGEST_ADDRESS: Final = 320
+#: What is looked at of a message. Looking for mail addresses takes time that grows with the square
+#: of the length.
+_LONGEST_LOOKED_AT: Final = 2_000
 
 
 def parse_retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
@@ -37,8 +43,14 @@ def parse_retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
 def without_private(message: str, *private: str) -> str:
     """Cut ``message`` to 300 characters and blank mail addresses and ``private`` texts in it.
 
-    Errors and refusals end up in workflow history, where no personal data may be.
+    Errors and refusals end up in workflow history, where no personal data may be, and in logs: what
+    controls a terminal is escaped.
     """
-    for text in sorted((text for text in private if text.strip()), key=len, reverse=True):
+    wanted = sorted((text for text in private if text.strip()), key=len, reverse=True)
+    if len(message) > _LONGEST_LOOKED_AT:
+        # What is cut in two at the end would not be found: it is left out.
+        torn = max([len(text) for text in wanted], default=0) + _LONGEST_ADDRESS
+        message = message[: max(_LONGEST_LOOKED_AT - torn, 0)]
+    for text in wanted:
         message = re.sub(re.escape(text), "…", message, flags=re.IGNORECASE)
-    return _EMAIL.sub("…", message)[:_LONGEST_MESSAGE]
+    return escaped(_EMAIL.sub("…", message))[:_LONGEST_MESSAGE]

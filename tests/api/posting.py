@@ -11,6 +11,7 @@ import httpx
 from sqlalchemy import text
 
 from durable_orders.api.app import create_app
+from durable_orders.api.dependencies import ApiLimits
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.orders import OrderClient
 from durable_orders.domain.webhooks import EventReader, WebhookSource
@@ -70,10 +71,14 @@ def inbox_of(
 
 @asynccontextmanager
 async def posting(
-    shop: Shop, database: Database, inbox: Inbox | None = None
+    shop: Shop,
+    database: Database,
+    inbox: Inbox | None = None,
+    *,
+    limits: ApiLimits = ApiLimits(failures_per_minute=1_000_000),  # noqa: B008 - frozen
 ) -> AsyncIterator[Post]:
     """The edge, asked without a network between. Nothing is told before the inbox is at work."""
     inbox = inbox or inbox_of(shop, database)
-    transport = httpx.ASGITransport(create_app(replace(edge_of(shop), inbox=inbox)))
+    transport = httpx.ASGITransport(create_app(replace(edge_of(shop), inbox=inbox, limits=limits)))
     async with httpx.AsyncClient(transport=transport, base_url="http://shop.example") as http:
         yield Post(http, inbox, database)

@@ -142,7 +142,7 @@ async def real(
             keys=InMemoryKeys(
                 a_key(OPERATOR, "ops-desk", Scope.OPERATOR), a_key(SHOP, "web-shop", Scope.SHOP)
             ),
-            limits=ApiLimits(rate_per_minute=1_000_000, streams=5),
+            limits=ApiLimits(rate_per_minute=1_000_000, failures_per_minute=1_000_000, streams=5),
         )
         app = create_app(edge)
         transport = httpx.ASGITransport(app)

@@ -11,7 +11,7 @@ from durable_orders.api import auth
 from durable_orders.api.app import PROTECTED_ROUTERS, PUBLIC_ROUTERS
 from durable_orders.api.auth import ApiKeyCache
 from durable_orders.api.dependencies import ApiLimits, Dependencies
-from durable_orders.api.rate_limits import RateLimiter
+from durable_orders.api.rate_limits import RateLimiter, client_address
 from durable_orders.domain.operators.api_keys import ApiKey, NoSuchKeyError, Scope, Token
 from durable_orders.domain.ports import NoAnswerError
 from durable_orders.store.api_keys import PostgresApiKeyRepository
@@ -230,13 +230,55 @@ async def test_an_address_that_guesses_waits_and_does_not_lock_out_who_has_a_key
     is_problem(refused, 429, "too many requests without a good key")
 
 
-async def test_guesses_over_the_limit_do_not_reach_the_database(closed_shop: Shop) -> None:
-    book = InMemoryKeys()
-    limited = replace(edge_of(closed_shop), keys=book, limits=ApiLimits(failures_per_minute=2))
+async def test_a_good_key_is_never_refused_for_anothers_failures(closed_shop: Shop) -> None:
+    limited = replace(edge_of(closed_shop), limits=ApiLimits(failures_per_minute=2))
+    async with asking_edge(limited, token=None) as http:
+        wrong = {"Authorization": f"Bearer {UNKNOWN}"}
+        refused = [(await http.get("/orders/1", headers=wrong)).status_code for _ in range(9)]
+        assert refused == [401] * 2 + [429] * 7
+        # A key that this process has never seen, from the same address.
+        good = {"Authorization": f"Bearer {OPERATOR}"}
+        assert (await http.get("/orders/1", headers=good)).status_code == 404
+
+
+class _SlowKeys(InMemoryKeys):
+    """Keys whose look-up takes a while, and counts how many there are at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_once = self.most_at_once = 0
+
+    async def find(self, key_id: str) -> ApiKey | None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        self.at_once -= 1
+        return await super().find(key_id)
+
+
+async def test_guesses_over_the_limit_are_looked_up_few_at_a_time(closed_shop: Shop) -> None:
+    book = _SlowKeys()
+    limited = replace(edge_of(closed_shop), keys=book, limits=ApiLimits(failures_per_minute=1))
     async with asking_edge(limited, UNKNOWN) as http:
-        for _ in range(9):
-            await http.get("/orders/1")
-    assert book.calls.count("find") == 2
+        await http.get("/orders/1")
+        book.most_at_once = 0
+        answers = await asyncio.gather(*(http.get("/orders/1") for _ in range(30)))
+    assert {answer.status_code for answer in answers} == {429}
+    assert book.most_at_once == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.8", "192.0.2.8"),
+        ("2001:db8:1:2:3:4:5:6", "2001:0db8:0001:0002"),
+        ("a.sock", "a.sock"),
+    ],
+)
+def test_an_address_counts_for_one_client(host: str, address: str) -> None:
+    assert client_address({"client": (host, 1)}) == address
 
 
 class TestTheRateLimiter:

@@ -130,11 +130,13 @@ async def test_failed_logins_count_against_the_address_and_say_when_to_come_back
     async with browser(closed_premises, edge=closed_premises.edge()) as http:
         for wrong in ("nonsense", Token.of(b"nobody", bytes(32)), "<b>"):
             assert "no key of ours" in said(await try_key(http, wrong))
-        answer = await try_key(http, token)
+        answer = await try_key(http, "nonsense")
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) > 0
         # The same count as that of the API: together they are one address.
         assert (await http.get("/orders/1001")).status_code == 429
+        # The owner of a good key is not kept out by it.
+        assert (await try_key(http, token)).status_code == 303
 
 
 async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
@@ -246,3 +248,16 @@ async def test_without_an_office_there_are_no_pages(closed_premises: Premises) -
     transport = httpx.ASGITransport(create_app(edge))
     async with httpx.AsyncClient(transport=transport, base_url=HERE) as http:
         assert (await http.get("/operator/login")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("client", "allowed"),
+    [("127.0.0.1", True), ("::1", True), ("192.0.2.7", False), ("10.0.0.1", False)],
+)
+async def test_a_claimed_host_does_not_open_the_login_over_plain_http(
+    closed_premises: Premises, client: str, *, allowed: bool
+) -> None:
+    transport = httpx.ASGITransport(create_app(closed_premises.edge()), client=(client, 4711))
+    async with httpx.AsyncClient(transport=transport, base_url=HERE) as http:
+        answer = await http.get("/operator/login")
+        assert answer.status_code == (200 if allowed else 403)

@@ -38,7 +38,7 @@ NEVER: Final = {
     "newline at its end": "a\n",
     "escape": "\x1b[31m",
     "half a character": "a\ud800",
-    "100 KB": "x" * 100_000,
+    "10 KB": "x" * 10_000,  # more than that is refused before anything is read
 }
 #: ... and what some may be: a customer's, or a SKU.
 SELDOM: Final = {

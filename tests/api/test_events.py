@@ -10,12 +10,15 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from durable_orders.api import auth, sse
 from durable_orders.api.app import create_app
 from durable_orders.api.dependencies import ApiLimits
 from durable_orders.api.sse import Streams
 from durable_orders.domain.lifecycle import Status
-from tests.api.api_clients import OPERATOR, edge_of, is_problem
+from durable_orders.domain.operators.api_keys import Scope, Token
+from tests.api.api_clients import OPERATOR, a_key, edge_of, is_problem
 from tests.api.real import RealShop, real, served
+from tests.fakes.keys import InMemoryKeys
 from tests.support.eventually import eventually
 from tests.support.shop import Shop
 
@@ -56,8 +59,10 @@ class Heard:
 
 
 @asynccontextmanager
-async def following(address: str, order_id: str, last: str | None = None) -> AsyncIterator[Heard]:
-    headers = {"Authorization": f"Bearer {OPERATOR}"} | ({"Last-Event-ID": last} if last else {})
+async def following(
+    address: str, order_id: str, last: str | None = None, token: Token = OPERATOR
+) -> AsyncIterator[Heard]:
+    headers = {"Authorization": f"Bearer {token}"} | ({"Last-Event-ID": last} if last else {})
     async with (
         httpx.AsyncClient(base_url=address, headers=headers, timeout=30) as http,
         http.stream("GET", f"/orders/{order_id}/events") as response,
@@ -185,6 +190,44 @@ async def test_a_stream_with_nothing_to_tell_says_that_it_is_there(closed_shop: 
         async with closed_shop.worker():
             await reading
             assert (await closed_shop.orders.result(order_id)).status is Status.COMPLETED
+
+
+async def test_one_key_does_not_take_all_streams(closed_shop: Shop) -> None:
+    limits = ApiLimits(streams=9, streams_per_key=2)
+    other = Token.of(b"others", bytes(range(32)))
+    keys = InMemoryKeys(
+        a_key(OPERATOR, "operator", Scope.OPERATOR), a_key(other, "other", Scope.READ)
+    )
+    app = create_app(replace(edge_of(closed_shop), limits=limits, keys=keys))
+    order_id = await closed_shop.start()
+    async with (
+        served(app) as url,
+        following(url, order_id) as one,
+        following(url, order_id) as two,
+        following(url, order_id) as refused,
+        following(url, order_id, token=other) as of_another,
+    ):
+        for heard in (one, two, of_another):
+            await until(heard, "order_placed")
+        await refused.response.aread()
+        is_problem(refused.response, 503, "the key operator has 2 streams")
+
+
+async def test_the_streams_of_a_revoked_key_end(
+    closed_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "CACHE_TTL", timedelta(milliseconds=50))
+    monkeypatch.setattr(auth, "CACHE_TTL", timedelta(milliseconds=50))
+    keys = InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR))
+    app = create_app(replace(edge_of(closed_shop), keys=keys))
+    order_id = await closed_shop.start()
+    async with served(app) as url, following(url, order_id) as heard:
+        await until(heard, "order_placed")
+        await keys.revoke(keys.keys[OPERATOR.key_id])
+        rest = [event async for event in heard.events()]
+        async with following(url, order_id) as again:
+            assert again.response.status_code == 401
+    assert rest == []
 
 
 async def test_a_process_that_stops_ends_its_streams(closed_shop: Shop) -> None:

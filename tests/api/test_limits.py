@@ -132,3 +132,30 @@ async def test_no_secret_card_or_address_is_logged(
     assert "Traceback" in logged
     assert "POST /checkout 202" in logged
     assert [secret for secret in SECRETS if secret in logged] == []
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("shop.example", 404),
+        ("SHOP.example:8443", 404),
+        ("evil.example", 400),
+        ("shop.example.evil.example", 400),
+        ("", 400),
+    ],
+)
+async def test_only_hosts_that_are_ours_are_answered(
+    closed_shop: Shop, host: str, status: int
+) -> None:
+    edge = replace(edge_of(closed_shop), allowed_hosts=("shop.example",))
+    async with asking_edge(edge) as http:
+        answer = await http.get("/orders/nobody", headers={"Host": host})
+        assert answer.status_code == status
+        assert (await http.get("/healthz", headers={"Host": host})).status_code == 200
+
+
+async def test_no_client_is_sent_where_its_host_header_says(closed: httpx.AsyncClient) -> None:
+    for path in ("/orders/", "/checkout/", "/operator/", "/healthz/"):
+        answer = await closed.get(path, headers={"Host": "evil.example"})
+        assert answer.status_code in {404, 401}
+        assert "location" not in answer.headers

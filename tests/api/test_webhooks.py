@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from durable_orders.api.dependencies import ApiLimits
 from durable_orders.domain.webhooks import WebhookSource
 from durable_orders.store.database import Database, connect
 from durable_orders.store.installation import PostgresInstallationRepository
@@ -233,3 +234,18 @@ async def test_while_the_database_is_away_the_sender_is_told_to_come_back(
         answer = await post.send("stripe", signed("stripe", a_body("stripe")))
     is_problem(answer, 503, "ask again")
     await nowhere.close()
+
+
+async def test_bad_signatures_are_limited_and_keep_no_good_one_out(
+    temporal_server: Temporal, database: Database
+) -> None:
+    shop = Shop(await temporal_server.connect())
+    async with posting(shop, database, limits=ApiLimits(failures_per_minute=3)) as post:
+        bad = [
+            (await post.send(sender, SignedRequest({}, b"{}"))).status_code
+            for sender in SENDERS * 3
+        ]
+        assert bad == [400] * 3 + [429] * 6
+        for sender in SENDERS:
+            assert (await post.send(sender, signed(sender, a_body(sender)))).status_code == 200
+        await post.forget()

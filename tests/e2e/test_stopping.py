@@ -1,13 +1,18 @@
 """A worker that is asked to stop, one that comes too early, and one that is set up wrongly."""
 
 import asyncio
+import contextlib
 import signal
+import time
+from collections.abc import AsyncIterator
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
 from durable_orders.domain.lifecycle import Status
+from durable_orders.stopping import CUT_OFF
 from tests.e2e.history import tried
 from tests.e2e.moments import Asking
 from tests.e2e.trials import Trials
@@ -93,6 +98,83 @@ async def test_a_worker_that_waits_for_temporal_can_be_stopped(
     await waiting.signal(number)
 
     assert (await waiting.ends(), "Traceback" in waiting.log) == (0, False), waiting.log
+
+
+@contextlib.asynccontextmanager
+async def away(environment: DemoEnvironment, part: str, how: str) -> AsyncIterator[None]:
+    """A part that is down, or that hangs: it accepts connections and answers nothing."""
+    sandbox = environment.sandbox
+    found = sandbox.temporal if part == "Temporal" else sandbox.postgres
+    if how == "down":
+        await found.stop()
+        try:
+            yield
+        finally:
+            await found.start()
+        return
+    root = psutil.Process(found.child.pid)
+    family = [root, *root.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()
+
+
+AWAY = [(part, how) for part in ("Temporal", "PostgreSQL") for how in ("down", "hanging")]
+
+
+@pytest.mark.parametrize(("part", "how"), AWAY)
+async def test_a_worker_stops_whatever_is_away(
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials, part: str, how: str
+) -> None:
+    await trials.start_and_hold(Asking("resend.emails.send", "delay_after"))
+    await trials.reached()
+    async with away(environment, part, how):
+        await trials.let_go()
+        await worker.signal(signal.SIGTERM)
+        asked_at = time.monotonic()
+        async with asyncio.timeout(40):
+            exit_code = await worker.ends()
+        # With room for a busy machine; without a limit it was until the part came back.
+        assert time.monotonic() - asked_at < 30
+    assert exit_code in {0, CUT_OFF}, worker.log
+    assert "Traceback" not in worker.log.partition("stopping:")[2]
+    await environment.start_worker()
+    assert [outcome.status for outcome in await trials.outcomes()] == [Status.COMPLETED]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_worker_that_is_told_twice_ends_at_once(
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials, number: signal.Signals
+) -> None:
+    await trials.start_and_hold(Asking("stripe.payment_intents.confirm", "delay_after"))
+    await trials.reached()
+    await worker.signal(number)
+    await worker.wait_for_log("stopping: letting activities in flight finish")
+    await worker.signal(number)
+    assert await worker.ends() == 128 + number
+    await trials.let_go()
+    await environment.start_worker()
+    assert [outcome.status for outcome in await trials.outcomes()] == [Status.COMPLETED]
+
+
+@pytest.mark.parametrize("how", ["down", "hanging"])
+async def test_a_worker_that_is_still_connecting_stops(
+    environment: DemoEnvironment, worker: WorkerProcess, how: str
+) -> None:
+    await worker.kill()
+    async with away(environment, "Temporal", how):
+        early = await environment.start_worker()
+        if how == "down":
+            await early.wait_for_log("is not there yet")
+        else:
+            await asyncio.sleep(2)  # it says nothing while it waits for an answer
+        await early.signal(signal.SIGTERM)
+        async with asyncio.timeout(40):
+            assert await early.ends() in {0, CUT_OFF, -signal.SIGTERM}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -43,3 +44,32 @@ def test_personal_data_is_blanked() -> None:
     said = "Cannot reach ADA LOVELACE (ada@example.com, bob.b@mail.example.org) at 12 High Street"
     blanked = without_private(said, "Ada Lovelace", "12 High Street", "", "  ")
     assert blanked == "Cannot reach … (…, …) at …"
+
+
+def test_a_long_message_takes_no_long_time() -> None:
+    for said in ("a" * 1_000_000, "a@" * 500_000, "@" * 1_000_000, " x" * 500_000):
+        began = time.process_time()
+        assert len(without_private(said, "Ada Lovelace")) <= 300
+        assert time.process_time() - began < 0.5  # 80,000 characters took 10 s
+
+
+def test_what_is_cut_in_two_is_not_repeated() -> None:
+    for padding in range(1_500, 2_010):
+        said = "Ada Lovelace " * 60 + "x" * padding + "Ada Lovelace"
+        assert "Ada" not in without_private(said, "Ada Lovelace")
+        assert "Lovelace" not in without_private(said, "Ada Lovelace")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no\n2026 INFO order paid", r"no\x0a2026 INFO order paid"),
+        ("\x1b[2J\x1b[H", r"\x1b[2J\x1b[H"),
+        ("a\x00b\x9b", r"a\x00b\x9b"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\u2028line", r"\u2028line"),
+        ("Käse 東京", "Käse 東京"),
+    ],
+)
+def test_nothing_that_is_said_controls_a_log_or_a_terminal(said: str, shown: str) -> None:
+    assert without_private(said) == shown.replace("\\x0a", "\\n")

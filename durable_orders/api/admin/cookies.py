@@ -6,6 +6,7 @@ possible on this machine only: on a network others could read the key.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -27,13 +28,23 @@ _SAME_SITE: Final[Literal["lax"]] = "lax"
 def require_secure_connection(request: Request) -> None:
     """Raises ``ProblemError`` unless the request came over TLS or from this machine."""
     url = request.url
-    if url.scheme != "https" and url.hostname not in _LOOPBACK:
+    # The host is what the client claims, so its address has to be of this machine, too.
+    client = request.client.host if request.client else ""
+    is_here = url.hostname in _LOOPBACK and _is_loopback(client)
+    if url.scheme != "https" and not is_here:
         raise ProblemError(
             FORBIDDEN,
             "log in over https, or from this machine itself over http://127.0.0.1: on the way here "
             "others could read the key. Behind a proxy that ends TLS, API_TRUSTED_PROXIES has to "
             "name it",
         )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return not address  # a Unix socket
 
 
 def require_same_origin(request: Request) -> None:

@@ -71,9 +71,8 @@ class SessionAuth:
         if session_token is None:
             return None
         digest = session_token.digest
-        if digest not in self._remembered:
-            self._policy.check_address(address)
-        session = await self._sessions.find(digest)
+        async with self._policy.lookup(address, is_known=digest in self._remembered):
+            session = await self._sessions.find(digest)
         now = self._now()
         if session is None or session.is_over(now):
             self._remembered.pop(digest, None)

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
+from durable_orders.api.auth import Caller
 from durable_orders.api.dependencies import OrderId, Orders
 from durable_orders.api.openapi import problem_responses
 from durable_orders.api.problems import (
@@ -86,6 +87,7 @@ async def follow_order(
     order_id: OrderId,
     orders: Orders,
     request: Request,
+    caller: Caller,
     last_event_id: Annotated[
         str | None,
         Header(description="The id of the last event you have had.", max_length=100),
@@ -99,14 +101,14 @@ async def follow_order(
     if last_event_id == _END:
         return Response(status_code=204)  # EventSource reconnects after any other response
     streams: Streams = request.app.state.streams
-    streams.acquire()
+    streams.acquire(caller)
     try:
         snapshots = orders.watch_view(order_id)
         first = await anext(snapshots)  # raises what is wrong with the request
     except BaseException:
-        streams.release()
+        streams.release(caller)
         raise
-    return streams.respond(_encode_events(first, snapshots, last_event_id))
+    return streams.respond(_encode_events(first, snapshots, last_event_id), caller)
 
 
 async def _encode_events(

@@ -19,11 +19,13 @@ from durable_orders.api.problems import (
     OUR_FAULT,
     REFUSED,
     TOO_LARGE,
+    TOO_MANY,
     UNAVAILABLE,
     ProblemError,
 )
+from durable_orders.api.rate_limits import AccessPolicy, client_address
 from durable_orders.api.webhook_inbox import WebhookNotConfiguredError
-from durable_orders.domain.webhooks import WebhookSource
+from durable_orders.domain.webhooks import BadSignatureError, WebhookSource
 
 router = APIRouter(
     prefix="/webhooks",
@@ -31,7 +33,7 @@ router = APIRouter(
     responses={
         200: example({"received": True}),
         **problem_responses(
-            BAD_SIGNATURE, TOO_LARGE, MALFORMED, OUR_FAULT, UNAVAILABLE, NOT_LISTENING
+            BAD_SIGNATURE, TOO_LARGE, MALFORMED, TOO_MANY, OUR_FAULT, UNAVAILABLE, NOT_LISTENING
         ),
     },
 )
@@ -72,6 +74,11 @@ async def _receive(source: WebhookSource, request: Request, dependencies: Deps) 
         await dependencies.inbox.receive(source, request.headers, await request.body())
     except WebhookNotConfiguredError:
         raise not_listening from None
+    except BadSignatureError:
+        # A good signature is never refused for the bad ones of others behind the same address.
+        policy: AccessPolicy = request.app.state.policy
+        policy.count_failure(client_address(request.scope))
+        raise
     except ClientDisconnect:
         raise ProblemError(REFUSED, "the body did not come to its end") from None
     return {"received": True}

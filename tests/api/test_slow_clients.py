@@ -1,0 +1,172 @@
+"""Clients that connect and send nothing, little or too much, or do not read: others are served."""
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+import uvicorn
+
+from durable_orders.api.app import create_app
+from durable_orders.api.connections import (
+    MAX_HEAD_BYTES,
+    RESERVED_FILES,
+    affordable_connections,
+    limited_protocol,
+)
+from durable_orders.api.process import listen
+from tests.api.api_clients import edge_of
+from tests.support.eventually import eventually
+from tests.support.shop import Shop
+
+#: Long enough for a good client on a busy machine, short enough to wait for.
+PATIENCE = 1.5
+MOST = 8
+
+
+class Edge:
+    """A server of the edge on a real socket."""
+
+    def __init__(self, port: int, server: uvicorn.Server) -> None:
+        self.port = port
+        self._server = server
+
+    @property
+    def connections(self) -> int:
+        return len(self._server.server_state.connections)
+
+    async def has(self, connections: int) -> None:
+        """Wait until there are so many."""
+
+        async def has_them() -> bool:
+            return self.connections == connections
+
+        await eventually(has_them)
+
+    async def connect(self, sent: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(sent)
+        await writer.drain()
+        return reader, writer
+
+    async def is_up(self) -> bool:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}") as http:
+            return (await http.get("/healthz", timeout=10)).status_code == 200
+
+
+@contextlib.asynccontextmanager
+async def serving(app: object, *, most: int = MOST) -> AsyncIterator[Edge]:
+    listening = listen("127.0.0.1", 0)
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type] # any ASGI application
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http=limited_protocol(max_connections=most, patience=PATIENCE),
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+
+    async def has_started() -> bool:
+        return bool(server.started)
+
+    await eventually(has_started)
+    try:
+        yield Edge(listening.getsockname()[1], server)
+    finally:
+        server.should_exit = True
+        await running
+
+
+@pytest.fixture
+async def edge(closed_shop: Shop) -> AsyncIterator[Edge]:
+    async with serving(create_app(edge_of(closed_shop))) as served:
+        yield served
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHo",
+    ],
+    ids=["nothing", "half a head", "a request and half a head"],
+)
+async def test_a_request_that_does_not_come_is_not_waited_for(edge: Edge, sent: bytes) -> None:
+    reader, writer = await edge.connect(sent)
+    await asyncio.wait_for(reader.read(), PATIENCE * 10)  # until the edge closes the connection
+    writer.close()
+    await edge.has(0)
+
+
+async def test_a_head_that_comes_byte_by_byte_has_the_same_time(edge: Edge) -> None:
+    reader, writer = await edge.connect(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
+    closed = asyncio.create_task(reader.read())
+    began = asyncio.get_running_loop().time()
+    while not closed.done():
+        assert asyncio.get_running_loop().time() - began < PATIENCE * 10
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"x")
+            await writer.drain()
+        await asyncio.sleep(0.05)
+    writer.close()
+
+
+async def test_idle_connections_make_room_for_one_that_asks(edge: Edge) -> None:
+    held = [await edge.connect() for _ in range(MOST * 3)]
+    assert await edge.is_up()
+    assert edge.connections <= MOST
+    for _, writer in held:
+        writer.close()
+
+
+async def test_when_all_are_busy_one_more_is_refused_and_the_others_go_on() -> None:
+    let_go = asyncio.Event()
+
+    async def app(scope: object, receive: object, send: Callable[..., object]) -> None:
+        await let_go.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})  # type: ignore[misc]
+        await send({"type": "http.response.body"})  # type: ignore[misc]
+
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with serving(app) as edge:
+        busy = [await edge.connect(request) for _ in range(MOST)]
+        await edge.has(MOST)
+        reader, writer = await edge.connect(request)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+        let_go.set()
+        assert all([(await reader.read()).startswith(b"HTTP/1.1 204") for reader, _ in busy])
+        for _, writer in busy:
+            writer.close()
+
+
+async def test_an_answer_that_is_not_read_ends() -> None:
+    async def app(scope: object, receive: object, send: Callable[..., object]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[misc]
+        for _ in range(100):
+            await asyncio.sleep(0)
+            await send(  # type: ignore[misc]
+                {"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True}
+            )
+
+    async with serving(app) as edge:
+        _, writer = await edge.connect(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await edge.has(1)
+        await edge.has(0)
+        writer.close()
+
+
+def test_there_are_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
+    assert affordable_connections(1_000) == 256 - RESERVED_FILES
+    assert affordable_connections(100) == 100
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert affordable_connections(100_000) == 100_000
