@@ -38,7 +38,8 @@ ADDRESS: Final[ParameterSchema] = {
 }
 SHIPPING: Final[ParameterSchema] = {"address!": ADDRESS, "name!": "text", "phone": "text"}
 
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_EMAIL: Final = re.compile(r"[!-?A-~]+@[!--/-?A-~]+(?:\.[!--/-?A-~]+)+")
+"""Visible ASCII, a domain of several parts: which others Stripe takes is documented nowhere."""
 
 
 @dataclass(frozen=True)
