@@ -116,6 +116,7 @@ def order_worker(
             fulfillment.resend_parcel,
             notifications.send_confirmation_email,
             notifications.send_closing_email,
+            notifications.send_payment_request_email,
             notifications.send_shipped_email,
             notifications.send_approval_reminder,
             notifications.send_refund_approval_reminder,

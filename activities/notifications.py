@@ -16,6 +16,7 @@ from durable_orders.domain.activity_messages import (
     MailSent,
     OrderParcel,
     OrderRef,
+    PaymentRequest,
 )
 from durable_orders.domain.ids import mail_key
 from durable_orders.domain.ports import Mail, Mailer, OrderRepository
@@ -46,6 +47,13 @@ class NotificationActivities:
         """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
         return await self._send(found.key_prefix, found.id, "closing", emails.closing(found))
+
+    @activity.defn
+    async def send_payment_request_email(self, request: PaymentRequest) -> MailAnswer:
+        """Ask the customer by email to confirm the payment with their bank."""
+        found = await self.orders.get(request.order_id)
+        mail = emails.payment_request(found, payment_url=request.payment_url)
+        return await self._send(found.key_prefix, found.id, "payment_request", mail)
 
     @activity.defn
     async def send_shipped_email(self, news: OrderParcel) -> MailAnswer:

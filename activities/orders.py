@@ -29,7 +29,8 @@ class OrderBookActivities:
     async def read_order(self, order: OrderRef) -> OrderWithTerms:
         """Read what the workflow needs to know of the order; not found is not retried."""
         found = await self.orders.summary(order.order_id)
-        return OrderWithTerms(found, self.shop.of(found.total, flagged=found.flagged))
+        terms = self.shop.of(found.total, flagged=found.flagged, off_session=found.off_session)
+        return OrderWithTerms(found, terms)
 
     @activity.defn
     async def record_status(self, change: StatusChange) -> None:

@@ -18,6 +18,7 @@ from durable_orders.domain.activity_messages import (
     ChargeRequest,
     ChargesUndone,
     ChargingClosed,
+    CustomerUnknown,
     Declined,
     Held,
     HoldLapsed,
@@ -39,6 +40,7 @@ from durable_orders.domain.ports import (
     CardCharge,
     Cards,
     CardTry,
+    ChargeDetails,
     ChargeEntry,
     ChargeRefusedError,
     ChargeState,
@@ -47,6 +49,7 @@ from durable_orders.domain.ports import (
     PaymentLedger,
     RefusedError,
     TryRefusal,
+    UnknownCustomerError,
     UnusableCardError,
 )
 
@@ -73,15 +76,17 @@ class PaymentActivities:
         """
         known = await self.ledger.find(charge.order_id)
         if known is not None and (announced := known.find_try(charge.number)) is not None:
-            return await self._find_answer(known, announced)
+            return await self._find_answer(known, announced, charge)
         order = await self.orders.get(charge.order_id)
         if known is None:
             try:
                 card = await self._create(order, hold=charge.hold)
             except AmountRefusedError as refused:
-                event, now = f"payment_{TryRefusal.AMOUNT}", datetime.now(UTC)
-                await self.orders.note(order.id, event, now, code=refused.code)
+                await self._note(order, f"payment_{TryRefusal.AMOUNT}", refused)
                 return AmountRefused(code=refused.code, message=refused.message)
+            except UnknownCustomerError as refused:
+                await self._note(order, "payment_customer_unknown", refused)
+                return CustomerUnknown(code=refused.code, message=refused.message)
         else:
             card = await self.cards.read(known.payment_id)
         wanted = CardTry(
@@ -103,7 +108,7 @@ class PaymentActivities:
             return ChargingClosed()
         announced = entry.find_try(charge.number) or wanted
         if announced.state is ChargeState.OPEN:
-            return await self._confirm(entry, announced)
+            return await self._confirm(entry, announced, charge)
         return await self._record(entry, await self.cards.read(entry.payment_id))
 
     @activity.defn
@@ -156,6 +161,10 @@ class PaymentActivities:
 
     # -- parts of a try ----------------------------------------------------------------------------
 
+    async def _note(self, order: Order, event: str, refused: ChargeRefusedError) -> None:
+        """Write down what was refused before there was a charge to record it with."""
+        await self.orders.note(order.id, event, datetime.now(UTC), code=refused.code)
+
     async def _create(self, order: Order, *, hold: bool) -> CardCharge:
         return await self.cards.create(
             installation=order.key_prefix,
@@ -163,9 +172,12 @@ class PaymentActivities:
             amount=order.total,
             key=payment_key(order.key_prefix, order.id),
             hold=hold,
+            details=ChargeDetails.of(order),
         )
 
-    async def _find_answer(self, entry: ChargeEntry, announced: CardTry) -> ChargeAnswer:
+    async def _find_answer(
+        self, entry: ChargeEntry, announced: CardTry, charge: ChargeRequest
+    ) -> ChargeAnswer:
         """What became of a try that was announced before: by this worker or by another.
 
         Only a charge newer than the one it was announced with is its answer. Without one the same
@@ -178,17 +190,26 @@ class PaymentActivities:
             return await self._record(entry, card)
         if has_answered(announced, card):
             return await self._record(entry, card, answers=announced.number)
-        return await self._confirm(entry, announced)
+        return await self._confirm(entry, announced, charge)
 
-    async def _confirm(self, entry: ChargeEntry, announced: CardTry) -> ChargeAnswer:
-        """Send a try under its key, for the first time or again."""
+    async def _confirm(
+        self, entry: ChargeEntry, announced: CardTry, charge: ChargeRequest
+    ) -> ChargeAnswer:
+        """Send a try under its key, for the first time or again.
+
+        The same each time: the card is the announced one, and ``charge`` is the try's request, the
+        same for each attempt of its activity.
+        """
         if not may_be_sent(announced, self.clock()):
             await self.ledger.end_try(entry.order_id, announced.number, ChargeState.CANCELLED)
             return TryExpired()
         raise_if_stopping()
         try:
             card = await self.cards.confirm(
-                entry.payment_id, payment_method=announced.payment_method, key=announced.key
+                entry.payment_id,
+                payment_method=announced.payment_method,
+                key=announced.key,
+                off_session=charge.off_session,
             )
         except UnusableCardError as refused:
             return await self._end_refused(entry, announced, TryRefusal.CARD, refused)
@@ -289,11 +310,11 @@ def _to_refusal(card: CardCharge, entry: ChargeEntry) -> Declined | UnusableCard
     if newest is not None and newest.refusal is not None and not has_answered(newest, card):
         return _AS_ANSWER[newest.refusal](code=newest.decline_code, message="")
     if card.state is ChargeState.DECLINED:
-        return Declined(code=card.decline_code, message=card.message)
+        return Declined(card.decline_code, card.message, card.payment_id)
     # A card that never reached a bank leaves the charge as it was.
     if newest is None or newest.state is not ChargeState.DECLINED:
         raise NoAnswerError(f"{card.payment_id} is still {card.state}")
-    return Declined(code=newest.decline_code, message="")
+    return Declined(newest.decline_code, "", card.payment_id)
 
 
 #: The answer to a try of which the provider refuses the card, or the amount.

@@ -24,7 +24,7 @@ from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.contracts.search_attributes import ORDER_STATUS
 from durable_orders.domain.ids import workflow_id
-from durable_orders.domain.order import Basket, Recipient
+from durable_orders.domain.order import Basket, PaymentOptions, Recipient
 from durable_orders.store import database as store
 from durable_orders.store.consistency_check import find_inconsistencies as inconsistencies
 from durable_orders.store.database import Database
@@ -35,6 +35,8 @@ from sandbox.books_client import BooksClient, OrderBooks
 from sandbox.fault_client import FaultClient
 from sandbox.sandbox import Sandbox
 
+#: An ordinary customer, who is there.
+PRESENT: Final = PaymentOptions()
 ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
 
 _STOCK: Final = text(
@@ -109,10 +111,17 @@ class DemoEnvironment:
         return [worker for worker in self.workers if worker.running]
 
     async def place(
-        self, order_id: str, *, sku: str = "MUG", quantity: int = 1, card: str = "pm_card_visa"
+        self,
+        order_id: str,
+        *,
+        sku: str = "MUG",
+        quantity: int = 1,
+        card: str = "pm_card_visa",
+        options: PaymentOptions = PRESENT,
     ) -> None:
         """Place an order of Ada's, without starting it."""
-        await self.orders.place(Basket(order_id, "customer-1", ADA, ((sku, quantity),), card))
+        lines = ((sku, quantity),)
+        await self.orders.place(Basket(order_id, "customer-1", ADA, lines, card, options=options))
 
     async def add_product(self, product: Product) -> None:
         """Add a product to the catalogue."""

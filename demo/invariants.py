@@ -215,6 +215,9 @@ def _check_mails(evidence: OrderEvidence) -> Iterator[str]:
             kind = f"refund:{refund.request.refund_id}:{refund.attempt}"
             expected[mail_key(order.key_prefix, order.id, kind)] = 1
     sent = evidence.books.mails_by_key()
+    request = mail_key(order.key_prefix, order.id, "payment_request")
+    if order.options.off_session and request in sent:
+        expected[request] = 1
     for parcel in evidence.view.parcels:
         # No mail is needed when a parcel's arrival is known before its departure.
         key = mail_key(order.key_prefix, order.id, f"shipped-{parcel.parcel_id}")

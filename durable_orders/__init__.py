@@ -46,7 +46,15 @@ if TYPE_CHECKING:
     from durable_orders.domain.lifecycle import Status, Stop, StopReason
     from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, PlacedOrder
     from durable_orders.domain.money import Money
-    from durable_orders.domain.order import Basket, InvalidOrderError, Line, Order, Recipient
+    from durable_orders.domain.order import (
+        Basket,
+        FutureUsage,
+        InvalidOrderError,
+        Line,
+        Order,
+        PaymentOptions,
+        Recipient,
+    )
     from durable_orders.domain.parcels import ParcelStatus
     from durable_orders.domain.payment_status import (
         ApprovalRequired,
@@ -104,6 +112,7 @@ __all__ = [
     "Cursor",
     "CustomerActionRequired",
     "EndedOtherwise",
+    "FutureUsage",
     "IdempotencyKey",
     "IdempotencyKeyReusedError",
     "InvalidOrderError",
@@ -130,6 +139,7 @@ __all__ = [
     "ParcelStatus",
     "PaymentDeclined",
     "PaymentHeld",
+    "PaymentOptions",
     "PaymentPending",
     "PaymentProgress",
     "PaymentStopped",
@@ -200,9 +210,11 @@ _MODULES: Final = {
     "durable_orders.domain.money": ("Money",),
     "durable_orders.domain.order": (
         "Basket",
+        "FutureUsage",
         "InvalidOrderError",
         "Line",
         "Order",
+        "PaymentOptions",
         "Recipient",
     ),
     "durable_orders.domain.listing": (

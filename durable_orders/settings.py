@@ -88,9 +88,22 @@ def _address(value: object) -> object:
     return value.strip()
 
 
+def _payment_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or re.search(r"\s", text):
+        raise ValueError("must be an http:// or https:// address, with {order_id} in it")
+    if re.findall(r"\{[^{}]*\}|[{}]", text) != ["{order_id}"] or "{" in parts.netloc:
+        raise ValueError(
+            "must have {order_id} in it once, and no other braces: "
+            "https://shop.example/orders/{order_id}/pay"
+        )
+    return text
+
+
 Text = Annotated[str, BeforeValidator(_not_blank)]
 Secret = Annotated[SecretStr, BeforeValidator(_not_blank)]
 Url = Annotated[Text, AfterValidator(_url)]
+PaymentUrl = Annotated[Text, AfterValidator(_payment_url)]
 Dsn = Annotated[Secret, AfterValidator(_dsn)]
 
 
@@ -295,6 +308,8 @@ class WorkerSettings(ProcessSettings):
     refund_approval_above: Limits = Field(default_factory=dict)
     refund_approval_timeout_hours: float = Field(default=72, gt=0, le=_HOURS_A_YEAR)
     payment_timeout_minutes: float = Field(default=30, gt=0, le=_MINUTES_A_WEEK)
+    #: The shop's page on which a customer who was away confirms the payment of an order.
+    payment_url: Annotated[PaymentUrl | None, BeforeValidator(_blank_is_none)] = None
     new_card_window_minutes: float = Field(default=0, ge=0, le=_MINUTES_A_WEEK)
     max_card_tries: int = Field(default=MAX_CARD_TRIES, ge=1, le=20)
     capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
@@ -308,6 +323,7 @@ class WorkerSettings(ProcessSettings):
             payment_timeout=timedelta(minutes=self.payment_timeout_minutes),
             new_card_window=timedelta(minutes=self.new_card_window_minutes),
             max_card_tries=self.max_card_tries,
+            payment_url=self.payment_url or "",
             capture=self.capture,
             delivery_deadline=timedelta(days=self.delivery_deadline_days),
         )

@@ -27,6 +27,8 @@ def settings(
         "RESEND_API_KEY": "re_sandbox",
         "RESEND_API_URL": stand_in_url,
         "MAIL_FROM": "Durable Orders <orders@shop.example>",
+        # The shop's page for payments: the stand-in's, which leads to the order's payment.
+        "PAYMENT_URL": f"{stand_in_url}/sandbox/orders/{{order_id}}/pay",
         "FULFILLMENT_URL": f"{stand_in_url}/warehouse",
         "FULFILLMENT_API_KEY": "sandbox",
         "STRIPE_WEBHOOK_SECRET": STRIPE_SECRET,

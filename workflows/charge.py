@@ -42,7 +42,9 @@ class Charge:
         self.tries += 1
         self.payment_method = payment_method
         hold = order.terms.capture is CaptureMethod.AT_FULFILLMENT
-        request = m.ChargeRequest(order.order_id, self.tries, payment_method, hold)
+        # A card that the customer brings, they bring themselves: then they are there.
+        away = order.terms.off_session and payment_method is None
+        request = m.ChargeRequest(order.order_id, self.tries, payment_method, hold, away)
         step: Step[m.ChargeRequest, m.ChargeAnswer] = PaymentActivities.charge_card
         doing = f"charging {order.total}"
         self._news.clear()  # the try begins with a look of its own
@@ -66,13 +68,16 @@ class Charge:
     @property
     def is_told(self) -> bool:
         """Whether news have come that the answer does not explain."""
+        asked = PaymentChange.REQUIRES_ACTION
         match self.answer:
             case m.Paid():
-                explained = {PaymentChange.DECLINED, PaymentChange.HELD, PaymentChange.PAID}
+                explained = {asked, PaymentChange.DECLINED, PaymentChange.HELD, PaymentChange.PAID}
             case m.Held():
-                explained = {PaymentChange.DECLINED, PaymentChange.HELD}
+                explained = {asked, PaymentChange.DECLINED, PaymentChange.HELD}
             case m.Declined():
                 explained = {PaymentChange.DECLINED}
+            case m.AuthenticationRequired():
+                explained = {asked}
             case _:
                 explained = set()
         return any(change not in explained for change in self._news)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import asyncio
+import contextlib
 from datetime import datetime, timedelta
+from typing import TypeGuard
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.notifications import NotificationActivities
     from activities.payments import PaymentActivities
     from durable_orders.contracts.error_types import NOT_WAITING
     from durable_orders.domain import activity_messages as m
     from durable_orders.domain.lifecycle import Status, Stop, StopReason
     from durable_orders.domain.manual_settlement import ManualSettlement
-    from durable_orders.domain.payment_status import CustomerActionRequired, PaymentDeclined
-    from durable_orders.domain.terms import SOFT_DECLINES
+    from durable_orders.domain.payment_status import (
+        CustomerActionRequired,
+        PaymentDeclined,
+        PaymentProgress,
+    )
+    from durable_orders.domain.terms import AUTHENTICATION_REQUIRED, SOFT_DECLINES
     from durable_orders.domain.workflow_messages import (
         CardAccepted,
         NewCard,
         PaymentUpdate,
         Resolve,
     )
-    from workflows import retry_policies
+    from workflows import retry_policies, side_steps
     from workflows.charge import Charge
     from workflows.order_state import OrderState
     from workflows.payment_status import PaymentStatus
@@ -44,6 +51,9 @@ class Payment:
         self._wants_card = False
         self._window_ends: datetime | None = None
         self._soft_declines = 0
+        #: The charge that the customer, who was away, was asked to confirm; and the email about it.
+        self._asked: str | None = None
+        self._request: asyncio.Task[None] | None = None
 
     async def charge(self, saga: Saga) -> None:
         """Charge the card, or hold the money, whichever the terms say.
@@ -52,6 +62,13 @@ class Payment:
         does not act in time.
         """
         saga.add_compensation(self._refund)
+        try:
+            await self._charge_to_its_end()
+        finally:
+            if self._request is not None:
+                self._request.cancel()  # no email asks for what is done, or too late
+
+    async def _charge_to_its_end(self) -> None:
         order, charge = self._order, self._charge
         await charge.try_card()
         while True:
@@ -66,6 +83,9 @@ class Payment:
                 case m.AmountRefused(code=code):
                     message = f"{order.total} cannot be charged to a card: {code}"
                     raise OrderStopped(Stop(StopReason.AMOUNT_REFUSED, message))
+                case m.CustomerUnknown(code=code):
+                    message = f"the card provider does not know the customer: {code}"
+                    raise OrderStopped(Stop(StopReason.CUSTOMER_UNKNOWN, message))
                 case m.AuthenticationRequired() | m.Processing():
                     await self._wait_for_customer()
                 case m.TryExpired():
@@ -85,7 +105,7 @@ class Payment:
         """
         await self._charge.verify()
 
-    def watched(self) -> AbstractContextManager[None]:
+    def watched(self) -> contextlib.AbstractContextManager[None]:
         """Have the order stopped as soon as it is told that its money has gone, while the block
         runs.
         """
@@ -212,10 +232,13 @@ class Payment:
         order, charge = self._order, self._charge
         if self._window_ends is None:
             self._window_ends = workflow.now() + order.terms.new_card_window
+        if self._asked is None and self._wants_customer(refusal):
+            self._ask_customer(refusal)
         pause = self._pause_before_retry(refusal)
         until = self._window_ends if pause is None else workflow.now() + pause
-        if charge.tries < order.terms.max_card_tries and until > workflow.now():
-            card = await self._wait_for_card(refusal, until)
+        may_try = charge.tries < order.terms.max_card_tries
+        if (may_try or self._asked) and until > workflow.now():
+            card = await self._wait_for_card(refusal, until, may_try=may_try)
             if not isinstance(charge.answer, _Refusal):
                 return
             if card is not None:
@@ -227,12 +250,47 @@ class Payment:
                 await charge.try_card(charge.payment_method)
                 return
             refusal = charge.answer
-        self._payment_status.report(PaymentDeclined(refusal.code))
-        raise OrderStopped(self._stop_without_card(refusal))
+        stop = self._stop_without_card(refusal)
+        if stop.reason is not StopReason.PAYMENT_TIMED_OUT:
+            self._payment_status.report(PaymentDeclined(refusal.code))
+        raise OrderStopped(stop)
+
+    # -- a customer who is away ------------------------------------------------------------------
+
+    def _wants_customer(self, refusal: _Refusal) -> TypeGuard[m.Declined]:
+        """Whether the bank wants to hear from a customer who is away."""
+        is_wanted = isinstance(refusal, m.Declined) and refusal.code == AUTHENTICATION_REQUIRED
+        return is_wanted and self._order.terms.off_session
+
+    def _ask_customer(self, declined: m.Declined) -> None:
+        """Ask the customer, once, to confirm the payment, which the order then waits for as it does
+        for a customer who is present.
+        """
+        terms = self._order.terms
+        self._asked = declined.payment_id
+        self._window_ends = workflow.now() + max(terms.payment_timeout, terms.new_card_window)
+        self._request = asyncio.create_task(self._send_request())
+
+    async def _send_request(self) -> None:
+        order = self._order
+        request = m.PaymentRequest(order.order_id, order.terms.payment_url)
+        step = NotificationActivities.send_payment_request_email
+        with contextlib.suppress(FailureError):  # cancelled
+            await side_steps.send_email(
+                order.steps,
+                "asking the customer to confirm",
+                step,
+                request,
+                retry_policies.EMAIL_ASIDE,
+            )
 
     def _stop_without_card(self, refusal: _Refusal) -> Stop:
         """Why the order stops when no other card is tried."""
         tries, code = self._charge.tries, refusal.code
+        if self._wants_customer(refusal):
+            timeout = self._order.terms.payment_timeout
+            message = f"the customer did not confirm it within {timeout}"
+            return Stop(StopReason.PAYMENT_TIMED_OUT, message)
         if tries > 1 and tries >= self._order.terms.max_card_tries:
             message = f"{tries} tries were refused, the last one: {code}"
             return Stop(StopReason.TOO_MANY_CARDS, message)
@@ -242,29 +300,40 @@ class Payment:
         return Stop(StopReason.CARD_DECLINED, f"the bank declined: {code}")
 
     def _pause_before_retry(self, refusal: _Refusal) -> timedelta | None:
-        """How long to wait before the same card is tried again by itself; None: it is not."""
+        """How long to wait before the same card is tried again by itself; None: it is not, nor is
+        one that the customer has brought, or after they were asked.
+        """
         pauses = retry_policies.SOFT_DECLINE_PAUSE
         is_soft = isinstance(refusal, m.Declined) and refusal.code in SOFT_DECLINES
-        if not self._order.terms.off_session or not is_soft:
+        is_alone = self._charge.payment_method is None and not self._asked
+        if not self._order.terms.off_session or not is_soft or not is_alone:
             return None
         return pauses[self._soft_declines] if self._soft_declines < len(pauses) else None
 
-    async def _wait_for_card(self, refusal: _Refusal, until: datetime) -> NewCard | None:
-        """Wait for another card, as long as the last one stays refused; None when none came."""
+    async def _wait_for_card(
+        self, refusal: _Refusal, until: datetime, *, may_try: bool
+    ) -> NewCard | None:
+        """Wait for another card, as long as the last one stays refused; None when none came.
+
+        Without ``may_try`` only the customer's browser can pay.
+        """
         order, charge = self._order, self._charge
         if order.status is not Status.AWAITING_PAYMENT:
             await order.record_status(Status.AWAITING_PAYMENT)
-        self._card, self._wants_card = None, True
+        self._card, self._wants_card = None, may_try
         pause = retry_policies.POLL_INTERVAL_FIRST
+        doing, news = "waiting for another card", self._news_of(refusal, may_try=may_try)
+        if isinstance(news, CustomerActionRequired):
+            doing = "waiting for the customer to confirm"
         try:
             # Reported only now that a card is accepted: the shopper may offer one at once.
-            with self._payment_status.reporting(PaymentDeclined(refusal.code, another_card=True)):
+            with self._payment_status.reporting(news):
                 while isinstance(charge.answer, _Refusal) and not self._has_card():
                     left = until - workflow.now()
                     if left <= timedelta(0):
                         break
                     came = await order.steps.wait_unless_cancelled(
-                        "waiting for another card",
+                        doing,
                         lambda: self._has_card() or charge.is_told,
                         min(pause, left),
                     )
@@ -274,6 +343,12 @@ class Payment:
         finally:
             self._wants_card = False
         return self._card
+
+    def _news_of(self, refusal: _Refusal, *, may_try: bool) -> PaymentProgress:
+        """What the shopper is shown while the order waits after a refusal."""
+        if self._asked and (self._wants_customer(refusal) or not may_try):
+            return CustomerActionRequired(self._asked, needs_payment_method=True)
+        return PaymentDeclined(refusal.code, another_card=True)
 
     def _has_card(self) -> bool:
         return self._card is not None

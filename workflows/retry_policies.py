@@ -329,6 +329,10 @@ EMAIL: Final = Policy(
     ),
 )
 
+#: An email that is sent while the customer's answer is waited for: a normal activity, because a
+#: workflow task that sends it itself would answer nobody until it is sent.
+EMAIL_ASIDE: Final = replace(EMAIL, local=None)
+
 #: A run that waits for parcels continues as new once its history has more events than this and
 #: nothing else is under way: however many signals come, no history of an order outgrows a page.
 #: Changing it changes what a replay does: guard it with ``workflow.patched`` for runs under way.

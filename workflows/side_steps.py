@@ -11,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.activity_messages import MailAnswer, MailSent, Note
     from workflows import retry_policies
     from workflows.operator_attention import problem_of
+    from workflows.retry_policies import Policy
     from workflows.step_runner import In, Step, StepRunner
 
 
@@ -22,14 +23,18 @@ async def add_note(steps: StepRunner, order_id: str, event: str, detail: dict[st
 
 
 async def send_email(
-    steps: StepRunner, doing: str, step: Step[In, MailAnswer], argument: In
+    steps: StepRunner,
+    doing: str,
+    step: Step[In, MailAnswer],
+    argument: In,
+    policy: Policy = retry_policies.EMAIL,
 ) -> bool:
     """Send an email; False when it is not known to have been sent, which changes nothing else.
 
     Raises ``FailureError`` only when the task that sends it is cancelled.
     """
     try:
-        answer = await steps.run_beside(doing, step, argument, retry_policies.EMAIL)
+        answer = await steps.run_beside(doing, step, argument, policy)
     except FailureError as error:
         if was_cancelled(error):
             raise

@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema, core_schema
 from durable_orders.domain import ids, texts
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
+from durable_orders.domain.order import FutureUsage
 from durable_orders.domain.views import OrderView
 
 
@@ -58,9 +59,12 @@ Sku = Annotated[str, Checked(ids.SKU)]
 ActorId = Annotated[str, Checked(ids.ACTOR_ID)]
 #: The card provider's token.
 PaymentMethod = Annotated[str, Checked(ids.PAYMENT_METHOD), Field(examples=["pm_card_visa"])]
+#: The card provider's id of a customer, not the shop's.
+CardCustomer = Annotated[str, Checked(ids.CARD_CUSTOMER), Field(examples=["cus_NffrFeUfNV2Hib"])]
 IdempotencyKeyText = Annotated[str, Checked(ids.IDEMPOTENCY_KEY)]
 RecipientName = Annotated[str, Checked(texts.RECIPIENT_NAME)]
 EmailAddress = Annotated[str, Checked(texts.EMAIL), Field(json_schema_extra={"format": "email"})]
+ReceiptEmail = Annotated[str, Checked(texts.RECEIPT_EMAIL)]
 #: Several lines, as on a parcel.
 PostalAddress = Annotated[str, Checked(texts.ADDRESS)]
 Remark = Annotated[str, Checked(texts.REMARK)]
@@ -159,6 +163,9 @@ class OrderResponse(ResponseModel):
 
     order_id: str
     customer_id: str
+    customer: str | None = Field(description="The card provider's id of them, `cus_…`.")
+    off_session: bool
+    setup_future_usage: FutureUsage | None
     status: Status
     reason: str | None
     total: Amount
@@ -172,11 +179,16 @@ class OrderResponse(ResponseModel):
 
     @classmethod
     def of(cls, view: OrderView) -> OrderResponse:
-        """The response for a view. Recipient and payment method stay out of it."""
+        """The response for a view. Recipient, payment method and the address of the receipt stay
+        out of it.
+        """
         order = view.order
         members: dict[str, Any] = {
             "order_id": order.id,
             "customer_id": order.customer_id,
+            "customer": order.options.customer,
+            "off_session": order.options.off_session,
+            "setup_future_usage": order.options.setup_future_usage,
             "status": order.status,
             "reason": order.reason,
             "total": order.total,

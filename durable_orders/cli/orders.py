@@ -32,13 +32,14 @@ from durable_orders.domain.activity_messages import (
 )
 from durable_orders.domain.ids import (
     ACTOR_ID,
+    CARD_CUSTOMER,
     CUSTOMER_ID,
     ORDER_ID,
     PAYMENT_METHOD,
     workflow_id,
 )
-from durable_orders.domain.order import Basket, Order, Recipient
-from durable_orders.domain.texts import ADDRESS, EMAIL, RECIPIENT_NAME
+from durable_orders.domain.order import Basket, FutureUsage, Order, PaymentOptions, Recipient
+from durable_orders.domain.texts import ADDRESS, EMAIL, RECEIPT_EMAIL, RECIPIENT_NAME
 from durable_orders.domain.views import without_personal_data
 from durable_orders.process import PROGRAM
 
@@ -84,6 +85,25 @@ def place(
             callback=checked(PAYMENT_METHOD), help="The payment method, as Stripe names it, pm_…"
         ),
     ] = "pm_card_visa",
+    stripe_customer: Annotated[
+        str | None,
+        typer.Option(
+            callback=checked(CARD_CUSTOMER),
+            help="Stripe's id of the customer, cus_…, whose saved card it is, or for whom to save "
+            "it. Your own id is --customer.",
+        ),
+    ] = None,
+    off_session: Annotated[
+        bool, typer.Option("--off-session", help="The customer is away: charge their saved card.")
+    ] = False,
+    setup_future_usage: Annotated[
+        FutureUsage | None,
+        typer.Option(help="Save the card, to be charged while its customer is there, or away too."),
+    ] = None,
+    receipt_email: Annotated[
+        str | None,
+        typer.Option(callback=checked(RECEIPT_EMAIL), help="Where Stripe sends its receipt."),
+    ] = None,
     flagged: Annotated[
         bool, typer.Option("--flagged", help="Have a person look at it, whatever its total.")
     ] = False,
@@ -95,7 +115,9 @@ def place(
     id_ = secrets.token_hex(4) if order_id is None else order_id
 
     async def work(orders: OrderClient) -> None:
-        basket = Basket(id_, customer, Recipient(name, email, address), quantities, card, flagged)
+        recipient = Recipient(name, email, address)
+        options = PaymentOptions(stripe_customer, off_session, setup_future_usage, receipt_email)
+        basket = Basket(id_, customer, recipient, quantities, card, flagged, options)
         order = await orders.place(basket)
         _show_placed(order, await orders.start(id_) if start else None, as_json=as_json)
 

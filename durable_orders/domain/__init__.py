@@ -6,6 +6,9 @@ Glossary
 --------
 order           what a customer buys: lines, a total, a card, an address. It is stored in
                 PostgreSQL; messages and workflow histories know it by its id.
+customer        whoever buys. The shop's own id of them is ``customer_id``; ``customer`` is the card
+                provider's (``cus_…``), for whom it saves cards. Who is away (``off_session``) is
+                charged by a saved card, and asked by mail if their bank wants to hear from them.
 basket          a request for an order: products and quantities, priced from the catalogue.
 workflow        the Temporal workflow of one order (``order-{id}``) or of one refund
                 (``refund-{order}-{refund}``); a *run* is one execution of it.

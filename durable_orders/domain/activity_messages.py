@@ -30,7 +30,9 @@ class OrderRef:
 
 @dataclass(frozen=True)
 class OrderSummary:
-    """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``."""
+    """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``,
+    ``off_session`` as in ``PaymentOptions``.
+    """
 
     order_id: str
     customer_id: str
@@ -38,6 +40,7 @@ class OrderSummary:
     status: Status
     flagged: bool = False
     key_prefix: str = ""
+    off_session: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,15 @@ class ChargeRequest:
     decline), not counting retries.
 
     ``payment_method`` is the provider's token of another card than the order's own. With ``hold``
-    the money is only authorized.
+    the money is only authorized. ``off_session``: the customer is away, so a bank that wants to
+    hear from them declines.
     """
 
     order_id: str
     number: int = 1
     payment_method: str | None = None
     hold: bool = False
+    off_session: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,10 +127,13 @@ class Held:
 
 @dataclass(frozen=True)
 class Declined:
-    """The bank declined. ``code`` is the provider's decline code."""
+    """The bank declined. ``code`` is the provider's decline code; ``payment_id`` the charge that
+    another try, or the customer in a browser, may still pay.
+    """
 
     code: str
     message: str
+    payment_id: str = ""
     kind: Literal["declined"] = "declined"
 
 
@@ -148,6 +156,17 @@ class AmountRefused:
     code: str
     message: str
     kind: Literal["amount_refused"] = "amount_refused"
+
+
+@dataclass(frozen=True)
+class CustomerUnknown:
+    """The provider does not know the customer whose card is to be charged: no card can be, and
+    there is no charge. ``code`` is the provider's.
+    """
+
+    code: str
+    message: str
+    kind: Literal["customer_unknown"] = "customer_unknown"
 
 
 @dataclass(frozen=True)
@@ -208,6 +227,7 @@ ChargeAnswer = (
     | Declined
     | UnusableCard
     | AmountRefused
+    | CustomerUnknown
     | AuthenticationRequired
     | Processing
     | ChargingClosed
@@ -378,6 +398,16 @@ class Confirmation:
 
     order_id: str
     short: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class PaymentRequest:
+    """Ask the customer, who is away, to confirm the payment: on the shop's page at ``payment_url``,
+    which is empty when there is none.
+    """
+
+    order_id: str
+    payment_url: str = ""
 
 
 # -- send_confirmation_email, send_closing_email ---------------------------------------------------

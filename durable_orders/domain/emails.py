@@ -27,6 +27,7 @@ _EXPLANATIONS = {
     StopReason.CARD_DECLINED: "your bank declined the payment",
     StopReason.TOO_MANY_CARDS: "none of the cards that were tried could be charged",
     StopReason.CARD_UNUSABLE: "the card or payment method you chose cannot be charged",
+    StopReason.CUSTOMER_UNKNOWN: "the card that you saved with us cannot be found any more",
     StopReason.AMOUNT_REFUSED: "its total cannot be charged to a card",
     StopReason.NOT_APPROVED: "it did not pass our checks",
     StopReason.APPROVAL_TIMED_OUT: "we could not check it in time",
@@ -68,6 +69,20 @@ def closing(order: Order) -> Mail:
     )
     opening = f"Order {order.id} is {headline}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {headline}", opening)
+
+
+def payment_request(order: Order, *, payment_url: str = "") -> Mail:
+    """Email: the customer's bank wants them to confirm the payment. ``payment_url`` is the shop's
+    page for it, with ``{order_id}`` in it; without one the mail names no address.
+    """
+    link = payment_url.replace("{order_id}", order.id)
+    opening = (
+        f"Your bank wants you to confirm the payment of order {order.id} over {order.total}. "
+        "Nothing has been taken from your card. "
+        f"Please open {link or 'the order in our shop'} to confirm it, or to pay with another card."
+    )
+    subject = f"Please confirm the payment of order {order.id}"
+    return _mail(order, "payment_request", subject, opening, link=link)
 
 
 def shipped(order: Order, parcel: Parcel) -> Mail:
@@ -123,7 +138,8 @@ def greeting(name: str) -> str:
     )
 
 
-def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:
+def _mail(order: Order, kind: str, subject: str, opening: str, *, link: str = "") -> Mail:
+    """An email to the customer; ``link`` is the part of ``opening`` that is one, of our making."""
     hello = greeting(order.recipient.name)
     text_lines = [f"  {line.quantity} x {line.name}   {line.price}" for line in order.lines]
     text = "\n".join([hello, "", opening, "", *text_lines, "", f"Total: {order.total}", ""])
@@ -132,9 +148,12 @@ def _mail(order: Order, kind: str, subject: str, opening: str) -> Mail:
         f"{escape(str(line.price))}</td></tr>"
         for line in order.lines
     )
+    opening = escape(opening)
+    if link:
+        opening = opening.replace(escape(link), f'<a href="{escape(link)}">{escape(link)}</a>')
     html = (
         '<!doctype html><html lang="en"><body style="font-family:sans-serif;max-width:36em">'
-        f"<p>{escape(hello)}</p><p>{escape(opening)}</p>"
+        f"<p>{escape(hello)}</p><p>{opening}</p>"
         f'<table width="100%" cellpadding="4">{rows}<tr><td><b>Total</b></td>'
         f'<td align="right"><b>{escape(str(order.total))}</b></td></tr></table>'
         "</body></html>"

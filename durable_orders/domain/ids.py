@@ -82,6 +82,13 @@ PAYMENT_METHOD: Final = TextFormat(
     max_length=253,
     is_private=True,
 )
+#: The card provider's id of a customer, for their saved cards: not the shop's ``CUSTOMER_ID``.
+CARD_CUSTOMER: Final = TextFormat(
+    "a customer of the card provider's",
+    "their id there, cus_ and letters, digits or underscores; your own id of them is customer_id",
+    r"cus_[A-Za-z0-9_]+",
+    max_length=255,
+)
 IDEMPOTENCY_KEY: Final = TextFormat(
     "an idempotency key", "1 to 255 visible ASCII characters", r"[\x21-\x7e]+", max_length=255
 )

@@ -91,6 +91,7 @@ class StopReason(StrEnum):
     CARD_DECLINED = "card_declined"
     TOO_MANY_CARDS = "too_many_cards"  # declined, as often as the shop lets a customer try
     CARD_UNUSABLE = "card_unusable"  # the payment method cannot be charged, no bank was asked
+    CUSTOMER_UNKNOWN = "customer_unknown"  # to the card provider: no card of theirs can be charged
     AMOUNT_REFUSED = "amount_refused"  # the provider charges no card this amount
     NOT_APPROVED = "not_approved"  # an operator rejected it
     APPROVAL_TIMED_OUT = "approval_timed_out"  # nobody approved it in time

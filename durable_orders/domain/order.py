@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from durable_orders.domain.charge_limits import charge_problem
-from durable_orders.domain.ids import CUSTOMER_ID, PAYMENT_METHOD, SKU, checked_order_id
+from durable_orders.domain.ids import (
+    CARD_CUSTOMER,
+    CUSTOMER_ID,
+    PAYMENT_METHOD,
+    SKU,
+    checked_order_id,
+)
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money, total
-from durable_orders.domain.texts import ADDRESS, EMAIL, RECIPIENT_NAME
+from durable_orders.domain.texts import ADDRESS, EMAIL, RECEIPT_EMAIL, RECIPIENT_NAME
 
 #: Far above any basket, below any overflow; what a card can be charged is in ``charge_limits``.
 MAX_QUANTITY = 10_000
@@ -43,6 +50,53 @@ class Recipient:
     address: str
 
 
+class FutureUsage(StrEnum):
+    """What a card is saved for: to be charged while its customer is present, or also while away."""
+
+    ON_SESSION = "on_session"
+    OFF_SESSION = "off_session"
+
+
+@dataclass(frozen=True)
+class PaymentOptions:
+    """How an order is paid, besides with which card; the names are Stripe's.
+
+    ``customer``: the customer of the card provider's (``cus_…``) whose saved card is charged, or
+    for whom it is saved; not the shop's own ``customer_id``. ``off_session``: the customer is away.
+    ``setup_future_usage``: save the card for the customer, once it has paid. ``receipt_email``:
+    where the card provider sends its receipt. Personal data: it stays in the database.
+    """
+
+    customer: str | None = None
+    off_session: bool = False
+    setup_future_usage: FutureUsage | None = None
+    receipt_email: str | None = None
+
+    def check(self) -> None:
+        """Raises ``InvalidOrderError`` for options that do not go together, ``InvalidTextError``
+        for an id or an address that is none.
+        """
+        if self.customer is not None:
+            CARD_CUSTOMER.check(self.customer)
+        if self.receipt_email is not None:
+            RECEIPT_EMAIL.check(self.receipt_email)
+        if self.off_session and self.setup_future_usage is not None:
+            raise InvalidOrderError(
+                "a card is not saved while its customer is away: leave setup_future_usage out, or "
+                "off_session"
+            )
+        if self.off_session and self.customer is None:
+            raise InvalidOrderError(
+                "a card that is charged while its customer is away (off_session) is one that was "
+                "saved: name the customer of the card provider's, cus_…, whose card it is"
+            )
+        if self.setup_future_usage is not None and self.customer is None:
+            raise InvalidOrderError(
+                "a card is saved (setup_future_usage) for a customer of the card provider's: name "
+                "them, cus_…"
+            )
+
+
 @dataclass(frozen=True)
 class Order:
     """An order as the database has it.
@@ -63,6 +117,7 @@ class Order:
     reason: str | None = None
     flagged: bool = False
     key_prefix: str = ""
+    options: PaymentOptions = PaymentOptions()
 
 
 @dataclass(frozen=True)
@@ -79,6 +134,7 @@ class Basket:
     quantities: tuple[tuple[str, int], ...]
     payment_method: str
     flagged: bool = False
+    options: PaymentOptions = PaymentOptions()
 
     def __post_init__(self) -> None:
         checked_order_id(self.order_id)
@@ -87,6 +143,7 @@ class Basket:
         EMAIL.check(self.recipient.email)
         ADDRESS.check(self.recipient.address)
         PAYMENT_METHOD.check(self.payment_method)
+        self.options.check()
         if not self.quantities:
             raise InvalidOrderError("an order has at least one line")
         skus = [SKU.check(sku) for sku, _ in self.quantities]
@@ -124,6 +181,7 @@ def priced(basket: Basket, catalogue: dict[str, tuple[str, Money]]) -> Order:
         total=to_pay,
         payment_method=basket.payment_method,
         flagged=basket.flagged,
+        options=basket.options,
     )
 
 
@@ -135,6 +193,7 @@ def placed_from(order: Order, basket: Basket) -> bool:
         and order.recipient == basket.recipient
         and order.payment_method == basket.payment_method
         and order.flagged == basket.flagged
+        and order.options == basket.options
         and {line.sku: line.quantity for line in order.lines} == dict(basket.quantities)
     )
 

@@ -8,7 +8,8 @@ from typing import Final, Literal
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import ChargeState, TryRefusal
-from durable_orders.domain.views import OrderView
+from durable_orders.domain.terms import AUTHENTICATION_REQUIRED
+from durable_orders.domain.views import OrderView, PaymentView
 
 #: Reasons of an order that ended because no card paid it.
 _WITHOUT_CARD: Final = frozenset(
@@ -45,9 +46,14 @@ class PaymentDeclined:
 
 @dataclass(frozen=True)
 class CustomerActionRequired:
-    """The customer has to authenticate (3-D Secure). Nothing is taken yet."""
+    """The customer has to authenticate (3-D Secure). Nothing is taken yet.
+
+    With ``needs_payment_method`` they were away when the bank asked for them: they confirm the
+    payment anew in a browser, with the same card or another one.
+    """
 
     payment_id: str
+    needs_payment_method: bool = False
     kind: Literal["needs_customer"] = "needs_customer"
 
 
@@ -119,7 +125,15 @@ def payment_from_view(view: OrderView) -> PaymentProgress:
         last = view.payments[-1]
         if last.state == ChargeState.NEEDS_CUSTOMER:
             return CustomerActionRequired(last.payment_id)
+        if order.options.off_session and _wants_customer(last):
+            return CustomerActionRequired(last.payment_id, needs_payment_method=True)
     return PaymentPending()
+
+
+def _wants_customer(payment: PaymentView) -> bool:
+    """Whether the newest try of a charge was declined because its customer was away."""
+    code = payment.tries[-1].decline_code if payment.tries else ""
+    return payment.state == ChargeState.DECLINED and code == AUTHENTICATION_REQUIRED
 
 
 def _declined(event: str) -> bool:

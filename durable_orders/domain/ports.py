@@ -18,6 +18,7 @@ Rules every implementation keeps (`tests/contracts` runs one suite against each 
         └── ChargeRefusedError      because of what the customer or the catalogue brought
             ├── CardDeclinedError   the bank declines
             ├── UnusableCardError   the payment method cannot be charged here
+            ├── UnknownCustomerError  the customer whose card it is is not known there
             └── AmountRefusedError  the amount or its currency cannot be charged
 """
 
@@ -42,7 +43,7 @@ from durable_orders.domain.ids import IdempotencyKey
 from durable_orders.domain.lifecycle import Status, Stop
 from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage
 from durable_orders.domain.money import Money
-from durable_orders.domain.order import Basket, Order, Recipient
+from durable_orders.domain.order import Basket, FutureUsage, Order, Recipient
 from durable_orders.domain.parcels import Parcel
 from durable_orders.domain.views import OrderView
 
@@ -107,6 +108,10 @@ class UnusableCardError(ChargeRefusedError):
     """
 
 
+class UnknownCustomerError(ChargeRefusedError):
+    """The provider has no such customer, any more or at all: no card can be charged for them."""
+
+
 class AmountRefusedError(ChargeRefusedError):
     """The amount or its currency cannot be charged: too little, too much, not supported."""
 
@@ -151,6 +156,33 @@ class CardCharge:
     def kept(self) -> Money:
         """What was taken and not given back."""
         return self.captured - self.refunded
+
+
+@dataclass(frozen=True)
+class ChargeDetails:
+    """What a charge carries besides its amount, for the provider's pages, receipt and checks.
+
+    ``customer``, ``setup_future_usage`` and ``receipt_email`` as in ``PaymentOptions``;
+    ``recipient`` of what is shipped, without their mail address. Personal data: never logged.
+    """
+
+    customer: str | None = None
+    setup_future_usage: FutureUsage | None = None
+    receipt_email: str | None = None
+    description: str | None = None
+    recipient: Recipient | None = None
+
+    @classmethod
+    def of(cls, order: Order) -> ChargeDetails:
+        """The details of an order's charge: from its row alone, so the same ones every time."""
+        options = order.options
+        return cls(
+            customer=options.customer,
+            setup_future_usage=options.setup_future_usage,
+            receipt_email=options.receipt_email,
+            description=f"Order {order.id}",
+            recipient=order.recipient,
+        )
 
 
 class TryRefusal(StrEnum):
@@ -209,16 +241,21 @@ class Cards(Protocol):
         amount: Money,
         key: str,
         hold: bool = False,
+        details: ChargeDetails = ChargeDetails(),
     ) -> CardCharge:
         """Create a charge without confirming it: no money moves. Same ``key``, same charge.
 
-        It carries the mark of the ``installation`` that placed the order. With ``hold``, confirming
-        it only authorizes the money. Raises ``AmountRefusedError``.
+        It carries the mark of the ``installation`` that placed the order, and its ``details``, but
+        for an address that the provider sends no receipt to. With ``hold``, confirming it only
+        authorizes the money. Raises ``AmountRefusedError`` or ``UnknownCustomerError``.
         """
 
-    async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
+    async def confirm(
+        self, payment_id: str, *, payment_method: str, key: str, off_session: bool = False
+    ) -> CardCharge:
         """Confirm a charge with this card: take or hold the money. A declined card is a state, not
-        an error.
+        an error. ``off_session``: the customer is away, and a bank that wants to hear from them
+        declines, for ``AUTHENTICATION_REQUIRED``.
 
         Same ``key``, same try, as long as the provider keeps keys: the answer is the charge as it
         is by then. A declined charge can be confirmed again, under another key. One that is paid,

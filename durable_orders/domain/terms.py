@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Final
 
 from durable_orders.domain.money import Money
 
@@ -21,6 +22,10 @@ SOFT_DECLINES = frozenset(
     }
 )
 
+
+#: The decline code of a charge that the customer has to confirm with their bank.
+#: https://docs.stripe.com/declines/codes
+AUTHENTICATION_REQUIRED: Final = "authentication_required"
 
 #: More tries than a customer in earnest needs: who tries cards for a living needs many.
 MAX_CARD_TRIES = 5
@@ -67,6 +72,10 @@ class FraudWarningPolicy(StrEnum):
 class OrderTerms:
     """Terms of one order. Read when its run starts and kept in its history, so that a change of
     the shop's settings never changes the course of an order under way.
+
+    ``off_session``: the customer is away, so a card that the bank declines for now is tried again
+    by itself; a customer who is present decides. ``payment_url``: as in ``ShopTerms``, where the
+    customer may have to be asked.
     """
 
     needs_approval: bool = False
@@ -77,6 +86,7 @@ class OrderTerms:
     delivery_deadline: timedelta = timedelta(0)
     max_card_tries: int = MAX_CARD_TRIES
     off_session: bool = False
+    payment_url: str = ""
     on_dispute: DisputePolicy = DisputePolicy.HOLD
     on_fraud_warning: FraudWarningPolicy = FraudWarningPolicy.SHOW
 
@@ -88,8 +98,8 @@ class ShopTerms:
     ``approval_above``: currency to minor units; orders of a higher total need approval, those of a
     currency that is not named do not. ``new_card_window``: how long a declined customer may
     try other cards, from the first decline; zero rejects at once. ``max_card_tries``: how many
-    tries an order's cards have together. ``off_session``: the customer is away, so a card that the
-    bank declines for now is tried again by itself; a customer who is present decides.
+    tries an order's cards have together. ``payment_url``: the shop's page on which the customer of
+    an order confirms its payment, with ``{order_id}`` in it; empty when there is none.
     ``on_dispute`` and ``on_fraud_warning``: what becomes of an order whose payment is questioned.
     ``delivery_deadline``: how long parcels may take; zero completes an order when the warehouse has
     accepted it, without waiting for its parcels.
@@ -102,12 +112,14 @@ class ShopTerms:
     capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
     delivery_deadline: timedelta = timedelta(0)
     max_card_tries: int = MAX_CARD_TRIES
-    off_session: bool = False
+    payment_url: str = ""
     on_dispute: DisputePolicy = DisputePolicy.HOLD
     on_fraud_warning: FraudWarningPolicy = FraudWarningPolicy.SHOW
 
-    def of(self, total: Money, *, flagged: bool) -> OrderTerms:
-        """The terms of an order with this total; ``flagged`` ones always need approval."""
+    def of(self, total: Money, *, flagged: bool, off_session: bool = False) -> OrderTerms:
+        """The terms of an order with this total; ``flagged`` ones always need approval.
+        ``off_session``: its customer is away.
+        """
         limit = self.approval_above.get(total.currency)
         return OrderTerms(
             needs_approval=flagged or (limit is not None and total.amount > limit),
@@ -117,7 +129,8 @@ class ShopTerms:
             capture=self.capture,
             delivery_deadline=self.delivery_deadline,
             max_card_tries=self.max_card_tries,
-            off_session=self.off_session,
+            off_session=off_session,
+            payment_url=self.payment_url if off_session else "",
             on_dispute=self.on_dispute,
             on_fraud_warning=self.on_fraud_warning,
         )

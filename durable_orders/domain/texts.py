@@ -101,6 +101,15 @@ EMAIL: Final = TextFormat(
     is_private=True,
     is_good=_is_mail_address,
 )
+#: Stripe refuses a receipt to ``ada@localhost``, ``ada@com`` or ``ada@.example.com``.
+RECEIPT_EMAIL: Final = TextFormat(
+    "an address for a receipt",
+    "at most 254 characters, like ada@example.com, with a dot in the domain",
+    rf"[^@\s{CONTROL}]+@[^@.\s{CONTROL}]+(?:\.[^@.\s{CONTROL}]+)+",
+    max_length=254,
+    is_private=True,
+    is_good=_is_mail_address,
+)
 #: Line breaks are LF or CR LF, as they came: the warehouse gets them so.
 ADDRESS: Final = TextFormat(
     "a postal address",

@@ -128,11 +128,16 @@ class PaymentToFinish:
 
 
 def without_personal_data(view: OrderView) -> dict[str, object]:
-    """The view as JSON: its recipient and payment method stay in the database."""
+    """The view as JSON: its recipient, payment method and the address of its receipt stay in the
+    database.
+    """
     order = view.order
     return {
         "order_id": order.id,
         "customer_id": order.customer_id,
+        "customer": order.options.customer,
+        "off_session": order.options.off_session,
+        "setup_future_usage": order.options.setup_future_usage,
         "status": order.status,
         "reason": order.reason,
         "total": asdict(order.total),

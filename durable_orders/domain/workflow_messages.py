@@ -43,6 +43,7 @@ class CardAccepted:
 class PaymentChange(StrEnum):
     """What happened to a payment at the card provider."""
 
+    REQUIRES_ACTION = "requires_action"  # 3-D Secure
     DECLINED = "declined"
     HELD = "held"
     PAID = "paid"

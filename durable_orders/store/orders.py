@@ -30,7 +30,15 @@ _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"
 _SUMMARY: Final = select(
     *(
         orders.c[name]
-        for name in ("customer_id", "total", "currency", "status", "flagged", "key_prefix")
+        for name in (
+            "customer_id",
+            "total",
+            "currency",
+            "status",
+            "flagged",
+            "key_prefix",
+            "off_session",
+        )
     ),
     IS_OURS.label("is_ours"),
 ).where(orders.c.id == bindparam("order_id"))
@@ -110,6 +118,7 @@ class PostgresOrderRepository:
             status=Status(row.status),
             flagged=row.flagged,
             key_prefix=row.key_prefix,
+            off_session=row.off_session,
         )
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:

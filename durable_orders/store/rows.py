@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.order import Line, Order, Recipient
+from durable_orders.domain.order import FutureUsage, Line, Order, PaymentOptions, Recipient
 from durable_orders.domain.views import (
     CardTryView,
     HistoryLine,
@@ -88,6 +88,10 @@ async def insert_order(connection: AsyncConnection, order: Order, now: datetime)
         "recipient_address": order.recipient.address,
         "payment_method": order.payment_method,
         "flagged": order.flagged,
+        "customer": order.options.customer,
+        "off_session": order.options.off_session,
+        "setup_future_usage": order.options.setup_future_usage,
+        "receipt_email": order.options.receipt_email,
         "total": order.total.amount,
         "currency": order.total.currency,
         "status": order.status,
@@ -150,6 +154,12 @@ async def read_order(
         reason=first.reason,
         flagged=first.flagged,
         key_prefix=first.key_prefix,
+        options=PaymentOptions(
+            customer=first.customer,
+            off_session=first.off_session,
+            setup_future_usage=FutureUsage(usage) if (usage := first.setup_future_usage) else None,
+            receipt_email=first.receipt_email,
+        ),
     )
 
 

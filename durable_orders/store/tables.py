@@ -41,6 +41,7 @@ from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.operators.api_keys import Scope
 from durable_orders.domain.operators.dashboard import MAY_NEED_OPERATOR
+from durable_orders.domain.order import FutureUsage
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import ChargeState, TryRefusal
 from durable_orders.domain.refunds.refund import RefundState
@@ -117,6 +118,10 @@ orders = Table(
     _required("recipient_address", Text),
     _required("payment_method", Text),
     _required("flagged", Boolean, server_default=text("false")),
+    Column("customer", Text),  # the card provider's id of them, not the shop's
+    _required("off_session", Boolean, server_default=text("false")),
+    Column("setup_future_usage", Text),
+    Column("receipt_email", Text),
     _required("total", BigInteger),
     _required("currency", Text),
     _required("status", Text),
@@ -132,6 +137,14 @@ orders = Table(
     CheckConstraint("total > 0", name="something_to_pay"),
     CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_iso"),
     _one_of("status", Status),
+    _one_of("setup_future_usage", FutureUsage),
+    CheckConstraint(
+        "customer IS NOT NULL OR NOT (off_session OR setup_future_usage IS NOT NULL)",
+        name="saved_card_has_customer",
+    ),
+    CheckConstraint(
+        "NOT (off_session AND setup_future_usage IS NOT NULL)", name="saved_only_on_session"
+    ),
     _one_of("stock", ("none", "reserved", "committed", "released")),
 )
 

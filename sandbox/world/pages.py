@@ -5,7 +5,7 @@ from string import Template
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sandbox.world.faults import MODES, FaultRegistry
@@ -82,6 +82,15 @@ def page_routes(store: StateStore, fault_registry: FaultRegistry) -> list[Route]
             return _page("No such payment", "<h1>There is no such payment.</h1>", 404)
         return _page("3-D Secure", _bank(intent))
 
+    async def pay(request: Request) -> Response:
+        """The shop's own page (`PAYMENT_URL`): the order's newest payment."""
+        order_id = request.path_params["order_id"]
+        intents = store.objects(("payment_intent",), order_id=order_id)
+        if not intents:
+            return _page("No such order", "<h1>This order has no payment.</h1>", 404)
+        newest = intents[-1].body["id"]
+        return RedirectResponse(f"/sandbox/payment_intents/{newest}/authenticate", 303)
+
     async def faults(_: Request) -> Response:
         rows = "".join(_fault_row(fault.to_json()) for fault in fault_registry.all())
         return _page("Dials", f"<h1>Dials</h1>{rows or _NO_FAULTS}<h2>Modes</h2>{_modes()}")
@@ -94,6 +103,7 @@ def page_routes(store: StateStore, fault_registry: FaultRegistry) -> list[Route]
         Route("/inbox", inbox),
         Route("/inbox/{id}", mail),
         Route("/sandbox/payment_intents/{id}/authenticate", authenticate),
+        Route("/sandbox/orders/{order_id}/pay", pay),
         Route("/dials", faults),
         Route("/healthz", healthz),
     ]
@@ -172,7 +182,9 @@ def _amount(intent: JsonObject) -> str:
 
 
 def _other_card(intent: JsonObject) -> str:
-    options = "".join(f"<option>{name}</option>" for name in _CARDS)
+    failed = (intent["last_payment_error"] or {}).get("payment_method") or {}
+    saved = [failed["id"]] if failed.get("customer") else []
+    options = "".join(f"<option>{escape(name)}</option>" for name in (*saved, *_CARDS))
     return (
         f'<form method="post" action="/sandbox/payment_intents/{escape(intent["id"])}/confirm">'
         f'<p>Another card: <select name="payment_method">{options}</select> '

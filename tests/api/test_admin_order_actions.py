@@ -13,6 +13,7 @@ from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.activity_messages import CancelAnswer, CancelUnderWay
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.order import FutureUsage, PaymentOptions
 from durable_orders.domain.ports import NoAnswerError, RefusedError
 from durable_orders.settings import temporal_profile
 from durable_orders.store.orders import PostgresOrderRepository
@@ -61,6 +62,25 @@ async def needs_attention(premises: Premises, order_id: str) -> None:
 
     await eventually(flagged)
     await warehouse_has_failed(premises)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (PaymentOptions("cus_NffrFeUfNV2Hib"), "At Stripe cus_NffrFeUfNV2Hib Placed"),
+        (PaymentOptions("cus_1", off_session=True), "At Stripe cus_1, away: a saved card"),
+        (
+            PaymentOptions("cus_1", setup_future_usage=FutureUsage.ON_SESSION),
+            "At Stripe cus_1, to save the card",
+        ),
+    ],
+)
+async def test_an_order_shows_whose_card_it_is(
+    operator: Operator, premises: Premises, options: PaymentOptions, said: str
+) -> None:
+    order_id = await premises.place(options=options)
+    page = (await operator.http.get(f"/operator/orders/{order_id}")).text
+    assert said in text_of(page)
 
 
 async def test_an_order_that_waits_is_approved_in_the_operator_s_name(

@@ -9,6 +9,7 @@ from durable_orders.clients.orders import OrderClient
 from durable_orders.domain.lifecycle import Status
 from tests.api.api_clients import asking, is_problem
 from tests.api.real import SHOP, RealShop, real
+from tests.support.eventually import eventually
 from tests.support.shop import Shop
 
 __all__ = ["real"]
@@ -112,6 +113,96 @@ async def test_three_d_secure_hands_the_browser_what_it_needs(real: RealShop) ->
     assert "secret" not in (await real.http.get(f"/orders/{order_id}")).text
 
 
+async def saved_card(real: RealShop, card: str) -> tuple[str, dict[str, object]]:
+    """A card that a new customer, who is away, has saved; and what their order says of them."""
+    made = await real.world.post("/sandbox/customers", json={"payment_method": card})
+    customer, saved = made.raise_for_status().json().values()
+    return saved, {"customer": customer, "off_session": True}
+
+
+async def test_a_saved_card_pays_while_its_customer_is_away(real: RealShop) -> None:
+    saved, away = await saved_card(real, "pm_card_visa")
+    order_id = await real.place(saved, **away)
+    assert await checked_out(real, order_id) == {"state": "paid", "amount": EUR_29}
+
+
+async def test_a_customer_who_was_away_is_asked_and_handed_what_their_browser_needs(
+    real: RealShop,
+) -> None:
+    saved, away = await saved_card(real, "pm_card_authenticationRequired")
+    order_id = await real.place(saved, **away)
+
+    asked, again = await checked_out(real, order_id), await checked_out(real, order_id)
+    mail = await request_mailed(real, order_id)
+    intent = f"/sandbox/payment_intents/{asked['payment_id']}"
+    confirmed = await real.world.post(f"{intent}/confirm", json={"payment_method": saved})
+    await real.edge.orders.payment_updated(order_id)
+    at_the_bank = await told_once(real, order_id, needs_payment_method=False)
+    await real.world.post(f"{intent}/authenticate", json={"outcome": "succeed"})
+    await real.edge.orders.payment_updated(order_id)
+    await real.edge.orders.result(order_id)
+
+    assert asked == again
+    assert (asked["state"], asked["needs_payment_method"]) == ("needs_customer", True)
+    secret = asked["client_secret"]
+    assert str(secret).startswith(f"{asked['payment_id']}_secret_")
+    assert confirmed.json()["status"] == "requires_action"
+    assert at_the_bank == {**asked, "needs_payment_method": False}
+    assert await checked_out(real, order_id) == {"state": "paid", "amount": EUR_29}
+    books = await real.books(order_id)
+    assert (len(books["payments"]), books["captured"]) == (1, 2900)
+    assert f"/sandbox/orders/{order_id}/pay to confirm it" in mail
+
+
+async def request_mailed(real: RealShop, order_id: str) -> str:
+    """The page of the one mail that asks the customer, once it is there."""
+    mails: list[str] = []
+
+    async def there() -> bool:
+        nonlocal mails
+        sent = (await real.books(order_id))["mails"]
+        mails = [mail["id"] for mail in sent if "confirm the payment" in mail["subject"]]
+        return bool(mails)
+
+    await eventually(there)
+    [mail] = mails
+    return (await real.world.get(f"/inbox/{mail}")).text
+
+
+async def told_once(
+    real: RealShop, order_id: str, *, needs_payment_method: bool
+) -> dict[str, object]:
+    """What checking out answers, once it says so of the payment method."""
+    answer: dict[str, object] = {}
+
+    async def there() -> bool:
+        nonlocal answer
+        answer = await checked_out(real, order_id)
+        return answer.get("needs_payment_method") is needs_payment_method
+
+    await eventually(there)
+    return answer
+
+
+async def test_a_customer_whom_stripe_does_not_know_stops_the_order(real: RealShop) -> None:
+    order_id = await real.place(customer="cus_nobodys")
+    assert await checked_out(real, order_id) == {"state": "stopped", "reason": "customer_unknown"}
+
+
+@pytest.mark.parametrize("away", [True, False])
+async def test_a_card_of_another_customer_is_told_like_a_decline(
+    real: RealShop, *, away: bool
+) -> None:
+    theirs, _ = await saved_card(real, "pm_card_visa")
+    ours, options = await saved_card(real, "pm_card_mastercard")
+    order_id = await real.place(theirs, **options | {"off_session": away})
+    unusable = {"state": "declined", "code": "resource_missing", "another_card": True}
+    assert await checked_out(real, order_id) == unusable
+    path = f"/orders/{order_id}/payment-method"
+    assert (await real.http.post(path, json={"payment_method": ours})).status_code == 202
+    assert await checked_out(real, order_id) == {"state": "paid", "amount": EUR_29}
+
+
 async def test_an_edge_without_the_card_providers_key_still_says_who_is_needed(
     real: RealShop, shop: Shop
 ) -> None:
@@ -123,6 +214,7 @@ async def test_an_edge_without_the_card_providers_key_still_says_who_is_needed(
     assert told == {
         "state": "needs_customer",
         "payment_id": charge.payment_id,
+        "needs_payment_method": False,
         "client_secret": None,
     }
     await shop.orders.cancel(order_id)

@@ -54,6 +54,51 @@ async def test_an_order_is_placed_at_the_catalogues_prices(real: RealShop) -> No
     assert not any(secret in seen.text for secret in ("Ada", "ada@", "Square", "pm_card"))
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({}, (None, False, None)),
+        ({"customer": "cus_NffrFeUfNV2Hib"}, ("cus_NffrFeUfNV2Hib", False, None)),
+        ({"customer": "cus_1", "off_session": True}, ("cus_1", True, None)),
+        *(
+            ({"customer": "cus_1", "setup_future_usage": usage}, ("cus_1", False, usage))
+            for usage in ("on_session", "off_session")
+        ),
+        ({"customer": None, "off_session": False, "receipt_email": None}, (None, False, None)),
+    ],
+)
+async def test_how_an_order_is_paid_is_shown_without_the_address_of_its_receipt(
+    real: RealShop, given: dict[str, object], shown: tuple[object, ...]
+) -> None:
+    body = wish(receipt_email="ada+receipts@example.com") | given
+    placed = await real.http.post("/orders", json=body)
+    order_id = placed.json()["order_id"]
+    seen = await real.http.get(f"/orders/{order_id}")
+    names = ("customer", "off_session", "setup_future_usage")
+    assert tuple(seen.json()[name] for name in names) == shown
+    assert "receipts" not in seen.text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"customer": "cus_2"},
+        {"customer": None},
+        {"off_session": True},
+        {"setup_future_usage": "on_session"},
+        {"receipt_email": "bob@example.com"},
+        {"receipt_email": None},
+    ],
+)
+async def test_an_order_that_is_paid_in_another_way_is_another_order(
+    real: RealShop, other: dict[str, object]
+) -> None:
+    body = wish(customer="cus_1", receipt_email="ada@example.com")
+    assert (await real.http.post("/orders", json=body)).status_code == 201
+    assert (await real.http.post("/orders", json=body)).status_code == 201
+    is_problem(await real.http.post("/orders", json=body | other), 409, "exists already")
+
+
 async def test_the_shops_key_is_enough_and_a_price_of_the_callers_is_refused(
     real: RealShop,
 ) -> None:
@@ -148,6 +193,17 @@ async def test_an_id_of_ones_own_is_a_key_too(real: RealShop) -> None:
         ({"recipient": {"name": "A\u0000da", "email": "a@b", "address": "x"}}, "recipient"),
         ({"recipient": {"name": "Ada", "email": "nobody", "address": "x"}}, "recipient"),
         ({"flagged": "yes"}, "flagged"),
+        ({"customer": "customer-1"}, "your own id of them is customer_id"),
+        ({"off_session": True}, "name the customer of the card provider's, cus_"),
+        ({"customer": "cus_1", "off_session": "yes"}, "off_session"),
+        ({"setup_future_usage": "off_session"}, "a card is saved (setup_future_usage) for a"),
+        ({"customer": "cus_1", "setup_future_usage": "always"}, "'on_session' or 'off_session'"),
+        (
+            {"customer": "cus_1", "off_session": True, "setup_future_usage": "on_session"},
+            "a card is not saved while its customer is away",
+        ),
+        ({"receipt_email": "ada@localhost"}, "with a dot in the domain"),
+        ({"receipt_email": ""}, "receipt_email"),
     ],
 )
 async def test_what_cannot_be_sold_like_this_is_refused_with_a_sentence(

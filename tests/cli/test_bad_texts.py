@@ -30,6 +30,8 @@ MORE: Final[dict[str, list[str]]] = {
     "payment_method": ["", "4242424242424242", "a/b"],
     "card": ["", "4242424242424242", "a/b"],
     "customer": ["", " ", " cus_1", "ada@example.com"],
+    "stripe_customer": ["", " ", "customer-1", "cus_", "pm_card_visa"],
+    "receipt_email": ["", "nobody", "a@b@c", "ada@localhost"],
     "name": ["", " "],
     "email": ["", "nobody", "a@b@c"],
     "address": ["", " ", "\n"],

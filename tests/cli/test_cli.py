@@ -17,6 +17,7 @@ from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.seed import Product, add_products
 from tests.cli.shell import Aside, Begin, Begun, Run, read, refused
+from tests.fakes.cards import InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
 from tests.support.servers import Temporal
@@ -37,6 +38,30 @@ async def test_an_order_is_placed_and_followed_to_its_end(run: Run) -> None:
     again = read(await run("start", "cli-1", "--json"))
     assert (again["workflow_id"], again["already_started"]) == ("order-cli-1", True)
     refused(await run("cancel", "cli-1"), "has ended, it is completed", terminal.REFUSED)
+
+
+@pytest.mark.usefixtures("working")
+async def test_a_saved_card_is_charged_and_a_new_one_is_saved(
+    run: Run, cards: InMemoryCards
+) -> None:
+    customer = cards.add_customer()
+    pays = ("place", "--stripe-customer", customer, "--receipt-email", "ada@example.com")
+    await run(*pays, "--order-id", "cli-saves", "--setup-future-usage", "off_session")
+    assert read(await run("result", "cli-saves", "--json"))["status"] == "completed"
+    [saved] = cards.cards_of(customer)
+    placed = await run(*pays, "--order-id", "cli-away", "--card", saved, "--off-session")
+    assert placed.exit_code == 0, placed.output
+    assert read(await run("result", "cli-away", "--json"))["status"] == "completed"
+    [charged] = cards.charges_of("cli-away")
+    assert cards.announced[charged.payment_id].details.receipt_email == "ada@example.com"
+    assert len(cards.off_session) == 1
+
+
+async def test_options_that_do_not_go_together_are_refused(run: Run) -> None:
+    alone = await run("place", "--off-session")
+    refused(alone, "name the customer of the card provider's", terminal.REFUSED)
+    both = ("--off-session", "--setup-future-usage", "on_session", "--stripe-customer", "cus_1")
+    refused(await run("place", *both), "not saved while its customer is away", terminal.REFUSED)
 
 
 @pytest.mark.usefixtures("working")

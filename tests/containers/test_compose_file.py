@@ -99,6 +99,8 @@ def test_without_keys_the_workers_talk_to_the_stand_in_alone() -> None:
     )
     for name in ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL", "DATABASE_URL"):
         expected.pop(name)
+    # A person follows it, outside of the containers.
+    expected["PAYMENT_URL"] = expected["PAYMENT_URL"].replace(world, "http://localhost:8030")
     assert {name: SANDBOX[name] for name in expected} == expected
     assert SANDBOX["COMPOSE_PROFILES"] == "sandbox"
 

@@ -21,6 +21,7 @@ from tests.contracts.stripe_questions import QUESTIONS, Question, answer
 
 SUITES: Final = (
     "test_cards_contract.py",
+    "test_card_customers_contract.py",
     "test_card_holds_contract.py",
     "test_card_refunds_contract.py",
     "test_stand_in_contract.py",

@@ -8,11 +8,18 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 import pytest
+import stripe
 
 from durable_orders.domain.ports import BusyError, CardCharge, Cards, LockedOutError, NoAnswerError
 from durable_orders.providers.stripe.cards import StripeCards
 from tests.contracts.conftest import SandboxControl
-from tests.contracts.stripe_account import API_BASE, AT_STRIPE, ON_SANDBOX, stripe_test_key
+from tests.contracts.stripe_account import (
+    API_BASE,
+    AT_STRIPE,
+    ON_SANDBOX,
+    stripe_client,
+    stripe_test_key,
+)
 from tests.fakes.cards import InMemoryCards
 
 __all__ = ["AT_STRIPE", "IN_MEMORY", "ON_SANDBOX", "CardsOnTrial", "on_trial"]
@@ -35,6 +42,10 @@ class CardsOnTrial(Protocol):
 
     @property
     def cards(self) -> Cards: ...
+    async def add_customer(self) -> str: ...
+    async def save_card(self, customer: str, card: str) -> str: ...
+    async def cards_of(self, customer: str) -> list[str]: ...
+    async def detach(self, method: str) -> None: ...
     async def break_next(self, method: str, failure: str, order_id: str) -> None: ...
     async def decline_capture(self, charge: CardCharge, order_id: str, code: str) -> None: ...
     async def authenticate(self, payment_id: str, *, succeeds: bool) -> None: ...
@@ -50,6 +61,18 @@ class CardsOnTrial(Protocol):
 class FakeOnTrial:
     def __init__(self) -> None:
         self.cards = InMemoryCards()
+
+    async def add_customer(self) -> str:
+        return self.cards.add_customer()
+
+    async def save_card(self, customer: str, card: str) -> str:
+        return self.cards.save_card(customer, card)
+
+    async def cards_of(self, customer: str) -> list[str]:
+        return self.cards.cards_of(customer)
+
+    async def detach(self, method: str) -> None:
+        self.cards.detach(method)
 
     async def break_next(self, method: str, failure: str, order_id: str) -> None:
         if failure == "hang_up_after":
@@ -86,7 +109,29 @@ class FakeOnTrial:
         )
 
 
-class SandboxOnTrial:
+class _Customers:
+    """Customers and their cards at Stripe, or at the stand-in: what a shop asks for by itself."""
+
+    def __init__(self, cards: Cards, shop: stripe.StripeClient) -> None:
+        self.cards = cards
+        self._shop = shop.v1
+
+    async def add_customer(self) -> str:
+        return (await self._shop.customers.create_async()).id
+
+    async def save_card(self, customer: str, card: str) -> str:
+        saved = await self._shop.payment_methods.attach_async(card, {"customer": customer})
+        return saved.id
+
+    async def cards_of(self, customer: str) -> list[str]:
+        listed = await self._shop.customers.payment_methods.list_async(customer)
+        return [method.id for method in reversed(listed.data)]
+
+    async def detach(self, method: str) -> None:
+        await self._shop.payment_methods.detach_async(method)
+
+
+class SandboxOnTrial(_Customers):
     _ENDPOINTS: Final = {
         "create": "stripe.payment_intents.create",
         "confirm": "stripe.payment_intents.confirm",
@@ -97,8 +142,8 @@ class SandboxOnTrial:
         "refund": "stripe.refunds.create",
     }
 
-    def __init__(self, cards: Cards, control: SandboxControl) -> None:
-        self.cards = cards
+    def __init__(self, cards: Cards, shop: stripe.StripeClient, control: SandboxControl) -> None:
+        super().__init__(cards, shop)
         self._control = control
 
     async def break_next(self, method: str, failure: str, order_id: str) -> None:
@@ -128,11 +173,8 @@ class SandboxOnTrial:
         return len(page["payments"]), len(page["refunds"]), page["captured"], page["refunded"]
 
 
-class StripeOnTrial:
+class StripeOnTrial(_Customers):
     """Stripe itself: it has no such controls, so tests that need them are skipped."""
-
-    def __init__(self, cards: Cards) -> None:
-        self.cards = cards
 
     async def break_next(self, method: str, failure: str, order_id: str) -> None:
         pytest.skip("Stripe does not fail on request")
@@ -165,8 +207,16 @@ async def on_trial(name: str, control: SandboxControl) -> AsyncIterator[CardsOnT
     if name == IN_MEMORY:
         yield FakeOnTrial()
     elif name == ON_SANDBOX:
-        async with StripeCards("sk_test_sandbox", api_base=control.url) as cards:
-            yield SandboxOnTrial(cards, control)
+        key = "sk_test_sandbox"
+        async with (
+            StripeCards(key, api_base=control.url) as cards,
+            stripe_client(key, control.url) as shop,
+        ):
+            yield SandboxOnTrial(cards, shop, control)
     else:
-        async with StripeCards(stripe_test_key(), api_base=API_BASE) as cards:
-            yield StripeOnTrial(cards)
+        key = stripe_test_key()
+        async with (
+            StripeCards(key, api_base=API_BASE) as cards,
+            stripe_client(key, API_BASE) as shop,
+        ):
+            yield StripeOnTrial(cards, shop)

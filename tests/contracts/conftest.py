@@ -51,6 +51,10 @@ class SandboxControl:
         path = f"/sandbox/payment_intents/{payment_id}/confirm"
         await self._post(path, {"payment_method": card})
 
+    async def new_customer(self, card: str = "pm_card_visa") -> Page:
+        """A new customer with this saved card: the ids of both."""
+        return await self._post("/sandbox/customers", {"payment_method": card})
+
     async def settle(self, payment_id: str, outcome: str) -> None:
         """The bank decides on a payment that was processing: ``succeed`` or ``fail``."""
         await self._post(f"/sandbox/payment_intents/{payment_id}/settle", {"outcome": outcome})

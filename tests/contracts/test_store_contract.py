@@ -21,7 +21,15 @@ from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.listing import OrderFilter
 from durable_orders.domain.money import Money
-from durable_orders.domain.order import Basket, InvalidOrderError, Line, Order, Recipient
+from durable_orders.domain.order import (
+    Basket,
+    FutureUsage,
+    InvalidOrderError,
+    Line,
+    Order,
+    PaymentOptions,
+    Recipient,
+)
 from durable_orders.domain.parcels import Parcel, ParcelStatus
 from durable_orders.domain.ports import (
     CardCharge,
@@ -197,6 +205,31 @@ async def test_an_order_is_placed_at_the_prices_of_the_catalogue(store: Store) -
         key_prefix=order.key_prefix,
     )
     assert re.fullmatch(NAME_PATTERN, order.key_prefix)
+
+
+OPTIONS = [
+    PaymentOptions("cus_NffrFeUfNV2Hib"),
+    PaymentOptions("cus_NffrFeUfNV2Hib", off_session=True),
+    PaymentOptions("cus_NffrFeUfNV2Hib", setup_future_usage=FutureUsage.ON_SESSION),
+    PaymentOptions("cus_NffrFeUfNV2Hib", setup_future_usage=FutureUsage.OFF_SESSION),
+    PaymentOptions(receipt_email="ada+receipts@example.com"),
+    PaymentOptions("cus_1", off_session=True, receipt_email="ada@example.com"),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+async def test_an_order_keeps_how_it_is_paid(store: Store, options: PaymentOptions) -> None:
+    wanted = replace(basket((await store.stocked(), 1)), options=options)
+    order = await store.orders.place(wanted, NOW)
+    assert order.options == options
+    assert await store.orders.place(wanted, NOW) == order
+    assert await store.orders.get(order.id) == order
+    assert (await store.orders.view(order.id)).order == order
+    assert (await store.orders.summary(order.id)).off_session is options.off_session
+    for other in (PaymentOptions(), *OPTIONS):
+        if other != options:
+            with pytest.raises(OrderExistsError):
+                await store.orders.place(replace(wanted, options=other), NOW)
 
 
 @pytest.mark.parametrize("flagged", [True, False])

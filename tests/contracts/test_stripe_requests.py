@@ -5,15 +5,19 @@ The types themselves are checked after every test of this directory (``conftest.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from durable_orders.domain.money import Money
+from durable_orders.domain.order import FutureUsage, Recipient
+from durable_orders.domain.ports import ChargeDetails
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from tests.contracts.conftest import SandboxControl
 from tests.support.keys import INSTALLATION, capture_key, charge_key, payment_key, refund_key
 from tests.support.stripe_types import mistakes_of_request
 
 PRICE = Money(42_00, "EUR")
+ADA = Recipient("Ada", "ada@example.com", "12 St James's Square\nLondon")
 
 #: Extend it when a provider needs another request; `docs/stripe.md` lists them too.
 OURS = frozenset({INSTALLATION})
@@ -33,6 +37,10 @@ SENT = {
 async def test_each_request_of_a_whole_life_is_one_that_stripe_describes(
     control: SandboxControl, order_id: str
 ) -> None:
+    customer = (await control.new_customer())["customer"]
+    whole = ChargeDetails(customer, None, "ada@example.com", "Order 1001", ADA)
+    saving = replace(whole, setup_future_usage=FutureUsage.OFF_SESSION)
+    details = {1: saving, 2: whole, 3: ChargeDetails()}
     before = await control.newest_request()
     async with StripeChargeListing("sk_test_sandbox", api_base=control.url) as cards:
         for number, hold in ((1, False), (2, True), (3, True)):
@@ -43,11 +51,14 @@ async def test_each_request_of_a_whole_life_is_one_that_stripe_describes(
                 amount=PRICE,
                 key=payment_key(one),
                 hold=hold,
+                details=details[number],
             )
             await cards.client_secret(announced.payment_id)
             card = "pm_card_visa"
             key = charge_key(one, 1)
-            await cards.confirm(announced.payment_id, payment_method=card, key=key)
+            await cards.confirm(
+                announced.payment_id, payment_method=card, key=key, off_session=number == 2
+            )
             if number == 2:
                 capture = capture_key(one, announced.payment_id)
                 await cards.capture(announced.payment_id, key=capture)

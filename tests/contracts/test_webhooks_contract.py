@@ -217,6 +217,7 @@ def stripe_news(type_: str, **metadata: str) -> EventPayload | None:
     ("type_", "change"),
     [
         ("payment_intent.succeeded", PaymentChange.PAID),
+        ("payment_intent.requires_action", PaymentChange.REQUIRES_ACTION),
         ("payment_intent.payment_failed", PaymentChange.DECLINED),
         ("payment_intent.amount_capturable_updated", PaymentChange.HELD),
         ("payment_intent.canceled", None),

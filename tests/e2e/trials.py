@@ -8,10 +8,11 @@ from itertools import count
 
 from sqlalchemy import text
 
-from demo.environment import DemoEnvironment
+from demo.environment import PRESENT, DemoEnvironment
 from demo.invariants import violations_of
 from durable_orders.domain.activity_messages import Outcome
 from durable_orders.domain.money import Money
+from durable_orders.domain.order import PaymentOptions
 from durable_orders.store.seed import Product
 from tests.e2e.moments import Hold, Moment
 
@@ -27,11 +28,18 @@ class Trials:
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     async def place(
-        self, *, sku: str = "MUG", quantity: int = 1, card: str = "pm_card_visa"
+        self,
+        *,
+        sku: str = "MUG",
+        quantity: int = 1,
+        card: str = "pm_card_visa",
+        options: PaymentOptions = PRESENT,
     ) -> str:
         """A new order, not started; its id."""
         order_id = f"{self.name}-{next(self._numbers)}"
-        await self.environment.place(order_id, sku=sku, quantity=quantity, card=card)
+        await self.environment.place(
+            order_id, sku=sku, quantity=quantity, card=card, options=options
+        )
         self.order_ids.append(order_id)
         return order_id
 

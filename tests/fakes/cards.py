@@ -10,17 +10,20 @@ from typing import Final
 
 from durable_orders.domain.charge_limits import charge_problem, smallest
 from durable_orders.domain.money import Money
+from durable_orders.domain.order import FutureUsage
 from durable_orders.domain.ports import (
     AmountRefusedError,
     CardCharge,
     CardRefund,
     CardRefundState,
+    ChargeDetails,
     ChargeState,
     NoAnswerError,
     RefusedError,
+    UnknownCustomerError,
     UnusableCardError,
 )
-from durable_orders.domain.terms import SOFT_DECLINES
+from durable_orders.domain.terms import AUTHENTICATION_REQUIRED, SOFT_DECLINES
 from tests.fakes.script import Scripted
 
 #: Stripe's test payment methods and how they are declined (docs.stripe.com/testing).
@@ -43,12 +46,15 @@ NEED_CUSTOMER: Final = frozenset(
 )
 #: The sandbox's own, for a payment that stays in processing. Stripe has no test card for that.
 PROCESSING: Final = "pm_sandbox_processing"
+#: Needs its customer each time, but while they are away only until it was saved for that.
+NEED_SETUP: Final = "pm_card_authenticationRequiredOnSetup"
 #: A payment method of nobody's: the provider does not know it.
 UNKNOWN: Final = "pm_nobodys"
 #: Stripe's test cards for refunds that the bank decides on later: see ``settle_refund``.
 REFUND_PENDING: Final = "pm_card_pendingRefund"
 REFUND_FAILS: Final = "pm_card_refundFail"
 HOLD_LASTS: Final = timedelta(days=7)
+NO_DETAILS: Final = ChargeDetails()
 #: Stripe confirms an intent that waits for the customer, too: then with the new card.
 _CONFIRMABLE: Final = frozenset(
     {ChargeState.OPEN, ChargeState.DECLINED, ChargeState.NEEDS_CUSTOMER}
@@ -63,6 +69,18 @@ class Announced:
     amount: Money
     hold: bool = False
     installation: str = ""
+    details: ChargeDetails = NO_DETAILS
+
+
+@dataclass(frozen=True)
+class SavedCard:
+    """A payment method of a customer's; of nobody's once it is detached. ``is_set_up``: for being
+    charged while they are away.
+    """
+
+    card: str
+    customer: str | None
+    is_set_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,9 @@ class InMemoryCards(Scripted):
 
     Its data are public: ``charges`` and ``announced`` (the arguments of each) by payment id,
     ``confirmations`` (the card of each, a browser's too) by payment id, ``refunds`` by key,
-    ``sent`` (the key of each confirmation that was made, however long ago).
+    ``sent`` (the key of each confirmation that was made, however long ago), ``off_session`` (of
+    those the ones that were made without the customer), ``customers``, ``saved`` (cards by their
+    payment method).
     ``clock`` gives the time that the end of a hold counts from. A confirmation beyond
     ``confirm_limit`` cancels its charge.
     """
@@ -93,9 +113,12 @@ class InMemoryCards(Scripted):
         self.refunds: dict[str, BookedRefund] = {}
         self.confirmations: dict[str, list[str]] = {}
         self.sent: list[str] = []
+        self.off_session: list[str] = []
+        self.customers: set[str] = set()
+        self.saved: dict[str, SavedCard] = {}
         self.confirm_limit = 10
         self._payment_of_key: dict[str, str] = {}
-        self._confirmed_by_key: dict[str, tuple[str, str]] = {}
+        self._confirmed_by_key: dict[str, tuple[str, str, bool]] = {}
         self._captures_declined: dict[str, str] = {}
         self._numbers = count(1)
 
@@ -112,6 +135,26 @@ class InMemoryCards(Scripted):
     def given_back(self, order_id: str) -> int:
         """Minor units refunded for this order."""
         return sum(charge.refunded.amount for charge in self.charges_of(order_id))
+
+    def add_customer(self) -> str:
+        """A new customer; their id."""
+        customer = f"cus_{next(self._numbers)}"
+        self.customers.add(customer)
+        return customer
+
+    def save_card(self, customer: str, card: str = "pm_card_visa") -> str:
+        """Save this test card for the customer; the payment method's id."""
+        method = f"pm_{next(self._numbers)}"
+        self.saved[method] = SavedCard(card, customer)
+        return method
+
+    def detach(self, method: str) -> None:
+        """Remove a saved card from its customer: it can never be used again."""
+        self.saved[method] = replace(self.saved[method], customer=None)
+
+    def cards_of(self, customer: str) -> list[str]:
+        """The payment methods that are saved for the customer, oldest first."""
+        return [method for method, saved in self.saved.items() if saved.customer == customer]
 
     def authenticate(self, payment_id: str, *, succeeds: bool = True) -> None:
         """The customer passes (or fails) 3-D Secure."""
@@ -191,13 +234,17 @@ class InMemoryCards(Scripted):
         amount: Money,
         key: str,
         hold: bool = False,
+        details: ChargeDetails = NO_DETAILS,
     ) -> CardCharge:
-        asked = Announced(order_id, amount, hold, installation)
+        asked = Announced(order_id, amount, hold, installation, details)
         return await self._play("create", lambda: self._create(asked, key))
 
-    async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
+    async def confirm(
+        self, payment_id: str, *, payment_method: str, key: str, off_session: bool = False
+    ) -> CardCharge:
         return await self._play(
-            "confirm", lambda: self._confirm_once(payment_id, payment_method, key)
+            "confirm",
+            lambda: self._confirm_once(payment_id, payment_method, key, off_session=off_session),
         )
 
     async def read(self, payment_id: str) -> CardCharge:
@@ -237,8 +284,11 @@ class InMemoryCards(Scripted):
         return charge
 
     def _card_of(self, payment_id: str) -> str:
-        """The card of the last confirmation."""
-        return self.confirmations[payment_id][-1]
+        """The test card of the last confirmation."""
+        return self._test_card(self.confirmations[payment_id][-1])
+
+    def _test_card(self, method: str) -> str:
+        return self.saved[method].card if method in self.saved else method
 
     def _new_charge(self) -> str:
         return f"ch_{next(self._numbers)}"
@@ -246,10 +296,42 @@ class InMemoryCards(Scripted):
     def _granted(self, charge: CardCharge) -> CardCharge:
         """The bank authorizes: the charge is captured, or held."""
         charge = replace(charge, latest_charge=self._new_charge(), decline_code="", message="")
+        self._save_for_future(charge.payment_id)
         if not self.announced[charge.payment_id].hold:
             return _captured(charge)
         capture_before = self.clock() + HOLD_LASTS
         return replace(charge, state=ChargeState.HELD, capture_before=capture_before)
+
+    def _save_for_future(self, payment_id: str) -> None:
+        """Save the card that has paid, if it is wanted."""
+        details, method = self.announced[payment_id].details, self.confirmations[payment_id][-1]
+        if details.setup_future_usage is None or details.customer is None:
+            return
+        if method not in self.saved:
+            method = self.save_card(details.customer, method)
+        if details.setup_future_usage is FutureUsage.OFF_SESSION:
+            self.saved[method] = replace(self.saved[method], is_set_up=True)
+
+    def _check_usable(self, charge: CardCharge, method: str) -> None:
+        """Raise for a payment method that no bank is asked about."""
+        code = message = ""
+        if not method.startswith("pm_") or method == UNKNOWN:
+            code, message = "resource_missing", f"No such PaymentMethod: {method}"
+        elif (saved := self.saved.get(method)) is not None:
+            customer = self.announced[charge.payment_id].details.customer
+            if saved.customer is None:
+                code, message = "payment_method_unexpected_state", "It was detached."
+            elif customer is None:
+                code, message = "unusable_card", f"{method} belongs to {saved.customer}"
+            elif customer != saved.customer:
+                code, message = "resource_missing", f"The customer does not have {method}"
+        if code:
+            raise UnusableCardError(message, code=code, message=message)
+
+    def _needs_customer(self, method: str, *, off_session: bool) -> bool:
+        card, saved = self._test_card(method), self.saved.get(method)
+        is_set_up = saved is not None and saved.is_set_up
+        return card in NEED_CUSTOMER or (card == NEED_SETUP and not (off_session and is_set_up))
 
     def _create(self, asked: Announced, key: str) -> CardCharge:
         if known := self._payment_of_key.get(key):
@@ -260,6 +342,10 @@ class InMemoryCards(Scripted):
             is_small = not smallest(asked.amount.currency) <= asked.amount
             code = "amount_too_small" if is_small else "amount_too_large"
             raise AmountRefusedError(problem, code=code, message=problem)
+        customer = asked.details.customer
+        if customer is not None and customer not in self.customers:
+            message = f"No such customer: {customer}"
+            raise UnknownCustomerError(message, code="resource_missing", message=message)
         payment_id = f"pi_{next(self._numbers)}"
         nothing = replace(asked.amount, amount=0)
         self._payment_of_key[key] = payment_id
@@ -270,35 +356,42 @@ class InMemoryCards(Scripted):
         )
         return self.charges[payment_id]
 
-    def _confirm_once(self, payment_id: str, method: str, key: str) -> CardCharge:
+    def _confirm_once(
+        self, payment_id: str, method: str, key: str, *, off_session: bool
+    ) -> CardCharge:
         charge = self._find(payment_id)
         if known := self._confirmed_by_key.get(key):
-            if known != (payment_id, method):
+            if known != (payment_id, method, off_session):
                 raise RefusedError(f"key {key} was used before, with other parameters")
             return charge
-        is_unknown = not method.startswith("pm_") or method == UNKNOWN
-        if charge.state in _CONFIRMABLE and is_unknown:
-            message = f"No such PaymentMethod: {method}"
-            raise UnusableCardError(message, code="resource_missing", message=message)
-        self._confirmed_by_key[key] = (payment_id, method)
+        if charge.state in _CONFIRMABLE:
+            self._check_usable(charge, method)
+        self._confirmed_by_key[key] = (payment_id, method, off_session)
         if charge.state in _CONFIRMABLE:
             self.sent.append(key)
-        return self._confirm_with(payment_id, method)
+            if off_session:
+                self.off_session.append(key)
+        return self._confirm_with(payment_id, method, off_session=off_session)
 
-    def _confirm_with(self, payment_id: str, method: str) -> CardCharge:
+    def _confirm_with(
+        self, payment_id: str, method: str, *, off_session: bool = False
+    ) -> CardCharge:
         charge = self._find(payment_id)
         if charge.state not in _CONFIRMABLE:
             return charge
+        card = self._test_card(method)
         if len(self.confirmations[payment_id]) >= self.confirm_limit:
             charge = _cancelled(charge)
         else:
             self.confirmations[payment_id].append(method)
             nothing_wrong = replace(charge, decline_code="", message="")
-            if method in DECLINES:
-                charge = _declined(charge, DECLINES[method], self._new_charge())
-            elif method in NEED_CUSTOMER:
+            if card in DECLINES:
+                charge = _declined(charge, DECLINES[card], self._new_charge())
+            elif self._needs_customer(method, off_session=off_session) and off_session:
+                charge = _declined(charge, AUTHENTICATION_REQUIRED, self._new_charge())
+            elif self._needs_customer(method, off_session=off_session):
                 charge = replace(nothing_wrong, state=ChargeState.NEEDS_CUSTOMER)
-            elif method == PROCESSING:
+            elif card == PROCESSING:
                 charge = replace(nothing_wrong, state=ChargeState.PROCESSING)
             else:
                 charge = self._granted(charge)

@@ -491,6 +491,7 @@ class InMemoryOrderRepository(Scripted):
             order.total,
             order.status,
             flagged=order.flagged,
+            off_session=order.options.off_session,
             key_prefix=order.key_prefix,
         )
 

@@ -45,6 +45,45 @@ async def test_a_customer_pays_with_another_card_on_the_page_of_the_bank(
     assert (await books.order("page-1")).captured == 2000
 
 
+async def test_a_customer_who_was_away_pays_with_their_card_on_the_page_of_the_mail(
+    shop: stripe.StripeClient, http: httpx.AsyncClient, books: BooksClient
+) -> None:
+    form = {"payment_method": "pm_card_authenticationRequired"}
+    customer, saved = (await http.post("/sandbox/customers", data=form)).json().values()
+    with pytest.raises(stripe.CardError):
+        await paid(shop, "page-2", card=saved, customer=customer, off_session=True)
+
+    link = await http.get("/sandbox/orders/page-2/pay")
+    page = link.headers["location"]
+    asked = (await http.get(page)).text
+    again = {"payment_method": saved}
+    await http.post(page.replace("/authenticate", "/confirm"), data=again)
+    await http.post(page, data={"outcome": "succeed"})
+
+    assert link.status_code == 303
+    assert "requires authentication" in asked
+    assert f"<option>{saved}</option>" in asked
+    assert (await books.order("page-2")).captured == 2000
+    assert (await http.get("/sandbox/orders/unheard-of/pay")).status_code == 404
+
+
+async def test_a_customer_with_a_saved_card_is_made_in_one_request(
+    shop: stripe.StripeClient, http: httpx.AsyncClient
+) -> None:
+    made = (await http.post("/sandbox/customers")).json()
+    listed = await shop.v1.customers.payment_methods.list_async(made["customer"])
+    assert [method.id for method in listed.data] == [made["payment_method"]]
+    for body, status in (
+        ({"payment_method": "pm_nobodys"}, 400),
+        ({"payment_method": "pm_card_chargeDeclined"}, 402),  # a declined card cannot be saved
+        ({"card": "pm_card_visa"}, 400),
+        ({"payment_method": 1}, 400),
+    ):
+        refused = await http.post("/sandbox/customers", json=body)
+        assert refused.status_code == status, refused.text
+        assert refused.json()["error"]["message"]
+
+
 async def test_the_books_hold_every_order(shop: stripe.StripeClient, books: BooksClient) -> None:
     await paid(shop, "book-1")
     await paid(shop, "book-2", amount=900)

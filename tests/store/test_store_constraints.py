@@ -36,6 +36,13 @@ async def test_stock_and_prices_are_never_negative(
         ("status = 'lost'", "orders_status_known"),
         ("stock = 'gone'", "orders_stock_known"),
         ("currency = 'eur'", "orders_currency_iso"),
+        ("customer = 'cus_1', setup_future_usage = 'always'", "orders_setup_future_usage_known"),
+        ("off_session = true", "orders_saved_card_has_customer"),
+        ("setup_future_usage = 'on_session'", "orders_saved_card_has_customer"),
+        (
+            "customer = 'cus_1', off_session = true, setup_future_usage = 'off_session'",
+            "orders_saved_only_on_session",
+        ),
     ],
 )
 async def test_an_order_is_in_a_state_that_exists(shop: Shop, change: str, constraint: str) -> None:

@@ -16,7 +16,15 @@ from durable_orders.domain.ids import (
     workflow_id,
 )
 from durable_orders.domain.money import Money
-from durable_orders.domain.order import Basket, InvalidOrderError, Recipient, priced
+from durable_orders.domain.order import (
+    Basket,
+    FutureUsage,
+    InvalidOrderError,
+    PaymentOptions,
+    Recipient,
+    placed_from,
+    priced,
+)
 from durable_orders.domain.texts import InvalidTextError
 
 ADA = Recipient("Ada", "ada@example.com", "London")
@@ -29,6 +37,9 @@ CATALOGUE = {
     "HOUSE": ("House", Money(60_000_000, "EUR")),
     "DATES": ("Dates", Money(1235, "KWD")),
 }
+
+
+CUSTOMER = "cus_NffrFeUfNV2Hib"
 
 
 def basket(*quantities: tuple[str, int], order_id: str = "1001") -> Basket:
@@ -114,12 +125,61 @@ def test_a_strange_order_id_is_refused(text: str) -> None:
         {"quantities": (("x" * 129, 1),)},
         {"payment_method": "4242424242424242"},
         {"payment_method": "pm_ card"},
+        {"options": PaymentOptions(customer="customer-1")},
+        {"options": PaymentOptions(customer="")},
+        {"options": PaymentOptions(customer="cus_1", off_session=True, receipt_email="nobody")},
+        {"options": PaymentOptions(receipt_email="ada@localhost")},
+        {"options": PaymentOptions(receipt_email="ada@example.com\nbcc: bob@example.com")},
     ],
 )
 def test_a_basket_holds_what_a_shop_may_have_and_nothing_else(changed: dict[str, Any]) -> None:
     with pytest.raises(InvalidTextError, match=" is not ") as error:
         replace(basket(("MUG", 1)), **changed)
     assert "4242" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (PaymentOptions(off_session=True), "name the customer of the card provider's, cus_"),
+        (PaymentOptions(setup_future_usage=FutureUsage.ON_SESSION), "a card is saved .* cus_"),
+        (PaymentOptions(setup_future_usage=FutureUsage.OFF_SESSION), "a card is saved .* cus_"),
+        (
+            PaymentOptions(CUSTOMER, off_session=True, setup_future_usage=FutureUsage.OFF_SESSION),
+            "not saved while its customer is away: leave setup_future_usage out, or off_session",
+        ),
+        (
+            PaymentOptions(off_session=True, setup_future_usage=FutureUsage.ON_SESSION),
+            "not saved while its customer is away",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_say_what_to_change(
+    options: PaymentOptions, complaint: str
+) -> None:
+    with pytest.raises(InvalidOrderError, match=complaint):
+        replace(basket(("MUG", 1)), options=options)
+
+
+OPTIONS = [
+    PaymentOptions(),
+    PaymentOptions(CUSTOMER),
+    PaymentOptions("cus_another"),
+    PaymentOptions(CUSTOMER, off_session=True),
+    PaymentOptions(CUSTOMER, setup_future_usage=FutureUsage.ON_SESSION),
+    PaymentOptions(CUSTOMER, setup_future_usage=FutureUsage.OFF_SESSION),
+    PaymentOptions(receipt_email="ada@example.com"),
+    PaymentOptions(CUSTOMER, off_session=True, receipt_email="ada@example.com"),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_an_order_has_the_options_of_its_basket_and_of_no_other(options: PaymentOptions) -> None:
+    ordered = replace(basket(("MUG", 1)), options=options)
+    order = priced(ordered, CATALOGUE)
+    assert order.options == options
+    for other in OPTIONS:
+        assert placed_from(order, replace(ordered, options=other)) == (other == options)
 
 
 def test_an_ordinary_basket_is_priced_as_it_is() -> None:

@@ -22,17 +22,19 @@ from activities.payments import PaymentActivities
 from durable_orders.domain.activity_messages import (
     ChargeAnswer,
     ChargeRequest,
+    CustomerUnknown,
     Declined,
     OrderRef,
 )
 from durable_orders.domain.charges import LIVE_TRY, TRY_OVER
 from durable_orders.domain.money import Money
-from durable_orders.domain.order import Basket, Recipient
+from durable_orders.domain.order import Basket, PaymentOptions, Recipient
 from durable_orders.domain.ports import (
     AmountRefusedError,
     BusyError,
     CardCharge,
     CardTry,
+    ChargeDetails,
     ChargeEntry,
     ChargeState,
     NoAnswerError,
@@ -60,6 +62,7 @@ ANSWERS: Final = {
     THREE_D_SECURE: "authentication_required",
     UNKNOWN: "unusable_card",
 }
+ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
 TOTAL = Money(14_50, "EUR")
 USED_UP = UnusableCardError("no", code="payment_method_unexpected_state", message="used before")
 TOO_SMALL = AmountRefusedError("no", code="amount_too_small", message="too little")
@@ -84,8 +87,7 @@ class Shop:
     async def before_try(cls, number: int) -> Shop:
         """A shop whose order had ``number`` - 1 cards declined."""
         shop = cls()
-        recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
-        basket = Basket(shop.order_id, "cus_1", recipient, (("MUG", 1),), VISA)
+        basket = Basket(shop.order_id, "cus_1", ADA, (("MUG", 1),), VISA)
         await shop.orders.place(basket, shop.now)
         for earlier in range(1, number):
             assert (await shop.charge(earlier, DECLINED)).kind == "declined"
@@ -406,6 +408,80 @@ class TestACardThatCannotBeCharged:
         assert isinstance(answer, Declined)
         assert answer.code == "generic_decline"
         assert (await shop.entry()).state is ChargeState.DECLINED
+
+
+class TestACustomerWhoIsAway:
+    """The parameters of a try are the same each time that it is sent."""
+
+    async def shop(self, card: str = VISA) -> tuple[Shop, ChargeRequest]:
+        """An order of a saved card, and its first try."""
+        shop = Shop()
+        customer = shop.cards.add_customer()
+        saved = shop.cards.save_card(customer, card)
+        options = PaymentOptions(customer, off_session=True, receipt_email="ada@example.com")
+        basket = Basket(shop.order_id, "cus_1", ADA, (("MUG", 1),), saved, options=options)
+        await shop.orders.place(basket, shop.now)
+        return shop, ChargeRequest(shop.order_id, off_session=True)
+
+    async def test_has_a_charge_with_all_that_the_order_says(self) -> None:
+        shop, first = await self.shop()
+        assert (await shop.activities.charge_card(first)).kind == "paid"
+        [announced] = shop.cards.announced.values()
+        assert announced.details == ChargeDetails(
+            customer=next(iter(shop.cards.customers)),
+            receipt_email="ada@example.com",
+            description=f"Order {shop.order_id}",
+            recipient=ADA,
+        )
+
+    @pytest.mark.parametrize(("neighbour", "method"), FIRST)
+    @pytest.mark.parametrize("where", ["before", "after"])
+    async def test_is_charged_once_and_as_away_wherever_the_worker_was_killed(
+        self, neighbour: str, method: str, where: str
+    ) -> None:
+        shop, first = await self.shop()
+        trying = shop.activities.charge_card(first)
+        killed, _ = await held_in(shop, trying, neighbour, method, where)
+        killed.cancel()
+        await asyncio.wait([killed])
+        assert (await shop.activities.charge_card(first)).kind == "paid"
+        assert shop.cards.off_session == shop.cards.sent
+        assert len(shop.cards.sent) == 1
+        assert shop.cards.taken(shop.order_id) == TOTAL.amount
+
+    async def test_is_told_apart_from_a_plain_decline_and_names_the_charge(self) -> None:
+        shop, first = await self.shop(THREE_D_SECURE)
+        for _ in range(2):
+            declined = await shop.activities.charge_card(first)
+            assert isinstance(declined, Declined)
+            assert declined.code == "authentication_required"
+            assert declined.payment_id == shop.charged.payment_id
+            assert await shop.check() == declined
+
+    async def test_who_comes_pays_the_same_charge_on_session(self) -> None:
+        shop, first = await self.shop(THREE_D_SECURE)
+        await shop.activities.charge_card(first)
+        assert (await shop.charge(2)).kind == "paid"
+        assert len(shop.cards.charges) == 1
+        assert len(shop.cards.off_session) == 1
+
+
+class TestACustomerWhomTheProviderDoesNotKnow:
+    async def test_is_an_answer_that_leaves_nothing_behind(self) -> None:
+        shop = Shop()
+        options = PaymentOptions("cus_nobodys")
+        basket = Basket(shop.order_id, "cus_1", ADA, (("MUG", 1),), VISA, options=options)
+        await shop.orders.place(basket, shop.now)
+        for _ in range(2):
+            answer = await shop.charge(1)
+            assert isinstance(answer, CustomerUnknown)
+            assert answer.code == "resource_missing"
+        assert shop.cards.charges == {}
+        assert await shop.ledger.find(shop.order_id) is None
+        view = await shop.orders.view(shop.order_id)
+        noted = [line.detail for line in view.history if line.event == "payment_customer_unknown"]
+        assert noted == [{"code": "resource_missing"}]  # once
+        await shop.undo()
 
 
 class TestAnAmountThatIsRefused:

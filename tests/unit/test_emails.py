@@ -72,6 +72,30 @@ def test_who_waited_in_vain_reads_for_what(reason: StopReason, words: str) -> No
     assert words in mail.text
 
 
+@pytest.mark.parametrize(
+    ("page", "link"),
+    [
+        ("https://shop.example/orders/{order_id}/pay", "https://shop.example/orders/1001/pay"),
+        ("https://shop.example/?o={order_id}&from=mail", "https://shop.example/?o=1001&from=mail"),
+    ],
+)
+def test_who_is_away_reads_where_to_confirm_and_that_nothing_is_taken(page: str, link: str) -> None:
+    mail = emails.payment_request(ORDER, payment_url=page)
+    assert mail == emails.payment_request(ORDER, payment_url=page)
+    assert mail.to == ORDER.recipient.email
+    assert f"Please open {link} to confirm it" in mail.text
+    assert f'<a href="{escape(link)}">{escape(link)}</a>' in mail.html
+    for part in (mail.text, mail.html):
+        assert "29.00 EUR" in part
+        assert "Nothing has been taken from your card." in part
+
+
+def test_who_is_away_is_sent_to_the_shop_where_it_has_no_page() -> None:
+    mail = emails.payment_request(ORDER)
+    assert "Please open the order in our shop" in mail.text
+    assert "href" not in mail.html
+
+
 def test_a_refunded_customer_reads_how_much_comes_back() -> None:
     mail = emails.closing(replace(ORDER, status=Status.REFUNDED, reason=StopReason.CANNOT_FULFILL))
     assert "We have given 29.00 EUR back" in mail.text
@@ -100,6 +124,7 @@ def test_every_mail_about_an_order_carries_the_installations_mark() -> None:
         emails.confirmation(order),
         emails.closing(order),
         emails.shipped(order, Parcel("par_1")),
+        emails.payment_request(order, payment_url="https://shop.example/{order_id}"),
         emails.approval_reminder(summary, to="approvals@example.com"),
         refund_emails.refunded(order, refund),
         refund_emails.approval_reminder(
@@ -127,6 +152,7 @@ def mails_to(name: str) -> list[Mail]:
         emails.closing(replace(order, status=Status.REJECTED, reason=StopReason.OUT_OF_STOCK)),
         emails.shipped(order, Parcel("par_1", tracking="AB 1234 5678 9GB")),
         refund_emails.refunded(order, refund),
+        emails.payment_request(order),
     ]
 
 

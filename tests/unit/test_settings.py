@@ -94,6 +94,23 @@ def test_every_missing_setting_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) 
         ),
         ("DELIVERY_DEADLINE_DAYS", "366", "DELIVERY_DEADLINE_DAYS should be less than or equal"),
         ("CAPTURE", "later", "CAPTURE should be 'at_checkout' or 'at_fulfillment'."),
+        *(
+            ("PAYMENT_URL", url, "PAYMENT_URL must be an http:// or https:// address, with")
+            for url in ("shop.example/{order_id}", "ftp://shop.example/{order_id}", "/{order_id}")
+        ),
+        ("PAYMENT_URL", "https://shop.example/ {order_id}", "PAYMENT_URL must be an http://"),
+        *(
+            ("PAYMENT_URL", f"https://{rest}", "PAYMENT_URL must have {order_id} in it once")
+            for rest in (
+                "shop.example/pay",
+                "shop.example/{order}",
+                "shop.example/{order_id}/{order_id}",
+                "shop.example/{order_id}/{name}",
+                "shop.example/{order_id}}",
+                "shop.example/{{order_id}}",
+                "{order_id}.shop.example/",
+            )
+        ),
         ("APPROVER_EMAIL", "Grace", "APPROVER_EMAIL must be a mail address"),
         ("APPROVER_EMAIL", "Grace <g@example.com>", "APPROVER_EMAIL must be a mail address"),
     ],
@@ -128,6 +145,7 @@ def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
         "PAYMENT_TIMEOUT_MINUTES": "0.5",
         "NEW_CARD_WINDOW_MINUTES": "15",
         "MAX_CARD_TRIES": "3",
+        "PAYMENT_URL": " https://shop.example/orders/{order_id}?pay=1#card ",
         "CAPTURE": "at_fulfillment",
         "DELIVERY_DEADLINE_DAYS": "10",
     }.items():
@@ -140,12 +158,13 @@ def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
         payment_timeout=timedelta(seconds=30),
         new_card_window=timedelta(minutes=15),
         max_card_tries=3,
+        payment_url="https://shop.example/orders/{order_id}?pay=1#card",
         capture=CaptureMethod.AT_FULFILLMENT,
         delivery_deadline=timedelta(days=10),
     )
 
 
-@pytest.mark.parametrize("name", ["APPROVAL_ABOVE", "APPROVER_EMAIL"])
+@pytest.mark.parametrize("name", ["APPROVAL_ABOVE", "APPROVER_EMAIL", "PAYMENT_URL"])
 def test_an_empty_term_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "")
     settings = WorkerSettings.load()

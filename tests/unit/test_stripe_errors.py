@@ -20,6 +20,7 @@ from durable_orders.domain.ports import (
     NoAnswerError,
     ProviderError,
     RefusedError,
+    UnknownCustomerError,
     UnusableCardError,
 )
 from durable_orders.providers.stripe.cards import StripeCards
@@ -27,6 +28,7 @@ from durable_orders.providers.stripe.error_codes import CODES, MEANINGS, Meaning
 from durable_orders.providers.stripe.errors import (
     HoldExpiredError,
     NoSuchObjectError,
+    ReceiptRefusedError,
     UnexpectedStateError,
     provider_error,
 )
@@ -178,7 +180,15 @@ UNUSABLE = {
         ),
         "resource_missing",
     ),
-    "of an unknown customer": (invalid("resource_missing", param="customer"), "resource_missing"),
+    "of another customer, by its parameter": (
+        invalid(
+            "resource_missing",
+            param="payment_method",
+            message="The customer does not have a payment method with the ID pm_1.",
+        ),
+        "resource_missing",
+    ),
+    "detached": (invalid("payment_method_unexpected_state"), "payment_method_unexpected_state"),
     "used before": (invalid(message=USED_BEFORE), "unusable_card"),
     "used before, as a 402": (
         error(402, "invalid_request_error", message=USED_BEFORE),
@@ -210,6 +220,28 @@ async def test_what_the_customer_brought_is_an_answer(reply: bytes, code: str) -
     refused = await ask(reply)
     assert type(refused) is UnusableCardError
     assert refused.code == code
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        invalid("resource_missing", param="customer", message="No such customer: 'cus_1'"),
+        invalid(param="customer", message="The customer was deleted."),
+        error(404, "invalid_request_error", "resource_missing", param="customer"),
+    ],
+)
+async def test_a_customer_whom_stripe_does_not_know_is_an_answer(reply: bytes) -> None:
+    assert type(await ask(reply)) is UnknownCustomerError
+
+
+@pytest.mark.parametrize("code", ["email_invalid", "parameter_invalid_string_empty"])
+async def test_an_address_that_gets_no_receipt_is_told_from_a_bug_and_not_repeated(
+    code: str,
+) -> None:
+    message = "Invalid email address: ada@example.com"
+    refused = await ask(invalid(code, param="receipt_email", message=message))
+    assert type(refused) is ReceiptRefusedError
+    assert "ada@example.com" not in str(refused)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable_orders.domain.money import Money
-from durable_orders.domain.terms import CaptureMethod, OrderTerms, ShopTerms, approval_limits
+from durable_orders.domain.terms import (
+    CaptureMethod,
+    DisputePolicy,
+    FraudWarningPolicy,
+    OrderTerms,
+    ShopTerms,
+    approval_limits,
+)
 
 amounts = st.integers(1, 10**9)
 currencies = st.sampled_from(["EUR", "USD", "JPY", "KWD"])
@@ -56,12 +63,20 @@ def test_an_order_gets_all_of_the_shops_terms() -> None:
         capture=CaptureMethod.AT_FULFILLMENT,
         delivery_deadline=timedelta(days=4),
         max_card_tries=6,
-        off_session=True,
+        payment_url="https://shop.example/{order_id}",
+        on_dispute=DisputePolicy.STOP,
+        on_fraud_warning=FraudWarningPolicy.REFUND,
     )
-    terms = shop.of(Money(1, "EUR"), flagged=False)
+    terms = shop.of(Money(1, "EUR"), flagged=False, off_session=True)
+    assert terms.off_session
     for field in fields(OrderTerms):
-        if field.name != "needs_approval":
+        if field.name not in {"needs_approval", "off_session"}:
             assert getattr(terms, field.name) == getattr(shop, field.name) != field.default
+
+
+def test_the_page_for_payments_is_a_term_of_those_who_are_away() -> None:
+    shop = ShopTerms(payment_url="https://shop.example/{order_id}")
+    assert shop.of(Money(1, "EUR"), flagged=False) == OrderTerms()
 
 
 def test_an_order_of_a_shop_without_terms_has_the_defaults() -> None:

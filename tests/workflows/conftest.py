@@ -22,7 +22,7 @@ from durable_orders.domain.activity_messages import OrderInput, Outcome
 from durable_orders.domain.ids import TASK_QUEUE, mail_key, workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.order import Basket, Recipient
+from durable_orders.domain.order import Basket, PaymentOptions, Recipient
 from durable_orders.domain.ports import NoAnswerError
 from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.terms import ShopTerms
@@ -50,6 +50,8 @@ ON_HAND = 10
 #: Every order buys two mugs.
 QUANTITY = 2
 TOTAL = PRICE * QUANTITY
+#: An ordinary customer, who is there.
+PRESENT = PaymentOptions()
 
 #: A neighbour that is away for long and says so. Skipping a pause costs a moment each time, so
 #: whoever waits for hours or a day is asked to come back in an hour instead of every ten minutes.
@@ -77,10 +79,16 @@ class Shop:
         self.refunds = InMemoryRefundBook(self.database)
         self.database.add_product("MUG", "Mug", PRICE, ON_HAND)
 
-    async def place(self, card: str = "pm_card_visa", *, flagged: bool = False) -> str:
+    async def place(
+        self,
+        card: str = "pm_card_visa",
+        *,
+        flagged: bool = False,
+        options: PaymentOptions = PRESENT,
+    ) -> str:
         order_id = f"w{next(_numbers)}"
         recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
-        basket = Basket(order_id, "cus_1", recipient, (("MUG", QUANTITY),), card, flagged)
+        basket = Basket(order_id, "cus_1", recipient, (("MUG", QUANTITY),), card, flagged, options)
         await self.book.place(basket, datetime.now(UTC))
         return order_id
 
@@ -101,10 +109,23 @@ class Shop:
         )
 
     async def order(
-        self, card: str = "pm_card_visa", *, waits: bool = False
+        self,
+        card: str = "pm_card_visa",
+        *,
+        waits: bool = False,
+        options: PaymentOptions = PRESENT,
     ) -> WorkflowHandle[OrderWorkflow, Outcome]:
         """Place an order and start it."""
-        return await self.start(await self.place(card), waits=waits)
+        return await self.start(await self.place(card, options=options), waits=waits)
+
+    async def order_from_away(
+        self, card: str = "pm_card_visa", *, waits: bool = False
+    ) -> WorkflowHandle[OrderWorkflow, Outcome]:
+        """Place an order on a saved card of a new customer, who is away, and start it."""
+        customer = self.cards.add_customer()
+        saved = self.cards.save_card(customer, card)
+        options = PaymentOptions(customer=customer, off_session=True)
+        return await self.order(saved, waits=waits, options=options)
 
     async def check(self, outcome: Outcome) -> Outcome:
         """The invariants: row, run, provider, stock, parcels and mails tell the same story."""
@@ -129,7 +150,8 @@ class Shop:
         mails = [
             mail.key
             for mail in self.mailer.sent
-            if f"order-{order_id}:" in mail.key and "reminder" not in mail.key
+            if f"order-{order_id}:" in mail.key
+            and not mail.key.endswith(("reminder", "payment_request"))
         ]
         key = mail_key(view.order.key_prefix, order_id, kind)
         assert mails == ([key] if outcome.confirmed else [])

@@ -44,7 +44,9 @@ def charge_of(shop: Shop, handle: Handle) -> CardCharge:
 
 def cards_of(shop: Shop, handle: Handle) -> list[str]:
     """The cards that the order's charge was confirmed with, also in the browser."""
-    return shop.cards.confirmations[charge_of(shop, handle).payment_id]
+    methods = shop.cards.confirmations[charge_of(shop, handle).payment_id]
+    saved = shop.cards.saved
+    return [saved[method].card if method in saved else method for method in methods]
 
 
 async def tries_of(shop: Shop, handle: Handle) -> list[tuple[int, str]]:
@@ -235,12 +237,8 @@ class TestWhoIsPresent:
 
 
 class TestWhoIsAway:
-    @pytest.fixture
-    def terms(self) -> ShopTerms:
-        return ShopTerms(off_session=True)
-
     async def test_has_the_same_card_tried_twice_more_on_the_same_charge(self, shop: Shop) -> None:
-        handle = await shop.order(NOT_NOW)
+        handle = await shop.order_from_away(NOT_NOW)
         outcome = await shop.check(await handle.result())
         assert reason(outcome) is StopReason.CARD_DECLINED
         assert cards_of(shop, handle) == [NOT_NOW] * 3
@@ -248,12 +246,19 @@ class TestWhoIsAway:
         assert charge_of(shop, handle).state is ChargeState.CANCELLED
 
     async def test_is_not_tried_again_after_a_plain_decline(self, shop: Shop) -> None:
-        handle = await shop.order(DECLINED)
+        handle = await shop.order_from_away(DECLINED)
         assert reason(await shop.check(await handle.result())) is StopReason.CARD_DECLINED
         assert cards_of(shop, handle) == [DECLINED]
 
+    async def test_is_not_charged_by_itself_for_a_card_that_they_bring(self, shop: Shop) -> None:
+        """Whoever brings a card is there: they are told, and decide."""
+        handle = await shop.order_from_away(NOT_NOW, waits=True)
+        await new_card(handle, NOT_NOW)
+        assert reason(await shop.check(await handle.result())) is StopReason.CARD_DECLINED
+        assert cards_of(shop, handle) == [NOT_NOW] * 2
+
     async def test_may_bring_another_card_during_the_pause(self, shop: Shop) -> None:
-        handle = await shop.order(NOT_NOW, waits=True)
+        handle = await shop.order_from_away(NOT_NOW, waits=True)
         await new_card(handle, MASTERCARD)
         assert (await shop.check(await handle.result())).status is Status.COMPLETED
         assert cards_of(shop, handle) == [NOT_NOW, MASTERCARD]
@@ -262,7 +267,7 @@ class TestWhoIsAway:
     async def test_may_pay_in_the_browser_during_the_pause(
         self, shop: Shop, tell: Callable[[Handle], Awaitable[None]]
     ) -> None:
-        handle = await shop.order(NOT_NOW, waits=True)
+        handle = await shop.order_from_away(NOT_NOW, waits=True)
         await wanted(handle)
         shop.cards.confirm_in_browser(charge_of(shop, handle).payment_id)
         await tell(handle)
@@ -287,9 +292,9 @@ class TestTheLimits:
         assert "none of the cards that were tried could be charged" in mail.text
         assert "Nothing was taken from your card." in mail.text
 
-    @pytest.mark.parametrize("terms", [ShopTerms(off_session=True, max_card_tries=2)])
+    @pytest.mark.parametrize("terms", [ShopTerms(max_card_tries=2)])
     async def test_tries_by_itself_count_too(self, shop: Shop) -> None:
-        handle = await shop.order(NOT_NOW)
+        handle = await shop.order_from_away(NOT_NOW)
         assert reason(await shop.check(await handle.result())) is StopReason.TOO_MANY_CARDS
         assert cards_of(shop, handle) == [NOT_NOW] * 2
 

@@ -37,6 +37,7 @@ from tests.workflows import test_card_tries as tries
 from tests.workflows import test_delivery as delivery
 from tests.workflows import test_long_histories as longest
 from tests.workflows import test_lost_answers as unheard
+from tests.workflows import test_off_session as away
 from tests.workflows import test_resends as resends
 from tests.workflows.conftest import Clients, Shop, replayed
 from tests.workflows.test_audit import AT_ONCE, Audited, opened
@@ -83,7 +84,16 @@ async def paid_in_browser(shop: Shop) -> Handle:
 
 async def tried_by_itself(shop: Shop) -> Handle:
     """The customer is away, and the bank says "not now" three times."""
-    return await shop.order(tries.NOT_NOW)
+    return await shop.order_from_away(tries.NOT_NOW)
+
+
+async def asked(shop: Shop) -> Handle:
+    """The customer is away when their bank wants to hear from them; they pay in the browser."""
+    return await away.pays(shop)
+
+
+async def asked_in_vain(shop: Shop) -> Handle:
+    return await shop.order_from_away(away.WANTS_CUSTOMER)
 
 
 async def returned(shop: Shop) -> Handle:
@@ -278,6 +288,7 @@ class Scenario:
 
 
 APPROVAL = ShopTerms(approval_above={"EUR": 0})
+PAID_ON_A_PAGE = ShopTerms(payment_url="https://shop.example/{order_id}/pay")
 NEW_CARDS = ShopTerms(new_card_window=timedelta(hours=2))
 HOLD = ShopTerms(capture=CaptureMethod.AT_FULFILLMENT)
 DELIVERY = ShopTerms(delivery_deadline=timedelta(days=30))
@@ -292,7 +303,7 @@ SCENARIOS = [
     Scenario(left_unheard),
     Scenario(returned),
     *(Scenario(play, NEW_CARDS) for play in (tried_again, paid_in_browser)),
-    Scenario(tried_by_itself, ShopTerms(off_session=True)),
+    *(Scenario(play, PAID_ON_A_PAGE) for play in (tried_by_itself, asked, asked_in_vain)),
     Scenario(undecided, APPROVAL),
     *(Scenario(play, HOLD) for play in (lapsed, left, operated_capture)),
     Scenario(resent, DELIVERY),

@@ -68,10 +68,14 @@ class Declined(ResponseModel):
 class NeedsCustomer(ResponseModel):
     """The customer's bank asks them to confirm (3-D Secure). Pass ``client_secret`` on to their
     browser and do not store it. Null when the card provider did not answer: check out again.
+
+    ``needs_payment_method``: they were away (``off_session``) and are asked by mail; in the browser
+    they confirm the payment anew, with the same card or another one.
     """
 
     state: Literal["needs_customer"] = "needs_customer"
     payment_id: str
+    needs_payment_method: bool
     client_secret: str | None = Field(repr=False)
 
 
@@ -159,8 +163,8 @@ async def _payment_state(
             state = Held(state="held", amount=Amount.model_validate(amount))
         case news.PaymentDeclined(code=code, another_card=another_card):
             state = Declined(state="declined", code=code, another_card=another_card)
-        case news.CustomerActionRequired(payment_id=payment_id):
-            state = await _needs_customer(orders, order_id, payment_id)
+        case news.CustomerActionRequired() as needed:
+            state = await _needs_customer(orders, order_id, needed)
         case news.ApprovalRequired():
             state = AwaitingApproval(state="awaiting_approval")
         case news.PaymentStopped(reason=reason):
@@ -170,14 +174,20 @@ async def _payment_state(
     return state
 
 
-async def _needs_customer(orders: OrderClient, order_id: str, payment_id: str) -> NeedsCustomer:
+async def _needs_customer(
+    orders: OrderClient, order_id: str, needed: news.CustomerActionRequired
+) -> NeedsCustomer:
     # The order is being processed, whatever the provider answers: no reason to fail the request.
+    payment_id, secret = needed.payment_id, None
     try:
         async with asyncio.timeout(_PROVIDER_TIMEOUT):
             payment = await orders.payment_to_finish(order_id)
+            payment_id, secret = payment.payment_id, payment.client_secret
     except (OrderClientError, ProviderError, TimeoutError) as error:
         log.warning("the customer of order %s cannot be helped: %s", order_id, error)
-        return NeedsCustomer(state="needs_customer", payment_id=payment_id, client_secret=None)
     return NeedsCustomer(
-        state="needs_customer", payment_id=payment.payment_id, client_secret=payment.client_secret
+        state="needs_customer",
+        payment_id=payment_id,
+        needs_payment_method=needed.needs_payment_method,
+        client_secret=secret,
     )

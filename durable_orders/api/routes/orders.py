@@ -22,6 +22,7 @@ from durable_orders.api.problems import (
 )
 from durable_orders.api.schemas import (
     Amount,
+    CardCustomer,
     CustomerId,
     EmailAddress,
     IdempotencyKeyText,
@@ -30,6 +31,7 @@ from durable_orders.api.schemas import (
     OrderIdText,
     PaymentMethod,
     PostalAddress,
+    ReceiptEmail,
     RecipientName,
     RequestModel,
     ResponseModel,
@@ -38,7 +40,7 @@ from durable_orders.domain.ids import IdempotencyKey
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.listing import Cursor, OrderFilter
 from durable_orders.domain.operators.api_keys import Scope
-from durable_orders.domain.order import Basket, Recipient
+from durable_orders.domain.order import Basket, FutureUsage, PaymentOptions, Recipient
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
@@ -72,12 +74,37 @@ class PlaceOrderRequest(RequestModel):
         examples=["1001"],
     )
     customer_id: CustomerId = Field(
-        description="An account id; no name or address", examples=["cus_1"]
+        description="Your own id of the customer's account; no name or address. Stripe's id of "
+        "them is `customer`.",
+        examples=["customer-1"],
     )
     recipient: RecipientRequest
     lines: list[LineItem] = Field(min_length=1, max_length=100)
     payment_method: PaymentMethod = Field(description="The card provider's token.")
     flagged: bool = Field(default=False, description="Have a person look at it before it is paid.")
+    customer: CardCustomer | None = Field(
+        default=None,
+        description="The card provider's id of the customer: whose saved card is charged, or for "
+        "whom it is saved. Not your own `customer_id`.",
+    )
+    off_session: bool = Field(
+        default=False,
+        description="The customer is away: a saved card is charged without them. Needs `customer`. "
+        "If their bank wants to hear from them, they are asked by mail.",
+    )
+    # Not strict: JSON has no enumerations.
+    setup_future_usage: FutureUsage | None = Field(
+        default=None,
+        strict=False,
+        description="Save the card for `customer` once it has paid, to be charged later while they "
+        "are present (`on_session`) or also while they are away (`off_session`).",
+    )
+    receipt_email: ReceiptEmail | None = Field(
+        default=None,
+        description="Where the card provider sends its receipt. Stored in the database, never "
+        "returned.",
+        examples=["ada@example.com"],
+    )
 
 
 class PlaceOrderResponse(ResponseModel):
@@ -159,6 +186,12 @@ async def place_order(
         quantities=tuple((line.sku, line.quantity) for line in body.lines),
         payment_method=body.payment_method,
         flagged=body.flagged,
+        options=PaymentOptions(
+            customer=body.customer,
+            off_session=body.off_session,
+            setup_future_usage=body.setup_future_usage,
+            receipt_email=body.receipt_email,
+        ),
     )
     order = await orders.place(basket, key=key)
     url = str(request.app.url_path_for("read_order", order_id=order.id))
@@ -176,7 +209,7 @@ async def place_order(
                 "orders": [
                     {
                         "order_id": "1001",
-                        "customer_id": "cus_1",
+                        "customer_id": "customer-1",
                         "status": "completed",
                         "reason": None,
                         "total": {"amount": 2900, "currency": "EUR"},
@@ -193,7 +226,8 @@ async def list_orders(
     orders: Orders,
     status: Annotated[Status | None, Query(description="Only those of this status.")] = None,
     customer: Annotated[
-        CustomerId | None, Query(description="Only this customer's.", examples=["cus_1"])
+        CustomerId | None,
+        Query(description="Only this `customer_id`'s.", examples=["customer-1"]),
     ] = None,
     cursor: Annotated[
         str | None, Query(max_length=200, description="`next_cursor` of the page before.")

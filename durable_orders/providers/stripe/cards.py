@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
 import httpx
 import stripe
@@ -24,6 +24,7 @@ from durable_orders.domain.ports import (
     CardCharge,
     CardDeclinedError,
     CardRefund,
+    ChargeDetails,
     ChargeState,
     NoAnswerError,
     RefusedError,
@@ -31,6 +32,7 @@ from durable_orders.domain.ports import (
 from durable_orders.domain.terms import SOFT_DECLINES
 from durable_orders.providers.stripe.errors import (
     HoldExpiredError,
+    ReceiptRefusedError,
     RepeatedFailureError,
     UnexpectedStateError,
     provider_error,
@@ -38,6 +40,7 @@ from durable_orders.providers.stripe.errors import (
 from durable_orders.providers.stripe.money import to_stripe
 from durable_orders.providers.stripe.objects import (
     REFUND_KEY,
+    add_details,
     capture_before_of,
     charge_of,
     has_key,
@@ -47,6 +50,11 @@ from durable_orders.providers.stripe.objects import (
     refunded_by,
     was_replayed,
 )
+
+if TYPE_CHECKING:
+    from stripe.params import PaymentIntentConfirmParams, PaymentIntentCreateParams
+
+log: Final = logging.getLogger(__name__)
 
 
 class StripeCards:
@@ -103,32 +111,45 @@ class StripeCards:
         amount: Money,
         key: str,
         hold: bool = False,
+        details: ChargeDetails = ChargeDetails(),  # noqa: B008 - frozen
     ) -> CardCharge:
         stripe_amount, currency = to_stripe(amount)
+        params: PaymentIntentCreateParams = {
+            "amount": stripe_amount,
+            "currency": currency,
+            # Other methods redirect the customer, who is not present. Since version
+            # 2026-09-30 of the API this is no longer `payment_method_types`.
+            "allowed_payment_method_types": ["card"],
+            "capture_method": "manual" if hold else "automatic",
+            "metadata": {MARK: installation, "order_id": order_id},
+        }
+        add_details(params, details)
+        try:
+            return await self._create(params, f"{key}:create")
+        except ReceiptRefusedError:
+            # What Stripe takes for a mail address only Stripe knows, and it creates nothing then.
+            # An order does not fail for want of a receipt.
+            log.warning("Stripe sends no receipt for order %s: its address is refused", order_id)
+            del params["receipt_email"]
+            return await self._create(params, f"{key}:create:no-receipt")
+
+    async def _create(self, params: PaymentIntentCreateParams, key: str) -> CardCharge:
         async with self._translate_errors("create a payment"):
-            intent = await self._intents.create_async(
-                {
-                    "amount": stripe_amount,
-                    "currency": currency,
-                    # Other methods redirect the customer, who is not present. Since version
-                    # 2026-09-30 of the API this is no longer `payment_method_types`.
-                    "allowed_payment_method_types": ["card"],
-                    "capture_method": "manual" if hold else "automatic",
-                    "metadata": {MARK: installation, "order_id": order_id},
-                },
-                {"idempotency_key": f"{key}:create"},
-            )
+            intent = await self._intents.create_async(params, {"idempotency_key": key})
             charge = charge_of(intent)
         return await self.read(charge.payment_id) if was_replayed(intent) else charge
 
-    async def confirm(self, payment_id: str, *, payment_method: str, key: str) -> CardCharge:
+    async def confirm(
+        self, payment_id: str, *, payment_method: str, key: str, off_session: bool = False
+    ) -> CardCharge:
+        # The card each time: a decline clears the one that the intent had.
+        params: PaymentIntentConfirmParams = {"payment_method": payment_method}
+        if off_session:
+            params["off_session"] = True
         try:
             async with self._translate_errors("confirm a payment", self._money_timeout):
-                # The card each time: a decline clears the one that the intent had.
                 intent = await self._intents.confirm_async(
-                    payment_id,
-                    {"payment_method": payment_method},
-                    {"idempotency_key": f"{key}:confirm"},
+                    payment_id, params, {"idempotency_key": f"{key}:confirm"}
                 )
                 charge = charge_of(intent)
         except CardDeclinedError as declined:

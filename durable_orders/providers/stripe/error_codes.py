@@ -25,6 +25,10 @@ class Meaning(Enum):
     ACCOUNT = "account"
     #: The customer: the bank declined, or the payment method cannot be charged. Another may do.
     CARD = "card"
+    #: The shop: Stripe does not know the customer whose card is to be charged.
+    CUSTOMER = "customer"
+    #: The shop: the address for Stripe's receipt.
+    RECEIPT = "receipt"
     #: The catalogue: the amount or the currency cannot be charged.
     AMOUNT = "amount"
     #: Nobody: the payment is in another state, or this was done before. Read it.
@@ -155,7 +159,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
 #: value is theirs, whatever its code; a refusal of the parameter itself (``_OUR_REQUEST``) is ours.
 _MEANING_OF_PARAMETER: Final = {
     "payment_method": Meaning.CARD,
-    "customer": Meaning.CARD,
+    "customer": Meaning.CUSTOMER,
+    "receipt_email": Meaning.RECEIPT,
     "amount": Meaning.AMOUNT,
     "currency": Meaning.AMOUNT,
 }

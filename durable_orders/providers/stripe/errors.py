@@ -8,6 +8,8 @@
     400, 404, by their code (``error_codes``):
         the payment method                    → UnusableCardError   an answer
         the amount or its currency            → AmountRefusedError  an answer
+        the customer whose card it is         → UnknownCustomerError   an answer
+        the address for a receipt             → ReceiptRefusedError
         the payment is in another state       → UnexpectedStateError
         the authorization has expired         → HoldExpiredError
         there is no such object               → NoSuchObjectError
@@ -32,6 +34,7 @@ from durable_orders.domain.ports import (
     NoAnswerError,
     ProviderError,
     RefusedError,
+    UnknownCustomerError,
     UnusableCardError,
 )
 from durable_orders.providers.http_replies import parse_retry_after, without_private
@@ -51,6 +54,10 @@ class UnexpectedStateError(RefusedError):
 
 class HoldExpiredError(RefusedError):
     """The authorization expired before it was captured."""
+
+
+class ReceiptRefusedError(RefusedError):
+    """Stripe sends no receipt to this address, and has done nothing else either."""
 
 
 class NoSuchObjectError(RefusedError):
@@ -105,11 +112,17 @@ def _refusal(
     meaning: Meaning, error: stripe.StripeError, sentence: str, message: str
 ) -> RefusedError:
     code = _code(error)
-    plain = {Meaning.HOLD_EXPIRED: HoldExpiredError, Meaning.STATE: UnexpectedStateError}
+    plain = {
+        Meaning.HOLD_EXPIRED: HoldExpiredError,
+        Meaning.STATE: UnexpectedStateError,
+        Meaning.RECEIPT: ReceiptRefusedError,
+    }
     if (kind := plain.get(meaning)) is not None:
         return kind(sentence)
     if meaning is Meaning.AMOUNT:
         return AmountRefusedError(sentence, code=code or "amount_refused", message=message)
+    if meaning is Meaning.CUSTOMER:
+        return UnknownCustomerError(sentence, code=code or "customer_unknown", message=message)
     if isinstance(error, stripe.CardError) and _type(error) == "card_error":
         declined = getattr(error.error, "decline_code", None) or code or "card_declined"
         return CardDeclinedError(sentence, code=declined, message=message)

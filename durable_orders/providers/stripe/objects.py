@@ -7,7 +7,7 @@ object does not have the documented shape; ``StripeCards`` turns these into ``No
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import stripe
 
@@ -16,12 +16,19 @@ from durable_orders.domain.ports import (
     CardCharge,
     CardRefund,
     CardRefundState,
+    ChargeDetails,
     ChargeState,
     RefusedError,
 )
 from durable_orders.providers.http_replies import without_private
 from durable_orders.providers.stripe.errors import was_repeated
 from durable_orders.providers.stripe.money import from_stripe
+
+if TYPE_CHECKING:
+    from stripe.params import (
+        PaymentIntentCreateParams,
+        PaymentIntentCreateParamsShippingAddress,
+    )
 
 #: https://docs.stripe.com/payments/paymentintents/lifecycle
 _STATES: Final = {
@@ -72,6 +79,27 @@ def charge_of(intent: stripe.PaymentIntent) -> CardCharge:
         message=message,
         latest_charge=_id_of(getattr(intent, "latest_charge", None)),
     )
+
+
+def add_details(params: PaymentIntentCreateParams, details: ChargeDetails) -> None:
+    """Add to the parameters of a new PaymentIntent what it carries besides its amount.
+
+    Our address is lines of text: Stripe's first one, and in its second one the others.
+    """
+    if details.customer is not None:
+        params["customer"] = details.customer
+    if details.description is not None:
+        params["description"] = details.description
+    if details.receipt_email is not None:
+        params["receipt_email"] = details.receipt_email
+    if details.setup_future_usage is not None:
+        params["setup_future_usage"] = details.setup_future_usage.value
+    if (recipient := details.recipient) is not None:
+        first, *others = filter(None, map(str.strip, recipient.address.splitlines()))
+        address: PaymentIntentCreateParamsShippingAddress = {"line1": first}
+        if others:
+            address["line2"] = ", ".join(others)
+        params["shipping"] = {"name": recipient.name, "address": address}
 
 
 def _id_of(charge: str | stripe.Charge | None) -> str:

@@ -1,8 +1,9 @@
 """Stripe's webhooks, verified by its own SDK (https://docs.stripe.com/webhooks#verify-events).
 
 An event only says which object changed: amounts and states are read from Stripe afterwards. Events
-that our own requests cause at once (``payment_intent.created``, ``.requires_action``,
-``.processing``, ``refund.created``) are ignored: the responses have said the same.
+that our own requests cause at once (``payment_intent.created``, ``.processing``,
+``refund.created``) are ignored: the responses have said the same. ``.requires_action`` may also
+come of the customer's browser.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from durable_orders.providers.webhook_parsing import NonBlankText, check_timesta
 #: https://docs.stripe.com/api/events/types
 PAYMENT_EVENTS: Final = {
     "payment_intent.succeeded": PaymentChange.PAID,
+    "payment_intent.requires_action": PaymentChange.REQUIRES_ACTION,
     "payment_intent.payment_failed": PaymentChange.DECLINED,
     "payment_intent.canceled": None,
     "payment_intent.amount_capturable_updated": PaymentChange.HELD,

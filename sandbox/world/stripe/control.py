@@ -2,6 +2,8 @@
 
 All are `POST /sandbox/…` with a JSON body or a form:
 
+    customers                          {"payment_method"?}: a new customer with this saved card,
+                                       pm_card_visa if none is named; answers both ids
     payment_intents/{id}/authenticate  {"outcome"}: the customer passes or fails 3-D Secure
     payment_intents/{id}/confirm       {"payment_method", "authentication"?}: the customer confirms
                                        in the browser, with another card say; 402 for a decline
@@ -46,6 +48,11 @@ from sandbox.world.stripe.disputes import (
 )
 from sandbox.world.stripe.errors import not_possible
 from sandbox.world.stripe.intents import load_intent
+from sandbox.world.stripe.payment_methods import (
+    attach_payment_method,
+    create_customer,
+    find_payment_method,
+)
 from sandbox.world.stripe.radar import FRAUD_TYPES, add_warning, open_review
 from sandbox.world.stripe.refunds import FAILURES, settle_refund
 from sandbox.world.stripe.rules import DEFAULT_CONFIRM_LIMIT
@@ -171,6 +178,7 @@ _EVENTS: Final[dict[str, tuple[str, Callable[[_Event], JsonObject]]]] = {
 
 def stripe_control_routes(pipeline: RequestPipeline) -> list[Route]:
     return [
+        Route("/sandbox/customers", _customer_handler(pipeline), methods=["POST"]),
         Route("/sandbox/stripe", _settings_handler(pipeline), methods=["GET", "POST"]),
         *(
             Route(f"/sandbox/{path}", _page_handler(pipeline, event), methods=["POST"])
@@ -229,6 +237,27 @@ def _page_handler(
         return RedirectResponse(redirect["return_url"] if goes_back else page, 303)
 
     return handle
+
+
+def _customer_handler(pipeline: RequestPipeline) -> Callable[[Request], Awaitable[Response]]:
+    """Two requests of a shop in one, for whoever tries saved cards out by hand."""
+
+    async def customers(request: Request) -> Response:
+        body = {"payment_method": "pm_card_visa"} | await json_body(request)
+        if set(body) != {"payment_method"} or not isinstance(body["payment_method"], str):
+            return error_response(400, "A customer has one member: payment_method, pm_card_visa.")
+        url = str(request.base_url).rstrip("/")
+        context = OperationContext(pipeline.store, int(pipeline.clock()), url, None)
+        try:
+            with pipeline.store.transaction():
+                customer = create_customer(context, {})
+                method = find_payment_method(context, body["payment_method"])
+                attach_payment_method(context, method, {"customer": customer["id"]})
+        except ApiError as error:
+            return to_http_response(error.response, {})
+        return JSONResponse({"customer": customer["id"], "payment_method": method["id"]})
+
+    return customers
 
 
 def _settings_handler(pipeline: RequestPipeline) -> Callable[[Request], Awaitable[Response]]:

@@ -38,7 +38,7 @@ ADDRESS: Final[ParameterSchema] = {
 }
 SHIPPING: Final[ParameterSchema] = {"address!": ADDRESS, "name!": "text", "phone": "text"}
 
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@.\s]+(?:\.[^@.\s]+)+")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def _text(field: _Field) -> str:
 
 def _email(field: _Field) -> str:
     text = _text(field)
-    if not _EMAIL.fullmatch(text):
+    # Which addresses Stripe takes is documented nowhere; others than ASCII may be among them.
+    if not _EMAIL.fullmatch(text) or not text.isascii():
         raise invalid(f"Invalid email address: {text}", code="email_invalid", param=field.name)
     return text
 
