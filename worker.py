@@ -86,7 +86,7 @@ def order_worker(
 
     Without ``audit`` it has no activities for audits.
     """
-    payments = PaymentActivities(cards, ledger, orders)
+    payments = PaymentActivities(cards, ledger, orders, refunds)
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver)
     stock = InventoryActivities(inventory)
