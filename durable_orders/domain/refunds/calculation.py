@@ -88,9 +88,7 @@ def plan_undo(
         return replace(known, state=RefundState.CANCELLED, why=_GIVEN_BACK_BY_OTHERS)
     if known.state is RefundState.ISSUING and known.amount <= left:
         return known
-    return replace(
-        known, state=RefundState.ISSUING, amount=left, attempt=known.attempt + 1, why=""
-    )
+    return replace(known, state=RefundState.ISSUING, amount=left, attempt=known.attempt + 1, why="")
 
 
 class _RefusalError(Exception):
