@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
     from durable_orders.domain import activity_messages as m
-    from durable_orders.domain.ids import refund_workflow_id
     from durable_orders.domain.lifecycle import Stop, StopReason
     from durable_orders.domain.refunds.refund import RefundReason, RefundRequest
     from workflows import retry_policies
     from workflows.order_state import OrderState
     from workflows.payment import Payment
-    from workflows.refund import RefundWorkflow
+    from workflows.refund_start import start_refund_run
     from workflows.saga import OrderStopped, Saga
     from workflows.step_runner import Step
 
@@ -91,14 +89,4 @@ async def start_refund(
     """Start a refund of these lines, once per ``refund_id``: a workflow of its own, abandoned."""
     reason = RefundReason.MISSING
     request = RefundRequest(order.order_id, refund_id, lines, reason=reason, message=why)
-    order.search_attributes.publish()
-    try:
-        await workflow.start_child_workflow(
-            RefundWorkflow.run,
-            request,
-            id=refund_workflow_id(order.order_id, refund_id),
-            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-            static_summary=f"Refund {refund_id} of order {order.order_id}",
-        )
-    except WorkflowAlreadyStartedError:
-        workflow.logger.info("refund %s is under way already", refund_id)
+    await start_refund_run(order, request)

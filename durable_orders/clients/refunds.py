@@ -24,6 +24,7 @@ from temporalio.workflow import UpdateMethodMultiParam
 from durable_orders.clients.connection import translate_rpc_errors
 from durable_orders.clients.errors import (
     NoWorkerError,
+    RefundBeingMadeError,
     RefundRefusedError,
     StoreNeededError,
 )
@@ -45,11 +46,13 @@ from durable_orders.domain.ids import (
     ACTOR_ID,
     SKU,
     TASK_QUEUE,
+    UNDO_REFUND_ID,
     checked_order_id,
     checked_refund_id,
     refund_of,
     refund_workflow_id,
 )
+from durable_orders.domain.refunds.calculation import OF_THE_UNDO
 from durable_orders.domain.refunds.messages import (
     RefundAnswer,
     RefundNeedingAttention,
@@ -112,6 +115,8 @@ class RefundClient:
         request is kept, and asking again with the same id is safe.
         """
         order_id, refund_id = request.order_id, request.refund_id
+        if refund_id == UNDO_REFUND_ID:
+            raise RefundRefusedError(OF_THE_UNDO)
         REMARK.check(request.message)
         for sku, _ in request.lines:
             SKU.check(sku)
@@ -227,17 +232,21 @@ class RefundClient:
         command = Resolve(REMARK.check(note), ACTOR_ID.check(by))
         await self._operate(order_id, refund_id, command)
 
-    async def look_again(self, order_id: str, refund_id: str) -> None:
-        """Have the refund read from the provider, also after its end. Needs the store.
+    async def look_again(self, order_id: str, refund_id: str) -> bool:
+        """Have the refund read from the provider, also after its end; False when nothing of it is
+        left to be read. Needs the store.
 
         For webhooks; ``refund_of_key`` tells which refund one is about. Raises
-        ``UnknownRefundError``.
+        ``UnknownRefundError``, and ``RefundBeingMadeError`` while the order's own run makes it.
         """
         store = self._store("reading a refund again")
         ids = checked_order_id(order_id), checked_refund_id(refund_id)
         entry = await self._calls.entry(store, *ids)
         if entry.state in NEVER_ISSUED or entry.state is RefundState.SETTLED:
-            return
+            return False
+        if entry.is_undo and entry.state is RefundState.ISSUING and entry.attempt == 1:
+            # Its run would mail the customer what the order's run says in its own mail.
+            raise RefundBeingMadeError(*ids)
         with translate_rpc_errors(self._temporal):
             await self._temporal.start_workflow(
                 RefundWorkflow.run,
@@ -247,6 +256,7 @@ class RefundClient:
                 rpc_timeout=CALL,
                 **_start_options(order_id, refund_id),
             )
+        return True
 
     async def _operate(self, order_id: str, refund_id: str, word: OperatorCommand) -> None:
         await self._update(order_id, refund_id, RefundWorkflow.operate, word, "operator's word")

@@ -64,6 +64,7 @@ _CHANGE: Final = (
         card_refund_id=bindparam("of_provider"),
         why=bindparam("reason"),
         restocked=bindparam("on_shelf"),
+        amount=bindparam("to_give_back"),
         updated_at=bindparam("now"),
     )
 )
@@ -106,7 +107,7 @@ async def insert_refund(connection: AsyncConnection, entry: RefundEntry, now: da
 
 
 async def update_refund(connection: AsyncConnection, entry: RefundEntry, now: datetime) -> None:
-    """Update the refund. Its amount and pieces never change."""
+    """Update the refund. Its pieces never change, and its amount only while an undo issues it."""
     this = {"of_order": entry.request.order_id, "refund": entry.request.refund_id}
     to = {
         "to": entry.state,
@@ -114,6 +115,7 @@ async def update_refund(connection: AsyncConnection, entry: RefundEntry, now: da
         "of_provider": entry.card_refund_id,
         "reason": entry.why,
         "on_shelf": entry.restocked,
+        "to_give_back": entry.amount.amount,
         "now": now,
     }
     await connection.execute(_CHANGE, this | to)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from durable_orders.api.app import ADMIN_ROUTERS, PROTECTED_ROUTERS, PUBLIC_ROUTERS, create_app
 from durable_orders.api.dependencies import AdminDependencies, ApiLimits, TemporalWebUi
 from durable_orders.api.middleware import MAX_COOKIE_BYTES, MAX_HEADER_BYTES
+from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
 from durable_orders.store.database import Database
 from durable_orders.store.sessions import PostgresSessionRepository
@@ -66,6 +67,7 @@ async def edge(real: RealShop, database: Database) -> AsyncIterator[httpx.AsyncC
     admin = AdminDependencies(
         PostgresSessionRepository(database),
         PostgresDashboardRepository(database),
+        PostgresFindingRepository(database),
         TemporalWebUi(None, "default"),
     )
     # Failures are not limited: they would hide what comes after the limit.

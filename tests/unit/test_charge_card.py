@@ -48,6 +48,7 @@ from tests.fakes.database import (
     InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
+from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.script import take_unplayed
 from tests.support.keys import charge_key
 
@@ -81,7 +82,10 @@ class Shop:
         self.database.add_product("MUG", "Mug", TOTAL, 10)
         self.ledger = InMemoryPaymentLedger(self.database)
         self.orders = InMemoryOrderRepository(self.database)
-        self.activities = PaymentActivities(self.cards, self.ledger, self.orders, lambda: self.now)
+        self.refunds = InMemoryRefundBook(self.database)
+        self.activities = PaymentActivities(
+            self.cards, self.ledger, self.orders, self.refunds, lambda: self.now
+        )
 
     @classmethod
     async def before_try(cls, number: int) -> Shop:

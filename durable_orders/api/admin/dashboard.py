@@ -14,6 +14,7 @@ from durable_orders.api.admin.templating import HtmlRoute
 from durable_orders.api.dependencies import Operations, Orders
 from durable_orders.api.problems import MALFORMED, UNAVAILABLE, ProblemError
 from durable_orders.clients.errors import UnreachableError
+from durable_orders.domain.audit.advice import advice
 from durable_orders.domain.ids import InvalidOrderIdError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.listing import Cursor, InvalidCursorError, OrderFilter
@@ -64,10 +65,11 @@ async def _dashboard(
 ) -> Response:
     dependencies = admin.dependencies
     overview = dependencies.overview
-    needs_attention, waiting, refunds, counts, page = await asyncio.gather(
+    needs_attention, waiting, refunds, findings, counts, page = await asyncio.gather(
         _attention(operations),
         orders.page(OrderFilter(Status.AWAITING_APPROVAL), _MAX_SHOWN),
         overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
+        dependencies.findings.listed(everything=False, limit=_MAX_SHOWN),
         overview.counts(_MAX_COUNTED),
         orders.page(order_filter, _PAGE_SIZE),
     )
@@ -77,6 +79,7 @@ async def _dashboard(
         needs_attention=needs_attention,
         waiting=waiting,
         refunds=refunds,
+        findings=[(finding, advice(finding).text) for finding in findings],
         counts=counts,
         max_counted=_MAX_COUNTED,
         page=page,
