@@ -13,11 +13,13 @@ with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
     from activities.notifications import NotificationActivities
     from activities.orders import OrderBookActivities
-    from durable_orders.contracts.error_types import NOT_WAITING
+    from durable_orders.contracts.error_types import NOT_WAITING, REFUND_REFUSED
     from durable_orders.domain import activity_messages as m
     from durable_orders.domain.ids import parcel_refund_id
     from durable_orders.domain.lifecycle import Status
     from durable_orders.domain.parcels import Parcel, ParcelStatus
+    from durable_orders.domain.refunds.messages import ParcelRefunded
+    from durable_orders.domain.refunds.refund import RefundRefused
     from durable_orders.domain.workflow_messages import (
         ParcelUpdate,
         RefundParcel,
@@ -25,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
         SettleParcel,
     )
     from workflows import retry_policies
-    from workflows.fulfillment import start_refund
+    from workflows.fulfillment import owed_refund, reserve_refund, start_refund
     from workflows.operator_attention import problem_of
     from workflows.order_state import OrderState
     from workflows.step_runner import Step
@@ -196,14 +198,24 @@ class Delivery:
         await self._stop_waiting(old, decision.by, f"resent as {new}")
         return answer
 
-    async def refund(self, decision: RefundParcel) -> None:
-        """Have the contents of a parcel refunded, and stop waiting for it."""
+    async def refund(self, decision: RefundParcel) -> ParcelRefunded:
+        """Have the contents of a parcel refunded, and stop waiting for it once that is set aside.
+
+        Raises ``ApplicationError`` of type ``REFUND_REFUSED`` when it cannot be.
+        """
         order, parcel_id = self._order, decision.parcel_id
         self._deciding.add(parcel_id)
-        refund_id = parcel_refund_id(parcel_id)
-        why = f"parcel {parcel_id} did not arrive"
-        await start_refund(order, refund_id, order.contents[parcel_id], why)
-        await self._stop_waiting(parcel_id, decision.by, f"refunded as {refund_id}")
+        contents, why = order.contents[parcel_id], f"parcel {parcel_id} did not arrive"
+        request = owed_refund(order, parcel_refund_id(parcel_id), contents, why)
+        answer = await reserve_refund(order, request)
+        if isinstance(answer, RefundRefused):
+            self._deciding.discard(parcel_id)
+            message = f"parcel {parcel_id} is not refunded, and still waited for: {answer.message}"
+            raise ApplicationError(message, type=REFUND_REFUSED)
+        await start_refund(order, request)
+        outcome = f"refunded as {request.refund_id}: {answer.why or answer.amount}"
+        await self._stop_waiting(parcel_id, decision.by, outcome)
+        return answer
 
     def check_awaited(self, parcel_id: str, *, contents: bool = False) -> None:
         """Refuse a decision about a parcel that is not waited for, or whose ``contents`` are needed

@@ -47,6 +47,7 @@ from durable_orders.domain.ids import (
     TASK_QUEUE,
     checked_order_id,
     checked_refund_id,
+    is_orders_own_refund,
     refund_of,
     refund_workflow_id,
 )
@@ -112,6 +113,11 @@ class RefundClient:
         request is kept, and asking again with the same id is safe.
         """
         order_id, refund_id = request.order_id, request.refund_id
+        if is_orders_own_refund(refund_id):
+            raise RefundRefusedError(
+                f"the id {refund_id} is that of a refund which an order starts by itself: "
+                "choose another"
+            )
         REMARK.check(request.message)
         for sku, _ in request.lines:
             SKU.check(sku)

@@ -92,6 +92,7 @@ async def insert_refund(connection: AsyncConnection, entry: RefundEntry, now: da
         "amount": entry.amount.amount,
         "request": asdict(request),
         "state": entry.state,
+        "why": entry.why,
         "requested_at": now,
         "updated_at": now,
     }
@@ -152,6 +153,7 @@ def _entry(row: Row[Any], lines: tuple[tuple[str, int], ...]) -> RefundEntry:
             restock=asked["restock"],
             reason=RefundReason(asked["reason"]),
             message=asked["message"],
+            owed=asked.get("owed", False),
         ),
         amount=Money(row.amount, row.currency),
         lines=lines,

@@ -297,7 +297,8 @@ async def test_a_lost_parcel_is_sent_again_or_refunded_from_the_command_line(
     wrong = await run("refund-parcel", "cli-p3", second)
     refused(wrong, f"does not wait for a parcel {second}", terminal.REFUSED)
     refund = await run("refund-parcel", "cli-p3", third, "--by", "ops-7")
-    assert refund.stdout.startswith(f"Order cli-p3 has {third} refunded. Watch it: ")
+    refunding = f"Order cli-p3 has {third} refunded, as parcel.{third}: 29.00 EUR is set aside."
+    assert refund.stdout.startswith(refunding)
     assert read(await run("result", "cli-p3", "--json"))["status"] == "completed"
 
     async def refunded() -> bool:

@@ -93,6 +93,10 @@ class RefundRequest:
     With both, ``amount`` instead of what the lines cost, and not more. ``refund_id`` is the shop's
     own: the same one twice is one refund. ``restock``: the lines' pieces return to stock.
     ``message`` holds no personal data: it is kept in workflow history.
+
+    ``owed``: the order itself requests it for ``lines`` that the customer did not get. Then it is
+    of what is left of them, if some was refunded before, and it is not dropped for want of a
+    decision.
     """
 
     order_id: str
@@ -102,6 +106,7 @@ class RefundRequest:
     restock: bool = False
     reason: RefundReason = RefundReason.OTHER
     message: str = ""
+    owed: bool = False
 
     def same_as(self, other: RefundRequest) -> bool:
         """Whether both requests are the same, whatever the order of their lines."""
@@ -112,9 +117,13 @@ class RefundRequest:
 
 @dataclass(frozen=True)
 class RefundRefused:
-    """The refund is refused, nothing was reserved. ``message`` is a sentence that says why."""
+    """The refund is refused, nothing was reserved. ``message`` is a sentence that says why.
+
+    ``owes_nothing``: of what the order itself requested, the customer has everything.
+    """
 
     message: str
+    owes_nothing: bool = False
     kind: Literal["refund_refused"] = "refund_refused"
 
 
