@@ -17,6 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.refunds import messages as rm
     from durable_orders.domain.refunds.refund import (
         NOT_YET_ISSUED,
+        REFUSED_EVENT,
         RefundRefused,
         RefundRequest,
         RefundState,
@@ -84,7 +85,7 @@ class RefundSteps:
         settled it by hand.
         """
         step: Step[RefundRequest, rm.ReserveRefundAnswer] = RefundActivities.reserve_refund
-        await self.add_note("refund_refused", why=refused.message)
+        await self.add_note(REFUSED_EVENT, why=refused.message)
         pause = retry_policies.POLL_INTERVAL_FIRST
         while not refused.owes_nothing:
             self._show_refused(refused)

@@ -18,7 +18,7 @@ from durable_orders.contracts.refund import RefundWorkflow
 from durable_orders.domain.ids import refund_workflow_id
 from durable_orders.domain.refunds.messages import RefundAnswer, RefundProgress
 from durable_orders.domain.refunds.ports import RefundBook
-from durable_orders.domain.refunds.refund import RefundEntry, RefundRefused
+from durable_orders.domain.refunds.refund import UNFINISHED, RefundEntry, RefundRefused
 
 
 class RefundWorkflowCalls:
@@ -61,7 +61,8 @@ class RefundWorkflowCalls:
         """Return why no open run carries this refund. Raises ``UnknownRefundError``."""
         if self._refunds is not None:
             entry = await self.entry(self._refunds, order_id, refund_id)
-            return RefundEndedError(order_id, refund_id, entry.state)
+            is_stranded = entry.state in UNFINISHED
+            return RefundEndedError(order_id, refund_id, entry.state, is_stranded=is_stranded)
         calls = self.of(order_id, refund_id)
         run = await calls.describe()
         if run is None:

@@ -43,7 +43,7 @@ from durable_orders.domain.operators.api_keys import Scope
 from durable_orders.domain.operators.dashboard import MAY_NEED_OPERATOR
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import ChargeState, TryRefusal
-from durable_orders.domain.refunds.refund import RefundState
+from durable_orders.domain.refunds.refund import UNFINISHED, RefundState
 from durable_orders.domain.webhooks import DeliveryResult, WebhookSource
 
 metadata = MetaData(
@@ -442,4 +442,11 @@ Index(
     "refund_requests_open",
     refund_requests.c.number,
     postgresql_where=refund_requests.c.state.in_(sorted(MAY_NEED_OPERATOR)),
+)
+# Refunds that are not done yet, page by page.
+Index(
+    "refund_requests_unfinished",
+    refund_requests.c.order_id,
+    refund_requests.c.refund_id,
+    postgresql_where=refund_requests.c.state.in_(sorted(UNFINISHED)),
 )

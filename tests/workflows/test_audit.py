@@ -21,7 +21,7 @@ from temporalio.client import (
 )
 
 from activities.audit import ReconciliationActivities
-from durable_orders.clients.run_inspector import TemporalOrderRuns
+from durable_orders.clients.run_inspector import TemporalOrderRuns, TemporalRefundRuns
 from durable_orders.domain import ids
 from durable_orders.domain.activity_messages import ManualRefund, OrderInput, Outcome
 from durable_orders.domain.audit.messages import (
@@ -93,6 +93,8 @@ class Audited:
             runs=self.runs,
             findings=self.findings,
             installations=InMemoryInstallation(self.shop.database),
+            refunds=self.shop.refunds,
+            refund_runs=TemporalRefundRuns(self.shop.client, self.shop.refunds),
         )
 
     async def begin(

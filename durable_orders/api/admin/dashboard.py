@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlencode
 
@@ -11,13 +12,15 @@ from starlette.responses import RedirectResponse, Response
 
 from durable_orders.api.admin.forms import Admin, AdminRequest
 from durable_orders.api.admin.templating import HtmlRoute
-from durable_orders.api.dependencies import Operations, Orders
+from durable_orders.api.dependencies import Operations, Orders, Refunds
 from durable_orders.api.problems import MALFORMED, UNAVAILABLE, ProblemError
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.domain.ids import InvalidOrderIdError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.listing import Cursor, InvalidCursorError, OrderFilter
+from durable_orders.domain.operators.dashboard import DashboardRefund
 from durable_orders.domain.ports import NoSuchOrderError
+from durable_orders.domain.refunds.messages import RefundNeedingAttention
 from durable_orders.domain.views import OrderNeedingAttention
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
@@ -34,6 +37,7 @@ async def read_overview(
     admin: Admin,
     orders: Orders,
     operations: Operations,
+    refunds: Refunds,
     *,
     status: str = "",
     customer: str = "",
@@ -43,7 +47,7 @@ async def read_overview(
     order_filter = OrderFilter(_status(status), customer or None)
     if after:
         return await _later_page(admin, orders, order_filter, after)
-    return await _dashboard(admin, orders, operations, order_filter)
+    return await _dashboard(admin, orders, operations, refunds, order_filter)
 
 
 @router.get("/find")
@@ -60,12 +64,17 @@ async def find(orders: Orders, admin: Admin, order: str = "") -> Response:
 
 
 async def _dashboard(
-    admin: AdminRequest, orders: Orders, operations: Operations, order_filter: OrderFilter
+    admin: AdminRequest,
+    orders: Orders,
+    operations: Operations,
+    client: Refunds,
+    order_filter: OrderFilter,
 ) -> Response:
     dependencies = admin.dependencies
     overview = dependencies.overview
-    needs_attention, waiting, refunds, counts, page = await asyncio.gather(
+    needs_attention, refund_attention, waiting, refunds, counts, page = await asyncio.gather(
         _attention(operations),
+        _refund_attention(client),
         orders.page(OrderFilter(Status.AWAITING_APPROVAL), _MAX_SHOWN),
         overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
         overview.counts(_MAX_COUNTED),
@@ -75,8 +84,9 @@ async def _dashboard(
         "overview.html",
         200 if needs_attention is not None else UNAVAILABLE.status,
         needs_attention=needs_attention,
+        refund_attention=refund_attention,
         waiting=waiting,
-        refunds=refunds,
+        refunds=_others(refunds, refund_attention),
         counts=counts,
         max_counted=_MAX_COUNTED,
         page=page,
@@ -107,6 +117,24 @@ async def _attention(operations: Operations) -> tuple[OrderNeedingAttention, ...
         return await operations.attention(limit=_MAX_SHOWN)
     except UnreachableError:
         return None
+
+
+async def _refund_attention(client: Refunds) -> tuple[RefundNeedingAttention, ...]:
+    """Refunds with a step that keeps failing, or without a run; none when Temporal does not
+    answer, which the orders' attention says.
+    """
+    try:
+        return await client.attention(limit=_MAX_SHOWN)
+    except UnreachableError:
+        return ()
+
+
+def _others(
+    refunds: Iterable[DashboardRefund], shown: Iterable[RefundNeedingAttention]
+) -> list[DashboardRefund]:
+    """Those refunds that are not shown already, with more about them."""
+    known = {(one.refund.order_id, one.refund.refund_id) for one in shown}
+    return [one for one in refunds if (one.order_id, one.refund_id) not in known]
 
 
 def _status(text: str) -> Status | None:

@@ -34,6 +34,7 @@ from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import CardCharge, ChargeState
+from durable_orders.domain.refunds.refund import UnfinishedRefund
 
 #: States in which a charge can take no more money.
 _FINAL: Final = frozenset({ChargeState.CAPTURED, ChargeState.CANCELLED})
@@ -92,6 +93,29 @@ def find_open_run_discrepancies(
         detail = f"{order.status} since {order.changed_at:%Y-%m-%d %H:%M} UTC, its run is open"
         return [Discrepancy(DiscrepancyKind.RUN_AFTER_END, order_id, detail)]
     return []
+
+
+def find_stranded_refunds(
+    order_id: str,
+    unfinished: Iterable[tuple[UnfinishedRefund, RunStatus]],
+    now: datetime,
+    terms: AuditTerms,
+) -> list[Discrepancy]:
+    """Find the order's refunds that are not done and that no run carries on: one discrepancy for
+    all of them.
+    """
+    quiet_since = now - terms.grace
+    stranded = [
+        f"{refund}: its run is {run.word}" if run.word else f"{refund}: it has no run"
+        for refund, run in unfinished
+        if run.state is not RunState.OPEN
+        and refund.since <= quiet_since
+        and not _later_than(quiet_since, run.closed_at)
+    ]
+    if not stranded:
+        return []
+    detail = "; ".join(stranded)
+    return [Discrepancy(DiscrepancyKind.REFUND_STRANDED, order_id, detail, Remedy.START)]
 
 
 # -- one rule each ---------------------------------------------------------------------------------

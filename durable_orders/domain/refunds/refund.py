@@ -8,6 +8,7 @@ only a refund that never began releases its amount.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -70,6 +71,17 @@ NOT_YET_ISSUED: Final = frozenset({RefundState.REQUESTED, RefundState.AWAITING_A
 NEVER_ISSUED: Final = frozenset({RefundState.REJECTED, RefundState.CANCELLED})
 #: The provider has accepted it, so it counts in the charge's ``refunded``.
 ACCEPTED_BY_PROVIDER: Final = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
+
+#: Somebody still has to act: its run, the card provider, the bank or a person. A refund in one of
+#: these without an open run is stranded.
+UNFINISHED: Final = NOT_YET_ISSUED | {
+    RefundState.ISSUING,
+    RefundState.PENDING,
+    RefundState.FAILED,
+}
+
+#: The line of an order's history about a refund of its own that cannot be set aside.
+REFUSED_EVENT: Final = "refund_refused"
 
 #: Statuses of orders that are paid and will not be undone.
 REFUNDABLE: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
@@ -219,3 +231,17 @@ class RefundEntry:
             "why": self.why,
         }
         return {name: text for name, text in detail.items() if text}
+
+
+@dataclass(frozen=True)
+class UnfinishedRefund:
+    """A refund in one of the states ``UNFINISHED``, unchanged ``since``."""
+
+    order_id: str
+    refund_id: str
+    amount: Money
+    state: RefundState
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"refund {self.refund_id} of {self.amount} is {self.state}"
