@@ -112,7 +112,9 @@ class RefundSteps:
 
     async def obtain_approval(self, terms: rm.RefundTerms) -> None:
         """Have the refund approved, if its terms ask for that; else its amount is free again."""
-        if terms.needs_approval and self.steps.cancel_request is None:
+        # Also one that waited in an earlier run, whatever the shop's rules have become.
+        needs_approval = terms.needs_approval or self.state is RefundState.AWAITING_APPROVAL
+        if needs_approval and self.steps.cancel_request is None:
             await self.record_state(RefundState.AWAITING_APPROVAL, self.why)
             await self._wait_for_approval(terms.approval_timeout)
         # What was said until here counts, what comes later is refused: no await in between.
@@ -124,7 +126,7 @@ class RefundSteps:
                 await self.record_state(RefundState.REJECTED, f"rejected by {by}: {reason}")
             case Approve(by=by, note=note):
                 await self.add_note("refund_approved", by=by, note=note)
-            case None if terms.needs_approval:
+            case None if needs_approval:
                 why = f"nobody decided within {terms.approval_timeout}"
                 await self.record_state(RefundState.REJECTED, why)
         return None

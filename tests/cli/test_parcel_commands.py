@@ -13,15 +13,20 @@ from durable_orders.clients.errors import (
     NotWaitingError,
     NoWorkerError,
     OrderEndedError,
+    RefundRefusedError,
     TooLateError,
     UndecidedError,
 )
+from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.refunds.refund import RefundRequest
 from durable_orders.domain.terms import ShopTerms
 from durable_orders.domain.views import ListedOrder
 from tests.cli.shell import Aside, Run, read, refused
 from tests.fakes.cards import InMemoryCards
+from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
 from tests.support.shop import Shop
@@ -201,6 +206,31 @@ async def test_a_lost_parcel_is_refunded_and_waited_for_no_more(shop: Shop) -> N
     await eventually(refunded)
     with pytest.raises(OrderEndedError):
         await shop.operations.refund_parcel(order_id, "par_held", "ops-7")
+
+
+async def test_of_a_lost_parcel_what_is_left_is_refunded_and_the_rest_is_said(shop: Shop) -> None:
+    order_id = await on_its_way(shop, "par_part")
+    refunds = RefundClient(shop.temporal, InMemoryRefundBook(shop.database))
+    await refunds.request(RefundRequest(order_id, "r1", amount=Money(5_00, "EUR")))
+    await refunds.result(order_id, "r1")
+
+    refunded = await shop.operations.refund_parcel(order_id, "par_part", "ops-7")
+
+    assert (refunded.refund.refund_id, refunded.amount) == ("parcel.par_part", Money(24_00, "EUR"))
+    assert "24.00 EUR is left of the 29.00 EUR that these pieces cost" in refunded.why
+    assert (await shop.orders.result(order_id)).status is Status.COMPLETED
+
+
+async def test_a_lost_parcel_that_cannot_be_refunded_is_waited_for(shop: Shop) -> None:
+    order_id = await on_its_way(shop, "par_paid")
+    refunds = RefundClient(shop.temporal, InMemoryRefundBook(shop.database))
+    await refunds.request(RefundRequest(order_id, "r1"))
+    await refunds.result(order_id, "r1")
+    with pytest.raises(RefundRefusedError, match="par_paid is not refunded, and still waited for"):
+        await shop.operations.refund_parcel(order_id, "par_paid", "ops-7")
+    assert (await shop.orders.status(order_id)).doing == WAITING
+    await shop.operations.settle_parcel(order_id, "par_paid", "refunded as r1", "ops-7")
+    assert (await shop.orders.result(order_id)).status is Status.COMPLETED
 
 
 async def test_an_order_that_is_not_at_the_warehouse_waits_for_no_parcel(shop: Shop) -> None:
