@@ -6,9 +6,10 @@ An order with an open run is skipped, and so is one that changed within the grac
 about to correct what looks wrong.
 
 What is safe is repaired (``Remedy``), all else is flagged to an operator. Safe means: repeating it
-does no harm, and nobody loses money or goods by it. Money is therefore never refunded from here. A
-run refunds all that it took before it ends; money found afterwards was moved by something unknown
-(a refund in the dashboard, one that the bank returned), and guessing could pay twice.
+does no harm, and nobody loses money or goods by it. It is therefore never decided here that money
+is refunded: at most the run of a refund that was requested is started again. A run refunds all that
+it took before it ends; money found afterwards was moved by something unknown (a refund in the
+dashboard, one that the bank returned), and guessing could pay twice.
 """
 
 from __future__ import annotations
