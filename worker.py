@@ -56,7 +56,7 @@ from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
 from workflows import retry_policies
-from workflows.audit import ReconcileWorkflow
+from workflows.audit import ExaminationWorkflow, ReconcileWorkflow
 from workflows.order import OrderWorkflow
 from workflows.refund import RefundWorkflow
 from workflows.sandbox import RUNNER
@@ -86,7 +86,7 @@ def order_worker(
 
     Without ``audit`` it has no activities for audits.
     """
-    payments = PaymentActivities(cards, ledger, orders)
+    payments = PaymentActivities(cards, ledger, orders, refunds)
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver)
     stock = InventoryActivities(inventory)
@@ -95,7 +95,7 @@ def order_worker(
     return Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow],
+        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow, ExaminationWorkflow],
         workflow_runner=RUNNER,
         activities=[
             book.read_order,

@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from temporalio import activity
@@ -19,6 +19,8 @@ from durable_orders.domain.audit.messages import (
     DiscrepancySettled,
     DiscrepancySettlement,
     Finding,
+    OrderExamination,
+    OrderExamined,
     PageReview,
 )
 from durable_orders.domain.audit.model import (
@@ -30,6 +32,7 @@ from durable_orders.domain.audit.model import (
     Remedy,
     RunState,
     RunStatus,
+    without_grace,
 )
 from durable_orders.domain.audit.ports import (
     AuditRepository,
@@ -42,6 +45,7 @@ from durable_orders.domain.audit.rules import (
     find_discrepancies,
     find_open_run_discrepancies,
     find_stranded_refunds,
+    has_refunds,
     may_have_discrepancies,
 )
 from durable_orders.domain.ids import refund_of, refund_workflow_id
@@ -75,7 +79,7 @@ class ReconciliationActivities:
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
-        return (self.review_page, self.settle_discrepancy)
+        return (self.review_page, self.settle_discrepancy, self.examine_order)
 
     @activity.defn
     async def review_page(self, page: AuditPage) -> PageReview:
@@ -95,6 +99,15 @@ class ReconciliationActivities:
                 return await self._review_findings(page)
 
     @activity.defn
+    async def examine_order(self, order: OrderExamination) -> OrderExamined:
+        """Compare all that is known of one order, which has ended: there is no grace for it."""
+        case = await self._case(order.order_id, [])
+        if case.order is not None and case.order.refunds is None:
+            return OrderExamined((), is_moving=True)  # the answer to a refund is not recorded yet
+        found = find_discrepancies(case, order.as_of, without_grace(order.terms))
+        return OrderExamined(tuple(found))
+
+    @activity.defn
     async def settle_discrepancy(self, settlement: DiscrepancySettlement) -> DiscrepancySettled:
         """Repair one discrepancy, or flag it; neither when it is gone.
 
@@ -105,7 +118,7 @@ class ReconciliationActivities:
         case = None
         if wanted.kind in _OF_OPEN_RUNS:
             as_of = settlement.as_of
-            no_grace = _without_grace(settlement.terms)  # its page has seen that it is old enough
+            no_grace = without_grace(settlement.terms)  # its page has seen that it is old enough
             current = await self._examine_run(wanted.order_id, as_of, as_of, no_grace)
         elif wanted.kind is DiscrepancyKind.REFUND_STRANDED:
             about = (wanted.order_id, settlement.as_of, settlement.terms)
@@ -154,7 +167,8 @@ class ReconciliationActivities:
 
     async def _review_refunds(self, page: AuditPage) -> PageReview:
         at, terms = page.position, page.terms
-        after, before = at.as_of - terms.window, at.as_of - terms.grace
+        after = at.as_of - max(terms.window, terms.refund_window)
+        before = at.as_of - terms.grace
         ours = await self._marks()
         listed = await self.charges.refunds(ours, after, before, at.cursor, terms.page_size)
         known = await self.book.known_refunds(one.refund.refund_id for one in listed.items)
@@ -221,7 +235,7 @@ class ReconciliationActivities:
 
     async def _still_holds(self, finding: Finding, at: AuditPosition, terms: AuditTerms) -> bool:
         # Without grace: a finding is not settled by its order's moving again.
-        no_grace = _without_grace(terms)
+        no_grace = without_grace(terms)
         known = finding.discrepancy
         if finding.kind in _OF_OPEN_RUNS:
             found = await self._examine_run(known.order_id, finding.first_seen, at.as_of, no_grace)
@@ -284,9 +298,9 @@ class ReconciliationActivities:
         Once a run has ended it stays so, and what is read afterwards is final.
         """
         run = await self.runs.look(order_id)
-        if run.state is RunState.OPEN:
-            return AuditCase(order_id, None, (), run)
         order = (await self.book.standing([order_id])).get(order_id)
+        if run.state is RunState.OPEN and (order is None or not has_refunds(order)):
+            return AuditCase(order_id, None, (), run)
         entries = order.entries if order else ()
         wanted = dict.fromkeys([*(entry.payment_id for entry in entries), *payment_ids])
         ours = await self._marks()
@@ -331,8 +345,3 @@ class ReconciliationActivities:
             log.warning("our books refuse what the provider says of %s: %s", payment_id, error)
             return False
         return True
-
-
-def _without_grace(terms: AuditTerms) -> AuditTerms:
-    """The same terms without grace."""
-    return dataclasses.replace(terms, grace=timedelta(0))

@@ -10,6 +10,7 @@ from temporalio import activity
 
 from durable_orders.domain import emails
 from durable_orders.domain.activity_messages import (
+    Closing,
     Confirmation,
     MailAnswer,
     MailRefused,
@@ -42,10 +43,11 @@ class NotificationActivities:
         return await self._send(found.key_prefix, found.id, "confirmation", mail)
 
     @activity.defn
-    async def send_closing_email(self, order: OrderRef) -> MailAnswer:
+    async def send_closing_email(self, order: Closing) -> MailAnswer:
         """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
-        return await self._send(found.key_prefix, found.id, "closing", emails.closing(found))
+        mail = emails.closing(found, on_its_way=order.on_its_way)
+        return await self._send(found.key_prefix, found.id, "closing", mail)
 
     @activity.defn
     async def send_shipped_email(self, news: OrderParcel) -> MailAnswer:

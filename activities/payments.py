@@ -9,6 +9,7 @@ from typing import Final
 
 from temporalio import activity
 
+from activities.refunds import issue_at_provider
 from activities.worker_stop import raise_if_stopping
 from durable_orders.domain.activity_messages import (
     AmountRefused,
@@ -31,12 +32,14 @@ from durable_orders.domain.activity_messages import (
     UnusableCard,
 )
 from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
-from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
+from durable_orders.domain.ids import UNDO_REFUND_ID, capture_key, charge_key, payment_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import (
     AmountRefusedError,
     CardCharge,
+    CardRefund,
+    CardRefundState,
     Cards,
     CardTry,
     ChargeEntry,
@@ -48,6 +51,14 @@ from durable_orders.domain.ports import (
     RefusedError,
     TryRefusal,
     UnusableCardError,
+)
+from durable_orders.domain.refunds.ports import RefundBook
+from durable_orders.domain.refunds.refund import (
+    ACCEPTED_BY_PROVIDER,
+    NEVER_ISSUED,
+    UNSETTLED,
+    RefundEntry,
+    RefundState,
 )
 
 
@@ -62,6 +73,7 @@ class PaymentActivities:
     cards: Cards
     ledger: PaymentLedger
     orders: OrderRepository
+    refunds: RefundBook
     clock: Callable[[], datetime] = _utc_now
 
     @activity.defn
@@ -138,21 +150,30 @@ class PaymentActivities:
 
         Closing comes first and takes the lock that announcing takes: a ``charge_card`` that lost
         its worker and still runs somewhere either announced its try before, and is undone here, or
-        will find the order closed and never confirm.
+        will find the order closed and never confirm. What has to be given back is in the refund
+        book, as ``UNDO_REFUND_ID``, before the provider is asked; what becomes of it at the bank is
+        followed by a run of its own.
         """
         entries = await self.ledger.close(order.order_id)
         summary = await self.orders.summary(order.order_id)
-        taken = given_back = Money(0, summary.total.currency)
+        taken = given_back = on_its_way = Money(0, summary.total.currency)
         for entry in entries:
-            card = await self._undo_charge(entry, summary.key_prefix)
+            card, refund = await self._undo_charge(entry, summary.key_prefix)
             taken += card.captured
-            given_back += card.refunded
-        return ChargesUndone(taken=taken, given_back=given_back)
+            given_back += card.refunded + _owed(card, refund)
+            if refund is not None and refund.state in UNSETTLED:
+                on_its_way += refund.amount
+        return ChargesUndone(taken, given_back, on_its_way or None)
 
     @activity.defn
     async def record_given_back_by_hand(self, by_hand: ManualRefund) -> None:
         """Record that an operator did what ``refund_card`` could not; again is a no-op."""
         await self.ledger.record_manual_refund(by_hand)
+        refund = await self.refunds.find(by_hand.order_id, UNDO_REFUND_ID)
+        if refund is not None and refund.state in UNSETTLED - ACCEPTED_BY_PROVIDER:
+            settled, why = RefundState.SETTLED, f"given back by hand, as {by_hand.by} says"
+            now = datetime.now(UTC)
+            await self.refunds.move(by_hand.order_id, UNDO_REFUND_ID, settled, now, why)
 
     # -- parts of a try ----------------------------------------------------------------------------
 
@@ -233,33 +254,69 @@ class PaymentActivities:
 
     # -- undoing -----------------------------------------------------------------------------------
 
-    async def _undo_charge(self, entry: ChargeEntry, prefix: str) -> CardCharge:
+    async def _undo_charge(
+        self, entry: ChargeEntry, prefix: str
+    ) -> tuple[CardCharge, RefundEntry | None]:
         """Cancel a charge that took nothing, refund what is left of one that did."""
         card = await self.cards.read(entry.payment_id)
         if not card.captured and card.state is not ChargeState.CANCELLED:
             # A declined charge too: a browser that still has its secret could try another card.
             card = await self.cards.cancel(entry.payment_id)
-        if card.kept:
-            card = await self._refund_rest(entry, card, prefix)
-        if card.kept or card.state not in {ChargeState.CAPTURED, ChargeState.CANCELLED}:
+        if card.state not in {ChargeState.CAPTURED, ChargeState.CANCELLED}:
             raise NoAnswerError(f"{card.payment_id} is still {card.state}: it cannot be undone yet")
+        # Before anything is given back: our books refuse a refund of what they have not as taken.
         await self.ledger.record(entry, card)
-        return card
+        if not card.captured:
+            return card, None
+        card, refund = await self._refund_rest(entry, card, prefix)
+        if card.kept and not card.kept <= _owed(card, refund):
+            raise NoAnswerError(f"{card.kept} of {card.payment_id} is not given back yet")
+        return card, refund
 
-    async def _refund_rest(self, entry: ChargeEntry, card: CardCharge, prefix: str) -> CardCharge:
-        """Give back what is left of a captured charge."""
-        raise_if_stopping()
-        refund = await self.cards.refund(
-            card.payment_id,
-            card.kept,
-            installation=prefix,
-            order_id=entry.order_id,
-            key=undo_refund_key(prefix, entry.order_id, entry.payment_id),
-        )
-        refunded = replace(card, refunded=card.refunded + refund.amount)
-        await self.ledger.record(entry, refunded)
-        await self.ledger.record_refund(entry.order_id, entry.payment_id, refund)
-        return refunded
+    async def _refund_rest(
+        self, entry: ChargeEntry, card: CardCharge, prefix: str
+    ) -> tuple[CardCharge, RefundEntry | None]:
+        """Give back what is left of a captured charge, or find what became of it before.
+
+        Returns the charge as it is afterwards.
+        """
+        order_id, payment_id = entry.order_id, entry.payment_id
+        refund = await self.refunds.find(order_id, UNDO_REFUND_ID)
+        made: CardRefund | None = None
+        if refund is not None and refund.state in _MAY_CHANGE:
+            key = refund.key(prefix, refund.attempt)
+            made = await self.cards.find_refund(payment_id, key=key)
+        if made is not None:
+            card = await self.cards.read(payment_id)  # it may be of after the first look
+        elif refund is None or refund.state not in _TOLD:
+            now = datetime.now(UTC)
+            refund = await self.refunds.reserve_undo(order_id, payment_id, card.kept, now)
+            if refund is not None and refund.state is RefundState.ISSUING:
+                made = await issue_at_provider(self.cards, refund, prefix)
+                if made.state is not CardRefundState.FAILED:
+                    card = replace(card, refunded=card.refunded + made.amount)
+        if refund is not None and made is not None:
+            now = datetime.now(UTC)
+            refund = await self.refunds.tell(order_id, UNDO_REFUND_ID, refund.attempt, made, now)
+            if refund.state in ACCEPTED_BY_PROVIDER and not card.refunded <= refund.amount:
+                await self.ledger.record(entry, card)  # others have given back a part of it
+        return card, refund
+
+
+#: States of the refund that undoes an order in which the provider may know more than our books.
+_MAY_CHANGE: Final = ACCEPTED_BY_PROVIDER | {RefundState.ISSUING}
+#: States in which the provider has answered for it, or a person has.
+_TOLD: Final = frozenset(RefundState) - NEVER_ISSUED - {RefundState.ISSUING}
+
+
+def _owed(card: CardCharge, refund: RefundEntry | None) -> Money:
+    """What the charge still has although it was to be given back: the bank has sent it back to us,
+    and a person has given it back another way, or has to.
+    """
+    nothing = replace(card.captured, amount=0)
+    if refund is None or refund.state not in {RefundState.FAILED, RefundState.SETTLED}:
+        return nothing
+    return refund.amount if refund.amount <= card.kept else card.kept
 
 
 def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:

@@ -9,7 +9,7 @@ from temporalio import activity
 
 from activities.worker_stop import raise_if_stopping
 from durable_orders.domain.activity_messages import MailAnswer, MailSent
-from durable_orders.domain.ids import mail_key, refund_key
+from durable_orders.domain.ids import mail_key
 from durable_orders.domain.ports import (
     CardRefund,
     Cards,
@@ -96,7 +96,7 @@ class RefundActivities:
         ref = attempt.refund
         entry = await self._find(ref)
         prefix = (await self.orders.summary(ref.order_id)).key_prefix
-        key = refund_key(prefix, ref.order_id, ref.refund_id, attempt.attempt)
+        key = entry.key(prefix, attempt.attempt)
         refund = await self.cards.find_refund(entry.payment_id, key=key)
         if refund is None:
             raise RefusedError(f"{entry.payment_id} has no refund of the key {key} any more")
@@ -124,24 +124,8 @@ class RefundActivities:
         return answer
 
     async def _issue(self, entry: RefundEntry) -> CardRefund:
-        request = entry.request
-        prefix = (await self.orders.summary(request.order_id)).key_prefix
-        key = refund_key(prefix, request.order_id, request.refund_id, entry.attempt)
-        raise_if_stopping()
-        try:
-            return await self.cards.refund(
-                entry.payment_id,
-                entry.amount,
-                installation=prefix,
-                order_id=request.order_id,
-                key=key,
-            )
-        except RefusedError:
-            # It may have been made by a try whose answer was lost, and have failed since.
-            refund = await self.cards.find_refund(entry.payment_id, key=key)
-            if refund is None:
-                raise
-            return refund
+        prefix = (await self.orders.summary(entry.request.order_id)).key_prefix
+        return await issue_at_provider(self.cards, entry, prefix)
 
     async def _record(self, attempt: RefundAttempt, refund: CardRefund) -> RefundAttemptResult:
         ref = attempt.refund
@@ -155,6 +139,26 @@ class RefundActivities:
         if entry is None:
             raise NoSuchRefundError(ref.order_id, ref.refund_id)
         return entry
+
+
+async def issue_at_provider(cards: Cards, entry: RefundEntry, prefix: str) -> CardRefund:
+    """Have the provider make the refund's present attempt, once."""
+    key = entry.key(prefix, entry.attempt)
+    raise_if_stopping()
+    try:
+        return await cards.refund(
+            entry.payment_id,
+            entry.amount,
+            installation=prefix,
+            order_id=entry.request.order_id,
+            key=key,
+        )
+    except RefusedError:
+        # It may have been made by a try whose answer was lost, and have failed since.
+        refund = await cards.find_refund(entry.payment_id, key=key)
+        if refund is None:
+            raise
+        return refund
 
 
 def _seen(entry: RefundEntry) -> RefundAttemptResult:

@@ -1,8 +1,11 @@
-"""The audit workflow: compare what the card provider, our books and Temporal say."""
+"""The audit workflows: compare what the card provider, our books and Temporal say, of all orders
+or of one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -16,10 +19,12 @@ with workflow.unsafe.imports_passed_through():
         AuditPosition,
         AuditReport,
         DiscrepancySettlement,
+        Examination,
+        OrderExamination,
         PageReview,
     )
-    from durable_orders.domain.audit.model import Discrepancy
-    from workflows.retry_policies import AUDIT
+    from durable_orders.domain.audit.model import AuditTerms, Discrepancy, without_grace
+    from workflows.retry_policies import AUDIT, EXAMINATION_PAUSE, EXAMINED_WITHIN
 
 
 @workflow.defn(name="Reconcile")
@@ -40,7 +45,7 @@ class ReconcileWorkflow:
             page = await self._review(AuditPage(position, audit.terms))
             report = report.reviewed(page.examined)
             for found in page.discrepancies:
-                report = await self._settle(found, position, audit, report)
+                report = await settle(found, position.as_of, audit.terms, report)
             if (following := position.next(page.cursor)) is None:
                 return report
             position = following
@@ -54,19 +59,69 @@ class ReconcileWorkflow:
             ReconciliationActivities.review_page, page, **options
         )
 
-    async def _settle(
-        self, found: Discrepancy, at: AuditPosition, audit: AuditInput, report: AuditReport
-    ) -> AuditReport:
-        """Settle one discrepancy; a failure to do so must not stop the others."""
-        step = ReconciliationActivities.settle_discrepancy
-        settlement = DiscrepancySettlement(found, at.as_of, audit.terms)
-        doing = f"{found.remedy}: {found.kind} of order {found.order_id}"
-        options: ActivityConfig = {**AUDIT, "summary": doing}
-        try:
-            settled = await workflow.execute_activity_method(step, settlement, **options)
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            workflow.logger.warning("%s failed: %s", doing, error.cause)
-            return report.settled(found.kind, "failed")
-        return report.settled(found.kind, settled.outcome)
+
+@workflow.defn(name="Examine")
+class ExaminationWorkflow:
+    """Look at one order at once, because something happened to its payment after its end.
+
+    It is looked at again after each signal, and once after a repair, which may show what was hidden
+    behind it.
+    """
+
+    @workflow.init
+    def __init__(self, examination: Examination) -> None:
+        self._examination = examination
+        self._changed = True
+
+    @workflow.run
+    async def run(self, examination: Examination) -> AuditReport:  # noqa: ARG002 - by __init__
+        """Examine the order until nothing has changed since, and return the report of all of it."""
+        report = AuditReport()
+        while self._changed:
+            self._changed = False
+            before, report = report, await self._examine(report)
+            if report.repaired > before.repaired:
+                report = await self._examine(report)
+            await workflow.wait_condition(workflow.all_handlers_finished)
+        return report
+
+    @workflow.signal
+    def order_changed(self) -> None:
+        """Something happened to the order at the card provider: look again."""
+        self._changed = True
+
+    async def _examine(self, report: AuditReport) -> AuditReport:
+        """Look once, and settle what is found; a refund that is being made is waited for."""
+        order_id, terms = self._examination.order_id, without_grace(self._examination.terms)
+        until = workflow.now() + EXAMINED_WITHIN
+        step = ReconciliationActivities.examine_order
+        options: ActivityConfig = {**AUDIT, "summary": f"examining order {order_id}"}
+        while True:
+            as_of = workflow.now()
+            look = OrderExamination(order_id, as_of, terms)
+            seen = await workflow.execute_activity_method(step, look, **options)
+            if not seen.is_moving or as_of >= until:
+                break
+            await workflow.sleep(EXAMINATION_PAUSE)
+        report = report.reviewed(1)
+        for found in seen.discrepancies:
+            report = await settle(found, as_of, terms, report)
+        return report
+
+
+async def settle(
+    found: Discrepancy, as_of: datetime, terms: AuditTerms, report: AuditReport
+) -> AuditReport:
+    """Settle one discrepancy; a failure to do so must not stop the others."""
+    step = ReconciliationActivities.settle_discrepancy
+    settlement = DiscrepancySettlement(found, as_of, terms)
+    doing = f"{found.remedy}: {found.kind} of order {found.order_id}"
+    options: ActivityConfig = {**AUDIT, "summary": doing}
+    try:
+        settled = await workflow.execute_activity_method(step, settlement, **options)
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        workflow.logger.warning("%s failed: %s", doing, error.cause)
+        return report.settled(found.kind, "failed")
+    return report.settled(found.kind, settled.outcome)

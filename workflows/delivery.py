@@ -27,9 +27,10 @@ with workflow.unsafe.imports_passed_through():
         SettleParcel,
     )
     from workflows import retry_policies
-    from workflows.fulfillment import owed_refund, reserve_refund, start_refund
+    from workflows.fulfillment import owed_refund, reserve_refund
     from workflows.operator_attention import problem_of
     from workflows.order_state import OrderState
+    from workflows.refund_start import start_refund_run
     from workflows.step_runner import Step
 
 
@@ -212,7 +213,7 @@ class Delivery:
             self._deciding.discard(parcel_id)
             message = f"parcel {parcel_id} is not refunded, and still waited for: {answer.message}"
             raise ApplicationError(message, type=REFUND_REFUSED)
-        await start_refund(order, request)
+        await start_refund_run(order, request)
         outcome = f"refunded as {request.refund_id}: {answer.why or answer.amount}"
         await self._stop_waiting(parcel_id, decision.by, outcome)
         return answer

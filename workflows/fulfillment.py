@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
     from activities.refunds import RefundActivities
     from durable_orders.domain import activity_messages as m
-    from durable_orders.domain.ids import SHORT_REFUND_ID, refund_workflow_id
+    from durable_orders.domain.ids import SHORT_REFUND_ID
     from durable_orders.domain.lifecycle import Stop, StopReason
     from durable_orders.domain.refunds import messages as rm
     from durable_orders.domain.refunds.refund import (
@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import retry_policies
     from workflows.order_state import OrderState
     from workflows.payment import Payment
-    from workflows.refund import RefundWorkflow
+    from workflows.refund_start import start_refund_run
     from workflows.saga import OrderStopped, Saga
     from workflows.step_runner import Step
 
@@ -69,7 +69,7 @@ async def refund_short_lines(order: OrderState) -> None:
     if order.short:
         order.steps.set_doing("having the missing part refunded")
         why = "the warehouse is short of it"
-        await start_refund(order, owed_refund(order, SHORT_REFUND_ID, order.short, why))
+        await start_refund_run(order, owed_refund(order, SHORT_REFUND_ID, order.short, why))
 
 
 def owed_refund(
@@ -104,18 +104,3 @@ async def reserve_refund(
         return RefundRefused(f"its refund {request.refund_id} was {answer.state}: {answer.why}")
     ref = rm.RefundRef(request.order_id, request.refund_id)
     return rm.ParcelRefunded(ref, answer.amount, answer.why)
-
-
-async def start_refund(order: OrderState, request: RefundRequest) -> None:
-    """Start a refund, once per id: a workflow of its own, abandoned."""
-    order.search_attributes.publish()
-    try:
-        await workflow.start_child_workflow(
-            RefundWorkflow.run,
-            request,
-            id=refund_workflow_id(order.order_id, request.refund_id),
-            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-            static_summary=f"Refund {request.refund_id} of order {order.order_id}",
-        )
-    except WorkflowAlreadyStartedError:
-        workflow.logger.info("refund %s is under way already", request.refund_id)

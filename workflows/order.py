@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.order_state import OrderState
     from workflows.payment import Payment
     from workflows.payment_status import PaymentStatus
+    from workflows.refund_start import follow_undo_refund
     from workflows.retry_policies import DATABASE
     from workflows.saga import Saga
     from workflows.shielding import shield_from_cancellation
@@ -143,9 +144,11 @@ class OrderWorkflow(OrderHandlers):
         else:
             order.stop = Stop(StopReason.NO_ANSWER, problem_of(saga.failure))
         await order.record_end(shipped=False)
+        await follow_undo_refund(order)
         order.steps.set_doing("telling the customer why")
-        closing = NotificationActivities.send_closing_email
-        self._confirmed = await order.send_email("telling the customer why", closing, order.ref)
+        send = NotificationActivities.send_closing_email
+        closing = m.Closing(order.order_id, order.on_its_way)
+        self._confirmed = await order.send_email("telling the customer why", send, closing)
         await self._payment.tell_of_returned_money()
         order.steps.set_doing("nothing more to do")
         if saga.failure is not None:

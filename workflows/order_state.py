@@ -35,6 +35,8 @@ class OrderState:
         self.settled_by_hand = False
         self.terms = OrderTerms()
         self.total = self.taken = self.given_back = Money(0, "XXX")  # until the order is read
+        #: What of ``given_back`` has not arrived; None when all of it has.
+        self.on_its_way: Money | None = None
         self.parcel_ids: tuple[str, ...] = ()
         self.short: tuple[tuple[str, int], ...] = ()
         self.contents: dict[str, tuple[tuple[str, int], ...]] = {}

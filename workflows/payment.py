@@ -293,6 +293,7 @@ class Payment:
             await self._record_manual_refund(stake)
         else:
             order.taken, order.given_back = undone.taken, undone.given_back
+            order.on_its_way = undone.on_its_way
         return True
 
     async def _record_manual_refund(self, stake: ManualSettlement) -> None:

@@ -333,6 +333,10 @@ LONG_HISTORY: Final = 45
 #: No news may come for this long before a run continues as new: see ``workflows.delivery``.
 CONTINUE_AS_NEW_PAUSE: Final = timedelta(seconds=1)
 
+#: Between two looks at an order whose refund is being made, and for how long such looks go on.
+EXAMINATION_PAUSE: Final = timedelta(seconds=15)
+EXAMINED_WITHIN: Final = timedelta(minutes=20)
+
 #: A page of the audit, or one repair: no caller waits for it, and the next audit does it again.
 AUDIT: Final = ActivityConfig(
     start_to_close_timeout=timedelta(minutes=5),

@@ -232,11 +232,13 @@ CaptureAnswer = Paid | HoldLapsed | PaymentReturned
 class ChargesUndone:
     """Sums over all charges of an undone order: all that was ever taken, all that was given back.
 
-    The two are equal, and the order can never be charged again.
+    The two are equal, and the order can never be charged again. ``on_its_way`` is what of it has
+    not arrived: the bank has not accepted it, or has sent it back. None when all of it has.
     """
 
     taken: Money
     given_back: Money
+    on_its_way: Money | None = None
     kind: Literal["charges_undone"] = "charges_undone"
 
 
@@ -349,6 +351,14 @@ class Confirmation:
 
     order_id: str
     short: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Closing:
+    """Tell the customer how the order ended. ``on_its_way``: as in ``ChargesUndone``."""
+
+    order_id: str
+    on_its_way: Money | None = None
 
 
 # -- send_confirmation_email, send_closing_email ---------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Final
 from durable_orders.domain.activity_messages import OrderSummary
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.parcels import Parcel
 from durable_orders.domain.ports import Mail
@@ -57,17 +58,27 @@ def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail
     return _mail(order, "confirmation", f"Order {order.id} is confirmed", opening)
 
 
-def closing(order: Order) -> Mail:
-    """Email: why the order ended early, and what that means for the customer's money."""
+def closing(order: Order, *, on_its_way: Money | None = None) -> Mail:
+    """Email: why the order ended early, and what that means for the customer's money.
+
+    ``on_its_way`` is what of it has not arrived yet: another email follows once it has.
+    """
     why = _EXPLANATIONS[StopReason(order.reason)] if order.reason else "it could not be completed"
     headline = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
-    money = (
-        f"We have given {order.total} back to your card; banks take 5 to 10 days to show it."
-        if order.status is Status.REFUNDED
-        else "Nothing was taken from your card."
-    )
+    money = _given_back(order.total, on_its_way)
+    if order.status is not Status.REFUNDED:
+        money = "Nothing was taken from your card."
     opening = f"Order {order.id} is {headline}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {headline}", opening)
+
+
+def _given_back(amount: Money, on_its_way: Money | None) -> str:
+    """What became of ``amount``, all that was taken for an order."""
+    if on_its_way is None:
+        return f"We have given {amount} back to your card; banks take 5 to 10 days to show it."
+    rest = amount - on_its_way
+    before = f"We have given {rest} back to your card. " if rest else ""
+    return f"{before}{on_its_way} is on its way back to you; we write again when it has arrived."
 
 
 def shipped(order: Order, parcel: Parcel) -> Mail:

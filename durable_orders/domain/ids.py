@@ -25,7 +25,11 @@ _PAYMENT_RISK_PREFIX: Final = "payment-risk-"
 _PARCEL_REFUND_PREFIX: Final = "parcel."
 #: Id of the refund of what the warehouse was short of.
 SHORT_REFUND_ID: Final = "short"
+_EXAMINATION_PREFIX: Final = "examine-"
+#: Id of the refund that undoes an order: each order has one at most, and a shop cannot request it.
+UNDO_REFUND_ID: Final = "undo"
 _REFUND_KEY: Final = re.compile(r"[a-z0-9]+:order-([^:]+):refund:([^:]+):[0-9]+")
+_UNDO_REFUND_KEY: Final = re.compile(r"[a-z0-9]+:order-([^:]+):charge:[^:]+:undo(?::[0-9]+)?")
 _REFERENCE: Final = re.compile(r"([a-z0-9]+)-(.+)")
 #: What every provider takes in a header: Stripe 255 characters at most, Resend 256.
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -137,6 +141,11 @@ def payment_risk_workflow_id(order_id: str) -> str:
     return f"{_PAYMENT_RISK_PREFIX}{checked_order_id(order_id)}"
 
 
+def examination_workflow_id(order_id: str) -> str:
+    """Workflow id of the run that examines one order by the audit's rules."""
+    return f"{_EXAMINATION_PREFIX}{checked_order_id(order_id)}"
+
+
 def refund_of(workflow_id: str) -> tuple[str, str] | None:
     """Order id and refund id in the workflow id of a refund; None for any other workflow."""
     order_id, _, refund_id = workflow_id.removeprefix(_REFUND_PREFIX).rpartition("-")
@@ -168,9 +177,12 @@ def capture_key(prefix: str, order_id: str, payment_id: str) -> str:
     return _key(prefix, order_id, f"charge:{payment_id}:capture")
 
 
-def undo_refund_key(prefix: str, order_id: str, payment_id: str) -> str:
-    """Idempotency key of refunding all of this charge when the order is undone."""
-    return _key(prefix, order_id, f"charge:{payment_id}:undo")
+def undo_refund_key(prefix: str, order_id: str, payment_id: str, attempt: int = 1) -> str:
+    """Idempotency key of one attempt to refund what is left of this charge when the order is
+    undone: of the refund ``UNDO_REFUND_ID``.
+    """
+    again = "" if attempt == 1 else f":{attempt}"
+    return _key(prefix, order_id, f"charge:{payment_id}:undo{again}")
 
 
 def refund_key(prefix: str, order_id: str, refund_id: str, attempt: int = 1) -> str:
@@ -181,7 +193,11 @@ def refund_key(prefix: str, order_id: str, refund_id: str, attempt: int = 1) -> 
 
 
 def refund_of_key(key: str) -> tuple[str, str] | None:
-    """Order id and refund id in a key of ``refund_key``; None for any other text."""
+    """Order id and refund id in a key of ``refund_key`` or ``undo_refund_key``; None for any other
+    text.
+    """
+    if undo := _UNDO_REFUND_KEY.fullmatch(key):
+        return (undo[1], UNDO_REFUND_ID) if ORDER_ID.matches(undo[1]) else None
     match = _REFUND_KEY.fullmatch(key)
     is_ours = match and ORDER_ID.matches(match[1]) and REFUND_ID.matches(match[2])
     return (match[1], match[2]) if match and is_ours else None

@@ -7,14 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Row, bindparam, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from durable_orders.domain.audit.model import BookedOrder, LedgerEntry, RecordedManualRefund
+from durable_orders.domain.audit.model import (
+    BookedOrder,
+    BookedRefund,
+    LedgerEntry,
+    RecordedManualRefund,
+)
 from durable_orders.domain.audit.ports import CursorPage
+from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, RefundState
+from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED, RefundState
 from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entry, with_tries
 from durable_orders.store.database import Database
 from durable_orders.store.installation import IS_OURS
@@ -28,6 +34,11 @@ from durable_orders.store.tables import (
 
 _COLUMNS: Final = ("id", "status", "total", "currency", "placed_at", "updated_at")
 _ENDS: Final = sorted(status for status in Status if status.is_final)
+# Literals, so that PostgreSQL can use the partial index of unsettled refunds.
+_IS_UNSETTLED: Final[ColumnElement[bool]] = refund_requests.c.state.in_(
+    bindparam("unsettled", sorted(UNSETTLED), expanding=True, literal_execute=True)
+)
+_HAVE_UNSETTLED: Final = select(refund_requests.c.order_id).where(_IS_UNSETTLED)
 
 
 class PostgresAuditRepository:
@@ -43,7 +54,11 @@ class PostgresAuditRepository:
         # Literals, so that PostgreSQL can use the partial index of orders in progress.
         ends: BindParameter[Any] = bindparam("ends", _ENDS, expanding=True, literal_execute=True)
         wanted: list[ColumnElement[bool]] = [
-            or_(orders.c.status.not_in(ends), orders.c.updated_at >= changed_since),
+            or_(
+                orders.c.status.not_in(ends),
+                orders.c.updated_at >= changed_since,
+                orders.c.id.in_(_HAVE_UNSETTLED),
+            ),
             IS_OURS,
         ]
         if cursor is not None:
@@ -87,8 +102,10 @@ async def _read(
         entry = LedgerEntry(charge_entry(charge, tries), booked_charge(charge))
         entries[charge.order_id].append(entry)
     asked, by_hand = await _refunds(connection, ids), await _by_hand(connection, ids)
+    told = await _unsettled_or_settled_undo(connection, ids)
     return tuple(
-        _standing(row, entries[row.id], asked.get(row.id, 0), by_hand.get(row.id)) for row in rows
+        _standing(row, entries[row.id], asked.get(row.id, 0), by_hand.get(row.id), told[row.id])
+        for row in rows
     )
 
 
@@ -112,6 +129,30 @@ async def _refunds(
     return {row.order_id: None if row.is_issuing else int(row.accepted) for row in rows}
 
 
+async def _unsettled_or_settled_undo(
+    connection: AsyncConnection, order_ids: Sequence[str]
+) -> Mapping[str, list[BookedRefund]]:
+    """Each order's refunds that are on their way or owed, oldest first, and the one that undoes it
+    when that was settled by hand.
+    """
+    found = refund_requests.c
+    is_settled_undo = and_(
+        found.refund_id == UNDO_REFUND_ID, found.state == RefundState.SETTLED.value
+    )
+    rows = await connection.execute(
+        select(refund_requests, payments.c.payment_id, payments.c.currency)
+        .join_from(refund_requests, payments)
+        .where(found.order_id.in_(order_ids), or_(_IS_UNSETTLED, is_settled_undo))
+        .order_by(found.number)
+    )
+    refunds_of: defaultdict[str, list[BookedRefund]] = defaultdict(list)
+    for row in rows:
+        amount, state = Money(row.amount, row.currency), RefundState(row.state)
+        refund = BookedRefund(row.refund_id, row.payment_id, amount, state, row.updated_at, row.why)
+        refunds_of[row.order_id].append(refund)
+    return refunds_of
+
+
 async def _by_hand(
     connection: AsyncConnection, order_ids: Sequence[str]
 ) -> Mapping[str, tuple[int, str]]:
@@ -123,8 +164,13 @@ async def _by_hand(
 
 
 def _standing(
-    row: Row[Any], entries: Sequence[LedgerEntry], refunds: int | None, hand: tuple[int, str] | None
+    row: Row[Any],
+    entries: Sequence[LedgerEntry],
+    refunds: int | None,
+    hand: tuple[int, str] | None,
+    told: Sequence[BookedRefund],
 ) -> BookedOrder:
+    settled = [one.amount for one in told if one.state is RefundState.SETTLED]
     return BookedOrder(
         order_id=row.id,
         status=Status(row.status),
@@ -136,4 +182,6 @@ def _standing(
         by_hand=None
         if hand is None
         else RecordedManualRefund(Money(hand[0], row.currency), hand[1]),
+        unsettled=tuple(one for one in told if one.state is not RefundState.SETTLED),
+        settled_undo=settled[0] if settled else None,
     )

@@ -37,18 +37,25 @@ _FAULTS: Final = (
     ORDER BY id
     """,
     # Only the operator vouches for a manual refund: the provider still has the money, or had none.
+    # What was given back in place of the refund that undoes an order is settled, as other refunds.
     """
     SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, coalesce(p.kept, 0))
            || CASE WHEN h.amount IS NULL THEN ''
               ELSE format(', and %s given back by hand, as %s says', h.amount, h.said_by) END
+           || CASE u.state WHEN 'failed' THEN format(', its refund of %s has failed', u.amount)
+              WHEN 'settled' THEN format(', and %s given back in place of its refund', u.amount)
+              ELSE '' END
     FROM orders o LEFT JOIN (
         SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
     ) p ON p.order_id = o.id LEFT JOIN given_back_by_hand h ON h.order_id = o.id
+    LEFT JOIN refund_requests u ON u.order_id = o.id AND u.refund_id = 'undo' AND h.amount IS NULL
     WHERE o.status IN ('rejected', 'cancelled', 'refunded')
-      AND (p.kept > 0 OR h.amount > coalesce(p.kept, 0))
+      AND CASE u.state WHEN 'settled' THEN coalesce(p.kept, 0) <> u.amount
+          ELSE p.kept > 0 OR h.amount > coalesce(p.kept, 0) END
       AND NOT EXISTS (
           SELECT FROM findings f
-          WHERE f.order_id = o.id AND f.kind IN ('money_kept', 'given_back_too_much')
+          WHERE f.order_id = o.id
+            AND f.kind IN ('money_kept', 'given_back_too_much', 'refund_failed')
             AND f.resolved_at IS NULL AND f.acknowledged_kept = coalesce(p.kept, 0)
       )
     ORDER BY o.id

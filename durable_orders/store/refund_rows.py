@@ -8,9 +8,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Executable, Row, bindparam, insert, literal, select, tuple_, update
+from sqlalchemy import Executable, Row, bindparam, insert, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from durable_orders.domain.ids import UNDO_REFUND_ID
+from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import ChargeState
 from durable_orders.domain.refunds.refund import (
@@ -41,6 +43,7 @@ _WAITING: Final = (
     .order_by(refund_requests.c.requested_at)
     .limit(bindparam("most"))
 )
+_ENDS: Final = sorted(status for status in Status if status.is_final)
 # The states are literals, so that PostgreSQL can use the partial index of unfinished refunds.
 _UNFINISHED: Final = (
     select(
@@ -60,6 +63,7 @@ _UNFINISHED: Final = (
         refund_requests.c.updated_at <= bindparam("quiet_since"),
         tuple_(refund_requests.c.order_id, refund_requests.c.refund_id)
         > tuple_(bindparam("after_order"), bindparam("after_refund")),
+        or_(refund_requests.c.refund_id != UNDO_REFUND_ID, orders.c.status.in_(_ENDS)),
         IS_OURS,
     )
     .order_by(refund_requests.c.order_id, refund_requests.c.refund_id)
@@ -91,6 +95,7 @@ _CHANGE: Final = (
         card_refund_id=bindparam("of_provider"),
         why=bindparam("reason"),
         restocked=bindparam("on_shelf"),
+        amount=bindparam("to_give_back"),
         updated_at=bindparam("now"),
     )
 )
@@ -134,7 +139,7 @@ async def insert_refund(connection: AsyncConnection, entry: RefundEntry, now: da
 
 
 async def update_refund(connection: AsyncConnection, entry: RefundEntry, now: datetime) -> None:
-    """Update the refund. Its amount and pieces never change."""
+    """Update the refund. Its pieces never change, and its amount only while an undo issues it."""
     this = {"of_order": entry.request.order_id, "refund": entry.request.refund_id}
     to = {
         "to": entry.state,
@@ -142,6 +147,7 @@ async def update_refund(connection: AsyncConnection, entry: RefundEntry, now: da
         "of_provider": entry.card_refund_id,
         "reason": entry.why,
         "on_shelf": entry.restocked,
+        "to_give_back": entry.amount.amount,
         "now": now,
     }
     await connection.execute(_CHANGE, this | to)

@@ -10,8 +10,10 @@ from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from durable_orders.domain.ports import CardRefund, NoSuchOrderError
-from durable_orders.domain.refunds.calculation import plan_refund
+from durable_orders.domain.ids import UNDO_REFUND_ID
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import CardRefund, NoSuchOrderError, RefusedError
+from durable_orders.domain.refunds.calculation import plan_refund, plan_undo
 from durable_orders.domain.refunds.ports import NoSuchRefundError
 from durable_orders.domain.refunds.refund import (
     ACCEPTED_BY_PROVIDER,
@@ -97,6 +99,25 @@ class PostgresRefundBook:
             entry = plan_refund(request, order, charge, earlier)
             if isinstance(entry, RefundEntry):
                 await insert_refund(connection, entry, now)
+            return entry
+
+    async def reserve_undo(
+        self, order_id: str, payment_id: str, left: Money, now: datetime
+    ) -> RefundEntry | None:
+        async with self._database.transaction() as connection:
+            await _lock_order(connection, order_id)
+            entries = await read_refunds(connection, order_id)
+            known = next((one for one in entries if one.request.refund_id == UNDO_REFUND_ID), None)
+            charge = await lock_paid_charge(connection, order_id)
+            if charge is None or charge.payment_id != payment_id:
+                raise RefusedError(f"order {order_id} has no money by {payment_id} to give back")
+            entry = plan_undo(order_id, charge, left, known)
+            if entry is not None and known is None:
+                await insert_refund(connection, entry, now)
+            elif entry is not None and entry != known:
+                await update_refund(connection, entry, now)
+                changed = line(order_id, entry.event, entry.history_detail(), now)
+                await connection.execute(ADD_LINE, changed)
             return entry
 
     async def find(self, order_id: str, refund_id: str) -> RefundEntry | None:

@@ -43,7 +43,7 @@ from durable_orders.domain.operators.api_keys import Scope
 from durable_orders.domain.operators.dashboard import MAY_NEED_OPERATOR
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import ChargeState, TryRefusal
-from durable_orders.domain.refunds.refund import UNFINISHED, RefundState
+from durable_orders.domain.refunds.refund import UNFINISHED, UNSETTLED, RefundState
 from durable_orders.domain.webhooks import DeliveryResult, WebhookSource
 
 metadata = MetaData(
@@ -435,6 +435,13 @@ operator_sessions = Table(
     Column("done", Boolean),
     CheckConstraint("octet_length(digest) = 32", name="digest_whole"),
     CheckConstraint("(word IS NULL) = (done IS NULL)", name="word_whole"),
+)
+
+# Refunds that are on their way, or owed, which the audit looks at: few, however old they are.
+Index(
+    "refund_requests_unsettled",
+    refund_requests.c.order_id,
+    postgresql_where=refund_requests.c.state.in_(sorted(UNSETTLED)),
 )
 
 # Refunds that may need a person: few, however many refunds there are.

@@ -17,6 +17,7 @@ from durable_orders.domain.audit.messages import (
 )
 from durable_orders.domain.audit.model import (
     BookedOrder,
+    BookedRefund,
     Discrepancy,
     DiscrepancyKind,
     LedgerEntry,
@@ -25,8 +26,9 @@ from durable_orders.domain.audit.model import (
     RecordedManualRefund,
 )
 from durable_orders.domain.audit.ports import CursorPage, Marks
+from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.money import Money, total
-from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, RefundState
+from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED, RefundState
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import InMemoryDatabase, charge_entry
 from tests.fakes.script import Scripted
@@ -127,7 +129,11 @@ class InMemoryAuditRepository(Scripted):
 
     def _page(self, since: datetime, cursor: str | None, limit: int) -> CursorPage[BookedOrder]:
         standings = [self._standing(id_) for id_ in sorted(self._own())]
-        wanted = [one for one in standings if not one.status.is_final or one.changed_at >= since]
+        wanted = [
+            one
+            for one in standings
+            if not one.status.is_final or one.changed_at >= since or one.unsettled
+        ]
         return _page(wanted, [one.order_id for one in wanted], cursor, limit)
 
     def _own(self) -> list[str]:
@@ -152,7 +158,26 @@ class InMemoryAuditRepository(Scripted):
             by_hand=RecordedManualRefund(row.by_hand.amount, row.by_hand.by)
             if row.by_hand
             else None,
+            unsettled=self._unsettled(order_id),
+            settled_undo=self._settled_undo(order_id),
         )
+
+    def _unsettled(self, order_id: str) -> tuple[BookedRefund, ...]:
+        row = self._database.row(order_id)
+
+        def since(refund_id: str) -> datetime:
+            about = (line.at for line in row.history if line.detail.get("refund_id") == refund_id)
+            return max(about)
+
+        return tuple(
+            BookedRefund(id_, one.payment_id, one.amount, one.state, since(id_), one.why)
+            for id_, one in row.refund_requests.items()
+            if one.state in UNSETTLED
+        )
+
+    def _settled_undo(self, order_id: str) -> Money | None:
+        undo = self._database.row(order_id).refund_requests.get(UNDO_REFUND_ID)
+        return undo.amount if undo and undo.state is RefundState.SETTLED else None
 
     def _refunds(self, order_id: str) -> Money | None:
         row = self._database.row(order_id)

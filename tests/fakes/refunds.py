@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from durable_orders.domain.money import total
-from durable_orders.domain.ports import CardRefund, ChargeState
-from durable_orders.domain.refunds.calculation import plan_refund
+from durable_orders.domain.ids import UNDO_REFUND_ID
+from durable_orders.domain.money import Money, total
+from durable_orders.domain.ports import CardRefund, ChargeState, RefusedError
+from durable_orders.domain.refunds.calculation import plan_refund, plan_undo
 from durable_orders.domain.refunds.ports import NoSuchRefundError
 from durable_orders.domain.refunds.refund import (
     ACCEPTED_BY_PROVIDER,
@@ -33,6 +34,13 @@ class InMemoryRefundBook(Scripted):
 
     async def reserve(self, request: RefundRequest, now: datetime) -> RefundEntry | RefundRefused:
         return await self._play("reserve", lambda: self._reserve(request, now))
+
+    async def reserve_undo(
+        self, order_id: str, payment_id: str, left: Money, now: datetime
+    ) -> RefundEntry | None:
+        return await self._play(
+            "reserve_undo", lambda: self._reserve_undo(order_id, payment_id, left, now)
+        )
 
     async def find(self, order_id: str, refund_id: str) -> RefundEntry | None:
         return await self._play("find", lambda: self._refunds(order_id).get(refund_id))
@@ -102,6 +110,7 @@ class InMemoryRefundBook(Scripted):
             and (since := row.refunds_changed[refund_id]) <= quiet_since
             and (id_, refund_id) > after
             and order_id in {None, id_}
+            and (not entry.is_undo or row.order.status.is_final)
         ]
         return tuple(sorted(found, key=lambda one: (one.order_id, one.refund_id))[:limit])
 
@@ -120,6 +129,21 @@ class InMemoryRefundBook(Scripted):
         if isinstance(entry, RefundEntry):
             row.refund_requests[request.refund_id] = entry
             row.refunds_changed[request.refund_id] = now
+            row.add_line(entry.event, now, **entry.history_detail())
+        return entry
+
+    def _reserve_undo(
+        self, order_id: str, payment_id: str, left: Money, now: datetime
+    ) -> RefundEntry | None:
+        row = self._database.row(order_id)
+        known = row.refund_requests.get(UNDO_REFUND_ID)
+        charge = self._paid_charge(order_id)
+        if charge is None or charge.payment_id != payment_id:
+            raise RefusedError(f"order {order_id} has no money by {payment_id} to give back")
+        entry = plan_undo(order_id, charge, left, known)
+        if entry is not None and entry != known:
+            row.refund_requests[UNDO_REFUND_ID] = entry
+            row.refunds_changed[UNDO_REFUND_ID] = now
             row.add_line(entry.event, now, **entry.history_detail())
         return entry
 

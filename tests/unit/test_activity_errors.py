@@ -32,6 +32,7 @@ from tests.fakes.database import (
     InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
+from tests.fakes.refunds import InMemoryRefundBook
 from tests.support.shop import basket
 
 ATTEMPT = 4
@@ -140,7 +141,8 @@ async def test_a_charge_is_left_to_the_next_worker_before_it_is_confirmed() -> N
     orders = InMemoryOrderRepository(database)
     ledger = InMemoryPaymentLedger(database)
     await orders.place(basket("1001"), datetime.now(UTC))
-    charge_card = PaymentActivities(cards, ledger, orders).charge_card
+    refunds = InMemoryRefundBook(database)
+    charge_card = PaymentActivities(cards, ledger, orders, refunds).charge_card
     stopping = environment()
     stopping.worker_shutdown()
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable_orders.domain.ids import (
+    UNDO_REFUND_ID,
     InvalidRefundIdError,
     order_id_of,
     parcel_refund_id,
@@ -41,7 +42,7 @@ from durable_orders.domain.refunds.refund import (
     RefundRequest,
     RefundState,
 )
-from tests.support.keys import refund_key, undo_refund_key
+from tests.support.keys import capture_key, refund_key, undo_refund_key
 
 LINES = (
     Line("MUG", "Mug", 3, Money(14_50, "EUR")),
@@ -136,8 +137,14 @@ def test_a_run_and_a_key_say_what_they_are_about(order: str, refund: str, attemp
     assert refund_of_key(refund_key(order, refund, attempt)) == (order, refund)
 
 
+@pytest.mark.parametrize("attempt", [1, 2, 13])
+def test_a_key_of_an_undo_names_the_refund_that_undoes_its_order(attempt: int) -> None:
+    assert refund_of_key(undo_refund_key("1001", "pi_1", attempt)) == ("1001", UNDO_REFUND_ID)
+    assert refund_of_key(undo_refund_key("10:01", "pi_1", attempt)) is None
+
+
 def test_keys_of_others_are_not_of_refunds() -> None:
-    assert refund_of_key(undo_refund_key("1001", "pi_1")) is None
+    assert refund_of_key(capture_key("1001", "pi_1")) is None
     assert refund_of_key("") is None
     assert refund_key("1001", "r1", 1) != refund_key("1001", "r1", 2)
 

@@ -38,7 +38,7 @@ from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.servers import Servers, Temporal
 from worker import order_worker
-from workflows.audit import ReconcileWorkflow
+from workflows.audit import ExaminationWorkflow, ReconcileWorkflow
 from workflows.order import OrderWorkflow
 from workflows.refund import RefundWorkflow
 from workflows.sandbox import RUNNER
@@ -223,7 +223,7 @@ async def shop(
 async def replayed(history: WorkflowHistory) -> WorkflowReplayResult:
     """Run a history again as a worker would that has never seen it; raises where they differ."""
     replayer = Replayer(
-        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow],
+        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow, ExaminationWorkflow],
         workflow_runner=RUNNER,
         data_converter=DATA_CONVERTER,
     )

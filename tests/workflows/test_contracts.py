@@ -12,7 +12,7 @@ from temporalio import workflow
 from temporalio.workflow import _Definition  # the SDK has no public way to list a class's handlers
 
 from durable_orders.contracts import audit, order, refund
-from workflows.audit import ReconcileWorkflow
+from workflows.audit import ExaminationWorkflow, ReconcileWorkflow
 from workflows.order import OrderWorkflow
 from workflows.refund import RefundWorkflow
 
@@ -53,6 +53,7 @@ def described(declared: type) -> dict[str, Signature]:
         (order.OrderWorkflow, OrderWorkflow),
         (refund.RefundWorkflow, RefundWorkflow),
         (audit.ReconcileWorkflow, ReconcileWorkflow),
+        (audit.ExaminationWorkflow, ExaminationWorkflow),
     ],
 )
 def test_a_workflow_is_what_its_contract_says(contract: type, implementation: type) -> None:

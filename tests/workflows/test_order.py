@@ -258,7 +258,7 @@ async def test_a_late_charge_finds_the_order_closed_and_takes_nothing(shop: Shop
     shop.cards.fail_until_healed("create", SILENCE)
     outcome = await ended(await shop.order())
     shop.cards.heal("create")
-    late = PaymentActivities(shop.cards, shop.ledger, shop.book)
+    late = PaymentActivities(shop.cards, shop.ledger, shop.book, shop.refunds)
     answer = await late.charge_card(ChargeRequest(outcome.order_id))
     assert answer.kind == "charging_closed"
     await shop.check(outcome)

@@ -46,8 +46,14 @@ def advice(finding: Finding) -> Advice:
         case DiscrepancyKind.REFUND_FAILED:
             advised = Advice(
                 "list the order's refunds, and take the one that did not arrive up again with its "
-                "id as REFUND; then refund retry-now or refund resolve. Is none listed, the order "
-                f"itself was undone: return the money of {payment_id} another way",
+                "id as REFUND; then refund retry-now or refund resolve. Is none listed, it was "
+                f"made in the provider's dashboard: give the money of {payment_id} back again",
+                (f"refund list {order_id}", f"refund look-again {order_id} REFUND"),
+            )
+        case DiscrepancyKind.REFUND_OVERDUE:
+            advised = Advice(
+                f"look at {payment_id} in the provider's dashboard: the account's balance may be "
+                "too low for the refund. Then have it read again, with its id as REFUND",
                 (f"refund list {order_id}", f"refund look-again {order_id} REFUND"),
             )
         case DiscrepancyKind.GIVEN_BACK_TOO_MUCH:

@@ -22,7 +22,7 @@ class AuditScan(StrEnum):
 
     CHARGES = "charges"  # at the provider, by creation time
     REFUNDS = "refunds"  # the same
-    ORDERS = "orders"  # in our database: not final, or changed lately
+    ORDERS = "orders"  # in our database: not final, changed lately, or with an unsettled refund
     RUNS = "runs"  # open runs, in Temporal
     UNFINISHED_REFUNDS = "unfinished_refunds"  # in our database, of any age
     FINDINGS = "findings"  # unresolved ones of earlier audits
@@ -119,6 +119,31 @@ class PageReview:
     examined: int
     discrepancies: tuple[Discrepancy, ...]
     cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Input of the workflow that examines one order, which has ended, by the audit's rules."""
+
+    order_id: str
+    terms: AuditTerms = AuditTerms()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True)
+class OrderExamination:
+    """Input of ``examine_order``."""
+
+    order_id: str
+    as_of: datetime
+    terms: AuditTerms
+
+
+@dataclass(frozen=True)
+class OrderExamined:
+    """The discrepancies of the order; none can be told yet while it ``is_moving``."""
+
+    discrepancies: tuple[Discrepancy, ...]
+    is_moving: bool = False
 
 
 @dataclass(frozen=True)

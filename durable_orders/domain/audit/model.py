@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -10,6 +10,7 @@ from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, CardRefund, CardRefundState, ChargeEntry
+from durable_orders.domain.refunds.refund import RefundState
 
 
 class RunState(StrEnum):
@@ -28,7 +29,8 @@ class DiscrepancyKind(StrEnum):
     STRANDED_WITH_MONEY = "stranded_with_money"  # the same, with money taken or held
     BOOKS_BEHIND = "books_behind"  # the provider's record is ahead of ours
     BOOKS_AHEAD = "books_ahead"  # our record says more was taken than the provider's
-    REFUND_FAILED = "refund_failed"  # our record says more was refunded than the provider's
+    REFUND_FAILED = "refund_failed"  # a refund that the bank has sent back: its money is owed
+    REFUND_OVERDUE = "refund_overdue"  # a refund that has been on its way for too long
     LIVE_CHARGE = "live_charge"  # a hold, or a charge that can still succeed, that pays for nothing
     PAID_WITHOUT_ORDER = "paid_without_order"  # money taken for an order that our database lacks
     UNBOOKED_CHARGE = "unbooked_charge"  # money taken by a charge that our database lacks
@@ -61,12 +63,24 @@ class AuditTerms:
     """
 
     window: timedelta = timedelta(hours=48)
+    #: How far back the provider's refunds are listed. Stripe lets a refund be pending for 45 days
+    #: (https://support.stripe.com/questions/fix-your-pending-refund), and a bank may send one back
+    #: up to 30 days later (https://docs.stripe.com/refunds#failed-refunds).
+    refund_window: timedelta = timedelta(days=80)
+    #: A refund that the bank has not accepted for so long, or the provider not answered.
+    refund_overdue: timedelta = timedelta(days=7)
+    refund_unanswered: timedelta = timedelta(days=1)
     grace: timedelta = timedelta(minutes=15)
     unknown_grace: timedelta = timedelta(hours=24)
     start_within: timedelta = timedelta(hours=24)
     #: An email is retried for 23 hours after its order ended; nothing else keeps a run open.
     run_outlives_order: timedelta = timedelta(hours=25)
     page_size: int = 100
+
+
+def without_grace(terms: AuditTerms) -> AuditTerms:
+    """The same terms without grace."""
+    return replace(terms, grace=timedelta(0))
 
 
 @dataclass(frozen=True)
@@ -99,11 +113,25 @@ class RecordedManualRefund:
 
 
 @dataclass(frozen=True)
+class BookedRefund:
+    """A refund in our database that is on its way, or owed; in its ``state`` since ``since``."""
+
+    refund_id: str
+    payment_id: str
+    amount: Money
+    state: RefundState
+    since: datetime
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class BookedOrder:
     """An order as our database has it.
 
     ``refunds``: the sum of its refunds that the provider has accepted; None while one is being
-    issued, when only the provider knows.
+    issued, when only the provider knows. ``unsettled`` are those that are on their way, or owed.
+    ``settled_undo`` is what the refund that undoes it was to give back, and an operator has given
+    back another way.
     """
 
     order_id: str
@@ -114,6 +142,8 @@ class BookedOrder:
     entries: tuple[LedgerEntry, ...] = ()
     refunds: Money | None = None
     by_hand: RecordedManualRefund | None = None
+    unsettled: tuple[BookedRefund, ...] = ()
+    settled_undo: Money | None = None
 
 
 @dataclass(frozen=True)

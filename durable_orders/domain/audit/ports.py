@@ -63,7 +63,9 @@ class AuditRepository(Protocol):
     async def page(
         self, changed_since: datetime, cursor: str | None, limit: int
     ) -> CursorPage[BookedOrder]:
-        """Orders that are not final, or changed since then; each at least once."""
+        """Orders that are not final, changed since then, or have a refund that is on its way or
+        owed; each at least once.
+        """
 
     async def standing(self, order_ids: Iterable[str]) -> Mapping[str, BookedOrder]:
         """The orders of these ids, without those that our database lacks."""

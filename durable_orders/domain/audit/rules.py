@@ -10,10 +10,14 @@ does no harm, and nobody loses money or goods by it. It is therefore never decid
 is refunded: at most the run of a refund that was requested is started again. A run refunds all that
 it took before it ends; money found afterwards was moved by something unknown (a refund in the
 dashboard, one that the bank returned), and guessing could pay twice.
+
+A refund is no part of its order's run: those of an order that has shipped are looked at although
+its run is open, those of one that was undone as soon as its run has ended.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -35,24 +39,28 @@ from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import CardCharge, ChargeState
-from durable_orders.domain.refunds.refund import UnfinishedRefund
+from durable_orders.domain.refunds.refund import REFUNDABLE, RefundState, UnfinishedRefund
 
 #: States in which a charge can take no more money.
 _FINAL: Final = frozenset({ChargeState.CAPTURED, ChargeState.CANCELLED})
 
 
 def find_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> list[Discrepancy]:
-    """Find the discrepancies of an order, in the order of repair; none while its run is open.
+    """Find the discrepancies of an order, in the order of repair; while its run is open, those of
+    refunds alone.
 
     ``case.charges`` may be a part of its charges: for the others, our own record counts.
     """
     quiet_since = now - terms.grace
-    if case.run.state is RunState.OPEN or _later_than(quiet_since, case.run.closed_at):
-        return []
     charges = tuple(listed for listed in case.charges if listed.created_at <= quiet_since)
-    if case.order is None:
-        return [found for listed in charges for found in _without_order(listed, now, terms)]
     order = case.order
+    if case.run.state is RunState.OPEN:
+        has_shipped = order is not None and has_refunds(order)
+        return _of_refunds(order, charges, now, terms) if order and has_shipped else []
+    if _later_than(quiet_since, case.run.closed_at):
+        return []
+    if order is None:
+        return [found for listed in charges for found in _without_order(listed, now, terms)]
     if order.changed_at > quiet_since:
         return []
     if order.status is Status.PLACED and case.run.state is RunState.NONE:
@@ -61,11 +69,14 @@ def find_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> lis
         one
         for listed in charges
         if (entry := _entry_of(order, listed)) is not None
-        for one in _entry_differs(order, entry, listed, quiet_since)
+        for one in _entry_differs(entry, listed, quiet_since)
     ]
-    if not order.status.is_final:
-        return [*found, _stranded(order, charges, case.run)]
-    return [*found, *_after_the_end(order, charges)]
+    found += _of_refunds(order, charges, now, terms)
+    if order.status.is_final:
+        found += _after_the_end(order, charges)
+    else:
+        found.append(_stranded(order, charges, case.run))
+    return found
 
 
 def may_have_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> bool:
@@ -74,11 +85,18 @@ def may_have_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) ->
         # A charge that is live in our database may be too old for the provider's list.
         listed = {one.charge.payment_id for one in case.charges}
         unlisted = (e.booked.state for e in case.order.entries if e.payment_id not in listed)
-        if any(state not in _FINAL for state in unlisted):
+        if any(state not in _FINAL for state in unlisted) or case.order.unsettled:
             return True
     states = (RunState.CLOSED, RunState.NONE)
     runs = (replace(case, run=RunStatus(state)) for state in states)
     return any(find_discrepancies(without, now, terms) for without in runs)
+
+
+def has_refunds(order: BookedOrder) -> bool:
+    """Whether something of an order that has shipped was given back, or is to be."""
+    if order.status not in REFUNDABLE:
+        return False
+    return bool(order.unsettled) or any(entry.booked.refunded for entry in order.entries)
 
 
 def find_open_run_discrepancies(
@@ -144,7 +162,7 @@ def _never_started(order: BookedOrder, now: datetime, terms: AuditTerms) -> Disc
 
 
 def _entry_differs(
-    order: BookedOrder, entry: LedgerEntry, listed: ListedCharge, quiet_since: datetime
+    entry: LedgerEntry, listed: ListedCharge, quiet_since: datetime
 ) -> list[Discrepancy]:
     """Compare our entry with the provider's charge. Recent refunds may be on one side only."""
     charge, booked = listed.charge, entry.booked
@@ -165,11 +183,41 @@ def _entry_differs(
     if charge.captured < booked.captured:
         detail = f"our books say {booked.captured} was taken, the provider says {charge.captured}"
         found.append(_about(DiscrepancyKind.BOOKS_AHEAD, listed, detail))
-    if charge.refunded < booked.refunded:
-        back = booked.refunded - charge.refunded
-        detail = f"{back} of {order.order_id} did not arrive: the bank sent the refund back to us"
-        found.append(_about(DiscrepancyKind.REFUND_FAILED, listed, detail))
     return found
+
+
+def _of_refunds(
+    order: BookedOrder, charges: Iterable[ListedCharge], now: datetime, terms: AuditTerms
+) -> list[Discrepancy]:
+    """Refunds that did not arrive, as the provider says or our own record, and those that have been
+    on their way for too long.
+    """
+    failed: defaultdict[str, list[str]] = defaultdict(list)
+    late: defaultdict[str, list[str]] = defaultdict(list)
+    for listed in charges:
+        entry = _entry_of(order, listed)
+        if entry is not None and listed.charge.refunded < entry.booked.refunded:
+            back = entry.booked.refunded - listed.charge.refunded
+            sentence = f"{back} of {order.order_id} did not arrive: the bank sent the refund back"
+            failed[listed.charge.payment_id].append(f"{sentence} to us")
+    for refund in order.unsettled:
+        about, age = f"refund {refund.refund_id} of {refund.amount}", now - refund.since
+        since = f"{refund.since:%Y-%m-%d %H:%M} UTC"
+        match refund.state:
+            case RefundState.FAILED if age >= terms.grace:
+                why = f" ({refund.why})" if refund.why else ""
+                sentence = f"{about} failed at the bank{why} and is owed since {since}"
+                failed[refund.payment_id].append(sentence)
+            case RefundState.PENDING if age >= terms.refund_overdue:
+                late[refund.payment_id].append(f"{about} has been pending since {since}")
+            case RefundState.ISSUING if age >= terms.refund_unanswered:
+                late[refund.payment_id].append(f"{about} has had no answer since {since}")
+    kinds = ((DiscrepancyKind.REFUND_FAILED, failed), (DiscrepancyKind.REFUND_OVERDUE, late))
+    return [
+        Discrepancy(kind, order.order_id, "; ".join(sentences), payment_id=payment_id)
+        for kind, by_payment in kinds
+        for payment_id, sentences in by_payment.items()
+    ]
 
 
 def _stranded(order: BookedOrder, charges: Iterable[ListedCharge], run: RunStatus) -> Discrepancy:
@@ -225,9 +273,23 @@ def _refunds_differ(order: BookedOrder) -> list[Discrepancy]:
 
 
 def _money_kept(order: BookedOrder, captured: Money, kept: Money) -> list[Discrepancy]:
-    """All that was taken for an order that ended early is refunded: by the provider, or by hand."""
+    """All that was taken for an order that ended early is refunded: by the provider, or by hand.
+
+    What a refund of it has not brought about is in a finding of its own.
+    """
     hand = order.by_hand
     if hand is None:
+        by_person = order.settled_undo or Money(0, kept.currency)
+        if not by_person <= kept:
+            detail = (
+                f"{order.status}: at the provider {captured} was taken and {captured - kept} given "
+                f"back; {by_person} was given back another way, in place of its refund"
+            )
+            return [Discrepancy(DiscrepancyKind.GIVEN_BACK_TOO_MUCH, order.order_id, detail)]
+        failed = (one.amount for one in order.unsettled if one.state is RefundState.FAILED)
+        kept -= total(failed, kept.currency) + by_person
+        if kept.amount <= 0:
+            return []
         detail = f"{order.status}, and {kept} was not given back"
     else:
         detail = (

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from durable_orders.domain.charge_limits import step_problem
 from durable_orders.domain.ids import (
+    UNDO_REFUND_ID,
     InvalidRefundIdError,
     checked_refund_id,
     is_orders_own_refund,
@@ -24,7 +26,16 @@ from durable_orders.domain.refunds.refund import (
     RefundEntry,
     RefundRefused,
     RefundRequest,
+    RefundState,
+    undo_request,
 )
+
+#: Why a shop cannot request ``UNDO_REFUND_ID``.
+OF_THE_UNDO: Final = (
+    f"{UNDO_REFUND_ID} is the id of the refund that undoes an order, which an order makes by "
+    "itself: take another id"
+)
+_GIVEN_BACK_BY_OTHERS: Final = "all of it was given back at the card provider, and not by us"
 
 
 def refundable_amount(charge: PaidCharge, earlier: Iterable[RefundEntry]) -> Money:
@@ -50,7 +61,8 @@ def plan_refund(
 ) -> RefundEntry | RefundRefused:
     """Calculate the refund for ``request`` beside the order's ``earlier`` ones, or refuse it."""
     try:
-        checked_refund_id(request.refund_id)
+        if checked_refund_id(request.refund_id) == UNDO_REFUND_ID:
+            return RefundRefused(OF_THE_UNDO)
         if is_orders_own_refund(request.refund_id) and not request.owed:
             return RefundRefused(
                 f"the id {request.refund_id} is that of a refund which an order starts by itself: "
@@ -68,6 +80,28 @@ def plan_refund(
     except (_RefusalError, InvalidRefundIdError) as refusal:
         return RefundRefused(str(refusal))
     return RefundEntry(request, amount, lines, charge.attempt, charge.payment_id)
+
+
+def plan_undo(
+    order_id: str, charge: PaidCharge, left: Money, known: RefundEntry | None
+) -> RefundEntry | None:
+    """The refund that undoes an order, about to be issued; None when there is nothing to give back.
+
+    ``left`` is what the provider still has of the charge. Of a refund that is ``known`` and being
+    issued, the provider must know nothing: then it shrinks with what others have given back
+    meanwhile, under a new attempt's key. The provider gives back no more than the charge has taken,
+    so that the key before cannot give it back twice.
+    """
+    if known is None:
+        entry = RefundEntry(undo_request(order_id), left, (), charge.attempt, charge.payment_id)
+        return replace(entry, state=RefundState.ISSUING) if left else None
+    if known.state not in {RefundState.ISSUING, RefundState.CANCELLED}:
+        return known
+    if not left:
+        return replace(known, state=RefundState.CANCELLED, why=_GIVEN_BACK_BY_OTHERS)
+    if known.state is RefundState.ISSUING and known.amount <= left:
+        return known
+    return replace(known, state=RefundState.ISSUING, amount=left, attempt=known.attempt + 1, why="")
 
 
 class _RefusalError(Exception):

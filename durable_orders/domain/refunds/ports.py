@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from durable_orders.domain.audit.model import RunStatus
+from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardRefund, RefusedError
 from durable_orders.domain.refunds.refund import (
     RefundEntry,
@@ -33,10 +34,20 @@ class RefundBook(Protocol):
     """
 
     async def reserve(self, request: RefundRequest, now: datetime) -> RefundEntry | RefundRefused:
-        """Reserve the refund's amount and pieces, by the rules of ``planned``.
+        """Reserve the refund's amount and pieces, by the rules of ``plan_refund``.
 
         The same request again returns the refund as it is by then, other contents for the same id
         are refused. Raises ``NoSuchOrderError``.
+        """
+
+    async def reserve_undo(
+        self, order_id: str, payment_id: str, left: Money, now: datetime
+    ) -> RefundEntry | None:
+        """Reserve what undoing the order gives back, by the rules of ``plan_undo``: its charge has
+        ``left`` still. None when that is nothing.
+
+        It is being issued then. Raises ``RefusedError`` when the order is not charged as
+        ``payment_id``, or that took no money.
         """
 
     async def find(self, order_id: str, refund_id: str) -> RefundEntry | None:
@@ -57,7 +68,8 @@ class RefundBook(Protocol):
         order_id: str | None = None,
     ) -> tuple[UnfinishedRefund, ...]:
         """Unfinished refunds of this installation that have not changed since then: of any order or
-        of this one, by order id and refund id, those ``after`` this pair.
+        of this one, by order id and refund id, those ``after`` this pair. The one that undoes an
+        order only once the order has ended: until then the order's run carries it.
         """
 
     async def begin(

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
 
+from durable_orders.domain.ids import UNDO_REFUND_ID, refund_key, undo_refund_key
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardRefund, IllegalStatusError
@@ -72,13 +73,12 @@ NEVER_ISSUED: Final = frozenset({RefundState.REJECTED, RefundState.CANCELLED})
 #: The provider has accepted it, so it counts in the charge's ``refunded``.
 ACCEPTED_BY_PROVIDER: Final = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
 
-#: Somebody still has to act: its run, the card provider, the bank or a person. A refund in one of
-#: these without an open run is stranded.
-UNFINISHED: Final = NOT_YET_ISSUED | {
-    RefundState.ISSUING,
-    RefundState.PENDING,
-    RefundState.FAILED,
-}
+#: Money is on its way, or owed: the card provider, the bank or a person has to do something still.
+UNSETTLED: Final = frozenset({RefundState.ISSUING, RefundState.PENDING, RefundState.FAILED})
+
+#: Somebody still has to act, or to decide before. A refund in one of these without an open run is
+#: stranded.
+UNFINISHED: Final = NOT_YET_ISSUED | UNSETTLED
 
 #: The line of an order's history about a refund of its own that cannot be set aside.
 REFUSED_EVENT: Final = "refund_refused"
@@ -127,6 +127,11 @@ class RefundRequest:
         )
 
 
+def undo_request(order_id: str) -> RefundRequest:
+    """The request of the refund that undoes an order."""
+    return RefundRequest(order_id, UNDO_REFUND_ID, message="the order was undone")
+
+
 @dataclass(frozen=True)
 class RefundRefused:
     """The refund is refused, nothing was reserved. ``message`` is a sentence that says why.
@@ -165,6 +170,18 @@ class RefundEntry:
     card_refund_id: str = ""
     why: str = ""
     restocked: bool = False
+
+    @property
+    def is_undo(self) -> bool:
+        """Whether it undoes its order: the order's run issues it first."""
+        return self.request.refund_id == UNDO_REFUND_ID
+
+    def key(self, prefix: str, attempt: int) -> str:
+        """Idempotency key of an attempt."""
+        order_id, refund_id = self.request.order_id, self.request.refund_id
+        if self.is_undo:
+            return undo_refund_key(prefix, order_id, self.payment_id, attempt)
+        return refund_key(prefix, order_id, refund_id, attempt)
 
     def begun(self, attempt: int) -> RefundEntry:
         """The refund when ``attempt`` is about to call the provider; unchanged when it was before.
