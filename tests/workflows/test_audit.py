@@ -33,7 +33,7 @@ from durable_orders.domain.audit.messages import (
 )
 from durable_orders.domain.audit.model import AuditTerms, Discrepancy, DiscrepancyKind
 from durable_orders.domain.audit.ports import CursorPage, OpenRun
-from durable_orders.domain.ids import TASK_QUEUE, refund_workflow_id, workflow_id
+from durable_orders.domain.ids import TASK_QUEUE, UNDO_REFUND_ID, refund_workflow_id, workflow_id
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
@@ -829,6 +829,36 @@ async def test_refunds_of_an_order_whose_own_run_is_open_are_found_together(
     await eventually(both)
     gate.release()
     await run.result()
+
+
+async def test_the_refund_that_undoes_an_order_is_left_to_the_order_until_that_has_ended(
+    audited: Audited,
+) -> None:
+    shop = audited.shop
+    shop.cards.fail_until_healed("refund", NoAnswerError("nobody answers"))
+    order_id = await shop.place(REFUND_PENDING)
+    shop.warehouse.refuse(order_id, "the roof leaks")
+    run = await shop.start(order_id)  # time is skipped between its tries
+
+    async def issuing() -> bool:
+        known = await shop.refunds.find(order_id, UNDO_REFUND_ID)
+        return known is not None and known.state is RefundState.ISSUING
+
+    await eventually(issuing)
+    assert (await audited.audit()).found == {}
+
+    shop.cards.heal("refund")
+    assert (await run.result()).status is Status.REFUNDED
+    [listed] = await shop.refunds.unfinished(datetime.now(UTC), 10)
+    await run_of(shop, listed).terminate("by a hand in the Web UI")
+    assert (await audited.audit()).found == {"refund_stranded": 1}
+    [key] = [key for key in shop.cards.refunds if ":undo" in key]
+    shop.cards.settle_refund(key)
+    await run_of(shop, listed).signal(RefundWorkflow.refund_updated)
+    outcome = await run_of(shop, listed).result()
+    assert isinstance(outcome, RefundOutcome)
+    assert outcome.state is RefundState.SUCCEEDED
+    assert shop.cards.given_back(order_id) == TOTAL.amount
 
 
 async def test_a_refund_that_moved_a_moment_ago_is_left_alone(audited: Audited) -> None:
