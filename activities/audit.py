@@ -287,10 +287,12 @@ class ReconciliationActivities:
         return await self.refunds.unfinished(now, _MOST_REFUNDS, order_id=order_id)
 
     async def _start_refunds(self, order_id: str) -> bool:
-        """Start the runs of an order's refunds that are not done, unless they are open."""
-        for one in await self._unfinished_refunds(order_id, datetime.now(UTC)):
-            await self.refund_runs.start(order_id, one.refund_id)
-        return True
+        """Start the runs of an order's refunds that are not done, unless they are open; whether all
+        of them are.
+        """
+        unfinished = await self._unfinished_refunds(order_id, datetime.now(UTC))
+        started = [await self.refund_runs.start(order_id, one.refund_id) for one in unfinished]
+        return all(started)
 
     async def _case(self, order_id: str, payment_ids: Iterable[str]) -> AuditCase:
         """Read all that is known of an order, its run first: the sequence matters.

@@ -32,7 +32,8 @@ class OrderEvidence:
     """One order as the database, Temporal and the stand-in's books have it.
 
     ``outcome`` is the result of its run (None while it is open), ``visible_status`` the search
-    attribute that Temporal's Web UI shows, ``refunds`` those requested after it was paid.
+    attribute that Temporal's Web UI shows, ``refunds`` those requested after it was paid, and the
+    one that undoes it.
     """
 
     view: OrderView
@@ -57,8 +58,27 @@ class OrderEvidence:
         return {
             r.card_refund_id: r.amount.amount
             for r in self.refunds
-            if r.state in ACCEPTED_BY_PROVIDER
+            if r.state in ACCEPTED_BY_PROVIDER and not r.is_undo
         }
+
+    @property
+    def settled_undo(self) -> int:
+        """What an operator gave back in place of the refund that undoes it, in minor units."""
+        return sum(
+            r.amount.amount for r in self.refunds if r.is_undo and r.state is RefundState.SETTLED
+        )
+
+    def was_mailed_of(self, refund: RefundEntry) -> bool:
+        """Whether the customer is to have a mail of a refund that has arrived. Of one that undoes
+        the order and arrived at once, the order's own mail tells.
+        """
+        if not refund.is_undo:
+            return True
+        was_late = {f"refund_{RefundState.PENDING}", f"refund_{RefundState.FAILED}"}
+        return any(
+            line.event in was_late and line.detail.get("refund_id") == refund.request.refund_id
+            for line in self.view.history
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +150,9 @@ def violations_of(results: Iterable[InvariantResult]) -> list[str]:
 def _check_money(evidence: OrderEvidence) -> Iterator[str]:
     order, books = evidence.view.order, evidence.books
     requested = evidence.requested_refunds
-    due = order.total.amount - sum(requested.values()) if evidence.active_fulfillments else 0
+    due = order.total.amount - sum(requested.values())
+    if not evidence.active_fulfillments:
+        due = evidence.settled_undo
     if evidence.net_paid != due:
         yield f"order {order.id}: Stripe kept {evidence.net_paid}, not {due}"
     captured = [
@@ -152,7 +174,8 @@ def _check_money(evidence: OrderEvidence) -> Iterator[str]:
     if evidence.outcome:
         reported = (evidence.outcome.taken.amount, evidence.outcome.given_back.amount)
         # Refunds that were requested later are in the outcome of their own run.
-        if reported != (books.captured, books.refunded - sum(requested.values())):
+        given_back = books.refunded - sum(requested.values()) + evidence.settled_undo
+        if reported != (books.captured, given_back):
             yield f"order {order.id}: taken and given back are {reported} in Temporal, not Stripe's"
 
 
@@ -194,7 +217,7 @@ def _check_mails(evidence: OrderEvidence) -> Iterator[str]:
     was_refused = evidence.outcome is not None and not evidence.outcome.confirmed
     expected = {} if was_refused else {mail_key(order.key_prefix, order.id, kind): 1}
     for refund in evidence.refunds:
-        if refund.state is RefundState.SUCCEEDED:
+        if refund.state is RefundState.SUCCEEDED and evidence.was_mailed_of(refund):
             kind = f"refund:{refund.request.refund_id}:{refund.attempt}"
             expected[mail_key(order.key_prefix, order.id, kind)] = 1
     sent = evidence.books.mails_by_key()

@@ -18,6 +18,7 @@ from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
+from durable_orders.domain.audit.ports import FindingRepository
 from durable_orders.domain.operators.api_keys import ApiKeyRepository
 from durable_orders.domain.operators.dashboard import DashboardRepository
 from durable_orders.domain.operators.sessions import SessionRepository
@@ -115,5 +116,6 @@ class AdminDependencies:
 
     sessions: SessionRepository
     overview: DashboardRepository
+    findings: FindingRepository
     web_ui: TemporalWebUi
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

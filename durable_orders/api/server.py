@@ -30,6 +30,7 @@ from durable_orders.api.dependencies import (
 )
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.binding import BindingCheck
+from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.order_operations import OrderOperations
@@ -50,10 +51,12 @@ from durable_orders.providers.warehouse.webhooks import WarehouseEvents
 from durable_orders.settings import ApiSettings, CardSettings, WebhookSecrets, temporal_profile
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
+from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.migrations import is_migrated
 from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
 from durable_orders.store.sessions import PostgresSessionRepository
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
@@ -119,8 +122,10 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
             events=PostgresWebhookEventRepository(database),
             mails=PostgresMailLog(database),
             installations=installations,
+            payments=PostgresPaymentLedger(database),
             orders=orders,
             refunds=refunds,
+            audits=AuditClient(temporal),
         )
         await stack.enter_async_context(inbox.at_work())
         yield create_app(
@@ -167,6 +172,7 @@ def _admin(
     return AdminDependencies(
         PostgresSessionRepository(database),
         PostgresDashboardRepository(database),
+        PostgresFindingRepository(database),
         TemporalWebUi(settings.temporal_ui_url, namespace),
     )
 

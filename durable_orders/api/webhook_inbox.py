@@ -17,7 +17,15 @@ from typing import Final
 
 from temporalio.service import RPCError
 
-from durable_orders.clients.errors import OrderClientError, UnreachableError
+from durable_orders.clients.audits import AuditClient
+from durable_orders.clients.errors import (
+    OrderClientError,
+    OrderEndedError,
+    RefundBeingMadeError,
+    StrandedError,
+    UnknownRefundError,
+    UnreachableError,
+)
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.installation import InstallationRepository
@@ -33,12 +41,15 @@ from durable_orders.domain.webhooks import (
     MailNotDelivered,
     ParcelChanged,
     PaymentChanged,
+    PaymentOrders,
     PendingEvent,
     RefundChanged,
+    UnmarkedRefundChanged,
     UnreadableEventError,
     WebhookEvent,
     WebhookEventRepository,
     WebhookSource,
+    is_known_by_end,
     is_past_deadline,
     retry_delay,
 )
@@ -73,15 +84,19 @@ class Inbox:
         events: WebhookEventRepository,
         mails: MailLog,
         installations: InstallationRepository,
+        payments: PaymentOrders,
         orders: OrderClient,
         refunds: RefundClient,
+        audits: AuditClient,
     ) -> None:
         self._installations = installations
         self._readers = readers
         self._events = events
         self._mails = mails
+        self._payments = payments
         self._orders = orders
         self._refunds = refunds
+        self._audits = audits
         self._arrived = asyncio.Event()
         self._pruned_at = datetime.min.replace(tzinfo=UTC)
 
@@ -108,6 +123,8 @@ class Inbox:
 
     async def _is_ours(self, event: WebhookEvent) -> bool:
         """Whether the event is about what carries our mark: others may use the same account."""
+        if isinstance(event.news, UnmarkedRefundChanged):
+            return await self._payments.find_order(event.news.payment_id) is not None
         if event.installation is None:
             return True
         return event.installation in (await self._installations.get()).names
@@ -170,6 +187,8 @@ class Inbox:
         try:
             async with asyncio.timeout(_PATIENCE.total_seconds()):
                 return await self._tell(event)
+        except RefundBeingMadeError as error:
+            return None, str(error)
         except _NOBODY as error:
             return DeliveryResult.NOBODY, str(error)
         except TimeoutError:
@@ -181,24 +200,60 @@ class Inbox:
             return None, repr(error)
 
     async def _tell(self, event: PendingEvent) -> tuple[DeliveryResult | None, str]:
+        told: tuple[DeliveryResult | None, str] = (DeliveryResult.TOLD, "")
         match event.news:
-            case PaymentChanged(order_id=order_id, change=change):
-                await self._orders.payment_updated(order_id, change)
+            case PaymentChanged() as news:
+                told = await self._tell_of_payment(news)
+            case UnmarkedRefundChanged(payment_id=payment_id):
+                if (order_id := await self._payments.find_order(payment_id)) is None:
+                    raise NoSuchOrderError("", f"no order is paid with {payment_id}")
+                told = await self._tell_of_payment(PaymentChanged(order_id))
             case RefundChanged(order_id=order_id, refund_id=refund_id):
-                await self._refunds.look_again(order_id, refund_id)
+                told = await self._tell_of_refund(order_id, refund_id)
             case ParcelChanged(order_id=order_id, parcel_id=parcel_id) as news:
                 await self._orders.parcel_updated(order_id, parcel_id, news.status, news.tracking)
-            case MailNotDelivered(mail_id=mail_id) as news:
-                now = datetime.now(UTC)
-                if not await self._mails.record_delivery_failure(mail_id, news.fate, now, news.why):
-                    is_late = now - event.received_at >= MAIL_ID_RECORDED_WITHIN
-                    return (
-                        DeliveryResult.NOBODY if is_late else None,
-                        f"no order knows the mail {mail_id}",
-                    )
+            case MailNotDelivered() as news:
+                told = await self._tell_of_mail(news, event.received_at)
             case None:
-                return None, "this version of the program cannot read it"
+                told = None, "this version of the program cannot read it"
+        return told
+
+    async def _tell_of_mail(
+        self, news: MailNotDelivered, received_at: datetime
+    ) -> tuple[DeliveryResult | None, str]:
+        """Add what became of an email to its order's history; its id may not be there yet."""
+        now = datetime.now(UTC)
+        if await self._mails.record_delivery_failure(news.mail_id, news.fate, now, news.why):
+            return DeliveryResult.TOLD, ""
+        is_late = now - received_at >= MAIL_ID_RECORDED_WITHIN
+        result = DeliveryResult.NOBODY if is_late else None
+        return result, f"no order knows the mail {news.mail_id}"
+
+    async def _tell_of_payment(self, news: PaymentChanged) -> tuple[DeliveryResult, str]:
+        """Tell the order's run; when that is gone, have the order examined."""
+        order_id = news.order_id
+        try:
+            await self._orders.payment_updated(order_id, news.change)
+        except OrderEndedError as ended:
+            if is_known_by_end(news.change, ended.status):
+                return DeliveryResult.NOBODY, f"order {order_id} knew of it, and has ended"
+            await self._audits.examine(order_id)
+            return DeliveryResult.TOLD, f"{ended}: it is examined"
+        except StrandedError as stranded:
+            await self._audits.examine(order_id)
+            return DeliveryResult.TOLD, f"{stranded.explanation}: it is examined"
         return DeliveryResult.TOLD, ""
+
+    async def _tell_of_refund(self, order_id: str, refund_id: str) -> tuple[DeliveryResult, str]:
+        """Have the refund's run read it; when there is nothing to be read, examine the order."""
+        try:
+            if await self._refunds.look_again(order_id, refund_id):
+                return DeliveryResult.TOLD, ""
+            why = f"refund {refund_id} of order {order_id} needs no look any more"
+        except UnknownRefundError as unknown:
+            why = str(unknown)
+        await self._audits.examine(order_id)
+        return DeliveryResult.TOLD, f"{why}: the order is examined"
 
     async def _prune(self) -> None:
         now = datetime.now(UTC)

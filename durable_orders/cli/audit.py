@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from durable_orders.cli.findings import advice_as_dict, show_finding
 from durable_orders.cli.terminal import AsJson, OrderId, checked, example, print_json, say
-from durable_orders.domain.audit.advice import Advice, acknowledge_command, advice
+from durable_orders.domain.audit.advice import advice
 from durable_orders.domain.audit.messages import Acknowledgement, Finding
 from durable_orders.domain.audit.model import AuditTerms, DiscrepancyKind
 from durable_orders.domain.ids import ACTOR_ID
 from durable_orders.domain.texts import REMARK
-from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.clients.audits import AuditClient
@@ -28,6 +28,10 @@ app = typer.Typer()
 Window = Annotated[
     float, typer.Option(min=1, max=8_760, help="Hours to look back, for what has ended.")
 ]
+RefundWindow = Annotated[
+    float,
+    typer.Option(min=1, max=365, help="Days to look back for refunds: banks return them late."),
+]
 Grace = Annotated[
     float,
     typer.Option(min=0, max=10_080, help="Minutes that anything is left alone after it moved."),
@@ -39,13 +43,14 @@ def schedule(
     *,
     every: Annotated[float, typer.Option(min=0.1, max=168, help="Hours between audits.")] = 1,
     window: Window = 48,
+    refund_window: RefundWindow = 80,
     grace: Grace = 15,
     as_json: AsJson = False,
 ) -> None:
     """Schedule the audit. A second call only changes its interval and how far it looks back."""
 
     async def work(audits: AuditClient) -> None:
-        terms = _terms(window, grace)
+        terms = _terms(window, refund_window, grace)
         is_new = await audits.schedule(timedelta(hours=every), terms)
         if as_json:
             print_json({"created": is_new, "every_hours": every})
@@ -57,11 +62,17 @@ def schedule(
 
 
 @app.command(epilog=example("reconcile"))
-def reconcile(*, window: Window = 48, grace: Grace = 15, as_json: AsJson = False) -> None:
+def reconcile(
+    *,
+    window: Window = 48,
+    refund_window: RefundWindow = 80,
+    grace: Grace = 15,
+    as_json: AsJson = False,
+) -> None:
     """Run the audit once, now: compare the card provider, the database and the workflow runs."""
 
     async def work(audits: AuditClient) -> None:
-        report = await audits.run_now(_terms(window, grace))
+        report = await audits.run_now(_terms(window, refund_window, grace))
         if as_json:
             print_json(asdict(report))
         else:
@@ -86,10 +97,10 @@ def findings(
 
     found = _with_findings(work)
     if as_json:
-        print_json([{**asdict(one), **_as_dict(advice(one))} for one in found])
+        print_json([{**asdict(one), **advice_as_dict(advice(one))} for one in found])
         return
     for one in found:
-        _show(one)
+        show_finding(one)
     if not found:
         say("Nothing disagrees that nobody answers for, as far as audits know.")
 
@@ -124,43 +135,15 @@ def acknowledge(
         print_json([asdict(one) for one in acknowledged])
         return
     for one in acknowledged:
-        _show(one)
+        show_finding(one)
 
 
-def _show(one: Finding) -> None:
-    """Print a finding as lines, not as a table row: ids and commands stay whole, to be copied."""
-    about = f"order {one.order_id}" + (f", {one.payment_id}" if one.payment_id else "")
-    say(f"{one.kind}: {about}, since {one.first_seen:%Y-%m-%d %H:%M} UTC")
-    say(f"  {one.detail}")
-    if one.resolution:
-        say(f"  {one.resolution}")
-    elif note := one.acknowledged:
-        say(f"  acknowledged by {note.by} {note.at:%Y-%m-%d %H:%M} UTC: {note.note}")
-    else:
-        advised = advice(one)
-        say(f"  what to do: {advised.text}")
-        for command in _commands(advised):
-            say(f"    {command}")
-        say("  nothing more can be done:")
-        say(f"    {PROGRAM} {acknowledge_command(one)}")
-
-
-def _as_dict(advised: Advice) -> dict[str, object]:
-    return {"advice": advised.text, "commands": _commands(advised)}
-
-
-def _commands(advised: Advice) -> list[str]:
-    """The commands of an advice, as they are typed here."""
-    from durable_orders.cli import composition  # noqa: PLC0415 - loads the SDKs, which no help needs
-
-    return [
-        *(composition.temporal_command(arguments) for arguments in advised.temporal_commands),
-        *(f"{PROGRAM} {arguments}" for arguments in advised.commands),
-    ]
-
-
-def _terms(window: float, grace: float) -> AuditTerms:
-    return AuditTerms(window=timedelta(hours=window), grace=timedelta(minutes=grace))
+def _terms(window: float, refund_window: float, grace: float) -> AuditTerms:
+    return AuditTerms(
+        window=timedelta(hours=window),
+        refund_window=timedelta(days=refund_window),
+        grace=timedelta(minutes=grace),
+    )
 
 
 def _with_audits(work: Callable[[AuditClient], Awaitable[None]]) -> None:

@@ -38,6 +38,7 @@ from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.audit.messages import NoFindingError, NothingToAcknowledgeError
+from durable_orders.domain.audit.ports import FindingRepository
 from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.operators.api_keys import KeyNameTakenError, NoSuchKeyError
 from durable_orders.domain.order import InvalidOrderError
@@ -80,6 +81,7 @@ class CliContext:
     orders: OrderClient
     operations: OrderOperations
     refunds: RefundClient
+    findings: FindingRepository
     runs_url: str | None = None
 
     def say_run_url(self, workflow_id: str) -> None:
@@ -235,6 +237,7 @@ async def _open_context(*, lazy: bool, with_cards: bool) -> AsyncIterator[CliCon
             OrderClient(temporal, book, cards=cards),
             OrderOperations(temporal, book),
             RefundClient(temporal, PostgresRefundBook(database)),
+            PostgresFindingRepository(database),
             ui and f"{ui}/namespaces/{temporal.namespace}/workflows",
         )
 

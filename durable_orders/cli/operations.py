@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from durable_orders.cli.findings import show_finding
 from durable_orders.cli.running import run_command, run_with_operations, run_with_orders
 from durable_orders.cli.terminal import (
     USED_WRONGLY,
@@ -76,16 +77,20 @@ def attention(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List running orders and refunds that need a person: what fails, since when, what helps."""
+    """List what needs a person: running orders and refunds with what fails, since when and what
+    helps, and what audits have found that nobody has acknowledged.
+    """
 
     async def work(context: CliContext) -> None:
         orders = await context.operations.attention(limit)
         refunds = await context.refunds.attention(limit)
+        found = await context.findings.listed(everything=False, limit=limit)
         if as_json:
             rows = [{**asdict(order), "refund_id": None} for order in orders]
-            print_json([*rows, *({**asdict(one), **asdict(one.refund)} for one in refunds)])
+            rows += [{**asdict(one), **asdict(one.refund)} for one in refunds]
+            print_json([*rows, *({**asdict(one), "refund_id": None} for one in found)])
             return
-        if not (orders or refunds):
+        if not (orders or refunds or found):
             say("No order or refund needs attention.")
         for order in orders:
             say(f"Order {order.order_id} is {order.status}: {order.doing}.")
@@ -95,6 +100,9 @@ def attention(
             say("")
         for refund in refunds:
             _show_refund(refund, context)
+        for finding in found:
+            show_finding(finding)
+            say("")
 
     run_command(work)
 

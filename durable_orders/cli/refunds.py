@@ -199,8 +199,9 @@ def look_again(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = Fals
     """
 
     async def work(refunds: RefundClient) -> None:
-        await refunds.look_again(order_id, refund_id)
-        _say_accepted(order_id, refund_id, "looks again", as_json=as_json)
+        looks = await refunds.look_again(order_id, refund_id)
+        done = "looks again" if looks else "is over: there is nothing to be read"
+        _say_accepted(order_id, refund_id, done, as_json=as_json)
 
     _run_with_refunds(work)
 

@@ -1,8 +1,9 @@
-"""Client of the audit: schedule it, run it once now.
+"""Client of the audit: schedule it, run it once now, have it look at one order.
 
     audits = AuditClient(temporal)
     await audits.schedule(timedelta(hours=1))
     report = await audits.run_now()
+    await audits.examine("1001")
 
 Its findings are in the store: ``Findings``.
 """
@@ -24,13 +25,14 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from durable_orders.clients.connection import translate_rpc_errors
-from durable_orders.contracts.audit import ReconcileWorkflow
-from durable_orders.domain.audit.messages import AUDIT_ID, AuditInput, AuditReport
+from durable_orders.contracts.audit import ExaminationWorkflow, ReconcileWorkflow
+from durable_orders.contracts.timeouts import WORKFLOW_TASK
+from durable_orders.domain.audit.messages import AUDIT_ID, AuditInput, AuditReport, Examination
 from durable_orders.domain.audit.model import AuditTerms
-from durable_orders.domain.ids import TASK_QUEUE
+from durable_orders.domain.ids import TASK_QUEUE, examination_workflow_id
 
 _CALL: Final = timedelta(seconds=10)
 #: The next audit looks back far enough: one that was missed need not be made up for.
@@ -78,6 +80,26 @@ class AuditClient:
                 rpc_timeout=_CALL,
             )
             return await run.result()
+
+    async def examine(self, order_id: str) -> None:
+        """Have one order looked at by the audit's rules at once, because something happened to its
+        payment after its end. What is found is a finding.
+
+        Returns once Temporal has the request. An examination that is under way looks again.
+        """
+        with translate_rpc_errors(self._temporal):
+            await self._temporal.start_workflow(
+                ExaminationWorkflow.run,
+                Examination(order_id),
+                id=examination_workflow_id(order_id),
+                task_queue=TASK_QUEUE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                start_signal="order_changed",
+                task_timeout=WORKFLOW_TASK,
+                static_summary=f"Examination of order {order_id}",
+                rpc_timeout=_CALL,
+            )
 
 
 def _scheduled(every: timedelta, terms: AuditTerms) -> Schedule:

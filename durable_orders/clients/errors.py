@@ -30,7 +30,8 @@ class OrderClientError(Exception):
     ├── StoreNeededError     this client was made without the store that the request needs
     ├── RefundRefusedError   the refund cannot be: too much, not paid, the id taken
     ├── UnknownRefundError   the order has no refund of this id
-    └── RefundEndedError     the refund has ended, or its run is gone
+    ├── RefundEndedError     the refund has ended, or its run is gone
+    └── RefundBeingMadeError the order's own run makes the refund just now
     """
 
 
@@ -166,3 +167,13 @@ class RefundEndedError(OrderClientError):
         message = f"refund {refund_id} of order {order_id} is {state}, and nothing runs"
         help_ = ": look again, so that it goes on from where it was" if is_stranded else ""
         super().__init__(message + help_)
+
+
+class RefundBeingMadeError(OrderClientError):
+    """The order's own run makes the refund just now, and sees to what becomes of it."""
+
+    def __init__(self, order_id: str, refund_id: str) -> None:
+        super().__init__(
+            f"refund {refund_id} of order {order_id} is being made by the order itself: look at "
+            "the order's status"
+        )

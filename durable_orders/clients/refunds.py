@@ -25,10 +25,11 @@ from temporalio.workflow import UpdateMethodMultiParam
 from durable_orders.clients.connection import translate_rpc_errors
 from durable_orders.clients.errors import (
     NoWorkerError,
+    RefundBeingMadeError,
     RefundRefusedError,
     StoreNeededError,
 )
-from durable_orders.clients.refund_calls import RefundWorkflowCalls
+from durable_orders.clients.refund_calls import NO_RUN_ANY_MORE, RefundWorkflowCalls
 from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.clients.workflow_calls import (
     CALL,
@@ -47,6 +48,7 @@ from durable_orders.domain.ids import (
     ACTOR_ID,
     SKU,
     TASK_QUEUE,
+    UNDO_REFUND_ID,
     checked_order_id,
     checked_refund_id,
     is_orders_own_refund,
@@ -54,6 +56,7 @@ from durable_orders.domain.ids import (
     refund_workflow_id,
 )
 from durable_orders.domain.operators.commands import LOOK_AGAIN
+from durable_orders.domain.refunds.calculation import OF_THE_UNDO
 from durable_orders.domain.refunds.messages import (
     RefundAnswer,
     RefundNeedingAttention,
@@ -123,6 +126,8 @@ class RefundClient:
         request is kept, and asking again with the same id is safe.
         """
         order_id, refund_id = request.order_id, request.refund_id
+        if refund_id == UNDO_REFUND_ID:
+            raise RefundRefusedError(OF_THE_UNDO)
         if is_orders_own_refund(refund_id):
             raise RefundRefusedError(
                 f"the id {refund_id} is that of a refund which an order starts by itself: "
@@ -162,7 +167,8 @@ class RefundClient:
             return await self._status_of_last_run(order_id, refund_id, told)
         entry = await self._calls.entry(self._refunds, order_id, refund_id)
         ref = RefundRef(order_id, refund_id)
-        stranded = await self.stranded_of(order_id) if entry.state in UNFINISHED else {}
+        is_gone = told in {RUN_ENDED, NO_RUN_ANY_MORE} and entry.state in UNFINISHED
+        stranded = await self.stranded_of(order_id) if is_gone else {}
         return RefundProgress(
             ref,
             entry.state,
@@ -298,18 +304,22 @@ class RefundClient:
         command = Resolve(REMARK.check(note), ACTOR_ID.check(by))
         await self._operate(order_id, refund_id, command)
 
-    async def look_again(self, order_id: str, refund_id: str) -> None:
+    async def look_again(self, order_id: str, refund_id: str) -> bool:
         """Have the refund read from the provider, also after its end; one that is not done and
-        whose run is gone goes on from where it was. Always safe. Needs the store.
+        whose run is gone goes on from where it was. False when nothing of it is left to be read.
+        Always safe. Needs the store.
 
         For webhooks; ``refund_of_key`` tells which refund one is about. Raises
-        ``UnknownRefundError``.
+        ``UnknownRefundError``, and ``RefundBeingMadeError`` while the order's own run makes it.
         """
         store = self._store("reading a refund again")
         ids = checked_order_id(order_id), checked_refund_id(refund_id)
         entry = await self._calls.entry(store, *ids)
         if entry.state in NEVER_ISSUED or entry.state is RefundState.SETTLED:
-            return
+            return False
+        if entry.is_undo and entry.state is RefundState.ISSUING and entry.attempt == 1:
+            # Its run would mail the customer what the order's run says in its own mail.
+            raise RefundBeingMadeError(*ids)
         with translate_rpc_errors(self._temporal):
             await self._temporal.start_workflow(
                 RefundWorkflow.run,
@@ -319,6 +329,7 @@ class RefundClient:
                 rpc_timeout=CALL,
                 **_start_options(order_id, refund_id),
             )
+        return True
 
     async def _operate(self, order_id: str, refund_id: str, word: OperatorCommand) -> None:
         await self._update(order_id, refund_id, RefundWorkflow.operate, word, "operator's word")

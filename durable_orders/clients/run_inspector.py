@@ -68,9 +68,12 @@ class TemporalRefundRuns:
     async def look(self, order_id: str, refund_id: str) -> RunStatus:
         return await _look(self._temporal, refund_workflow_id(order_id, refund_id))
 
-    async def start(self, order_id: str, refund_id: str) -> None:
-        with _no_answer_errors(self._temporal):
-            await self._refunds.look_again(order_id, refund_id)
+    async def start(self, order_id: str, refund_id: str) -> bool:
+        try:
+            with _no_answer_errors(self._temporal):
+                return await self._refunds.look_again(order_id, refund_id)
+        except OrderClientError:
+            return False
 
 
 async def _look(temporal: Client, workflow_id: str) -> RunStatus:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, Protocol
 
+from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.workflow_messages import PaymentChange
 
@@ -45,6 +46,16 @@ class RefundChanged:
 
 
 @dataclass(frozen=True)
+class UnmarkedRefundChanged:
+    """A refund has changed that carries no mark: it was made by hand. Its payment's id leads to the
+    order, if it is one of ours.
+    """
+
+    payment_id: str
+    kind: Literal["unmarked_refund"] = "unmarked_refund"
+
+
+@dataclass(frozen=True)
 class ParcelChanged:
     """A parcel has a new status."""
 
@@ -74,7 +85,9 @@ class MailNotDelivered:
     kind: Literal["mail"] = "mail"
 
 
-EventPayload = PaymentChanged | RefundChanged | ParcelChanged | MailNotDelivered
+EventPayload = (
+    PaymentChanged | RefundChanged | UnmarkedRefundChanged | ParcelChanged | MailNotDelivered
+)
 
 
 @dataclass(frozen=True)
@@ -116,11 +129,28 @@ def payload_from_json(facts: dict[str, Any]) -> EventPayload | None:
             )
         case "refund":
             return RefundChanged(**fields)
+        case "unmarked_refund":
+            return UnmarkedRefundChanged(**fields)
         case "parcel":
             return ParcelChanged(**{**fields, "status": ParcelStatus(fields["status"])})
         case "mail":
             return MailNotDelivered(**{**fields, "fate": MailDeliveryFailure(fields["fate"])})
     return None
+
+
+def is_known_by_end(change: PaymentChange | None, status: Status) -> bool:
+    """Whether an order that has ended as ``status`` knows of this change of its payment: the event
+    has only come after its end.
+    """
+    match change:
+        case PaymentChange.PAID:
+            return status in {Status.COMPLETED, Status.REFUNDED}
+        case PaymentChange.HELD:
+            return status is Status.COMPLETED
+        case PaymentChange.DECLINED:
+            return True  # no money has moved
+        case None:
+            return False
 
 
 # -- retries and retention -------------------------------------------------------------------------
@@ -200,6 +230,13 @@ class WebhookEventRepository(Protocol):
 
     async def prune(self, before: datetime) -> int:
         """Delete events that ended before then; returns how many."""
+
+
+class PaymentOrders(Protocol):
+    """Orders by their payments."""
+
+    async def find_order(self, payment_id: str) -> str | None:
+        """The order that is paid with this payment; None when none of ours is."""
 
 
 class MailLog(Protocol):

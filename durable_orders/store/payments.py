@@ -32,6 +32,7 @@ from durable_orders.domain.ports import (
 from durable_orders.store.charge_rows import booked_charge, read_charges, read_tries
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, WITH_LINE, line
+from durable_orders.store.installation import IS_OURS
 from durable_orders.store.tables import given_back_by_hand, orders, payment_tries, payments, refunds
 
 # Parameters of an INSERT or UPDATE may not have the names of its columns.
@@ -42,6 +43,11 @@ _OF_CHARGE: Final = (
 _OF_TRY: Final = (
     payment_tries.c.order_id == bindparam("of_order"),
     payment_tries.c.number == bindparam("of_number"),
+)
+_ORDER_OF: Final = (
+    select(payments.c.order_id)
+    .join_from(payments, orders)
+    .where(payments.c.payment_id == bindparam("payment_id"), IS_OURS)
 )
 _LOCK: Final = select(payments).where(*_OF_CHARGE).with_for_update(key_share=True)
 _LOCK_ORDER: Final = (
@@ -135,6 +141,12 @@ class PostgresPaymentLedger:
     async def find(self, order_id: str) -> ChargeEntry | None:
         async with self._database.statement() as connection:
             return await _find(connection, order_id)
+
+    async def find_order(self, payment_id: str) -> str | None:
+        """Find the order that is paid with this payment; None when none of this installation is."""
+        async with self._database.statement() as connection:
+            found = await connection.scalar(_ORDER_OF, {"payment_id": payment_id})
+        return None if found is None else str(found)
 
     async def announce(
         self, order_id: str, payment_id: str, amount: Money, card_try: CardTry

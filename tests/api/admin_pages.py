@@ -34,6 +34,7 @@ from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.terms import ShopTerms
 from durable_orders.store.api_keys import PostgresApiKeyRepository
+from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
 from durable_orders.store.database import Database
 from durable_orders.store.inventory import PostgresInventory
@@ -242,7 +243,11 @@ def _admin(
 ) -> AdminDependencies:
     web_ui = TemporalWebUi("http://localhost:8233", "default")
     return AdminDependencies(
-        PostgresSessionRepository(database), PostgresDashboardRepository(database), web_ui, now=now
+        PostgresSessionRepository(database),
+        PostgresDashboardRepository(database),
+        PostgresFindingRepository(database),
+        web_ui,
+        now=now,
     )
 
 

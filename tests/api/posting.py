@@ -12,10 +12,12 @@ from sqlalchemy import text
 
 from durable_orders.api.app import create_app
 from durable_orders.api.webhook_inbox import Inbox
+from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.orders import OrderClient
 from durable_orders.domain.webhooks import EventReader, WebhookSource
 from durable_orders.store.database import Database
 from durable_orders.store.installation import PostgresInstallationRepository
+from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from tests.api.api_clients import edge_of
 from tests.contracts.signing import READERS, SignedRequest
@@ -63,8 +65,10 @@ def inbox_of(
         events=PostgresWebhookEventRepository(database),
         mails=PostgresMailLog(database),
         installations=PostgresInstallationRepository(database),
+        payments=PostgresPaymentLedger(database),
         orders=orders or shop.orders,
         refunds=edge_of(shop).refunds,
+        audits=AuditClient(shop.temporal),
     )
 
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from durable_orders.api.app import create_app
 from durable_orders.api.dependencies import ApiLimits, Dependencies
 from durable_orders.api.webhook_inbox import Inbox
+from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
@@ -25,6 +26,7 @@ from durable_orders.settings import WorkerSettings
 from durable_orders.store.database import Database
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
 from durable_orders.store.seed import DEMO, Product, add_products
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
@@ -136,8 +138,10 @@ async def real(
                 events=PostgresWebhookEventRepository(database),
                 mails=PostgresMailLog(database),
                 installations=PostgresInstallationRepository(database),
+                payments=PostgresPaymentLedger(database),
                 orders=orders,
                 refunds=refunds,
+                audits=AuditClient(temporal),
             ),
             keys=InMemoryKeys(
                 a_key(OPERATOR, "ops-desk", Scope.OPERATOR), a_key(SHOP, "web-shop", Scope.SHOP)

@@ -240,6 +240,9 @@ async def test_while_temporal_is_away_the_book_tells_of_a_refund_and_why(shop: S
     told = await RefundClient(nowhere, book).status(order_id, "r1")
 
     assert (told.state, told.doing) == (RefundState.SUCCEEDED, "unknown: Temporal does not answer")
+    await book.reserve(RefundRequest(order_id, "r2", amount=EURO), shop.now())
+    told = await RefundClient(nowhere, book).status(order_id, "r2")
+    assert (told.state, told.attention) == (RefundState.REQUESTED, None)
 
 
 async def test_a_refund_that_has_ended_since_it_was_listed_needs_nobody(

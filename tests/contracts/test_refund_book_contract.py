@@ -22,6 +22,7 @@ from durable_orders.domain.ports import (
     NoSuchOrderError,
     OrderRepository,
     PaymentLedger,
+    RefusedError,
 )
 from durable_orders.domain.refunds.ports import NoSuchRefundError, RefundBook
 from durable_orders.domain.refunds.refund import (
@@ -31,6 +32,7 @@ from durable_orders.domain.refunds.refund import (
     RefundRefused,
     RefundRequest,
     RefundState,
+    undo_request,
 )
 from durable_orders.domain.views import RefundView
 from durable_orders.store.database import Database
@@ -487,3 +489,77 @@ async def test_refunds_that_wait_for_a_person_are_listed_the_oldest_first(store:
     assert [one.request for one in waiting] == [requests[0], requests[2]]
     assert [one.lines for one in waiting] == [requests[0].lines, requests[2].lines]
     assert len(await store.refunds.waiting(1)) == 1
+
+
+# -- the refund that undoes an order ---------------------------------------------------------------
+
+
+async def undoing(store: Store, left: Money = TOTAL) -> tuple[Order, RefundEntry]:
+    order = await store.order(until=Status.PAID)
+    entry = await store.refunds.reserve_undo(order.id, f"pi_{order.id}", left, NOW)
+    assert entry is not None
+    return order, entry
+
+
+async def test_what_an_undo_gives_back_is_reserved_once_and_being_issued(store: Store) -> None:
+    order, entry = await undoing(store)
+    assert (entry.state, entry.amount, entry.is_undo) == (RefundState.ISSUING, TOTAL, True)
+    assert await store.refunds.reserve_undo(order.id, f"pi_{order.id}", TOTAL, NOW) == entry
+    assert await store.refunds.find(order.id, "undo") == entry
+    assert await store.events_of(order) == ["refund_issuing"]
+    assert await store.given_back(order) == 0
+    [shown] = (await store.orders.view(order.id)).refunds
+    assert shown == RefundView("undo", TOTAL, "issuing")
+
+
+async def test_the_request_of_an_undo_finds_its_entry_and_makes_none(store: Store) -> None:
+    order, entry = await undoing(store)
+    assert await store.refunds.reserve(undo_request(order.id), NOW) == entry
+    other = await store.order()
+    assert "undoes an order" in await store.refused(undo_request(other.id))
+    assert await store.refunds.refunds_of(other.id) == ()
+
+
+@pytest.mark.parametrize("state", [CardRefundState.PENDING, CardRefundState.SUCCEEDED])
+async def test_what_an_undo_gave_back_counts_until_the_bank_sends_it_back(
+    store: Store, state: CardRefundState
+) -> None:
+    order, entry = await undoing(store)
+    refund = CardRefund(f"re_{order.id}", TOTAL, state)
+    assert (await store.tell(entry, refund)).state == state.value
+    assert await store.given_back(order) == TOTAL.amount
+    failed = replace(refund, state=CardRefundState.FAILED, problem="lost_card")
+    assert (await store.tell(entry, failed)).state is RefundState.FAILED
+    assert await store.given_back(order) == 0
+    again = await store.refunds.begin(order.id, "undo", 2, NOW)
+    assert (again.state, again.attempt) == (RefundState.ISSUING, 2)
+
+
+async def test_an_undo_that_nobody_knows_of_shrinks_and_ends_with_nothing_left(
+    store: Store,
+) -> None:
+    order, _ = await undoing(store)
+    ten = Money(10_00, "EUR")
+    smaller = await store.refunds.reserve_undo(order.id, f"pi_{order.id}", ten, NOW)
+    assert smaller is not None
+    assert (smaller.amount, smaller.attempt) == (ten, 2)
+    assert await store.refunds.find(order.id, "undo") == smaller
+    over = await store.refunds.reserve_undo(order.id, f"pi_{order.id}", Money(0, "EUR"), NOW)
+    assert over is not None
+    assert over.state is RefundState.CANCELLED
+    assert await store.refunds.find(order.id, "undo") == over
+
+
+async def test_an_undo_of_nothing_reserves_nothing(store: Store) -> None:
+    order = await store.order(until=Status.PAID)
+    nothing = Money(0, "EUR")
+    assert await store.refunds.reserve_undo(order.id, f"pi_{order.id}", nothing, NOW) is None
+    assert await store.refunds.refunds_of(order.id) == ()
+
+
+async def test_an_undo_is_of_the_charge_that_took_the_money(store: Store) -> None:
+    order = await store.order(until=Status.PAID)
+    with pytest.raises(RefusedError, match="no money by pi_other"):
+        await store.refunds.reserve_undo(order.id, "pi_other", TOTAL, NOW)
+    with pytest.raises(NoSuchOrderError):
+        await store.refunds.reserve_undo("nobody", "pi_1", TOTAL, NOW)

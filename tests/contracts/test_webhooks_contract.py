@@ -25,6 +25,7 @@ from durable_orders.domain.webhooks import (
     ParcelChanged,
     PaymentChanged,
     RefundChanged,
+    UnmarkedRefundChanged,
     UnreadableEventError,
     WebhookEvent,
     payload_from_json,
@@ -228,12 +229,28 @@ def test_a_payment_that_moved_is_for_its_order(type_: str, change: PaymentChange
 
 
 @pytest.mark.parametrize("type_", ["refund.updated", "refund.failed", "charge.refund.updated"])
-def test_a_refund_that_moved_is_for_its_run_and_one_of_an_undo_for_the_order(type_: str) -> None:
+def test_a_refund_that_moved_is_for_its_run_and_one_without_a_key_for_the_order(
+    type_: str,
+) -> None:
     ours = refund_key("1001", "r1", 2)
     assert stripe_news(type_, order_id="1001", refund_key=ours) == RefundChanged("1001", "r1")
     undo = undo_refund_key("1001", "pi_1")
-    assert stripe_news(type_, order_id="1001", refund_key=undo) == PaymentChanged("1001")
+    assert stripe_news(type_, order_id="1001", refund_key=undo) == RefundChanged("1001", "undo")
     assert stripe_news(type_, order_id="1001") == PaymentChanged("1001")
+
+
+@pytest.mark.parametrize("type_", ["refund.updated", "refund.failed", "charge.refund.updated"])
+def test_a_refund_that_was_made_by_hand_is_known_by_its_payment(type_: str) -> None:
+    def news_of(payment_intent: object) -> EventPayload | None:
+        body = json.loads(stripe_event(type_, {"installation": ""}))
+        body["data"]["object"]["payment_intent"] = payment_intent
+        event = read("stripe", signed("stripe", json.dumps(body).encode()))
+        assert event.installation is None
+        return event.news
+
+    assert news_of("pi_1") == UnmarkedRefundChanged("pi_1")
+    for other in (None, "", 7, {"id": "pi_1"}):
+        assert news_of(other) is None
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ UNDONE_AND_UNTOLD = [
     Committing(event)
     for event in (
         "charging_closed",
-        "payment_refunded",
+        "refund_issuing",
+        "refund_succeeded",
         "stock_released",
         "order_refunded",
         "closing_mailed",

@@ -24,6 +24,7 @@ from durable_orders.domain.audit.model import (
     AuditCase,
     AuditTerms,
     BookedOrder,
+    BookedRefund,
     DiscrepancyKind,
     LedgerEntry,
     ListedCharge,
@@ -53,6 +54,7 @@ from durable_orders.domain.refunds.refund import RefundState, UnfinishedRefund
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 TOTAL = Money(29_00, "EUR")
 NOTHING = Money(0, "EUR")
 TERMS = AuditTerms()
@@ -63,6 +65,7 @@ TERMINATED = RunStatus(RunState.CLOSED, NOW - HOUR, "terminated")
 NO_RUN = RunStatus(RunState.NONE)
 
 C = ChargeState
+R = RefundState
 S = Status
 
 
@@ -104,6 +107,14 @@ def found(
 ) -> list[tuple[DiscrepancyKind, Remedy]]:
     case = AuditCase("1001", standing, charges, run)
     return [(one.kind, one.remedy) for one in find_discrepancies(case, NOW, TERMS)]
+
+
+def undoing(
+    state: RefundState, age: timedelta, *, amount: Money = TOTAL, id_: str = "undo"
+) -> BookedRefund:
+    return BookedRefund(
+        id_, "pi_1", amount, state, NOW - age, "lost_card" if state is R.FAILED else ""
+    )
 
 
 HEALTHY = [
@@ -246,6 +257,21 @@ DISAGREEING = [
         (listed(GIVEN_BACK),),
         ENDED,
         DiscrepancyKind.GIVEN_BACK_TOO_MUCH,
+        Remedy.FLAG,
+    ),
+    # the refund that undoes it has failed, or has been on its way for too long
+    (
+        replace(order(S.REFUNDED, booked(PAID)), unsettled=(undoing(R.FAILED, HOUR),)),
+        (listed(PAID),),
+        ENDED,
+        DiscrepancyKind.REFUND_FAILED,
+        Remedy.FLAG,
+    ),
+    (
+        replace(order(S.REFUNDED, booked(GIVEN_BACK)), unsettled=(undoing(R.PENDING, 40 * DAY),)),
+        (listed(GIVEN_BACK, 40 * DAY),),
+        ENDED,
+        DiscrepancyKind.REFUND_OVERDUE,
         Remedy.FLAG,
     ),
     # a refund in the dashboard that nobody asked for here
@@ -581,3 +607,111 @@ def test_nobody_answers_for_what_is_not_there_or_not_named(
 ) -> None:
     with pytest.raises(NothingToAcknowledgeError, match=sentence):
         findings_to_acknowledge("1001", [finding(one) for one in known], kind)
+
+
+# -- refunds that are on their way, or owed --------------------------------------------------------
+
+
+def undone(one: CardCharge, *unsettled: BookedRefund, settled: Money | None = None) -> BookedOrder:
+    """An order that was undone long ago, whose charge our books have like this."""
+    ended = order(S.REFUNDED, booked(one), age=50 * DAY)
+    return replace(ended, unsettled=unsettled, settled_undo=settled)
+
+
+def details(standing: BookedOrder, *charges: CardCharge, run: RunStatus = ENDED) -> dict[str, str]:
+    seen = tuple(listed(one, 50 * DAY) for one in charges)
+    case = AuditCase("1001", standing, seen, run)
+    return {one.kind.value: one.detail for one in find_discrepancies(case, NOW, TERMS)}
+
+
+def test_money_that_is_owed_is_one_finding_which_says_since_when() -> None:
+    failed = undoing(R.FAILED, 10 * DAY)
+    assert details(undone(PAID, failed), PAID) == {
+        "refund_failed": "refund undo of 29.00 EUR failed at the bank (lost_card) and is owed "
+        "since 2026-11-12 12:00 UTC"
+    }
+
+
+@pytest.mark.parametrize("days", [3, 10])
+@pytest.mark.parametrize("state", [R.PENDING, None])
+def test_a_refund_that_failed_and_that_nobody_heard_of_is_found(
+    state: RefundState | None, days: int
+) -> None:
+    """Our books have it as pending, or as arrived."""
+    unsettled = (undoing(state, days * DAY),) if state else ()
+    kinds = details(undone(GIVEN_BACK, *unsettled), PAID)
+    assert "refund_failed" in kinds
+    assert ("refund_overdue" in kinds) is (state is R.PENDING and days > 7)
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "is_found"),
+    [
+        (R.PENDING, timedelta(days=6, hours=23), False),
+        (R.PENDING, 7 * DAY, True),
+        (R.PENDING, 40 * DAY, True),
+        (R.ISSUING, timedelta(hours=23), False),
+        (R.ISSUING, 1 * DAY, True),
+        (R.FAILED, timedelta(minutes=14), False),
+        (R.FAILED, timedelta(minutes=15), True),
+    ],
+)
+def test_a_refund_has_its_time_before_it_is_a_finding(
+    state: RefundState, age: timedelta, *, is_found: bool
+) -> None:
+    charged = GIVEN_BACK if state is R.PENDING else PAID
+    if state is R.ISSUING:
+        charged = GIVEN_BACK  # made, and its answer not recorded
+    assert bool(details(undone(charged, undoing(state, age)), charged)) is is_found
+
+
+def test_money_that_was_given_back_in_place_of_a_refund_needs_no_finding() -> None:
+    assert details(undone(PAID, settled=TOTAL), PAID) == {}
+
+
+@pytest.mark.parametrize(
+    ("charged", "settled", "kind"),
+    [
+        (PAID, Money(19_00, "EUR"), "money_kept"),
+        (PARTLY, TOTAL, "given_back_too_much"),
+        (GIVEN_BACK, TOTAL, "given_back_too_much"),
+    ],
+)
+def test_what_was_given_back_in_place_of_a_refund_is_compared_with_the_provider(
+    charged: CardCharge, settled: Money, kind: str
+) -> None:
+    assert list(details(undone(charged, settled=settled), charged)) == [kind]
+
+
+def test_an_operators_word_on_the_order_counts_before_that_on_its_refund() -> None:
+    standing = replace(undone(PAID, settled=TOTAL), by_hand=ALL_BY_HAND)
+    assert list(details(standing, PAID)) == ["money_kept"]
+
+
+def test_the_rest_that_a_failed_refund_does_not_account_for_is_kept() -> None:
+    part = undoing(R.FAILED, DAY, amount=Money(19_00, "EUR"))
+    found_ = details(undone(PAID, part), PAID)
+    assert list(found_) == ["refund_failed", "money_kept"]
+    assert found_["money_kept"] == "refunded, and 10.00 EUR was not given back"
+
+
+@pytest.mark.parametrize("status", [S.FULFILLED, S.SHIPPED, S.COMPLETED])
+def test_a_refund_of_an_order_that_is_still_followed_is_looked_at(status: Status) -> None:
+    five = Money(5_00, "EUR")
+    shipped = replace(order(status, booked(PARTLY)), refunds=five)
+    assert list(details(shipped, PAID, run=OPEN)) == ["refund_failed"]
+    assert details(shipped, PARTLY, run=OPEN) == {}
+    failed = replace(shipped, unsettled=(undoing(R.FAILED, DAY, amount=five, id_="r1"),))
+    assert list(details(failed, PARTLY, run=OPEN)) == ["refund_failed"]
+
+
+@pytest.mark.parametrize("state", [R.FAILED, R.PENDING, R.ISSUING])
+def test_the_refund_of_an_order_that_is_being_undone_is_left_to_it(state: RefundState) -> None:
+    going = replace(order(S.PAID, booked(PAID)), unsettled=(undoing(state, 40 * DAY),))
+    assert details(going, PAID, run=OPEN) == {}
+
+
+def test_an_order_with_a_refund_that_is_not_settled_is_always_read_at_the_provider() -> None:
+    for state in (R.FAILED, R.PENDING, R.ISSUING):
+        case = AuditCase("1001", undone(GIVEN_BACK, undoing(state, HOUR)), (), NO_RUN)
+        assert may_have_discrepancies(case, NOW, TERMS)

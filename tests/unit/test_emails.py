@@ -77,6 +77,27 @@ def test_a_refunded_customer_reads_how_much_comes_back() -> None:
     assert "We have given 29.00 EUR back" in mail.text
 
 
+@pytest.mark.parametrize(
+    ("on_its_way", "words"),
+    [
+        (29_00, ". 29.00 EUR is on its way back to you; we write again when it has arrived."),
+        (
+            19_00,
+            ". We have given 10.00 EUR back to your card. 19.00 EUR is on its way back to you; we "
+            "write again when it has arrived.",
+        ),
+    ],
+)
+def test_what_has_not_arrived_is_on_its_way_and_nobody_reads_that_it_was_given_back(
+    on_its_way: int, words: str
+) -> None:
+    order = replace(ORDER, status=Status.REFUNDED, reason=StopReason.CANCELLED)
+    mail = emails.closing(order, on_its_way=Money(on_its_way, "EUR"))
+    assert words in mail.text
+    assert words in mail.html
+    assert "29.00 EUR back to your card" not in mail.text
+
+
 def test_an_approver_reads_what_waits_and_how_to_answer_and_nothing_personal() -> None:
     summary = OrderSummary(ORDER.id, ORDER.customer_id, ORDER.total, Status.AWAITING_APPROVAL)
     mail = emails.approval_reminder(summary, to="approvals@example.com")

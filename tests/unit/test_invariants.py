@@ -11,12 +11,18 @@ from durable_orders.domain.activity_messages import Outcome
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Line, Order, Recipient
-from durable_orders.domain.refunds.refund import RefundEntry, RefundRequest, RefundState
-from durable_orders.domain.views import OrderView, ParcelView, PaymentView
+from durable_orders.domain.refunds.refund import (
+    RefundEntry,
+    RefundRequest,
+    RefundState,
+    undo_request,
+)
+from durable_orders.domain.views import HistoryLine, OrderView, ParcelView, PaymentView
 from sandbox.books_client import Charge, Fulfillment, Mail, OrderBooks, Parcel, Payment, Refund
 
 TOTAL = Money(29_00, "EUR")
 NOTHING = Money(0, "EUR")
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
 
 
@@ -72,6 +78,39 @@ def half_back() -> OrderEvidence:
                 restocked=True,
             ),
         ),
+    )
+
+
+def undone(state: RefundState = RefundState.SUCCEEDED, *, was: str = "") -> OrderEvidence:
+    """The same order, cancelled once it was paid; its refund ``was`` pending or failed before."""
+    evidence = completed()
+    arrived = state is RefundState.SUCCEEDED
+    back = TOTAL if arrived else NOTHING
+    refund = Refund("re_1", "pi_1", "ch_1", 29_00, "eur", "succeeded" if arrived else "failed")
+    mails = [mail("closing")]
+    if arrived and was:
+        mails.append(replace(mail("refund"), key="testshop:order-1:mail:refund:undo:1"))
+    entry = RefundEntry(undo_request("1"), TOTAL, (), 1, "pi_1", state, card_refund_id="re_1")
+    history = (HistoryLine(BEGIN, was, {"refund_id": "undo"}),) if was else ()
+    order = replace(evidence.view.order, status=Status.REFUNDED)
+    return OrderEvidence(
+        view=OrderView(
+            order,
+            BEGIN,
+            stock="released",
+            payments=(PaymentView("pi_1", "captured", TOTAL, TOTAL, back),),
+            history=history,
+        ),
+        books=replace(
+            evidence.books,
+            refunded=back.amount,
+            refunds=(refund,),
+            fulfillments=(),
+            mails=tuple(mails),
+        ),
+        outcome=Outcome("1", Status.REFUNDED, TOTAL, TOTAL),
+        visible_status="refunded",
+        refunds=(entry,),
     )
 
 
@@ -232,3 +271,43 @@ def test_inconsistent_stock_is_reported(stock: Stock, violation: str) -> None:
 
 def test_the_databases_own_inconsistencies_are_passed_on() -> None:
     assert violations_of(check_invariants([], [], ["MUG has 1 reserved"])) == ["MUG has 1 reserved"]
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        undone(),
+        undone(was="refund_pending"),
+        undone(was="refund_failed"),
+        undone(RefundState.SETTLED, was="refund_failed"),
+    ],
+)
+def test_an_undone_order_whose_money_is_back_breaks_nothing(evidence: OrderEvidence) -> None:
+    assert violations_of(check_invariants([evidence], [])) == []
+
+
+@pytest.mark.parametrize(
+    ("evidence", "violation"),
+    [
+        (undone(RefundState.FAILED, was="refund_failed"), "its refund undo is failed"),
+        (undone(RefundState.FAILED, was="refund_failed"), "Stripe kept 2900, not 0"),
+        (with_refund(state=RefundState.PENDING)(undone()), "its refund undo is pending"),
+        (
+            with_books(mails=(mail("closing"),))(undone(was="refund_pending")),
+            "it is refunded, and its mails are",
+        ),
+        (
+            with_books(mails=undone(was="refund_pending").books.mails)(undone()),
+            "it is refunded, and its mails are",
+        ),
+        (
+            with_refund(amount=Money(19_00, "EUR"))(undone(RefundState.SETTLED)),
+            "Stripe kept 2900, not 1900",
+        ),
+    ],
+)
+def test_an_undone_order_whose_money_is_not_back_is_a_violation(
+    evidence: OrderEvidence, violation: str
+) -> None:
+    found = violations_of(check_invariants([evidence], []))
+    assert any(violation in sentence for sentence in found), found

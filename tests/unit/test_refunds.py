@@ -25,6 +25,7 @@ from durable_orders.domain.ports import CardRefund, CardRefundState, IllegalStat
 from durable_orders.domain.refunds import emails as refund_emails
 from durable_orders.domain.refunds.calculation import (
     plan_refund,
+    plan_undo,
     refundable_amount,
     returnable_quantities,
 )
@@ -41,6 +42,7 @@ from durable_orders.domain.refunds.refund import (
     RefundRefused,
     RefundRequest,
     RefundState,
+    undo_request,
 )
 from tests.support.keys import capture_key, refund_key, undo_refund_key
 
@@ -423,3 +425,61 @@ def test_the_mail_says_what_and_how_much_and_is_the_same_every_time() -> None:
         assert "r1" in body
     assert "Ada &lt;Lovelace&gt;" in mail.html
     assert "It is for" not in refund_emails.refunded(ORDER, entry(ask(amount=TOTAL))).text
+
+
+# -- the refund that undoes an order ---------------------------------------------------------------
+
+LEFT = Money(19_00, "EUR")
+
+
+def undo_entry(state: RefundState, attempt: int = 1) -> RefundEntry:
+    request = undo_request("1001")
+    return RefundEntry(request, Money(29_00, "EUR"), (), 1, "pi_1", state, attempt)
+
+
+CAPTURED = PaidCharge(1, "pi_1", Money(29_00, "EUR"), Money(0, "EUR"))
+
+
+def test_an_undo_is_planned_for_what_is_left_and_is_about_to_be_issued() -> None:
+    planned = plan_undo("1001", CAPTURED, LEFT, None)
+    assert planned is not None
+    assert (planned.amount, planned.state, planned.attempt) == (LEFT, RefundState.ISSUING, 1)
+    assert planned.request == undo_request("1001")
+    assert planned.key("testshop", 1) == undo_refund_key("1001", "pi_1")
+    assert planned.key("testshop", 2) == undo_refund_key("1001", "pi_1", 2)
+    assert plan_undo("1001", CAPTURED, Money(0, "EUR"), None) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "left", "planned"),
+    [
+        (RefundState.ISSUING, 29_00, (RefundState.ISSUING, 29_00, 1)),
+        (RefundState.ISSUING, 19_00, (RefundState.ISSUING, 19_00, 2)),
+        (RefundState.ISSUING, 0, (RefundState.CANCELLED, 29_00, 1)),
+        (RefundState.CANCELLED, 0, (RefundState.CANCELLED, 29_00, 1)),
+        (RefundState.CANCELLED, 29_00, (RefundState.ISSUING, 29_00, 2)),
+        *(
+            (state, left, (state, 29_00, 1))
+            for state in (
+                RefundState.PENDING,
+                RefundState.SUCCEEDED,
+                RefundState.FAILED,
+                RefundState.SETTLED,
+            )
+            for left in (0, 19_00, 29_00)
+        ),
+    ],
+)
+def test_an_undo_shrinks_with_what_others_gave_back_while_nobody_knows_of_it(
+    state: RefundState, left: int, planned: tuple[RefundState, int, int]
+) -> None:
+    after = plan_undo("1001", CAPTURED, Money(left, "EUR"), undo_entry(state))
+    assert after is not None
+    assert (after.state, after.amount.amount, after.attempt) == planned
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_a_shop_cannot_request_the_refund_that_undoes_an_order(status: Status) -> None:
+    refused = plan_refund(undo_request("1001"), replace(ORDER, status=status), CHARGE, ())
+    assert isinstance(refused, RefundRefused)
+    assert refused.message.startswith("undo is the id of the refund that undoes an order")

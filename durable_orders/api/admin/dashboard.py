@@ -15,6 +15,7 @@ from durable_orders.api.admin.templating import HtmlRoute
 from durable_orders.api.dependencies import Operations, Orders, Refunds
 from durable_orders.api.problems import MALFORMED, UNAVAILABLE, ProblemError
 from durable_orders.clients.errors import UnreachableError
+from durable_orders.domain.audit.advice import advice
 from durable_orders.domain.ids import InvalidOrderIdError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.listing import Cursor, InvalidCursorError, OrderFilter
@@ -72,11 +73,18 @@ async def _dashboard(
 ) -> Response:
     dependencies = admin.dependencies
     overview = dependencies.overview
-    needs_attention, refund_attention, waiting, refunds, counts, page = await asyncio.gather(
-        _attention(operations),
-        _refund_attention(client),
+    (
+        (needs_attention, refund_attention),
+        waiting,
+        refunds,
+        findings,
+        counts,
+        page,
+    ) = await asyncio.gather(
+        _attention(operations, client),
         orders.page(OrderFilter(Status.AWAITING_APPROVAL), _MAX_SHOWN),
         overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
+        dependencies.findings.listed(everything=False, limit=_MAX_SHOWN),
         overview.counts(_MAX_COUNTED),
         orders.page(order_filter, _PAGE_SIZE),
     )
@@ -87,6 +95,7 @@ async def _dashboard(
         refund_attention=refund_attention,
         waiting=waiting,
         refunds=_others(refunds, refund_attention),
+        findings=[(finding, advice(finding).text) for finding in findings],
         counts=counts,
         max_counted=_MAX_COUNTED,
         page=page,
@@ -111,22 +120,18 @@ async def _later_page(
     )
 
 
-async def _attention(operations: Operations) -> tuple[OrderNeedingAttention, ...] | None:
-    """Orders with a step that keeps failing; None when Temporal does not answer."""
-    try:
-        return await operations.attention(limit=_MAX_SHOWN)
-    except UnreachableError:
-        return None
-
-
-async def _refund_attention(client: Refunds) -> tuple[RefundNeedingAttention, ...]:
-    """Refunds with a step that keeps failing, or without a run; none when Temporal does not
-    answer, which the orders' attention says.
+async def _attention(
+    operations: Operations, client: Refunds
+) -> tuple[tuple[OrderNeedingAttention, ...] | None, tuple[RefundNeedingAttention, ...]]:
+    """Orders and refunds with a step that keeps failing, and refunds without a run; None and none
+    when Temporal does not answer.
     """
     try:
-        return await client.attention(limit=_MAX_SHOWN)
+        return await asyncio.gather(
+            operations.attention(limit=_MAX_SHOWN), client.attention(limit=_MAX_SHOWN)
+        )
     except UnreachableError:
-        return ()
+        return None, ()
 
 
 def _others(

@@ -44,7 +44,7 @@ def refunded(order: Order, refund: RefundEntry) -> Mail:
     )
     return Mail(
         to=order.recipient.email,
-        subject=f"{amount} of order {order.id} is on its way back to you",
+        subject=f"We have given {amount} of order {order.id} back to you",
         html=html,
         text=text,
         tags=mail_tags(order.key_prefix, order.id, "refund"),

@@ -106,5 +106,7 @@ class RefundRuns(Protocol):
     async def look(self, order_id: str, refund_id: str) -> RunStatus:
         """The refund's run as it is now. Raises ``NoAnswerError``, never guesses."""
 
-    async def start(self, order_id: str, refund_id: str) -> None:
-        """Start the refund's run again; repeating is a no-op. Raises ``NoAnswerError``."""
+    async def start(self, order_id: str, refund_id: str) -> bool:
+        """Start the refund's run again; repeating is a no-op. False when it cannot be. Raises
+        ``NoAnswerError``.
+        """

@@ -2,7 +2,9 @@
 
 An event only says which object changed: amounts and states are read from Stripe afterwards. Events
 that our own requests cause at once (``payment_intent.created``, ``.requires_action``,
-``.processing``, ``refund.created``) are ignored: the responses have said the same.
+``.processing``, ``refund.created``) are ignored: the responses have said the same. A refund that is
+made in the dashboard carries no metadata of ours: ``charge.refunded`` tells of it, and what becomes
+of it later is found by its payment.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from durable_orders.domain.webhooks import (
     EventPayload,
     PaymentChanged,
     RefundChanged,
+    UnmarkedRefundChanged,
     WebhookEvent,
     WebhookSource,
 )
@@ -41,6 +44,7 @@ REFUND_EVENTS: Final = frozenset({"refund.updated", "refund.failed", "charge.ref
 
 class _EventObject(BaseModel):
     metadata: dict[str, Any] | None = None
+    payment_intent: Any = None
 
 
 class _EventData(BaseModel):
@@ -73,10 +77,21 @@ class StripeEvents:
         check_timestamp(_signed_at(header))  # the SDK accepts times in the future
         payload = parse_body(_Body, body, "event of Stripe's")
         metadata = payload.data.object.metadata or {}
-        installation = str(metadata.get(MARK, ""))
-        # Without a mark it is about an object of another application on the same account.
-        news = _news(payload.type, metadata) if installation else None
+        installation = str(metadata.get(MARK, "")) or None
+        if installation is not None:
+            news = _news(payload.type, metadata)
+        else:
+            news = _unmarked_news(payload.type, payload.data.object.payment_intent)
         return WebhookEvent(WebhookSource.STRIPE, payload.id, payload.type, news, installation)
+
+
+def _unmarked_news(type_: str, payment_id: object) -> EventPayload | None:
+    """News of an object without a mark: of another application on the same account, or a refund
+    that was made by hand.
+    """
+    if type_ not in REFUND_EVENTS or not isinstance(payment_id, str) or not payment_id:
+        return None
+    return UnmarkedRefundChanged(payment_id)
 
 
 def _signed_at(header: str) -> int:
@@ -90,7 +105,6 @@ def _news(type_: str, metadata: Mapping[str, Any]) -> EventPayload | None:
         return None
     if type_ in REFUND_EVENTS and (ours := refund_of_key(str(metadata.get(REFUND_KEY)))):
         return RefundChanged(*ours)
-    # A refund without such a key belongs to the undo of its order, whose payment is read again.
     try:
         order_id = checked_order_id(str(metadata["order_id"]))
         return PaymentChanged(order_id, PAYMENT_EVENTS.get(type_))
