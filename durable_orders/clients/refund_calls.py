@@ -22,7 +22,6 @@ from durable_orders.domain.refunds.messages import RefundAnswer, RefundProgress
 from durable_orders.domain.refunds.ports import RefundBook
 from durable_orders.domain.refunds.refund import UNFINISHED, RefundEntry, RefundRefused
 
-
 #: What takes the place of a status when Temporal knows no run of the refund.
 NO_RUN_ANY_MORE: Final = "nothing: it has no run any more"
 
