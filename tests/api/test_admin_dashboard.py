@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from durable_orders.domain.audit.messages import Acknowledgement
+from durable_orders.domain.audit.model import Discrepancy, DiscrepancyKind
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.order import Basket, Recipient
+from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from tests.api.admin_pages import (
     Operator,
@@ -83,3 +86,26 @@ async def test_orders_are_shown_page_by_page_newest_first(
     assert find.headers["location"] == "/operator/orders/page-07"
     assert said_so == "Not done. There is no order page-99."
     assert blank.headers["location"] == "/operator"
+
+
+async def test_what_an_audit_found_is_shown_until_somebody_answers_for_it(
+    closed_premises: Premises,
+) -> None:
+    findings = PostgresFindingRepository(closed_premises.database)
+    order_id = await closed_premises.place()
+    detail = "completed, and 1.00 EUR was given back, but its refunds come to 0.00 EUR"
+    kind = DiscrepancyKind.REFUNDS_DIFFER
+    await findings.note(Discrepancy(kind, order_id, detail, payment_id="pi_<1>"), BEGIN)
+    async with closed_premises.operator() as somebody:
+        front = await somebody.http.get("/operator")
+        word = Acknowledgement("ops-7", "agreed", BEGIN)
+        await findings.acknowledge(order_id, kind, word)
+        later = await somebody.http.get("/operator")
+    words = text_of(front.text)
+    assert f"Order {order_id} refunds differ" in words
+    assert f"{detail}. Found 1 Mar 2026, 10:00:00 UTC , pi_<1>." in words.replace(
+        "Completed", "completed"
+    )
+    assert "compare the order's refunds with the provider's dashboard" in words.lower()
+    assert f'href="/operator/orders/{order_id}"' in front.text
+    assert "refunds differ" not in text_of(later.text)

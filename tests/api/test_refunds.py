@@ -90,6 +90,14 @@ async def test_a_key_in_place_of_an_id_is_one_refund_too(real: RealShop) -> None
     assert (await real.books(order_id))["refunded"] == 1450
 
 
+async def test_the_id_of_the_refund_that_undoes_an_order_is_not_a_shops(real: RealShop) -> None:
+    order_id = await real.completed()
+    refused = await asked(real, order_id, refund_id="undo", amount=EUR_14_50)
+    is_problem(refused, 409, "undo is the id of the refund that undoes an order")
+    assert refused.json()["type"] == "/problems/refund-refused"
+    assert (await real.books(order_id))["refunded"] == 0
+
+
 async def test_with_neither_an_id_nor_a_key_nothing_is_given(real: RealShop) -> None:
     order_id = await real.completed()
     is_problem(await asked(real, order_id, **MUG), 422, "send a refund_id or an Idempotency-Key")

@@ -92,6 +92,14 @@ async def test_an_audit_repairs_flags_and_says_so(run: Run, cards: InMemoryCards
     assert "5.00 EUR was taken, and our books have no such order" in told
     assert "flagged before 1" in (await run("reconcile", "--grace", "0")).stdout
 
+    needing = read(await run("attention", "--json"))
+    assert [(one["kind"], one["order_id"]) for one in needing] == [("paid_without_order", "ghost")]
+    listed = (await run("attention")).stdout
+    assert "paid_without_order: order ghost" in listed
+    assert "acknowledge ghost --kind paid_without_order" in listed
+    await run("acknowledge", "ghost", "--by", "ops-7", "--note", "a test of ours")
+    assert read(await run("attention", "--json")) == []
+
 
 @pytest.mark.usefixtures("auditing")
 async def test_what_was_settled_by_hand_is_acknowledged_and_needs_nobody(

@@ -835,19 +835,17 @@ async def test_the_refund_that_undoes_an_order_is_left_to_the_order_until_that_h
     audited: Audited,
 ) -> None:
     shop = audited.shop
-    shop.cards.fail_until_healed("refund", NoAnswerError("nobody answers"))
+    gate = shop.cards.hold("refund")
     order_id = await shop.place(REFUND_PENDING)
     shop.warehouse.refuse(order_id, "the roof leaks")
-    run = await shop.start(order_id)  # time is skipped between its tries
-
-    async def issuing() -> bool:
-        known = await shop.refunds.find(order_id, UNDO_REFUND_ID)
-        return known is not None and known.state is RefundState.ISSUING
-
-    await eventually(issuing)
+    run = await shop.start(order_id, waits=True)
+    await gate.entered()
+    known = await shop.refunds.find(order_id, UNDO_REFUND_ID)
+    assert known is not None
+    assert known.state is RefundState.ISSUING
     assert (await audited.audit()).found == {}
 
-    shop.cards.heal("refund")
+    gate.release()
     assert (await run.result()).status is Status.REFUNDED
     [listed] = await shop.refunds.unfinished(datetime.now(UTC), 10)
     await run_of(shop, listed).terminate("by a hand in the Web UI")

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
+from durable_orders.clients.audits import AuditClient
+from durable_orders.domain.ids import examination_workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import ParcelStatus
@@ -42,6 +44,7 @@ from tests.workflows import refunds
 from tests.workflows import test_card_tries as tries
 from tests.workflows import test_delivery as delivery
 from tests.workflows import test_long_histories as longest
+from tests.workflows import test_undo_refund as undone
 from tests.workflows.conftest import Clients, Shop, replayed
 from tests.workflows.test_audit import AT_ONCE, Audited, opened
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached, wanted
@@ -283,6 +286,50 @@ async def refund_owed_refused(shop: Shop) -> Handle:
     return handle
 
 
+async def undone_pending(shop: Shop) -> Handle:
+    """An undone order ends while the bank has not accepted its refund."""
+    order_id = await shop.place(REFUND_PENDING)
+    shop.warehouse.refuse(order_id, "no shelf has it")
+    return await shop.start(order_id, waits=True)
+
+
+async def _undo_run(shop: Shop, order: Handle) -> tuple[Handle, str]:
+    """The run that follows the order's refund, and the order's id."""
+    order_id = order.id.removeprefix("order-")
+    run = undone.run_of(shop, order_id)
+    run_id = (await run.describe()).run_id
+    return shop.client.get_workflow_handle_for(
+        RefundWorkflow.run, run.id, first_execution_run_id=run_id
+    ), order_id
+
+
+async def undo_refund(shop: Shop) -> Handle:
+    """The refund of an undone order is followed until it arrives."""
+    order = await undone_pending(shop)
+    await order.result()
+    run, order_id = await _undo_run(shop, order)
+    await refunds.reached(shop, run, RefundState.PENDING)
+    shop.cards.settle_refund(undone.key_of(shop, order_id))
+    await run.signal(RefundWorkflow.refund_updated)
+    return run
+
+
+async def undo_refund_failed(shop: Shop) -> Handle:
+    """It fails, and a person has it made again."""
+    order = await undone_pending(shop)
+    await order.result()
+    run, order_id = await _undo_run(shop, order)
+    await refunds.reached(shop, run, RefundState.PENDING)
+    shop.cards.fail_refund(undone.key_of(shop, order_id))
+    await run.signal(RefundWorkflow.refund_updated)
+    await refunds.needs_a_person(run)
+    await run.execute_update(RefundWorkflow.operate, RetryNow())
+    await refunds.reached(shop, run, RefundState.PENDING)
+    shop.cards.settle_refund(undone.key_of(shop, order_id, 2))
+    await run.signal(RefundWorkflow.refund_updated)
+    return run
+
+
 # -- each of them, recorded and replayed -----------------------------------------------------------
 
 
@@ -320,12 +367,14 @@ SCENARIOS = [
     Scenario(longest.longest_ordinary_life, longest.LONGEST),
     Scenario(longest.life_with_everything, longest.WITH_EVERYTHING),
     *(Scenario(play) for play in (refund, refund_refused, refund_owed_refused)),
+    *(Scenario(play) for play in (undone_pending, undo_refund, undo_refund_failed)),
     *(
         Scenario(play, refund_terms=REFUND_APPROVAL)
         for play in (refund_approved, refund_undecided, refund_owed_undecided)
     ),
 ]
 AUDITS = ("audit", "audit_continued")
+EXAMINATION = "examination"
 
 
 @pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
@@ -392,6 +441,19 @@ async def test_an_audit_can_be_replayed(audited: Audited, keep: Keep) -> None:
         keep(name, history)
 
 
+async def test_an_examination_can_be_replayed(audited: Audited, keep: Keep) -> None:
+    """A refund in the dashboard is recorded, and flagged by the second look."""
+    outcome = await (await audited.shop.order()).result()
+    [charge] = audited.shop.cards.charges_of(outcome.order_id)
+    audited.shop.cards.refund_by_hand(charge.payment_id)
+    await AuditClient(audited.shop.client).examine(outcome.order_id)
+    run = audited.shop.client.get_workflow_handle(examination_workflow_id(outcome.order_id))
+    await run.result()
+    history = await run.fetch_history()
+    await replayed(history)
+    keep(EXAMINATION, history)
+
+
 @pytest.fixture(params=sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
 def recorded(request: pytest.FixtureRequest) -> WorkflowHistory:
     """A history that was recorded before."""
@@ -404,7 +466,7 @@ async def test_a_run_recorded_before_can_be_replayed(recorded: WorkflowHistory) 
 
 
 def test_every_scenario_is_recorded() -> None:
-    assert {*(scenario.name for scenario in SCENARIOS), *AUDITS} <= {
+    assert {*(scenario.name for scenario in SCENARIOS), *AUDITS, EXAMINATION} <= {
         p.stem for p in HISTORIES.glob("*.json")
     }
 
