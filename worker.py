@@ -25,7 +25,7 @@ from activities.refunds import RefundActivities
 from durable_orders.binding import BindingCheck
 from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
-from durable_orders.clients.run_inspector import TemporalOrderRuns
+from durable_orders.clients.run_inspector import TemporalOrderRuns, TemporalRefundRuns
 from durable_orders.domain.ids import TASK_QUEUE
 from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.ports import (
@@ -172,6 +172,7 @@ async def composed(
         )
         ledger = PostgresPaymentLedger(database)
         orders = PostgresOrderRepository(database)
+        refunds = PostgresRefundBook(database)
         worker = order_worker(
             client,
             cards=cards,
@@ -180,7 +181,7 @@ async def composed(
             mailer=mailer,
             inventory=PostgresInventory(database),
             orders=orders,
-            refunds=PostgresRefundBook(database),
+            refunds=refunds,
             shop=settings.shop_terms(),
             refund_terms=settings.refund_terms(),
             approver=settings.approver_email,
@@ -192,6 +193,8 @@ async def composed(
                 runs=TemporalOrderRuns(client, orders),
                 findings=PostgresFindingRepository(database),
                 installations=installations,
+                refunds=refunds,
+                refund_runs=TemporalRefundRuns(client, refunds),
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
         )

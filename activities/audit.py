@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from temporalio import activity
 
@@ -44,16 +44,22 @@ from durable_orders.domain.audit.ports import (
 from durable_orders.domain.audit.rules import (
     find_discrepancies,
     find_open_run_discrepancies,
+    find_stranded_refunds,
     has_refunds,
     may_have_discrepancies,
 )
+from durable_orders.domain.ids import refund_of, refund_workflow_id
 from durable_orders.domain.installation import InstallationRepository
 from durable_orders.domain.ports import Cards, ChargeState, PaymentLedger, RefusedError
+from durable_orders.domain.refunds.ports import RefundBook, RefundRuns
+from durable_orders.domain.refunds.refund import UnfinishedRefund
 
 log = logging.getLogger(__name__)
 
 #: For comparing a page, before Temporal and the provider are asked about single orders.
 _NO_RUN = RunStatus(RunState.NONE)
+#: Of one order; it has a few at most.
+_MOST_REFUNDS: Final = 1_000
 _OF_OPEN_RUNS = frozenset({DiscrepancyKind.RUN_WITHOUT_ORDER, DiscrepancyKind.RUN_AFTER_END})
 
 
@@ -68,6 +74,8 @@ class ReconciliationActivities:
     runs: OrderRuns
     findings: FindingRepository
     installations: InstallationRepository
+    refunds: RefundBook
+    refund_runs: RefundRuns
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
@@ -85,6 +93,8 @@ class ReconciliationActivities:
                 return await self._review_orders(page)
             case AuditScan.RUNS:
                 return await self._review_runs(page)
+            case AuditScan.UNFINISHED_REFUNDS:
+                return await self._review_unfinished_refunds(page)
             case AuditScan.FINDINGS:
                 return await self._review_findings(page)
 
@@ -110,6 +120,9 @@ class ReconciliationActivities:
             as_of = settlement.as_of
             no_grace = without_grace(settlement.terms)  # its page has seen that it is old enough
             current = await self._examine_run(wanted.order_id, as_of, as_of, no_grace)
+        elif wanted.kind is DiscrepancyKind.REFUND_STRANDED:
+            about = (wanted.order_id, settlement.as_of, settlement.terms)
+            current = await self._examine_refunds(*about)
         else:
             case = await self._case(wanted.order_id, [wanted.payment_id])
             current = find_discrepancies(case, settlement.as_of, settlement.terms)
@@ -118,7 +131,11 @@ class ReconciliationActivities:
             return DiscrepancySettled("gone")
         # Recorded before anything is done: a repair leaves a trace whatever becomes of it.
         noted = await self.findings.note(found, now)
-        if case is not None and await self._repair(found, case):
+        if found.kind is DiscrepancyKind.REFUND_STRANDED:
+            is_repaired = await self._start_refunds(found.order_id)
+        else:
+            is_repaired = case is not None and await self._repair(found, case)
+        if is_repaired:
             await self.findings.resolve(found, "repaired", now)
             log.info("repaired %s of order %s: %s", found.kind, found.order_id, found.detail)
             return DiscrepancySettled("repaired")
@@ -187,6 +204,21 @@ class ReconciliationActivities:
                 found += await self._examine_run(run.order_id, run.started_at, at.as_of, terms)
         return PageReview(len(listed.items), tuple(found), listed.cursor)
 
+    async def _review_unfinished_refunds(self, page: AuditPage) -> PageReview:
+        """Review refunds that are not done, of whatever age: each must have an open run."""
+        at, terms = page.position, page.terms
+        after = refund_of(at.cursor) if at.cursor else None
+        quiet_since = at.as_of - terms.grace
+        listed = await self.refunds.unfinished(
+            quiet_since, terms.page_size, after=after or ("", "")
+        )
+        found: list[Discrepancy] = []
+        for order_id in dict.fromkeys(one.order_id for one in listed):
+            found += await self._examine_refunds(order_id, at.as_of, terms)
+        last = listed[-1] if len(listed) == terms.page_size else None
+        cursor = refund_workflow_id(last.order_id, last.refund_id) if last else None
+        return PageReview(len(listed), tuple(found), cursor)
+
     async def _review_findings(self, page: AuditPage) -> PageReview:
         """Review the findings of earlier audits; those that no longer hold are resolved."""
         at, terms = page.position, page.terms
@@ -207,6 +239,8 @@ class ReconciliationActivities:
         known = finding.discrepancy
         if finding.kind in _OF_OPEN_RUNS:
             found = await self._examine_run(known.order_id, finding.first_seen, at.as_of, no_grace)
+        elif finding.kind is DiscrepancyKind.REFUND_STRANDED:
+            found = await self._examine_refunds(known.order_id, datetime.now(UTC), no_grace)
         else:
             case = await self._case(known.order_id, [known.payment_id])
             # As of now: an order that moved during this audit would count as within its grace.
@@ -229,6 +263,36 @@ class ReconciliationActivities:
             return []
         order = (await self.book.standing([order_id])).get(order_id)
         return find_open_run_discrepancies(order_id, order, since, now, terms)
+
+    async def _examine_refunds(
+        self, order_id: str, now: datetime, terms: AuditTerms
+    ) -> list[Discrepancy]:
+        """Examine an order's refunds that are not done. Those without an open run are read again:
+        once a run has ended, what is read afterwards is final.
+        """
+        unfinished = await self._unfinished_refunds(order_id, now)
+        runs = {
+            one.refund_id: await self.refund_runs.look(order_id, one.refund_id)
+            for one in unfinished
+        }
+        if all(run.state is RunState.OPEN for run in runs.values()):
+            return []
+        still = await self._unfinished_refunds(order_id, now)
+        known = [(one, runs[one.refund_id]) for one in still if one.refund_id in runs]
+        return find_stranded_refunds(order_id, known, now, terms)
+
+    async def _unfinished_refunds(
+        self, order_id: str, now: datetime
+    ) -> tuple[UnfinishedRefund, ...]:
+        return await self.refunds.unfinished(now, _MOST_REFUNDS, order_id=order_id)
+
+    async def _start_refunds(self, order_id: str) -> bool:
+        """Start the runs of an order's refunds that are not done, unless they are open; whether all
+        of them are.
+        """
+        unfinished = await self._unfinished_refunds(order_id, datetime.now(UTC))
+        started = [await self.refund_runs.start(order_id, one.refund_id) for one in unfinished]
+        return all(started)
 
     async def _case(self, order_id: str, payment_ids: Iterable[str]) -> AuditCase:
         """Read all that is known of an order, its run first: the sequence matters.

@@ -82,7 +82,10 @@ class NotificationActivities:
         order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
         prefix = (await self.orders.summary(order_id)).key_prefix
         mail = refund_emails.approval_reminder(waiting, prefix=prefix, to=self.approver)
-        return await self._send(prefix, order_id, f"refund_approval_reminder_{refund_id}", mail)
+        # The first has no number: each is one email, however often it is tried.
+        number = f"_{waiting.reminder}" if waiting.reminder > 1 else ""
+        kind = f"refund_approval_reminder_{refund_id}{number}"
+        return await self._send(prefix, order_id, kind, mail)
 
     async def _send(self, prefix: str, order_id: str, kind: str, mail: Mail) -> MailAnswer:
         answer = await self.mailer.send(mail, key=mail_key(prefix, order_id, kind))

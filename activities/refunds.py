@@ -67,6 +67,7 @@ class RefundActivities:
             state=entry.state,
             attempt=entry.attempt,
             terms=self.shop.of(entry.amount),
+            why=entry.why,
         )
 
     @activity.defn

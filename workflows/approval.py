@@ -49,6 +49,11 @@ class Approval:
             await cancel_and_wait(reminder)
         self._open = False
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether there is a decision, or a cancellation in its place."""
+        return self.decision is not None or self._steps.cancel_request is not None
+
     def decide(self, decision: Approve | Reject) -> None:
         self.decision = decision
 
@@ -67,10 +72,7 @@ class Approval:
         raise ApplicationError(message, type=NOT_WAITING)
 
     async def _ended_within(self, pause: timedelta) -> bool:
-        def ended() -> bool:
-            return self.decision is not None or self._steps.cancel_request is not None
-
-        return await self._steps.wait("waiting for approval", ended, pause)
+        return await self._steps.wait("waiting for approval", lambda: self.is_decided, pause)
 
 
 async def obtain_approval(

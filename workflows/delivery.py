@@ -12,11 +12,13 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from activities.orders import OrderBookActivities
-    from durable_orders.contracts.error_types import NOT_WAITING
+    from durable_orders.contracts.error_types import NOT_WAITING, REFUND_REFUSED
     from durable_orders.domain import activity_messages as m
     from durable_orders.domain.ids import parcel_refund_id
     from durable_orders.domain.lifecycle import Status
     from durable_orders.domain.parcels import Parcel, ParcelStatus
+    from durable_orders.domain.refunds.messages import ParcelRefunded
+    from durable_orders.domain.refunds.refund import RefundRefused
     from durable_orders.domain.workflow_messages import (
         ParcelUpdate,
         RefundParcel,
@@ -24,8 +26,9 @@ with workflow.unsafe.imports_passed_through():
         SettleParcel,
     )
     from workflows import retry_policies
-    from workflows.fulfillment import start_refund
+    from workflows.fulfillment import owed_refund, reserve_refund
     from workflows.order_state import OrderState
+    from workflows.refund_start import start_refund_run
     from workflows.resends import Resends
 
 
@@ -202,14 +205,24 @@ class Delivery:
             order.contents = {**order.contents, new: order.contents.get(old, ())}
         await self._stop_waiting(old, request.by, f"resent as {new}")
 
-    async def refund(self, decision: RefundParcel) -> None:
-        """Have the contents of a parcel refunded, and stop waiting for it."""
+    async def refund(self, decision: RefundParcel) -> ParcelRefunded:
+        """Have the contents of a parcel refunded, and stop waiting for it once that is set aside.
+
+        Raises ``ApplicationError`` of type ``REFUND_REFUSED`` when it cannot be.
+        """
         order, parcel_id = self._order, decision.parcel_id
         self._deciding.add(parcel_id)
-        refund_id = parcel_refund_id(parcel_id)
-        why = f"parcel {parcel_id} did not arrive"
-        await start_refund(order, refund_id, order.contents[parcel_id], why)
-        await self._stop_waiting(parcel_id, decision.by, f"refunded as {refund_id}")
+        contents, why = order.contents[parcel_id], f"parcel {parcel_id} did not arrive"
+        request = owed_refund(order, parcel_refund_id(parcel_id), contents, why)
+        answer = await reserve_refund(order, request)
+        if isinstance(answer, RefundRefused):
+            self._deciding.discard(parcel_id)
+            message = f"parcel {parcel_id} is not refunded, and still waited for: {answer.message}"
+            raise ApplicationError(message, type=REFUND_REFUSED)
+        await start_refund_run(order, request)
+        outcome = f"refunded as {request.refund_id}: {answer.why or answer.amount}"
+        await self._stop_waiting(parcel_id, decision.by, outcome)
+        return answer
 
     def check_resend(self, parcel_id: str) -> None:
         """Refuse to have a parcel sent again that is not waited for."""

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
+    from activities.refunds import RefundActivities
     from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.ids import SHORT_REFUND_ID
     from durable_orders.domain.lifecycle import Stop, StopReason
-    from durable_orders.domain.refunds.refund import RefundReason, RefundRequest
+    from durable_orders.domain.refunds import messages as rm
+    from durable_orders.domain.refunds.refund import (
+        NEVER_ISSUED,
+        RefundReason,
+        RefundRefused,
+        RefundRequest,
+    )
     from workflows import retry_policies
     from workflows.order_state import OrderState
     from workflows.payment import Payment
@@ -74,19 +83,46 @@ async def read_lost_answer(order: OrderState) -> None:
 
 
 async def refund_short_lines(order: OrderState) -> None:
-    """Start a refund of what the warehouse cannot ship.
+    """Start a refund of what the warehouse cannot ship. It goes on by itself: one that is refused
+    asks for a person in its own run.
 
     What it cannot find is not on the shelves either, so nothing is put back into stock.
     """
     if order.short:
         order.steps.set_doing("having the missing part refunded")
-        await start_refund(order, "short", order.short, "the warehouse is short of it")
+        why = "the warehouse is short of it"
+        await start_refund_run(order, owed_refund(order, SHORT_REFUND_ID, order.short, why))
 
 
-async def start_refund(
+def owed_refund(
     order: OrderState, refund_id: str, lines: tuple[tuple[str, int], ...], why: str
-) -> None:
-    """Start a refund of these lines, once per ``refund_id``: a workflow of its own, abandoned."""
+) -> RefundRequest:
+    """The request for a refund of these lines, which the customer does not get."""
     reason = RefundReason.MISSING
-    request = RefundRequest(order.order_id, refund_id, lines, reason=reason, message=why)
-    await start_refund_run(order, request)
+    return RefundRequest(order.order_id, refund_id, lines, reason=reason, message=why, owed=True)
+
+
+async def reserve_refund(
+    order: OrderState, request: RefundRequest
+) -> rm.ParcelRefunded | RefundRefused:
+    """Set a refund aside before its run is started, so that its refusal is heard by the order.
+
+    Not given up: a try whose answer was lost may have set it aside.
+    """
+    step: Step[RefundRequest, rm.ReserveRefundAnswer] = RefundActivities.reserve_refund
+    doing, pause = "setting a refund aside", retry_policies.REPEAT_PAUSE_FIRST
+    answer: rm.ReserveRefundAnswer | None = None
+    while answer is None:
+        try:
+            answer = await order.steps.run_beside(doing, step, request, retry_policies.RECORD)
+        except FailureError as error:
+            order.steps.operator.flag_beside(step, error)
+            await workflow.sleep(pause)
+            pause = min(pause * 2, retry_policies.REPEAT_PAUSE_LONGEST)
+    order.steps.operator.clear_beside(step)
+    if isinstance(answer, RefundRefused):
+        return answer
+    if answer.state in NEVER_ISSUED:
+        return RefundRefused(f"its refund {request.refund_id} was {answer.state}: {answer.why}")
+    ref = rm.RefundRef(request.order_id, request.refund_id)
+    return rm.ParcelRefunded(ref, answer.amount, answer.why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -119,13 +120,19 @@ class OperatorAttention:
 
     # -- asking for the operator -----------------------------------------------------------------
 
-    async def wait_for_decision(self, step: Callable[..., Any], problem: str) -> bool:
+    async def wait_for_decision(
+        self, step: Callable[..., Any], problem: str, *, limit: timedelta | None = None
+    ) -> bool:
         """Have an operator decide about a step that ended in a way which no retry mends.
 
-        True: it is to be tried again. False: it was settled by hand.
+        True: it is to be tried again; also after ``limit``, and then it stays shown. False: it was
+        settled by hand.
         """
         self.flag_failure(step, ApplicationError(problem), COMPENSATION_COMMANDS)
-        await self._wait_for_command()
+        try:
+            await self._wait_for_command(limit)
+        except TimeoutError:
+            return True
         try:
             again = self.take_command()
         except SettledManually:
@@ -181,9 +188,9 @@ class OperatorAttention:
         if self._beside.pop(_name(step), None) is not None:
             self._on_change()
 
-    async def _wait_for_command(self) -> None:
+    async def _wait_for_command(self, limit: timedelta | None = None) -> None:
         self._before_waiting()
-        await workflow.wait_condition(lambda: self.has_command)
+        await workflow.wait_condition(lambda: self.has_command, timeout=limit)
 
 
 def _name(step: Callable[..., Any]) -> str:

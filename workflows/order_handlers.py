@@ -11,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain import workflow_messages as r
     from durable_orders.domain.lifecycle import StopReason
     from durable_orders.domain.payment_status import PaymentProgress
+    from durable_orders.domain.refunds.messages import ParcelRefunded
     from workflows.approval import Approval
     from workflows.delivery import Delivery
     from workflows.order_state import OrderState
@@ -127,9 +128,13 @@ class OrderHandlers:
         self._delivery.check_resend(decision.parcel_id)
 
     @workflow.update
-    async def refund_parcel(self, decision: r.RefundParcel) -> None:
-        """Have a parcel refunded. Refused (``NOT_WAITING``) when it is not waited for."""
-        await self._delivery.refund(decision)
+    async def refund_parcel(self, decision: r.RefundParcel) -> ParcelRefunded:
+        """Have a parcel refunded; answers once the amount is set aside.
+
+        Refused (``NOT_WAITING``) when it is not waited for, and (``REFUND_REFUSED``) when nothing
+        can be set aside: then it is still waited for.
+        """
+        return await self._delivery.refund(decision)
 
     @refund_parcel.validator
     def _validate_refund(self, decision: r.RefundParcel) -> None:

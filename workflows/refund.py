@@ -70,7 +70,7 @@ class RefundWorkflow:
 
     @workflow.update
     async def request(self, request: RefundRequest) -> rm.RequestRefundAnswer:  # noqa: ARG002 - validated
-        """Request the refund; answers once the amount is set aside, or refused.
+        """Request the refund; answers once the amount is set aside, or refused for now.
 
         Refused (``OTHER_CONTENTS``) when the refund was requested with other contents.
         """
@@ -120,7 +120,7 @@ class RefundWorkflow:
         self._ended = True
 
     def _on_cancel(self) -> None:
-        if not self._refund.too_late_to_cancel:
+        if not (self._refund.too_late_to_cancel or self._refund.refused):
             self._refund.steps.request_cancel(CancelRequest(by="Temporal"))
 
     # -- decisions and news --------------------------------------------------------------------

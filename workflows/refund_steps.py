@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
@@ -16,6 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.refunds import messages as rm
     from durable_orders.domain.refunds.refund import (
         NOT_YET_ISSUED,
+        REFUSED_EVENT,
         RefundRefused,
         RefundRequest,
         RefundState,
@@ -23,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.workflow_messages import Approve, Reject
     from workflows import retry_policies, side_steps, visibility
     from workflows.approval import Approval
+    from workflows.operator_attention import problem_of
     from workflows.shielding import cancel_and_wait
     from workflows.step_runner import Step, StepRunner
 
@@ -45,6 +48,7 @@ class RefundSteps:
         self.updated = False
         self.restocked = False
         self.mailed = False
+        self._reminders = 0
         #: The last attempt that the customer was told of.
         self._emailed_attempt: int | None = None
         self._search_attributes = visibility.SearchAttributes()
@@ -53,16 +57,22 @@ class RefundSteps:
         self.approval = Approval(self.steps, subject, lambda: str(self.state))
 
     async def reserve(self) -> rm.ReserveRefundAnswer:
-        """Set the amount aside, or find how far an earlier run came."""
+        """Set the amount aside, or find how far an earlier run came.
+
+        What the order itself requested is not dropped when it is refused: an operator is asked.
+        """
         step: Step[RefundRequest, rm.ReserveRefundAnswer] = RefundActivities.reserve_refund
         doing = "setting the amount aside"
         # Not given up: an attempt whose answer was lost may have set it aside.
         found = await self.steps.run_until_done(doing, step, self.request, retry_policies.RECORD)
+        if isinstance(found, RefundRefused) and self.request.owed:
+            found = await self._reserve_owed(found)
         if isinstance(found, RefundRefused):
-            self.refused = found
-            self.steps.set_doing(f"refused: {found.message}")
+            self._show_refused(found)
             return found
+        self.refused = None
         self.state, self.attempt, self.amount = found.state, found.attempt, found.amount
+        self.why = found.why
         if found.state is RefundState.SUCCEEDED:
             self._emailed_attempt = found.attempt
         self._search_attributes.set(search_attributes.CUSTOMER_ID.value_set(found.customer_id))
@@ -70,11 +80,43 @@ class RefundSteps:
         self.show()
         return found
 
+    async def _reserve_owed(self, refused: RefundRefused) -> rm.ReserveRefundAnswer:
+        """Set aside what is owed and was refused, as soon as that can be, unless an operator has
+        settled it by hand.
+        """
+        step: Step[RefundRequest, rm.ReserveRefundAnswer] = RefundActivities.reserve_refund
+        await self.add_note(REFUSED_EVENT, why=refused.message)
+        pause = retry_policies.POLL_INTERVAL_FIRST
+        while not refused.owes_nothing:
+            self._show_refused(refused)
+            operator, problem = self.steps.operator, refused.message
+            if not await operator.wait_for_decision(step, problem, limit=pause):
+                break
+            pause = min(pause * 2, retry_policies.POLL_INTERVAL_LONGEST)
+            try:
+                found = await self.steps.run_beside(
+                    "setting the amount aside", step, self.request, retry_policies.RECORD
+                )
+            except FailureError as error:
+                found = RefundRefused(problem_of(error))
+            if not isinstance(found, RefundRefused):
+                operator.clear()
+                return found
+            refused = found
+        self.steps.operator.clear()
+        return refused
+
+    def _show_refused(self, refused: RefundRefused) -> None:
+        self.refused = refused
+        self.steps.set_doing(f"refused: {refused.message}")
+
     async def obtain_approval(self, terms: rm.RefundTerms) -> None:
         """Have the refund approved, if its terms ask for that; else its amount is free again."""
-        if terms.needs_approval and self.steps.cancel_request is None:
-            await self.record_state(RefundState.AWAITING_APPROVAL)
-            await self.approval.wait(terms.approval_timeout, self._remind)
+        # Also one that waited in an earlier run, whatever the shop's rules have become.
+        needs_approval = terms.needs_approval or self.state is RefundState.AWAITING_APPROVAL
+        if needs_approval and self.steps.cancel_request is None:
+            await self.record_state(RefundState.AWAITING_APPROVAL, self.why)
+            await self._wait_for_approval(terms.approval_timeout)
         # What was said until here counts, what comes later is refused: no await in between.
         self.too_late_to_cancel = True
         if (cancel := self.steps.cancel_request) is not None:
@@ -84,14 +126,28 @@ class RefundSteps:
                 await self.record_state(RefundState.REJECTED, f"rejected by {by}: {reason}")
             case Approve(by=by, note=note):
                 await self.add_note("refund_approved", by=by, note=note)
-            case None if terms.needs_approval:
+            case None if needs_approval:
                 why = f"nobody decided within {terms.approval_timeout}"
                 await self.record_state(RefundState.REJECTED, why)
         return None
 
+    async def _wait_for_approval(self, limit: timedelta) -> None:
+        """Wait for a decision, until ``limit``. What is owed is not dropped then: an operator is
+        asked until one decides.
+        """
+        await self.approval.wait(limit, self._remind)
+        pause = limit
+        while self.request.owed and not self.approval.is_decided:
+            problem = f"nobody has decided within {limit}, and it is owed: approve or reject it"
+            self.steps.operator.flag("approval", problem)
+            pause = min(pause * 2, max(limit, retry_policies.LONGEST_BETWEEN_REMINDERS))
+            await self.approval.wait(pause, self._remind)
+        self.steps.operator.clear()
+
     async def _remind(self) -> None:
+        self._reminders += 1
         if self.amount is not None:
-            waiting = rm.RefundAwaitingApproval(self.ref, self.amount)
+            waiting = rm.RefundAwaitingApproval(self.ref, self.amount, self._reminders)
             remind = NotificationActivities.send_refund_approval_reminder
             await side_steps.send_email(self.steps, "reminding the approver", remind, waiting)
 

@@ -281,6 +281,10 @@ POLL_INTERVAL_FIRST: Final = timedelta(minutes=5)
 #: A refund may be on its way for days: it is read at least this often.
 POLL_INTERVAL_LONGEST: Final = timedelta(days=1)
 
+#: What is owed and waits for an approver is reminded of at least this often, unless approvals may
+#: take longer.
+LONGEST_BETWEEN_REMINDERS: Final = timedelta(days=7)
+
 #: Between tries of the same card after soft declines ("try again later") when the customer is away.
 SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
 

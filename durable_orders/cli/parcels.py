@@ -76,11 +76,19 @@ def resend_parcel(
 def refund_parcel(
     order_id: OrderId, parcel_id: ParcelId, *, by: By = "operator", as_json: AsJson = False
 ) -> None:
-    """Refund the contents of a lost or late parcel, and stop waiting for it."""
+    """Refund the contents of a lost or late parcel, and stop waiting for it.
+
+    What was refunded of them before is not refunded again.
+    """
 
     async def work(operations: OrderOperations) -> None:
-        await operations.refund_parcel(order_id, parcel_id, by)
-        say_accepted(order_id, f"has {parcel_id} refunded", as_json=as_json)
+        refunded = await operations.refund_parcel(order_id, parcel_id, by)
+        if as_json:
+            print_json({"order_id": order_id, "accepted": True, **asdict(refunded)})
+        else:
+            told = refunded.why or f"{refunded.amount} is set aside"
+            what = f"has {parcel_id} refunded, as {refunded.refund.refund_id}: {told}"
+            say_accepted(order_id, what, as_json=False)
 
     run_with_operations(work)
 

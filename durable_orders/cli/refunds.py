@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,9 +26,11 @@ from durable_orders.cli.terminal import (
     say,
     say_attention,
 )
+from durable_orders.clients.errors import UnreachableError
+from durable_orders.domain.activity_messages import Attention
 from durable_orders.domain.ids import REFUND_ID
 from durable_orders.domain.money import Money
-from durable_orders.domain.refunds.messages import RefundProgress
+from durable_orders.domain.refunds.messages import RefundProgress, RefundRef
 from durable_orders.domain.refunds.refund import RefundEntry, RefundReason, RefundRequest
 from durable_orders.domain.texts import REMARK
 from durable_orders.process import PROGRAM
@@ -95,7 +98,18 @@ def list_refunds(order_id: OrderId, *, as_json: AsJson = False) -> None:
 
     async def work(context: CliContext) -> None:
         await context.orders.view(order_id)  # raises for an unknown order
-        _show_all(await context.refunds.refunds_of(order_id), "No refunds.", as_json=as_json)
+        found = await context.refunds.refunds_of(order_id)
+        stranded: Mapping[str, Attention] | None = None
+        with contextlib.suppress(UnreachableError):
+            stranded = await context.refunds.stranded_of(order_id)
+        if as_json:
+            print_json([_with_run(entry, stranded) for entry in found])
+            return
+        _show_all(found, "No refunds.", as_json=False)
+        for refund_id, attention in (stranded or {}).items():
+            say_attention(RefundRef(order_id, refund_id), attention)
+        if stranded is None:
+            say("Temporal does not answer: whether a run carries each of them on is not known.")
 
     run_command(work, lazy=True)
 
@@ -180,7 +194,8 @@ def retry_now(
 def look_again(order_id: OrderId, refund_id: RefundId, *, as_json: AsJson = False) -> None:
     """Have a refund read at the provider at once, also long after its end. Always safe.
 
-    A refund that the bank has returned is reopened: it then waits for retry-now or resolve.
+    A refund that the bank has returned is reopened: it then waits for retry-now or resolve. One
+    whose run is gone although it is not done goes on from where it was.
     """
 
     async def work(refunds: RefundClient) -> None:
@@ -244,6 +259,12 @@ def _show_all(found: Sequence[RefundEntry], none: str, *, as_json: bool) -> None
         cells = (*ids, str(entry.amount), entry.state, taken_back, restocked, entry.why)
         table.add_row(*map(cell, cells))
     console.print(table if found else none)
+
+
+def _with_run(entry: RefundEntry, stranded: Mapping[str, Attention] | None) -> Mapping[str, object]:
+    """The refund, and whether its run is gone although it is not done: None when not known."""
+    is_stranded = None if stranded is None else entry.request.refund_id in stranded
+    return {**asdict(entry), "stranded": is_stranded}
 
 
 def _say_accepted(order_id: str, refund_id: str, what: str, *, as_json: bool) -> None:

@@ -163,10 +163,14 @@ class UnknownRefundError(OrderClientError):
 
 
 class RefundEndedError(OrderClientError):
-    """The refund has ended, or its run is gone; ``request`` it again to have it looked after."""
+    """The refund has ended, or its run is gone; ``look_again`` starts that again."""
 
-    def __init__(self, order_id: str, refund_id: str, state: str) -> None:
-        super().__init__(f"refund {refund_id} of order {order_id} is {state}, and nothing runs")
+    def __init__(
+        self, order_id: str, refund_id: str, state: str, *, is_stranded: bool = False
+    ) -> None:
+        message = f"refund {refund_id} of order {order_id} is {state}, and nothing runs"
+        help_ = ": look again, so that it goes on from where it was" if is_stranded else ""
+        super().__init__(message + help_)
 
 
 class RefundBeingMadeError(OrderClientError):

@@ -24,6 +24,7 @@ from durable_orders.domain.manual_settlement import ManualSettlement, WrongAmoun
 from durable_orders.domain.money import Money
 from durable_orders.domain.money import total as sum_of
 from durable_orders.domain.ports import OrderRepository
+from durable_orders.domain.refunds.messages import ParcelRefunded
 from durable_orders.domain.texts import REMARK
 from durable_orders.domain.views import ListedOrder, OrderNeedingAttention
 from durable_orders.domain.workflow_messages import (
@@ -121,15 +122,22 @@ class OrderOperations:
 
     async def refund_parcel(
         self, order_id: str, parcel_id: str, by: str = "operator", *, wait: timedelta = CALL
-    ) -> None:
-        """Have a parcel's contents refunded, and stop waiting for it."""
-        # Accepted is enough: the refund has a run of its own, the note may wait for the database.
-        await self._calls.of(order_id).update(
-            OrderWorkflow.refund_parcel,
-            RefundParcel(PARCEL_ID.check(parcel_id), ACTOR_ID.check(by)),
-            asked="refund of a parcel",
-            wait=wait,
+    ) -> ParcelRefunded:
+        """Have a parcel's contents refunded, and stop waiting for it once the amount is set aside:
+        all that they cost, or what of it was not refunded before.
+
+        Raises ``RefundRefusedError`` when nothing can be set aside, and the parcel is still waited
+        for; ``UndecidedError`` when that is not known within ``wait``: the order goes on trying,
+        and its history tells what came of it.
+        """
+        asked = "refund of a parcel"
+        decision = RefundParcel(PARCEL_ID.check(parcel_id), ACTOR_ID.check(by))
+        answer = await self._calls.of(order_id).update(
+            OrderWorkflow.refund_parcel, decision, asked=asked, wait=wait
         )
+        if isinstance(answer, NoAnswerYet):
+            raise UndecidedError(order_id, asked, wait)
+        return answer
 
     # -- steps that keep failing -------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from durable_orders.clients.connection import translate_rpc_errors
@@ -18,7 +20,10 @@ from durable_orders.contracts.refund import RefundWorkflow
 from durable_orders.domain.ids import refund_workflow_id
 from durable_orders.domain.refunds.messages import RefundAnswer, RefundProgress
 from durable_orders.domain.refunds.ports import RefundBook
-from durable_orders.domain.refunds.refund import RefundEntry, RefundRefused
+from durable_orders.domain.refunds.refund import UNFINISHED, RefundEntry, RefundRefused
+
+#: What takes the place of a status when Temporal knows no run of the refund.
+NO_RUN_ANY_MORE: Final = "nothing: it has no run any more"
 
 
 class RefundWorkflowCalls:
@@ -51,9 +56,9 @@ class RefundWorkflowCalls:
 
     async def query_status(self, order_id: str, refund_id: str) -> RefundProgress | str:
         """Return what the refund's run says of its status, or the reason why it does not."""
-        calls, missing = self.of(order_id, refund_id), "nothing: it has no run any more"
+        calls = self.of(order_id, refund_id)
         try:
-            return await calls.query_status(RefundWorkflow.status, missing=missing)
+            return await calls.query_status(RefundWorkflow.status, missing=NO_RUN_ANY_MORE)
         except UnreachableError:
             return "unknown: Temporal does not answer"
 
@@ -61,7 +66,8 @@ class RefundWorkflowCalls:
         """Return why no open run carries this refund. Raises ``UnknownRefundError``."""
         if self._refunds is not None:
             entry = await self.entry(self._refunds, order_id, refund_id)
-            return RefundEndedError(order_id, refund_id, entry.state)
+            is_stranded = entry.state in UNFINISHED
+            return RefundEndedError(order_id, refund_id, entry.state, is_stranded=is_stranded)
         calls = self.of(order_id, refund_id)
         run = await calls.describe()
         if run is None:

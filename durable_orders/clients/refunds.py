@@ -14,7 +14,8 @@ client also raises ``InvalidTextError`` for an id or another text that is none
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowExecutionStatus
@@ -28,7 +29,7 @@ from durable_orders.clients.errors import (
     RefundRefusedError,
     StoreNeededError,
 )
-from durable_orders.clients.refund_calls import RefundWorkflowCalls
+from durable_orders.clients.refund_calls import NO_RUN_ANY_MORE, RefundWorkflowCalls
 from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.clients.workflow_calls import (
     CALL,
@@ -37,11 +38,12 @@ from durable_orders.clients.workflow_calls import (
     StartOptions,
     query_each,
     request_memo,
+    status_name,
 )
 from durable_orders.contracts.refund import RefundWorkflow
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION
 from durable_orders.contracts.timeouts import WORKFLOW_TASK
-from durable_orders.domain.activity_messages import CancelRequest
+from durable_orders.domain.activity_messages import Attention, CancelRequest
 from durable_orders.domain.ids import (
     ACTOR_ID,
     SKU,
@@ -49,9 +51,11 @@ from durable_orders.domain.ids import (
     UNDO_REFUND_ID,
     checked_order_id,
     checked_refund_id,
+    is_orders_own_refund,
     refund_of,
     refund_workflow_id,
 )
+from durable_orders.domain.operators.commands import LOOK_AGAIN
 from durable_orders.domain.refunds.calculation import OF_THE_UNDO
 from durable_orders.domain.refunds.messages import (
     RefundAnswer,
@@ -63,10 +67,12 @@ from durable_orders.domain.refunds.messages import (
 from durable_orders.domain.refunds.ports import RefundBook
 from durable_orders.domain.refunds.refund import (
     NEVER_ISSUED,
+    UNFINISHED,
     RefundEntry,
     RefundRefused,
     RefundRequest,
     RefundState,
+    UnfinishedRefund,
 )
 from durable_orders.domain.texts import REMARK
 from durable_orders.domain.workflow_messages import (
@@ -76,6 +82,11 @@ from durable_orders.domain.workflow_messages import (
     Resolve,
     RetryNow,
 )
+
+#: Refunds that are read at once.
+_PAGE: Final = 1_000
+_STRANDED: Final = "finding refunds without a run"
+_OPEN: Final = "WorkflowType = 'Refund' AND ExecutionStatus = 'Running'"
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -117,6 +128,11 @@ class RefundClient:
         order_id, refund_id = request.order_id, request.refund_id
         if refund_id == UNDO_REFUND_ID:
             raise RefundRefusedError(OF_THE_UNDO)
+        if is_orders_own_refund(refund_id):
+            raise RefundRefusedError(
+                f"the id {refund_id} is that of a refund which an order starts by itself: "
+                "choose another"
+            )
         REMARK.check(request.message)
         for sku, _ in request.lines:
             SKU.check(sku)
@@ -151,7 +167,16 @@ class RefundClient:
             return await self._status_of_last_run(order_id, refund_id, told)
         entry = await self._calls.entry(self._refunds, order_id, refund_id)
         ref = RefundRef(order_id, refund_id)
-        return RefundProgress(ref, entry.state, told, amount=entry.amount, why=entry.why)
+        is_gone = told in {RUN_ENDED, NO_RUN_ANY_MORE} and entry.state in UNFINISHED
+        stranded = await self.stranded_of(order_id) if is_gone else {}
+        return RefundProgress(
+            ref,
+            entry.state,
+            told,
+            amount=entry.amount,
+            why=entry.why,
+            attention=stranded.get(refund_id),
+        )
 
     async def _status_of_last_run(self, order_id: str, refund_id: str, told: str) -> RefundProgress:
         calls = self._calls.of(order_id, refund_id)
@@ -182,14 +207,61 @@ class RefundClient:
         return await self._store("listing refunds").waiting(limit)
 
     async def attention(self, limit: int = 100) -> tuple[RefundNeedingAttention, ...]:
-        """Return refunds that need a person, newest first: what fails, since when, what helps.
+        """Return refunds that need a person, newest first: what fails, since when, what helps. With
+        the store, first those whose run is gone although they are not done.
 
         Each run is queried; where no worker answers, what Temporal lists has to do.
         """
+        stranded = () if self._refunds is None else await self.stranded(limit)
         with translate_rpc_errors(self._temporal):
             runs = self._temporal.list_workflows(_NEED_ATTENTION, limit=limit)
             ids = [run.id async for run in runs]
-        return await query_each(filter(None, map(refund_of, ids)), self._needs_attention)
+        found = await query_each(filter(None, map(refund_of, ids)), self._needs_attention)
+        return (*stranded, *found)[:limit]
+
+    async def stranded(self, limit: int = 100) -> tuple[RefundNeedingAttention, ...]:
+        """Return refunds that are not done and whose run is gone. ``look_again`` starts it again.
+        Needs the store.
+        """
+        store, found = self._store(_STRANDED), list[UnfinishedRefund]()
+        now, after = datetime.now(UTC), ("", "")
+        while page := await store.unfinished(now, _PAGE, after=after):
+            found += page
+            after = page[-1].order_id, page[-1].refund_id
+        if not found:
+            return ()
+        with translate_rpc_errors(self._temporal):
+            runs = self._temporal.list_workflows(_OPEN)
+            listed = {run.id async for run in runs}
+        missing = (
+            one for one in found if refund_workflow_id(one.order_id, one.refund_id) not in listed
+        )
+        # Temporal's list lags behind: each is looked at itself.
+        return (await query_each(missing, self._stranded))[:limit]
+
+    async def stranded_of(self, order_id: str) -> Mapping[str, Attention]:
+        """Return an order's refunds that are not done and whose run is gone, by their ids, and what
+        is to be done about each. Needs the store.
+        """
+        store, now = self._store(_STRANDED), datetime.now(UTC)
+        found = await store.unfinished(now, _PAGE, order_id=checked_order_id(order_id))
+        stranded = await query_each(found, self._stranded)
+        return {one.refund.refund_id: one.attention for one in stranded if one.attention}
+
+    async def _stranded(self, one: UnfinishedRefund) -> RefundNeedingAttention | None:
+        store, ref = self._store(_STRANDED), RefundRef(one.order_id, one.refund_id)
+        run = await self._calls.of(one.order_id, one.refund_id).describe()
+        if run is not None and run.status is WorkflowExecutionStatus.RUNNING:
+            return None
+        # Once a run has ended, what is read afterwards is final.
+        entry = await store.find(one.order_id, one.refund_id)
+        if entry is None or entry.state not in UNFINISHED:
+            return None
+        why = "it has no run" if run is None else f"its run is {status_name(run.status)}"
+        problem = f"it is {entry.state}, and nothing carries it on: {why}"
+        since = one.since.astimezone(UTC).isoformat("T", "seconds")
+        attention = Attention("refund", since, problem, can=(LOOK_AGAIN,))
+        return RefundNeedingAttention(ref, f"nothing: {why}", entry.state, entry.amount, attention)
 
     async def _needs_attention(self, listed: tuple[str, str]) -> RefundNeedingAttention | None:
         told, ref = await self._calls.query_status(*listed), RefundRef(*listed)
@@ -233,8 +305,9 @@ class RefundClient:
         await self._operate(order_id, refund_id, command)
 
     async def look_again(self, order_id: str, refund_id: str) -> bool:
-        """Have the refund read from the provider, also after its end; False when nothing of it is
-        left to be read. Needs the store.
+        """Have the refund read from the provider, also after its end; one that is not done and
+        whose run is gone goes on from where it was. False when nothing of it is left to be read.
+        Always safe. Needs the store.
 
         For webhooks; ``refund_of_key`` tells which refund one is about. Raises
         ``UnknownRefundError``, and ``RefundBeingMadeError`` while the order's own run makes it.

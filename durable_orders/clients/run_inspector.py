@@ -1,4 +1,4 @@
-"""Adapter: the audit's port ``OrderRuns`` over the Temporal client."""
+"""Adapters: the audit's ports ``OrderRuns`` and ``RefundRuns`` over the Temporal client."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from durable_orders.clients.connection import translate_rpc_errors
 from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.refunds import RefundClient
 from durable_orders.clients.workflow_calls import CALL, status_name
 from durable_orders.domain.audit.model import RunState, RunStatus
 from durable_orders.domain.audit.ports import CursorPage, OpenRun
-from durable_orders.domain.ids import order_id_of, workflow_id
+from durable_orders.domain.ids import order_id_of, refund_workflow_id, workflow_id
 from durable_orders.domain.ports import NoAnswerError, OrderRepository
+from durable_orders.domain.refunds.ports import RefundBook
 
 _OPEN_RUNS: Final = "WorkflowType = 'Order' AND ExecutionStatus = 'Running'"
 
@@ -30,18 +32,7 @@ class TemporalOrderRuns:
         self._orders = OrderClient(temporal, orders)
 
     async def look(self, order_id: str) -> RunStatus:
-        # Read from the run itself: Temporal's list lags behind.
-        run = self._temporal.get_workflow_handle(workflow_id(order_id))
-        try:
-            with _no_answer_errors(self._temporal):
-                known = await run.describe(rpc_timeout=CALL)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            return RunStatus(RunState.NONE)
-        if known.status is WorkflowExecutionStatus.RUNNING:
-            return RunStatus(RunState.OPEN)
-        return RunStatus(RunState.CLOSED, known.close_time, status_name(known.status))
+        return await _look(self._temporal, workflow_id(order_id))
 
     async def start(self, order_id: str) -> bool:
         try:
@@ -65,6 +56,38 @@ class TemporalOrderRuns:
         )
         after = runs.next_page_token
         return CursorPage(found, base64.b64encode(after).decode() if after else None)
+
+
+class TemporalRefundRuns:
+    """``RefundRuns`` in Temporal."""
+
+    def __init__(self, temporal: Client, refunds: RefundBook) -> None:
+        self._temporal = temporal
+        self._refunds = RefundClient(temporal, refunds)
+
+    async def look(self, order_id: str, refund_id: str) -> RunStatus:
+        return await _look(self._temporal, refund_workflow_id(order_id, refund_id))
+
+    async def start(self, order_id: str, refund_id: str) -> bool:
+        try:
+            with _no_answer_errors(self._temporal):
+                return await self._refunds.look_again(order_id, refund_id)
+        except OrderClientError:
+            return False
+
+
+async def _look(temporal: Client, workflow_id: str) -> RunStatus:
+    """The workflow's latest run. Read from the run itself: Temporal's list lags behind."""
+    try:
+        with _no_answer_errors(temporal):
+            known = await temporal.get_workflow_handle(workflow_id).describe(rpc_timeout=CALL)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return RunStatus(RunState.NONE)
+    if known.status is WorkflowExecutionStatus.RUNNING:
+        return RunStatus(RunState.OPEN)
+    return RunStatus(RunState.CLOSED, known.close_time, status_name(known.status))
 
 
 @contextmanager

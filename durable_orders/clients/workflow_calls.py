@@ -41,6 +41,7 @@ from durable_orders.contracts.error_types import (
     NOT_OPERABLE,
     NOT_WAITING,
     OTHER_CONTENTS,
+    REFUND_REFUSED,
     TOO_LATE,
 )
 
@@ -71,6 +72,7 @@ _REFUSALS: Final[dict[str | None, type[OrderClientError]]] = {
     NOT_WAITING: NotWaitingError,
     NOT_OPERABLE: NotOperableError,
     OTHER_CONTENTS: RefundRefusedError,
+    REFUND_REFUSED: RefundRefusedError,
 }
 
 

@@ -17,5 +17,7 @@ NOT_WAITING: Final = "NotWaiting"
 NOT_OPERABLE: Final = "NotOperable"
 #: A request for a refund that runs already with other contents.
 OTHER_CONTENTS: Final = "OtherContents"
+#: A refund that an order was asked to start, and that cannot be made.
+REFUND_REFUSED: Final = "RefundRefused"
 #: A run failed before it could answer: our bug.
 NO_OUTCOME: Final = "NoOutcome"

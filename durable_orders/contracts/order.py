@@ -13,6 +13,7 @@ from durable_orders.domain.activity_messages import (
     ResendOutcome,
 )
 from durable_orders.domain.payment_status import PaymentProgress
+from durable_orders.domain.refunds.messages import ParcelRefunded
 from durable_orders.domain.workflow_messages import (
     Approve,
     CardAccepted,
@@ -106,8 +107,10 @@ class OrderWorkflow:
         raise NotImplementedError
 
     @workflow.update
-    async def refund_parcel(self, decision: RefundParcel) -> None:
-        """Have a lost or late parcel refunded. Refused with ``NOT_WAITING``."""
+    async def refund_parcel(self, decision: RefundParcel) -> ParcelRefunded:
+        """Have a lost or late parcel refunded. Refused with ``NOT_WAITING``, or ``REFUND_REFUSED``
+        when nothing can be set aside for it: then it is still waited for.
+        """
         raise NotImplementedError
 
     # -- operators ---------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ TASK_QUEUE: Final = "orders"
 _WORKFLOW_PREFIX: Final = "order-"
 _REFUND_PREFIX: Final = "refund-"
 _PAYMENT_RISK_PREFIX: Final = "payment-risk-"
+_PARCEL_REFUND_PREFIX: Final = "parcel."
+#: Id of the refund of what the warehouse was short of.
+SHORT_REFUND_ID: Final = "short"
 _EXAMINATION_PREFIX: Final = "examine-"
 #: Id of the refund that undoes an order: each order has one at most, and a shop cannot request it.
 UNDO_REFUND_ID: Final = "undo"
@@ -228,8 +231,14 @@ def parcel_refund_id(parcel_id: str) -> str:
     a digest, so that no two parcels share one.
     """
     if _PLAIN_REFUND_ID.fullmatch(parcel_id):
-        return f"parcel.{parcel_id}"
-    return f"parcel.{re.sub(r'[^A-Za-z0-9._]', '_', parcel_id)[:32]}.{_digest(parcel_id)[:16]}"
+        return f"{_PARCEL_REFUND_PREFIX}{parcel_id}"
+    plain = re.sub(r"[^A-Za-z0-9._]", "_", parcel_id)[:32]
+    return f"{_PARCEL_REFUND_PREFIX}{plain}.{_digest(parcel_id)[:16]}"
+
+
+def is_orders_own_refund(refund_id: str) -> bool:
+    """Whether this is the id of a refund that an order starts by itself: a shop's has another."""
+    return refund_id == SHORT_REFUND_ID or refund_id.startswith(_PARCEL_REFUND_PREFIX)
 
 
 def resend_key(prefix: str, order_id: str, parcel_id: str) -> str:

@@ -8,20 +8,25 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Executable, Row, bindparam, insert, literal, select, update
+from sqlalchemy import Executable, Row, bindparam, insert, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from durable_orders.domain.ids import UNDO_REFUND_ID
+from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import ChargeState
 from durable_orders.domain.refunds.refund import (
+    UNFINISHED,
     PaidCharge,
     RefundEntry,
     RefundReason,
     RefundRequest,
     RefundState,
+    UnfinishedRefund,
 )
 from durable_orders.store.history import ADD_LINE, line
-from durable_orders.store.tables import payments, refund_lines, refund_requests
+from durable_orders.store.installation import IS_OURS
+from durable_orders.store.tables import orders, payments, refund_lines, refund_requests
 
 _REFUNDS: Final = select(refund_requests, payments.c.payment_id, payments.c.currency).join_from(
     refund_requests, payments
@@ -36,6 +41,32 @@ _WAITING: Final = (
         == literal(RefundState.AWAITING_APPROVAL.value, literal_execute=True)
     )
     .order_by(refund_requests.c.requested_at)
+    .limit(bindparam("most"))
+)
+_ENDS: Final = sorted(status for status in Status if status.is_final)
+# The states are literals, so that PostgreSQL can use the partial index of unfinished refunds.
+_UNFINISHED: Final = (
+    select(
+        refund_requests.c.order_id,
+        refund_requests.c.refund_id,
+        refund_requests.c.amount,
+        refund_requests.c.state,
+        refund_requests.c.updated_at,
+        payments.c.currency,
+    )
+    .join_from(refund_requests, payments)
+    .join(orders, orders.c.id == refund_requests.c.order_id)
+    .where(
+        refund_requests.c.state.in_(
+            bindparam("states", sorted(UNFINISHED), expanding=True, literal_execute=True)
+        ),
+        refund_requests.c.updated_at <= bindparam("quiet_since"),
+        tuple_(refund_requests.c.order_id, refund_requests.c.refund_id)
+        > tuple_(bindparam("after_order"), bindparam("after_refund")),
+        or_(refund_requests.c.refund_id != UNDO_REFUND_ID, orders.c.status.in_(_ENDS)),
+        IS_OURS,
+    )
+    .order_by(refund_requests.c.order_id, refund_requests.c.refund_id)
     .limit(bindparam("most"))
 )
 _RETURNED_LINES: Final = (
@@ -93,6 +124,7 @@ async def insert_refund(connection: AsyncConnection, entry: RefundEntry, now: da
         "amount": entry.amount.amount,
         "request": asdict(request),
         "state": entry.state,
+        "why": entry.why,
         "requested_at": now,
         "updated_at": now,
     }
@@ -131,6 +163,37 @@ async def read_waiting(connection: AsyncConnection, limit: int) -> tuple[RefundE
     return await _read(connection, _WAITING, {"most": limit})
 
 
+async def read_unfinished(
+    connection: AsyncConnection,
+    quiet_since: datetime,
+    limit: int,
+    *,
+    after: tuple[str, str],
+    order_id: str | None,
+) -> tuple[UnfinishedRefund, ...]:
+    """Refunds that are not done and unchanged since then, by order id and refund id."""
+    wanted = _UNFINISHED
+    if order_id is not None:
+        wanted = wanted.where(refund_requests.c.order_id == order_id)
+    which = {
+        "quiet_since": quiet_since,
+        "after_order": after[0],
+        "after_refund": after[1],
+        "most": limit,
+    }
+    rows = (await connection.execute(wanted, which)).all()
+    return tuple(
+        UnfinishedRefund(
+            order_id=row.order_id,
+            refund_id=row.refund_id,
+            amount=Money(row.amount, row.currency),
+            state=RefundState(row.state),
+            since=row.updated_at,
+        )
+        for row in rows
+    )
+
+
 async def _read(
     connection: AsyncConnection, wanted: Executable, which: Mapping[str, Any]
 ) -> tuple[RefundEntry, ...]:
@@ -154,6 +217,7 @@ def _entry(row: Row[Any], lines: tuple[tuple[str, int], ...]) -> RefundEntry:
             restock=asked["restock"],
             reason=RefundReason(asked["reason"]),
             message=asked["message"],
+            owed=asked.get("owed", False),
         ),
         amount=Money(row.amount, row.currency),
         lines=lines,

@@ -21,6 +21,7 @@ from durable_orders.domain.refunds.refund import (
     RefundRefused,
     RefundRequest,
     RefundState,
+    UnfinishedRefund,
 )
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, line
@@ -28,6 +29,7 @@ from durable_orders.store.refund_rows import (
     insert_refund,
     lock_paid_charge,
     read_refunds,
+    read_unfinished,
     read_waiting,
     update_refund,
 )
@@ -129,6 +131,19 @@ class PostgresRefundBook:
     async def waiting(self, limit: int) -> tuple[RefundEntry, ...]:
         async with self._database.snapshot() as connection:
             return await read_waiting(connection, limit)
+
+    async def unfinished(
+        self,
+        quiet_since: datetime,
+        limit: int,
+        *,
+        after: tuple[str, str] = ("", ""),
+        order_id: str | None = None,
+    ) -> tuple[UnfinishedRefund, ...]:
+        async with self._database.snapshot() as connection:
+            return await read_unfinished(
+                connection, quiet_since, limit, after=after, order_id=order_id
+            )
 
     async def begin(
         self, order_id: str, refund_id: str, attempt: int, now: datetime

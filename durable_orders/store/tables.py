@@ -44,7 +44,7 @@ from durable_orders.domain.operators.dashboard import MAY_NEED_OPERATOR
 from durable_orders.domain.order import FutureUsage
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import ChargeState, TryRefusal
-from durable_orders.domain.refunds.refund import UNSETTLED, RefundState
+from durable_orders.domain.refunds.refund import UNFINISHED, UNSETTLED, RefundState
 from durable_orders.domain.webhooks import DeliveryResult, WebhookSource
 
 metadata = MetaData(
@@ -462,4 +462,11 @@ Index(
     "refund_requests_open",
     refund_requests.c.number,
     postgresql_where=refund_requests.c.state.in_(sorted(MAY_NEED_OPERATOR)),
+)
+# Refunds that are not done yet, page by page.
+Index(
+    "refund_requests_unfinished",
+    refund_requests.c.order_id,
+    refund_requests.c.refund_id,
+    postgresql_where=refund_requests.c.state.in_(sorted(UNFINISHED)),
 )

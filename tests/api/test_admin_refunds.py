@@ -7,7 +7,10 @@ import re
 import pytest
 
 from durable_orders.api.admin import refunds as admin_refunds
-from durable_orders.domain.refunds.refund import RefundState
+from durable_orders.contracts.refund import RefundWorkflow
+from durable_orders.domain.ids import TASK_QUEUE, refund_workflow_id
+from durable_orders.domain.money import Money
+from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from tests.api.admin_pages import (
     Operator,
     Premises,
@@ -20,7 +23,7 @@ from tests.api.admin_pages import (
     usual_edge,
     warehouse,
 )
-from tests.fakes.cards import REFUND_FAILS
+from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING
 from tests.support.eventually import eventually
 from tests.support.keys import refund_key
 
@@ -217,3 +220,76 @@ async def test_an_order_with_a_refund_still_says_how_it_stands(
     await ask(operator, order_id, what="amount", amount="1.00")
     progress = await premises.orders.status(order_id)
     assert (progress.doing, progress.stop) == ("ended", None)
+
+
+async def test_a_refund_whose_run_was_terminated_is_shown_and_started_again(
+    operator: Operator, premises: Premises
+) -> None:
+    order_id = await premises.completed(payment_method=REFUND_PENDING)
+    id_, _ = await ask(operator, order_id, what="amount", amount="4.00")
+    run = premises.temporal.get_workflow_handle(refund_workflow_id(order_id, id_))
+    await run.terminate("by a hand in the Web UI")
+    path = f"/operator/orders/{order_id}/refunds/{id_}/look-again"
+
+    async def shown() -> bool:
+        return f"Refund {id_} of order {order_id}" in text_of(
+            (await operator.http.get("/operator")).text
+        )
+
+    await eventually(shown)
+    front = text_of((await operator.http.get("/operator")).text)
+    page = (await operator.http.get(f"/operator/orders/{order_id}")).text
+    sentence = "it is pending, and nothing carries it on: its run is terminated"
+    assert sentence in front
+    assert sentence in text_of(page)
+    assert path in page
+
+    assert "Done" in said(await operator.send(path))
+
+    page = (await operator.http.get(f"/operator/orders/{order_id}")).text
+    assert path not in page
+    premises.cards.settle_refund(refund_key(order_id, id_))
+    await premises.refunds.look_again(order_id, id_)
+
+    async def arrived() -> bool:
+        return await state_of(premises, order_id, id_) is RefundState.SUCCEEDED
+
+    await eventually(arrived)
+
+
+async def test_a_refund_of_an_order_itself_that_is_refused_is_shown_and_settled_by_hand(
+    operator: Operator, premises: Premises
+) -> None:
+    order_id = await premises.completed()
+    everything = RefundRequest(order_id, "op1", (("MUG", 2),), Money(1_00, "EUR"))
+    await premises.refunds.request(everything)
+    # Begun as the order begins it, of pieces that another refund took back for less.
+    owed = RefundRequest(order_id, "short", (("MUG", 1),), owed=True)
+    await premises.temporal.start_workflow(
+        RefundWorkflow.run,
+        owed,
+        id=refund_workflow_id(order_id, "short"),
+        task_queue=TASK_QUEUE,
+    )
+
+    async def shown() -> bool:
+        return f"Refund short of order {order_id}" in text_of(
+            (await operator.http.get("/operator")).text
+        )
+
+    await eventually(shown)
+    assert "there is nothing to give back for it" in text_of(
+        (await operator.http.get("/operator")).text
+    )
+    page = (await operator.http.get(f"/operator/orders/{order_id}")).text
+    path = f"/operator/orders/{order_id}/refunds/short"
+    assert f"{path}/resolve" in page
+    assert f"{path}/retry-now" in page
+
+    told = said(await operator.send(f"{path}/resolve", why="by bank transfer"))
+
+    assert told == "Done. Refund short is settled by hand."
+    await premises.refunds.result(order_id, "short")
+    assert path not in (await operator.http.get(f"/operator/orders/{order_id}")).text
+    nobody = await operator.http.get(f"/operator/orders/{order_id}/refunds/nobody/resolve")
+    assert nobody.status_code == 404

@@ -8,7 +8,7 @@ import pytest
 
 from activities.audit import ReconciliationActivities
 from durable_orders.cli import terminal
-from durable_orders.clients.run_inspector import TemporalOrderRuns
+from durable_orders.clients.run_inspector import TemporalOrderRuns, TemporalRefundRuns
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import RefusedError
 from durable_orders.process import PROGRAM
@@ -42,6 +42,7 @@ async def auditing(
     """A worker that carries orders and audits."""
     client = await temporal_server.connect()
     orders, ledger = PostgresOrderRepository(database), PostgresPaymentLedger(database)
+    refunds = PostgresRefundBook(database)
     audit = ReconciliationActivities(
         charges=InMemoryChargeList(cards),
         cards=cards,
@@ -50,6 +51,8 @@ async def auditing(
         runs=TemporalOrderRuns(client, orders),
         findings=PostgresFindingRepository(database),
         installations=PostgresInstallationRepository(database),
+        refunds=refunds,
+        refund_runs=TemporalRefundRuns(client, refunds),
     )
     worker = order_worker(
         client,
@@ -59,7 +62,7 @@ async def auditing(
         mailer=InMemoryMailer(),
         inventory=PostgresInventory(database),
         orders=orders,
-        refunds=PostgresRefundBook(database),
+        refunds=refunds,
         audit=audit,
     )
     async with worker:

@@ -13,16 +13,21 @@ from durable_orders.clients.errors import (
     NotWaitingError,
     NoWorkerError,
     OrderEndedError,
+    RefundRefusedError,
     TooLateError,
     UndecidedError,
 )
+from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import NoAnswerError
+from durable_orders.domain.refunds.refund import RefundRequest
 from durable_orders.domain.terms import ShopTerms
 from durable_orders.domain.views import ListedOrder
 from tests.cli.shell import Aside, Run, read, refused
 from tests.fakes.cards import InMemoryCards
+from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
 from tests.support.shop import Shop
@@ -235,6 +240,31 @@ async def test_a_lost_parcel_is_refunded_and_waited_for_no_more(shop: Shop) -> N
         await shop.operations.refund_parcel(order_id, "par_held", "ops-7")
 
 
+async def test_of_a_lost_parcel_what_is_left_is_refunded_and_the_rest_is_said(shop: Shop) -> None:
+    order_id = await on_its_way(shop, "par_part")
+    refunds = RefundClient(shop.temporal, InMemoryRefundBook(shop.database))
+    await refunds.request(RefundRequest(order_id, "r1", amount=Money(5_00, "EUR")))
+    await refunds.result(order_id, "r1")
+
+    refunded = await shop.operations.refund_parcel(order_id, "par_part", "ops-7")
+
+    assert (refunded.refund.refund_id, refunded.amount) == ("parcel.par_part", Money(24_00, "EUR"))
+    assert "24.00 EUR is left of the 29.00 EUR that these pieces cost" in refunded.why
+    assert (await shop.orders.result(order_id)).status is Status.COMPLETED
+
+
+async def test_a_lost_parcel_that_cannot_be_refunded_is_waited_for(shop: Shop) -> None:
+    order_id = await on_its_way(shop, "par_paid")
+    refunds = RefundClient(shop.temporal, InMemoryRefundBook(shop.database))
+    await refunds.request(RefundRequest(order_id, "r1"))
+    await refunds.result(order_id, "r1")
+    with pytest.raises(RefundRefusedError, match="par_paid is not refunded, and still waited for"):
+        await shop.operations.refund_parcel(order_id, "par_paid", "ops-7")
+    assert (await shop.orders.status(order_id)).doing == WAITING
+    await shop.operations.settle_parcel(order_id, "par_paid", "refunded as r1", "ops-7")
+    assert (await shop.orders.result(order_id)).status is Status.COMPLETED
+
+
 async def test_an_order_that_is_not_at_the_warehouse_waits_for_no_parcel(shop: Shop) -> None:
     gate = shop.warehouse.hold("fulfill")
     order_id = await shop.start()
@@ -329,7 +359,8 @@ async def test_a_lost_parcel_is_sent_again_or_refunded_from_the_command_line(
     wrong = await run("refund-parcel", "cli-p3", second)
     refused(wrong, f"does not wait for a parcel {second}", terminal.REFUSED)
     refund = await run("refund-parcel", "cli-p3", third, "--by", "ops-7")
-    assert refund.stdout.startswith(f"Order cli-p3 has {third} refunded. Watch it: ")
+    refunding = f"Order cli-p3 has {third} refunded, as parcel.{third}: 29.00 EUR is set aside."
+    assert refund.stdout.startswith(refunding)
     assert read(await run("result", "cli-p3", "--json"))["status"] == "completed"
 
     async def refunded() -> bool:

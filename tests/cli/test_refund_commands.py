@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from durable_orders.cli import terminal
+from durable_orders.domain.ids import refund_workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.ports import RefusedError
 from durable_orders.domain.refunds.messages import RefundRef, ShopRefundTerms
@@ -294,3 +295,60 @@ async def test_a_stuck_refund_and_its_order_say_where_their_runs_are_seen(
     assert "See its run" not in (await run("status", "ref-12")).stdout  # it has ended
     await run("refund", "resolve", "ref-12", "r1", "--note", "by bank transfer")
     cards.heal("refund")
+
+
+# -- refunds whose run is gone ---------------------------------------------------------------------
+
+
+async def test_a_refund_whose_run_was_terminated_is_shown_everywhere_and_goes_on(
+    run: Run, aside: Aside, temporal_server: Temporal
+) -> None:
+    await waits(aside, "ref-20")
+    client = await temporal_server.connect()
+    await client.get_workflow_handle(refund_workflow_id("ref-20", "r1")).terminate("by hand")
+
+    async def listed() -> bool:
+        return "for order ref-20" in (await run("attention")).stdout
+
+    await eventually(listed)
+    sentence = "it is awaiting_approval, and nothing carries it on: its run is terminated\n"
+    for command in (
+        ("attention",),
+        ("refund", "status", "ref-20", "r1"),
+        ("refund", "list", "ref-20"),
+    ):
+        shown = (await run(*command)).stdout
+        assert sentence in shown
+        assert f"    {PROGRAM} refund look-again ref-20 r1\n" in shown
+    [row] = [row for row in read(await run("attention", "--json")) if row["order_id"] == "ref-20"]
+    assert (row["refund_id"], row["attention"]["can"]) == ("r1", ["look_again"])
+    [entry] = read(await run("refund", "list", "ref-20", "--json"))
+    assert entry["stranded"] is True
+    late = await run("refund", "approve", "ref-20", "r1", "--by", "ops-7")
+    refused(late, "is awaiting_approval, and nothing runs: look again", terminal.REFUSED)
+
+    assert (await run("refund", "look-again", "ref-20", "r1")).exit_code == 0
+
+    [entry] = read(await run("refund", "list", "ref-20", "--json"))
+    assert entry["stranded"] is False
+    await eventually_approved(run, "ref-20")
+    await reaches(aside, "ref-20", RefundState.SUCCEEDED)
+
+
+async def eventually_approved(run: Run, order_id: str) -> None:
+    async def approved() -> bool:
+        return (await run("refund", "approve", order_id, "r1", "--by", "ops-7")).exit_code == 0
+
+    await eventually(approved)
+
+
+async def test_without_temporal_the_list_says_that_runs_are_not_known(
+    run: Run, aside: Aside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await waits(aside, "ref-21")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    shown = (await run("refund", "list", "ref-21")).stdout
+    assert "29.00 EUR" in shown
+    assert "Temporal does not answer: whether a run carries each of them on is not known" in shown
+    [entry] = read(await run("refund", "list", "ref-21", "--json"))
+    assert entry["stranded"] is None

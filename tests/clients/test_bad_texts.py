@@ -43,7 +43,7 @@ GOOD: Final[dict[str, Any]] = {
     "wait": timedelta(seconds=1),
 }
 #: Those that ask for no order.
-OTHERS: Final = {"place", "page", "list", "waiting", "attention", "request"}
+OTHERS: Final = {"place", "page", "list", "waiting", "attention", "stranded", "request"}
 
 
 def methods() -> Iterator[tuple[type, str, str]]:

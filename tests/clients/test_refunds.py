@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from durable_orders.clients import refunds as refund_client
 from durable_orders.clients.errors import (
@@ -24,7 +25,7 @@ from durable_orders.domain.money import Money
 from durable_orders.domain.ports import RefusedError
 from durable_orders.domain.refunds.messages import RefundNeedingAttention, RefundOutcome, RefundRef
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
-from tests.fakes.cards import REFUND_FAILS
+from tests.fakes.cards import REFUND_FAILS, REFUND_PENDING
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.support.eventually import eventually
 from tests.support.keys import refund_key
@@ -163,6 +164,72 @@ async def test_a_refund_that_needs_a_person_is_listed_whether_a_worker_answers_o
         assert await troubled(order_id) == []
 
 
+async def test_a_refund_whose_run_was_terminated_is_listed_and_started_again(
+    shop: Shop,
+) -> None:
+    refunds, order_id = client_of(shop), await paid(shop, REFUND_PENDING)
+    await refunds.request(RefundRequest(order_id, "r1", amount=EURO))
+
+    async def pending() -> bool:
+        return (await refunds.status(order_id, "r1")).state is RefundState.PENDING
+
+    await eventually(pending)
+    assert order_id not in {one.refund.order_id for one in await refunds.attention()}
+    run = shop.temporal.get_workflow_handle(refund_workflow_id(order_id, "r1"))
+    await run.terminate("by a hand in the Web UI")
+
+    async def listed() -> bool:
+        return order_id in {one.refund.order_id for one in await refunds.attention()}
+
+    await eventually(listed)  # Temporal's list lags behind
+    [one] = [one for one in await refunds.stranded() if one.refund.order_id == order_id]
+    assert (one.refund, one.state, one.amount) == (
+        RefundRef(order_id, "r1"),
+        RefundState.PENDING,
+        EURO,
+    )
+    assert one.attention is not None
+    problem = "it is pending, and nothing carries it on: its run is terminated"
+    assert (one.attention.problem, one.attention.can) == (problem, ("look_again",))
+    assert (await refunds.status(order_id, "r1")).attention == one.attention
+    with pytest.raises(RefundEndedError, match="nothing runs: look again"):
+        await refunds.cancel(order_id, "r1")
+
+    await refunds.look_again(order_id, "r1")
+
+    assert await refunds.stranded_of(order_id) == {}
+    assert (await refunds.status(order_id, "r1")).attention is None
+    shop.cards.settle_refund(refund_key(order_id, "r1"))
+    await refunds.look_again(order_id, "r1")
+    outcome = await refunds.result(order_id, "r1")
+    assert isinstance(outcome, RefundOutcome)
+    assert outcome.state is RefundState.SUCCEEDED
+    assert shop.cards.given_back(order_id) == EURO.amount
+
+
+async def test_a_refund_that_was_set_aside_and_got_no_run_is_listed(shop: Shop) -> None:
+    refunds, order_id = client_of(shop), await paid(shop)
+    request = RefundRequest(order_id, "r1", amount=EURO)
+    await InMemoryRefundBook(shop.database).reserve(request, shop.now())
+
+    [one] = [one for one in await refunds.attention() if one.refund.order_id == order_id]
+
+    assert one.attention is not None
+    assert one.attention.problem == "it is requested, and nothing carries it on: it has no run"
+    await refunds.look_again(order_id, "r1")
+    assert isinstance(await refunds.result(order_id, "r1"), RefundOutcome)
+
+
+@pytest.mark.parametrize("refund_id", ["short", "parcel.par_7"])
+async def test_the_ids_of_an_orders_own_refunds_are_not_a_shops(shop: Shop, refund_id: str) -> None:
+    refunds, order_id = client_of(shop), await paid(shop)
+    with pytest.raises(RefundRefusedError, match="choose another"):
+        await refunds.request(RefundRequest(order_id, refund_id, amount=EURO))
+    run = shop.temporal.get_workflow_handle(refund_workflow_id(order_id, refund_id))
+    with pytest.raises(RPCError):
+        await run.describe()
+
+
 async def test_while_temporal_is_away_the_book_tells_of_a_refund_and_why(shop: Shop) -> None:
     order_id, book = await paid(shop), InMemoryRefundBook(shop.database)
     refunds = RefundClient(shop.temporal, book)
@@ -173,6 +240,9 @@ async def test_while_temporal_is_away_the_book_tells_of_a_refund_and_why(shop: S
     told = await RefundClient(nowhere, book).status(order_id, "r1")
 
     assert (told.state, told.doing) == (RefundState.SUCCEEDED, "unknown: Temporal does not answer")
+    await book.reserve(RefundRequest(order_id, "r2", amount=EURO), shop.now())
+    told = await RefundClient(nowhere, book).status(order_id, "r2")
+    assert (told.state, told.attention) == (RefundState.REQUESTED, None)
 
 
 async def test_a_refund_that_has_ended_since_it_was_listed_needs_nobody(

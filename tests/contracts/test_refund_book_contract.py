@@ -26,6 +26,7 @@ from durable_orders.domain.ports import (
 )
 from durable_orders.domain.refunds.ports import NoSuchRefundError, RefundBook
 from durable_orders.domain.refunds.refund import (
+    UNFINISHED,
     RefundEntry,
     RefundReason,
     RefundRefused,
@@ -251,6 +252,76 @@ async def test_what_is_given_free_is_there_for_others(store: Store, state: Refun
         await store.refunds.begin(order.id, "r1", 1, NOW)
     with pytest.raises(IllegalStatusError):
         await store.refunds.restock(order.id, "r1", NOW)
+
+
+async def test_what_is_owed_is_kept_as_such_with_what_is_left_of_it_and_why(store: Store) -> None:
+    order = await store.order()
+    mug, _ = (line.sku for line in order.lines)
+    await store.arrived(RefundRequest(order.id, "r1", amount=Money(7_00, "EUR")))
+    owed = RefundRequest(order.id, "short", ((mug, 2),), owed=True)
+    entry = await store.reserved(owed)
+    why = "8.00 EUR is left of the 10.00 EUR that these pieces cost: the rest is refunded already"
+    assert (entry.request, entry.amount, entry.why) == (owed, Money(8_00, "EUR"), why)
+    assert await store.refunds.find(order.id, "short") == entry
+    assert await store.reserved(owed) == entry
+    history = (await store.orders.view(order.id)).history
+    assert (history[-1].event, history[-1].detail["why"]) == ("refund_requested", why)
+    own = await store.refused(RefundRequest(order.id, "short"))
+    assert "of other contents" in own
+
+
+async def test_an_orders_own_id_is_nobody_elses(store: Store) -> None:
+    order = await store.order()
+    for refund_id in ("short", "parcel.par_7"):
+        assert "choose another" in await store.refused(RefundRequest(order.id, refund_id))
+
+
+async def test_refunds_that_are_not_done_are_listed_page_by_page(store: Store) -> None:
+    order, other = await store.order(), await store.order()
+    states = {
+        RefundState.REQUESTED: "r1",
+        RefundState.AWAITING_APPROVAL: "r2",
+        RefundState.ISSUING: "r3",
+        RefundState.PENDING: "r4",
+        RefundState.FAILED: "r5",
+        RefundState.SUCCEEDED: "d1",
+        RefundState.REJECTED: "d2",
+        RefundState.CANCELLED: "d3",
+        RefundState.SETTLED: "d4",
+    }
+    assert set(states) == set(RefundState)
+    euro = Money(1_00, "EUR")
+    for state, refund_id in states.items():
+        entry = await store.reserved(RefundRequest(order.id, refund_id, amount=euro))
+        if state is RefundState.REQUESTED:
+            continue
+        if state.value in set(CardRefundState):
+            await store.refunds.begin(order.id, refund_id, 1, NOW)
+            await store.tell(entry, card_refund(entry, CardRefundState(state)))
+        elif state is RefundState.ISSUING:
+            await store.refunds.begin(order.id, refund_id, 1, NOW)
+        else:
+            await store.refunds.move(order.id, refund_id, state, NOW)
+    later = NOW + timedelta(minutes=1)
+    await store.refunds.reserve(RefundRequest(other.id, "late", amount=euro), later)
+
+    found = await store.refunds.unfinished(NOW, 100, order_id=order.id)
+
+    unfinished = [state for state in states if state in UNFINISHED]
+    assert [(one.refund_id, one.state) for one in found] == [
+        (states[state], state) for state in unfinished
+    ]
+    assert {(one.order_id, one.amount, one.since) for one in found} == {(order.id, euro, NOW)}
+    assert await store.refunds.unfinished(NOW, 100, order_id=other.id) == ()
+    assert len(await store.refunds.unfinished(later, 100, order_id=other.id)) == 1
+    paged: list[tuple[str, str]] = []
+    after = ("", "")
+    while page := await store.refunds.unfinished(later, 2, after=after):
+        assert len(page) <= 2
+        paged += [(one.order_id, one.refund_id) for one in page]
+        after = paged[-1]
+    assert len(paged) == len(set(paged))
+    assert {*((order.id, states[state]) for state in unfinished), (other.id, "late")} <= {*paged}
 
 
 async def test_only_a_paid_order_in_the_warehouses_hands_is_refunded(store: Store) -> None:

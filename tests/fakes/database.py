@@ -88,6 +88,7 @@ class _Row:
     parcels: dict[str, Parcel] = field(default_factory=dict)
     payment: _Payment | None = None
     refund_requests: dict[str, RefundEntry] = field(default_factory=dict)
+    refunds_changed: dict[str, datetime] = field(default_factory=dict)
     history: list[HistoryLine] = field(default_factory=list)
     by_hand: ManualRefund | None = None
 

@@ -13,11 +13,13 @@ from durable_orders.domain.refunds.calculation import plan_refund, plan_undo
 from durable_orders.domain.refunds.ports import NoSuchRefundError
 from durable_orders.domain.refunds.refund import (
     ACCEPTED_BY_PROVIDER,
+    UNFINISHED,
     PaidCharge,
     RefundEntry,
     RefundRefused,
     RefundRequest,
     RefundState,
+    UnfinishedRefund,
 )
 from tests.fakes.database import InMemoryDatabase
 from tests.fakes.script import Scripted
@@ -48,6 +50,18 @@ class InMemoryRefundBook(Scripted):
 
     async def waiting(self, limit: int) -> tuple[RefundEntry, ...]:
         return await self._play("waiting", lambda: self._waiting(limit))
+
+    async def unfinished(
+        self,
+        quiet_since: datetime,
+        limit: int,
+        *,
+        after: tuple[str, str] = ("", ""),
+        order_id: str | None = None,
+    ) -> tuple[UnfinishedRefund, ...]:
+        return await self._play(
+            "unfinished", lambda: self._unfinished(quiet_since, limit, after, order_id)
+        )
 
     async def begin(
         self, order_id: str, refund_id: str, attempt: int, now: datetime
@@ -83,6 +97,23 @@ class InMemoryRefundBook(Scripted):
         waiting = [one for one in entries if one.state is RefundState.AWAITING_APPROVAL]
         return tuple(waiting[:limit])
 
+    def _unfinished(
+        self, quiet_since: datetime, limit: int, after: tuple[str, str], order_id: str | None
+    ) -> tuple[UnfinishedRefund, ...]:
+        ours = self._database.installation.names
+        found = [
+            UnfinishedRefund(id_, refund_id, entry.amount, entry.state, since)
+            for id_, row in self._database.rows.items()
+            for refund_id, entry in row.refund_requests.items()
+            if entry.state in UNFINISHED
+            and row.order.key_prefix in ours
+            and (since := row.refunds_changed[refund_id]) <= quiet_since
+            and (id_, refund_id) > after
+            and order_id in {None, id_}
+            and (not entry.is_undo or row.order.status.is_final)
+        ]
+        return tuple(sorted(found, key=lambda one: (one.order_id, one.refund_id))[:limit])
+
     def _refunds(self, order_id: str) -> dict[str, RefundEntry]:
         row = self._database.rows.get(order_id)
         return row.refund_requests if row else {}
@@ -97,6 +128,7 @@ class InMemoryRefundBook(Scripted):
         entry = plan_refund(request, row.order, self._paid_charge(request.order_id), earlier)
         if isinstance(entry, RefundEntry):
             row.refund_requests[request.refund_id] = entry
+            row.refunds_changed[request.refund_id] = now
             row.add_line(entry.event, now, **entry.history_detail())
         return entry
 
@@ -111,6 +143,7 @@ class InMemoryRefundBook(Scripted):
         entry = plan_undo(order_id, charge, left, known)
         if entry is not None and entry != known:
             row.refund_requests[UNDO_REFUND_ID] = entry
+            row.refunds_changed[UNDO_REFUND_ID] = now
             row.add_line(entry.event, now, **entry.history_detail())
         return entry
 
@@ -140,6 +173,7 @@ class InMemoryRefundBook(Scripted):
             self._book(before, after)
             row = self._database.row(order_id)
             row.refund_requests[refund_id] = after
+            row.refunds_changed[refund_id] = now
             row.add_line(after.event, now, **after.history_detail())
         return after
 
@@ -165,6 +199,7 @@ class InMemoryRefundBook(Scripted):
             for sku, quantity in after.lines:
                 self._database.products[sku].on_hand += quantity
             row.refund_requests[refund_id] = after
+            row.refunds_changed[refund_id] = now
             pieces = {sku: str(quantity) for sku, quantity in after.lines}
             row.add_line("refund_restocked", now, refund_id=refund_id, **pieces)
         return after

@@ -37,6 +37,7 @@ from durable_orders.domain.audit.model import (
 from durable_orders.domain.audit.rules import (
     find_discrepancies,
     find_open_run_discrepancies,
+    find_stranded_refunds,
     may_have_discrepancies,
 )
 from durable_orders.domain.charges import BookedCharge
@@ -49,7 +50,7 @@ from durable_orders.domain.ports import (
     ChargeEntry,
     ChargeState,
 )
-from durable_orders.domain.refunds.refund import RefundState
+from durable_orders.domain.refunds.refund import RefundState, UnfinishedRefund
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -297,7 +298,42 @@ def test_each_disagreement_has_its_name_and_its_remedy(
 
 def test_every_disagreement_is_in_the_table() -> None:
     of_open_runs = {DiscrepancyKind.RUN_WITHOUT_ORDER, DiscrepancyKind.RUN_AFTER_END}
-    assert {row[3] for row in DISAGREEING} | of_open_runs == set(DiscrepancyKind)
+    of_refunds = {DiscrepancyKind.REFUND_STRANDED}
+    assert {row[3] for row in DISAGREEING} | of_open_runs | of_refunds == set(DiscrepancyKind)
+
+
+def unfinished(refund_id: str, state: RefundState, age: timedelta = HOUR) -> UnfinishedRefund:
+    return UnfinishedRefund("1001", refund_id, Money(5_00, "EUR"), state, NOW - age)
+
+
+def stranded(*known: tuple[UnfinishedRefund, RunStatus]) -> list[str]:
+    return [one.detail for one in find_stranded_refunds("1001", known, NOW, TERMS)]
+
+
+def test_refunds_that_no_run_carries_on_are_one_finding_that_names_them() -> None:
+    requested, pending = (
+        unfinished("r1", RefundState.REQUESTED),
+        unfinished("r2", RefundState.PENDING),
+    )
+    open_ = unfinished("r3", RefundState.FAILED)
+    [found] = find_stranded_refunds(
+        "1001",
+        [(requested, TERMINATED), (pending, NO_RUN), (open_, RunStatus(RunState.OPEN))],
+        NOW,
+        TERMS,
+    )
+    assert (found.kind, found.remedy) == (DiscrepancyKind.REFUND_STRANDED, Remedy.START)
+    assert found.detail == (
+        "refund r1 of 5.00 EUR is requested: its run is terminated; "
+        "refund r2 of 5.00 EUR is pending: it has no run"
+    )
+
+
+def test_a_refund_that_moved_a_moment_ago_or_whose_run_just_ended_is_left_alone() -> None:
+    assert stranded((unfinished("r1", RefundState.REQUESTED, timedelta(minutes=1)), NO_RUN)) == []
+    just_ended = RunStatus(RunState.CLOSED, NOW - timedelta(minutes=1), "terminated")
+    assert stranded((unfinished("r1", RefundState.REQUESTED), just_ended)) == []
+    assert stranded((unfinished("r1", RefundState.REQUESTED), TERMINATED)) != []
 
 
 @pytest.mark.parametrize(

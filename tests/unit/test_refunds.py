@@ -12,6 +12,7 @@ from durable_orders.domain.ids import (
     UNDO_REFUND_ID,
     InvalidRefundIdError,
     order_id_of,
+    parcel_refund_id,
     refund_of,
     refund_of_key,
     refund_workflow_id,
@@ -36,6 +37,7 @@ from durable_orders.domain.refunds.refund import (
     NOT_YET_ISSUED,
     REFUNDABLE,
     PaidCharge,
+    Quantities,
     RefundEntry,
     RefundRefused,
     RefundRequest,
@@ -203,6 +205,105 @@ def test_only_orders_that_are_paid_and_not_undone_are_refunded(status: Status) -
     assert isinstance(plan_refund(ask(), ORDER, None, ()), RefundRefused)
 
 
+# -- what is owed ----------------------------------------------------------------------------------
+
+
+def owed(*lines: tuple[str, int]) -> RefundRequest:
+    return RefundRequest("1001", "short", lines, owed=True)
+
+
+def paid_back(*entries: RefundEntry) -> PaidCharge:
+    back = sum(e.amount.amount for e in entries if e.state in ACCEPTED_BY_PROVIDER)
+    return replace(CHARGE, refunded=Money(back, "EUR"))
+
+
+def owed_entry(request: RefundRequest, *earlier: RefundEntry) -> RefundEntry | RefundRefused:
+    return plan_refund(request, ORDER, paid_back(*earlier), earlier)
+
+
+def made(request: RefundRequest, state: RefundState = RefundState.SUCCEEDED) -> RefundEntry:
+    return replace(entry(request), state=state)
+
+
+def test_what_is_owed_is_given_back_whole_when_nothing_was_before() -> None:
+    found = owed_entry(owed(("TEE", 1), ("MUG", 1), ("MUG", 1)))
+    assert isinstance(found, RefundEntry)
+    assert (found.amount, found.why) == (Money(49_00, "EUR"), "")
+    assert found.lines == (("MUG", 2), ("TEE", 1))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "amount", "lines"),
+    [
+        (ask(amount=Money(30_00, "EUR")), 33_50, (("MUG", 3),)),
+        (ask(lines=(("MUG", 1),)), 29_00, (("MUG", 2),)),
+        (ask(lines=(("MUG", 2),), amount=Money(1_00, "EUR")), 14_50, (("MUG", 1),)),
+    ],
+    ids=["an amount", "a piece", "pieces for less"],
+)
+@pytest.mark.parametrize(
+    "state", [RefundState.SUCCEEDED, RefundState.ISSUING, RefundState.FAILED, RefundState.SETTLED]
+)
+def test_of_what_was_refunded_in_part_the_rest_is_given_back_and_says_so(
+    earlier: RefundRequest, amount: int, lines: Quantities, state: RefundState
+) -> None:
+    found = owed_entry(owed(("MUG", 3)), made(earlier, state))
+    assert isinstance(found, RefundEntry)
+    assert (found.amount.amount, found.lines) == (amount, lines)
+    assert found.why.startswith(f"{found.amount} is left of the 43.50 EUR that these pieces cost")
+
+
+@pytest.mark.parametrize("state", NOT_YET_ISSUED)
+def test_another_refund_is_decided_before_one_that_is_owed_takes_the_rest(
+    state: RefundState,
+) -> None:
+    undecided = made(ask(amount=Money(50_00, "EUR")), state)
+    found = owed_entry(owed(("MUG", 3)), undecided)
+    assert isinstance(found, RefundRefused)
+    assert "43.50 EUR is owed for order 1001, and refund r1 of 50.00 EUR is not decided" in (
+        found.message
+    )
+    assert not found.owes_nothing
+    small = made(ask(amount=Money(20_00, "EUR")), state)
+    whole = owed_entry(owed(("MUG", 3)), small)
+    assert isinstance(whole, RefundEntry)
+    assert whole.why == ""
+
+
+@pytest.mark.parametrize(
+    ("request_", "earlier", "says", "owes_nothing"),
+    [
+        (owed(("GIFT", 2)), (), "these pieces cost nothing", True),
+        (owed(("MUG", 1)), (made(ask()),), "63.50 EUR, was given back already", True),
+        (owed(("HAT", 1)), (), "order 1001 has no HAT", False),
+        (
+            owed(("MUG", 1)),
+            (made(ask(lines=(("MUG", 3),), amount=Money(1, "EUR"))),),
+            "there is nothing to give back for it",
+            False,
+        ),
+        (
+            owed(("MUG", 1)),
+            (made(ask(), RefundState.FAILED),),
+            "there is nothing to give back for it: 0.00 EUR of the order is left",
+            False,
+        ),
+    ],
+)
+def test_what_is_owed_and_cannot_be_given_back_is_refused_with_a_sentence(
+    request_: RefundRequest, earlier: tuple[RefundEntry, ...], says: str, *, owes_nothing: bool
+) -> None:
+    found = owed_entry(request_, *earlier)
+    assert isinstance(found, RefundRefused)
+    assert says in found.message
+    assert found.owes_nothing is owes_nothing
+
+
+@pytest.mark.parametrize("refund_id", ["short", parcel_refund_id("par_7"), parcel_refund_id("ö")])
+def test_the_id_of_an_orders_own_refund_is_no_shops(refund_id: str) -> None:
+    assert "choose another" in refusal(ask(refund_id))
+
+
 requests = st.builds(
     lambda quantities, amount, restock: ask(
         lines=tuple(quantities.items()), amount=amount, restock=restock
@@ -213,14 +314,17 @@ requests = st.builds(
 )
 
 
-@given(st.lists(st.tuples(requests, st.sampled_from(RefundState)), max_size=12))
+@given(
+    st.lists(st.tuples(requests, st.sampled_from(RefundState), st.booleans()), max_size=12),
+)
 def test_refunds_never_come_to_more_than_was_taken_nor_pieces_to_more_than_were_bought(
-    asked: list[tuple[RefundRequest, RefundState]],
+    asked: list[tuple[RefundRequest, RefundState, bool]],
 ) -> None:
     charge = CHARGE
     entries: list[RefundEntry] = []
-    for number, (request, state) in enumerate(asked):
-        found = plan_refund(replace(request, refund_id=f"r{number}"), ORDER, charge, entries)
+    for number, (request, state, is_owed) in enumerate(asked):
+        wanted = replace(request, refund_id=f"r{number}", owed=is_owed)
+        found = plan_refund(wanted, ORDER, charge, entries)
         if isinstance(found, RefundRefused):
             continue
         assert found.amount.amount > 0

@@ -21,7 +21,7 @@ from temporalio.client import (
 )
 
 from activities.audit import ReconciliationActivities
-from durable_orders.clients.run_inspector import TemporalOrderRuns
+from durable_orders.clients.run_inspector import TemporalOrderRuns, TemporalRefundRuns
 from durable_orders.domain import ids
 from durable_orders.domain.activity_messages import ManualRefund, OrderInput, Outcome
 from durable_orders.domain.audit.messages import (
@@ -33,25 +33,31 @@ from durable_orders.domain.audit.messages import (
 )
 from durable_orders.domain.audit.model import AuditTerms, Discrepancy, DiscrepancyKind
 from durable_orders.domain.audit.ports import CursorPage, OpenRun
-from durable_orders.domain.ids import TASK_QUEUE, workflow_id
+from durable_orders.domain.ids import TASK_QUEUE, UNDO_REFUND_ID, refund_workflow_id, workflow_id
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.ports import ChargeState, NoAnswerError, RefusedError
-from durable_orders.domain.workflow_messages import Resolve
+from durable_orders.domain.refunds.messages import RefundOutcome, ShopRefundTerms
+from durable_orders.domain.refunds.refund import RefundRequest, RefundState, UnfinishedRefund
+from durable_orders.domain.workflow_messages import Approve, Resolve
 from tests.fakes.audit import InMemoryAuditRepository, InMemoryChargeList, InMemoryFindings
+from tests.fakes.cards import REFUND_PENDING
 from tests.fakes.database import InMemoryInstallation
 from tests.support.charges import card_try, record
 from tests.support.eventually import eventually
-from tests.support.keys import INSTALLATION
+from tests.support.keys import INSTALLATION, refund_key
 from tests.support.servers import Servers
+from tests.workflows import refunds
 from tests.workflows.conftest import TOTAL, Clients, Shop, ended
 from worker import order_worker
 from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
+from workflows.refund import RefundWorkflow
 
 OTHERS = "othershop"
 HOUR = timedelta(hours=1)
+FIVE = Money(5_00, "EUR")
 #: What happened a moment ago is looked at too.
 AT_ONCE = AuditTerms(grace=timedelta(0))
 _numbers = count(1)
@@ -93,6 +99,8 @@ class Audited:
             runs=self.runs,
             findings=self.findings,
             installations=InMemoryInstallation(self.shop.database),
+            refunds=self.shop.refunds,
+            refund_runs=TemporalRefundRuns(self.shop.client, self.shop.refunds),
         )
 
     async def begin(
@@ -180,9 +188,12 @@ async def audited(clients: Clients) -> AsyncIterator[Audited]:
 
 
 @asynccontextmanager
-async def opened(clients: Clients) -> AsyncIterator[Audited]:
+async def opened(
+    clients: Clients,
+    refund_terms: ShopRefundTerms = ShopRefundTerms(),  # noqa: B008 - frozen
+) -> AsyncIterator[Audited]:
     """A shop whose worker carries orders and audits."""
-    shop = Shop(clients.skipping, clients.patient)
+    shop = Shop(clients.skipping, clients.patient, refund_terms=refund_terms)
     audited = Audited(shop, LaggingRuns(clients.skipping, shop.book))
     async with order_worker(
         clients.skipping,
@@ -193,6 +204,7 @@ async def opened(clients: Clients) -> AsyncIterator[Audited]:
         inventory=shop.inventory,
         orders=shop.book,
         refunds=shop.refunds,
+        refund_terms=shop.refund_terms,
         audit=audited.activities,
     ):
         yield audited
@@ -670,3 +682,200 @@ async def _reset_to_last_workflow_task(
             request_id=run.id,
         )
     )
+
+
+# -- refunds whose run is gone ---------------------------------------------------------------------
+
+
+async def refund_begun(
+    audited: Audited, state: RefundState, card: str = "pm_card_visa"
+) -> refunds.Handle:
+    """The run of a refund of 5.00 EUR that has come so far and stays there."""
+    shop = audited.shop
+    order_id = (await (await shop.order(card)).result()).order_id
+    request = RefundRequest(order_id, "r1", amount=FIVE)
+    if state is RefundState.REQUESTED:
+        shop.refunds.fail_until_healed("begin", NoAnswerError("nobody answers"))
+    elif state is RefundState.ISSUING:
+        shop.cards.fail_until_healed("refund", NoAnswerError("nobody answers"))
+    run = await refunds.begin(shop, request, waits=True)
+
+    async def there() -> bool:
+        known = await shop.refunds.find(order_id, "r1")
+        return known is not None and known.state is state
+
+    await eventually(there)
+    return run
+
+
+GIVEN: dict[RefundState, str] = {
+    RefundState.REQUESTED: "pm_card_visa",
+    RefundState.AWAITING_APPROVAL: "pm_card_visa",
+    RefundState.ISSUING: "pm_card_visa",
+    RefundState.PENDING: REFUND_PENDING,
+}
+
+
+class TestARefundWhoseRunWasTerminated:
+    @pytest.fixture
+    async def audited(
+        self, clients: Clients, request: pytest.FixtureRequest
+    ) -> AsyncIterator[Audited]:
+        """The shop where a refund may need approval."""
+        waits = request.node.callspec.params.get("state") is RefundState.AWAITING_APPROVAL
+        terms = ShopRefundTerms(approval_above={"EUR": 1_00} if waits else {})
+        async with opened(clients, terms) as audited:
+            yield audited
+
+    @pytest.mark.parametrize("state", GIVEN)
+    async def test_it_is_found_and_its_run_started_again_wherever_it_was(
+        self, audited: Audited, state: RefundState
+    ) -> None:
+        shop = audited.shop
+        run = await refund_begun(audited, state, GIVEN[state])
+        await run.terminate("by a hand in the Web UI")
+        shop.refunds.heal("begin")
+        shop.cards.heal("refund")
+        [listed] = await shop.refunds.unfinished(datetime.now(UTC), 10)
+        # It is of no age and its order changed long before the window.
+        terms = AuditTerms(grace=timedelta(0), window=timedelta(0))
+
+        report = await audited.audit(terms)
+
+        assert (report.found, report.repaired) == ({"refund_stranded": 1}, 1)
+        finding = audited.finding(DiscrepancyKind.REFUND_STRANDED, listed.order_id)
+        sentence = f"refund r1 of 5.00 EUR is {state}: its run is terminated"
+        assert (finding.detail, finding.resolution) == (sentence, "repaired")
+        if state is RefundState.PENDING:
+            shop.cards.settle_refund(refund_key(listed.order_id, "r1"))
+            await run_of(shop, listed).signal(RefundWorkflow.refund_updated)
+        if state is RefundState.AWAITING_APPROVAL:
+            await refunds.reached(shop, run_of(shop, listed), state)
+            await run_of(shop, listed).execute_update(RefundWorkflow.approve, Approve("ops-7"))
+        outcome = await run_of(shop, listed).result()
+        assert isinstance(outcome, RefundOutcome)
+        assert outcome.state is RefundState.SUCCEEDED
+        assert shop.cards.given_back(listed.order_id) == FIVE.amount
+        assert len(shop.cards.refunds) == 1
+        assert (await audited.audit()).found == {}
+
+
+def run_of(shop: Shop, listed: UnfinishedRefund) -> refunds.Handle:
+    """The newest run of the refund."""
+    id_ = refund_workflow_id(listed.order_id, listed.refund_id)
+    return shop.client.get_workflow_handle_for(RefundWorkflow.run, id_)
+
+
+async def test_a_refund_that_failed_at_the_bank_asks_for_a_person_again(audited: Audited) -> None:
+    shop = audited.shop
+    run = await refund_begun(audited, RefundState.PENDING, REFUND_PENDING)
+    [listed] = await shop.refunds.unfinished(datetime.now(UTC), 10)
+    shop.cards.fail_refund(refund_key(listed.order_id, "r1"))
+    await run.signal(RefundWorkflow.refund_updated)
+    await refunds.needs_a_person(run)
+    await run.terminate("by a hand in the Web UI")
+
+    assert (await audited.audit()).repaired == 1
+
+    progress = await refunds.needs_a_person(run_of(shop, listed))
+    assert progress.state is RefundState.FAILED
+    assert shop.cards.given_back(listed.order_id) == 0
+    await run_of(shop, listed).terminate()
+
+
+async def test_a_refund_that_waited_for_approval_is_not_paid_because_the_rules_have_changed(
+    audited: Audited,
+) -> None:
+    shop = audited.shop
+    order_id = (await (await shop.order()).result()).order_id
+    now = datetime.now(UTC)
+    await shop.refunds.reserve(RefundRequest(order_id, "r1", amount=FIVE), now)
+    await shop.refunds.move(order_id, "r1", RefundState.AWAITING_APPROVAL, now)
+    [listed] = await shop.refunds.unfinished(datetime.now(UTC), 10)
+
+    report = await audited.audit()
+
+    assert report.found == {"refund_stranded": 1}
+    outcome = await run_of(shop, listed).result()  # nobody decides, and time is skipped or not
+    assert isinstance(outcome, RefundOutcome)
+    assert outcome.state is RefundState.REJECTED
+    assert shop.cards.given_back(order_id) == 0
+
+
+async def test_refunds_of_an_order_whose_own_run_is_open_are_found_together(
+    audited: Audited,
+) -> None:
+    shop = audited.shop
+    gate = shop.mailer.hold("send")
+    run = await shop.order(waits=True)
+    await gate.entered()
+    order_id = run.id.removeprefix("order-")
+    now = datetime.now(UTC)
+    for refund_id in ("r1", "r2"):
+        await shop.refunds.reserve(RefundRequest(order_id, refund_id, amount=FIVE), now)
+
+    report = await audited.audit()
+
+    assert (report.found, report.repaired) == ({"refund_stranded": 1}, 1)
+    detail = audited.finding(DiscrepancyKind.REFUND_STRANDED, order_id).detail
+    assert detail == (
+        "refund r1 of 5.00 EUR is requested: it has no run; "
+        "refund r2 of 5.00 EUR is requested: it has no run"
+    )
+
+    async def both() -> bool:
+        return shop.cards.given_back(order_id) == 2 * FIVE.amount
+
+    await eventually(both)
+    gate.release()
+    await run.result()
+
+
+async def test_the_refund_that_undoes_an_order_is_left_to_the_order_until_that_has_ended(
+    audited: Audited,
+) -> None:
+    shop = audited.shop
+    gate = shop.cards.hold("refund")
+    order_id = await shop.place(REFUND_PENDING)
+    shop.warehouse.refuse(order_id, "the roof leaks")
+    run = await shop.start(order_id, waits=True)
+    await gate.entered()
+    known = await shop.refunds.find(order_id, UNDO_REFUND_ID)
+    assert known is not None
+    assert known.state is RefundState.ISSUING
+    assert (await audited.audit()).found == {}
+
+    gate.release()
+    assert (await run.result()).status is Status.REFUNDED
+    [listed] = await shop.refunds.unfinished(datetime.now(UTC), 10)
+    await run_of(shop, listed).terminate("by a hand in the Web UI")
+    assert (await audited.audit()).found == {"refund_stranded": 1}
+    [key] = [key for key in shop.cards.refunds if ":undo" in key]
+    shop.cards.settle_refund(key)
+    await run_of(shop, listed).signal(RefundWorkflow.refund_updated)
+    outcome = await run_of(shop, listed).result()
+    assert isinstance(outcome, RefundOutcome)
+    assert outcome.state is RefundState.SUCCEEDED
+    assert shop.cards.given_back(order_id) == TOTAL.amount
+
+
+async def test_a_refund_that_moved_a_moment_ago_is_left_alone(audited: Audited) -> None:
+    order_id = (await (await audited.shop.order()).result()).order_id
+    request = RefundRequest(order_id, "r1", amount=FIVE)
+    await audited.shop.refunds.reserve(request, datetime.now(UTC))
+    assert (await audited.audit(AuditTerms())).found == {}
+    assert audited.shop.cards.given_back(order_id) == 0
+
+
+async def test_a_run_that_cannot_be_started_again_stays_a_finding(audited: Audited) -> None:
+    shop = audited.shop
+    order_id = (await (await shop.order()).result()).order_id
+    await shop.refunds.reserve(RefundRequest(order_id, "r1", amount=FIVE), datetime.now(UTC))
+    shop.refunds.fail_until_healed("find", RefusedError("our bug"))
+
+    report = await audited.audit()
+
+    assert (report.found, report.failed) == ({"refund_stranded": 1}, 1)
+    assert audited.finding(DiscrepancyKind.REFUND_STRANDED, order_id).resolved_at is None
+    shop.refunds.heal("find")
+    assert (await audited.audit()).repaired == 1

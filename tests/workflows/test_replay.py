@@ -29,7 +29,13 @@ from durable_orders.domain.ports import BusyError, LockedOutError, NoAnswerError
 from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
 from durable_orders.domain.terms import CaptureMethod, ShopTerms
-from durable_orders.domain.workflow_messages import Approve, ResendParcel, Resolve, RetryNow
+from durable_orders.domain.workflow_messages import (
+    Approve,
+    RefundParcel,
+    ResendParcel,
+    Resolve,
+    RetryNow,
+)
 from tests.fakes.cards import REFUND_PENDING
 from tests.support.eventually import eventually
 from tests.support.keys import refund_key
@@ -245,6 +251,17 @@ async def resent_unheard(shop: Shop) -> Handle:
     return handle
 
 
+async def parcel_refunded(shop: Shop) -> Handle:
+    """Its parcel is lost, and what it held is refunded."""
+    handle = await shop.order(waits=True)
+    await reached(shop, handle, Status.FULFILLED)
+    lost = delivery.parcel_of(shop, handle)
+    await delivery.tell(handle, lost, ParcelStatus.SHIPPED, ParcelStatus.LOST)
+    await eventually(lambda: delivery.flagged(handle))
+    await handle.execute_update(OrderWorkflow.refund_parcel, RefundParcel(lost))
+    return handle
+
+
 # -- scenarios of a refund -------------------------------------------------------------------------
 
 
@@ -272,6 +289,29 @@ async def refund_undecided(shop: Shop) -> Handle:
 async def refund_refused(shop: Shop) -> Handle:
     request = RefundRequest(await refunds.paid(shop), "r1", amount=Money(99_00, "EUR"))
     return await refunds.begin(shop, request)
+
+
+async def refund_owed_undecided(shop: Shop) -> Handle:
+    """A refund that the order began itself, long after its time for approval."""
+    request = RefundRequest(await refunds.paid(shop), "short", refunds.ONE_MUG, owed=True)
+    handle = await refunds.begin(shop, request)
+    await refunds.needs_a_person(handle)
+    await handle.execute_update(RefundWorkflow.approve, Approve("ops-7"))
+    return handle
+
+
+async def refund_owed_refused(shop: Shop) -> Handle:
+    """The same of pieces that another refund took back for less, settled by hand."""
+    order_id = await refunds.paid(shop)
+    less = RefundRequest(order_id, "r1", (("MUG", 2),), Money(5_00, "EUR"))
+    await (await refunds.begin(shop, less)).result()
+    request = RefundRequest(order_id, "short", refunds.ONE_MUG, owed=True)
+    handle = await refunds.begin(shop, request, waits=True)
+    await refunds.needs_a_person(handle)
+    await handle.execute_update(RefundWorkflow.operate, RetryNow("ops-7"))
+    await refunds.needs_a_person(handle)
+    await handle.execute_update(RefundWorkflow.operate, Resolve("bank transfer", "ops-7"))
+    return handle
 
 
 async def undone_pending(shop: Shop) -> Handle:
@@ -353,13 +393,15 @@ SCENARIOS = [
     *(Scenario(play, PAID_ON_A_PAGE) for play in (tried_by_itself, asked, asked_in_vain)),
     Scenario(undecided, APPROVAL),
     *(Scenario(play, HOLD) for play in (lapsed, left, operated_capture)),
-    Scenario(resent, DELIVERY),
-    Scenario(resent_unheard, DELIVERY),
+    *(Scenario(play, DELIVERY) for play in (resent, resent_unheard, parcel_refunded)),
     Scenario(longest.longest_ordinary_life, longest.LONGEST),
     Scenario(longest.life_with_everything, longest.WITH_EVERYTHING),
-    *(Scenario(play) for play in (refund, refund_refused)),
+    *(Scenario(play) for play in (refund, refund_refused, refund_owed_refused)),
     *(Scenario(play) for play in (undone_pending, undo_refund, undo_refund_failed)),
-    *(Scenario(play, refund_terms=REFUND_APPROVAL) for play in (refund_approved, refund_undecided)),
+    *(
+        Scenario(play, refund_terms=REFUND_APPROVAL)
+        for play in (refund_approved, refund_undecided, refund_owed_undecided)
+    ),
 ]
 AUDITS = ("audit", "audit_continued")
 EXAMINATION = "examination"

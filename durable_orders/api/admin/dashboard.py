@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlencode
 
@@ -11,14 +12,16 @@ from starlette.responses import RedirectResponse, Response
 
 from durable_orders.api.admin.forms import Admin, AdminRequest
 from durable_orders.api.admin.templating import HtmlRoute
-from durable_orders.api.dependencies import Operations, Orders
+from durable_orders.api.dependencies import Operations, Orders, Refunds
 from durable_orders.api.problems import MALFORMED, UNAVAILABLE, ProblemError
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.domain.audit.advice import advice
 from durable_orders.domain.ids import InvalidOrderIdError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.listing import Cursor, InvalidCursorError, OrderFilter
+from durable_orders.domain.operators.dashboard import DashboardRefund
 from durable_orders.domain.ports import NoSuchOrderError
+from durable_orders.domain.refunds.messages import RefundNeedingAttention
 from durable_orders.domain.views import OrderNeedingAttention
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
@@ -35,6 +38,7 @@ async def read_overview(
     admin: Admin,
     orders: Orders,
     operations: Operations,
+    refunds: Refunds,
     *,
     status: str = "",
     customer: str = "",
@@ -44,7 +48,7 @@ async def read_overview(
     order_filter = OrderFilter(_status(status), customer or None)
     if after:
         return await _later_page(admin, orders, order_filter, after)
-    return await _dashboard(admin, orders, operations, order_filter)
+    return await _dashboard(admin, orders, operations, refunds, order_filter)
 
 
 @router.get("/find")
@@ -61,12 +65,23 @@ async def find(orders: Orders, admin: Admin, order: str = "") -> Response:
 
 
 async def _dashboard(
-    admin: AdminRequest, orders: Orders, operations: Operations, order_filter: OrderFilter
+    admin: AdminRequest,
+    orders: Orders,
+    operations: Operations,
+    client: Refunds,
+    order_filter: OrderFilter,
 ) -> Response:
     dependencies = admin.dependencies
     overview = dependencies.overview
-    needs_attention, waiting, refunds, findings, counts, page = await asyncio.gather(
-        _attention(operations),
+    (
+        (needs_attention, refund_attention),
+        waiting,
+        refunds,
+        findings,
+        counts,
+        page,
+    ) = await asyncio.gather(
+        _attention(operations, client),
         orders.page(OrderFilter(Status.AWAITING_APPROVAL), _MAX_SHOWN),
         overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
         dependencies.findings.listed(everything=False, limit=_MAX_SHOWN),
@@ -77,8 +92,9 @@ async def _dashboard(
         "overview.html",
         200 if needs_attention is not None else UNAVAILABLE.status,
         needs_attention=needs_attention,
+        refund_attention=refund_attention,
         waiting=waiting,
-        refunds=refunds,
+        refunds=_others(refunds, refund_attention),
         findings=[(finding, advice(finding).text) for finding in findings],
         counts=counts,
         max_counted=_MAX_COUNTED,
@@ -104,12 +120,26 @@ async def _later_page(
     )
 
 
-async def _attention(operations: Operations) -> tuple[OrderNeedingAttention, ...] | None:
-    """Orders with a step that keeps failing; None when Temporal does not answer."""
+async def _attention(
+    operations: Operations, client: Refunds
+) -> tuple[tuple[OrderNeedingAttention, ...] | None, tuple[RefundNeedingAttention, ...]]:
+    """Orders and refunds with a step that keeps failing, and refunds without a run; None and none
+    when Temporal does not answer.
+    """
     try:
-        return await operations.attention(limit=_MAX_SHOWN)
+        return await asyncio.gather(
+            operations.attention(limit=_MAX_SHOWN), client.attention(limit=_MAX_SHOWN)
+        )
     except UnreachableError:
-        return None
+        return None, ()
+
+
+def _others(
+    refunds: Iterable[DashboardRefund], shown: Iterable[RefundNeedingAttention]
+) -> list[DashboardRefund]:
+    """Those refunds that are not shown already, with more about them."""
+    known = {(one.refund.order_id, one.refund.refund_id) for one in shown}
+    return [one for one in refunds if (one.order_id, one.refund_id) not in known]
 
 
 def _status(text: str) -> Status | None:

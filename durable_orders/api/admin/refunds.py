@@ -28,7 +28,7 @@ from durable_orders.clients.errors import (
     UnreachableError,
 )
 from durable_orders.domain.refunds.messages import RefundProgress
-from durable_orders.domain.refunds.refund import RefundReason, RefundState
+from durable_orders.domain.refunds.refund import REFUSED_EVENT, RefundReason, RefundState
 from durable_orders.domain.views import OrderView
 
 router = APIRouter(
@@ -55,6 +55,11 @@ REFUND_ACTIONS: Final = {
         ),
         Action("cancel", "Take it back", "No money moves.", is_harmful=True),
         Action("retry-now", "Try again now", "The bank is asked again at once."),
+        Action(
+            "look-again",
+            "Start its run again",
+            "The refund goes on from where it was: nothing is given back twice.",
+        ),
         Action(
             "resolve",
             "Settled by hand",
@@ -136,12 +141,27 @@ async def perform_action(
                 await refunds.cancel(*ids, by)
             case "retry-now":
                 await refunds.retry_now(*ids, by)
+            case "look-again":
+                await refunds.look_again(*ids)
             case _:
                 await refunds.resolve(*ids, why, by)
+                if refund_id in refused_refunds(await orders.view(order_id)):
+                    done = f"Refund {refund_id} is settled by hand."
+                    return await admin.redirect_done(done, then)
         progress = await _wait_for_outcome(await refunds.status(*ids), refunds, also=_BEFORE_ACTION)
     except OrderClientError as error:
         return await admin.redirect_refused(sentence(str(error)), then)
     return await admin.redirect_done(_describe(progress), then)
+
+
+def refused_refunds(view: OrderView) -> list[str]:
+    """Ids of refunds that the order itself started and that were refused: nothing is set aside for
+    them, so they are in its history only.
+    """
+    told = (line.detail for line in view.history if line.event == REFUSED_EVENT)
+    known = {refund.refund_id for refund in view.refunds}
+    ids = dict.fromkeys(detail.get("refund_id", "") for detail in told)
+    return [refund_id for refund_id in ids if refund_id and refund_id not in known]
 
 
 async def _wait_for_outcome(
@@ -186,15 +206,15 @@ async def _action_page(
     view: OrderView, refund_id: str, action: Action, admin: AdminRequest, error: str = ""
 ) -> Response:
     found = next((each for each in view.refunds if each.refund_id == refund_id), None)
-    if found is None:
+    if found is None and refund_id not in refused_refunds(view):
         raise UnknownRefundError(view.order.id, refund_id)
     return await admin.page(
         "decide.html",
         MALFORMED.status if error else 200,
         about=f"Refund {refund_id} of order {view.order.id}",
         order=view.order,
-        amount=found.amount,
-        state=found.state,
+        amount=found.amount if found else "",
+        state=found.state if found else "refused",
         action=action,
         effect=action.effect,
         error=error,

@@ -37,6 +37,12 @@ def advice(finding: Finding) -> Advice:
             )
         case DiscrepancyKind.NEVER_STARTED:
             advised = Advice("start it, if the customer still wants it", (f"start {order_id}",))
+        case DiscrepancyKind.REFUND_STRANDED:
+            advised = Advice(
+                "start the refund's run again with its id as REFUND: it goes on from where it was, "
+                "and nothing is given back twice; the next audit does it too",
+                (f"refund list {order_id}", f"refund look-again {order_id} REFUND"),
+            )
         case DiscrepancyKind.REFUND_FAILED:
             advised = Advice(
                 "list the order's refunds, and take the one that did not arrive up again with its "

@@ -24,6 +24,7 @@ class AuditScan(StrEnum):
     REFUNDS = "refunds"  # the same
     ORDERS = "orders"  # in our database: not final, changed lately, or with an unsettled refund
     RUNS = "runs"  # open runs, in Temporal
+    UNFINISHED_REFUNDS = "unfinished_refunds"  # in our database, of any age
     FINDINGS = "findings"  # unresolved ones of earlier audits
 
 

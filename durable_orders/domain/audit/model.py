@@ -37,6 +37,7 @@ class DiscrepancyKind(StrEnum):
     MONEY_KEPT = "money_kept"  # the order ended early, and not all was refunded
     GIVEN_BACK_TOO_MUCH = "given_back_too_much"  # more by hand than the charges still kept
     REFUNDS_DIFFER = "refunds_differ"  # a completed order's charges say otherwise than its refunds
+    REFUND_STRANDED = "refund_stranded"  # refunds that are not done, and whose runs are not open
     SHIPPED_UNPAID = "shipped_unpaid"  # the order is completed, and nothing was taken
     RUN_WITHOUT_ORDER = "run_without_order"  # an open run of an order that our database lacks
     RUN_AFTER_END = "run_after_end"  # a run still open long after its order ended
@@ -45,7 +46,7 @@ class DiscrepancyKind(StrEnum):
 class Remedy(StrEnum):
     """What the audit does about a discrepancy."""
 
-    START = "start"  # start the order's run
+    START = "start"  # start the order's run, or the refund's again
     RECORD = "record"  # update our record from the provider's
     RELEASE = "release"  # cancel a charge that took nothing
     FLAG = "flag"  # report it to an operator

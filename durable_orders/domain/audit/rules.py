@@ -6,9 +6,10 @@ An order with an open run is skipped, and so is one that changed within the grac
 about to correct what looks wrong.
 
 What is safe is repaired (``Remedy``), all else is flagged to an operator. Safe means: repeating it
-does no harm, and nobody loses money or goods by it. Money is therefore never refunded from here. A
-run refunds all that it took before it ends; money found afterwards was moved by something unknown
-(a refund in the dashboard, one that the bank returned), and guessing could pay twice.
+does no harm, and nobody loses money or goods by it. It is therefore never decided here that money
+is refunded: at most the run of a refund that was requested is started again. A run refunds all that
+it took before it ends; money found afterwards was moved by something unknown (a refund in the
+dashboard, one that the bank returned), and guessing could pay twice.
 
 A refund is no part of its order's run: those of an order that has shipped are looked at although
 its run is open, those of one that was undone as soon as its run has ended.
@@ -38,7 +39,7 @@ from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import CardCharge, ChargeState
-from durable_orders.domain.refunds.refund import REFUNDABLE, RefundState
+from durable_orders.domain.refunds.refund import REFUNDABLE, RefundState, UnfinishedRefund
 
 #: States in which a charge can take no more money.
 _FINAL: Final = frozenset({ChargeState.CAPTURED, ChargeState.CANCELLED})
@@ -111,6 +112,29 @@ def find_open_run_discrepancies(
         detail = f"{order.status} since {order.changed_at:%Y-%m-%d %H:%M} UTC, its run is open"
         return [Discrepancy(DiscrepancyKind.RUN_AFTER_END, order_id, detail)]
     return []
+
+
+def find_stranded_refunds(
+    order_id: str,
+    unfinished: Iterable[tuple[UnfinishedRefund, RunStatus]],
+    now: datetime,
+    terms: AuditTerms,
+) -> list[Discrepancy]:
+    """Find the order's refunds that are not done and that no run carries on: one discrepancy for
+    all of them.
+    """
+    quiet_since = now - terms.grace
+    stranded = [
+        f"{refund}: its run is {run.word}" if run.word else f"{refund}: it has no run"
+        for refund, run in unfinished
+        if run.state is not RunState.OPEN
+        and refund.since <= quiet_since
+        and not _later_than(quiet_since, run.closed_at)
+    ]
+    if not stranded:
+        return []
+    detail = "; ".join(stranded)
+    return [Discrepancy(DiscrepancyKind.REFUND_STRANDED, order_id, detail, Remedy.START)]
 
 
 # -- one rule each ---------------------------------------------------------------------------------

@@ -9,11 +9,14 @@ from typing import Final
 from durable_orders.domain.activity_messages import Attention
 from durable_orders.domain.refunds.messages import RefundRef
 
+#: Of a refund only, and given to no run: there is none.
+LOOK_AGAIN: Final = "look_again"
 #: What each ``OperatorCommand`` does, its name on the command line, and its required options.
 _COMMANDS: Final = {
     "retry_now": ("try it again at once", "retry-now", ""),
     "skip_step": ("give it up: what was done so far is undone", "skip-step", ' --reason "…"'),
     "resolve": ("you have done it by hand", "resolve", ' --note "…"'),
+    LOOK_AGAIN: ("start its run again: it goes on from where it was", "look-again", ""),
 }
 _GIVEN_BACK: Final = "what was given back is asked, 0 if nothing was taken"
 

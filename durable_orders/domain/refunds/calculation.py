@@ -8,12 +8,18 @@ from dataclasses import replace
 from typing import Final
 
 from durable_orders.domain.charge_limits import step_problem
-from durable_orders.domain.ids import UNDO_REFUND_ID, InvalidRefundIdError, checked_refund_id
+from durable_orders.domain.ids import (
+    UNDO_REFUND_ID,
+    InvalidRefundIdError,
+    checked_refund_id,
+    is_orders_own_refund,
+)
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.order import Order
 from durable_orders.domain.refunds.refund import (
     ACCEPTED_BY_PROVIDER,
     NEVER_ISSUED,
+    NOT_YET_ISSUED,
     REFUNDABLE,
     PaidCharge,
     Quantities,
@@ -57,11 +63,18 @@ def plan_refund(
     try:
         if checked_refund_id(request.refund_id) == UNDO_REFUND_ID:
             return RefundRefused(OF_THE_UNDO)
+        if is_orders_own_refund(request.refund_id) and not request.owed:
+            return RefundRefused(
+                f"the id {request.refund_id} is that of a refund which an order starts by itself: "
+                "choose another"
+            )
         if order.status not in REFUNDABLE or charge is None:
             return RefundRefused(
                 f"order {order.id} is {order.status}: only what is paid and handed to the "
                 "warehouse can be refunded, cancel the order instead"
             )
+        if request.owed:
+            return _plan_owed(request, order, charge, earlier)
         lines = _returned(request, returnable_quantities(order, earlier))
         amount = _amount(request, order, refundable_amount(charge, earlier))
     except (_RefusalError, InvalidRefundIdError) as refusal:
@@ -93,6 +106,59 @@ def plan_undo(
 
 class _RefusalError(Exception):
     """The sentence of a ``RefundRefused``."""
+
+
+def _plan_owed(
+    request: RefundRequest, order: Order, charge: PaidCharge, earlier: Sequence[RefundEntry]
+) -> RefundEntry | RefundRefused:
+    """What of the owed lines is left to give back, with a ``why`` when that is not all of it.
+
+    Another refund that may still be stopped is decided first: its amount may become free again.
+    """
+    prices = {line.sku: line.unit_price for line in order.lines}
+    owed: Counter[str] = Counter()
+    for sku, quantity in request.lines:
+        if sku not in prices:
+            raise _RefusalError(f"order {request.order_id} has no {sku}")
+        owed[sku] += quantity
+    currency = charge.captured.currency
+    cost = total((prices[sku] * n for sku, n in owed.items()), currency)
+
+    def left_beside(entries: Iterable[RefundEntry]) -> tuple[Quantities, Money]:
+        entries = tuple(entries)
+        returnable = returnable_quantities(order, entries)
+        pieces = {sku: min(owed[sku], returnable[sku]) for sku in sorted(owed)}
+        lines = tuple((sku, quantity) for sku, quantity in pieces.items() if quantity > 0)
+        amount = total((prices[sku] * n for sku, n in lines), currency)
+        left = refundable_amount(charge, entries)
+        return lines, amount if amount <= left else left
+
+    if not cost:
+        return RefundRefused("these pieces cost nothing", owes_nothing=True)
+    if charge.captured <= charge.refunded:
+        message = f"all of order {order.id}, {charge.captured}, was given back already"
+        return RefundRefused(message, owes_nothing=True)
+    undecided = [entry for entry in earlier if entry.state in NOT_YET_ISSUED]
+    lines, amount = left_beside(earlier)
+    if (lines, amount) != left_beside(entry for entry in earlier if entry not in undecided):
+        others = " and ".join(f"{e.request.refund_id} of {e.amount}" for e in undecided)
+        raise _RefusalError(
+            f"{cost} is owed for order {order.id}, and refund {others} is not decided yet: "
+            "approve, reject or cancel it, then try again"
+        )
+    if amount.amount <= 0:
+        left = refundable_amount(charge, earlier)
+        raise _RefusalError(
+            f"{cost} is owed for order {order.id}, and there is nothing to give back for it: "
+            f"{left} of the order is left, and other refunds may have taken these pieces back"
+        )
+    if problem := step_problem(amount):
+        raise _RefusalError(f"{problem}. Refund another amount of order {order.id}")
+    entry = RefundEntry(request, amount, lines, charge.attempt, charge.payment_id)
+    if amount == cost:
+        return entry
+    why = f"{amount} is left of the {cost} that these pieces cost: the rest is refunded already"
+    return replace(entry, why=why)
 
 
 def _returned(request: RefundRequest, left: Mapping[str, int]) -> Quantities:

@@ -48,7 +48,9 @@ class RefundRef:
 
 @dataclass(frozen=True)
 class RefundReserved:
-    """The amount is reserved, now or by an earlier run: then ``state`` says how far that came."""
+    """The amount is reserved, now or by an earlier run: then ``state`` says how far that came, and
+    ``why`` what is to know about it.
+    """
 
     customer_id: str
     amount: Money
@@ -56,6 +58,7 @@ class RefundReserved:
     state: RefundState
     attempt: int
     terms: RefundTerms
+    why: str = ""
     kind: Literal["refund_reserved"] = "refund_reserved"
 
 
@@ -95,10 +98,11 @@ class RefundAttemptResult:
 
 @dataclass(frozen=True)
 class RefundAwaitingApproval:
-    """A refund of ``amount`` that waits for approval."""
+    """A refund of ``amount`` that waits for approval, and its reminders counted from 1."""
 
     refund: RefundRef
     amount: Money
+    reminder: int = 1
 
 
 # -- updates, query and the run's result -----------------------------------------------------------
@@ -145,3 +149,16 @@ class RefundOutcome:
 
 
 RefundAnswer = RefundOutcome | RefundRefused
+
+
+# -- answer of an order's update refund_parcel -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ParcelRefunded:
+    """What was set aside for a parcel's contents; ``why`` says so when it is not all they cost."""
+
+    refund: RefundRef
+    amount: Money
+    why: str = ""
+    kind: Literal["parcel_refunded"] = "parcel_refunded"

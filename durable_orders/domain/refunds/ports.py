@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
+from durable_orders.domain.audit.model import RunStatus
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardRefund, RefusedError
 from durable_orders.domain.refunds.refund import (
@@ -12,6 +13,7 @@ from durable_orders.domain.refunds.refund import (
     RefundRefused,
     RefundRequest,
     RefundState,
+    UnfinishedRefund,
 )
 
 
@@ -57,6 +59,19 @@ class RefundBook(Protocol):
     async def waiting(self, limit: int) -> tuple[RefundEntry, ...]:
         """Refunds of any order that wait for approval, oldest first."""
 
+    async def unfinished(
+        self,
+        quiet_since: datetime,
+        limit: int,
+        *,
+        after: tuple[str, str] = ("", ""),
+        order_id: str | None = None,
+    ) -> tuple[UnfinishedRefund, ...]:
+        """Unfinished refunds of this installation that have not changed since then: of any order or
+        of this one, by order id and refund id, those ``after`` this pair. The one that undoes an
+        order only once the order has ended: until then the order's run carries it.
+        """
+
     async def begin(
         self, order_id: str, refund_id: str, attempt: int, now: datetime
     ) -> RefundEntry:
@@ -82,4 +97,16 @@ class RefundBook(Protocol):
         """Return the refund's pieces to stock, once. A no-op when the request does not ask for it.
 
         Raises ``IllegalStatusError`` for a refund that has not begun or never will.
+        """
+
+
+class RefundRuns(Protocol):
+    """The runs of refunds in Temporal."""
+
+    async def look(self, order_id: str, refund_id: str) -> RunStatus:
+        """The refund's run as it is now. Raises ``NoAnswerError``, never guesses."""
+
+    async def start(self, order_id: str, refund_id: str) -> bool:
+        """Start the refund's run again; repeating is a no-op. False when it cannot be. Raises
+        ``NoAnswerError``.
         """

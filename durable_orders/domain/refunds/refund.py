@@ -8,6 +8,7 @@ only a refund that never began releases its amount.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -75,6 +76,13 @@ ACCEPTED_BY_PROVIDER: Final = frozenset({RefundState.PENDING, RefundState.SUCCEE
 #: Money is on its way, or owed: the card provider, the bank or a person has to do something still.
 UNSETTLED: Final = frozenset({RefundState.ISSUING, RefundState.PENDING, RefundState.FAILED})
 
+#: Somebody still has to act, or to decide before. A refund in one of these without an open run is
+#: stranded.
+UNFINISHED: Final = NOT_YET_ISSUED | UNSETTLED
+
+#: The line of an order's history about a refund of its own that cannot be set aside.
+REFUSED_EVENT: Final = "refund_refused"
+
 #: Statuses of orders that are paid and will not be undone.
 REFUNDABLE: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
 
@@ -97,6 +105,10 @@ class RefundRequest:
     With both, ``amount`` instead of what the lines cost, and not more. ``refund_id`` is the shop's
     own: the same one twice is one refund. ``restock``: the lines' pieces return to stock.
     ``message`` holds no personal data: it is kept in workflow history.
+
+    ``owed``: the order itself requests it for ``lines`` that the customer did not get. Then it is
+    of what is left of them, if some was refunded before, and it is not dropped for want of a
+    decision.
     """
 
     order_id: str
@@ -106,6 +118,7 @@ class RefundRequest:
     restock: bool = False
     reason: RefundReason = RefundReason.OTHER
     message: str = ""
+    owed: bool = False
 
     def same_as(self, other: RefundRequest) -> bool:
         """Whether both requests are the same, whatever the order of their lines."""
@@ -121,9 +134,13 @@ def undo_request(order_id: str) -> RefundRequest:
 
 @dataclass(frozen=True)
 class RefundRefused:
-    """The refund is refused, nothing was reserved. ``message`` is a sentence that says why."""
+    """The refund is refused, nothing was reserved. ``message`` is a sentence that says why.
+
+    ``owes_nothing``: of what the order itself requested, the customer has everything.
+    """
 
     message: str
+    owes_nothing: bool = False
     kind: Literal["refund_refused"] = "refund_refused"
 
 
@@ -231,3 +248,17 @@ class RefundEntry:
             "why": self.why,
         }
         return {name: text for name, text in detail.items() if text}
+
+
+@dataclass(frozen=True)
+class UnfinishedRefund:
+    """A refund in one of the states ``UNFINISHED``, unchanged ``since``."""
+
+    order_id: str
+    refund_id: str
+    amount: Money
+    state: RefundState
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"refund {self.refund_id} of {self.amount} is {self.state}"
