@@ -31,6 +31,7 @@ from durable_orders.domain.activity_messages import (
     UnusableCard,
 )
 from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
+from durable_orders.domain.disputes.decisions import open_chargeback
 from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
@@ -252,11 +253,12 @@ class PaymentActivities:
         if card.kept - withdrawn:
             try:
                 card = await self._refund_rest(entry, card, card.kept - withdrawn, prefix)
-            except RefusedError:
+            except RefusedError as refused:
                 # A dispute that nobody has told us of may have taken the money.
-                known, withdrawn = withdrawn, await self._read_withdrawn(entry, card)
-                if withdrawn == known:
-                    raise
+                risks = await self._read_risks(entry)
+                if card.kept - _taken_by(risks, card):
+                    raise _named(refused, risks) from refused
+                withdrawn = card.kept
         if card.kept - withdrawn or card.state not in {
             ChargeState.CAPTURED,
             ChargeState.CANCELLED,
@@ -271,15 +273,14 @@ class PaymentActivities:
             return Money(0, entry.amount.currency)
         return _taken_by(await self.disputes.risks_of(entry.order_id), card)
 
-    async def _read_withdrawn(self, entry: ChargeEntry, card: CardCharge) -> Money:
-        """As ``_withdrawn``, after our books have been brought up to date."""
+    async def _read_risks(self, entry: ChargeEntry) -> PaymentRisks | None:
+        """What is disputed of the charge, once our books have been brought up to date."""
         if self.disputes is None or self.risks is None:
-            return await self._withdrawn(entry, card)
+            return None
         known = await self.disputes.risks_of(entry.order_id)
         report = await self.risks.risks_of(entry.payment_id)
         report = replace(report, revision=known.revision if known else None)
-        recorded = await self.disputes.record(entry.order_id, report, self.clock())
-        return _taken_by(recorded, card)
+        return await self.disputes.record(entry.order_id, report, self.clock())
 
     async def _refund_rest(
         self, entry: ChargeEntry, card: CardCharge, rest: Money, prefix: str
@@ -304,6 +305,17 @@ def _taken_by(risks: PaymentRisks | None, card: CardCharge) -> Money:
     currency = card.amount.currency
     taken = risks.withdrawn(currency) if risks else Money(0, currency)
     return taken if taken <= card.kept else card.kept
+
+
+def _named(refused: RefusedError, risks: PaymentRisks | None) -> RefusedError:
+    """The refusal of a refund, with the dispute that stands in its way."""
+    dispute = open_chargeback(risks) if risks else None
+    if dispute is None:
+        return refused
+    return RefusedError(
+        f"while dispute {dispute.dispute_id} over {dispute.amount} is open, the rest cannot be "
+        f"given back: {refused}"
+    )
 
 
 def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
