@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +15,8 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.audit import ReconciliationActivities
+from activities.audit_risks import PaymentRiskAudit
+from activities.disputes import DisputeActivities
 from activities.fulfillment import FulfillmentActivities
 from activities.interceptor import ActivityInterceptor, is_activity_running
 from activities.inventory import InventoryActivities
@@ -25,7 +27,12 @@ from activities.refunds import RefundActivities
 from durable_orders.binding import BindingCheck
 from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
-from durable_orders.clients.run_inspector import TemporalOrderRuns, TemporalRefundRuns
+from durable_orders.clients.run_inspector import (
+    TemporalOrderRuns,
+    TemporalPaymentRiskRuns,
+    TemporalRefundRuns,
+)
+from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import TASK_QUEUE
 from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.ports import (
@@ -43,6 +50,7 @@ from durable_orders.observability.logging import configure_logging
 from durable_orders.process import PROGRAM, exit_process
 from durable_orders.providers.resend.mailer import ResendMailer
 from durable_orders.providers.stripe.account import read_account
+from durable_orders.providers.stripe.disputes import StripeDisputes
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from durable_orders.providers.warehouse.client import HttpWarehouse
 from durable_orders.settings import SettingsError, WorkerSettings, temporal_profile
@@ -50,6 +58,7 @@ from durable_orders.stopping import StopSignals
 from durable_orders.store import database as store
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
@@ -58,6 +67,7 @@ from durable_orders.store.refunds import PostgresRefundBook
 from workflows import retry_policies
 from workflows.audit import ExaminationWorkflow, ReconcileWorkflow
 from workflows.order import OrderWorkflow
+from workflows.payment_risk import PaymentRiskWorkflow
 from workflows.refund import RefundWorkflow
 from workflows.sandbox import RUNNER
 
@@ -76,6 +86,8 @@ def order_worker(
     inventory: Inventory,
     orders: OrderRepository,
     refunds: RefundBook,
+    disputes: DisputeRepository | None = None,
+    risks: PaymentRiskReader | None = None,
     shop: ShopTerms = ShopTerms(),  # noqa: B008 - frozen
     refund_terms: ShopRefundTerms = ShopRefundTerms(),  # noqa: B008 - frozen
     approver: str | None = None,
@@ -84,18 +96,28 @@ def order_worker(
 ) -> Worker:
     """Create a worker for the task queue "orders" with these ports and the shop's terms.
 
-    Without ``audit`` it has no activities for audits.
+    Without ``audit`` it has no activities for audits, without ``disputes`` and ``risks`` none for
+    disputes.
     """
-    payments = PaymentActivities(cards, ledger, orders, refunds)
+    payments = PaymentActivities(cards, ledger, orders, refunds, disputes, risks)
     fulfillment = FulfillmentActivities(warehouse, orders)
-    notifications = NotificationActivities(mailer, orders, approver)
+    notifications = NotificationActivities(mailer, orders, approver, disputes)
     stock = InventoryActivities(inventory)
     book = OrderBookActivities(orders, shop)
     paying_back = RefundActivities(cards, refunds, orders, mailer, refund_terms)
+    disputed: list[Callable[..., Any]] = []
+    if disputes is not None and risks is not None:
+        disputed.append(DisputeActivities(risks, disputes, orders, shop).review_payment_risks)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow, ExaminationWorkflow],
+        workflows=[
+            OrderWorkflow,
+            RefundWorkflow,
+            PaymentRiskWorkflow,
+            ReconcileWorkflow,
+            ExaminationWorkflow,
+        ],
         workflow_runner=RUNNER,
         activities=[
             book.read_order,
@@ -120,6 +142,8 @@ def order_worker(
             notifications.send_shipped_email,
             notifications.send_approval_reminder,
             notifications.send_refund_approval_reminder,
+            notifications.send_dispute_reminder,
+            *disputed,
             *([] if audit is None else audit.all),
             paying_back.reserve_refund,
             paying_back.record_refund_state,
@@ -170,7 +194,8 @@ async def composed(
         warehouse = await stack.enter_async_context(
             HttpWarehouse(settings.fulfillment_url, settings.fulfillment_api_key.get_secret_value())
         )
-        ledger = PostgresPaymentLedger(database)
+        ledger, disputes = PostgresPaymentLedger(database), PostgresDisputeRepository(database)
+        risks = StripeDisputes(cards)
         orders = PostgresOrderRepository(database)
         refunds = PostgresRefundBook(database)
         worker = order_worker(
@@ -182,6 +207,8 @@ async def composed(
             inventory=PostgresInventory(database),
             orders=orders,
             refunds=refunds,
+            disputes=disputes,
+            risks=risks,
             shop=settings.shop_terms(),
             refund_terms=settings.refund_terms(),
             approver=settings.approver_email,
@@ -195,6 +222,7 @@ async def composed(
                 installations=installations,
                 refunds=refunds,
                 refund_runs=TemporalRefundRuns(client, refunds),
+                risks=PaymentRiskAudit(risks, risks, disputes, TemporalPaymentRiskRuns(client)),
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
         )

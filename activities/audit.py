@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from temporalio import activity
 
+from activities.audit_risks import OF_RISKS, PaymentRiskAudit
 from durable_orders.domain.audit.messages import (
     AuditPage,
     AuditPosition,
@@ -76,6 +77,8 @@ class ReconciliationActivities:
     installations: InstallationRepository
     refunds: RefundBook
     refund_runs: RefundRuns
+    #: Without it, nothing that is disputed is looked at.
+    risks: PaymentRiskAudit | None = None
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
@@ -84,19 +87,15 @@ class ReconciliationActivities:
     @activity.defn
     async def review_page(self, page: AuditPage) -> PageReview:
         """Compare one page of one scan. Changes nothing but findings that no longer hold."""
-        match page.position.scan:
-            case AuditScan.CHARGES:
-                return await self._review_charges(page)
-            case AuditScan.REFUNDS:
-                return await self._review_refunds(page)
-            case AuditScan.ORDERS:
-                return await self._review_orders(page)
-            case AuditScan.RUNS:
-                return await self._review_runs(page)
-            case AuditScan.UNFINISHED_REFUNDS:
-                return await self._review_unfinished_refunds(page)
-            case AuditScan.FINDINGS:
-                return await self._review_findings(page)
+        reviews = {
+            AuditScan.CHARGES: self._review_charges,
+            AuditScan.REFUNDS: self._review_refunds,
+            AuditScan.ORDERS: self._review_orders,
+            AuditScan.RUNS: self._review_runs,
+            AuditScan.UNFINISHED_REFUNDS: self._review_unfinished_refunds,
+            AuditScan.FINDINGS: self._review_findings,
+        }
+        return await reviews.get(page.position.scan, self._review_risks)(page)
 
     @activity.defn
     async def examine_order(self, order: OrderExamination) -> OrderExamined:
@@ -116,7 +115,9 @@ class ReconciliationActivities:
         """
         wanted, now = settlement.discrepancy, datetime.now(UTC)
         case = None
-        if wanted.kind in _OF_OPEN_RUNS:
+        if wanted.kind in OF_RISKS:
+            current = await self._examine_risks(wanted.order_id)
+        elif wanted.kind in _OF_OPEN_RUNS:
             as_of = settlement.as_of
             no_grace = without_grace(settlement.terms)  # its page has seen that it is old enough
             current = await self._examine_run(wanted.order_id, as_of, as_of, no_grace)
@@ -134,7 +135,7 @@ class ReconciliationActivities:
         if found.kind is DiscrepancyKind.REFUND_STRANDED:
             is_repaired = await self._start_refunds(found.order_id)
         else:
-            is_repaired = case is not None and await self._repair(found, case)
+            is_repaired = await self._repair(found, case)
         if is_repaired:
             await self.findings.resolve(found, "repaired", now)
             log.info("repaired %s of order %s: %s", found.kind, found.order_id, found.detail)
@@ -237,7 +238,9 @@ class ReconciliationActivities:
         # Without grace: a finding is not settled by its order's moving again.
         no_grace = without_grace(terms)
         known = finding.discrepancy
-        if finding.kind in _OF_OPEN_RUNS:
+        if finding.kind in OF_RISKS:
+            found = await self._examine_risks(known.order_id)
+        elif finding.kind in _OF_OPEN_RUNS:
             found = await self._examine_run(known.order_id, finding.first_seen, at.as_of, no_grace)
         elif finding.kind is DiscrepancyKind.REFUND_STRANDED:
             found = await self._examine_refunds(known.order_id, datetime.now(UTC), no_grace)
@@ -294,6 +297,12 @@ class ReconciliationActivities:
         started = [await self.refund_runs.start(order_id, one.refund_id) for one in unfinished]
         return all(started)
 
+    async def _review_risks(self, page: AuditPage) -> PageReview:
+        return PageReview(0, ()) if self.risks is None else await self.risks.review(page)
+
+    async def _examine_risks(self, order_id: str) -> list[Discrepancy]:
+        return [] if self.risks is None else await self.risks.examine(order_id)
+
     async def _case(self, order_id: str, payment_ids: Iterable[str]) -> AuditCase:
         """Read all that is known of an order, its run first: the sequence matters.
 
@@ -314,8 +323,13 @@ class ReconciliationActivities:
         """The names of this installation as they are now: it may have been renamed meanwhile."""
         return (await self.installations.get()).names
 
-    async def _repair(self, found: Discrepancy, case: AuditCase) -> bool:
+    async def _repair(self, found: Discrepancy, case: AuditCase | None) -> bool:
         """Carry out the remedy; False when an operator has to look."""
+        if found.remedy is Remedy.FOLLOW and self.risks is not None:
+            await self.risks.runs.follow(found.order_id)
+            return True
+        if case is None:
+            return False
         listed = next((c for c in case.charges if c.charge.payment_id == found.payment_id), None)
         match found.remedy:
             case Remedy.START:

@@ -19,7 +19,13 @@ from durable_orders.domain.activity_messages import (
     OrderRef,
     PaymentRequest,
 )
+from durable_orders.domain.disputes.decisions import REMINDER
+from durable_orders.domain.disputes.messages import DisputeDue
+from durable_orders.domain.disputes.ports import DisputeRepository
 from durable_orders.domain.ids import mail_key
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Order
 from durable_orders.domain.ports import Mail, Mailer, OrderRepository
 from durable_orders.domain.refunds import emails as refund_emails
 from durable_orders.domain.refunds.messages import RefundAwaitingApproval
@@ -33,8 +39,11 @@ class NotificationActivities:
 
     mailer: Mailer
     orders: OrderRepository
-    #: The address that is reminded of orders and refunds which wait for approval, if there is one.
+    #: The address that is reminded of orders and refunds which wait for approval, and of disputes,
+    #: if there is one.
     approver: str | None = None
+    #: What disputes have taken; without it, nothing.
+    disputes: DisputeRepository | None = None
 
     @activity.defn
     async def send_confirmation_email(self, order: Confirmation) -> MailAnswer:
@@ -47,7 +56,8 @@ class NotificationActivities:
     async def send_closing_email(self, order: Closing) -> MailAnswer:
         """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
-        mail = emails.closing(found, on_its_way=order.on_its_way)
+        disputed = await self._disputed(found)
+        mail = emails.closing(found, on_its_way=order.on_its_way, disputed=disputed)
         return await self._send(found.key_prefix, found.id, "closing", mail)
 
     @activity.defn
@@ -86,6 +96,22 @@ class NotificationActivities:
         number = f"_{waiting.reminder}" if waiting.reminder > 1 else ""
         kind = f"refund_approval_reminder_{refund_id}{number}"
         return await self._send(prefix, order_id, kind, mail)
+
+    @activity.defn
+    async def send_dispute_reminder(self, due: DisputeDue) -> MailAnswer:
+        """Remind the approver of a dispute whose evidence is due soon."""
+        if self.approver is None:
+            return _NO_APPROVER
+        prefix = (await self.orders.summary(due.order_id)).key_prefix
+        mail = emails.dispute_reminder(due, prefix=prefix, to=self.approver)
+        return await self._send(prefix, due.order_id, f"{REMINDER}{due.dispute_id}", mail)
+
+    async def _disputed(self, order: Order) -> Money | None:
+        """What disputes have taken of the money of an order that was undone."""
+        if order.status is not Status.REFUNDED or self.disputes is None:
+            return None
+        risks = await self.disputes.risks_of(order.id)
+        return risks.withdrawn(order.total.currency) if risks else None
 
     async def _send(self, prefix: str, order_id: str, kind: str, mail: Mail) -> MailAnswer:
         answer = await self.mailer.send(mail, key=mail_key(prefix, order_id, kind))

@@ -33,6 +33,9 @@ from durable_orders.domain.activity_messages import (
     UnusableCard,
 )
 from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
+from durable_orders.domain.disputes.decisions import open_chargeback
+from durable_orders.domain.disputes.dispute import PaymentRisks
+from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import UNDO_REFUND_ID, capture_key, charge_key, payment_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
@@ -77,6 +80,9 @@ class PaymentActivities:
     ledger: PaymentLedger
     orders: OrderRepository
     refunds: RefundBook
+    #: What disputes have taken, in our books and at the provider; without them, nothing.
+    disputes: DisputeRepository | None = None
+    risks: PaymentRiskReader | None = None
     clock: Callable[[], datetime] = _utc_now
 
     @activity.defn
@@ -163,9 +169,9 @@ class PaymentActivities:
         summary = await self.orders.summary(order.order_id)
         taken = given_back = on_its_way = Money(0, summary.total.currency)
         for entry in entries:
-            card, refund = await self._undo_charge(entry, summary.key_prefix)
+            card, refund, withdrawn = await self._undo_charge(entry, summary.key_prefix)
             taken += card.captured
-            given_back += card.refunded + _owed(card, refund)
+            given_back += card.refunded + withdrawn + _owed(card, refund)
             if refund is not None and refund.state in UNSETTLED:
                 on_its_way += refund.amount
         return ChargesUndone(taken, given_back, on_its_way or None)
@@ -277,8 +283,12 @@ class PaymentActivities:
 
     async def _undo_charge(
         self, entry: ChargeEntry, prefix: str
-    ) -> tuple[CardCharge, RefundEntry | None]:
-        """Cancel a charge that took nothing, refund what is left of one that did."""
+    ) -> tuple[CardCharge, RefundEntry | None, Money]:
+        """Cancel a charge that took nothing, refund what is left of one that did.
+
+        Returns the charge as it is afterwards, its refund, and what disputes have taken of the
+        rest: the bank has given that back, and the provider refunds nothing of it.
+        """
         card = await self.cards.read(entry.payment_id)
         if not card.captured and card.state is not ChargeState.CANCELLED:
             # A declined charge too: a browser that still has its secret could try another card.
@@ -287,15 +297,31 @@ class PaymentActivities:
             raise NoAnswerError(f"{card.payment_id} is still {card.state}: it cannot be undone yet")
         # Before anything is given back: our books refuse a refund of what they have not as taken.
         await self.ledger.record(entry, card)
+        withdrawn = await self._withdrawn(entry, card)
         if not card.captured:
-            return card, None
-        card, refund = await self._refund_rest(entry, card, prefix)
-        if card.kept and not card.kept <= _owed(card, refund):
-            raise NoAnswerError(f"{card.kept} of {card.payment_id} is not given back yet")
-        return card, refund
+            return card, None, withdrawn
+        refund: RefundEntry | None = None
+        try:
+            card, refund = await self._refund_rest(entry, card, withdrawn, prefix)
+        except RefusedError as refused:
+            # A dispute that nobody has told us of may have taken the money.
+            risks = await self._read_risks(entry)
+            if card.kept - _taken_by(risks, card):
+                raise _named(refused, risks) from refused
+            withdrawn = card.kept
+            refund = await self._none_left(entry)
+        rest = card.kept - withdrawn
+        if rest and not rest <= _owed(card, refund):
+            raise NoAnswerError(f"{rest} of {card.payment_id} is not given back yet")
+        return card, refund, withdrawn
+
+    async def _none_left(self, entry: ChargeEntry) -> RefundEntry | None:
+        """Have our books say that there is nothing to refund after all: a bank has taken it."""
+        nothing, now = Money(0, entry.amount.currency), datetime.now(UTC)
+        return await self.refunds.reserve_undo(entry.order_id, entry.payment_id, nothing, now)
 
     async def _refund_rest(
-        self, entry: ChargeEntry, card: CardCharge, prefix: str
+        self, entry: ChargeEntry, card: CardCharge, withdrawn: Money, prefix: str
     ) -> tuple[CardCharge, RefundEntry | None]:
         """Give back what is left of a captured charge, or find what became of it before.
 
@@ -310,8 +336,8 @@ class PaymentActivities:
         if made is not None:
             card = await self.cards.read(payment_id)  # it may be of after the first look
         elif refund is None or refund.state not in _TOLD:
-            now = datetime.now(UTC)
-            refund = await self.refunds.reserve_undo(order_id, payment_id, card.kept, now)
+            now, left = datetime.now(UTC), card.kept - withdrawn
+            refund = await self.refunds.reserve_undo(order_id, payment_id, left, now)
             if refund is not None and refund.state is RefundState.ISSUING:
                 made = await issue_at_provider(self.cards, refund, prefix)
                 if made.state is not CardRefundState.FAILED:
@@ -322,6 +348,21 @@ class PaymentActivities:
             if refund.state in ACCEPTED_BY_PROVIDER and not card.refunded <= refund.amount:
                 await self.ledger.record(entry, card)  # others have given back a part of it
         return card, refund
+
+    async def _withdrawn(self, entry: ChargeEntry, card: CardCharge) -> Money:
+        """What disputes have taken of the money that the charge still has, as our books say."""
+        if not card.kept or self.disputes is None:
+            return Money(0, entry.amount.currency)
+        return _taken_by(await self.disputes.risks_of(entry.order_id), card)
+
+    async def _read_risks(self, entry: ChargeEntry) -> PaymentRisks | None:
+        """What is disputed of the charge, once our books have been brought up to date."""
+        if self.disputes is None or self.risks is None:
+            return None
+        known = await self.disputes.risks_of(entry.order_id)
+        report = await self.risks.risks_of(entry.payment_id)
+        report = replace(report, revision=known.revision if known else None)
+        return await self.disputes.record(entry.order_id, report, self.clock())
 
 
 #: States of the refund that undoes an order in which the provider may know more than our books.
@@ -338,6 +379,24 @@ def _owed(card: CardCharge, refund: RefundEntry | None) -> Money:
     if refund is None or refund.state not in {RefundState.FAILED, RefundState.SETTLED}:
         return nothing
     return refund.amount if refund.amount <= card.kept else card.kept
+
+
+def _taken_by(risks: PaymentRisks | None, card: CardCharge) -> Money:
+    """What disputes have taken of the money that the charge still has."""
+    currency = card.amount.currency
+    taken = risks.withdrawn(currency) if risks else Money(0, currency)
+    return taken if taken <= card.kept else card.kept
+
+
+def _named(refused: RefusedError, risks: PaymentRisks | None) -> RefusedError:
+    """The refusal of a refund, with the dispute that stands in its way."""
+    dispute = open_chargeback(risks) if risks else None
+    if dispute is None:
+        return refused
+    return RefusedError(
+        f"while dispute {dispute.dispute_id} over {dispute.amount} is open, the rest cannot be "
+        f"given back: {refused}"
+    )
 
 
 def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:

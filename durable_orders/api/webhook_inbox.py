@@ -27,6 +27,7 @@ from durable_orders.clients.errors import (
     UnreachableError,
 )
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.installation import InstallationRepository
 from durable_orders.domain.ports import NoSuchOrderError, ProviderError
@@ -42,6 +43,7 @@ from durable_orders.domain.webhooks import (
     ParcelChanged,
     PaymentChanged,
     PaymentOrders,
+    PaymentRiskChanged,
     PendingEvent,
     RefundChanged,
     UnmarkedRefundChanged,
@@ -88,6 +90,7 @@ class Inbox:
         orders: OrderClient,
         refunds: RefundClient,
         audits: AuditClient,
+        risks: PaymentRiskClient,
     ) -> None:
         self._installations = installations
         self._readers = readers
@@ -97,6 +100,7 @@ class Inbox:
         self._orders = orders
         self._refunds = refunds
         self._audits = audits
+        self._risks = risks
         self._arrived = asyncio.Event()
         self._pruned_at = datetime.min.replace(tzinfo=UTC)
 
@@ -122,8 +126,11 @@ class Inbox:
             self._arrived.set()
 
     async def _is_ours(self, event: WebhookEvent) -> bool:
-        """Whether the event is about what carries our mark: others may use the same account."""
-        if isinstance(event.news, UnmarkedRefundChanged):
+        """Whether the event is about what carries our mark: others may use the same account.
+
+        What can carry none names a payment, whose id is in our books before a card is asked.
+        """
+        if isinstance(event.news, UnmarkedRefundChanged | PaymentRiskChanged):
             return await self._payments.find_order(event.news.payment_id) is not None
         if event.installation is None:
             return True
@@ -208,6 +215,8 @@ class Inbox:
                 if (order_id := await self._payments.find_order(payment_id)) is None:
                     raise NoSuchOrderError("", f"no order is paid with {payment_id}")
                 told = await self._tell_of_payment(PaymentChanged(order_id))
+            case PaymentRiskChanged(payment_id=payment_id):
+                await self._risks.payment_changed(payment_id)
             case RefundChanged(order_id=order_id, refund_id=refund_id):
                 told = await self._tell_of_refund(order_id, refund_id)
             case ParcelChanged(order_id=order_id, parcel_id=parcel_id) as news:

@@ -1,4 +1,4 @@
-"""Adapters: the audit's ports ``OrderRuns`` and ``RefundRuns`` over the Temporal client."""
+"""Adapters: the audit's ports for runs over the Temporal client."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from temporalio.service import RPCError, RPCStatusCode
 from durable_orders.clients.connection import translate_rpc_errors
 from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.clients.workflow_calls import CALL, status_name
 from durable_orders.domain.audit.model import RunState, RunStatus
 from durable_orders.domain.audit.ports import CursorPage, OpenRun
-from durable_orders.domain.ids import order_id_of, refund_workflow_id, workflow_id
+from durable_orders.domain.ids import (
+    order_id_of,
+    payment_risk_workflow_id,
+    refund_workflow_id,
+    workflow_id,
+)
 from durable_orders.domain.ports import NoAnswerError, OrderRepository
 from durable_orders.domain.refunds.ports import RefundBook
 
@@ -74,6 +80,22 @@ class TemporalRefundRuns:
                 return await self._refunds.look_again(order_id, refund_id)
         except OrderClientError:
             return False
+
+
+class TemporalPaymentRiskRuns:
+    """``PaymentRiskRuns`` in Temporal."""
+
+    def __init__(self, temporal: Client) -> None:
+        self._temporal = temporal
+        self._risks = PaymentRiskClient(temporal)
+
+    async def is_open(self, order_id: str) -> bool:
+        run = await _look(self._temporal, payment_risk_workflow_id(order_id))
+        return run.state is RunState.OPEN
+
+    async def follow(self, order_id: str) -> None:
+        with _no_answer_errors(self._temporal):
+            await self._risks.risks_updated(order_id)
 
 
 async def _look(temporal: Client, workflow_id: str) -> RunStatus:

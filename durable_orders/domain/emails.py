@@ -16,6 +16,7 @@ from html import escape
 from typing import Final
 
 from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.disputes.messages import DisputeDue
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
@@ -59,16 +60,22 @@ def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail
     return _mail(order, "confirmation", f"Order {order.id} is confirmed", opening)
 
 
-def closing(order: Order, *, on_its_way: Money | None = None) -> Mail:
+def closing(
+    order: Order, *, on_its_way: Money | None = None, disputed: Money | None = None
+) -> Mail:
     """Email: why the order ended early, and what that means for the customer's money.
 
     ``on_its_way`` is what of it has not arrived yet: another email follows once it has.
+    ``disputed`` is what the customer's bank has taken back by disputes: that is not ours to give.
     """
     why = _EXPLANATIONS[StopReason(order.reason)] if order.reason else "it could not be completed"
     headline = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
-    money = _given_back(order.total, on_its_way)
-    if order.status is not Status.REFUNDED:
-        money = "Nothing was taken from your card."
+    money = "Nothing was taken from your card."
+    if order.status is Status.REFUNDED:
+        taken_back = disputed or order.total * 0
+        money = _taken_back(taken_back)
+        if rest := order.total - taken_back:
+            money += _given_back(rest, on_its_way)
     opening = f"Order {order.id} is {headline}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {headline}", opening)
 
@@ -96,6 +103,16 @@ def _given_back(amount: Money, on_its_way: Money | None) -> str:
     return f"{before}{on_its_way} is on its way back to you; we write again when it has arrived."
 
 
+def _taken_back(disputed: Money) -> str:
+    """What the customer's bank has taken back from us; empty for nothing."""
+    if not disputed:
+        return ""
+    return (
+        f"Your bank has taken {disputed} back from us, because the payment was disputed: ask your "
+        "bank about it. "
+    )
+
+
 def shipped(order: Order, parcel: Parcel) -> Mail:
     """Email: a parcel of the order was shipped."""
     tracking = f" Track it as {parcel.tracking}." if parcel.tracking else ""
@@ -111,6 +128,20 @@ def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
     )
     tags = mail_tags(order.key_prefix, order.order_id, "approval_reminder")
     return plain_text_mail(to, f"Order {order.order_id} waits for your approval", text, tags)
+
+
+def dispute_reminder(due: DisputeDue, *, prefix: str, to: str) -> Mail:
+    """Email to the approver: a dispute waits for evidence."""
+    order_id, dispute_id = due.order_id, due.dispute_id
+    text = (
+        f"Dispute {dispute_id} of order {order_id} waits for evidence until "
+        f"{due.due_by:%Y-%m-%d %H:%M} UTC. Without an answer it is lost.\n\n"
+        f"See the operators' pages, at /operator/orders/{order_id}, or in a worker's container, or "
+        "in a checkout whose virtual environment is active:\n\n"
+        f"  python client.py disputes evidence {dispute_id}\n"
+    )
+    tags = mail_tags(prefix, order_id, "dispute_reminder")
+    return plain_text_mail(to, f"Dispute {dispute_id} of order {order_id} is due", text, tags)
 
 
 def how_to_decide(order_id: str, refund_id: str = "") -> str:

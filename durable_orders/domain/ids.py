@@ -153,6 +153,13 @@ def examination_workflow_id(order_id: str) -> str:
     return f"{_EXAMINATION_PREFIX}{checked_order_id(order_id)}"
 
 
+def payment_risk_of(workflow_id: str) -> str | None:
+    """Order id in the workflow id of ``payment_risk_workflow_id``; None for any other workflow."""
+    order_id = workflow_id.removeprefix(_PAYMENT_RISK_PREFIX)
+    is_risk = order_id != workflow_id and ORDER_ID.matches(order_id)
+    return order_id if is_risk else None
+
+
 def refund_of(workflow_id: str) -> tuple[str, str] | None:
     """Order id and refund id in the workflow id of a refund; None for any other workflow."""
     order_id, _, refund_id = workflow_id.removeprefix(_REFUND_PREFIX).rpartition("-")
@@ -239,6 +246,18 @@ def parcel_refund_id(parcel_id: str) -> str:
 def is_orders_own_refund(refund_id: str) -> bool:
     """Whether this is the id of a refund that an order starts by itself: a shop's has another."""
     return refund_id == SHORT_REFUND_ID or refund_id.startswith(_PARCEL_REFUND_PREFIX)
+
+
+def warning_refund_id(warning_id: str) -> str:
+    """Refund id for the refund that an early fraud warning (``issfr_…``) brings about: its own id,
+    so that a person and the run that follows it ask for the same refund.
+    """
+    return checked_refund_id(warning_id)
+
+
+def won_refund_id(dispute_id: str) -> str:
+    """Refund id for what a dispute (``du_…``) put back that was won after the order was undone."""
+    return checked_refund_id(f"won.{dispute_id}")
 
 
 def resend_key(prefix: str, order_id: str, parcel_id: str) -> str:

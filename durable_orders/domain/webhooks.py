@@ -6,7 +6,7 @@ addresses. Amounts are never taken from an event, but read from the provider aga
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -34,6 +34,17 @@ class PaymentChanged:
     order_id: str
     change: PaymentChange | None = None
     kind: Literal["payment"] = "payment"
+
+
+@dataclass(frozen=True)
+class PaymentRiskChanged:
+    """A dispute, early fraud warning or review of a payment has changed: they should be read again.
+
+    It names no order: only our database knows which one is paid with ``payment_id``.
+    """
+
+    payment_id: str
+    kind: Literal["payment_risk"] = "payment_risk"
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,12 @@ class MailNotDelivered:
 
 
 EventPayload = (
-    PaymentChanged | RefundChanged | UnmarkedRefundChanged | ParcelChanged | MailNotDelivered
+    PaymentChanged
+    | PaymentRiskChanged
+    | RefundChanged
+    | UnmarkedRefundChanged
+    | ParcelChanged
+    | MailNotDelivered
 )
 
 
@@ -95,7 +111,7 @@ class WebhookEvent:
     """A webhook event. ``news`` is None when there is nothing to deliver.
 
     The same ``event_id`` of the same source is the same event. ``installation`` is the mark of what
-    it is about; None when it names what only our database can tell, as the id of a mail.
+    it is about; None when it names what only our database can tell, as the id of a mail or payment.
     """
 
     source: WebhookSource
@@ -124,18 +140,23 @@ def payload_from_json(facts: dict[str, Any]) -> EventPayload | None:
     match facts["kind"]:
         case "payment":
             change = fields.get("change")
-            return PaymentChanged(
-                fields["order_id"], None if change is None else PaymentChange(change)
-            )
-        case "refund":
-            return RefundChanged(**fields)
-        case "unmarked_refund":
-            return UnmarkedRefundChanged(**fields)
+            fields["change"] = None if change is None else PaymentChange(change)
         case "parcel":
-            return ParcelChanged(**{**fields, "status": ParcelStatus(fields["status"])})
+            fields["status"] = ParcelStatus(fields["status"])
         case "mail":
-            return MailNotDelivered(**{**fields, "fate": MailDeliveryFailure(fields["fate"])})
-    return None
+            fields["fate"] = MailDeliveryFailure(fields["fate"])
+    known = _PAYLOADS.get(facts["kind"])
+    return None if known is None else known(**fields)
+
+
+_PAYLOADS: Final[Mapping[str, Callable[..., EventPayload]]] = {
+    "payment": PaymentChanged,
+    "payment_risk": PaymentRiskChanged,
+    "refund": RefundChanged,
+    "unmarked_refund": UnmarkedRefundChanged,
+    "parcel": ParcelChanged,
+    "mail": MailNotDelivered,
+}
 
 
 def is_known_by_end(change: PaymentChange | None, status: Status) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entr
 from durable_orders.store.database import Database
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.tables import (
+    disputes,
     given_back_by_hand,
     orders,
     payments,
@@ -103,8 +105,14 @@ async def _read(
         entries[charge.order_id].append(entry)
     asked, by_hand = await _refunds(connection, ids), await _by_hand(connection, ids)
     told = await _unsettled_or_settled_undo(connection, ids)
+    withdrawn = await _withdrawn(connection, ids)
     return tuple(
-        _standing(row, entries[row.id], asked.get(row.id, 0), by_hand.get(row.id), told[row.id])
+        replace(
+            _standing(
+                row, entries[row.id], asked.get(row.id, 0), by_hand.get(row.id), told[row.id]
+            ),
+            withdrawn=Money(withdrawn.get(row.id, 0), row.currency),
+        )
         for row in rows
     )
 
@@ -151,6 +159,16 @@ async def _unsettled_or_settled_undo(
         refund = BookedRefund(row.refund_id, row.payment_id, amount, state, row.updated_at, row.why)
         refunds_of[row.order_id].append(refund)
     return refunds_of
+
+
+async def _withdrawn(connection: AsyncConnection, order_ids: Sequence[str]) -> Mapping[str, int]:
+    """What disputes have taken of each order's money and not put back."""
+    rows = await connection.execute(
+        select(disputes.c.order_id, func.sum(disputes.c.withdrawn).label("withdrawn"))
+        .where(disputes.c.order_id.in_(order_ids))
+        .group_by(disputes.c.order_id)
+    )
+    return {row.order_id: int(row.withdrawn) for row in rows}
 
 
 async def _by_hand(

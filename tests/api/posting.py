@@ -15,8 +15,10 @@ from durable_orders.api.dependencies import ApiLimits
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.domain.webhooks import EventReader, WebhookSource
 from durable_orders.store.database import Database
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
@@ -70,6 +72,7 @@ def inbox_of(
         orders=orders or shop.orders,
         refunds=edge_of(shop).refunds,
         audits=AuditClient(shop.temporal),
+        risks=PaymentRiskClient(shop.temporal, PostgresDisputeRepository(database)),
     )
 
 

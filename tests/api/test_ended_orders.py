@@ -14,6 +14,7 @@ from temporalio.service import RPCError
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.audit.messages import Examination
 from durable_orders.domain.ids import UNDO_REFUND_ID, examination_workflow_id, refund_workflow_id
@@ -24,6 +25,7 @@ from durable_orders.domain.refunds.refund import RefundState
 from durable_orders.domain.webhooks import is_known_by_end
 from durable_orders.domain.workflow_messages import PaymentChange
 from durable_orders.store.database import Database
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
@@ -58,6 +60,7 @@ class Ended:
             orders=OrderClient(self.shop.temporal, self.orders),
             refunds=RefundClient(self.shop.temporal, self.refunds),
             audits=AuditClient(self.shop.temporal),
+            risks=PaymentRiskClient(self.shop.temporal, PostgresDisputeRepository(self.database)),
         )
 
     async def order(self, status: Status = Status.COMPLETED) -> str:

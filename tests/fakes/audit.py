@@ -160,6 +160,9 @@ class InMemoryAuditRepository(Scripted):
             else None,
             unsettled=self._unsettled(order_id),
             settled_undo=self._settled_undo(order_id),
+            withdrawn=row.risks.withdrawn(row.order.total.currency)
+            if row.risks
+            else Money(0, row.order.total.currency),
         )
 
     def _unsettled(self, order_id: str) -> tuple[BookedRefund, ...]:

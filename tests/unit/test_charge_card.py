@@ -84,7 +84,7 @@ class Shop:
         self.orders = InMemoryOrderRepository(self.database)
         self.refunds = InMemoryRefundBook(self.database)
         self.activities = PaymentActivities(
-            self.cards, self.ledger, self.orders, self.refunds, lambda: self.now
+            self.cards, self.ledger, self.orders, self.refunds, clock=lambda: self.now
         )
 
     @classmethod

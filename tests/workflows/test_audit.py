@@ -21,7 +21,12 @@ from temporalio.client import (
 )
 
 from activities.audit import ReconciliationActivities
-from durable_orders.clients.run_inspector import TemporalOrderRuns, TemporalRefundRuns
+from activities.audit_risks import PaymentRiskAudit
+from durable_orders.clients.run_inspector import (
+    TemporalOrderRuns,
+    TemporalPaymentRiskRuns,
+    TemporalRefundRuns,
+)
 from durable_orders.domain import ids
 from durable_orders.domain.activity_messages import ManualRefund, OrderInput, Outcome
 from durable_orders.domain.audit.messages import (
@@ -101,6 +106,12 @@ class Audited:
             installations=InMemoryInstallation(self.shop.database),
             refunds=self.shop.refunds,
             refund_runs=TemporalRefundRuns(self.shop.client, self.shop.refunds),
+            risks=PaymentRiskAudit(
+                self.shop.risks,
+                self.shop.risks,
+                self.shop.disputes,
+                TemporalPaymentRiskRuns(self.shop.patient_client),
+            ),
         )
 
     async def begin(
@@ -205,6 +216,8 @@ async def opened(
         orders=shop.book,
         refunds=shop.refunds,
         refund_terms=shop.refund_terms,
+        disputes=shop.disputes,
+        risks=shop.risks,
         audit=audited.activities,
     ):
         yield audited

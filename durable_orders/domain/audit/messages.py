@@ -25,6 +25,10 @@ class AuditScan(StrEnum):
     ORDERS = "orders"  # in our database: not final, changed lately, or with an unsettled refund
     RUNS = "runs"  # open runs, in Temporal
     UNFINISHED_REFUNDS = "unfinished_refunds"  # in our database, of any age
+    DISPUTES = "disputes"  # at the provider, by their own creation time
+    WARNINGS = "warnings"  # the same
+    REVIEWS = "reviews"  # the same
+    RISKS = "risks"  # what of these is open in our database, of any age
     FINDINGS = "findings"  # unresolved ones of earlier audits
 
 

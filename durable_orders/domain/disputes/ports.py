@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -42,20 +42,43 @@ class RecordedConcern:
 class DisputeRepository(Protocol):
     """Repository of disputes, early fraud warnings and reviews.
 
-    What it records only goes forward: a report that is older than what is recorded changes nothing.
+    Each call that changes something is one transaction that locks the order's row. What it records
+    only goes forward: a report that may be older than what is recorded changes nothing. See
+    ``durable_orders.domain.disputes.merging``.
     """
 
     async def find_order(self, payment_id: str) -> str | None:
         """The order that is paid with this payment; None when none of ours is."""
 
+    async def find_orders(self, payment_ids: Iterable[str]) -> Mapping[str, str]:
+        """The orders that are paid with these payments, by payment; without those that are not
+        ours.
+        """
+
+    async def open_orders(self, after: str, limit: int) -> tuple[str, ...]:
+        """Ids of orders of which something is open, in their order from ``after`` on."""
+
     async def record(self, order_id: str, risks: PaymentRisks, now: datetime) -> PaymentRisks:
         """Record what the provider reports, with a line in the order's history for each change.
 
-        Returns all that is recorded of the payment afterwards.
+        Returns all that is recorded of the order afterwards. Raises ``NoSuchOrderError``, and
+        ``RefusedError`` for a payment that is not the order's.
+        """
+
+    async def acknowledge(
+        self, order_id: str, concern_id: str, by: str, note: str, now: datetime
+    ) -> PaymentRisks:
+        """Record that an operator has decided that nothing more is to be done about a dispute,
+        warning or review (its id); once.
+
+        Raises ``NoSuchOrderError``, and ``RefusedError`` when the order has no such concern.
         """
 
     async def risks_of(self, order_id: str) -> PaymentRisks | None:
-        """What is recorded of the order's payment; None when the order has none."""
+        """What is recorded of the order's payment; None when the order has none.
+
+        Raises ``NoSuchOrderError``.
+        """
 
     async def find(self, dispute_id: str) -> tuple[str, Dispute] | None:
         """The order's id and the dispute."""

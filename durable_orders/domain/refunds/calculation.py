@@ -14,6 +14,7 @@ from durable_orders.domain.ids import (
     checked_refund_id,
     is_orders_own_refund,
 )
+from durable_orders.domain.lifecycle import CLOSED_EARLY
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.order import Order
 from durable_orders.domain.refunds.refund import (
@@ -39,9 +40,11 @@ _GIVEN_BACK_BY_OTHERS: Final = "all of it was given back at the card provider, a
 
 
 def refundable_amount(charge: PaidCharge, earlier: Iterable[RefundEntry]) -> Money:
-    """What of the charge is neither refunded nor reserved for a refund."""
+    """What of the charge is neither given back, taken by disputes, nor reserved for a refund."""
     reserved = (e.amount for e in earlier if e.state not in NEVER_ISSUED | ACCEPTED_BY_PROVIDER)
-    return charge.captured - charge.refunded - total(reserved, charge.captured.currency)
+    gone = [amount for amount in (charge.withdrawn, charge.by_hand) if amount is not None]
+    gone += [charge.refunded, *reserved]
+    return charge.captured - total(gone, charge.captured.currency)
 
 
 def returnable_quantities(order: Order, earlier: Iterable[RefundEntry]) -> dict[str, int]:
@@ -61,25 +64,42 @@ def plan_refund(
 ) -> RefundEntry | RefundRefused:
     """Calculate the refund for ``request`` beside the order's ``earlier`` ones, or refuse it."""
     try:
-        if checked_refund_id(request.refund_id) == UNDO_REFUND_ID:
-            return RefundRefused(OF_THE_UNDO)
-        if is_orders_own_refund(request.refund_id) and not request.owed:
-            return RefundRefused(
-                f"the id {request.refund_id} is that of a refund which an order starts by itself: "
-                "choose another"
-            )
-        if order.status not in REFUNDABLE or charge is None:
-            return RefundRefused(
-                f"order {order.id} is {order.status}: only what is paid and handed to the "
-                "warehouse can be refunded, cancel the order instead"
-            )
+        paid = _refundable_charge(request, order, charge, earlier)
         if request.owed:
-            return _plan_owed(request, order, charge, earlier)
-        lines = _returned(request, returnable_quantities(order, earlier))
-        amount = _amount(request, order, refundable_amount(charge, earlier))
+            return _plan_owed(request, order, paid, earlier)
+        lines = _returned(request, _returnable(order, earlier))
+        amount = _amount(request, order, paid, refundable_amount(paid, earlier))
     except (_RefusalError, InvalidRefundIdError) as refusal:
         return RefundRefused(str(refusal))
-    return RefundEntry(request, amount, lines, charge.attempt, charge.payment_id)
+    return RefundEntry(request, amount, lines, paid.attempt, paid.payment_id)
+
+
+def _refundable_charge(
+    request: RefundRequest,
+    order: Order,
+    charge: PaidCharge | None,
+    earlier: Sequence[RefundEntry],
+) -> PaidCharge:
+    """The charge, unless this request cannot be about it whatever its amount."""
+    if checked_refund_id(request.refund_id) == UNDO_REFUND_ID:
+        raise _RefusalError(OF_THE_UNDO)
+    if is_orders_own_refund(request.refund_id) and not request.owed:
+        raise _RefusalError(
+            f"the id {request.refund_id} is that of a refund which an order starts by itself: "
+            "choose another"
+        )
+    if charge is None or not _can_be_refunded(order, charge, earlier):
+        raise _RefusalError(
+            f"order {order.id} is {order.status}: only what is paid and handed to the "
+            "warehouse can be refunded, cancel the order instead"
+        )
+    if charge.charged_back_by:
+        raise _RefusalError(
+            f"order {order.id} is charged back by dispute {charge.charged_back_by}: while that "
+            "is open the card provider gives nothing of it back, and the bank has taken "
+            f"{charge.withdrawn or charge.captured * 0} already"
+        )
+    return charge
 
 
 def plan_undo(
@@ -102,6 +122,19 @@ def plan_undo(
     if known.state is RefundState.ISSUING and known.amount <= left:
         return known
     return replace(known, state=RefundState.ISSUING, amount=left, attempt=known.attempt + 1, why="")
+
+
+def _can_be_refunded(order: Order, charge: PaidCharge, earlier: Sequence[RefundEntry]) -> bool:
+    """Whether the order was handed over; or was undone, and a dispute that was won has put money
+    back which is its customer's.
+    """
+    is_owed = charge.won and refundable_amount(charge, earlier).amount > 0
+    return order.status in REFUNDABLE or (order.status in CLOSED_EARLY and is_owed)
+
+
+def _returnable(order: Order, earlier: Sequence[RefundEntry]) -> Mapping[str, int]:
+    """Nothing comes back of an order that was undone."""
+    return {} if order.status in CLOSED_EARLY else returnable_quantities(order, earlier)
 
 
 class _RefusalError(Exception):
@@ -179,7 +212,7 @@ def _returned(request: RefundRequest, left: Mapping[str, int]) -> Quantities:
     return tuple(sorted(request.lines))
 
 
-def _amount(request: RefundRequest, order: Order, left: Money) -> Money:
+def _amount(request: RefundRequest, order: Order, charge: PaidCharge, left: Money) -> Money:
     """The amount to refund: more than nothing, no more than is left, and one a card can take."""
     prices = {line.sku: line.unit_price for line in order.lines}
     cost = total((prices[sku] * n for sku, n in request.lines), left.currency)
@@ -189,11 +222,19 @@ def _amount(request: RefundRequest, order: Order, left: Money) -> Money:
     if wanted.currency != left.currency:
         raise _RefusalError(f"order {order.id} was paid in {left.currency}, not in {wanted}")
     if wanted.amount <= 0:
-        raise _RefusalError(f"there is nothing to give back: {left} of order {order.id} is left")
+        sentence = f"there is nothing to give back: {left} of order {order.id} is left"
+        raise _RefusalError(sentence + _taken_by_disputes(charge))
     if request.lines and not wanted <= cost:
         raise _RefusalError(f"{wanted} is more than these lines cost, {cost}")
     if not wanted <= left:
-        raise _RefusalError(f"{wanted} cannot be given back: {left} of order {order.id} is left")
+        sentence = f"{wanted} cannot be given back: {left} of order {order.id} is left"
+        raise _RefusalError(sentence + _taken_by_disputes(charge))
     if problem := step_problem(wanted):
         raise _RefusalError(f"{problem}. Name an amount")
     return wanted
+
+
+def _taken_by_disputes(charge: PaidCharge) -> str:
+    if not charge.withdrawn:
+        return ""
+    return f", and {charge.withdrawn} was taken by dispute {' and '.join(charge.disputes)}"
