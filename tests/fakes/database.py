@@ -24,6 +24,7 @@ from durable_orders.domain.charges import (
     answers_newest,
     merge_try,
 )
+from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
 from durable_orders.domain.installation import CardAccount, ForeignOrderError, Installation
 from durable_orders.domain.inventory import StockState, shortage
@@ -90,6 +91,7 @@ class _Row:
     refund_requests: dict[str, RefundEntry] = field(default_factory=dict)
     history: list[HistoryLine] = field(default_factory=list)
     by_hand: ManualRefund | None = None
+    risks: PaymentRisks | None = None
 
     def add_line(self, event: str, at: datetime, **detail: str) -> None:
         if not any(line.event == event and line.detail == detail for line in self.history):

@@ -165,12 +165,17 @@ class Review:
 
 @dataclass(frozen=True)
 class PaymentRisks:
-    """All disputes, early fraud warnings and reviews of one payment, oldest first."""
+    """All disputes, early fraud warnings and reviews of one payment, oldest first.
+
+    ``revision`` counts what our database has recorded of them. In a provider's report it is that of
+    the record which was read before the provider was asked; None when nothing was.
+    """
 
     payment_id: str
     disputes: tuple[Dispute, ...] = ()
     warnings: tuple[FraudWarning, ...] = ()
     reviews: tuple[Review, ...] = ()
+    revision: int | None = None
 
     @property
     def concerns(self) -> tuple[PaymentConcern, ...]:
@@ -179,6 +184,15 @@ class PaymentRisks:
         every += [one.concern for one in self.warnings]
         every += [one.concern for one in self.reviews]
         return tuple(concern for concern in every if concern is not None)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of all of them."""
+        return frozenset(
+            [one.dispute_id for one in self.disputes]
+            + [one.warning_id for one in self.warnings]
+            + [one.review_id for one in self.reviews]
+        )
 
     def withdrawn(self, currency: str) -> Money:
         """What disputes have taken of the payment and not put back."""
