@@ -37,10 +37,6 @@ class InvalidEvidenceError(ValueError):
     """The evidence is not what Stripe takes; the message says what to change."""
 
 
-class EvidenceRefusedError(Exception):
-    """The dispute takes no evidence, now or any more; the message says why."""
-
-
 @dataclass(frozen=True)
 class EvidenceField:
     """A field of Stripe's evidence. ``asks_for`` is what Stripe wants to see in it; ``source`` is
@@ -212,17 +208,16 @@ def evidence_for(view: OrderView, dispute: Dispute) -> Evidence:
     return Evidence(dispute, view.order.id, tuple(items))
 
 
-def check_takes_evidence(dispute: Dispute) -> None:
-    """Raise ``EvidenceRefusedError`` for a dispute that is over, or was answered already."""
+def refusal_of(dispute: Dispute) -> str:
+    """Why the dispute takes no evidence, now or any more; empty when it does."""
     if not dispute.is_open:
-        raise EvidenceRefusedError(
-            f"dispute {dispute.dispute_id} is over, it is {dispute.status}: it takes no evidence"
-        )
+        return f"dispute {dispute.dispute_id} is over, it is {dispute.status}: it takes no evidence"
     if not dispute.needs_response:
-        raise EvidenceRefusedError(
+        return (
             f"dispute {dispute.dispute_id} was answered already, it is {dispute.status}: evidence "
             "is sent once, and the bank decides now"
         )
+    return ""
 
 
 def _check_text(name: str, text: str) -> None:
