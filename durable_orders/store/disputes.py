@@ -27,7 +27,7 @@ from durable_orders.domain.disputes.dispute import (
     PaymentConcern,
     PaymentRisks,
 )
-from durable_orders.domain.disputes.merging import merge_risks
+from durable_orders.domain.disputes.merging import acknowledge, merge_risks
 from durable_orders.domain.disputes.ports import RecordedConcern
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
@@ -63,6 +63,8 @@ _DISPUTE: Final = (
 )
 
 
+# A literal, so that PostgreSQL can use the partial indexes.
+_NOBODY: Final = literal("", literal_execute=True)
 _NO_DEADLINE: Final = null().cast(DateTime(timezone=True))
 
 
@@ -80,9 +82,11 @@ def _open(table: Table, id_column: Column[Any], due_by: ColumnElement[Any]) -> S
 _OPEN: Final = union_all(
     _open(disputes, disputes.c.dispute_id, disputes.c.due_by).where(disputes.c.closed_at.is_(None)),
     _open(fraud_warnings, fraud_warnings.c.warning_id, _NO_DEADLINE).where(
-        fraud_warnings.c.is_actionable
+        fraud_warnings.c.is_actionable, fraud_warnings.c.acknowledged_by == _NOBODY
     ),
-    _open(reviews, reviews.c.review_id, _NO_DEADLINE).where(reviews.c.is_open),
+    _open(reviews, reviews.c.review_id, _NO_DEADLINE).where(
+        reviews.c.is_open, reviews.c.acknowledged_by == _NOBODY
+    ),
 ).cte("open_risks")
 _NEXT: Final = (
     select(_OPEN.c.kind, _OPEN.c.id, _OPEN.c.order_id, orders.c.status)
@@ -115,12 +119,8 @@ class PostgresDisputeRepository:
 
     async def record(self, order_id: str, risks: PaymentRisks, now: datetime) -> PaymentRisks:
         async with self._database.transaction() as connection:
-            if await connection.scalar(_LOCK_ORDER, {"order_id": order_id}) is None:
-                raise NoSuchOrderError(order_id)
+            known = await _lock(connection, order_id)
             this = {"order_id": order_id, "payment_id": risks.payment_id}
-            # Statements of their own, begun once the lock is held: they see what the transactions
-            # that held it before have recorded.
-            known = await read_risks(connection, order_id)
             if known is None or await connection.scalar(_IS_CHARGED_AS, this) is None:
                 raise RefusedError(f"order {order_id} is not charged as {risks.payment_id}")
             changes = merge_risks(known, risks)
@@ -150,6 +150,23 @@ class PostgresDisputeRepository:
         if recorded is None:
             raise RefusedError(f"order {order_id} is not charged as {risks.payment_id}")
         return recorded
+
+    async def acknowledge(
+        self, order_id: str, concern_id: str, by: str, note: str, now: datetime
+    ) -> PaymentRisks:
+        async with self._database.transaction() as connection:
+            known = await _lock(connection, order_id)
+            after = None if known is None else acknowledge(known, concern_id, by)
+            if known is None or after is None:
+                raise RefusedError(f"order {order_id} has no dispute or warning {concern_id}")
+            if after == known:
+                return known
+            for column in (disputes.c.dispute_id, fraud_warnings.c.warning_id, reviews.c.review_id):
+                await _update(connection, column, concern_id, {"acknowledged_by": by})
+            detail = {"id": concern_id, "by": by, "note": note}
+            acknowledged = line(order_id, "payment_risk_acknowledged", detail, now)
+            await connection.execute(ADD_LINE, acknowledged)
+            return await read_risks(connection, order_id) or after
 
     async def risks_of(self, order_id: str) -> PaymentRisks | None:
         async with self._database.snapshot() as connection:
@@ -184,6 +201,15 @@ class PostgresDisputeRepository:
             for concern, payment_id, amount in [concerns[row.id]]
             if concern is not None
         )
+
+
+async def _lock(connection: AsyncConnection, order_id: str) -> PaymentRisks | None:
+    """Lock the order and return what is recorded of it. Raises ``NoSuchOrderError``."""
+    if await connection.scalar(_LOCK_ORDER, {"order_id": order_id}) is None:
+        raise NoSuchOrderError(order_id)
+    # Statements of their own, begun once the lock is held: they see what the transactions that held
+    # it before have recorded.
+    return await read_risks(connection, order_id)
 
 
 async def _update(

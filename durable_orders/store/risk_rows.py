@@ -85,6 +85,7 @@ def dispute(row: Row[Any]) -> Dispute:
         opened_at=row.opened_at,
         due_by=row.due_by,
         submissions=row.submissions,
+        acknowledged_by=row.acknowledged_by,
     )
 
 
@@ -100,6 +101,7 @@ def dispute_values(one: Dispute, now: datetime) -> dict[str, Any]:
         "status": one.status,
         "due_by": one.due_by,
         "submissions": one.submissions,
+        "acknowledged_by": one.acknowledged_by,
         "opened_at": one.opened_at,
         "updated_at": now,
         "closed_at": None if one.is_open else now,
@@ -114,6 +116,7 @@ def fraud_warning(row: Row[Any]) -> FraudWarning:
         fraud_type=row.fraud_type,
         is_actionable=row.is_actionable,
         opened_at=row.opened_at,
+        acknowledged_by=row.acknowledged_by,
     )
 
 
@@ -122,6 +125,7 @@ def warning_values(one: FraudWarning, now: datetime) -> dict[str, Any]:
     return {
         "fraud_type": one.fraud_type,
         "is_actionable": one.is_actionable,
+        "acknowledged_by": one.acknowledged_by,
         "opened_at": one.opened_at,
         "updated_at": now,
     }
@@ -136,6 +140,7 @@ def review(row: Row[Any]) -> Review:
         is_open=row.is_open,
         opened_at=row.opened_at,
         closed_reason=row.closed_reason,
+        acknowledged_by=row.acknowledged_by,
     )
 
 
@@ -145,6 +150,7 @@ def review_values(one: Review, now: datetime) -> dict[str, Any]:
         "opened_reason": one.opened_reason,
         "is_open": one.is_open,
         "closed_reason": one.closed_reason,
+        "acknowledged_by": one.acknowledged_by,
         "opened_at": one.opened_at,
         "updated_at": now,
     }

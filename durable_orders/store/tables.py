@@ -317,6 +317,7 @@ disputes = Table(
     _required("status", Text),
     Column("due_by", DateTime(timezone=True)),
     _required("submissions", Integer),
+    _required("acknowledged_by", Text, server_default=text("''")),
     _required("revision", Integer, server_default=text("1")),  # counts what was recorded
     _required("opened_at", DateTime(timezone=True)),
     _required("updated_at", DateTime(timezone=True)),
@@ -342,6 +343,7 @@ fraud_warnings = Table(
     _required("payment_id", Text, ForeignKey("payments.payment_id")),
     _required("fraud_type", Text),
     _required("is_actionable", Boolean),
+    _required("acknowledged_by", Text, server_default=text("''")),
     _required("revision", Integer, server_default=text("1")),
     _required("opened_at", DateTime(timezone=True)),
     _required("updated_at", DateTime(timezone=True)),
@@ -350,7 +352,7 @@ fraud_warnings = Table(
 Index(
     "fraud_warnings_open",
     fraud_warnings.c.opened_at,
-    postgresql_where=fraud_warnings.c.is_actionable,
+    postgresql_where=text("is_actionable AND acknowledged_by = ''"),
 )
 
 reviews = Table(
@@ -362,12 +364,17 @@ reviews = Table(
     _required("opened_reason", Text),
     _required("is_open", Boolean),
     _required("closed_reason", Text, server_default=text("''")),
+    _required("acknowledged_by", Text, server_default=text("''")),
     _required("revision", Integer, server_default=text("1")),
     _required("opened_at", DateTime(timezone=True)),
     _required("updated_at", DateTime(timezone=True)),
     Index(None, "order_id"),
 )
-Index("reviews_open", reviews.c.opened_at, postgresql_where=reviews.c.is_open)
+Index(
+    "reviews_open",
+    reviews.c.opened_at,
+    postgresql_where=text("is_open AND acknowledged_by = ''"),
+)
 
 parcels = Table(
     "parcels",

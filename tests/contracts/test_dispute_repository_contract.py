@@ -336,6 +336,44 @@ async def test_a_review_is_closed_for_a_reason(store: Store, reason: str) -> Non
     assert await store.lines(order) == ["review_opened", "review_closed"]
 
 
+async def test_what_an_operator_has_acknowledged_is_no_concern_any_more(store: Store) -> None:
+    order = await store.order()
+    warning, asked = fraud_warning(order), review(order)
+    before = await store.hears(order, warning, asked)
+    disputes = store.disputes
+    await disputes.acknowledge(order.id, warning.warning_id, "ada", "the customer called", NOW)
+    after = await disputes.acknowledge(order.id, warning.warning_id, "bob", "again", NOW)
+    assert after.warnings == (replace(warning, acknowledged_by="ada"),)
+    assert [one.id for one in after.concerns] == [asked.review_id]
+    assert after.revision == (before.revision or 0) + 1
+    assert await store.reads(order, warning, asked) == after  # a report knows nothing of it
+    mine = [one for one in await disputes.open_concerns(1000) if one.order_id == order.id]
+    assert [one.concern.id for one in mine] == [asked.review_id]
+    history = (await store.orders.view(order.id)).history
+    said = {"id": warning.warning_id, "by": "ada", "note": "the customer called"}
+    lines = [line.detail for line in history if line.event == "payment_risk_acknowledged"]
+    assert lines == [said]
+
+
+async def test_only_what_the_order_has_can_be_acknowledged(store: Store) -> None:
+    order, other = await store.order(), await store.order()
+    await store.hears(order, chargeback(order))
+    for order_id in (other.id, (await store.order(charged=False)).id):
+        with pytest.raises(RefusedError, match="has no dispute or warning"):
+            await store.disputes.acknowledge(order_id, f"du_{order.id}_1", "ada", "", NOW)
+    with pytest.raises(NoSuchOrderError):
+        await store.disputes.acknowledge("nobody", "du_1", "ada", "", NOW)
+
+
+async def test_a_dispute_that_was_acknowledged_stays_open(store: Store) -> None:
+    order = await store.order()
+    await store.hears(order, chargeback(order))
+    acknowledged = await store.disputes.acknowledge(order.id, f"du_{order.id}_1", "ada", "", NOW)
+    assert [one.kind for one in acknowledged.concerns] == [ConcernKind.CHARGEBACK]
+    lost = await store.hears(order, replace(chargeback(order), status=S.LOST))
+    assert lost.disputes[0].acknowledged_by == "ada"
+
+
 # -- what is open ----------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from durable_orders.domain.disputes.dispute import Dispute, PaymentConcern, PaymentRisks
-from durable_orders.domain.disputes.merging import merge_risks
+from durable_orders.domain.disputes.merging import acknowledge, merge_risks
 from durable_orders.domain.disputes.ports import RecordedConcern
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import RefusedError
@@ -28,6 +28,13 @@ class InMemoryDisputeRepository(Scripted):
 
     async def record(self, order_id: str, risks: PaymentRisks, now: datetime) -> PaymentRisks:
         return await self._play("record", lambda: self._record(order_id, risks, now))
+
+    async def acknowledge(
+        self, order_id: str, concern_id: str, by: str, note: str, now: datetime
+    ) -> PaymentRisks:
+        return await self._play(
+            "acknowledge", lambda: self._acknowledge(order_id, concern_id, by, note, now)
+        )
 
     async def risks_of(self, order_id: str) -> PaymentRisks | None:
         return await self._play("risks_of", lambda: self._risks_of(order_id))
@@ -76,6 +83,19 @@ class InMemoryDisputeRepository(Scripted):
         for each in changes.lines:
             row.add_line(each.event, now, **each.detail)
         return row.risks
+
+    def _acknowledge(
+        self, order_id: str, concern_id: str, by: str, note: str, now: datetime
+    ) -> PaymentRisks:
+        known = self._risks_of(order_id)
+        after = None if known is None else acknowledge(known, concern_id, by)
+        if known is None or after is None:
+            raise RefusedError(f"order {order_id} has no dispute or warning {concern_id}")
+        if after != known:
+            row = self._database.row(order_id)
+            row.risks = after = replace(after, revision=(known.revision or 0) + 1)
+            row.add_line("payment_risk_acknowledged", now, id=concern_id, by=by, note=note)
+        return after
 
     def _find(self, dispute_id: str) -> tuple[str, Dispute] | None:
         for order_id, row in self._database.rows.items():

@@ -78,6 +78,26 @@ def merge_risks(known: PaymentRisks, report: PaymentRisks) -> RiskChanges:
     )
 
 
+def acknowledge(risks: PaymentRisks, concern_id: str, by: str) -> PaymentRisks | None:
+    """``risks`` once ``by`` has acknowledged one of them; None when it has no such one.
+
+    One that is acknowledged stays so, by whoever did it first.
+    """
+    if concern_id not in risks.ids:
+        return None
+
+    def acknowledged(one: _Risk, id_: str) -> _Risk:
+        mine = id_ == concern_id and not one.acknowledged_by
+        return replace(one, acknowledged_by=by) if mine else one
+
+    return replace(
+        risks,
+        disputes=tuple(acknowledged(one, one.dispute_id) for one in risks.disputes),
+        warnings=tuple(acknowledged(one, one.warning_id) for one in risks.warnings),
+        reviews=tuple(acknowledged(one, one.review_id) for one in risks.reviews),
+    )
+
+
 def merge_dispute(known: Dispute, report: Dispute, *, fresh: bool) -> Dispute:
     """The dispute after a report of it."""
     if fresh:
@@ -132,8 +152,11 @@ def _changed(
     before = {id_of(one): one for one in known}
     changed: list[tuple[_Risk | None, _Risk]] = []
     for one in report:
-        was = before.get(id_of(one))
-        after = one if was is None else merge(was, one, fresh=fresh)
+        was, after = before.get(id_of(one)), one
+        if was is not None:
+            # What an operator decided is ours: no report knows it.
+            decided = replace(one, acknowledged_by=was.acknowledged_by)
+            after = merge(was, decided, fresh=fresh)
         if after != was:
             changed.append((was, after))
     return changed

@@ -57,6 +57,15 @@ class DisputeRepository(Protocol):
         ``RefusedError`` for a payment that is not the order's.
         """
 
+    async def acknowledge(
+        self, order_id: str, concern_id: str, by: str, note: str, now: datetime
+    ) -> PaymentRisks:
+        """Record that an operator has decided that nothing more is to be done about a dispute,
+        warning or review (its id); once.
+
+        Raises ``NoSuchOrderError``, and ``RefusedError`` when the order has no such concern.
+        """
+
     async def risks_of(self, order_id: str) -> PaymentRisks | None:
         """What is recorded of the order's payment; None when the order has none.
 

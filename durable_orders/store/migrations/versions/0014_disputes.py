@@ -23,6 +23,7 @@ CREATE TABLE disputes (
     status text NOT NULL,
     due_by timestamptz,
     submissions integer NOT NULL,
+    acknowledged_by text NOT NULL DEFAULT '',
     revision integer NOT NULL DEFAULT 1,
     opened_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -47,6 +48,7 @@ CREATE TABLE fraud_warnings (
     payment_id text NOT NULL,
     fraud_type text NOT NULL,
     is_actionable boolean NOT NULL,
+    acknowledged_by text NOT NULL DEFAULT '',
     revision integer NOT NULL DEFAULT 1,
     opened_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -56,7 +58,8 @@ CREATE TABLE fraud_warnings (
         FOREIGN KEY (payment_id) REFERENCES payments (payment_id)
 );
 CREATE INDEX fraud_warnings_order_id_idx ON fraud_warnings (order_id);
-CREATE INDEX fraud_warnings_open ON fraud_warnings (opened_at) WHERE is_actionable;
+CREATE INDEX fraud_warnings_open ON fraud_warnings (opened_at)
+    WHERE is_actionable AND acknowledged_by = '';
 
 CREATE TABLE reviews (
     review_id text NOT NULL,
@@ -65,6 +68,7 @@ CREATE TABLE reviews (
     opened_reason text NOT NULL,
     is_open boolean NOT NULL,
     closed_reason text NOT NULL DEFAULT '',
+    acknowledged_by text NOT NULL DEFAULT '',
     revision integer NOT NULL DEFAULT 1,
     opened_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -74,7 +78,8 @@ CREATE TABLE reviews (
         FOREIGN KEY (payment_id) REFERENCES payments (payment_id)
 );
 CREATE INDEX reviews_order_id_idx ON reviews (order_id);
-CREATE INDEX reviews_open ON reviews (opened_at) WHERE is_open;
+CREATE INDEX reviews_open ON reviews (opened_at)
+    WHERE is_open AND acknowledged_by = '';
 """
 
 
