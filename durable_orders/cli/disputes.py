@@ -119,8 +119,8 @@ def evidence(
         typer.Option(
             "--set",
             metavar="FIELD=TEXT",
-            help="Add or replace the text of one of Stripe's fields; empty leaves it out. Again for "
-            "each field.",
+            help="Add or replace the text of one of Stripe's fields, once per field; empty "
+            "leaves it out.",
         ),
     ] = None,
     save: Annotated[

@@ -6,7 +6,7 @@
     await disputes.send_evidence(evidence, submit=True)
 
 It needs the database, and the card provider for sending evidence. It raises
-``UnknownDisputeError``, ``InvalidTextError`` for an id that is none, ``NoCardsError`` without a card
+``UnknownDisputeError``, ``InvalidTextError`` for an id that is none, ``NoCardsError`` without the
 provider, ``EvidenceRefusedError`` for a dispute that takes no evidence, and ``ProviderError`` when
 the database or the provider is away.
 """

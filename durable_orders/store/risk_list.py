@@ -42,13 +42,15 @@ from durable_orders.store.tables import disputes, fraud_warnings, orders, paymen
 _NO_TIME: Final = null().cast(DateTime(timezone=True))
 _NO_TEXT: Final = null().cast(Text)
 _NO_NUMBER: Final = null().cast(BigInteger)
+#: Not a parameter, or the partial indexes would not fit.
+_NOBODY: Final = literal("", literal_execute=True)
 
 
 def _part(
     table: Table,
     risk_id: Column[Any],
     reason: Column[Any],
-    is_open: ColumnElement[bool],
+    flag: ColumnElement[bool],
     **own: ColumnElement[Any],
 ) -> Select[Any]:
     """One table in the columns of all three; ``own`` are those that it fills besides."""
@@ -68,8 +70,9 @@ def _part(
         table.c.order_id,
         table.c.payment_id,
         table.c.opened_at,
+        table.c.acknowledged_by,
         reason.label("reason"),
-        is_open.label("is_open"),
+        flag.label("flag"),
         payments.c.amount.label("paid"),
         payments.c.currency.label("currency"),
         *(column.label(name) for name, column in others.items()),
@@ -119,8 +122,8 @@ _ONE: Final = union_all(
 #: Each part uses a partial index of its own.
 _OPEN: Final = union_all(
     _DISPUTES.where(disputes.c.closed_at.is_(None)),
-    _WARNINGS.where(fraud_warnings.c.is_actionable),
-    _REVIEWS.where(reviews.c.is_open),
+    _WARNINGS.where(fraud_warnings.c.is_actionable, fraud_warnings.c.acknowledged_by == _NOBODY),
+    _REVIEWS.where(reviews.c.is_open, reviews.c.acknowledged_by == _NOBODY),
 ).cte("risks")
 
 
@@ -187,21 +190,20 @@ def _view(row: Row[Any]) -> RiskView:
 
 
 def _risk(row: Row[Any]) -> Dispute | FraudWarning | Review:
+    ids, opened, by = (row.risk_id, row.payment_id), row.opened_at, row.acknowledged_by
     if row.kind == fraud_warnings.name:
-        return FraudWarning(row.risk_id, row.payment_id, row.reason, row.is_open, row.opened_at)
+        return FraudWarning(*ids, row.reason, row.flag, opened, by)
     if row.kind == reviews.name:
-        return Review(
-            row.risk_id, row.payment_id, row.reason, row.is_open, row.opened_at, row.state
-        )
+        return Review(*ids, row.reason, row.flag, opened, row.state, by)
     return Dispute(
-        row.risk_id,
-        row.payment_id,
+        *ids,
         Money(row.disputed, row.currency),
         Money(row.withdrawn, row.currency),
         Money(row.fee, row.fee_currency),
         row.reason,
         DisputeStatus(row.state),
-        row.opened_at,
+        opened,
         row.due_by,
         row.submissions,
+        by,
     )

@@ -45,8 +45,8 @@ class RiskView:
 
     ``state`` is a ``DisputeStatus``, ``actionable`` or ``settled`` of a warning, ``open`` of a
     review or why it was closed. ``reason`` is the provider's code. ``amount`` is what is disputed,
-    of a warning or review what was paid. ``withdrawn``, ``fee`` and ``submissions`` as in
-    ``Dispute``.
+    of a warning or review what was paid. ``is_open``: it makes the money uncertain, and no operator
+    has acknowledged it. The rest as in ``Dispute``.
     """
 
     risk_id: str
@@ -62,6 +62,7 @@ class RiskView:
     withdrawn: Money | None = None
     fee: Money | None = None
     submissions: int = 0
+    acknowledged_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ class RiskListRepository(Protocol):
 
 def risk_view(one: Dispute | FraudWarning | Review, paid: Money) -> RiskView:
     """The dispute, warning or review as it is shown; ``paid`` is the payment's amount."""
+    is_open = one.concern is not None
     match one:
         case Dispute():
             return RiskView(
@@ -163,13 +165,14 @@ def risk_view(one: Dispute | FraudWarning | Review, paid: Money) -> RiskView:
                 one.reason,
                 one.payment_id,
                 one.amount,
-                one.is_open,
+                is_open,
                 one.opened_at,
                 due_by=one.due_by,
                 needs_response=one.needs_response,
                 withdrawn=one.withdrawn,
                 fee=one.fee,
                 submissions=one.submissions,
+                acknowledged_by=one.acknowledged_by,
             )
         case FraudWarning():
             return RiskView(
@@ -179,8 +182,9 @@ def risk_view(one: Dispute | FraudWarning | Review, paid: Money) -> RiskView:
                 one.fraud_type,
                 one.payment_id,
                 paid,
-                one.is_actionable,
+                is_open,
                 one.opened_at,
+                acknowledged_by=one.acknowledged_by,
             )
         case Review():
             return RiskView(
@@ -190,8 +194,9 @@ def risk_view(one: Dispute | FraudWarning | Review, paid: Money) -> RiskView:
                 one.opened_reason,
                 one.payment_id,
                 paid,
-                one.is_open,
+                is_open,
                 one.opened_at,
+                acknowledged_by=one.acknowledged_by,
             )
 
 
