@@ -31,6 +31,7 @@ from durable_orders.api.openapi import COMMON_PROBLEMS, openapi_schema
 from durable_orders.api.rate_limits import AccessPolicy, RateLimiter
 from durable_orders.api.routes import (
     checkout,
+    disputes,
     docs,
     health,
     order_actions,
@@ -51,6 +52,7 @@ PROTECTED_ROUTERS: Final[tuple[tuple[APIRouter, Scope], ...]] = (
     (order_actions.router, Scope.READ),
     (order_events.router, Scope.READ),
     (refunds.router, Scope.READ),
+    (disputes.router, Scope.READ),
     (metrics.router, Scope.READ),
 )
 #: Routers without API key: open to everybody, or (webhooks) with a check of their own.

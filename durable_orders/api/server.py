@@ -31,9 +31,11 @@ from durable_orders.api.dependencies import (
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.binding import BindingCheck
 from durable_orders.clients.connection import connect, translate_rpc_errors
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.domain.installation import OtherAccountError
@@ -51,10 +53,12 @@ from durable_orders.settings import ApiSettings, CardSettings, WebhookSecrets, t
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.migrations import is_migrated
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.risk_list import PostgresRiskListRepository
 from durable_orders.store.sessions import PostgresSessionRepository
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 
@@ -114,6 +118,8 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
         orders = OrderClient(temporal, book, cards=cards, limiter=limiter)
         operations = OrderOperations(temporal, book, limiter=limiter)
         refunds = RefundClient(temporal, PostgresRefundBook(database), limiter=limiter)
+        dispute_book = PostgresDisputeRepository(database)
+        disputes = DisputeClient(PostgresRiskListRepository(database), book, dispute_book)
         inbox = Inbox(
             readers=event_readers(settings),
             events=PostgresWebhookEventRepository(database),
@@ -128,6 +134,8 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
                 orders=orders,
                 operations=operations,
                 refunds=refunds,
+                disputes=disputes,
+                payment_risks=PaymentRiskClient(temporal, dispute_book),
                 keys=PostgresApiKeyRepository(database),
                 inbox=inbox,
                 limits=ApiLimits(

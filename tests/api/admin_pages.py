@@ -24,8 +24,10 @@ from durable_orders.api.dependencies import (
     Dependencies,
     TemporalWebUi,
 )
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.lifecycle import Status
@@ -36,10 +38,12 @@ from durable_orders.domain.terms import ShopTerms
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
 from durable_orders.store.database import Database
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.risk_list import PostgresRiskListRepository
 from durable_orders.store.seed import DEMO, add_products
 from durable_orders.store.sessions import PostgresSessionRepository
 from tests.api.api_clients import a_key
@@ -89,6 +93,7 @@ class Premises:
         self.orders = OrderClient(self.temporal, book)
         self.operations = OrderOperations(self.temporal, book)
         self.refunds = RefundClient(self.temporal, PostgresRefundBook(self.database))
+        self.dispute_book = PostgresDisputeRepository(self.database)
 
     def edge(self) -> Dependencies:
         """The parts of an edge of its own, with these limits and this clock."""
@@ -96,6 +101,7 @@ class Premises:
             orders=self.orders,
             operations=self.operations,
             refunds=self.refunds,
+            **_about_disputes(self.temporal, self.database),
             keys=self.keys,
             limits=self.limits,
             admin=_admin(self.database, lambda: datetime.now(UTC) + self.clock),
@@ -231,10 +237,19 @@ async def usual_edge(temporal_server: Temporal, database: Database) -> FastAPI:
             orders=OrderClient(temporal, book),
             operations=OrderOperations(temporal, book),
             refunds=RefundClient(temporal, PostgresRefundBook(database)),
+            **_about_disputes(temporal, database),
             keys=PostgresApiKeyRepository(database),
             admin=_admin(database),
         )
     )
+
+
+def _about_disputes(temporal: Client, database: Database) -> dict[str, Any]:
+    book, disputes = PostgresOrderRepository(database), PostgresDisputeRepository(database)
+    return {
+        "disputes": DisputeClient(PostgresRiskListRepository(database), book, disputes),
+        "payment_risks": PaymentRiskClient(temporal, disputes),
+    }
 
 
 def _admin(

@@ -15,17 +15,21 @@ from fastapi import FastAPI
 from durable_orders.api.app import create_app
 from durable_orders.api.dependencies import ApiLimits, Dependencies
 from durable_orders.api.webhook_inbox import Inbox
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.money import Money
 from durable_orders.domain.operators.api_keys import Scope, Token
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.settings import WorkerSettings
 from durable_orders.store.database import Database
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.risk_list import PostgresRiskListRepository
 from durable_orders.store.seed import DEMO, Product, add_products
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from sandbox.env_file import settings
@@ -127,10 +131,13 @@ async def real(
         book = PostgresOrderRepository(database)
         orders = OrderClient(temporal, book, cards=cards)
         refunds = RefundClient(temporal, PostgresRefundBook(database))
+        dispute_book = PostgresDisputeRepository(database)
         edge = Dependencies(
             orders=orders,
             operations=OrderOperations(temporal, book),
             refunds=refunds,
+            disputes=DisputeClient(PostgresRiskListRepository(database), book, dispute_book),
+            payment_risks=PaymentRiskClient(temporal, dispute_book),
             inbox=Inbox(
                 readers=ALL,
                 events=PostgresWebhookEventRepository(database),
