@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Column, Table
 
 from durable_orders.cli.running import run_command
 from durable_orders.cli.terminal import (
     REFUSED,
     USED_WRONGLY,
     AsJson,
+    By,
+    Note,
     checked,
-    console,
     example,
     print_json,
     say,
@@ -33,15 +31,13 @@ from durable_orders.domain.disputes.evidence import (
     InvalidEvidenceError,
     refusal_of,
 )
-from durable_orders.domain.disputes.listing import RISK_ID, ListedRisk, RiskView
+from durable_orders.domain.disputes.listing import RISK_ID, ListedRisk
 from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
     from durable_orders.cli.composition import CliContext
 
-app: typer.Typer = typer.Typer(
-    help="Disputes, early fraud warnings and reviews of payments.", invoke_without_command=True
-)
+app: typer.Typer = typer.Typer(invoke_without_command=True)
 
 DisputeId = Annotated[
     str, typer.Argument(callback=checked(DISPUTE_ID), help="The dispute's id, du_…")
@@ -62,9 +58,9 @@ def list_disputes(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List what banks and Stripe question: open disputes, fraud warnings and reviews, by deadline.
+    """List disputes, early fraud warnings and reviews that are open, by deadline; answer them.
 
-    With --all, all of them, newest first.
+    With --all also those that are over, newest first.
     """
     if context.invoked_subcommand is not None:
         return
@@ -77,18 +73,18 @@ def list_disputes(
         if not page.risks:
             say("No disputes, warnings or reviews." if all_ else "Nothing is disputed.")
             return
-        _show_table(page.risks)
         for one in page.risks:
+            say_risk(one)
             if one.risk.is_open:
-                say("")
                 say_advice(one)
+            say("")
         if page.next is not None:
             say(f"There are more: --limit {limit * 2}")
 
     run_command(work, lazy=True)
 
 
-@app.command(epilog=example("disputes show du_1NqQ2zK"))
+@app.command(epilog=example("disputes show du_1NqQ"))
 def show(risk_id: RiskId, *, as_json: AsJson = False) -> None:
     """Show a dispute, warning or review, and what helps."""
 
@@ -105,12 +101,14 @@ def show(risk_id: RiskId, *, as_json: AsJson = False) -> None:
             say(f"It has taken {risk.withdrawn} from your balance{fee}.")
         if risk.submissions:
             say(f"Evidence was sent {_times(risk.submissions)}.")
+        if risk.acknowledged_by:
+            say(f"{risk.acknowledged_by} has acknowledged it.")
         say_advice(one)
 
     run_command(work, lazy=True)
 
 
-@app.command(epilog=example('disputes evidence du_1NqQ2zK --set shipping_carrier="Royal Mail"'))
+@app.command(epilog=example("disputes evidence du_1NqQ --set shipping_carrier=DHL"))
 def evidence(
     dispute_id: DisputeId,
     *,
@@ -159,51 +157,52 @@ def evidence(
     run_command(work, lazy=True, with_cards=save or submit)
 
 
+@app.command(epilog=example('disputes acknowledge issfr_1NqQ --note "known customer"'))
+def acknowledge(
+    risk_id: RiskId, *, by: By = "operator", note: Note = "", as_json: AsJson = False
+) -> None:
+    """Leave it at that: no more is to be done about a warning, a review or a dispute.
+
+    It needs nobody any more, and an order that is held for a warning or review goes on.
+    """
+
+    async def work(context: CliContext) -> None:
+        one = await context.disputes.find(risk_id)
+        await context.payment_risks.acknowledge(one.order_id, risk_id, by, note)
+        if as_json:
+            print_json(asdict(await context.disputes.find(risk_id)))
+        else:
+            say(f"{risk_id} of order {one.order_id} is acknowledged.")
+
+    run_command(work)
+
+
 # -- shared with other commands --------------------------------------------------------------------
 
 
 def say_risk(one: ListedRisk) -> None:
     """Say what a dispute, warning or review is about, and its deadline."""
     risk = one.risk
-    due = f" An answer is due by {_time(risk.due_by)}." if risk.due_by and risk.is_open else ""
+    due = (
+        f" An answer is due by {_time(risk.due_by)}." if risk.due_by and risk.needs_response else ""
+    )
     say(
         f"{_words(risk.kind).capitalize()} {risk.risk_id} of order {one.order_id}, which is "
         f"{_words(one.status)}: {risk.amount}, {_words(risk.reason)}, {_words(risk.state)}.{due}"
     )
 
 
+def doing(one: ListedRisk) -> str:
+    """What is to be done about it, for programs."""
+    return advice_for(one.risk, one.order_id, one.status).sentence
+
+
 def say_advice(one: ListedRisk) -> None:
     """Say the one action that helps, with its command."""
     advice = advice_for(one.risk, one.order_id, one.status)
-    say(f"About {one.risk.risk_id}: {advice.sentence}.")
+    say(f"What helps: {advice.sentence}.")
     if advice.command:
         say(f"  {PROGRAM} {advice.command}")
-
-
-# -- the list --------------------------------------------------------------------------------------
-
-
-def _show_table(risks: Sequence[ListedRisk]) -> None:
-    ids = (Column(name, overflow="fold") for name in ("id", "order"))  # an id is not cut
-    table = Table("due by", *ids, "status", "kind", "amount", "reason", "state", box=None)
-    for one in risks:
-        risk = one.risk
-        cells = (
-            _due(risk),
-            risk.risk_id,
-            one.order_id,
-            one.status,
-            _words(risk.kind),
-            str(risk.amount),
-            _words(risk.reason),
-            _words(risk.state),
-        )
-        table.add_row(*map(escape, cells))
-    console.print(table)
-
-
-def _due(risk: RiskView) -> str:
-    return f"{risk.due_by.astimezone(UTC):%Y-%m-%d %H:%M}" if risk.due_by and risk.is_open else ""
 
 
 def _time(at: datetime) -> str:
@@ -287,7 +286,12 @@ def _confirm(filled: Evidence) -> None:
         f"Send {len(filled.texts)} texts to the bank about dispute {filled.dispute.dispute_id}? "
         "It can be done once only"
     )
-    if not sys.stdin.isatty() or not typer.confirm(question, err=True):
+    try:
+        agrees = typer.confirm(question, err=True)
+    except typer.Abort:  # nobody is there to answer
+        typer.echo(err=True)
+        agrees = False
+    if not agrees:
         stop(REFUSED, "nothing was sent: agree to the question, or give --yes")
 
 

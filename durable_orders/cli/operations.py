@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from durable_orders.cli.disputes import doing, say_advice, say_risk
 from durable_orders.cli.running import run_command, run_with_operations, run_with_orders
 from durable_orders.cli.terminal import (
     USED_WRONGLY,
@@ -76,17 +77,22 @@ def attention(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List running orders and refunds that need a person: what fails, since when, what helps."""
+    """List orders, refunds and disputes that need a person: what fails, since when, what helps."""
 
     async def work(context: CliContext) -> None:
         orders = await context.operations.attention(limit)
         refunds = await context.refunds.attention(limit)
+        disputed = (await context.disputes.page(limit)).risks
         if as_json:
-            rows = [{**asdict(order), "refund_id": None} for order in orders]
-            print_json([*rows, *({**asdict(one), **asdict(one.refund)} for one in refunds)])
+            blank = {"refund_id": None, "attention": None, "risk": None}
+            rows = [{**blank, **asdict(order)} for order in orders]
+            rows += [{**blank, **asdict(one), **asdict(one.refund)} for one in refunds]
+            print_json(
+                [*rows, *({**blank, **asdict(one), "doing": doing(one)} for one in disputed)]
+            )
             return
-        if not (orders or refunds):
-            say("No order or refund needs attention.")
+        if not (orders or refunds or disputed):
+            say("No order, refund or dispute needs attention.")
         for order in orders:
             say(f"Order {order.order_id} is {order.status}: {order.doing}.")
             if order.attention:
@@ -95,6 +101,10 @@ def attention(
             say("")
         for refund in refunds:
             _show_refund(refund, context)
+        for one in disputed:
+            say_risk(one)
+            say_advice(one)
+            say("")
 
     run_command(work)
 
