@@ -127,6 +127,7 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
             installations=installations,
             orders=orders,
             refunds=refunds,
+            risks=PaymentRiskClient(temporal, PostgresDisputeRepository(database)),
         )
         await stack.enter_async_context(inbox.at_work())
         yield create_app(

@@ -76,12 +76,16 @@ class PaymentRiskClient:
                 rpc_timeout=CALL,
             )
 
+    async def find_order(self, payment_id: str) -> str | None:
+        """Return the order that is paid with this payment. Needs the store."""
+        return await self._store("finding the order of a payment").find_order(payment_id)
+
     async def payment_changed(self, payment_id: str) -> str:
         """As ``risks_updated``, for a webhook, which names the payment; returns the order's id.
 
         Needs the store. Raises ``NoSuchOrderError`` when the payment is none of ours.
         """
-        order_id = await self._store("finding the order of a payment").find_order(payment_id)
+        order_id = await self.find_order(payment_id)
         if order_id is None:
             raise NoSuchOrderError("", f"no order is paid with {payment_id}")
         await self.risks_updated(order_id)

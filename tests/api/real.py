@@ -145,6 +145,7 @@ async def real(
                 installations=PostgresInstallationRepository(database),
                 orders=orders,
                 refunds=refunds,
+                risks=PaymentRiskClient(temporal, PostgresDisputeRepository(database)),
             ),
             keys=InMemoryKeys(
                 a_key(OPERATOR, "ops-desk", Scope.OPERATOR), a_key(SHOP, "web-shop", Scope.SHOP)
