@@ -108,7 +108,7 @@ def show(risk_id: RiskId, *, as_json: AsJson = False) -> None:
     run_command(work, lazy=True)
 
 
-@app.command(epilog=example("disputes evidence du_1NqQ --set shipping_carrier=DHL"))
+@app.command(epilog=example("disputes evidence du_1NqQ --submit"))
 def evidence(
     dispute_id: DisputeId,
     *,
@@ -157,7 +157,7 @@ def evidence(
     run_command(work, lazy=True, with_cards=save or submit)
 
 
-@app.command(epilog=example('disputes acknowledge issfr_1NqQ --note "known customer"'))
+@app.command(epilog=example("disputes acknowledge issfr_1N --by ops-7"))
 def acknowledge(
     risk_id: RiskId, *, by: By = "operator", note: Note = "", as_json: AsJson = False
 ) -> None:

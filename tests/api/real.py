@@ -55,6 +55,7 @@ class RealShop:
     app: FastAPI
     http: httpx.AsyncClient
     world: httpx.AsyncClient
+    dispute_book: PostgresDisputeRepository
 
     async def books(self, order_id: str) -> dict[str, Any]:
         """What Stripe, the warehouse and the mail service have of an order."""
@@ -164,6 +165,7 @@ async def real(
                 )
             ),
             await stack.enter_async_context(httpx.AsyncClient(base_url=world.url, timeout=30)),
+            dispute_book,
         )
     await abandon(temporal, database)
 

@@ -134,7 +134,7 @@ async def test_one_of_them_is_shown(run: Run, paid: Paid) -> None:
     )
     unknown = await run("disputes", "show", "du_none")
     refused(unknown, "No order has a dispute, warning or review du_none", 1)
-    refused(await run("disputes", "show", "1001"), "is not the id of a dispute", 2)
+    refused(await run("disputes", "show", "1001"), "is not an id of a dispute", 2)
 
 
 async def test_what_nobody_has_to_act_on_is_not_listed(run: Run, paid: Paid) -> None:
@@ -196,7 +196,7 @@ async def test_evidence_is_saved_and_then_sent_once_a_person_agrees(
 
     for answer in ("n\n", ""):
         declined = await answering(answer, *command, "--submit")
-        assert (declined.exit_code, declined.stdout) == (1, "")
+        assert declined.exit_code == 1
         assert "Not filled in: shipping_date" in declined.stderr
         assert "Nothing was sent" in declined.stderr
     assert (await at_stripe(world, f"disputes/{dispute.dispute_id}"))["status"] == "needs_response"

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from durable_orders.domain.disputes.dispute import ConcernKind
 from durable_orders.domain.disputes.listing import RiskView
+from durable_orders.domain.ids import warning_refund_id
 from durable_orders.domain.lifecycle import ON_CANCEL, CancelEffect, Status
 from durable_orders.domain.refunds.refund import REFUNDABLE
 
@@ -40,7 +41,7 @@ class RiskAdvice:
 def advice_for(risk: RiskView, order_id: str, status: Status) -> RiskAdvice:
     """The advice about a dispute, warning or review of an order in this status."""
     if not risk.is_open:
-        return RiskAdvice(RiskAction.NONE, "nothing: it is over")
+        return RiskAdvice(RiskAction.NONE, "nothing: it is over, or acknowledged")
     match risk.kind:
         case ConcernKind.FRAUD_WARNING:
             return _about_warning(risk, order_id, status)
@@ -69,10 +70,11 @@ def advice_for(risk: RiskView, order_id: str, status: Status) -> RiskAdvice:
 
 def _about_warning(risk: RiskView, order_id: str, status: Status) -> RiskAdvice:
     if status in REFUNDABLE:
+        refund_id = warning_refund_id(risk.risk_id)
         return RiskAdvice(
             RiskAction.REFUND,
             "give all of it back now: that spares the dispute and its fee",
-            f'refund request {order_id} {risk.risk_id} --message "early fraud warning"',
+            f'refund request {order_id} {refund_id} --message "early fraud warning"',
         )
     if ON_CANCEL[status] not in {CancelEffect.TOO_LATE, CancelEffect.ENDED}:
         return RiskAdvice(

@@ -29,7 +29,7 @@ from durable_orders.domain.texts import TextFormat
 
 #: ``du_…``, ``issfr_…``, ``prv_…``.
 RISK_ID: Final = TextFormat(
-    "the id of a dispute, warning or review",
+    "an id of a dispute, warning or review",
     "Stripe's, letters and digits with underscores, du_1NqQ for example",
     r"[A-Za-z0-9]+_[A-Za-z0-9_]+",
     max_length=255,
