@@ -138,6 +138,7 @@ async def test_an_unknown_one_and_what_is_no_id_are_problems(http: httpx.AsyncCl
     assert unknown.json()["type"] == "/problems/unknown-dispute"
     is_problem(await http.get("/disputes/1001"), 422, "is not an id of a dispute")
     is_problem(await http.get("/disputes?limit=0"), 422, "limit")
+    is_problem(await http.get("/disputes?close=true"), 422, "close: Extra inputs")
 
 
 @pytest.mark.parametrize("path", ["/disputes", "/disputes/du_none"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from durable_orders.api.dependencies import Disputes, RiskId
 from durable_orders.api.openapi import example, problem_responses
@@ -70,6 +71,18 @@ class DisputeListResponse(ResponseModel):
     next_cursor: str | None
 
 
+class DisputeListQuery(BaseModel):
+    """Query of the list. A misspelt parameter is refused: without it another list would come."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    closed: bool = Field(default=False, description="Also those that are over.")
+    cursor: str | None = Field(
+        default=None, max_length=500, description="`next_cursor` of the page before."
+    )
+    limit: int = Field(default=50, ge=1, le=100, description="At most so many.")
+
+
 @router.get(
     "",
     responses={
@@ -78,19 +91,14 @@ class DisputeListResponse(ResponseModel):
     },
 )
 async def list_disputes(
-    disputes: Disputes,
-    *,
-    closed: Annotated[bool, Query(description="Also those that are over.")] = False,
-    cursor: Annotated[
-        str | None, Query(max_length=500, description="`next_cursor` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="At most so many.")] = 50,
+    disputes: Disputes, query: Annotated[DisputeListQuery, Query()]
 ) -> DisputeListResponse:
     """List disputes, early fraud warnings and reviews that are open, the next deadline first, and
     then those without one. With `closed` all, newest first; a cursor is for the same `closed` only.
     """
+    closed, cursor = query.closed, query.cursor
     after = None if cursor is None else RiskCursor.read(cursor, closed=closed)
-    page = await disputes.page(limit, after, closed=closed)
+    page = await disputes.page(query.limit, after, closed=closed)
     return DisputeListResponse(
         disputes=tuple(map(DisputeResponse.of, page.risks)),
         next_cursor=str(page.next) if page.next else None,
