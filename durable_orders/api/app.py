@@ -12,6 +12,7 @@ from starlette.types import Scope as RequestScope
 
 from durable_orders.api import exception_handlers, metrics
 from durable_orders.api.admin import dashboard as admin_dashboard
+from durable_orders.api.admin import disputes as admin_disputes
 from durable_orders.api.admin import login as admin_login
 from durable_orders.api.admin import order as admin_order
 from durable_orders.api.admin import order_actions as admin_order_actions
@@ -67,6 +68,7 @@ ADMIN_ROUTERS: Final[tuple[APIRouter, ...]] = (
     admin_login.router,
     admin_dashboard.router,
     admin_order.router,
+    admin_disputes.router,
     admin_refunds.router,  # before the one that would take "refund" for an action
     admin_order_actions.router,
     admin_login.fallback_router,

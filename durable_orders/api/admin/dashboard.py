@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from durable_orders.api.admin.forms import Admin, AdminRequest
 from durable_orders.api.admin.templating import HtmlRoute
-from durable_orders.api.dependencies import Operations, Orders
+from durable_orders.api.dependencies import Disputes, Operations, Orders
 from durable_orders.api.problems import MALFORMED, UNAVAILABLE, ProblemError
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.domain.ids import InvalidOrderIdError
@@ -19,6 +19,7 @@ from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.listing import Cursor, InvalidCursorError, OrderFilter
 from durable_orders.domain.ports import NoSuchOrderError
 from durable_orders.domain.views import OrderNeedingAttention
+from durable_orders.process import PROGRAM
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
@@ -34,6 +35,7 @@ async def read_overview(
     admin: Admin,
     orders: Orders,
     operations: Operations,
+    disputes: Disputes,
     *,
     status: str = "",
     customer: str = "",
@@ -43,7 +45,7 @@ async def read_overview(
     order_filter = OrderFilter(_status(status), customer or None)
     if after:
         return await _later_page(admin, orders, order_filter, after)
-    return await _dashboard(admin, orders, operations, order_filter)
+    return await _dashboard(admin, orders, operations, disputes, order_filter)
 
 
 @router.get("/find")
@@ -60,14 +62,19 @@ async def find(orders: Orders, admin: Admin, order: str = "") -> Response:
 
 
 async def _dashboard(
-    admin: AdminRequest, orders: Orders, operations: Operations, order_filter: OrderFilter
+    admin: AdminRequest,
+    orders: Orders,
+    operations: Operations,
+    disputes: Disputes,
+    order_filter: OrderFilter,
 ) -> Response:
     dependencies = admin.dependencies
     overview = dependencies.overview
-    needs_attention, waiting, refunds, counts, page = await asyncio.gather(
+    needs_attention, waiting, refunds, disputed, counts, page = await asyncio.gather(
         _attention(operations),
         orders.page(OrderFilter(Status.AWAITING_APPROVAL), _MAX_SHOWN),
         overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
+        disputes.page(_MAX_SHOWN),
         overview.counts(_MAX_COUNTED),
         orders.page(order_filter, _PAGE_SIZE),
     )
@@ -77,6 +84,8 @@ async def _dashboard(
         needs_attention=needs_attention,
         waiting=waiting,
         refunds=refunds,
+        disputed=disputed,
+        program=PROGRAM,
         counts=counts,
         max_counted=_MAX_COUNTED,
         page=page,
