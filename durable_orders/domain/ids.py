@@ -226,8 +226,10 @@ def parcel_refund_id(parcel_id: str) -> str:
 
 
 def warning_refund_id(warning_id: str) -> str:
-    """Refund id for the refund that an early fraud warning (``issfr_…``) brings about."""
-    return checked_refund_id(f"warning.{warning_id}")
+    """Refund id for the refund that an early fraud warning (``issfr_…``) brings about: its own id,
+    so that a person and the run that follows it ask for the same refund.
+    """
+    return checked_refund_id(warning_id)
 
 
 def won_refund_id(dispute_id: str) -> str:

@@ -23,7 +23,7 @@ class PaymentRiskSnapshot:
     were started.
     """
 
-    told: int | None = None
+    told: int = 0
     reminded: tuple[str, ...] = ()
     refunds: tuple[str, ...] = ()
     attention: Attention | None = None
@@ -76,9 +76,10 @@ class PaymentRiskNeedingAttention:
 
 @dataclass(frozen=True)
 class PaymentRiskRef:
-    """The payment of an order."""
+    """The payment of an order. ``refunds`` were started because of its disputes and warnings."""
 
     order_id: str
+    refunds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class RisksReviewed:
     """What is recorded of the payment after it was read, and what is to be done about it.
 
     ``revision`` counts what was recorded. ``deadlines`` are the disputes that wait for the shop's
-    evidence, with when it is due. ``needs`` are sentences for a person. ``refund`` is to be made,
-    unless it is under way.
+    evidence, with when it is due; the approver was mailed about those in ``reminded``. ``needs``
+    are sentences for a person. ``refund`` is to be made.
     """
 
     payment_id: str
@@ -96,6 +97,7 @@ class RisksReviewed:
     concerns: tuple[PaymentConcern, ...]
     withdrawn: Money
     deadlines: tuple[tuple[str, datetime], ...] = ()
+    reminded: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     refund: RefundRequest | None = None
     kind: Literal["risks_reviewed"] = "risks_reviewed"
