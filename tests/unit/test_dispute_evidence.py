@@ -71,6 +71,7 @@ EVENTS: tuple[tuple[int, str, dict[str, str]], ...] = (
     (72, "parcel_delivered", {"parcel_id": "P1", "tracking": "AB 1"}),
     (96, "parcel_delivered", {"parcel_id": "P2", "tracking": "AB 2"}),
     (480, "dispute_opened", {"dispute_id": "du_1"}),
+    (490, "dispute_reminder_du_1_mailed", {"mail": "mail_8"}),
 )
 
 

@@ -299,7 +299,7 @@ _MAIL_OUTCOMES: Final = {
     "_mail_suppressed": "could not be delivered to",
 }
 #: Mails to people of the shop.
-_INTERNAL: Final = ("approval_reminder", "refund_approval_reminder")
+_INTERNAL: Final = ("approval_reminder", "refund_approval_reminder", "dispute_reminder")
 
 
 def _chronicle(view: OrderView, dispute: Dispute) -> str:
