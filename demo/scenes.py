@@ -19,7 +19,12 @@ from demo.shop import Shop
 from durable_orders.cli.live import headline, show_lines
 from durable_orders.clients.orders import OrderClient
 from durable_orders.domain.disputes.dispute import ConcernKind
-from durable_orders.domain.ids import refund_workflow_id, warning_refund_id, workflow_id
+from durable_orders.domain.ids import (
+    payment_risk_workflow_id,
+    refund_workflow_id,
+    warning_refund_id,
+    workflow_id,
+)
 from durable_orders.domain.money import Money
 from durable_orders.domain.operators.api_keys import Scope
 from durable_orders.domain.refunds.refund import RefundEntry, RefundState
@@ -278,6 +283,7 @@ class Scenes:
         evidence = evidence.with_texts({"uncategorized_text": text})
         await environment.disputes.send_evidence(evidence, submit=True)
         await environment.wait_for_risk("1007", risk.kind, "won")
+        self.workflow_ids.append(payment_risk_workflow_id("1007"))
         await self._show_since("1007", len(view.history))
         booked = await environment.books.order("1007")
         await self._narrate(
