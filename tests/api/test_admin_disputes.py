@@ -18,7 +18,6 @@ from durable_orders.domain.disputes.dispute import (
 )
 from durable_orders.domain.ids import payment_risk_workflow_id, warning_refund_id
 from durable_orders.domain.money import Money
-from durable_orders.process import PROGRAM
 from tests.api.admin_pages import (
     Operator,
     Premises,
@@ -108,7 +107,7 @@ async def test_a_dispute_is_on_its_orders_page_with_the_command_that_answers_it(
     assert "Chargeback needs response 29.00 EUR" in words
     assert "Evidence is due by 10 Mar 2026, 10:00:00 UTC" in words
     assert "It has taken 29.00 EUR from the balance, and 15.00 EUR as a fee." in words
-    assert f"{PROGRAM} disputes evidence {dispute.dispute_id}" in words
+    assert f"python client.py disputes evidence {dispute.dispute_id}" in words
     assert "dispute opened" in words  # what happened
     won = replace(dispute, status=DisputeStatus.WON, withdrawn=Money(0, "EUR"))
     risks = PaymentRisks(dispute.payment_id, disputes=(won,))

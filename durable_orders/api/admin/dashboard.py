@@ -19,7 +19,6 @@ from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.listing import Cursor, InvalidCursorError, OrderFilter
 from durable_orders.domain.ports import NoSuchOrderError
 from durable_orders.domain.views import OrderNeedingAttention
-from durable_orders.process import PROGRAM
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
@@ -85,7 +84,6 @@ async def _dashboard(
         waiting=waiting,
         refunds=refunds,
         disputed=disputed,
-        program=PROGRAM,
         counts=counts,
         max_counted=_MAX_COUNTED,
         page=page,

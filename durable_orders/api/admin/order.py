@@ -21,7 +21,6 @@ from durable_orders.domain.ids import refund_workflow_id, workflow_id
 from durable_orders.domain.refunds.messages import RefundProgress
 from durable_orders.domain.refunds.refund import NEVER_ISSUED, REFUNDABLE, RefundState
 from durable_orders.domain.views import OrderView
-from durable_orders.process import PROGRAM
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
@@ -52,7 +51,6 @@ async def read_order(order_id: OrderId, admin: Admin, orders: Orders, refunds: R
         can_refund=view.order.status in REFUNDABLE,
         run_url=web_ui.run_url(workflow_id(order_id)),
         advice={risk.risk_id: advice_for(risk, order_id, view.order.status) for risk in view.risks},
-        program=PROGRAM,
         refund_urls={r: web_ui.run_url(refund_workflow_id(order_id, r)) for r in refund_ids},
     )
 
