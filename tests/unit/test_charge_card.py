@@ -78,7 +78,9 @@ class Shop:
         self.database.add_product("MUG", "Mug", TOTAL, 10)
         self.ledger = InMemoryPaymentLedger(self.database)
         self.orders = InMemoryOrderRepository(self.database)
-        self.activities = PaymentActivities(self.cards, self.ledger, self.orders, lambda: self.now)
+        self.activities = PaymentActivities(
+            self.cards, self.ledger, self.orders, clock=lambda: self.now
+        )
 
     @classmethod
     async def before_try(cls, number: int) -> Shop:
