@@ -27,7 +27,9 @@ from durable_orders.cli.terminal import (
     say_attention,
     stop,
 )
-from durable_orders.domain.ids import refund_workflow_id, workflow_id
+from durable_orders.domain.disputes.advice import not_shown
+from durable_orders.domain.disputes.messages import PaymentRiskNeedingAttention
+from durable_orders.domain.ids import payment_risk_workflow_id, refund_workflow_id, workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.messages import RefundNeedingAttention
@@ -83,15 +85,15 @@ def attention(
         orders = await context.operations.attention(limit)
         refunds = await context.refunds.attention(limit)
         disputed = (await context.disputes.page(limit)).risks
+        payments = not_shown(await context.payment_risks.attention(limit), disputed)
         if as_json:
-            blank = {"refund_id": None, "attention": None, "risk": None}
+            blank = {"refund_id": None, "status": None, "attention": None, "risk": None}
             rows = [{**blank, **asdict(order)} for order in orders]
             rows += [{**blank, **asdict(one), **asdict(one.refund)} for one in refunds]
-            print_json(
-                [*rows, *({**blank, **asdict(one), "doing": doing(one)} for one in disputed)]
-            )
+            rows += [{**blank, **asdict(one), "doing": doing(one)} for one in disputed]
+            print_json([*rows, *({**blank, **asdict(one)} for one in payments)])
             return
-        if not (orders or refunds or disputed):
+        if not (orders or refunds or disputed or payments):
             say("No order, refund or dispute needs attention.")
         for order in orders:
             say(f"Order {order.order_id} is {order.status}: {order.doing}.")
@@ -105,6 +107,8 @@ def attention(
             say_risk(one)
             say_advice(one)
             say("")
+        for payment in payments:
+            _show_payment(payment, context)
 
     run_command(work)
 
@@ -117,6 +121,14 @@ def _show_refund(one: RefundNeedingAttention, context: CliContext) -> None:
     if one.attention:
         say_attention(ref, one.attention)
     context.say_run_url(refund_workflow_id(ref.order_id, ref.refund_id))
+    say("")
+
+
+def _show_payment(one: PaymentRiskNeedingAttention, context: CliContext) -> None:
+    say(f"The payment of order {one.order_id}: {one.doing}.")
+    if one.attention:
+        say_attention(one.order_id, one.attention)
+    context.say_run_url(payment_risk_workflow_id(one.order_id))
     say("")
 
 

@@ -48,6 +48,7 @@ from durable_orders.store.seed import DEMO, add_products
 from durable_orders.store.sessions import PostgresSessionRepository
 from tests.api.api_clients import a_key
 from tests.fakes.cards import InMemoryCards
+from tests.fakes.disputes import InMemoryPaymentRiskReader
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
@@ -82,6 +83,7 @@ class Premises:
     warehouse: InMemoryWarehouse
     usual_edge: FastAPI
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
+    risks: InMemoryPaymentRiskReader = field(default_factory=InMemoryPaymentRiskReader)
     clock: timedelta = timedelta(0)
     limits: ApiLimits = field(default_factory=ApiLimits)
     placed: list[str] = field(default_factory=list)
@@ -293,6 +295,8 @@ async def premises(closed_premises: Premises) -> AsyncIterator[Premises]:
         inventory=PostgresInventory(database),
         orders=PostgresOrderRepository(database),
         refunds=PostgresRefundBook(database),
+        disputes=closed_premises.dispute_book,
+        risks=closed_premises.risks,
         shop=ShopTerms(),
         refund_terms=ShopRefundTerms({"EUR": 20_00}),
     )

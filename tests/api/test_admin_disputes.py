@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from durable_orders.api.admin import refunds as admin_refunds
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.domain.disputes.dispute import (
     Dispute,
     DisputeStatus,
@@ -18,6 +19,7 @@ from durable_orders.domain.disputes.dispute import (
 )
 from durable_orders.domain.ids import payment_risk_workflow_id, warning_refund_id
 from durable_orders.domain.money import Money
+from durable_orders.domain.ports import RefusedError
 from tests.api.admin_pages import (
     Operator,
     Premises,
@@ -30,6 +32,7 @@ from tests.api.admin_pages import (
     usual_edge,
     warehouse,
 )
+from tests.support.eventually import eventually
 
 __all__ = ["cards", "closed_premises", "operator", "premises", "usual_edge", "warehouse"]
 
@@ -176,7 +179,7 @@ async def test_what_nobody_has_to_act_on_is_left_at_that(
     noted = dict(await premises.history(order_id))["payment_risk_acknowledged"]
     assert noted["by"] == operator.name
     run = premises.temporal.get_workflow_handle(payment_risk_workflow_id(order_id))
-    await run.terminate()
+    await run.result()  # it was told, and has nothing to follow any more
 
 
 async def test_one_of_another_order_is_not_acknowledged_here(
@@ -203,3 +206,22 @@ async def test_what_stripe_says_is_shown_as_text(operator: Operator, premises: P
         assert markup in text_of(page).replace("<B>", "<b>")
     words = text_of((await operator.http.get(f"/operator/orders/{order_id}")).text)
     assert "approve or refund it there" in words
+
+
+async def test_a_run_that_cannot_read_disputes_needs_a_person_too(
+    operator: Operator, premises: Premises
+) -> None:
+    order_id = await premises.completed()
+    premises.risks.fail_until_healed("risks_of", RefusedError("the key may not read disputes"))
+    runs = PaymentRiskClient(premises.temporal, premises.dispute_book)
+    await runs.risks_updated(order_id)
+
+    async def shown() -> bool:
+        words = text_of((await operator.http.get("/operator")).text)
+        return f"Payment of order {order_id} Review payment risks since" in words
+
+    await eventually(shown)
+    assert "the key may not read disputes" in (await operator.http.get("/operator")).text
+    premises.risks.heal("risks_of")
+    run = premises.temporal.get_workflow_handle(payment_risk_workflow_id(order_id))
+    await run.terminate()

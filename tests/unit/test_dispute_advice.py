@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from durable_orders.domain.disputes.advice import RiskAction, advice_for
+from durable_orders.domain.activity_messages import Attention
+from durable_orders.domain.disputes.advice import ASKING, RiskAction, advice_for, not_shown
 from durable_orders.domain.disputes.dispute import (
     ConcernKind,
     Dispute,
@@ -14,7 +15,8 @@ from durable_orders.domain.disputes.dispute import (
     FraudWarning,
     Review,
 )
-from durable_orders.domain.disputes.listing import RiskView, risk_view
+from durable_orders.domain.disputes.listing import ListedRisk, RiskView, risk_view
+from durable_orders.domain.disputes.messages import PaymentRiskNeedingAttention
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from tests.unit.test_printed_commands import accept
@@ -97,3 +99,15 @@ def test_what_is_over_or_acknowledged_needs_nothing(*, settled: bool) -> None:
     )  # fmt: skip
     advice = advice_for(risk_view(over, EUROS), "1001", Status.COMPLETED)
     assert (advice.action, advice.command) == (RiskAction.NONE, "")
+
+
+def test_a_run_that_asks_about_what_is_listed_is_not_shown_twice() -> None:
+    listed = [ListedRisk("1001", Status.COMPLETED, risk_view(WARNING, EUROS))]
+    asking = Attention(ASKING, "now", "early fraud warning issfr_1: refund the order")
+    failing = Attention("review_payment_risks", "now", "no answer", ("retry_now",))
+    asks = PaymentRiskNeedingAttention("1001", "waiting for a person", asking)
+    fails = PaymentRiskNeedingAttention("1001", "reading disputes", failing)
+    owes = PaymentRiskNeedingAttention("1002", "waiting for a person", asking)
+    silent = PaymentRiskNeedingAttention("1003", "unknown: no worker answered")
+    assert not_shown([asks, fails, owes, silent], listed) == (fails, owes, silent)
+    assert not_shown([asks], []) == (asks,)

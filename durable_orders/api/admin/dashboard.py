@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, TypeAlias
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
@@ -11,9 +12,11 @@ from starlette.responses import RedirectResponse, Response
 
 from durable_orders.api.admin.forms import Admin, AdminRequest
 from durable_orders.api.admin.templating import HtmlRoute
-from durable_orders.api.dependencies import Disputes, Operations, Orders
+from durable_orders.api.dependencies import Disputes, Operations, Orders, PaymentRiskRuns
 from durable_orders.api.problems import MALFORMED, UNAVAILABLE, ProblemError
 from durable_orders.clients.errors import UnreachableError
+from durable_orders.domain.disputes.advice import not_shown
+from durable_orders.domain.disputes.messages import PaymentRiskNeedingAttention
 from durable_orders.domain.ids import InvalidOrderIdError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.listing import Cursor, InvalidCursorError, OrderFilter
@@ -22,6 +25,9 @@ from durable_orders.domain.views import OrderNeedingAttention
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
+_Attention: TypeAlias = tuple[
+    tuple[OrderNeedingAttention, ...], tuple[PaymentRiskNeedingAttention, ...]
+]
 _PAGE_SIZE: Final = 25
 #: Entries of each kind that needs a person.
 _MAX_SHOWN: Final = 20
@@ -35,6 +41,7 @@ async def read_overview(
     orders: Orders,
     operations: Operations,
     disputes: Disputes,
+    payment_risks: PaymentRiskRuns,
     *,
     status: str = "",
     customer: str = "",
@@ -44,7 +51,8 @@ async def read_overview(
     order_filter = OrderFilter(_status(status), customer or None)
     if after:
         return await _later_page(admin, orders, order_filter, after)
-    return await _dashboard(admin, orders, operations, disputes, order_filter)
+    attention = _attention(operations, payment_risks)
+    return await _dashboard(admin, orders, disputes, attention, order_filter)
 
 
 @router.get("/find")
@@ -63,14 +71,14 @@ async def find(orders: Orders, admin: Admin, order: str = "") -> Response:
 async def _dashboard(
     admin: AdminRequest,
     orders: Orders,
-    operations: Operations,
     disputes: Disputes,
+    attention: Awaitable[_Attention | None],
     order_filter: OrderFilter,
 ) -> Response:
     dependencies = admin.dependencies
     overview = dependencies.overview
     needs_attention, waiting, refunds, disputed, counts, page = await asyncio.gather(
-        _attention(operations),
+        attention,
         orders.page(OrderFilter(Status.AWAITING_APPROVAL), _MAX_SHOWN),
         overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
         disputes.page(_MAX_SHOWN),
@@ -80,7 +88,8 @@ async def _dashboard(
     return await admin.page(
         "overview.html",
         200 if needs_attention is not None else UNAVAILABLE.status,
-        needs_attention=needs_attention,
+        needs_attention=None if needs_attention is None else needs_attention[0],
+        payments=() if needs_attention is None else not_shown(needs_attention[1], disputed.risks),
         waiting=waiting,
         refunds=refunds,
         disputed=disputed,
@@ -108,10 +117,12 @@ async def _later_page(
     )
 
 
-async def _attention(operations: Operations) -> tuple[OrderNeedingAttention, ...] | None:
-    """Orders with a step that keeps failing; None when Temporal does not answer."""
+async def _attention(operations: Operations, payment_risks: PaymentRiskRuns) -> _Attention | None:
+    """Orders, and runs about disputes, that need a person; None when Temporal does not answer."""
     try:
-        return await operations.attention(limit=_MAX_SHOWN)
+        return await asyncio.gather(
+            operations.attention(limit=_MAX_SHOWN), payment_risks.attention(limit=_MAX_SHOWN)
+        )
     except UnreachableError:
         return None
 

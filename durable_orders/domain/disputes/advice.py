@@ -7,14 +7,20 @@ https://docs.stripe.com/disputes/measuring, https://docs.stripe.com/radar/review
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from durable_orders.domain.disputes.dispute import ConcernKind
-from durable_orders.domain.disputes.listing import RiskView
+from durable_orders.domain.disputes.listing import ListedRisk, RiskView
+from durable_orders.domain.disputes.messages import PaymentRiskNeedingAttention
 from durable_orders.domain.ids import warning_refund_id
 from durable_orders.domain.lifecycle import ON_CANCEL, CancelEffect, Status
 from durable_orders.domain.refunds.refund import REFUNDABLE
+
+#: The step of a run that asks a person about what is open, and does not fail.
+ASKING: Final = "payment_risk"
 
 
 class RiskAction(StrEnum):
@@ -65,6 +71,18 @@ def advice_for(risk: RiskView, order_id: str, status: Status) -> RiskAdvice:
         "send evidence before the deadline, or the money is lost; do not refund it, the bank has "
         "taken it already",
         evidence,
+    )
+
+
+def not_shown(
+    runs: Iterable[PaymentRiskNeedingAttention], listed: Iterable[ListedRisk]
+) -> tuple[PaymentRiskNeedingAttention, ...]:
+    """The runs that need a person because of something else than what is ``listed``."""
+    order_ids = {one.order_id for one in listed}
+    return tuple(
+        run
+        for run in runs
+        if run.order_id not in order_ids or (run.attention and run.attention.step != ASKING)
     )
 
 
