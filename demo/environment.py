@@ -153,8 +153,14 @@ class DemoEnvironment:
                 outcome = await self.orders.result(order_id)
         books = books or await self.books.order(order_id)
         visible_status = run.typed_search_attributes.get(ORDER_STATUS)
+        risks = await PostgresDisputeRepository(self.database).risks_of(order_id)
         return OrderEvidence(
-            view, books, outcome, visible_status, await self.refunds.refunds_of(order_id)
+            view,
+            books,
+            outcome,
+            visible_status,
+            await self.refunds.refunds_of(order_id),
+            risks.disputes if risks else (),
         )
 
     async def stock(self) -> list[Stock]:
