@@ -97,7 +97,7 @@ def order_worker(
     """
     payments = PaymentActivities(cards, ledger, orders, disputes, risks)
     fulfillment = FulfillmentActivities(warehouse, orders)
-    notifications = NotificationActivities(mailer, orders, approver)
+    notifications = NotificationActivities(mailer, orders, approver, disputes)
     stock = InventoryActivities(inventory)
     book = OrderBookActivities(orders, shop)
     paying_back = RefundActivities(cards, refunds, orders, mailer, refund_terms)

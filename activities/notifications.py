@@ -19,7 +19,11 @@ from durable_orders.domain.activity_messages import (
 )
 from durable_orders.domain.disputes.decisions import REMINDER
 from durable_orders.domain.disputes.messages import DisputeDue
+from durable_orders.domain.disputes.ports import DisputeRepository
 from durable_orders.domain.ids import mail_key
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Order
 from durable_orders.domain.ports import Mail, Mailer, OrderRepository
 from durable_orders.domain.refunds import emails as refund_emails
 from durable_orders.domain.refunds.messages import RefundAwaitingApproval
@@ -36,6 +40,8 @@ class NotificationActivities:
     #: The address that is reminded of orders and refunds which wait for approval, and of disputes,
     #: if there is one.
     approver: str | None = None
+    #: What disputes have taken; without it, nothing.
+    disputes: DisputeRepository | None = None
 
     @activity.defn
     async def send_confirmation_email(self, order: Confirmation) -> MailAnswer:
@@ -48,7 +54,8 @@ class NotificationActivities:
     async def send_closing_email(self, order: OrderRef) -> MailAnswer:
         """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
-        return await self._send(found.key_prefix, found.id, "closing", emails.closing(found))
+        mail = emails.closing(found, disputed=await self._disputed(found))
+        return await self._send(found.key_prefix, found.id, "closing", mail)
 
     @activity.defn
     async def send_shipped_email(self, news: OrderParcel) -> MailAnswer:
@@ -85,6 +92,13 @@ class NotificationActivities:
         prefix = (await self.orders.summary(due.order_id)).key_prefix
         mail = emails.dispute_reminder(due, prefix=prefix, to=self.approver)
         return await self._send(prefix, due.order_id, f"{REMINDER}{due.dispute_id}", mail)
+
+    async def _disputed(self, order: Order) -> Money | None:
+        """What disputes have taken of the money of an order that was undone."""
+        if order.status is not Status.REFUNDED or self.disputes is None:
+            return None
+        risks = await self.disputes.risks_of(order.id)
+        return risks.withdrawn(order.total.currency) if risks else None
 
     async def _send(self, prefix: str, order_id: str, kind: str, mail: Mail) -> MailAnswer:
         answer = await self.mailer.send(mail, key=mail_key(prefix, order_id, kind))

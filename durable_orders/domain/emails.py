@@ -19,6 +19,7 @@ from durable_orders.domain.activity_messages import OrderSummary
 from durable_orders.domain.disputes.messages import DisputeDue
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.parcels import Parcel
 from durable_orders.domain.ports import Mail
@@ -58,17 +59,31 @@ def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail
     return _mail(order, "confirmation", f"Order {order.id} is confirmed", opening)
 
 
-def closing(order: Order) -> Mail:
-    """Email: why the order ended early, and what that means for the customer's money."""
+def closing(order: Order, *, disputed: Money | None = None) -> Mail:
+    """Email: why the order ended early, and what that means for the customer's money.
+
+    ``disputed`` is what the customer's bank has taken back by disputes: that is not ours to give.
+    """
     why = _EXPLANATIONS[StopReason(order.reason)] if order.reason else "it could not be completed"
     headline = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
-    money = (
-        f"We have given {order.total} back to your card; banks take 5 to 10 days to show it."
-        if order.status is Status.REFUNDED
-        else "Nothing was taken from your card."
-    )
+    money = "Nothing was taken from your card."
+    if order.status is Status.REFUNDED:
+        taken_back = disputed or order.total * 0
+        money = _taken_back(taken_back)
+        if rest := order.total - taken_back:
+            money += f"We have given {rest} back to your card; banks take 5 to 10 days to show it."
     opening = f"Order {order.id} is {headline}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {headline}", opening)
+
+
+def _taken_back(disputed: Money) -> str:
+    """What the customer's bank has taken back from us; empty for nothing."""
+    if not disputed:
+        return ""
+    return (
+        f"Your bank has taken {disputed} back from us, because the payment was disputed: ask your "
+        "bank about it. "
+    )
 
 
 def shipped(order: Order, parcel: Parcel) -> Mail:
