@@ -17,7 +17,7 @@ from durable_orders.clients import workflow_calls
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.domain.activity_messages import Progress
-from durable_orders.domain.ids import workflow_id
+from durable_orders.domain.ids import payment_risk_workflow_id, workflow_id
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.terms import ShopTerms
@@ -28,6 +28,7 @@ from tests.fakes.database import (
     InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
+from tests.fakes.disputes import InMemoryDisputeRepository, InMemoryPaymentRiskReader
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.warehouse import InMemoryWarehouse
@@ -62,6 +63,8 @@ class Shop:
         self.database.add_product("MUG", "Mug", Money(14_50, "EUR"), 1_000)
         self.database.add_product("CALENDAR", "Last year's calendar", Money(12_00, "EUR"), 0)
         self.book = InMemoryOrderRepository(self.database)
+        self.disputes = InMemoryDisputeRepository(self.database)
+        self.risks = InMemoryPaymentRiskReader()
         self.orders = OrderClient(self.temporal, self.book, cards=self.cards)
         self.operations = OrderOperations(self.temporal, self.book)
 
@@ -70,6 +73,9 @@ class Shop:
         for order_id in self.database.rows:
             with contextlib.suppress(RPCError):
                 await self.temporal.get_workflow_handle(workflow_id(order_id)).terminate()
+            with contextlib.suppress(RPCError):
+                following = payment_risk_workflow_id(order_id)
+                await self.temporal.get_workflow_handle(following).terminate()
 
     async def was_started(self, order_id: str) -> bool:
         """Whether there is a run: asked of Temporal itself, whose list lags behind."""
@@ -92,6 +98,8 @@ class Shop:
             inventory=InMemoryInventory(self.database),
             orders=self.book,
             refunds=InMemoryRefundBook(self.database),
+            disputes=self.disputes,
+            risks=self.risks,
             shop=self.terms,
         )
 
