@@ -18,19 +18,25 @@ from temporalio.envconfig import ClientConfigProfile
 from demo.invariants import InvariantResult, OrderEvidence, Stock, check_invariants
 from demo.worker_process import ApiProcess, WorkerProcess
 from durable_orders.clients.connection import connect
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.errors import StrandedError
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.contracts.search_attributes import ORDER_STATUS
+from durable_orders.domain.disputes.dispute import ConcernKind
+from durable_orders.domain.disputes.listing import RiskView
 from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.order import Basket, PaymentOptions, Recipient
+from durable_orders.providers.stripe.cards import StripeCards
+from durable_orders.providers.stripe.disputes import StripeDisputes
 from durable_orders.store import database as store
 from durable_orders.store.consistency_check import find_inconsistencies as inconsistencies
 from durable_orders.store.database import Database
 from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.risk_list import PostgresRiskListRepository
 from durable_orders.store.seed import Product, add_products
 from sandbox.books_client import BooksClient, OrderBooks
 from sandbox.fault_client import FaultClient
@@ -67,6 +73,7 @@ class DemoEnvironment:
     orders: OrderClient
     operations: OrderOperations
     refunds: RefundClient
+    disputes: DisputeClient
     database: Database
     faults: FaultClient
     books: BooksClient
@@ -96,13 +103,29 @@ class DemoEnvironment:
     async def confirm_at_bank(self, payment_id: str, *, passes: bool = True) -> None:
         """Pass or fail 3-D Secure as the customer does, without a request to our API."""
         outcome = {"outcome": "succeed" if passes else "fail"}
-        await self._act_in_browser(payment_id, "authenticate", outcome)
+        await self._act_at_stripe(payment_id, "authenticate", outcome)
 
     async def pay_in_browser(self, payment_id: str, card: str) -> None:
         """Pay the same PaymentIntent with another card, as the shop's page does in the browser."""
-        await self._act_in_browser(payment_id, "confirm", {"payment_method": card})
+        await self._act_at_stripe(payment_id, "confirm", {"payment_method": card})
 
-    async def _act_in_browser(self, payment_id: str, action: str, body: dict[str, str]) -> None:
+    async def warn_of_fraud(self, payment_id: str) -> None:
+        """Have the card's issuer warn of fraud."""
+        await self._act_at_stripe(payment_id, "warn", {})
+
+    async def dispute(self, payment_id: str, reason: str) -> None:
+        """Have the cardholder dispute the payment: it takes the money at once."""
+        await self._act_at_stripe(payment_id, "dispute", {"reason": reason})
+
+    async def wait_for_risk(self, order_id: str, kind: ConcernKind, state: str) -> RiskView:
+        """Return the order's dispute or warning once it is recorded in this state."""
+        while True:
+            for risk in (await self.orders.view(order_id)).risks:
+                if (risk.kind, risk.state) == (kind, state):
+                    return risk
+            await asyncio.sleep(0.1)
+
+    async def _act_at_stripe(self, payment_id: str, action: str, body: dict[str, str]) -> None:
         path = f"/sandbox/payment_intents/{payment_id}/{action}"
         async with httpx.AsyncClient(base_url=self.sandbox.stand_in_url, timeout=30) as http:
             (await http.post(path, json=body)).raise_for_status()
@@ -179,9 +202,18 @@ async def open_environment(sandbox: Sandbox) -> AsyncIterator[DemoEnvironment]:
         orders, operations = OrderClient(temporal, book), OrderOperations(temporal, book)
         faults = await stack.enter_async_context(FaultClient(sandbox.stand_in_url))
         refunds = RefundClient(temporal, PostgresRefundBook(database))
+        settings = sandbox.settings
+        cards = StripeCards(settings["STRIPE_API_KEY"], api_base=settings["STRIPE_API_BASE"])
+        stack.push_async_callback(cards.aclose)
+        disputes = DisputeClient(
+            PostgresRiskListRepository(database),
+            book,
+            PostgresDisputeRepository(database),
+            StripeDisputes(cards),
+        )
         books = BooksClient(sandbox.stand_in_url)
         environment = DemoEnvironment(
-            sandbox, temporal, orders, operations, refunds, database, faults, books
+            sandbox, temporal, orders, operations, refunds, disputes, database, faults, books
         )
         async with database.statement() as connection:
             rows = (await connection.execute(_STOCK)).all()

@@ -290,7 +290,7 @@ def _check_status(evidence: OrderEvidence) -> Iterator[str]:
 def _contradiction(evidence: OrderEvidence) -> str:
     """What contradicts the status in Stripe's books; empty when they agree."""
     match evidence.view.order.status:
-        case Status.COMPLETED if evidence.net_paid <= 0:
+        case Status.COMPLETED if evidence.net_paid + sum(evidence.requested_refunds.values()) <= 0:
             return "nothing was paid"
         case Status.REFUNDED if not evidence.books.captured:
             return "nothing was ever taken"

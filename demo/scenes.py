@@ -1,5 +1,5 @@
 """The scenes of the demo: a completed order, a killed worker, a cancellation, a decline, an
-approval, 3-D Secure and a partial refund.
+approval, 3-D Secure, a partial refund, a fraud warning and a dispute.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ from demo.environment import DemoEnvironment
 from demo.shop import Shop
 from durable_orders.cli.live import headline, show_lines
 from durable_orders.clients.orders import OrderClient
-from durable_orders.domain.ids import refund_workflow_id, workflow_id
+from durable_orders.domain.disputes.dispute import ConcernKind
+from durable_orders.domain.ids import (
+    payment_risk_workflow_id,
+    refund_workflow_id,
+    warning_refund_id,
+    workflow_id,
+)
 from durable_orders.domain.money import Money
 from durable_orders.domain.operators.api_keys import Scope
 from durable_orders.domain.refunds.refund import RefundEntry, RefundState
 from durable_orders.domain.views import HistoryLine
+from durable_orders.process import PROGRAM
 
 #: Seconds. A scene takes a few, more on a busy machine.
 _SCENE_TIMEOUT: Final = 90.0
@@ -86,6 +93,8 @@ class Scenes:
             ("A bank asks its customer to confirm (3-D Secure)", self._authenticate_payment),
             ("3-D Secure fails, and the customer pays in the browser", self._pay_in_browser),
             ("A part of an order comes back", self._refund_part),
+            ("A bank warns of fraud, and a refund spares the dispute", self._heed_warning),
+            ("A customer disputes a payment, and the shop answers", self._answer_dispute),
         )
         for number, (title, scene) in enumerate(scenes, 1):
             self._console.print()
@@ -233,6 +242,58 @@ class Scenes:
         await self._narrate(
             f"The books of order 1001: {refunds}, {kept} kept. {await self._stock_line('MUG')}"
         )
+
+    async def _heed_warning(self) -> None:
+        environment = self._environment
+        view = await environment.orders.view("1006")
+        await self._narrate("The bank of order 1006's card reports fraud to Stripe")
+        await environment.warn_of_fraud(view.payments[0].payment_id)
+        warning = await environment.wait_for_risk("1006", ConcernKind.FRAUD_WARNING, "actionable")
+        await self._shop.get(f"/disputes/{warning.risk_id}")
+        refund_id = warning_refund_id(warning.risk_id)
+        self.workflow_ids.append(refund_workflow_id("1006", refund_id))
+        refund = {"refund_id": refund_id, "message": "early fraud warning"}
+        await self._shop.post("/orders/1006/refunds", refund, Scope.OPERATOR)
+        await environment.refunds.result("1006", refund_id)
+        settled = await environment.wait_for_risk("1006", warning.kind, "settled")
+        await self._show_since("1006", len(view.history))
+        booked = await environment.books.order("1006")
+        given_back, disputes = Money(booked.refunded, "EUR"), len(booked.disputes)
+        await self._narrate(
+            f"The warning is {settled.state}. The books of order 1006: {given_back} given back, "
+            f"{_counted(disputes, 'dispute')}"
+        )
+
+    async def _answer_dispute(self) -> None:
+        environment = self._environment
+        view = await environment.orders.view("1007")
+        await self._narrate("The customer tells the bank that order 1007 never came")
+        await environment.dispute(view.payments[0].payment_id, "product_not_received")
+        risk = await environment.wait_for_risk("1007", ConcernKind.CHARGEBACK, "needs_response")
+        due = f", and waits for evidence until {risk.due_by:%d %B}" if risk.due_by else ""
+        await self._narrate(f"The bank takes {risk.withdrawn}{due}. What the order tells:")
+        evidence = await environment.disputes.evidence(risk.risk_id)
+        for name in ("product_description", "shipping_address"):
+            text = " / ".join(evidence.texts[name].splitlines())
+            self._console.print(Text(f"          {name}: {text}"))
+        # In Stripe's test mode this text wins.
+        text = "winning_evidence"
+        command = f"disputes evidence {risk.risk_id} --set uncategorized_text={text} --submit"
+        self._console.print(Text(f"{PROGRAM} {command}", "bold"))
+        evidence = evidence.with_texts({"uncategorized_text": text})
+        await environment.disputes.send_evidence(evidence, submit=True)
+        await environment.wait_for_risk("1007", risk.kind, "won")
+        self.workflow_ids.append(payment_risk_workflow_id("1007"))
+        await self._show_since("1007", len(view.history))
+        booked = await environment.books.order("1007")
+        await self._narrate(
+            f"The bank decides for the shop. The books of order 1007: {_counted(1, 'dispute')} "
+            f"{booked.disputes[0].status}, {Money(booked.captured - booked.withdrawn, 'EUR')} kept"
+        )
+
+    async def _show_since(self, order_id: str, known: int) -> None:
+        """Print what was added to the order's history."""
+        show_lines((await self._environment.orders.view(order_id)).history[known:], self._console)
 
     async def _request_refund(self) -> RefundEntry:
         refunds = self._environment.refunds

@@ -12,6 +12,7 @@ from starlette.types import Scope as RequestScope
 
 from durable_orders.api import exception_handlers, metrics
 from durable_orders.api.admin import dashboard as admin_dashboard
+from durable_orders.api.admin import disputes as admin_disputes
 from durable_orders.api.admin import login as admin_login
 from durable_orders.api.admin import order as admin_order
 from durable_orders.api.admin import order_actions as admin_order_actions
@@ -33,6 +34,7 @@ from durable_orders.api.openapi import COMMON_PROBLEMS, openapi_schema
 from durable_orders.api.rate_limits import AccessPolicy, RateLimiter
 from durable_orders.api.routes import (
     checkout,
+    disputes,
     docs,
     health,
     order_actions,
@@ -53,6 +55,7 @@ PROTECTED_ROUTERS: Final[tuple[tuple[APIRouter, Scope], ...]] = (
     (order_actions.router, Scope.READ),
     (order_events.router, Scope.READ),
     (refunds.router, Scope.READ),
+    (disputes.router, Scope.READ),
     (metrics.router, Scope.READ),
 )
 #: Routers without API key: open to everybody, or (webhooks) with a check of their own.
@@ -67,6 +70,7 @@ ADMIN_ROUTERS: Final[tuple[APIRouter, ...]] = (
     admin_login.router,
     admin_dashboard.router,
     admin_order.router,
+    admin_disputes.router,
     admin_refunds.router,  # before the one that would take "refund" for an action
     admin_order_actions.router,
     admin_login.fallback_router,

@@ -13,10 +13,12 @@ from fastapi import Path as PathParam
 
 from durable_orders.api.middleware import request_id_of
 from durable_orders.api.routes.health import Check
-from durable_orders.api.schemas import OrderIdText, RefundIdText
+from durable_orders.api.schemas import OrderIdText, RefundIdText, RiskIdText
 from durable_orders.api.webhook_inbox import Inbox
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.audit.ports import FindingRepository
 from durable_orders.domain.operators.api_keys import ApiKeyRepository
@@ -50,6 +52,8 @@ class Dependencies:
     orders: OrderClient
     operations: OrderOperations
     refunds: RefundClient
+    disputes: DisputeClient
+    payment_risks: PaymentRiskClient
     keys: ApiKeyRepository
     #: Receives webhooks; None: every webhook is answered 503.
     inbox: Inbox | None = None
@@ -85,6 +89,14 @@ def _get_refunds(dependencies: Deps) -> RefundClient:
     return dependencies.refunds
 
 
+def _get_disputes(dependencies: Deps) -> DisputeClient:
+    return dependencies.disputes
+
+
+def _get_payment_risks(dependencies: Deps) -> PaymentRiskClient:
+    return dependencies.payment_risks
+
+
 def _get_request_id(request: Request) -> str:
     return request_id_of(request.scope)
 
@@ -94,9 +106,18 @@ def _get_request_id(request: Request) -> str:
 Orders = Annotated[OrderClient, Depends(_get_orders)]
 Operations = Annotated[OrderOperations, Depends(_get_operations)]
 Refunds = Annotated[RefundClient, Depends(_get_refunds)]
+Disputes = Annotated[DisputeClient, Depends(_get_disputes)]
+PaymentRiskRuns = Annotated[PaymentRiskClient, Depends(_get_payment_risks)]
 RequestId = Annotated[str, Depends(_get_request_id)]
 OrderId = Annotated[OrderIdText, PathParam(description="The order's id.", examples=["1001"])]
 RefundId = Annotated[RefundIdText, PathParam(description="The refund's id.", examples=["r1"])]
+RiskId = Annotated[
+    RiskIdText,
+    PathParam(
+        description="Stripe's id of the dispute, early fraud warning or review.",
+        examples=["du_1NqQ2zK"],
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from durable_orders.clients.errors import (
     StrandedError,
     TooLateError,
     UndecidedError,
+    UnknownDisputeError,
     UnknownRefundError,
     UnreachableError,
 )
@@ -57,6 +58,7 @@ PROBLEM_TYPE_OF: Final[dict[type[Exception], ProblemType]] = {
     InvalidCursorError: problems.INVALID_CURSOR,
     NoSuchOrderError: problems.UNKNOWN_ORDER,
     UnknownRefundError: problems.UNKNOWN_REFUND,
+    UnknownDisputeError: problems.UNKNOWN_DISPUTE,
     OrderExistsError: problems.ORDER_EXISTS,
     IdempotencyKeyReusedError: problems.KEY_REUSED,
     NotStartedError: problems.ORDER_NOT_STARTED,

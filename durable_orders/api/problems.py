@@ -103,6 +103,12 @@ UNKNOWN_ORDER: Final = _refusal("unknown-order", "Unknown order", "place the ord
 UNKNOWN_REFUND: Final = _refusal(
     "unknown-refund", "Unknown refund", "the order has no refund of this id", 404
 )
+UNKNOWN_DISPUTE: Final = _refusal(
+    "unknown-dispute",
+    "Unknown dispute",
+    "no order has a dispute, warning or review of this id",
+    404,
+)
 ORDER_EXISTS: Final = _refusal(
     "order-exists", "Another order has this id", "take another id, or send the same again"
 )

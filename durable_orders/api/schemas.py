@@ -23,6 +23,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from durable_orders.domain import ids, texts
+from durable_orders.domain.disputes.dispute import ConcernKind
+from durable_orders.domain.disputes.listing import RISK_ID
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import FutureUsage
@@ -53,6 +55,7 @@ class Checked:
 
 OrderIdText = Annotated[str, Checked(ids.ORDER_ID)]
 RefundIdText = Annotated[str, Checked(ids.REFUND_ID)]
+RiskIdText = Annotated[str, Checked(RISK_ID)]
 CustomerId = Annotated[str, Checked(ids.CUSTOMER_ID)]
 Sku = Annotated[str, Checked(ids.SKU)]
 #: An account id or a role, never a person's name: it is kept in workflow history.
@@ -149,6 +152,30 @@ class OrderRefund(ResponseModel):
     restocked: bool
 
 
+class Risk(ResponseModel):
+    """A dispute, early fraud warning or review of the order's payment.
+
+    `state` is Stripe's status of a dispute, `actionable` or `settled` of a warning, `open` of a
+    review or why it was closed. `amount` is what is disputed, else what was paid. `is_open`: it
+    makes the money uncertain, and no operator has acknowledged it. `due_by`: when evidence is due.
+    """
+
+    risk_id: str
+    kind: ConcernKind
+    state: str
+    reason: str
+    payment_id: str
+    amount: Amount
+    is_open: bool
+    opened_at: datetime
+    due_by: datetime | None
+    needs_response: bool
+    withdrawn: Amount | None
+    fee: Amount | None
+    submissions: int
+    acknowledged_by: str
+
+
 class HistoryEntry(ResponseModel):
     """A line of the history; ``text`` is for people."""
 
@@ -159,7 +186,7 @@ class HistoryEntry(ResponseModel):
 
 
 class OrderResponse(ResponseModel):
-    """An order with its payments, parcels, refunds and history, oldest first."""
+    """An order with its payments, parcels, refunds, risks and history, oldest first."""
 
     order_id: str
     customer_id: str
@@ -175,6 +202,7 @@ class OrderResponse(ResponseModel):
     payments: tuple[Payment, ...]
     parcels: tuple[Parcel, ...]
     refunds: tuple[OrderRefund, ...]
+    risks: tuple[Risk, ...]
     history: tuple[HistoryEntry, ...]
 
     @classmethod
@@ -198,6 +226,7 @@ class OrderResponse(ResponseModel):
             "payments": view.payments,
             "parcels": view.parcels,
             "refunds": view.refunds,
+            "risks": view.risks,
             "history": view.history,
         }
         return cls.model_validate(members)

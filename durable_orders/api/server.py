@@ -38,6 +38,7 @@ from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.binding import BindingCheck
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.connection import connect, translate_rpc_errors
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
@@ -67,6 +68,7 @@ from durable_orders.store.migrations import is_migrated
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.risk_list import PostgresRiskListRepository
 from durable_orders.store.sessions import PostgresSessionRepository
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 
@@ -134,6 +136,8 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
         orders = OrderClient(temporal, book, cards=cards, limiter=limiter)
         operations = OrderOperations(temporal, book, limiter=limiter)
         refunds = RefundClient(temporal, PostgresRefundBook(database), limiter=limiter)
+        dispute_book = PostgresDisputeRepository(database)
+        disputes = DisputeClient(PostgresRiskListRepository(database), book, dispute_book)
         inbox = Inbox(
             readers=event_readers(settings),
             events=PostgresWebhookEventRepository(database),
@@ -151,6 +155,8 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
                 orders=orders,
                 operations=operations,
                 refunds=refunds,
+                disputes=disputes,
+                payment_risks=PaymentRiskClient(temporal, dispute_book),
                 keys=PostgresApiKeyRepository(database),
                 inbox=inbox,
                 limits=ApiLimits(

@@ -14,6 +14,7 @@ import typer
 from durable_orders.cli import (
     api_keys,
     audit,
+    disputes,
     operations,
     orders,
     parcels,
@@ -40,6 +41,7 @@ for heading, part, name in (
     ("Parcels", parcels, None),
     ("Operators", operations, None),
     ("Refunds", refunds, "refund"),
+    ("Disputes", disputes, "disputes"),
     ("Audit", audit, None),
     ("API keys", api_keys, "keys"),
     ("Database", store, "store"),

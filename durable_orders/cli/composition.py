@@ -27,6 +27,7 @@ from durable_orders.binding import BindingCheck
 from durable_orders.cli.terminal import REFUSED, UNREACHABLE, USED_WRONGLY, say, stop
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.connection import connect
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.errors import (
     NoCardsError,
     NotStartedError,
@@ -36,9 +37,11 @@ from durable_orders.clients.errors import (
 )
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.audit.messages import NoFindingError, NothingToAcknowledgeError
 from durable_orders.domain.audit.ports import FindingRepository
+from durable_orders.domain.disputes.ports import PaymentRiskReader
 from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.operators.api_keys import KeyNameTakenError, NoSuchKeyError
 from durable_orders.domain.order import InvalidOrderError
@@ -55,9 +58,11 @@ from durable_orders.settings import (
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.risk_list import PostgresRiskListRepository
 
 T = TypeVar("T")
 
@@ -82,6 +87,8 @@ class CliContext:
     operations: OrderOperations
     refunds: RefundClient
     findings: FindingRepository
+    disputes: DisputeClient
+    payment_risks: PaymentRiskClient
     runs_url: str | None = None
 
     def say_run_url(self, workflow_id: str) -> None:
@@ -229,8 +236,10 @@ async def _open_context(*, lazy: bool, with_cards: bool) -> AsyncIterator[CliCon
     settings = ProcessSettings.load()
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(_database(settings))
-        cards = _cards(stack, database) if with_cards else None
+        cards, dispute_reader = _cards(stack, database) if with_cards else (None, None)
         book = PostgresOrderRepository(database)
+        dispute_book = PostgresDisputeRepository(database)
+        risk_list = PostgresRiskListRepository(database)
         temporal = await connect(temporal_profile(), retry_config=_BRIEF, lazy=lazy)
         ui = settings.temporal_ui_url
         yield CliContext(
@@ -238,6 +247,8 @@ async def _open_context(*, lazy: bool, with_cards: bool) -> AsyncIterator[CliCon
             OrderOperations(temporal, book),
             RefundClient(temporal, PostgresRefundBook(database)),
             PostgresFindingRepository(database),
+            DisputeClient(risk_list, book, dispute_book, dispute_reader),
+            PaymentRiskClient(temporal, dispute_book),
             ui and f"{ui}/namespaces/{temporal.namespace}/workflows",
         )
 
@@ -251,18 +262,21 @@ async def _database(settings: DatabaseSettings) -> AsyncIterator[store.Database]
         await database.close()
 
 
-def _cards(stack: contextlib.AsyncExitStack, database: store.Database) -> Cards | None:
-    """The card provider, if this process has its key."""
+def _cards(
+    stack: contextlib.AsyncExitStack, database: store.Database
+) -> tuple[Cards, PaymentRiskReader] | tuple[None, None]:
+    """The card provider and its disputes, if this process has its key."""
     settings = CardSettings.load()
     if settings.stripe_api_key is None:
-        return None
+        return None, None
     # Its SDK takes a third of a second to import, which no other command should cost.
     from durable_orders.providers.stripe.account import read_account  # noqa: PLC0415
     from durable_orders.providers.stripe.cards import StripeCards  # noqa: PLC0415
+    from durable_orders.providers.stripe.disputes import StripeDisputes  # noqa: PLC0415
 
     key, base = settings.stripe_api_key.get_secret_value(), settings.stripe_api_base
     installations = PostgresInstallationRepository(database)
     check = BindingCheck(partial(read_account, key, api_base=base), installations)
     cards = StripeCards(key, api_base=base, require=check.require)
     stack.push_async_callback(cards.aclose)
-    return cards
+    return cards, StripeDisputes(cards)

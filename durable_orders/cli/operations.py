@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
+from durable_orders.cli.disputes import doing, say_advice, say_risk
 from durable_orders.cli.findings import show_finding
 from durable_orders.cli.running import run_command, run_with_operations, run_with_orders
 from durable_orders.cli.terminal import (
@@ -27,7 +28,9 @@ from durable_orders.cli.terminal import (
     say_attention,
     stop,
 )
-from durable_orders.domain.ids import refund_workflow_id, workflow_id
+from durable_orders.domain.disputes.advice import not_shown
+from durable_orders.domain.disputes.messages import PaymentRiskNeedingAttention
+from durable_orders.domain.ids import payment_risk_workflow_id, refund_workflow_id, workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.messages import RefundNeedingAttention
@@ -78,20 +81,25 @@ def attention(
     as_json: AsJson = False,
 ) -> None:
     """List what needs a person: running orders and refunds with what fails, since when and what
-    helps, and what audits have found that nobody has acknowledged.
+    helps, disputes with their deadlines, and what audits have found that nobody has acknowledged.
     """
 
     async def work(context: CliContext) -> None:
         orders = await context.operations.attention(limit)
         refunds = await context.refunds.attention(limit)
         found = await context.findings.listed(everything=False, limit=limit)
+        disputed = (await context.disputes.page(limit)).risks
+        payments = not_shown(await context.payment_risks.attention(limit), disputed)
         if as_json:
-            rows = [{**asdict(order), "refund_id": None} for order in orders]
-            rows += [{**asdict(one), **asdict(one.refund)} for one in refunds]
-            print_json([*rows, *({**asdict(one), "refund_id": None} for one in found)])
+            blank = {"refund_id": None, "status": None, "attention": None, "risk": None}
+            rows = [{**blank, **asdict(order)} for order in orders]
+            rows += [{**blank, **asdict(one), **asdict(one.refund)} for one in refunds]
+            rows += [{**blank, **asdict(one), "doing": doing(one)} for one in disputed]
+            rows += [{**blank, **asdict(one)} for one in payments]
+            print_json([*rows, *({**blank, **asdict(one)} for one in found)])
             return
-        if not (orders or refunds or found):
-            say("No order or refund needs attention.")
+        if not (orders or refunds or found or disputed or payments):
+            say("No order, refund or dispute needs attention.")
         for order in orders:
             say(f"Order {order.order_id} is {order.status}: {order.doing}.")
             if order.attention:
@@ -100,6 +108,12 @@ def attention(
             say("")
         for refund in refunds:
             _show_refund(refund, context)
+        for one in disputed:
+            say_risk(one)
+            say_advice(one)
+            say("")
+        for payment in payments:
+            _show_payment(payment, context)
         for finding in found:
             show_finding(finding)
             say("")
@@ -115,6 +129,14 @@ def _show_refund(one: RefundNeedingAttention, context: CliContext) -> None:
     if one.attention:
         say_attention(ref, one.attention)
     context.say_run_url(refund_workflow_id(ref.order_id, ref.refund_id))
+    say("")
+
+
+def _show_payment(one: PaymentRiskNeedingAttention, context: CliContext) -> None:
+    say(f"The payment of order {one.order_id}: {one.doing}.")
+    if one.attention:
+        say_attention(one.order_id, one.attention)
+    context.say_run_url(payment_risk_workflow_id(one.order_id))
     say("")
 
 

@@ -31,7 +31,9 @@ class OrderClientError(Exception):
     ├── RefundRefusedError   the refund cannot be: too much, not paid, the id taken
     ├── UnknownRefundError   the order has no refund of this id
     ├── RefundEndedError     the refund has ended, or its run is gone
-    └── RefundBeingMadeError the order's own run makes the refund just now
+    ├── RefundBeingMadeError the order's own run makes the refund just now
+    ├── UnknownDisputeError  no order of ours has a dispute, warning or review of this id
+    └── EvidenceRefusedError the dispute is over or was answered: it takes no evidence
     """
 
 
@@ -160,6 +162,17 @@ class UnknownRefundError(OrderClientError):
 
     def __init__(self, order_id: str, refund_id: str) -> None:
         super().__init__(f"order {order_id} has no refund {refund_id}")
+
+
+class UnknownDisputeError(OrderClientError):
+    """No order of ours has a dispute, warning or review of this id."""
+
+    def __init__(self, risk_id: str) -> None:
+        super().__init__(f"no order has a dispute, warning or review {risk_id}")
+
+
+class EvidenceRefusedError(OrderClientError):
+    """The dispute takes no evidence: it is over or was answered, or the provider says why."""
 
 
 class RefundEndedError(OrderClientError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -215,6 +216,14 @@ def refund_of_key(key: str) -> tuple[str, str] | None:
     match = _REFUND_KEY.fullmatch(key)
     is_ours = match and ORDER_ID.matches(match[1]) and REFUND_ID.matches(match[2])
     return (match[1], match[2]) if match and is_ours else None
+
+
+def evidence_key(
+    prefix: str, order_id: str, dispute_id: str, texts: Mapping[str, str], *, submit: bool
+) -> str:
+    """Idempotency key of sending these texts as a dispute's evidence, or only of saving them."""
+    digest = _digest("\n".join(f"{name}={text!r}" for name, text in sorted(texts.items())))[:16]
+    return _key(prefix, order_id, f"{dispute_id}:{'submit' if submit else 'save'}:{digest}")
 
 
 def fulfillment_key(prefix: str, order_id: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from durable_orders.domain.activity_messages import Attention
+from durable_orders.domain.disputes.listing import RiskView
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
@@ -76,6 +77,8 @@ class OrderView:
     given_back_by_hand: Money | None = None
     parcels: tuple[ParcelView, ...] = ()
     refunds: tuple[RefundView, ...] = ()
+    #: Disputes, early fraud warnings and reviews of its payment.
+    risks: tuple[RiskView, ...] = ()
     history: tuple[HistoryLine, ...] = ()
 
 
@@ -148,5 +151,6 @@ def without_personal_data(view: OrderView) -> dict[str, object]:
         "given_back_by_hand": view.given_back_by_hand and asdict(view.given_back_by_hand),
         "parcels": [asdict(parcel) for parcel in view.parcels],
         "refunds": [asdict(refund) for refund in view.refunds],
+        "risks": [asdict(risk) for risk in view.risks],
         "history": [asdict(line) for line in view.history],
     }

@@ -24,6 +24,7 @@ from durable_orders.domain.views import (
 )
 from durable_orders.store.charge_rows import CHARGES_OF_ORDER, with_tries
 from durable_orders.store.installation import IS_OURS
+from durable_orders.store.risk_list import read_risk_views
 from durable_orders.store.tables import (
     given_back_by_hand,
     order_history,
@@ -164,7 +165,7 @@ async def read_order(
 
 
 async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | None:
-    """The order with its payments, parcels, refunds and history."""
+    """The order with its payments, parcels, refunds, risks and history."""
     order = await read_order(connection, order_id)
     if order is None:
         return None
@@ -174,6 +175,7 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
     by_hand = await connection.scalar(_BY_HAND, this)
     sent = await connection.execute(_PARCELS, this)
     asked = await connection.execute(_REFUNDS, this)
+    risks = await read_risk_views(connection, order_id)
     lines = await connection.execute(_HISTORY, this)
     return OrderView(
         order=order,
@@ -201,6 +203,7 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
             )
             for refund in asked
         ),
+        risks=risks,
         history=tuple(
             HistoryLine(at=line.at, event=line.event, detail=line.detail) for line in lines
         ),

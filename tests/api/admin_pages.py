@@ -24,8 +24,10 @@ from durable_orders.api.dependencies import (
     Dependencies,
     TemporalWebUi,
 )
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.lifecycle import Status
@@ -37,14 +39,17 @@ from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
 from durable_orders.store.database import Database
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.risk_list import PostgresRiskListRepository
 from durable_orders.store.seed import DEMO, add_products
 from durable_orders.store.sessions import PostgresSessionRepository
 from tests.api.api_clients import a_key
 from tests.fakes.cards import InMemoryCards
+from tests.fakes.disputes import InMemoryPaymentRiskReader
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.eventually import eventually
@@ -79,6 +84,7 @@ class Premises:
     warehouse: InMemoryWarehouse
     usual_edge: FastAPI
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
+    risks: InMemoryPaymentRiskReader = field(default_factory=InMemoryPaymentRiskReader)
     clock: timedelta = timedelta(0)
     limits: ApiLimits = field(default_factory=ApiLimits)
     placed: list[str] = field(default_factory=list)
@@ -90,6 +96,7 @@ class Premises:
         self.orders = OrderClient(self.temporal, book)
         self.operations = OrderOperations(self.temporal, book)
         self.refunds = RefundClient(self.temporal, PostgresRefundBook(self.database))
+        self.dispute_book = PostgresDisputeRepository(self.database)
 
     def edge(self) -> Dependencies:
         """The parts of an edge of its own, with these limits and this clock."""
@@ -97,6 +104,7 @@ class Premises:
             orders=self.orders,
             operations=self.operations,
             refunds=self.refunds,
+            **_about_disputes(self.temporal, self.database),
             keys=self.keys,
             limits=self.limits,
             admin=_admin(self.database, lambda: datetime.now(UTC) + self.clock),
@@ -232,10 +240,19 @@ async def usual_edge(temporal_server: Temporal, database: Database) -> FastAPI:
             orders=OrderClient(temporal, book),
             operations=OrderOperations(temporal, book),
             refunds=RefundClient(temporal, PostgresRefundBook(database)),
+            **_about_disputes(temporal, database),
             keys=PostgresApiKeyRepository(database),
             admin=_admin(database),
         )
     )
+
+
+def _about_disputes(temporal: Client, database: Database) -> dict[str, Any]:
+    book, disputes = PostgresOrderRepository(database), PostgresDisputeRepository(database)
+    return {
+        "disputes": DisputeClient(PostgresRiskListRepository(database), book, disputes),
+        "payment_risks": PaymentRiskClient(temporal, disputes),
+    }
 
 
 def _admin(
@@ -283,6 +300,8 @@ async def premises(closed_premises: Premises) -> AsyncIterator[Premises]:
         inventory=PostgresInventory(database),
         orders=PostgresOrderRepository(database),
         refunds=PostgresRefundBook(database),
+        disputes=closed_premises.dispute_book,
+        risks=closed_premises.risks,
         shop=ShopTerms(),
         refund_terms=ShopRefundTerms({"EUR": 20_00}),
     )

@@ -9,11 +9,15 @@ import httpx
 
 from durable_orders.api.app import create_app
 from durable_orders.api.dependencies import Dependencies
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.operators.api_keys import ApiKey, Scope, Token
+from tests.fakes.disputes import InMemoryDisputeRepository
 from tests.fakes.keys import InMemoryKeys
 from tests.fakes.refunds import InMemoryRefundBook
+from tests.fakes.risk_list import InMemoryRiskListRepository
 from tests.support.shop import Shop
 
 #: A key that may do everything.
@@ -26,10 +30,13 @@ def a_key(token: Token, name: str, scope: Scope) -> ApiKey:
 
 def edge_of(shop: Shop, orders: OrderClient | None = None) -> Dependencies:
     """The parts of a shop's edge; ``orders`` in place of its own client. It knows ``OPERATOR``."""
+    disputes = InMemoryDisputeRepository(shop.database)
     return Dependencies(
         orders=orders or shop.orders,
         operations=shop.operations,
         refunds=RefundClient(shop.temporal, InMemoryRefundBook(shop.database)),
+        disputes=DisputeClient(InMemoryRiskListRepository(shop.database), shop.book, disputes),
+        payment_risks=PaymentRiskClient(shop.temporal, disputes),
         keys=InMemoryKeys(a_key(OPERATOR, "operator", Scope.OPERATOR)),
     )
 

@@ -16,6 +16,7 @@ from durable_orders.api.app import create_app
 from durable_orders.api.dependencies import ApiLimits, Dependencies
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.audits import AuditClient
+from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.payment_risks import PaymentRiskClient
@@ -30,6 +31,7 @@ from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
+from durable_orders.store.risk_list import PostgresRiskListRepository
 from durable_orders.store.seed import DEMO, Product, add_products
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from sandbox.env_file import settings
@@ -55,6 +57,7 @@ class RealShop:
     app: FastAPI
     http: httpx.AsyncClient
     world: httpx.AsyncClient
+    dispute_book: PostgresDisputeRepository
 
     async def books(self, order_id: str) -> dict[str, Any]:
         """What Stripe, the warehouse and the mail service have of an order."""
@@ -131,10 +134,13 @@ async def real(
         book = PostgresOrderRepository(database)
         orders = OrderClient(temporal, book, cards=cards)
         refunds = RefundClient(temporal, PostgresRefundBook(database))
+        dispute_book = PostgresDisputeRepository(database)
         edge = Dependencies(
             orders=orders,
             operations=OrderOperations(temporal, book),
             refunds=refunds,
+            disputes=DisputeClient(PostgresRiskListRepository(database), book, dispute_book),
+            payment_risks=PaymentRiskClient(temporal, dispute_book),
             inbox=Inbox(
                 readers=ALL,
                 events=PostgresWebhookEventRepository(database),
@@ -163,6 +169,7 @@ async def real(
                 )
             ),
             await stack.enter_async_context(httpx.AsyncClient(base_url=world.url, timeout=30)),
+            dispute_book,
         )
     await abandon(temporal, database)
 

@@ -24,7 +24,15 @@ from tests.api.admin_pages import (
 __all__ = ["cards", "closed_premises", "usual_edge", "warehouse"]
 
 BAD: Final = ["a/b", "a\x00b", "a\n", "..", "a b", "ä", "\x1b[31m", "x" * 60_000]
-GOOD: Final = {"order_id": "1001", "refund_id": "r1", "name": "approve"}
+GOOD: Final = {"order_id": "1001", "refund_id": "r1", "risk_id": "du_1", "name": "approve"}
+
+
+#: What an answer says of one that is none.
+SENTENCES: Final = {
+    "order_id": "an order id: 1 to 64 letters",
+    "refund_id": "a refund id: 1 to 64 letters",
+    "risk_id": "an id of a dispute, warning or review",
+}
 
 
 def id_paths() -> Iterator[tuple[str, str, str]]:
@@ -32,7 +40,7 @@ def id_paths() -> Iterator[tuple[str, str, str]]:
     for router in ADMIN_ROUTERS:
         for route in router.routes:
             assert isinstance(route, APIRoute)
-            for name in re.findall(r"{(order_id|refund_id)}", route.path):
+            for name in re.findall(r"{(order_id|refund_id|risk_id)}", route.path):
                 for method in sorted(route.methods or ()):
                     yield method, route.path, name
 
@@ -42,7 +50,7 @@ PATHS: Final = sorted(set(id_paths()))
 
 def test_there_are_pages_of_orders_and_of_refunds() -> None:
     assert len(PATHS) >= 9
-    assert {name for _, _, name in PATHS} == {"order_id", "refund_id"}
+    assert {name for _, _, name in PATHS} == {"order_id", "refund_id", "risk_id"}
 
 
 @pytest.mark.parametrize(("method", "path", "name"), PATHS)
@@ -64,8 +72,7 @@ async def test_an_id_in_a_path_that_is_none_is_told_as_a_page(
             assert answer.status_code in ({404, 405} if "/" in text else {422}), text
             assert answer.headers["content-type"].startswith(("text/html", "application/problem"))
             if "/" not in text:
-                kind = "an order id" if name == "order_id" else "a refund id"
-                assert f"is not {kind}: 1 to 64 letters" in answer.text
+                assert f"is not {SENTENCES[name]}" in answer.text
             assert len(answer.text) < 5_000
 
 

@@ -44,7 +44,7 @@ def test_no_get_changes_anything() -> None:
         if isinstance(route, APIRoute)
     }
     assert methods == {frozenset({"GET"}), frozenset({"POST"})}
-    assert len(CHANGING) == 4
+    assert len(CHANGING) == 5
 
 
 @pytest.mark.parametrize("path", CHANGING)
@@ -53,7 +53,7 @@ async def test_a_form_without_the_token_of_its_session_changes_nothing(
     closed_premises: Premises, path: str, wrong: str
 ) -> None:
     order_id = await closed_premises.place(flagged=True)
-    path = path.format(order_id=order_id, refund_id="r1", name="approve")
+    path = path.format(order_id=order_id, refund_id="r1", risk_id="du_1", name="approve")
     async with closed_premises.operator() as other, closed_premises.operator() as somebody:
         fields = {
             "missing": {"why": "because"},
@@ -82,7 +82,7 @@ FOREIGN = [
 async def test_a_form_from_another_page_is_refused_whatever_it_holds(
     closed_premises: Premises, path: str, headers: dict[str, str]
 ) -> None:
-    path = path.format(order_id="1001", refund_id="r1", name="approve")
+    path = path.format(order_id="1001", refund_id="r1", risk_id="du_1", name="approve")
     async with closed_premises.operator() as somebody:
         data = {"form_token": await somebody.form_token(), "key": str(somebody.token)}
         answer = await somebody.http.post(path, data=data, headers=headers)

@@ -220,7 +220,7 @@ async def test_every_page_but_the_login_needs_a_session(closed_premises: Premise
             path = getattr(route, "path", "")
             if path in {"/operator/login", "/operator/files/{name}", "/operator/{path:path}"}:
                 continue
-            path = path.format(order_id="1001", refund_id="r1", name="approve")
+            path = path.format(order_id="1001", refund_id="r1", risk_id="du_1", name="approve")
             for method in getattr(route, "methods", ()):
                 answer = await http.request(method, path, headers=FROM_OUR_PAGE)
                 assert (answer.status_code, answer.text) == (303, ""), path

@@ -26,7 +26,14 @@ __all__ = ["real"]
 
 _NOBODY: Final = cast("Any", None)
 DOCUMENT: Final = create_app(
-    Dependencies(orders=_NOBODY, operations=_NOBODY, refunds=_NOBODY, keys=InMemoryKeys())
+    Dependencies(
+        orders=_NOBODY,
+        operations=_NOBODY,
+        refunds=_NOBODY,
+        disputes=_NOBODY,
+        payment_risks=_NOBODY,
+        keys=InMemoryKeys(),
+    )
 ).openapi()
 
 #: What no id may be, at any door ...

@@ -7,6 +7,7 @@ further than to its id.
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import schemathesis
@@ -18,6 +19,7 @@ from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi import checks
 
+from durable_orders.domain.disputes.dispute import Dispute, DisputeStatus, PaymentRisks
 from tests.api.api_clients import OPERATOR
 from tests.api.real import RealShop, real, served
 
@@ -51,6 +53,7 @@ ENDED_ORDERS_REFUSE: Final = {
 }
 #: Nobody can make a signature up.
 NOT_SIGNED: Final = {"POST /webhooks/stripe", "POST /webhooks/warehouse", "POST /webhooks/resend"}
+DISPUTE_ID: Final = "du_real"
 BOUNDED: Final = settings(
     max_examples=10,
     deadline=None,
@@ -73,6 +76,8 @@ def a_real_one(case: Case[Any], order_id: str) -> None:
         if isinstance(recipient, dict):
             # What the document says of a mail address, a pattern and `email`, is not all there is.
             recipient["email"] = "ada@example.com"
+    if "risk_id" in case.path_parameters:
+        case.path_parameters["risk_id"] = DISPUTE_ID
     if "name" in case.path_parameters:
         case.path_parameters["name"] = "unknown-order"
 
@@ -111,8 +116,20 @@ def ask_of_everything(address: str, order_id: str) -> dict[str, set[int]]:
     return seen
 
 
+async def dispute(real: RealShop, order_id: str) -> None:
+    """Record a dispute of the order's payment."""
+    [payment] = (await real.edge.orders.view(order_id)).payments
+    paid, now = payment.amount, datetime.now(UTC)
+    status = DisputeStatus.NEEDS_RESPONSE
+    opened = Dispute(DISPUTE_ID, payment.payment_id, paid, paid, paid, "general", status, now, now)
+    risks = PaymentRisks(payment.payment_id, disputes=(opened,))
+    await real.dispute_book.record(order_id, risks, now)
+
+
 async def test_every_answer_is_as_described_and_none_is_a_fault(real: RealShop) -> None:
     order_id = await real.completed()
+    # Of another order: nothing is refunded of a payment that the bank has charged back.
+    await dispute(real, await real.completed())
     async with served(real.app) as address:
         seen = await asyncio.to_thread(ask_of_everything, address, order_id)
 
@@ -125,6 +142,8 @@ async def test_every_answer_is_as_described_and_none_is_a_fault(real: RealShop) 
         "GET /orders/{order_id}",
         "GET /orders/{order_id}/events",
         "POST /orders/{order_id}/refunds",
+        "GET /disputes",
+        "GET /disputes/{risk_id}",
     }
     assert set(seen) - succeeded <= ENDED_ORDERS_REFUSE | NOT_SIGNED
     assert [seen[name] for name in NOT_SIGNED] == [{400}] * 3

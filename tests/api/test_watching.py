@@ -133,6 +133,8 @@ async def test_every_operation_is_described_with_an_example_and_its_problems(
         "/orders/{order_id}/refunds/{refund_id}",
         "/orders/{order_id}/refunds/{refund_id}/approve",
         "/orders/{order_id}/refunds/{refund_id}/reject",
+        "/disputes",
+        "/disputes/{risk_id}",
         "/healthz",
         "/readyz",
         "/metrics",

@@ -26,6 +26,8 @@ MORE: Final[dict[str, list[str]]] = {
     "order_id": ["", "a/b", "..", "ä", "a b"],
     "refund_id": ["", "a/b", "..", "ä", "a-b"],
     "parcel_id": ["", " ", "."],
+    "dispute_id": ["", "1001", "du_", "pi_1"],
+    "risk_id": ["", "1001", "du_/.."],
     "by": ["", "Ada Lovelace", "ada@example.com"],
     "payment_method": ["", "4242424242424242", "a/b"],
     "card": ["", "4242424242424242", "a/b"],
@@ -44,6 +46,7 @@ MORE: Final[dict[str, list[str]]] = {
 GOOD: Final[dict[str, str]] = {
     **dict.fromkeys(("order_id", "refund_id", "parcel_id", "by", "note", "reason"), "r1"),
     **dict.fromkeys(("outcome", "name"), "r1"),
+    **dict.fromkeys(("dispute_id", "risk_id"), "du_1"),
     "payment_method": "pm_card_visa",
     "status": "shipped",
     "scope": "shop",

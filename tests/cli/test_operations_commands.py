@@ -303,7 +303,7 @@ async def test_a_word_is_refused_while_nothing_fails(run: Run, aside: Aside) -> 
 
 async def test_nothing_to_do_says_so(run: Run) -> None:
     async def quiet() -> bool:
-        return (await run("attention")).stdout == "No order or refund needs attention.\n"
+        return (await run("attention")).stdout == "No order, refund or dispute needs attention.\n"
 
     await eventually(quiet)
     assert read(await run("attention", "--json")) == []

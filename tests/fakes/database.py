@@ -25,6 +25,7 @@ from durable_orders.domain.charges import (
     merge_try,
 )
 from durable_orders.domain.disputes.dispute import PaymentRisks
+from durable_orders.domain.disputes.listing import risk_views
 from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
 from durable_orders.domain.installation import CardAccount, ForeignOrderError, Installation
 from durable_orders.domain.inventory import StockState, shortage
@@ -539,6 +540,7 @@ class InMemoryOrderRepository(Scripted):
                 RefundView(id_, refund.amount, refund.state, restocked=refund.restocked)
                 for id_, refund in row.refund_requests.items()
             ),
+            risks=risk_views(row.risks, row.payment.amount) if row.risks and row.payment else (),
             history=tuple(row.history),
         )
 

@@ -78,8 +78,8 @@ def test_the_help_groups_the_commands_and_says_what_exit_codes_mean() -> None:
     told = CliRunner().invoke(app, ["--help"]).stdout
     headings = re.findall(r"^╭─ (.+?) ─+╮$", told, re.M)
     assert headings == [
-        *("Options", "Orders", "Payments", "Parcels", "Operators", "Refunds", "Audit"),
-        *("API keys", "Database"),
+        *("Options", "Orders", "Payments", "Parcels", "Operators", "Refunds"),
+        *("Disputes", "Audit", "API keys", "Database"),
     ]
     assert "Exit codes: 0 done" in told
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Final, NamedTuple
 from urllib.parse import urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.responses import RedirectResponse, Response
 
 from durable_orders.api.admin.forms import Admin, AdminRequest
 from durable_orders.api.admin.templating import HtmlRoute
-from durable_orders.api.dependencies import Operations, Orders, Refunds
+from durable_orders.api.dependencies import (
+    Disputes,
+    Operations,
+    Orders,
+    PaymentRiskRuns,
+    Refunds,
+)
 from durable_orders.api.problems import MALFORMED, UNAVAILABLE, ProblemError
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.domain.audit.advice import advice
+from durable_orders.domain.disputes.advice import not_shown
+from durable_orders.domain.disputes.messages import PaymentRiskNeedingAttention
 from durable_orders.domain.ids import InvalidOrderIdError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.listing import Cursor, InvalidCursorError, OrderFilter
@@ -26,6 +35,15 @@ from durable_orders.domain.views import OrderNeedingAttention
 
 router = APIRouter(prefix="/operator", route_class=HtmlRoute, include_in_schema=False)
 
+
+class _Attention(NamedTuple):
+    """Runs that need a person, by what they are about."""
+
+    orders: tuple[OrderNeedingAttention, ...]
+    refunds: tuple[RefundNeedingAttention, ...]
+    payments: tuple[PaymentRiskNeedingAttention, ...]
+
+
 _PAGE_SIZE: Final = 25
 #: Entries of each kind that needs a person.
 _MAX_SHOWN: Final = 20
@@ -33,12 +51,21 @@ _MAX_SHOWN: Final = 20
 _MAX_COUNTED: Final = 1_000
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """Clients of the runs that may need a person."""
+
+    orders: Operations
+    refunds: Refunds
+    payments: PaymentRiskRuns
+
+
 @router.get("")
 async def read_overview(
     admin: Admin,
     orders: Orders,
-    operations: Operations,
-    refunds: Refunds,
+    disputes: Disputes,
+    runs: Annotated[_Runs, Depends()],
     *,
     status: str = "",
     customer: str = "",
@@ -48,7 +75,7 @@ async def read_overview(
     order_filter = OrderFilter(_status(status), customer or None)
     if after:
         return await _later_page(admin, orders, order_filter, after)
-    return await _dashboard(admin, orders, operations, refunds, order_filter)
+    return await _dashboard(admin, orders, disputes, _attention(runs), order_filter)
 
 
 @router.get("/find")
@@ -67,35 +94,35 @@ async def find(orders: Orders, admin: Admin, order: str = "") -> Response:
 async def _dashboard(
     admin: AdminRequest,
     orders: Orders,
-    operations: Operations,
-    client: Refunds,
+    disputes: Disputes,
+    attention: Awaitable[_Attention | None],
     order_filter: OrderFilter,
 ) -> Response:
     dependencies = admin.dependencies
     overview = dependencies.overview
-    (
-        (needs_attention, refund_attention),
-        waiting,
-        refunds,
-        findings,
-        counts,
-        page,
-    ) = await asyncio.gather(
-        _attention(operations, client),
-        orders.page(OrderFilter(Status.AWAITING_APPROVAL), _MAX_SHOWN),
-        overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
+    needs_attention, (waiting, page), (refunds, counts), findings, disputed = await asyncio.gather(
+        attention,
+        asyncio.gather(
+            orders.page(OrderFilter(Status.AWAITING_APPROVAL), _MAX_SHOWN),
+            orders.page(order_filter, _PAGE_SIZE),
+        ),
+        asyncio.gather(
+            overview.waiting_refunds(dependencies.now(), _MAX_SHOWN),
+            overview.counts(_MAX_COUNTED),
+        ),
         dependencies.findings.listed(everything=False, limit=_MAX_SHOWN),
-        overview.counts(_MAX_COUNTED),
-        orders.page(order_filter, _PAGE_SIZE),
+        disputes.page(_MAX_SHOWN),
     )
     return await admin.page(
         "overview.html",
         200 if needs_attention is not None else UNAVAILABLE.status,
-        needs_attention=needs_attention,
-        refund_attention=refund_attention,
+        needs_attention=None if needs_attention is None else needs_attention.orders,
+        refund_attention=needs_attention.refunds if needs_attention else (),
+        payments=not_shown(needs_attention.payments, disputed.risks) if needs_attention else (),
         waiting=waiting,
-        refunds=_others(refunds, refund_attention),
+        refunds=_others(refunds, needs_attention.refunds if needs_attention else ()),
         findings=[(finding, advice(finding).text) for finding in findings],
+        disputed=disputed,
         counts=counts,
         max_counted=_MAX_COUNTED,
         page=page,
@@ -120,18 +147,20 @@ async def _later_page(
     )
 
 
-async def _attention(
-    operations: Operations, client: Refunds
-) -> tuple[tuple[OrderNeedingAttention, ...] | None, tuple[RefundNeedingAttention, ...]]:
-    """Orders and refunds with a step that keeps failing, and refunds without a run; None and none
-    when Temporal does not answer.
+async def _attention(runs: _Runs) -> _Attention | None:
+    """The runs that need a person, and refunds without a run; None when Temporal does not
+    answer.
     """
     try:
-        return await asyncio.gather(
-            operations.attention(limit=_MAX_SHOWN), client.attention(limit=_MAX_SHOWN)
+        return _Attention(
+            *await asyncio.gather(
+                runs.orders.attention(limit=_MAX_SHOWN),
+                runs.refunds.attention(limit=_MAX_SHOWN),
+                runs.payments.attention(limit=_MAX_SHOWN),
+            )
         )
     except UnreachableError:
-        return None, ()
+        return None
 
 
 def _others(

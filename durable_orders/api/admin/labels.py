@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from durable_orders.domain.disputes.dispute import DisputeStatus
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.refunds.refund import RefundState
 
@@ -20,6 +21,16 @@ _CSS_CLASSES: Final[Mapping[str, str]] = {
     RefundState.SUCCEEDED: "good",
     RefundState.SETTLED: "good",
     RefundState.FAILED: "bad",
+    DisputeStatus.NEEDS_RESPONSE: "bad",
+    DisputeStatus.WARNING_NEEDS_RESPONSE: "waits",
+    DisputeStatus.WARNING_CLOSED: "over",
+    DisputeStatus.PREVENTED: "over",
+    DisputeStatus.WON: "good",
+    DisputeStatus.LOST: "bad",
+    "actionable": "waits",  # of a fraud warning
+    "settled": "over",
+    "open": "waits",  # of a review
+    "approved": "good",
 }
 
 

@@ -17,6 +17,7 @@ from durable_orders.api.dependencies import OrderId, Orders, Refunds
 from durable_orders.api.problems import UNAVAILABLE
 from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.domain.activity_messages import Progress
+from durable_orders.domain.disputes.advice import advice_for
 from durable_orders.domain.ids import refund_workflow_id, workflow_id
 from durable_orders.domain.refunds.messages import RefundProgress
 from durable_orders.domain.refunds.refund import REFUNDABLE, UNFINISHED
@@ -52,6 +53,7 @@ async def read_order(order_id: OrderId, admin: Admin, orders: Orders, refunds: R
         actions=available_actions(view, progress),
         can_refund=view.order.status in REFUNDABLE,
         run_url=web_ui.run_url(workflow_id(order_id)),
+        advice={risk.risk_id: advice_for(risk, order_id, view.order.status) for risk in view.risks},
         refund_urls={r: web_ui.run_url(refund_workflow_id(order_id, r)) for r in refund_ids},
     )
 

@@ -27,6 +27,8 @@ from durable_orders.clients.errors import (
     UnknownRefundError,
     UnreachableError,
 )
+from durable_orders.domain.disputes.dispute import ConcernKind
+from durable_orders.domain.ids import warning_refund_id
 from durable_orders.domain.refunds.messages import RefundProgress
 from durable_orders.domain.refunds.refund import REFUSED_EVENT, RefundReason, RefundState
 from durable_orders.domain.views import OrderView
@@ -73,13 +75,20 @@ REFUND_ACTIONS: Final = {
 
 @router.get("/refund")
 async def read_refund_form(
-    order_id: OrderId, admin: Admin, orders: Orders, refunds: Refunds
+    order_id: OrderId, admin: Admin, orders: Orders, refunds: Refunds, warning: str = ""
 ) -> Response:
-    """The form of a refund."""
+    """The form of a refund; filled in for the early fraud ``warning`` of this id."""
+    view = await orders.view(order_id)
     # Part of the form: the same form sent twice is one refund.
-    refund_id = f"op{secrets.token_hex(8)}"
-    blank = Form({"refund_id": refund_id})
-    return await _form_page(admin, await orders.view(order_id), refunds, blank)
+    fields = {"refund_id": f"op{secrets.token_hex(8)}"}
+    if _is_open_warning(view, warning):
+        fields = {
+            "refund_id": warning_refund_id(warning),
+            "what": "everything",
+            "reason": RefundReason.OTHER,
+            "why": "early fraud warning",
+        }
+    return await _form_page(admin, view, refunds, Form(fields))
 
 
 @router.post("/refund")
@@ -184,6 +193,13 @@ def _describe(progress: RefundProgress) -> str:
     amount = f" of {progress.amount}" if progress.amount else ""
     why = f" {sentence(progress.why)}" if progress.why else ""
     return f"Refund {progress.refund.refund_id}{amount}: {humanize(progress.state)}.{why}"
+
+
+def _is_open_warning(view: OrderView, warning_id: str) -> bool:
+    return any(
+        risk.risk_id == warning_id and risk.kind is ConcernKind.FRAUD_WARNING and risk.is_open
+        for risk in view.risks
+    )
 
 
 async def _form_page(

@@ -69,6 +69,7 @@ _ORDER_EXAMPLE: Final = {
     ],
     "parcels": [{"parcel_id": "par_7", "status": "accepted", "tracking": ""}],
     "refunds": [],
+    "risks": [],
     "history": [
         {
             "at": "2026-03-01T10:00:00Z",
@@ -129,7 +130,7 @@ class DecisionResponse(ResponseModel):
     },
 )
 async def read_order(order_id: OrderId, orders: Orders) -> OrderResponse:
-    """An order's status, payments, parcels and history, without personal data."""
+    """An order's status, payments, parcels, risks and history, without personal data."""
     return OrderResponse.of(await orders.view(order_id))
 
 
