@@ -27,6 +27,7 @@ from durable_orders.binding import BindingCheck
 from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.run_inspector import TemporalOrderRuns
+from durable_orders.domain.disputes.ports import RecordedRisks
 from durable_orders.domain.ids import TASK_QUEUE
 from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.ports import (
@@ -76,6 +77,7 @@ def order_worker(
     inventory: Inventory,
     orders: OrderRepository,
     refunds: RefundBook,
+    disputes: RecordedRisks | None = None,
     shop: ShopTerms = ShopTerms(),  # noqa: B008 - frozen
     refund_terms: ShopRefundTerms = ShopRefundTerms(),  # noqa: B008 - frozen
     approver: str | None = None,
@@ -86,7 +88,7 @@ def order_worker(
 
     Without ``audit`` it has no activities for audits.
     """
-    payments = PaymentActivities(cards, ledger, orders)
+    payments = PaymentActivities(cards, ledger, orders, disputes)
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver)
     stock = InventoryActivities(inventory)

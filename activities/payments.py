@@ -31,6 +31,8 @@ from durable_orders.domain.activity_messages import (
     UnusableCard,
 )
 from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
+from durable_orders.domain.disputes.concerns import concerns_of
+from durable_orders.domain.disputes.ports import RecordedRisks
 from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
@@ -62,6 +64,7 @@ class PaymentActivities:
     cards: Cards
     ledger: PaymentLedger
     orders: OrderRepository
+    disputes: RecordedRisks | None = None
     clock: Callable[[], datetime] = _utc_now
 
     @activity.defn
@@ -194,7 +197,8 @@ class PaymentActivities:
             return await self._end_refused(entry, announced, TryRefusal.CARD, refused)
         except AmountRefusedError as refused:
             return await self._end_refused(entry, announced, TryRefusal.AMOUNT, refused)
-        return await self._record(entry, card, answers=announced.number)
+        # Nothing of a charge that is new can be in our books yet.
+        return await self._record(entry, card, answers=announced.number, is_new=True)
 
     async def _end_refused(
         self,
@@ -217,15 +221,24 @@ class PaymentActivities:
         return _AS_ANSWER[refusal](code=error.code, message=error.message)
 
     async def _record(
-        self, entry: ChargeEntry, card: CardCharge, *, answers: int | None = None
+        self,
+        entry: ChargeEntry,
+        card: CardCharge,
+        *,
+        answers: int | None = None,
+        is_new: bool = False,
     ) -> ChargeAnswer:
         """Record what the provider says of the charge, and the order's status that follows from it.
 
         A late try never moves an order backwards, nor one that was compensated: the order's row
-        refuses it.
+        refuses it. With ``is_new`` our books are not asked what is disputed of the charge.
         """
         await self.ledger.record(entry, card, answers=answers)
         answer = _to_answer(card, entry)
+        if isinstance(answer, Paid | Held):
+            books = None if is_new else self.disputes
+            risks = await books.risks_of(entry.order_id) if books else None
+            answer = replace(answer, concerns=concerns_of(card, entry.amount, risks))
         status = STATUS_OF.get(card.state)
         if status is not None and not isinstance(answer, PaymentReturned):
             await self.orders.move(entry.order_id, status, None, datetime.now(UTC))
@@ -269,7 +282,8 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
         case _ if card.captured and not card.kept:
             answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
-            answer = Paid(payment_id=card.payment_id, amount=card.captured)
+            back = card.refunded or None
+            answer = Paid(payment_id=card.payment_id, amount=card.captured, given_back=back)
         case ChargeState.OPEN | ChargeState.DECLINED:
             answer = _to_refusal(card, entry)
         case ChargeState.NEEDS_CUSTOMER:
@@ -277,7 +291,7 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
         case ChargeState.CANCELLED:
             answer = PaymentEnded(payment_id=card.payment_id)
         case ChargeState.HELD:
-            answer = Held(card.payment_id, card.amount, card.capture_before)
+            answer = Held(card.payment_id, card.held, card.capture_before)
         case ChargeState.PROCESSING:
             answer = Processing(payment_id=card.payment_id)
     return answer

@@ -46,6 +46,7 @@ from tests.fakes.database import (
     InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
+from tests.fakes.risks import InMemoryRisks
 from tests.fakes.script import take_unplayed
 from tests.support.keys import charge_key
 
@@ -78,7 +79,10 @@ class Shop:
         self.database.add_product("MUG", "Mug", TOTAL, 10)
         self.ledger = InMemoryPaymentLedger(self.database)
         self.orders = InMemoryOrderRepository(self.database)
-        self.activities = PaymentActivities(self.cards, self.ledger, self.orders, lambda: self.now)
+        self.risks = InMemoryRisks()
+        self.activities = PaymentActivities(
+            self.cards, self.ledger, self.orders, self.risks, lambda: self.now
+        )
 
     @classmethod
     async def before_try(cls, number: int) -> Shop:

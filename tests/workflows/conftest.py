@@ -35,6 +35,7 @@ from tests.fakes.database import (
 )
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
+from tests.fakes.risks import InMemoryRisks
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.servers import Servers, Temporal
 from worker import order_worker
@@ -65,6 +66,7 @@ class Shop:
     patient_client: Client
     database: InMemoryDatabase = field(default_factory=InMemoryDatabase)
     cards: InMemoryCards = field(default_factory=InMemoryCards)
+    risks: InMemoryRisks = field(default_factory=InMemoryRisks)
     refund_terms: ShopRefundTerms = field(default_factory=ShopRefundTerms)
     warehouse: InMemoryWarehouse = field(default_factory=InMemoryWarehouse)
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
@@ -213,6 +215,7 @@ async def shop(
         inventory=shop.inventory,
         orders=shop.book,
         refunds=shop.refunds,
+        disputes=shop.risks,
         refund_terms=shop.refund_terms,
         shop=shop.terms,
         approver="approver@example.com",

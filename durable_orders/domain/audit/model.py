@@ -36,6 +36,7 @@ class DiscrepancyKind(StrEnum):
     GIVEN_BACK_TOO_MUCH = "given_back_too_much"  # more by hand than the charges still kept
     REFUNDS_DIFFER = "refunds_differ"  # a completed order's charges say otherwise than its refunds
     SHIPPED_UNPAID = "shipped_unpaid"  # the order is completed, and nothing was taken
+    PAID_IN_PART = "paid_in_part"  # the order is completed, and other than its total was taken
     RUN_WITHOUT_ORDER = "run_without_order"  # an open run of an order that our database lacks
     RUN_AFTER_END = "run_after_end"  # a run still open long after its order ended
 

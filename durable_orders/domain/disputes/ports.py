@@ -39,6 +39,13 @@ class RecordedConcern:
     concern: PaymentConcern
 
 
+class RecordedRisks(Protocol):
+    """What our books have of the disputes, early fraud warnings and reviews of an order."""
+
+    async def risks_of(self, order_id: str) -> PaymentRisks | None:
+        """What is recorded of the order's payment; None when the order has none."""
+
+
 class DisputeRepository(Protocol):
     """Repository of disputes, early fraud warnings and reviews.
 

@@ -9,10 +9,13 @@ from typing import Final
 from durable_orders.domain.activity_messages import Attention
 from durable_orders.domain.refunds.messages import RefundRef
 
-#: What each ``OperatorCommand`` does, its name on the command line, and its required options.
+#: What each command about what needs attention does, its name on the command line, and its required
+#: options: the ``OperatorCommand``s, and the decisions about an order that is held.
 _COMMANDS: Final = {
     "retry_now": ("try it again at once", "retry-now", ""),
     "skip_step": ("give it up: what was done so far is undone", "skip-step", ' --reason "…"'),
+    "approve": ("let it go on all the same", "approve", " --by WHO"),
+    "reject": ("stop it: what was done so far is undone", "reject", ' --by WHO --reason "…"'),
     "resolve": ("you have done it by hand", "resolve", ' --note "…"'),
 }
 _GIVEN_BACK: Final = "what was given back is asked, 0 if nothing was taken"
