@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.audit import ReconciliationActivities
+from activities.disputes import DisputeActivities
 from activities.fulfillment import FulfillmentActivities
 from activities.interceptor import ActivityInterceptor
 from activities.inventory import InventoryActivities
@@ -27,7 +28,7 @@ from durable_orders.binding import BindingCheck
 from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.run_inspector import TemporalOrderRuns
-from durable_orders.domain.disputes.ports import RecordedRisks
+from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import TASK_QUEUE
 from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.ports import (
@@ -45,12 +46,14 @@ from durable_orders.observability.logging import configure_logging
 from durable_orders.process import PROGRAM, exit_process
 from durable_orders.providers.resend.mailer import ResendMailer
 from durable_orders.providers.stripe.account import read_account
+from durable_orders.providers.stripe.disputes import StripeDisputes
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from durable_orders.providers.warehouse.client import HttpWarehouse
 from durable_orders.settings import SettingsError, WorkerSettings, temporal_profile
 from durable_orders.store import database as store
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.inventory import PostgresInventory
 from durable_orders.store.orders import PostgresOrderRepository
@@ -59,6 +62,7 @@ from durable_orders.store.refunds import PostgresRefundBook
 from workflows import retry_policies
 from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
+from workflows.payment_risk import PaymentRiskWorkflow
 from workflows.refund import RefundWorkflow
 from workflows.sandbox import RUNNER
 
@@ -77,7 +81,8 @@ def order_worker(
     inventory: Inventory,
     orders: OrderRepository,
     refunds: RefundBook,
-    disputes: RecordedRisks | None = None,
+    disputes: DisputeRepository | None = None,
+    risks: PaymentRiskReader | None = None,
     shop: ShopTerms = ShopTerms(),  # noqa: B008 - frozen
     refund_terms: ShopRefundTerms = ShopRefundTerms(),  # noqa: B008 - frozen
     approver: str | None = None,
@@ -86,7 +91,8 @@ def order_worker(
 ) -> Worker:
     """Create a worker for the task queue "orders" with these ports and the shop's terms.
 
-    Without ``audit`` it has no activities for audits.
+    Without ``audit`` it has no activities for audits, without ``disputes`` and ``risks`` none for
+    disputes.
     """
     payments = PaymentActivities(cards, ledger, orders, disputes)
     fulfillment = FulfillmentActivities(warehouse, orders)
@@ -94,10 +100,13 @@ def order_worker(
     stock = InventoryActivities(inventory)
     book = OrderBookActivities(orders, shop)
     paying_back = RefundActivities(cards, refunds, orders, mailer, refund_terms)
+    disputed: list[Callable[..., Any]] = []
+    if disputes is not None and risks is not None:
+        disputed.append(DisputeActivities(risks, disputes, orders, shop).review_payment_risks)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow],
+        workflows=[OrderWorkflow, RefundWorkflow, PaymentRiskWorkflow, ReconcileWorkflow],
         workflow_runner=RUNNER,
         activities=[
             book.read_order,
@@ -120,6 +129,8 @@ def order_worker(
             notifications.send_shipped_email,
             notifications.send_approval_reminder,
             notifications.send_refund_approval_reminder,
+            notifications.send_dispute_reminder,
+            *disputed,
             *([] if audit is None else audit.all),
             paying_back.reserve_refund,
             paying_back.record_refund_state,
@@ -181,6 +192,8 @@ async def composed(
             inventory=PostgresInventory(database),
             orders=orders,
             refunds=PostgresRefundBook(database),
+            disputes=PostgresDisputeRepository(database),
+            risks=StripeDisputes(cards),
             shop=settings.shop_terms(),
             refund_terms=settings.refund_terms(),
             approver=settings.approver_email,

@@ -17,6 +17,8 @@ from durable_orders.domain.activity_messages import (
     OrderParcel,
     OrderRef,
 )
+from durable_orders.domain.disputes.decisions import REMINDER
+from durable_orders.domain.disputes.messages import DisputeDue
 from durable_orders.domain.ids import mail_key
 from durable_orders.domain.ports import Mail, Mailer, OrderRepository
 from durable_orders.domain.refunds import emails as refund_emails
@@ -31,7 +33,8 @@ class NotificationActivities:
 
     mailer: Mailer
     orders: OrderRepository
-    #: The address that is reminded of orders and refunds which wait for approval, if there is one.
+    #: The address that is reminded of orders and refunds which wait for approval, and of disputes,
+    #: if there is one.
     approver: str | None = None
 
     @activity.defn
@@ -73,6 +76,15 @@ class NotificationActivities:
         prefix = (await self.orders.summary(order_id)).key_prefix
         mail = refund_emails.approval_reminder(waiting, prefix=prefix, to=self.approver)
         return await self._send(prefix, order_id, f"refund_approval_reminder_{refund_id}", mail)
+
+    @activity.defn
+    async def send_dispute_reminder(self, due: DisputeDue) -> MailAnswer:
+        """Remind the approver of a dispute whose evidence is due soon."""
+        if self.approver is None:
+            return _NO_APPROVER
+        prefix = (await self.orders.summary(due.order_id)).key_prefix
+        mail = emails.dispute_reminder(due, prefix=prefix, to=self.approver)
+        return await self._send(prefix, due.order_id, f"{REMINDER}{due.dispute_id}", mail)
 
     async def _send(self, prefix: str, order_id: str, kind: str, mail: Mail) -> MailAnswer:
         answer = await self.mailer.send(mail, key=mail_key(prefix, order_id, kind))

@@ -32,7 +32,7 @@ from durable_orders.domain.activity_messages import (
 )
 from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
 from durable_orders.domain.disputes.concerns import concerns_of
-from durable_orders.domain.disputes.ports import RecordedRisks
+from durable_orders.domain.disputes.ports import DisputeRepository
 from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
@@ -64,7 +64,7 @@ class PaymentActivities:
     cards: Cards
     ledger: PaymentLedger
     orders: OrderRepository
-    disputes: RecordedRisks | None = None
+    disputes: DisputeRepository | None = None
     clock: Callable[[], datetime] = _utc_now
 
     @activity.defn
@@ -197,8 +197,7 @@ class PaymentActivities:
             return await self._end_refused(entry, announced, TryRefusal.CARD, refused)
         except AmountRefusedError as refused:
             return await self._end_refused(entry, announced, TryRefusal.AMOUNT, refused)
-        # Nothing of a charge that is new can be in our books yet.
-        return await self._record(entry, card, answers=announced.number, is_new=True)
+        return await self._record(entry, card, answers=announced.number)
 
     async def _end_refused(
         self,
@@ -221,23 +220,16 @@ class PaymentActivities:
         return _AS_ANSWER[refusal](code=error.code, message=error.message)
 
     async def _record(
-        self,
-        entry: ChargeEntry,
-        card: CardCharge,
-        *,
-        answers: int | None = None,
-        is_new: bool = False,
+        self, entry: ChargeEntry, card: CardCharge, *, answers: int | None = None
     ) -> ChargeAnswer:
         """Record what the provider says of the charge, and the order's status that follows from it.
 
         A late try never moves an order backwards, nor one that was compensated: the order's row
-        refuses it. With ``is_new`` our books are not asked what is disputed of the charge.
+        refuses it.
         """
         await self.ledger.record(entry, card, answers=answers)
         answer = _to_answer(card, entry)
         if isinstance(answer, Paid | Held):
-            books = None if is_new else self.disputes
-            risks = await books.risks_of(entry.order_id) if books else None
             answer = replace(answer, concerns=concerns_of(card, entry.amount, risks))
         status = STATUS_OF.get(card.state)
         if status is not None and not isinstance(answer, PaymentReturned):

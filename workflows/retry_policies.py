@@ -277,6 +277,22 @@ POLL_INTERVAL_FIRST: Final = timedelta(minutes=5)
 #: A refund may be on its way for days: it is read at least this often.
 POLL_INTERVAL_LONGEST: Final = timedelta(days=1)
 
+#: Reading what is disputed of a payment: three requests. Nobody waits for it, and it is never given
+#: up: a deadline may be near.
+READ_RISKS: Final = Policy(quick=_quick(attempts=6), patient=_patient(give_up_after=None))
+
+#: The approver is reminded of a dispute this long before its evidence is due.
+REMIND_BEFORE_DUE: Final = timedelta(days=2)
+
+#: From then on a dispute is read this often, without news of it.
+RISK_POLL_WHEN_DUE: Final = timedelta(hours=6)
+
+#: After this long it is looked at whether a refund that a warning brought about is under way.
+RISK_REFUND_POLL: Final = timedelta(minutes=10)
+
+#: A run that follows a payment continues as new once its history has more events than this.
+LONG_RISK_HISTORY: Final = 500
+
 #: Between tries of the same card after soft declines ("try again later") when the customer is away.
 SOFT_DECLINE_PAUSE: Final = (timedelta(minutes=1), timedelta(minutes=10))
 

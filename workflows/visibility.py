@@ -9,6 +9,7 @@ from temporalio.common import SearchAttributeUpdate
 
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION, ORDER_STATUS
 from durable_orders.domain.activity_messages import Attention, Progress
+from durable_orders.domain.disputes.messages import PaymentRiskProgress
 from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.refunds.messages import RefundProgress, RefundRef
 from durable_orders.process import PROGRAM
@@ -27,6 +28,11 @@ class SearchAttributes:
         self._needs_attention = bool(published.get(NEEDS_ATTENTION))
         if published.get(ORDER_STATUS) != order_status:
             self.set(ORDER_STATUS.value_set(order_status))
+
+    def restore_attention(self) -> None:
+        """Go on from what the run before has published, of a run that has no order's status."""
+        published = workflow.info().typed_search_attributes
+        self._needs_attention = bool(published.get(NEEDS_ATTENTION))
 
     def set(self, *updates: SearchAttributeUpdate[Any]) -> None:
         """Have these published with the next ``publish()``."""
@@ -101,4 +107,18 @@ def refund_details(progress: RefundProgress) -> str:
         )
         if attention.can:
             lines += ["An operator can say:", _commands(progress.refund, attention)]
+    return "\n\n".join(lines)
+
+
+def payment_risk_details(progress: PaymentRiskProgress) -> str:
+    """The current details of a run that follows what is disputed of a payment, in Markdown."""
+    lines = [f"**{len(progress.concerns)} open** — {progress.doing}"]
+    for concern in progress.concerns:
+        due = f", due by {concern.due_by:%Y-%m-%d %H:%M} UTC" if concern.due_by else ""
+        lines.append(f"- {concern.detail}{due}")
+    if progress.attention is not None:
+        attention = progress.attention
+        lines.append(
+            f"**Needs attention**: `{attention.step}` since {attention.since}: {attention.problem}"
+        )
     return "\n\n".join(lines)

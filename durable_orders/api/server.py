@@ -34,6 +34,7 @@ from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.domain.installation import OtherAccountError
@@ -51,6 +52,7 @@ from durable_orders.settings import ApiSettings, CardSettings, WebhookSecrets, t
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.migrations import is_migrated
 from durable_orders.store.orders import PostgresOrderRepository
@@ -121,6 +123,7 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
             installations=installations,
             orders=orders,
             refunds=refunds,
+            risks=PaymentRiskClient(temporal, PostgresDisputeRepository(database)),
         )
         await stack.enter_async_context(inbox.at_work())
         yield create_app(

@@ -19,6 +19,7 @@ from temporalio.service import RPCError
 
 from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.installation import InstallationRepository
 from durable_orders.domain.ports import NoSuchOrderError, ProviderError
@@ -33,6 +34,7 @@ from durable_orders.domain.webhooks import (
     MailNotDelivered,
     ParcelChanged,
     PaymentChanged,
+    PaymentRiskChanged,
     PendingEvent,
     RefundChanged,
     UnreadableEventError,
@@ -75,6 +77,7 @@ class Inbox:
         installations: InstallationRepository,
         orders: OrderClient,
         refunds: RefundClient,
+        risks: PaymentRiskClient,
     ) -> None:
         self._installations = installations
         self._readers = readers
@@ -82,6 +85,7 @@ class Inbox:
         self._mails = mails
         self._orders = orders
         self._refunds = refunds
+        self._risks = risks
         self._arrived = asyncio.Event()
         self._pruned_at = datetime.min.replace(tzinfo=UTC)
 
@@ -107,7 +111,12 @@ class Inbox:
             self._arrived.set()
 
     async def _is_ours(self, event: WebhookEvent) -> bool:
-        """Whether the event is about what carries our mark: others may use the same account."""
+        """Whether the event is about what carries our mark: others may use the same account.
+
+        What can carry none names a payment, whose id is in our books before a card is asked.
+        """
+        if isinstance(event.news, PaymentRiskChanged):
+            return await self._risks.find_order(event.news.payment_id) is not None
         if event.installation is None:
             return True
         return event.installation in (await self._installations.get()).names
@@ -184,6 +193,8 @@ class Inbox:
         match event.news:
             case PaymentChanged(order_id=order_id, change=change):
                 await self._orders.payment_updated(order_id, change)
+            case PaymentRiskChanged(payment_id=payment_id):
+                await self._risks.payment_changed(payment_id)
             case RefundChanged(order_id=order_id, refund_id=refund_id):
                 await self._refunds.look_again(order_id, refund_id)
             case ParcelChanged(order_id=order_id, parcel_id=parcel_id) as news:

@@ -16,6 +16,7 @@ from html import escape
 from typing import Final
 
 from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.disputes.messages import DisputeDue
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.order import Order
@@ -85,6 +86,20 @@ def approval_reminder(order: OrderSummary, *, to: str) -> Mail:
     )
     tags = mail_tags(order.key_prefix, order.order_id, "approval_reminder")
     return plain_text_mail(to, f"Order {order.order_id} waits for your approval", text, tags)
+
+
+def dispute_reminder(due: DisputeDue, *, prefix: str, to: str) -> Mail:
+    """Email to the approver: a dispute waits for evidence."""
+    order_id, dispute_id = due.order_id, due.dispute_id
+    text = (
+        f"Dispute {dispute_id} of order {order_id} waits for evidence until "
+        f"{due.due_by:%Y-%m-%d %H:%M} UTC. Without an answer it is lost.\n\n"
+        f"See the operators' pages, at /operator/orders/{order_id}, or in a worker's container, or "
+        "in a checkout whose virtual environment is active:\n\n"
+        f"  python client.py disputes evidence {dispute_id}\n"
+    )
+    tags = mail_tags(prefix, order_id, "dispute_reminder")
+    return plain_text_mail(to, f"Dispute {dispute_id} of order {order_id} is due", text, tags)
 
 
 def how_to_decide(order_id: str, refund_id: str = "") -> str:

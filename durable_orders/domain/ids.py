@@ -134,6 +134,13 @@ def payment_risk_workflow_id(order_id: str) -> str:
     return f"{_PAYMENT_RISK_PREFIX}{checked_order_id(order_id)}"
 
 
+def payment_risk_of(workflow_id: str) -> str | None:
+    """Order id in the workflow id of ``payment_risk_workflow_id``; None for any other workflow."""
+    order_id = workflow_id.removeprefix(_PAYMENT_RISK_PREFIX)
+    is_risk = order_id != workflow_id and ORDER_ID.matches(order_id)
+    return order_id if is_risk else None
+
+
 def refund_of(workflow_id: str) -> tuple[str, str] | None:
     """Order id and refund id in the workflow id of a refund; None for any other workflow."""
     order_id, _, refund_id = workflow_id.removeprefix(_REFUND_PREFIX).rpartition("-")
@@ -207,6 +214,18 @@ def parcel_refund_id(parcel_id: str) -> str:
     if _PLAIN_REFUND_ID.fullmatch(parcel_id):
         return f"parcel.{parcel_id}"
     return f"parcel.{re.sub(r'[^A-Za-z0-9._]', '_', parcel_id)[:32]}.{_digest(parcel_id)[:16]}"
+
+
+def warning_refund_id(warning_id: str) -> str:
+    """Refund id for the refund that an early fraud warning (``issfr_…``) brings about: its own id,
+    so that a person and the run that follows it ask for the same refund.
+    """
+    return checked_refund_id(warning_id)
+
+
+def won_refund_id(dispute_id: str) -> str:
+    """Refund id for what a dispute (``du_…``) put back that was won after the order was undone."""
+    return checked_refund_id(f"won.{dispute_id}")
 
 
 def resend_key(prefix: str, order_id: str, parcel_id: str) -> str:

@@ -32,21 +32,21 @@ class Status(StrEnum):
 #: Past the point of no return: an order of this status is never undone.
 FULFILLED_OR_LATER: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.COMPLETED})
 
-_CLOSED_EARLY: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.REFUNDED})
+#: Ended before anything left.
+CLOSED_EARLY: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.REFUNDED})
 
 #: Which status may follow which. An unpaid order may become REFUNDED because a charge whose answer
 #: was lost may have succeeded, and a HELD one FULFILLED because its parcel left before it could be
 #: recalled: the order learns of it only while compensating.
 FOLLOWS: Final[dict[Status, frozenset[Status]]] = {
     Status.PLACED: frozenset(
-        {Status.AWAITING_APPROVAL, Status.AWAITING_PAYMENT, Status.HELD, Status.PAID}
-        | _CLOSED_EARLY
+        {Status.AWAITING_APPROVAL, Status.AWAITING_PAYMENT, Status.HELD, Status.PAID} | CLOSED_EARLY
     ),
     Status.AWAITING_APPROVAL: frozenset(
-        {Status.AWAITING_PAYMENT, Status.HELD, Status.PAID} | _CLOSED_EARLY
+        {Status.AWAITING_PAYMENT, Status.HELD, Status.PAID} | CLOSED_EARLY
     ),
-    Status.AWAITING_PAYMENT: frozenset({Status.HELD, Status.PAID} | _CLOSED_EARLY),
-    Status.HELD: frozenset({Status.PAID, Status.FULFILLED} | _CLOSED_EARLY),
+    Status.AWAITING_PAYMENT: frozenset({Status.HELD, Status.PAID} | CLOSED_EARLY),
+    Status.HELD: frozenset({Status.PAID, Status.FULFILLED} | CLOSED_EARLY),
     Status.PAID: frozenset({Status.FULFILLED, Status.REFUNDED}),
     Status.FULFILLED: frozenset({Status.SHIPPED, Status.COMPLETED}),
     Status.SHIPPED: frozenset({Status.COMPLETED}),

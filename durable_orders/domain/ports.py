@@ -361,7 +361,8 @@ class Inventory(Protocol):
 class ChargeEntry:
     """An order's charge in our ledger, with its tries, oldest first.
 
-    ``revision`` counts what was recorded of it: see ``PaymentLedger.record``.
+    ``revision`` counts what was recorded of it: see ``PaymentLedger.record``. ``is_questioned``:
+    whether a dispute, early fraud warning or review of it is recorded, open or over.
     """
 
     order_id: str
@@ -370,6 +371,7 @@ class ChargeEntry:
     state: ChargeState
     revision: int = 0
     tries: tuple[CardTry, ...] = ()
+    is_questioned: bool = False
 
     def find_try(self, number: int) -> CardTry | None:
         """The try of this number; None when it was never announced."""

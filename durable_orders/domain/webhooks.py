@@ -36,6 +36,17 @@ class PaymentChanged:
 
 
 @dataclass(frozen=True)
+class PaymentRiskChanged:
+    """A dispute, early fraud warning or review of a payment has changed: they should be read again.
+
+    It names no order: only our database knows which one is paid with ``payment_id``.
+    """
+
+    payment_id: str
+    kind: Literal["payment_risk"] = "payment_risk"
+
+
+@dataclass(frozen=True)
 class RefundChanged:
     """A refund has changed: its run should read it again."""
 
@@ -74,7 +85,9 @@ class MailNotDelivered:
     kind: Literal["mail"] = "mail"
 
 
-EventPayload = PaymentChanged | RefundChanged | ParcelChanged | MailNotDelivered
+EventPayload = (
+    PaymentChanged | PaymentRiskChanged | RefundChanged | ParcelChanged | MailNotDelivered
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ class WebhookEvent:
     """A webhook event. ``news`` is None when there is nothing to deliver.
 
     The same ``event_id`` of the same source is the same event. ``installation`` is the mark of what
-    it is about; None when it names what only our database can tell, as the id of a mail.
+    it is about; None when it names what only our database can tell, as the id of a mail or payment.
     """
 
     source: WebhookSource
@@ -114,6 +127,8 @@ def payload_from_json(facts: dict[str, Any]) -> EventPayload | None:
             return PaymentChanged(
                 fields["order_id"], None if change is None else PaymentChange(change)
             )
+        case "payment_risk":
+            return PaymentRiskChanged(**fields)
         case "refund":
             return RefundChanged(**fields)
         case "parcel":

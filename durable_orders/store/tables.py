@@ -37,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from durable_orders.domain.charges import LIVE_TRY
+from durable_orders.domain.disputes.dispute import DisputeStatus
 from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.operators.api_keys import Scope
@@ -298,6 +299,81 @@ refund_lines = Table(
         name="refund_lines_sku_fkey",
     ),
     CheckConstraint("quantity > 0", name="quantity_positive"),
+)
+
+# What a bank or the card provider questions of a payment. Its rows are never deleted.
+disputes = Table(
+    "disputes",
+    metadata,
+    Column("dispute_id", Text, primary_key=True),
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("payment_id", Text, ForeignKey("payments.payment_id")),
+    _required("amount", BigInteger),
+    _required("currency", Text),
+    _required("withdrawn", BigInteger),  # taken from our balance and not put back
+    _required("fee", BigInteger),
+    _required("fee_currency", Text),  # that of our balance
+    _required("reason", Text),
+    _required("status", Text),
+    Column("due_by", DateTime(timezone=True)),
+    _required("submissions", Integer),
+    _required("acknowledged_by", Text, server_default=text("''")),
+    _required("revision", Integer, server_default=text("1")),  # counts what was recorded
+    _required("opened_at", DateTime(timezone=True)),
+    _required("updated_at", DateTime(timezone=True)),
+    Column("closed_at", DateTime(timezone=True)),
+    CheckConstraint("amount >= 0", name="amount_not_negative"),
+    CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_iso"),
+    CheckConstraint("withdrawn >= 0", name="withdrawn_not_negative"),
+    _one_of("status", DisputeStatus),
+    Index(None, "order_id"),
+)
+Index(
+    "disputes_open",
+    disputes.c.due_by,
+    disputes.c.opened_at,
+    postgresql_where=disputes.c.closed_at.is_(None),
+)
+
+fraud_warnings = Table(
+    "fraud_warnings",
+    metadata,
+    Column("warning_id", Text, primary_key=True),
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("payment_id", Text, ForeignKey("payments.payment_id")),
+    _required("fraud_type", Text),
+    _required("is_actionable", Boolean),
+    _required("acknowledged_by", Text, server_default=text("''")),
+    _required("revision", Integer, server_default=text("1")),
+    _required("opened_at", DateTime(timezone=True)),
+    _required("updated_at", DateTime(timezone=True)),
+    Index(None, "order_id"),
+)
+Index(
+    "fraud_warnings_open",
+    fraud_warnings.c.opened_at,
+    postgresql_where=text("is_actionable AND acknowledged_by = ''"),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("review_id", Text, primary_key=True),
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("payment_id", Text, ForeignKey("payments.payment_id")),
+    _required("opened_reason", Text),
+    _required("is_open", Boolean),
+    _required("closed_reason", Text, server_default=text("''")),
+    _required("acknowledged_by", Text, server_default=text("''")),
+    _required("revision", Integer, server_default=text("1")),
+    _required("opened_at", DateTime(timezone=True)),
+    _required("updated_at", DateTime(timezone=True)),
+    Index(None, "order_id"),
+)
+Index(
+    "reviews_open",
+    reviews.c.opened_at,
+    postgresql_where=text("is_open AND acknowledged_by = ''"),
 )
 
 parcels = Table(

@@ -13,8 +13,10 @@ from sqlalchemy import text
 from durable_orders.api.app import create_app
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.domain.webhooks import EventReader, WebhookSource
 from durable_orders.store.database import Database
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from tests.api.api_clients import edge_of
@@ -65,6 +67,7 @@ def inbox_of(
         installations=PostgresInstallationRepository(database),
         orders=orders or shop.orders,
         refunds=edge_of(shop).refunds,
+        risks=PaymentRiskClient(shop.temporal, PostgresDisputeRepository(database)),
     )
 
 

@@ -17,12 +17,14 @@ from durable_orders.api.dependencies import ApiLimits, Dependencies
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.money import Money
 from durable_orders.domain.operators.api_keys import Scope, Token
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.settings import WorkerSettings
 from durable_orders.store.database import Database
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
@@ -138,6 +140,7 @@ async def real(
                 installations=PostgresInstallationRepository(database),
                 orders=orders,
                 refunds=refunds,
+                risks=PaymentRiskClient(temporal, PostgresDisputeRepository(database)),
             ),
             keys=InMemoryKeys(
                 a_key(OPERATOR, "ops-desk", Scope.OPERATOR), a_key(SHOP, "web-shop", Scope.SHOP)

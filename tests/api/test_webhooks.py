@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
+from durable_orders.domain.ids import payment_risk_workflow_id
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Basket, Order, Recipient
 from durable_orders.domain.webhooks import WebhookSource
 from durable_orders.store.database import Database, connect
 from durable_orders.store.installation import PostgresInstallationRepository
+from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.payments import PostgresPaymentLedger
+from durable_orders.store.seed import Product, add_products
 from sandbox.ports import free_port
 from tests.api.api_clients import is_problem
 from tests.api.posting import Post, inbox_of, posting
@@ -20,13 +27,23 @@ from tests.contracts.signing import (
     a_body,
     mail_event,
     parcel_event,
+    risk_event,
     signed,
     stripe_event,
 )
+from tests.support.charges import announce
 from tests.support.servers import Postgres, Temporal
 from tests.support.shop import Shop
 
 SENDERS = sorted(READERS)
+
+
+async def placed(database: Database, order_id: str) -> Order:
+    """An order of one mug in this database."""
+    await add_products(database, [Product("MUG", "Mug", Money(29_00, "EUR"), 100)])
+    recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
+    basket = Basket(order_id, "cus_1", recipient, (("MUG", 1),), "pm_card_visa")
+    return await PostgresOrderRepository(database).place(basket, datetime.now(UTC))
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +194,45 @@ async def test_an_event_of_another_installation_is_acknowledged_and_not_kept(
     answer = await post.send(sender, signed(sender, body))
     assert (answer.status_code, answer.json()) == (200, {"received": True})
     assert await post.kept() == []
+
+
+async def test_a_dispute_is_kept_when_its_payment_is_ours_and_in_no_other_case(post: Post) -> None:
+    order = await placed(post.database, "disputed-1")
+    await announce(PostgresPaymentLedger(post.database), order, payment_id="pi_ours")
+    for type_ in ("charge.dispute.created", "radar.early_fraud_warning.created", "review.opened"):
+        for payment_id in ("pi_ours", "pi_of_another_application", None):
+            letter = signed("stripe", risk_event(type_, payment_id))
+            answer = await post.send("stripe", letter)
+            assert (answer.status_code, answer.json()) == (200, {"received": True})
+    kept = await post.kept()
+    assert [row.type for row in kept] == [
+        "charge.dispute.created",
+        "radar.early_fraud_warning.created",
+        "review.opened",
+    ]
+    assert {str(row.news) for row in kept} == {
+        str({"kind": "payment_risk", "payment_id": "pi_ours"})
+    }
+
+
+async def test_a_dispute_wakes_the_run_that_follows_it_once_for_all_events(
+    closed_shop: Shop, database: Database
+) -> None:
+    order = await placed(database, "disputed-2")
+    await announce(PostgresPaymentLedger(database), order, payment_id="pi_2")
+    async with posting(closed_shop, database) as post:
+        for type_ in ("charge.dispute.closed", "charge.dispute.created"):
+            for _ in range(2):
+                body = risk_event(type_, "pi_2", f"evt_{type_}")
+                await post.send("stripe", signed("stripe", body))
+        assert await post.inbox.tell_due() == 2
+        assert {row.ending for row in await post.kept()} == {"told"}
+        await post.forget()
+    run = closed_shop.temporal.get_workflow_handle(payment_risk_workflow_id(order.id))
+    events = [event async for event in run.fetch_history_events()]
+    heard = [one for one in events if one.HasField("workflow_execution_signaled_event_attributes")]
+    assert len(heard) == 2
+    await run.terminate()
 
 
 async def test_events_under_a_former_name_are_still_ours_and_in_a_copy_no_more(

@@ -63,6 +63,23 @@ class SandboxControl:
         """Let the bank's answer to a refund arrive."""
         await self._post(f"/sandbox/refunds/{refund_id}/settle", {})
 
+    async def dispute(self, payment_id: str, **how: object) -> str:
+        """The cardholder disputes; returns the dispute's id."""
+        path = f"/sandbox/payment_intents/{payment_id}/dispute"
+        return str((await self._post(path, how))["id"])
+
+    async def warn(self, payment_id: str) -> str:
+        """The card's issuer reports fraud; returns the warning's id."""
+        return str((await self._post(f"/sandbox/payment_intents/{payment_id}/warn", {}))["id"])
+
+    async def review(self, payment_id: str) -> str:
+        """A person puts the payment into review; returns the review's id."""
+        return str((await self._post(f"/sandbox/payment_intents/{payment_id}/review", {}))["id"])
+
+    async def decide(self, dispute_id: str, how: str) -> None:
+        """The bank decides: ``win``, ``lose``, ``withdraw`` or ``escalate``."""
+        await self._post(f"/sandbox/disputes/{dispute_id}/{how}", {})
+
     async def dispatch(self, order_id: str) -> None:
         await self._post(f"/sandbox/warehouse/{order_id}/dispatch", {})
 

@@ -78,6 +78,21 @@ def stripe_event(type_: str, metadata: dict[str, str], event_id: str = "") -> by
     )
 
 
+def risk_event(type_: str, payment_id: str | None, event_id: str = "") -> bytes:
+    """An event of Stripe's about a dispute, an early fraud warning or a review: without a mark."""
+    thing = {
+        "id": "du_1",
+        "amount": 2900,
+        "charge": "ch_1",
+        "evidence": {"customer_name": "Ada Lovelace"},
+        "metadata": {},
+        "payment_intent": payment_id,
+    }
+    event_id = event_id or f"evt_{next(_numbers)}"
+    data = {"object": thing}
+    return _json({"id": event_id, "object": "event", "type": type_, "data": data})
+
+
 def parcel_event(
     type_: str,
     order_id: str,

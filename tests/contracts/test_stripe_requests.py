@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from durable_orders.domain.money import Money
+from durable_orders.providers.stripe.disputes import StripeDisputes
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from tests.contracts.conftest import SandboxControl
 from tests.support.keys import INSTALLATION, capture_key, charge_key, payment_key, refund_key
@@ -27,6 +28,10 @@ SENT = {
     ("POST", "/v1/payment_intents/*/cancel"),
     ("POST", "/v1/refunds"),
     ("GET", "/v1/refunds"),
+    ("GET", "/v1/disputes"),
+    ("POST", "/v1/disputes/*"),
+    ("GET", "/v1/radar/early_fraud_warnings"),
+    ("GET", "/v1/reviews"),
 }
 
 
@@ -63,10 +68,23 @@ async def test_each_request_of_a_whole_life_is_one_that_stripe_describes(
                     key=refund,
                 )
             await cards.find(OURS, announced.payment_id)
+        disputed = await cards.create(
+            installation=INSTALLATION, order_id=order_id, amount=PRICE, key=payment_key(order_id)
+        )
+        key = charge_key(order_id, 1)
+        await cards.confirm(disputed.payment_id, payment_method="pm_card_visa", key=key)
         now = datetime.now(UTC)
         window = (now - timedelta(hours=1), now, None, 10)
         await cards.charges(OURS, *window)
         await cards.refunds(OURS, *window)
+        risks = StripeDisputes(cards)
+        await risks.risks_of(disputed.payment_id)
+        await risks.disputes(*window)
+        await risks.warnings(*window)
+        await risks.reviews(*window)
+        dispute_id = await control.dispute(disputed.payment_id)
+        evidence = {"product_description": "A mug", "uncategorized_text": "It was delivered"}
+        await risks.submit_evidence(dispute_id, evidence, submit=True, key=f"{order_id}:evidence")
 
     sent = await control.sent_to_stripe(before)
 

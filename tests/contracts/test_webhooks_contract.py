@@ -24,6 +24,7 @@ from durable_orders.domain.webhooks import (
     MailNotDelivered,
     ParcelChanged,
     PaymentChanged,
+    PaymentRiskChanged,
     RefundChanged,
     UnreadableEventError,
     WebhookEvent,
@@ -38,6 +39,7 @@ from tests.contracts.signing import (
     a_body,
     mail_event,
     parcel_event,
+    risk_event,
     signed,
     stripe_event,
 )
@@ -261,6 +263,38 @@ def test_what_our_own_requests_cause_and_what_nobody_knows_is_for_nobody(type_: 
 )
 def test_a_payment_of_another_application_is_for_nobody(metadata: dict[str, str]) -> None:
     assert stripe_news("payment_intent.succeeded", **metadata) is None
+
+
+RISKS = [
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "radar.early_fraud_warning.created",
+    "radar.early_fraud_warning.updated",
+    "review.opened",
+    "review.closed",
+]
+
+
+@pytest.mark.parametrize("type_", RISKS)
+def test_what_is_disputed_names_its_payment_and_nothing_else(type_: str) -> None:
+    event = read("stripe", signed("stripe", risk_event(type_, "pi_1")))
+    assert event.news == PaymentRiskChanged("pi_1")
+    assert event.installation is None  # only our database knows whose payment it is
+    assert payload_from_json(payload_to_json(event.news)) == event.news
+
+
+@pytest.mark.parametrize("payment_id", [None, "", "ch_1", "pi_", "pi_\u00e9", "pi_a b"])
+def test_a_dispute_of_a_charge_without_an_intent_is_for_nobody(payment_id: str | None) -> None:
+    body = risk_event("charge.dispute.created", payment_id)
+    assert read("stripe", signed("stripe", body)).news is None
+
+
+def test_another_events_payment_is_no_dispute() -> None:
+    body = risk_event("customer.created", "pi_1")
+    assert read("stripe", signed("stripe", body)).news is None
 
 
 def test_an_event_says_whose_it_is() -> None:

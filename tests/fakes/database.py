@@ -24,6 +24,7 @@ from durable_orders.domain.charges import (
     answers_newest,
     merge_try,
 )
+from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
 from durable_orders.domain.installation import CardAccount, ForeignOrderError, Installation
 from durable_orders.domain.inventory import StockState, shortage
@@ -90,6 +91,7 @@ class _Row:
     refund_requests: dict[str, RefundEntry] = field(default_factory=dict)
     history: list[HistoryLine] = field(default_factory=list)
     by_hand: ManualRefund | None = None
+    risks: PaymentRisks | None = None
 
     def add_line(self, event: str, at: datetime, **detail: str) -> None:
         if not any(line.event == event and line.detail == detail for line in self.history):
@@ -259,7 +261,9 @@ class InMemoryPaymentLedger(Scripted):
 
     def _find(self, order_id: str) -> ChargeEntry | None:
         row = self._database.rows.get(order_id)
-        return charge_entry(order_id, row.payment) if row and row.payment else None
+        if row is None or row.payment is None:
+            return None
+        return charge_entry(order_id, row.payment, is_questioned=_is_questioned(row))
 
     def _announce(
         self, order_id: str, payment_id: str, amount: Money, card_try: CardTry
@@ -337,7 +341,11 @@ class InMemoryPaymentLedger(Scripted):
         row = self._database.row(order_id)
         row.charging_closed = True
         row.add_line("charging_closed", self._database.clock())
-        return [charge_entry(order_id, row.payment)] if row.payment else []
+        questioned = _is_questioned(row)
+        entry = (
+            charge_entry(order_id, row.payment, is_questioned=questioned) if row.payment else None
+        )
+        return [] if entry is None else [entry]
 
     def _record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
         row, payment = self._charged(order_id, payment_id)
@@ -556,7 +564,11 @@ def _parcel(row: _Row, parcel_id: str) -> ParcelView:
     return ParcelView(parcel_id, parcel.status, parcel.tracking)
 
 
-def charge_entry(order_id: str, payment: _Payment) -> ChargeEntry:
+def _is_questioned(row: _Row) -> bool:
+    return row.risks is not None and bool(row.risks.ids)
+
+
+def charge_entry(order_id: str, payment: _Payment, *, is_questioned: bool = False) -> ChargeEntry:
     """The ledger's entry of a charge."""
     return ChargeEntry(
         order_id,
@@ -565,4 +577,5 @@ def charge_entry(order_id: str, payment: _Payment) -> ChargeEntry:
         payment.booked.state,
         payment.revision,
         tuple(payment.tries.values()),
+        is_questioned=is_questioned,
     )

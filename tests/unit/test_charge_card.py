@@ -46,7 +46,7 @@ from tests.fakes.database import (
     InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
-from tests.fakes.risks import InMemoryRisks
+from tests.fakes.disputes import InMemoryDisputeRepository
 from tests.fakes.script import take_unplayed
 from tests.support.keys import charge_key
 
@@ -79,9 +79,9 @@ class Shop:
         self.database.add_product("MUG", "Mug", TOTAL, 10)
         self.ledger = InMemoryPaymentLedger(self.database)
         self.orders = InMemoryOrderRepository(self.database)
-        self.risks = InMemoryRisks()
+        self.disputes = InMemoryDisputeRepository(self.database)
         self.activities = PaymentActivities(
-            self.cards, self.ledger, self.orders, self.risks, lambda: self.now
+            self.cards, self.ledger, self.orders, self.disputes, lambda: self.now
         )
 
     @classmethod

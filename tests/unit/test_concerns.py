@@ -97,6 +97,8 @@ def test_whether_a_review_is_open_is_what_the_charge_says() -> None:
     assert (named.id, named.kind) == ("prv_1", ConcernKind.REVIEW)
     recorded = PaymentRisks("pi_1", reviews=(REVIEW,))
     assert concerns_of(in_review, TOTAL, recorded) == (REVIEW.concern,)
+    left_at_that = PaymentRisks("pi_1", reviews=(replace(REVIEW, acknowledged_by="ops-7"),))
+    assert concerns_of(in_review, TOTAL, left_at_that) == ()
     # Approved, and our books have not heard of it.
     assert concerns_of(PAID, TOTAL, recorded) == ()
 

@@ -33,14 +33,15 @@ from tests.fakes.database import (
     InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
+from tests.fakes.disputes import InMemoryDisputeRepository, InMemoryPaymentRiskReader
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.refunds import InMemoryRefundBook
-from tests.fakes.risks import InMemoryRisks
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.servers import Servers, Temporal
 from worker import order_worker
 from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
+from workflows.payment_risk import PaymentRiskWorkflow
 from workflows.refund import RefundWorkflow
 from workflows.sandbox import RUNNER
 
@@ -66,7 +67,6 @@ class Shop:
     patient_client: Client
     database: InMemoryDatabase = field(default_factory=InMemoryDatabase)
     cards: InMemoryCards = field(default_factory=InMemoryCards)
-    risks: InMemoryRisks = field(default_factory=InMemoryRisks)
     refund_terms: ShopRefundTerms = field(default_factory=ShopRefundTerms)
     warehouse: InMemoryWarehouse = field(default_factory=InMemoryWarehouse)
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
@@ -77,6 +77,8 @@ class Shop:
         self.ledger = InMemoryPaymentLedger(self.database)
         self.book = InMemoryOrderRepository(self.database)
         self.refunds = InMemoryRefundBook(self.database)
+        self.disputes = InMemoryDisputeRepository(self.database)
+        self.risks = InMemoryPaymentRiskReader()
         self.database.add_product("MUG", "Mug", PRICE, ON_HAND)
 
     async def place(self, card: str = "pm_card_visa", *, flagged: bool = False) -> str:
@@ -215,7 +217,8 @@ async def shop(
         inventory=shop.inventory,
         orders=shop.book,
         refunds=shop.refunds,
-        disputes=shop.risks,
+        disputes=shop.disputes,
+        risks=shop.risks,
         refund_terms=shop.refund_terms,
         shop=shop.terms,
         approver="approver@example.com",
@@ -226,7 +229,7 @@ async def shop(
 async def replayed(history: WorkflowHistory) -> WorkflowReplayResult:
     """Run a history again as a worker would that has never seen it; raises where they differ."""
     replayer = Replayer(
-        workflows=[OrderWorkflow, RefundWorkflow, ReconcileWorkflow],
+        workflows=[OrderWorkflow, RefundWorkflow, PaymentRiskWorkflow, ReconcileWorkflow],
         workflow_runner=RUNNER,
         data_converter=DATA_CONVERTER,
     )

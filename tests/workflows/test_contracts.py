@@ -11,9 +11,10 @@ import pytest
 from temporalio import workflow
 from temporalio.workflow import _Definition  # the SDK has no public way to list a class's handlers
 
-from durable_orders.contracts import audit, order, refund
+from durable_orders.contracts import audit, order, payment_risk, refund
 from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
+from workflows.payment_risk import PaymentRiskWorkflow
 from workflows.refund import RefundWorkflow
 
 
@@ -52,6 +53,7 @@ def described(declared: type) -> dict[str, Signature]:
     [
         (order.OrderWorkflow, OrderWorkflow),
         (refund.RefundWorkflow, RefundWorkflow),
+        (payment_risk.PaymentRiskWorkflow, PaymentRiskWorkflow),
         (audit.ReconcileWorkflow, ReconcileWorkflow),
     ],
 )

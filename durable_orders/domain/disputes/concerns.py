@@ -48,13 +48,14 @@ def _amount(card: CardCharge, total: Money) -> PaymentConcern | None:
 
 
 def _review(card: CardCharge, risks: PaymentRisks | None) -> PaymentConcern | None:
-    """The review that the charge is in."""
+    """The review that the charge is in, unless an operator has left it at that."""
     if not card.review:
         return None
-    recorded = [one.concern for one in (risks.reviews if risks else ())]
+    for recorded in risks.reviews if risks else ():
+        if recorded.review_id == card.review and (recorded.concern or recorded.acknowledged_by):
+            return recorded.concern
     detail = f"review {card.review} is open at the card provider"
-    named = PaymentConcern(card.review, ConcernKind.REVIEW, detail)
-    return next((one for one in recorded if one and one.id == card.review), named)
+    return PaymentConcern(card.review, ConcernKind.REVIEW, detail)
 
 
 def stop_for(concerns: Iterable[PaymentConcern], terms: OrderTerms) -> Stop | None:

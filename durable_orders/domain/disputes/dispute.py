@@ -80,6 +80,7 @@ class Dispute:
 
     ``withdrawn`` is what it took from the shop's balance and has not put back, ``fee`` what the
     provider charged for it. ``submissions`` counts the evidence sent to the bank.
+    ``acknowledged_by``: the operator who decided that no more is to be done; a report has none.
     """
 
     dispute_id: str
@@ -92,6 +93,7 @@ class Dispute:
     opened_at: datetime
     due_by: datetime | None = None
     submissions: int = 0
+    acknowledged_by: str = ""
 
     @property
     def is_inquiry(self) -> bool:
@@ -121,6 +123,7 @@ class FraudWarning:
     """An early fraud warning (``issfr_…``): the card's issuer expects a dispute.
 
     ``is_actionable``: a refund now spares the shop the dispute.
+    ``acknowledged_by``: the operator who decided to leave it at that; a report has none.
     https://docs.stripe.com/api/radar/early_fraud_warnings/object
     """
 
@@ -129,11 +132,12 @@ class FraudWarning:
     fraud_type: str
     is_actionable: bool
     opened_at: datetime
+    acknowledged_by: str = ""
 
     @property
     def concern(self) -> PaymentConcern | None:
         """What is uncertain because of it; None when it is over."""
-        if not self.is_actionable:
+        if not self.is_actionable or self.acknowledged_by:
             return None
         detail = f"early fraud warning {self.warning_id}: {self.fraud_type}"
         return PaymentConcern(self.warning_id, ConcernKind.FRAUD_WARNING, detail)
@@ -144,7 +148,8 @@ class Review:
     """A review (``prv_…``): the provider asks a person to look at the payment.
 
     ``closed_reason`` is ``approved``, ``refunded``, ``refunded_as_fraud``, ``disputed`` …; empty
-    while it is open. https://docs.stripe.com/api/radar/reviews/object
+    while it is open. ``acknowledged_by``: the operator who decided to leave it at that; a report
+    has none. https://docs.stripe.com/api/radar/reviews/object
     """
 
     review_id: str
@@ -153,11 +158,12 @@ class Review:
     is_open: bool
     opened_at: datetime
     closed_reason: str = ""
+    acknowledged_by: str = ""
 
     @property
     def concern(self) -> PaymentConcern | None:
         """What is uncertain because of it; None when it is over."""
-        if not self.is_open:
+        if not self.is_open or self.acknowledged_by:
             return None
         detail = f"review {self.review_id}: {self.opened_reason}"
         return PaymentConcern(self.review_id, ConcernKind.REVIEW, detail)
@@ -165,12 +171,17 @@ class Review:
 
 @dataclass(frozen=True)
 class PaymentRisks:
-    """All disputes, early fraud warnings and reviews of one payment, oldest first."""
+    """All disputes, early fraud warnings and reviews of one payment, oldest first.
+
+    ``revision`` counts what our database has recorded of them. In a provider's report it is that of
+    the record which was read before the provider was asked; None when nothing was.
+    """
 
     payment_id: str
     disputes: tuple[Dispute, ...] = ()
     warnings: tuple[FraudWarning, ...] = ()
     reviews: tuple[Review, ...] = ()
+    revision: int | None = None
 
     @property
     def concerns(self) -> tuple[PaymentConcern, ...]:
@@ -179,6 +190,15 @@ class PaymentRisks:
         every += [one.concern for one in self.warnings]
         every += [one.concern for one in self.reviews]
         return tuple(concern for concern in every if concern is not None)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of all of them."""
+        return frozenset(
+            [one.dispute_id for one in self.disputes]
+            + [one.warning_id for one in self.warnings]
+            + [one.review_id for one in self.reviews]
+        )
 
     def withdrawn(self, currency: str) -> Money:
         """What disputes have taken of the payment and not put back."""

@@ -39,17 +39,12 @@ class RecordedConcern:
     concern: PaymentConcern
 
 
-class RecordedRisks(Protocol):
-    """What our books have of the disputes, early fraud warnings and reviews of an order."""
-
-    async def risks_of(self, order_id: str) -> PaymentRisks | None:
-        """What is recorded of the order's payment; None when the order has none."""
-
-
 class DisputeRepository(Protocol):
     """Repository of disputes, early fraud warnings and reviews.
 
-    What it records only goes forward: a report that is older than what is recorded changes nothing.
+    Each call that changes something is one transaction that locks the order's row. What it records
+    only goes forward: a report that may be older than what is recorded changes nothing. See
+    ``durable_orders.domain.disputes.merging``.
     """
 
     async def find_order(self, payment_id: str) -> str | None:
@@ -58,11 +53,24 @@ class DisputeRepository(Protocol):
     async def record(self, order_id: str, risks: PaymentRisks, now: datetime) -> PaymentRisks:
         """Record what the provider reports, with a line in the order's history for each change.
 
-        Returns all that is recorded of the payment afterwards.
+        Returns all that is recorded of the order afterwards. Raises ``NoSuchOrderError``, and
+        ``RefusedError`` for a payment that is not the order's.
+        """
+
+    async def acknowledge(
+        self, order_id: str, concern_id: str, by: str, note: str, now: datetime
+    ) -> PaymentRisks:
+        """Record that an operator has decided that nothing more is to be done about a dispute,
+        warning or review (its id); once.
+
+        Raises ``NoSuchOrderError``, and ``RefusedError`` when the order has no such concern.
         """
 
     async def risks_of(self, order_id: str) -> PaymentRisks | None:
-        """What is recorded of the order's payment; None when the order has none."""
+        """What is recorded of the order's payment; None when the order has none.
+
+        Raises ``NoSuchOrderError``.
+        """
 
     async def find(self, dispute_id: str) -> tuple[str, Dispute] | None:
         """The order's id and the dispute."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Self
 
@@ -83,6 +83,8 @@ class StripeCards:
             http_client=self._http,
             max_network_retries=0,
         )
+        #: For conversations about other objects, over the same connections.
+        self.client = client
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
 
@@ -262,6 +264,10 @@ class StripeCards:
         """All refunds of a payment, newest first. Not from ``search``, which lags behind."""
         page = await self._refunds.list_async({"payment_intent": payment_id, "limit": 100})
         return [refund async for refund in page.auto_paging_iter()]
+
+    def translate_errors(self, operation: str) -> AbstractAsyncContextManager[None]:
+        """Limit the time of a block that uses ``client``, and translate its exceptions."""
+        return self._translate_errors(operation)
 
     @asynccontextmanager
     async def _translate_errors(

@@ -7,6 +7,7 @@ that our own requests cause at once (``payment_intent.created``, ``.requires_act
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from durable_orders.domain.webhooks import (
     BadSignatureError,
     EventPayload,
     PaymentChanged,
+    PaymentRiskChanged,
     RefundChanged,
     WebhookEvent,
     WebhookSource,
@@ -37,10 +39,27 @@ PAYMENT_EVENTS: Final = {
     "charge.refunded": None,
 }
 REFUND_EVENTS: Final = frozenset({"refund.updated", "refund.failed", "charge.refund.updated"})
+#: Their objects carry no metadata of ours, but name the payment.
+RISK_EVENTS: Final = frozenset(
+    {
+        "charge.dispute.created",
+        "charge.dispute.updated",
+        "charge.dispute.closed",
+        "charge.dispute.funds_withdrawn",
+        "charge.dispute.funds_reinstated",
+        "radar.early_fraud_warning.created",
+        "radar.early_fraud_warning.updated",
+        "review.opened",
+        "review.closed",
+    }
+)
+
+_PAYMENT_ID: Final = re.compile(r"pi_[A-Za-z0-9_]{1,250}")
 
 
 class _EventObject(BaseModel):
     metadata: dict[str, Any] | None = None
+    payment_intent: Any = None  # its id, of a refund, dispute, warning or review
 
 
 class _EventData(BaseModel):
@@ -72,6 +91,9 @@ class StripeEvents:
             ) from None
         check_timestamp(_signed_at(header))  # the SDK accepts times in the future
         payload = parse_body(_Body, body, "event of Stripe's")
+        if payload.type in RISK_EVENTS:
+            risk = _risk(payload.data.object)
+            return WebhookEvent(WebhookSource.STRIPE, payload.id, payload.type, risk)
         metadata = payload.data.object.metadata or {}
         installation = str(metadata.get(MARK, ""))
         # Without a mark it is about an object of another application on the same account.
@@ -83,6 +105,13 @@ def _signed_at(header: str) -> int:
     """Time of the signature: the first ``t=``, the one that the SDK verifies."""
     items = (item.split("=", 2) for item in header.split(","))
     return int(next(item[1] for item in items if item[0] == "t"))
+
+
+def _risk(about: _EventObject) -> EventPayload | None:
+    """A charge that was made without a PaymentIntent is none of ours."""
+    payment_id = about.payment_intent
+    is_one = isinstance(payment_id, str) and _PAYMENT_ID.fullmatch(payment_id)
+    return PaymentRiskChanged(payment_id) if is_one else None
 
 
 def _news(type_: str, metadata: Mapping[str, Any]) -> EventPayload | None:
