@@ -59,7 +59,10 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class PaymentActivities:
-    """Conversations with the card provider, each recorded in our payment ledger."""
+    """Conversations with the card provider, each recorded in our payment ledger.
+
+    Without ``disputes`` an order does not hear of what is recorded there.
+    """
 
     cards: Cards
     ledger: PaymentLedger
@@ -230,6 +233,9 @@ class PaymentActivities:
         await self.ledger.record(entry, card, answers=answers)
         answer = _to_answer(card, entry)
         if isinstance(answer, Paid | Held):
+            risks = None
+            if entry.is_questioned and self.disputes is not None:
+                risks = await self.disputes.risks_of(entry.order_id)
             answer = replace(answer, concerns=concerns_of(card, entry.amount, risks))
         status = STATUS_OF.get(card.state)
         if status is not None and not isinstance(answer, PaymentReturned):

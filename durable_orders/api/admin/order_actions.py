@@ -81,9 +81,9 @@ ORDER_ACTIONS: Final = {
 
 #: What a decision does about an order that is held because its payment is uncertain.
 _WHEN_HELD: Final = {
-    "approve": "The order goes on, although its payment is uncertain. It is held again if more comes.",
-    "reject": "The order is stopped: a parcel is called back, what was taken is given back, what is "
-    "held or set aside is released, and the customer is told.",
+    "approve": "The order goes on, although its payment is uncertain. News hold it again.",
+    "reject": "The order is stopped: a parcel is called back, what was taken is given back, what "
+    "is held or set aside is released, and the customer is told.",
 }
 
 

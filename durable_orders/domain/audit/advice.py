@@ -58,7 +58,7 @@ def advice(finding: Finding) -> Advice:
         case DiscrepancyKind.PAID_IN_PART:
             advised = Advice(
                 f"compare order {finding.order_id} in the provider's dashboard: a part of its hold "
-                "was captured there. Get the rest in another way, or acknowledge that it is given up",
+                "was captured there. Get the rest in another way, or acknowledge that you do not",
                 (f"status {order_id}",),
             )
         case DiscrepancyKind.RUN_WITHOUT_ORDER | DiscrepancyKind.RUN_AFTER_END:

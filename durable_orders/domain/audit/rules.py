@@ -192,7 +192,7 @@ def _after_the_end(order: BookedOrder, charges: Iterable[ListedCharge]) -> list[
 
 
 def _paid_in_part(order: BookedOrder, captured: Money) -> list[Discrepancy]:
-    """A charge takes the whole total; a part of a hold is captured by hand, or by nobody of ours."""
+    """A charge takes the whole total: only somebody else captures a part of it."""
     if captured == order.total:
         return []
     detail = f"completed, and {captured} of {order.total} was taken"
