@@ -94,7 +94,7 @@ def order_worker(
     Without ``audit`` it has no activities for audits, without ``disputes`` and ``risks`` none for
     disputes.
     """
-    payments = PaymentActivities(cards, ledger, orders, disputes)
+    payments = PaymentActivities(cards, ledger, orders, disputes, risks)
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver)
     stock = InventoryActivities(inventory)

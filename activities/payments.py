@@ -32,7 +32,9 @@ from durable_orders.domain.activity_messages import (
 )
 from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
 from durable_orders.domain.disputes.concerns import concerns_of
-from durable_orders.domain.disputes.ports import DisputeRepository
+from durable_orders.domain.disputes.decisions import open_chargeback
+from durable_orders.domain.disputes.dispute import PaymentRisks
+from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
@@ -67,7 +69,9 @@ class PaymentActivities:
     cards: Cards
     ledger: PaymentLedger
     orders: OrderRepository
+    #: What disputes have taken, in our books and at the provider; without them, nothing.
     disputes: DisputeRepository | None = None
+    risks: PaymentRiskReader | None = None
     clock: Callable[[], datetime] = _utc_now
 
     @activity.defn
@@ -150,9 +154,9 @@ class PaymentActivities:
         summary = await self.orders.summary(order.order_id)
         taken = given_back = Money(0, summary.total.currency)
         for entry in entries:
-            card = await self._undo_charge(entry, summary.key_prefix)
+            card, withdrawn = await self._undo_charge(entry, summary.key_prefix)
             taken += card.captured
-            given_back += card.refunded
+            given_back += card.refunded + withdrawn
         return ChargesUndone(taken=taken, given_back=given_back)
 
     @activity.defn
@@ -244,25 +248,57 @@ class PaymentActivities:
 
     # -- undoing -----------------------------------------------------------------------------------
 
-    async def _undo_charge(self, entry: ChargeEntry, prefix: str) -> CardCharge:
-        """Cancel a charge that took nothing, refund what is left of one that did."""
+    async def _undo_charge(self, entry: ChargeEntry, prefix: str) -> tuple[CardCharge, Money]:
+        """Cancel a charge that took nothing, refund what is left of one that did.
+
+        Returns the charge as it is afterwards, and what disputes have taken of the rest: the bank
+        has given that back, and the provider refunds nothing of it.
+        """
         card = await self.cards.read(entry.payment_id)
         if not card.captured and card.state is not ChargeState.CANCELLED:
             # A declined charge too: a browser that still has its secret could try another card.
             card = await self.cards.cancel(entry.payment_id)
-        if card.kept:
-            card = await self._refund_rest(entry, card, prefix)
-        if card.kept or card.state not in {ChargeState.CAPTURED, ChargeState.CANCELLED}:
+        withdrawn = await self._withdrawn(entry, card)
+        if card.kept - withdrawn:
+            try:
+                card = await self._refund_rest(entry, card, card.kept - withdrawn, prefix)
+            except RefusedError as refused:
+                # A dispute that nobody has told us of may have taken the money.
+                risks = await self._read_risks(entry)
+                if card.kept - _taken_by(risks, card):
+                    raise _named(refused, risks) from refused
+                withdrawn = card.kept
+        if card.kept - withdrawn or card.state not in {
+            ChargeState.CAPTURED,
+            ChargeState.CANCELLED,
+        }:
             raise NoAnswerError(f"{card.payment_id} is still {card.state}: it cannot be undone yet")
         await self.ledger.record(entry, card)
-        return card
+        return card, withdrawn
 
-    async def _refund_rest(self, entry: ChargeEntry, card: CardCharge, prefix: str) -> CardCharge:
+    async def _withdrawn(self, entry: ChargeEntry, card: CardCharge) -> Money:
+        """What disputes have taken of the money that the charge still has, as our books say."""
+        if not card.kept or self.disputes is None:
+            return Money(0, entry.amount.currency)
+        return _taken_by(await self.disputes.risks_of(entry.order_id), card)
+
+    async def _read_risks(self, entry: ChargeEntry) -> PaymentRisks | None:
+        """What is disputed of the charge, once our books have been brought up to date."""
+        if self.disputes is None or self.risks is None:
+            return None
+        known = await self.disputes.risks_of(entry.order_id)
+        report = await self.risks.risks_of(entry.payment_id)
+        report = replace(report, revision=known.revision if known else None)
+        return await self.disputes.record(entry.order_id, report, self.clock())
+
+    async def _refund_rest(
+        self, entry: ChargeEntry, card: CardCharge, rest: Money, prefix: str
+    ) -> CardCharge:
         """Give back what is left of a captured charge."""
         raise_if_stopping()
         refund = await self.cards.refund(
             card.payment_id,
-            card.kept,
+            rest,
             installation=prefix,
             order_id=entry.order_id,
             key=undo_refund_key(prefix, entry.order_id, entry.payment_id),
@@ -271,6 +307,24 @@ class PaymentActivities:
         await self.ledger.record(entry, refunded)
         await self.ledger.record_refund(entry.order_id, entry.payment_id, refund)
         return refunded
+
+
+def _taken_by(risks: PaymentRisks | None, card: CardCharge) -> Money:
+    """What disputes have taken of the money that the charge still has."""
+    currency = card.amount.currency
+    taken = risks.withdrawn(currency) if risks else Money(0, currency)
+    return taken if taken <= card.kept else card.kept
+
+
+def _named(refused: RefusedError, risks: PaymentRisks | None) -> RefusedError:
+    """The refusal of a refund, with the dispute that stands in its way."""
+    dispute = open_chargeback(risks) if risks else None
+    if dispute is None:
+        return refused
+    return RefusedError(
+        f"while dispute {dispute.dispute_id} over {dispute.amount} is open, the rest cannot be "
+        f"given back: {refused}"
+    )
 
 
 def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:

@@ -233,7 +233,8 @@ CaptureAnswer = Paid | HoldLapsed | PaymentReturned
 
 @dataclass(frozen=True)
 class ChargesUndone:
-    """Sums over all charges of an undone order: all that was ever taken, all that was given back.
+    """Sums over all charges of an undone order: all that was ever taken, all that was given back,
+    by us or by a bank after a dispute.
 
     The two are equal, and the order can never be charged again.
     """

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Executable, Row, bindparam, insert, literal, select, update
+from sqlalchemy import Executable, Row, bindparam, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from durable_orders.domain.disputes.dispute import DisputeStatus
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import ChargeState
 from durable_orders.domain.refunds.refund import (
@@ -21,7 +22,13 @@ from durable_orders.domain.refunds.refund import (
     RefundState,
 )
 from durable_orders.store.history import ADD_LINE, line
-from durable_orders.store.tables import payments, refund_lines, refund_requests
+from durable_orders.store.tables import (
+    disputes,
+    given_back_by_hand,
+    payments,
+    refund_lines,
+    refund_requests,
+)
 
 _REFUNDS: Final = select(refund_requests, payments.c.payment_id, payments.c.currency).join_from(
     refund_requests, payments
@@ -51,6 +58,20 @@ _PAID_CHARGE: Final = (
     )
     .with_for_update(key_share=True)
 )
+#: Statuses of a chargeback that is open: the provider refunds nothing of its charge.
+_CHARGED_BACK: Final = (DisputeStatus.NEEDS_RESPONSE, DisputeStatus.UNDER_REVIEW)
+_GONE: Final = select(
+    func.coalesce(func.sum(disputes.c.withdrawn), 0).label("withdrawn"),
+    func.array_agg(disputes.c.dispute_id).filter(disputes.c.withdrawn > 0).label("ids"),
+    func.min(disputes.c.dispute_id)
+    .filter(disputes.c.status.in_(_CHARGED_BACK))
+    .label("charged_back_by"),
+    func.count().filter(disputes.c.status == DisputeStatus.WON).label("won"),
+    select(given_back_by_hand.c.amount)
+    .where(given_back_by_hand.c.order_id == bindparam("order_id"))
+    .scalar_subquery()
+    .label("by_hand"),
+).where(disputes.c.order_id == bindparam("order_id"))
 # Parameters of an UPDATE may not have the names of its columns.
 _CHANGE: Final = (
     update(refund_requests)
@@ -74,11 +95,17 @@ async def lock_paid_charge(connection: AsyncConnection, order_id: str) -> PaidCh
     row = (await connection.execute(_PAID_CHARGE, {"order_id": order_id})).one_or_none()
     if row is None:
         return None
+    gone = (await connection.execute(_GONE, {"order_id": order_id})).one()
     return PaidCharge(
         attempt=row.attempt,
         payment_id=row.payment_id,
         captured=Money(row.captured, row.currency),
         refunded=Money(row.refunded, row.currency),
+        withdrawn=Money(int(gone.withdrawn), row.currency),
+        by_hand=None if gone.by_hand is None else Money(gone.by_hand, row.currency),
+        disputes=tuple(sorted(gone.ids or ())),
+        charged_back_by=gone.charged_back_by or "",
+        won=gone.won > 0,
     )
 
 

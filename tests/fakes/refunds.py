@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from durable_orders.domain.disputes.decisions import open_chargeback
+from durable_orders.domain.disputes.dispute import DisputeStatus, PaymentRisks
 from durable_orders.domain.money import total
 from durable_orders.domain.ports import CardRefund, ChargeState
 from durable_orders.domain.refunds.calculation import plan_refund
@@ -93,11 +95,24 @@ class InMemoryRefundBook(Scripted):
         return entry
 
     def _paid_charge(self, order_id: str) -> PaidCharge | None:
-        payment = self._database.row(order_id).payment
+        row = self._database.row(order_id)
+        payment = row.payment
         if payment is None or payment.booked.state is not ChargeState.CAPTURED:
             return None
         booked = payment.booked
-        return PaidCharge(1, payment.payment_id, booked.captured, booked.refunded)
+        risks = row.risks or PaymentRisks(payment.payment_id)
+        back = open_chargeback(risks)
+        return PaidCharge(
+            1,
+            payment.payment_id,
+            booked.captured,
+            booked.refunded,
+            withdrawn=risks.withdrawn(payment.amount.currency),
+            by_hand=row.by_hand.amount if row.by_hand else None,
+            disputes=tuple(sorted(one.dispute_id for one in risks.disputes if one.withdrawn)),
+            charged_back_by=back.dispute_id if back else "",
+            won=any(one.status is DisputeStatus.WON for one in risks.disputes),
+        )
 
     def _find(self, order_id: str, refund_id: str) -> RefundEntry:
         try:

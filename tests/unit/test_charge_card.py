@@ -84,7 +84,7 @@ class Shop:
         self.orders = InMemoryOrderRepository(self.database)
         self.disputes = InMemoryDisputeRepository(self.database)
         self.activities = PaymentActivities(
-            self.cards, self.ledger, self.orders, self.disputes, lambda: self.now
+            self.cards, self.ledger, self.orders, self.disputes, clock=lambda: self.now
         )
 
     @classmethod

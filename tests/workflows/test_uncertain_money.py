@@ -127,8 +127,16 @@ async def ended_in_peace(shop: Shop, handle: Handle, kind: ConcernKind) -> Outco
 
 
 async def undone(shop: Shop, handle: Handle, why: StopReason) -> Outcome:
-    outcome = await shop.check(await handle.result())
+    """Nothing is sent, and the money is with the customer: given back by us, or by the bank."""
+    outcome = await handle.result()
+    risks = await shop.disputes.risks_of(outcome.order_id)
+    withdrawn = risks.withdrawn("EUR") if risks else TOTAL * 0
+    if not withdrawn:
+        await shop.check(outcome)
+    given_back = Money(shop.cards.given_back(outcome.order_id), "EUR")
+    assert outcome.taken == outcome.given_back == given_back + withdrawn
     assert (outcome.status, reason(outcome)) == (Status.REFUNDED, why)
+    assert outcome.order_id not in shop.warehouse.parcels
     return outcome
 
 

@@ -120,12 +120,22 @@ class RefundRefused:
 
 @dataclass(frozen=True)
 class PaidCharge:
-    """The charge that took the order's money, as our database has it."""
+    """The charge that took the order's money, as our database has it.
+
+    ``withdrawn`` is what the ``disputes`` have taken of it and not put back, ``by_hand`` what an
+    operator gave back outside the provider. ``charged_back_by`` is the dispute because of which the
+    provider refunds nothing of it now; one that was ``won`` has put its money back.
+    """
 
     attempt: int
     payment_id: str
     captured: Money
     refunded: Money
+    withdrawn: Money | None = None
+    by_hand: Money | None = None
+    disputes: tuple[str, ...] = ()
+    charged_back_by: str = ""
+    won: bool = False
 
 
 @dataclass(frozen=True)
