@@ -61,12 +61,14 @@ class OrderHandlers:
 
     @workflow.update
     def approve(self, decision: r.Approve) -> None:
-        """Approve the order. Refused (``NOT_WAITING``) when it waits for no approval."""
+        """Approve the order, or let it go on with uncertain money. Refused (``NOT_WAITING``) when
+        it waits for neither.
+        """
         self._current_approval.decide(decision)
 
     @workflow.update
     def reject(self, decision: r.Reject) -> None:
-        """Reject the order. Refused (``NOT_WAITING``) when it waits for no approval."""
+        """Reject the order. Refused (``NOT_WAITING``) when it waits for no such decision."""
         self._current_approval.decide(decision)
 
     @approve.validator
