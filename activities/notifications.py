@@ -20,6 +20,9 @@ from durable_orders.domain.activity_messages import (
 from durable_orders.domain.disputes.decisions import REMINDER
 from durable_orders.domain.disputes.messages import DisputeDue
 from durable_orders.domain.ids import mail_key
+from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.money import Money, total
+from durable_orders.domain.order import Order
 from durable_orders.domain.ports import Mail, Mailer, OrderRepository
 from durable_orders.domain.refunds import emails as refund_emails
 from durable_orders.domain.refunds.messages import RefundAwaitingApproval
@@ -48,7 +51,8 @@ class NotificationActivities:
     async def send_closing_email(self, order: OrderRef) -> MailAnswer:
         """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
-        return await self._send(found.key_prefix, found.id, "closing", emails.closing(found))
+        mail = emails.closing(found, taken=await self._taken(found))
+        return await self._send(found.key_prefix, found.id, "closing", mail)
 
     @activity.defn
     async def send_shipped_email(self, news: OrderParcel) -> MailAnswer:
@@ -85,6 +89,15 @@ class NotificationActivities:
         prefix = (await self.orders.summary(due.order_id)).key_prefix
         mail = emails.dispute_reminder(due, prefix=prefix, to=self.approver)
         return await self._send(prefix, due.order_id, f"{REMINDER}{due.dispute_id}", mail)
+
+    async def _taken(self, order: Order) -> Money | None:
+        """What was taken for an order that was refunded: less than its total, when only a part of a
+        hold was captured. None when our books do not know.
+        """
+        if order.status is not Status.REFUNDED:
+            return None
+        payments = (await self.orders.view(order.id)).payments
+        return total((one.captured for one in payments), order.total.currency) or None
 
     async def _send(self, prefix: str, order_id: str, kind: str, mail: Mail) -> MailAnswer:
         answer = await self.mailer.send(mail, key=mail_key(prefix, order_id, kind))

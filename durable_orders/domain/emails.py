@@ -19,6 +19,7 @@ from durable_orders.domain.activity_messages import OrderSummary
 from durable_orders.domain.disputes.messages import DisputeDue
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.parcels import Parcel
 from durable_orders.domain.ports import Mail
@@ -58,12 +59,15 @@ def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail
     return _mail(order, "confirmation", f"Order {order.id} is confirmed", opening)
 
 
-def closing(order: Order) -> Mail:
-    """Email: why the order ended early, and what that means for the customer's money."""
+def closing(order: Order, *, taken: Money | None = None) -> Mail:
+    """Email: why the order ended early, and what that means for the customer's money: all that was
+    ``taken``, the order's total unless another amount is known.
+    """
     why = _EXPLANATIONS[StopReason(order.reason)] if order.reason else "it could not be completed"
     headline = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
+    amount = taken or order.total
     money = (
-        f"We have given {order.total} back to your card; banks take 5 to 10 days to show it."
+        f"We have given {amount} back to your card; banks take 5 to 10 days to show it."
         if order.status is Status.REFUNDED
         else "Nothing was taken from your card."
     )

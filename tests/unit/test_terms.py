@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable_orders.domain.money import Money
-from durable_orders.domain.terms import CaptureMethod, OrderTerms, ShopTerms, approval_limits
+from durable_orders.domain.terms import (
+    CaptureMethod,
+    DisputePolicy,
+    FraudWarningPolicy,
+    OrderTerms,
+    ShopTerms,
+    approval_limits,
+)
 
 amounts = st.integers(1, 10**9)
 currencies = st.sampled_from(["EUR", "USD", "JPY", "KWD"])
@@ -57,6 +64,8 @@ def test_an_order_gets_all_of_the_shops_terms() -> None:
         delivery_deadline=timedelta(days=4),
         max_card_tries=6,
         off_session=True,
+        on_dispute=DisputePolicy.STOP,
+        on_fraud_warning=FraudWarningPolicy.REFUND,
     )
     terms = shop.of(Money(1, "EUR"), flagged=False)
     for field in fields(OrderTerms):

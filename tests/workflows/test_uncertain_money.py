@@ -16,7 +16,7 @@ from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.parcels import ParcelStatus
-from durable_orders.domain.payment_status import PaymentTaken
+from durable_orders.domain.payment_status import PaymentTaken, payment_from_view
 from durable_orders.domain.ports import NoAnswerError
 from durable_orders.domain.terms import (
     CaptureMethod,
@@ -507,6 +507,17 @@ class TestMoneyThatIsOnlyHeld:
         await reject(captured)
         outcome = await undone(shop, captured, StopReason.NOT_APPROVED)
         assert (outcome.taken, outcome.given_back) == (A_PART, A_PART)
+        [mail] = [sent.mail for sent in shop.mailer.sent if outcome.order_id in sent.key]
+        assert "We have given 10.00 EUR back to your card" in mail.text
+
+    async def test_a_shopper_is_shown_what_was_really_taken(
+        self, shop: Shop, captured: Handle
+    ) -> None:
+        await approve(captured)
+        outcome = await captured.result()
+        assert await captured.query(OrderWorkflow.payment_news) == PaymentTaken(A_PART)
+        view = await shop.book.view(outcome.order_id)
+        assert payment_from_view(view) == PaymentTaken(A_PART)
 
     @pytest.mark.parametrize("decision", ["approve", "reject"])
     async def test_a_capture_that_finds_less_asks_a_person_before_it_ships(
