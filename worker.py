@@ -16,6 +16,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.audit import ReconciliationActivities
+from activities.audit_risks import PaymentRiskAudit
 from activities.disputes import DisputeActivities
 from activities.fulfillment import FulfillmentActivities
 from activities.interceptor import ActivityInterceptor
@@ -27,7 +28,7 @@ from activities.refunds import RefundActivities
 from durable_orders.binding import BindingCheck
 from durable_orders.clients.connection import connect, translate_rpc_errors
 from durable_orders.clients.errors import UnreachableError
-from durable_orders.clients.run_inspector import TemporalOrderRuns
+from durable_orders.clients.run_inspector import TemporalOrderRuns, TemporalPaymentRiskRuns
 from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import TASK_QUEUE
 from durable_orders.domain.installation import OtherAccountError
@@ -96,7 +97,7 @@ def order_worker(
     """
     payments = PaymentActivities(cards, ledger, orders, disputes, risks)
     fulfillment = FulfillmentActivities(warehouse, orders)
-    notifications = NotificationActivities(mailer, orders, approver)
+    notifications = NotificationActivities(mailer, orders, approver, disputes)
     stock = InventoryActivities(inventory)
     book = OrderBookActivities(orders, shop)
     paying_back = RefundActivities(cards, refunds, orders, mailer, refund_terms)
@@ -181,7 +182,8 @@ async def composed(
         warehouse = await stack.enter_async_context(
             HttpWarehouse(settings.fulfillment_url, settings.fulfillment_api_key.get_secret_value())
         )
-        ledger = PostgresPaymentLedger(database)
+        ledger, disputes = PostgresPaymentLedger(database), PostgresDisputeRepository(database)
+        risks = StripeDisputes(cards)
         orders = PostgresOrderRepository(database)
         worker = order_worker(
             client,
@@ -192,8 +194,8 @@ async def composed(
             inventory=PostgresInventory(database),
             orders=orders,
             refunds=PostgresRefundBook(database),
-            disputes=PostgresDisputeRepository(database),
-            risks=StripeDisputes(cards),
+            disputes=disputes,
+            risks=risks,
             shop=settings.shop_terms(),
             refund_terms=settings.refund_terms(),
             approver=settings.approver_email,
@@ -205,6 +207,7 @@ async def composed(
                 runs=TemporalOrderRuns(client, orders),
                 findings=PostgresFindingRepository(database),
                 installations=installations,
+                risks=PaymentRiskAudit(risks, risks, disputes, TemporalPaymentRiskRuns(client)),
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from temporalio import activity
 
+from activities.audit_risks import OF_RISKS, PaymentRiskAudit
 from durable_orders.domain.audit.messages import (
     AuditPage,
     AuditPosition,
@@ -64,6 +65,8 @@ class ReconciliationActivities:
     runs: OrderRuns
     findings: FindingRepository
     installations: InstallationRepository
+    #: Without it, nothing that is disputed is looked at.
+    risks: PaymentRiskAudit | None = None
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
@@ -81,6 +84,8 @@ class ReconciliationActivities:
                 return await self._review_orders(page)
             case AuditScan.RUNS:
                 return await self._review_runs(page)
+            case AuditScan.DISPUTES | AuditScan.WARNINGS | AuditScan.REVIEWS | AuditScan.RISKS:
+                return PageReview(0, ()) if self.risks is None else await self.risks.review(page)
             case AuditScan.FINDINGS:
                 return await self._review_findings(page)
 
@@ -93,7 +98,9 @@ class ReconciliationActivities:
         """
         wanted, now = settlement.discrepancy, datetime.now(UTC)
         case = None
-        if wanted.kind in _OF_OPEN_RUNS:
+        if wanted.kind in OF_RISKS:
+            current = await self._examine_risks(wanted.order_id)
+        elif wanted.kind in _OF_OPEN_RUNS:
             as_of = settlement.as_of
             no_grace = _without_grace(settlement.terms)  # its page has seen that it is old enough
             current = await self._examine_run(wanted.order_id, as_of, as_of, no_grace)
@@ -105,7 +112,7 @@ class ReconciliationActivities:
             return DiscrepancySettled("gone")
         # Recorded before anything is done: a repair leaves a trace whatever becomes of it.
         noted = await self.findings.note(found, now)
-        if case is not None and await self._repair(found, case):
+        if await self._repair(found, case):
             await self.findings.resolve(found, "repaired", now)
             log.info("repaired %s of order %s: %s", found.kind, found.order_id, found.detail)
             return DiscrepancySettled("repaired")
@@ -191,7 +198,9 @@ class ReconciliationActivities:
         # Without grace: a finding is not settled by its order's moving again.
         no_grace = _without_grace(terms)
         known = finding.discrepancy
-        if finding.kind in _OF_OPEN_RUNS:
+        if finding.kind in OF_RISKS:
+            found = await self._examine_risks(known.order_id)
+        elif finding.kind in _OF_OPEN_RUNS:
             found = await self._examine_run(known.order_id, finding.first_seen, at.as_of, no_grace)
         else:
             case = await self._case(known.order_id, [known.payment_id])
@@ -216,6 +225,9 @@ class ReconciliationActivities:
         order = (await self.book.standing([order_id])).get(order_id)
         return find_open_run_discrepancies(order_id, order, since, now, terms)
 
+    async def _examine_risks(self, order_id: str) -> list[Discrepancy]:
+        return [] if self.risks is None else await self.risks.examine(order_id)
+
     async def _case(self, order_id: str, payment_ids: Iterable[str]) -> AuditCase:
         """Read all that is known of an order, its run first: the sequence matters.
 
@@ -236,8 +248,13 @@ class ReconciliationActivities:
         """The names of this installation as they are now: it may have been renamed meanwhile."""
         return (await self.installations.get()).names
 
-    async def _repair(self, found: Discrepancy, case: AuditCase) -> bool:
+    async def _repair(self, found: Discrepancy, case: AuditCase | None) -> bool:
         """Carry out the remedy; False when an operator has to look."""
+        if found.remedy is Remedy.FOLLOW and self.risks is not None:
+            await self.risks.runs.follow(found.order_id)
+            return True
+        if case is None:
+            return False
         listed = next((c for c in case.charges if c.charge.payment_id == found.payment_id), None)
         match found.remedy:
             case Remedy.START:

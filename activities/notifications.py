@@ -19,6 +19,7 @@ from durable_orders.domain.activity_messages import (
 )
 from durable_orders.domain.disputes.decisions import REMINDER
 from durable_orders.domain.disputes.messages import DisputeDue
+from durable_orders.domain.disputes.ports import DisputeRepository
 from durable_orders.domain.ids import mail_key
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money, total
@@ -39,6 +40,8 @@ class NotificationActivities:
     #: The address that is reminded of orders and refunds which wait for approval, and of disputes,
     #: if there is one.
     approver: str | None = None
+    #: What disputes have taken; without it, nothing.
+    disputes: DisputeRepository | None = None
 
     @activity.defn
     async def send_confirmation_email(self, order: Confirmation) -> MailAnswer:
@@ -51,7 +54,8 @@ class NotificationActivities:
     async def send_closing_email(self, order: OrderRef) -> MailAnswer:
         """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
-        mail = emails.closing(found, taken=await self._taken(found))
+        taken, disputed = await self._taken(found), await self._disputed(found)
+        mail = emails.closing(found, taken=taken, disputed=disputed)
         return await self._send(found.key_prefix, found.id, "closing", mail)
 
     @activity.defn
@@ -98,6 +102,13 @@ class NotificationActivities:
             return None
         payments = (await self.orders.view(order.id)).payments
         return total((one.captured for one in payments), order.total.currency) or None
+
+    async def _disputed(self, order: Order) -> Money | None:
+        """What disputes have taken of the money of an order that was undone."""
+        if order.status is not Status.REFUNDED or self.disputes is None:
+            return None
+        risks = await self.disputes.risks_of(order.id)
+        return risks.withdrawn(order.total.currency) if risks else None
 
     async def _send(self, prefix: str, order_id: str, kind: str, mail: Mail) -> MailAnswer:
         answer = await self.mailer.send(mail, key=mail_key(prefix, order_id, kind))

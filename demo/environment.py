@@ -28,6 +28,7 @@ from durable_orders.domain.order import Basket, Recipient
 from durable_orders.store import database as store
 from durable_orders.store.consistency_check import find_inconsistencies as inconsistencies
 from durable_orders.store.database import Database
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
 from durable_orders.store.seed import Product, add_products
@@ -129,8 +130,14 @@ class DemoEnvironment:
                 outcome = await self.orders.result(order_id)
         books = books or await self.books.order(order_id)
         visible_status = run.typed_search_attributes.get(ORDER_STATUS)
+        risks = await PostgresDisputeRepository(self.database).risks_of(order_id)
         return OrderEvidence(
-            view, books, outcome, visible_status, await self.refunds.refunds_of(order_id)
+            view,
+            books,
+            outcome,
+            visible_status,
+            await self.refunds.refunds_of(order_id),
+            risks.disputes if risks else (),
         )
 
     async def stock(self) -> list[Stock]:

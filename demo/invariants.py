@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from durable_orders.domain.activity_messages import Outcome
+from durable_orders.domain.disputes.dispute import Dispute
 from durable_orders.domain.ids import mail_key
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.refunds.refund import (
@@ -32,7 +33,8 @@ class OrderEvidence:
     """One order as the database, Temporal and the stand-in's books have it.
 
     ``outcome`` is the result of its run (None while it is open), ``visible_status`` the search
-    attribute that Temporal's Web UI shows, ``refunds`` those requested after it was paid.
+    attribute that Temporal's Web UI shows, ``refunds`` those requested after it was paid,
+    ``disputes`` those in the database.
     """
 
     view: OrderView
@@ -40,6 +42,7 @@ class OrderEvidence:
     outcome: Outcome | None
     visible_status: str | None
     refunds: tuple[RefundEntry, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
 
     @property
     def active_fulfillments(self) -> list[Fulfillment]:
@@ -50,6 +53,11 @@ class OrderEvidence:
     def net_paid(self) -> int:
         """Captured less refunded, in minor units."""
         return self.books.captured - self.books.refunded
+
+    @property
+    def kept(self) -> int:
+        """Captured, less refunded, less what disputes took and did not put back."""
+        return self.books.kept
 
     @property
     def requested_refunds(self) -> dict[str, int]:
@@ -99,7 +107,9 @@ def check_invariants(
     """
     orders = list(evidence)
     checks = {
-        "Each card is charged once, for what is shipped, less the refunds asked for": _check_money,
+        (
+            "Each card is charged once, for what is shipped, less refunds and lost disputes"
+        ): _check_money,
         "One parcel for each completed order, none for the others": _check_parcels,
         "One confirmation per completed order, one explanation per other, one mail per refund": (
             _check_mails
@@ -130,9 +140,11 @@ def violations_of(results: Iterable[InvariantResult]) -> list[str]:
 def _check_money(evidence: OrderEvidence) -> Iterator[str]:
     order, books = evidence.view.order, evidence.books
     requested = evidence.requested_refunds
-    due = order.total.amount - sum(requested.values()) if evidence.active_fulfillments else 0
-    if evidence.net_paid != due:
-        yield f"order {order.id}: Stripe kept {evidence.net_paid}, not {due}"
+    due = 0
+    if evidence.active_fulfillments:
+        due = order.total.amount - sum(requested.values()) - books.withdrawn
+    if evidence.kept != due:
+        yield f"order {order.id}: Stripe kept {evidence.kept}, not {due}"
     captured = [
         charge for payment in books.payments for charge in payment.charges if charge.captured
     ]
@@ -149,10 +161,18 @@ def _check_money(evidence: OrderEvidence) -> Iterator[str]:
     )
     if recorded != (books.captured, books.refunded):
         yield f"order {order.id}: taken and given back are {recorded} in our books, not Stripe's"
+    at_stripe = {one.id: (one.status, one.withdrawn) for one in books.disputes}
+    in_ours = {one.dispute_id: (str(one.status), one.withdrawn.amount) for one in evidence.disputes}
+    if at_stripe != in_ours:
+        yield f"order {order.id}: its disputes are {in_ours} in our books, {at_stripe} at Stripe"
     if evidence.outcome:
         reported = (evidence.outcome.taken.amount, evidence.outcome.given_back.amount)
         # Refunds that were requested later are in the outcome of their own run.
-        if reported != (books.captured, books.refunded - sum(requested.values())):
+        given_back = books.refunded - sum(requested.values())
+        if books.disputes and not evidence.active_fulfillments:
+            # What a dispute took counts as given back, and is refunded if it is won later.
+            given_back = books.captured
+        if reported != (books.captured, given_back):
             yield f"order {order.id}: taken and given back are {reported} in Temporal, not Stripe's"
 
 

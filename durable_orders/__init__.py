@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from durable_orders.clients.errors import OrderClientError, UnreachableError
     from durable_orders.clients.order_operations import OrderOperations
     from durable_orders.clients.orders import OrderClient
+    from durable_orders.clients.payment_risks import PaymentRiskClient
     from durable_orders.clients.refunds import RefundClient
     from durable_orders.clients.update_limiter import UpdateLimiter
     from durable_orders.domain.activity_messages import (
@@ -132,6 +133,7 @@ __all__ = [
     "PaymentHeld",
     "PaymentPending",
     "PaymentProgress",
+    "PaymentRiskClient",
     "PaymentStopped",
     "PaymentTaken",
     "PaymentToFinish",
@@ -173,6 +175,7 @@ _MODULES: Final = {
     ),
     "durable_orders.clients.order_operations": ("OrderOperations",),
     "durable_orders.clients.orders": ("OrderClient",),
+    "durable_orders.clients.payment_risks": ("PaymentRiskClient",),
     "durable_orders.clients.refunds": ("RefundClient",),
     "durable_orders.clients.update_limiter": ("UpdateLimiter",),
     "durable_orders.domain.audit.messages": ("AuditReport",),

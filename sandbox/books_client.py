@@ -117,7 +117,10 @@ class Mail:
 
 @dataclass(frozen=True)
 class OrderBooks:
-    """What the stand-in did for one order. `captured - refunded` is what the customer paid."""
+    """What the stand-in did for one order.
+
+    `captured - refunded - withdrawn` is what the customer paid and the shop has kept.
+    """
 
     order_id: str
     captured: int
@@ -132,6 +135,11 @@ class OrderBooks:
     def withdrawn(self) -> int:
         """What disputes took and did not give back."""
         return sum(dispute.withdrawn for dispute in self.disputes)
+
+    @property
+    def kept(self) -> int:
+        """What the shop has kept."""
+        return self.captured - self.refunded - self.withdrawn
 
     @property
     def parcels(self) -> tuple[Parcel, ...]:

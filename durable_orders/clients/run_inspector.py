@@ -1,4 +1,4 @@
-"""Adapter: the audit's port ``OrderRuns`` over the Temporal client."""
+"""Adapters: the audit's ports ``OrderRuns`` and ``PaymentRiskRuns`` over the Temporal client."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from durable_orders.clients.connection import translate_rpc_errors
 from durable_orders.clients.errors import OrderClientError, UnreachableError
 from durable_orders.clients.orders import OrderClient
+from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.workflow_calls import CALL, status_name
 from durable_orders.domain.audit.model import RunState, RunStatus
 from durable_orders.domain.audit.ports import CursorPage, OpenRun
-from durable_orders.domain.ids import order_id_of, workflow_id
+from durable_orders.domain.ids import order_id_of, payment_risk_workflow_id, workflow_id
 from durable_orders.domain.ports import NoAnswerError, OrderRepository
 
 _OPEN_RUNS: Final = "WorkflowType = 'Order' AND ExecutionStatus = 'Running'"
@@ -65,6 +66,30 @@ class TemporalOrderRuns:
         )
         after = runs.next_page_token
         return CursorPage(found, base64.b64encode(after).decode() if after else None)
+
+
+class TemporalPaymentRiskRuns:
+    """``PaymentRiskRuns`` in Temporal."""
+
+    def __init__(self, temporal: Client) -> None:
+        self._temporal = temporal
+        self._risks = PaymentRiskClient(temporal)
+
+    async def is_open(self, order_id: str) -> bool:
+        # Read from the run itself: Temporal's list lags behind.
+        run = self._temporal.get_workflow_handle(payment_risk_workflow_id(order_id))
+        try:
+            with _no_answer_errors(self._temporal):
+                known = await run.describe(rpc_timeout=CALL)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return known.status is WorkflowExecutionStatus.RUNNING
+
+    async def follow(self, order_id: str) -> None:
+        with _no_answer_errors(self._temporal):
+            await self._risks.risks_updated(order_id)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ Glossary
 order           what a customer buys: lines, a total, a card, an address. It is stored in
                 PostgreSQL; messages and workflow histories know it by its id.
 basket          a request for an order: products and quantities, priced from the catalogue.
-workflow        the Temporal workflow of one order (``order-{id}``) or of one refund
-                (``refund-{order}-{refund}``); a *run* is one execution of it.
+workflow        the Temporal workflow of one order (``order-{id}``), of one refund
+                (``refund-{order}-{refund}``), or of what is disputed of an order's payment
+                (``payment-risk-{order}``); a *run* is one execution of it.
 terms           the shop's rules that hold for one order, fixed when its run starts.
 reserve         set stock aside for an order; *release* returns it, *commit* removes it for good.
 charge          what takes the order's total: one PaymentIntent per order, whose id is the payment
@@ -20,6 +21,9 @@ fulfill         have the warehouse accept the order; its answer names the parcel
                 can be cancelled (*recall*) until a parcel leaves.
 compensate      undo, as a saga does, a step that happened or that may have happened.
 refund          money given back on request, of an order that is not undone any more.
+dispute         what a cardholder's bank questions: an *inquiry* moves no money, a *chargeback*
+                takes it until it is *won*. With *early fraud warnings* and *reviews* it is a
+                payment's risks; each is a *concern* while it lasts.
 outcome         how an order ended, derived from what was really paid, shipped and refunded.
 provider        an external service: Stripe, the warehouse, Resend.
 no answer       a provider or PostgreSQL did not answer, so the outcome is unknown; never a "no".

@@ -59,20 +59,32 @@ def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail
     return _mail(order, "confirmation", f"Order {order.id} is confirmed", opening)
 
 
-def closing(order: Order, *, taken: Money | None = None) -> Mail:
-    """Email: why the order ended early, and what that means for the customer's money: all that was
-    ``taken``, the order's total unless another amount is known.
+def closing(order: Order, *, taken: Money | None = None, disputed: Money | None = None) -> Mail:
+    """Email: why the order ended early, and what that means for the customer's money.
+
+    ``taken`` is all that was taken for it, its total unless another amount is known. ``disputed``
+    is what the customer's bank has taken back by disputes: that is not ours to give.
     """
     why = _EXPLANATIONS[StopReason(order.reason)] if order.reason else "it could not be completed"
     headline = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
-    amount = taken or order.total
-    money = (
-        f"We have given {amount} back to your card; banks take 5 to 10 days to show it."
-        if order.status is Status.REFUNDED
-        else "Nothing was taken from your card."
-    )
+    money = "Nothing was taken from your card."
+    if order.status is Status.REFUNDED:
+        taken_back = disputed or order.total * 0
+        money = _taken_back(taken_back)
+        if rest := (taken or order.total) - taken_back:
+            money += f"We have given {rest} back to your card; banks take 5 to 10 days to show it."
     opening = f"Order {order.id} is {headline}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {headline}", opening)
+
+
+def _taken_back(disputed: Money) -> str:
+    """What the customer's bank has taken back from us; empty for nothing."""
+    if not disputed:
+        return ""
+    return (
+        f"Your bank has taken {disputed} back from us, because the payment was disputed: ask your "
+        "bank about it. "
+    )
 
 
 def shipped(order: Order, parcel: Parcel) -> Mail:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entr
 from durable_orders.store.database import Database
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.tables import (
+    disputes,
     given_back_by_hand,
     orders,
     payments,
@@ -87,8 +89,13 @@ async def _read(
         entry = LedgerEntry(charge_entry(charge, tries), booked_charge(charge))
         entries[charge.order_id].append(entry)
     asked, by_hand = await _refunds(connection, ids), await _by_hand(connection, ids)
+    withdrawn = await _withdrawn(connection, ids)
     return tuple(
-        _standing(row, entries[row.id], asked.get(row.id, 0), by_hand.get(row.id)) for row in rows
+        replace(
+            _standing(row, entries[row.id], asked.get(row.id, 0), by_hand.get(row.id)),
+            withdrawn=Money(withdrawn.get(row.id, 0), row.currency),
+        )
+        for row in rows
     )
 
 
@@ -110,6 +117,16 @@ async def _refunds(
         .group_by(refund_requests.c.order_id)
     )
     return {row.order_id: None if row.is_issuing else int(row.accepted) for row in rows}
+
+
+async def _withdrawn(connection: AsyncConnection, order_ids: Sequence[str]) -> Mapping[str, int]:
+    """What disputes have taken of each order's money and not put back."""
+    rows = await connection.execute(
+        select(disputes.c.order_id, func.sum(disputes.c.withdrawn).label("withdrawn"))
+        .where(disputes.c.order_id.in_(order_ids))
+        .group_by(disputes.c.order_id)
+    )
+    return {row.order_id: int(row.withdrawn) for row in rows}
 
 
 async def _by_hand(

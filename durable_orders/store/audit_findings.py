@@ -22,6 +22,7 @@ from durable_orders.domain.audit.ports import CursorPage
 from durable_orders.domain.ports import NoSuchOrderError
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, line
+from durable_orders.store.risk_rows import withdrawn_of
 from durable_orders.store.tables import findings, orders, payments
 
 _KEY = (findings.c.kind, findings.c.order_id, findings.c.payment_id)
@@ -103,6 +104,7 @@ class PostgresFindingRepository:
                     payments.c.order_id == order_id
                 )
             )
+            withdrawn = await withdrawn_of(connection, order_id)
             for finding in wanted:
                 if finding.acknowledged:
                     continue
@@ -113,7 +115,7 @@ class PostgresFindingRepository:
                         acknowledged_at=word.at,
                         acknowledged_by=word.by,
                         acknowledged_note=word.note,
-                        acknowledged_kept=int(kept or 0),
+                        acknowledged_kept=int(kept or 0) - withdrawn,
                     )
                 )
                 if is_ours is not None:

@@ -38,14 +38,21 @@ _FAULTS: Final = (
     """,
     # Only the operator vouches for a manual refund: the provider still has the money, or had none.
     """
+    WITH kept AS (
+        SELECT p.order_id, p.kept - coalesce(d.withdrawn, 0) AS kept
+        FROM (
+            SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
+        ) p LEFT JOIN (
+            SELECT order_id, sum(withdrawn) AS withdrawn FROM disputes GROUP BY order_id
+        ) d USING (order_id)
+    )
     SELECT format('order %s is %s, but %s of it was kept', o.id, o.status, coalesce(p.kept, 0))
            || CASE WHEN h.amount IS NULL THEN ''
               ELSE format(', and %s given back by hand, as %s says', h.amount, h.said_by) END
-    FROM orders o LEFT JOIN (
-        SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
-    ) p ON p.order_id = o.id LEFT JOIN given_back_by_hand h ON h.order_id = o.id
+    FROM orders o LEFT JOIN kept p ON p.order_id = o.id
+    LEFT JOIN given_back_by_hand h ON h.order_id = o.id
     WHERE o.status IN ('rejected', 'cancelled', 'refunded')
-      AND (p.kept > 0 OR h.amount > coalesce(p.kept, 0))
+      AND (p.kept <> 0 OR h.amount > coalesce(p.kept, 0))
       AND NOT EXISTS (
           SELECT FROM findings f
           WHERE f.order_id = o.id AND f.kind IN ('money_kept', 'given_back_too_much')
@@ -53,21 +60,26 @@ _FAULTS: Final = (
       )
     ORDER BY o.id
     """,
-    # A completed order keeps its total less the refunds that were requested.
+    # A completed order keeps its total less the refunds that were requested, and less what disputes
+    # took: that is subtracted on both sides.
     """
     SELECT format('order %s is %s, but %s of it was kept, not %s',
-                  o.id, o.status, coalesce(p.kept, 0), o.total - coalesce(r.asked, 0))
+                  o.id, o.status, coalesce(p.kept, 0) - coalesce(d.withdrawn, 0),
+                  o.total - coalesce(r.asked, 0) - coalesce(d.withdrawn, 0))
     FROM orders o LEFT JOIN (
         SELECT order_id, sum(captured - refunded) AS kept FROM payments GROUP BY order_id
     ) p ON p.order_id = o.id LEFT JOIN (
         SELECT order_id, sum(amount) AS asked FROM refund_requests
         WHERE state IN ('pending', 'succeeded') GROUP BY order_id
-    ) r ON r.order_id = o.id
+    ) r ON r.order_id = o.id LEFT JOIN (
+        SELECT order_id, sum(withdrawn) AS withdrawn FROM disputes GROUP BY order_id
+    ) d ON d.order_id = o.id
     WHERE o.status = 'completed' AND coalesce(p.kept, 0) <> o.total - coalesce(r.asked, 0)
       AND NOT EXISTS (
           SELECT FROM findings f
           WHERE f.order_id = o.id AND f.kind IN ('shipped_unpaid', 'paid_in_part', 'refunds_differ')
-            AND f.resolved_at IS NULL AND f.acknowledged_kept = coalesce(p.kept, 0)
+            AND f.resolved_at IS NULL
+            AND f.acknowledged_kept = coalesce(p.kept, 0) - coalesce(d.withdrawn, 0)
       )
     ORDER BY o.id
     """,
@@ -79,6 +91,20 @@ _FAULTS: Final = (
         WHERE state NOT IN ('rejected', 'cancelled') GROUP BY order_id
     ) r USING (order_id)
     WHERE r.asked > p.captured ORDER BY p.order_id
+    """,
+    """
+    SELECT format('order %s paid %s, its disputes took %s', p.order_id, p.captured, d.withdrawn)
+    FROM (SELECT order_id, sum(captured) AS captured FROM payments GROUP BY order_id) p
+    JOIN (
+        SELECT order_id, sum(withdrawn) AS withdrawn FROM disputes GROUP BY order_id
+    ) d USING (order_id)
+    WHERE d.withdrawn > p.captured ORDER BY p.order_id
+    """,
+    """
+    SELECT format('dispute %s of order %s is of payment %s, which is of order %s',
+                  d.dispute_id, d.order_id, d.payment_id, p.order_id)
+    FROM disputes d JOIN payments p USING (payment_id)
+    WHERE d.order_id <> p.order_id ORDER BY d.dispute_id
     """,
     """
     SELECT format('order %s: %s of %s were returned, %s ordered',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -53,6 +54,11 @@ _ORDER_OF: Final = (
     .join_from(payments, orders)
     .where(payments.c.payment_id == bindparam("payment_id"), IS_OURS)
 )
+_ORDERS_OF: Final = (
+    select(payments.c.payment_id, payments.c.order_id)
+    .join_from(payments, orders)
+    .where(payments.c.payment_id.in_(bindparam("payment_ids", expanding=True)), IS_OURS)
+)
 _IS_CHARGED_AS: Final = select(payments.c.payment_id).where(
     payments.c.order_id == bindparam("order_id"), payments.c.payment_id == bindparam("payment_id")
 )
@@ -95,6 +101,14 @@ _NEXT: Final = (
     .order_by(_OPEN.c.due_by.asc().nulls_last(), _OPEN.c.opened_at, _OPEN.c.id)
     .limit(bindparam("most"))
 )
+_OPEN_ORDERS: Final = (
+    select(_OPEN.c.order_id)
+    .distinct()
+    .join_from(_OPEN, orders, orders.c.id == _OPEN.c.order_id)
+    .where(IS_OURS, _OPEN.c.order_id > bindparam("after"))
+    .order_by(_OPEN.c.order_id)
+    .limit(bindparam("most"))
+)
 _AMOUNTS: Final = (payments.c.amount.label("paid"), payments.c.currency.label("paid_currency"))
 
 
@@ -116,6 +130,16 @@ class PostgresDisputeRepository:
         async with self._database.statement() as connection:
             found = await connection.scalar(_ORDER_OF, {"payment_id": payment_id})
         return None if found is None else str(found)
+
+    async def find_orders(self, payment_ids: Iterable[str]) -> Mapping[str, str]:
+        async with self._database.statement() as connection:
+            found = await connection.execute(_ORDERS_OF, {"payment_ids": list(payment_ids)})
+        return {row.payment_id: row.order_id for row in found}
+
+    async def open_orders(self, after: str, limit: int) -> tuple[str, ...]:
+        async with self._database.statement() as connection:
+            found = await connection.scalars(_OPEN_ORDERS, {"after": after, "most": limit})
+            return tuple(found)
 
     async def record(self, order_id: str, risks: PaymentRisks, now: datetime) -> PaymentRisks:
         async with self._database.transaction() as connection:

@@ -417,3 +417,25 @@ async def test_the_ledger_tells_of_what_is_recorded_of_a_charge(store: Store, nu
     unquestioned = await store.ledger.find(other.id)
     assert unquestioned is not None
     assert not unquestioned.is_questioned
+
+
+async def test_orders_are_found_by_their_payments_all_at_once(store: Store) -> None:
+    first, second = await store.order(), await store.order()
+    wanted = [f"pi_{first.id}", "pi_of_somebody_else", f"pi_{second.id}"]
+    found = await store.disputes.find_orders(wanted)
+    assert found == {f"pi_{first.id}": first.id, f"pi_{second.id}": second.id}
+    assert await store.disputes.find_orders([]) == {}
+
+
+async def test_orders_of_which_something_is_open_are_paged_by_id(store: Store) -> None:
+    disputed, warned, over, acknowledged = [await store.order() for _ in range(4)]
+    await store.hears(disputed, chargeback(disputed, "a"), chargeback(disputed, "b"))
+    await store.hears(warned, fraud_warning(warned))
+    await store.hears(over, replace(chargeback(over), status=S.WON))
+    await store.hears(acknowledged, review(acknowledged))
+    await store.disputes.acknowledge(acknowledged.id, f"prv_{acknowledged.id}", "ada", "", NOW)
+    mine = {one.id for one in (disputed, warned, over, acknowledged)}
+    found: list[str] = []
+    while page := await store.disputes.open_orders(found[-1] if found else "", 1):
+        found += page
+    assert [id_ for id_ in found if id_ in mine] == sorted([disputed.id, warned.id])

@@ -152,6 +152,9 @@ class InMemoryAuditRepository(Scripted):
             by_hand=RecordedManualRefund(row.by_hand.amount, row.by_hand.by)
             if row.by_hand
             else None,
+            withdrawn=row.risks.withdrawn(row.order.total.currency)
+            if row.risks
+            else Money(0, row.order.total.currency),
         )
 
     def _refunds(self, order_id: str) -> Money | None:

@@ -1,12 +1,14 @@
-"""In-memory fakes of ``DisputeRepository`` and ``PaymentRiskReader``."""
+"""In-memory fakes of ``DisputeRepository``, ``PaymentRiskReader`` and ``PaymentRiskListing``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import TypeVar
 
+from durable_orders.domain.audit.ports import CursorPage
 from durable_orders.domain.disputes.dispute import (
     Dispute,
     DisputeStatus,
@@ -22,6 +24,8 @@ from durable_orders.domain.ports import RefusedError
 from tests.fakes.database import InMemoryDatabase
 from tests.fakes.script import Scripted
 
+Listed = TypeVar("Listed", Dispute, FraudWarning, Review)
+
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -34,6 +38,16 @@ class InMemoryDisputeRepository(Scripted):
 
     async def find_order(self, payment_id: str) -> str | None:
         return await self._play("find_order", lambda: self._find_order(payment_id))
+
+    async def find_orders(self, payment_ids: Iterable[str]) -> Mapping[str, str]:
+        wanted = list(payment_ids)
+        return await self._play(
+            "find_orders",
+            lambda: {id_: order for id_ in wanted if (order := self._find_order(id_))},
+        )
+
+    async def open_orders(self, after: str, limit: int) -> tuple[str, ...]:
+        return await self._play("open_orders", lambda: self._open_orders(after, limit))
 
     async def record(self, order_id: str, risks: PaymentRisks, now: datetime) -> PaymentRisks:
         return await self._play("record", lambda: self._record(order_id, risks, now))
@@ -62,6 +76,11 @@ class InMemoryDisputeRepository(Scripted):
             if row.payment and row.payment.payment_id == payment_id:
                 return order_id if row.order.key_prefix in ours else None
         return None
+
+    def _open_orders(self, after: str, limit: int) -> tuple[str, ...]:
+        rows = self._database.rows.items()
+        found = sorted(id_ for id_, row in rows if row.risks and row.risks.concerns and id_ > after)
+        return tuple(found[:limit])
 
     def _risks_of(self, order_id: str) -> PaymentRisks | None:
         row = self._database.row(order_id)
@@ -133,11 +152,13 @@ class InMemoryDisputeRepository(Scripted):
 
 
 class InMemoryPaymentRiskReader(Scripted):
-    """``PaymentRiskReader`` in memory, with what cardholders, banks and Stripe do."""
+    """``PaymentRiskReader`` and ``PaymentRiskListing`` in memory, with what cardholders, banks and
+    Stripe do.
+    """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__()
-        self._clock = clock
+        self.clock = clock
         self._risks: dict[str, PaymentRisks] = {}
         self._number = count(1)
         self._sent: dict[str, str] = {}
@@ -152,6 +173,24 @@ class InMemoryPaymentRiskReader(Scripted):
             "submit_evidence", lambda: self._submit(dispute_id, evidence, key, submit=submit)
         )
 
+    async def disputes(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> CursorPage[Dispute]:
+        every = [one for known in self._risks.values() for one in known.disputes]
+        return await self._play("disputes", lambda: _page(every, after, before, cursor, limit))
+
+    async def warnings(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> CursorPage[FraudWarning]:
+        every = [one for known in self._risks.values() for one in known.warnings]
+        return await self._play("warnings", lambda: _page(every, after, before, cursor, limit))
+
+    async def reviews(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> CursorPage[Review]:
+        every = [one for known in self._risks.values() for one in known.reviews]
+        return await self._play("reviews", lambda: _page(every, after, before, cursor, limit))
+
     # -- cardholders, banks and Stripe -------------------------------------------------------------
 
     def dispute(
@@ -164,7 +203,7 @@ class InMemoryPaymentRiskReader(Scripted):
         due_in: timedelta = timedelta(days=9),
     ) -> Dispute:
         """The cardholder disputes: an inquiry, or a chargeback, which takes the money at once."""
-        now = self._clock()
+        now = self.clock()
         nothing = Money(0, amount.currency)
         status = DisputeStatus.WARNING_NEEDS_RESPONSE if inquiry else DisputeStatus.NEEDS_RESPONSE
         opened = Dispute(
@@ -191,7 +230,7 @@ class InMemoryPaymentRiskReader(Scripted):
         """The card's issuer expects a dispute."""
         id_ = f"issfr_{next(self._number)}"
         type_ = "made_with_stolen_card"
-        warning = FraudWarning(id_, payment_id, type_, is_actionable=True, opened_at=self._clock())
+        warning = FraudWarning(id_, payment_id, type_, is_actionable=True, opened_at=self.clock())
         known = self._of(payment_id)
         self._risks[payment_id] = replace(known, warnings=(*known.warnings, warning))
         return warning
@@ -205,7 +244,7 @@ class InMemoryPaymentRiskReader(Scripted):
     def review(self, payment_id: str) -> Review:
         """Stripe, or a person, puts the payment into review."""
         id_ = f"prv_{next(self._number)}"
-        review = Review(id_, payment_id, "manual", is_open=True, opened_at=self._clock())
+        review = Review(id_, payment_id, "manual", is_open=True, opened_at=self.clock())
         known = self._of(payment_id)
         self._risks[payment_id] = replace(known, reviews=(*known.reviews, review))
         return review
@@ -271,3 +310,15 @@ class InMemoryPaymentRiskReader(Scripted):
             DisputeStatus.WARNING_UNDER_REVIEW if dispute.is_inquiry else DisputeStatus.UNDER_REVIEW
         )
         return self._put(replace(dispute, status=under_review, submissions=dispute.submissions + 1))
+
+
+def _page(
+    every: Sequence[Listed], after: datetime, before: datetime, cursor: str | None, limit: int
+) -> CursorPage[Listed]:
+    """Newest first; the cursor counts what was shown."""
+    newest = sorted(every, key=lambda one: one.opened_at, reverse=True)
+    wanted = [one for one in newest if after <= one.opened_at <= before]
+    begin = int(cursor or 0)
+    page = tuple(wanted[begin : begin + limit])
+    following = begin + limit
+    return CursorPage(page, str(following) if following < len(wanted) else None)

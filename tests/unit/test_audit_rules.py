@@ -36,9 +36,11 @@ from durable_orders.domain.audit.model import (
 from durable_orders.domain.audit.rules import (
     find_discrepancies,
     find_open_run_discrepancies,
+    find_risk_discrepancies,
     may_have_discrepancies,
 )
 from durable_orders.domain.charges import BookedCharge
+from durable_orders.domain.disputes.dispute import Dispute, DisputeStatus, PaymentRisks
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
@@ -279,7 +281,60 @@ def test_each_disagreement_has_its_name_and_its_remedy(
 
 def test_every_disagreement_is_in_the_table() -> None:
     of_open_runs = {DiscrepancyKind.RUN_WITHOUT_ORDER, DiscrepancyKind.RUN_AFTER_END}
-    assert {row[3] for row in DISAGREEING} | of_open_runs == set(DiscrepancyKind)
+    of_risks = {DiscrepancyKind.RISK_BEHIND, DiscrepancyKind.RISK_UNFOLLOWED}
+    assert {row[3] for row in DISAGREEING} | of_open_runs | of_risks == set(DiscrepancyKind)
+
+
+# -- disputes --------------------------------------------------------------------------------------
+
+CHARGED_BACK = replace(order(S.REFUNDED, booked(PAID)), withdrawn=TOTAL)
+
+
+def test_what_a_dispute_took_of_an_order_that_was_undone_is_not_kept() -> None:
+    assert found(CHARGED_BACK, listed(PAID)) == []
+    won = replace(CHARGED_BACK, withdrawn=NOTHING)
+    assert found(won, listed(PAID)) == [(DiscrepancyKind.MONEY_KEPT, Remedy.FLAG)]
+    part = replace(CHARGED_BACK, withdrawn=Money(10_00, "EUR"))
+    assert found(part, listed(PAID)) == [(DiscrepancyKind.MONEY_KEPT, Remedy.FLAG)]
+
+
+def test_money_that_was_refunded_and_disputed_is_given_back_too_much() -> None:
+    twice = replace(order(S.REFUNDED, booked(GIVEN_BACK)), withdrawn=TOTAL)
+    wanted = [(DiscrepancyKind.GIVEN_BACK_TOO_MUCH, Remedy.FLAG)]
+    assert found(twice, listed(GIVEN_BACK)) == wanted
+
+
+def test_a_completed_order_may_lose_its_dispute() -> None:
+    lost = replace(order(S.COMPLETED, booked(PAID)), withdrawn=TOTAL)
+    assert found(lost, listed(PAID)) == []
+
+
+DISPUTE = Dispute("du_1", "pi_1", TOTAL, TOTAL, NOTHING, "general", DisputeStatus.LOST, NOW)
+OPEN_DISPUTE = replace(DISPUTE, status=DisputeStatus.NEEDS_RESPONSE)
+
+
+@pytest.mark.parametrize(
+    ("known", "report", "followed", "kind"),
+    [
+        ((), (OPEN_DISPUTE,), True, DiscrepancyKind.RISK_BEHIND),
+        ((), (DISPUTE,), False, DiscrepancyKind.RISK_BEHIND),
+        ((OPEN_DISPUTE,), (DISPUTE,), True, DiscrepancyKind.RISK_BEHIND),
+        ((OPEN_DISPUTE,), (OPEN_DISPUTE,), False, DiscrepancyKind.RISK_UNFOLLOWED),
+        ((OPEN_DISPUTE,), (OPEN_DISPUTE,), True, None),
+        ((DISPUTE,), (DISPUTE,), False, None),
+        ((DISPUTE,), (), False, None),
+        ((), (), False, None),
+    ],
+)
+def test_a_dispute_is_in_our_books_and_followed_while_it_is_open(
+    known: tuple[Dispute, ...],
+    report: tuple[Dispute, ...],
+    followed: bool,  # noqa: FBT001 - a parameter of the test
+    kind: DiscrepancyKind | None,
+) -> None:
+    ours, theirs = PaymentRisks("pi_1", known, revision=3), PaymentRisks("pi_1", report)
+    told = find_risk_discrepancies("1001", ours, theirs, followed=followed)
+    assert [(one.kind, one.remedy) for one in told] == ([(kind, Remedy.FOLLOW)] if kind else [])
 
 
 @pytest.mark.parametrize(

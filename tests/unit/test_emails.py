@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import escape
 
 import pytest
 
 from durable_orders.domain import emails
 from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.disputes.messages import DisputeDue
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Line, Order, Recipient
@@ -75,6 +77,27 @@ def test_who_waited_in_vain_reads_for_what(reason: StopReason, words: str) -> No
 def test_a_refunded_customer_reads_how_much_comes_back() -> None:
     mail = emails.closing(replace(ORDER, status=Status.REFUNDED, reason=StopReason.CANNOT_FULFILL))
     assert "We have given 29.00 EUR back" in mail.text
+
+
+def test_what_a_bank_has_taken_back_is_not_said_to_be_given_by_us() -> None:
+    undone = replace(ORDER, status=Status.REFUNDED, reason=StopReason.DISPUTED)
+    all_of_it = emails.closing(undone, disputed=ORDER.total)
+    assert f"Your bank has taken {ORDER.total} back from us" in all_of_it.text
+    assert "We have given" not in all_of_it.text
+    part = Money(1_00, ORDER.total.currency)
+    some = emails.closing(undone, disputed=part)
+    assert f"Your bank has taken {part} back from us" in some.text
+    assert f"We have given {ORDER.total - part} back to your card" in some.text
+    assert emails.closing(undone, disputed=part * 0) == emails.closing(undone)
+
+
+def test_a_reminder_of_a_dispute_says_until_when_and_what_to_do() -> None:
+    due = DisputeDue("1001", "du_1", datetime(2026, 3, 10, 12, 30, tzinfo=UTC))
+    mail = emails.dispute_reminder(due, prefix="testshop", to="ops@example.com")
+    assert (mail.to, "du_1" in mail.subject) == ("ops@example.com", True)
+    assert "until 2026-03-10 12:30 UTC" in mail.text
+    assert "python client.py disputes evidence du_1" in mail.text
+    assert ("kind", "dispute_reminder") in mail.tags
 
 
 def test_an_approver_reads_what_waits_and_how_to_answer_and_nothing_personal() -> None:

@@ -8,12 +8,23 @@ import pytest
 
 from demo.invariants import OrderEvidence, Stock, check_invariants, violations_of
 from durable_orders.domain.activity_messages import Outcome
+from durable_orders.domain.disputes.dispute import Dispute as RecordedDispute
+from durable_orders.domain.disputes.dispute import DisputeStatus
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Line, Order, Recipient
 from durable_orders.domain.refunds.refund import RefundEntry, RefundRequest, RefundState
 from durable_orders.domain.views import OrderView, ParcelView, PaymentView
-from sandbox.books_client import Charge, Fulfillment, Mail, OrderBooks, Parcel, Payment, Refund
+from sandbox.books_client import (
+    Charge,
+    Dispute,
+    Fulfillment,
+    Mail,
+    OrderBooks,
+    Parcel,
+    Payment,
+    Refund,
+)
 
 TOTAL = Money(29_00, "EUR")
 NOTHING = Money(0, "EUR")
@@ -75,6 +86,41 @@ def half_back() -> OrderEvidence:
     )
 
 
+def disputed(status: str = "lost") -> OrderEvidence:
+    """The same order, charged back after it was sent, and decided."""
+    evidence = completed()
+    withdrawn = NOTHING if status == "won" else TOTAL
+    at_stripe = Dispute(
+        "du_1", "pi_1", "ch_1", 29_00, "eur", "fraudulent", status, withdrawn.amount
+    )
+    ours = RecordedDispute(
+        dispute_id="du_1",
+        payment_id="pi_1",
+        amount=TOTAL,
+        withdrawn=withdrawn,
+        fee=Money(15_00, "EUR"),
+        reason="fraudulent",
+        status=DisputeStatus(status),
+        opened_at=evidence.view.placed_at,
+    )
+    books = replace(evidence.books, disputes=(at_stripe,))
+    return replace(evidence, books=books, disputes=(ours,))
+
+
+def undone_and_disputed() -> OrderEvidence:
+    """An order that was charged back before it was sent, and undone; the dispute is lost."""
+    evidence = disputed()
+    order = replace(evidence.view.order, status=Status.REFUNDED)
+    view = replace(evidence.view, order=order, stock="released", parcels=())
+    return replace(
+        evidence,
+        view=view,
+        books=replace(evidence.books, fulfillments=(), mails=(mail("closing"),)),
+        outcome=Outcome("1", Status.REFUNDED, TOTAL, TOTAL),
+        visible_status="refunded",
+    )
+
+
 def payment(number: int = 1) -> Payment:
     charges = (Charge(f"ch_{number}", "succeeded", 29_00, 29_00, None),)
     return Payment(f"pi_{number}", "succeeded", 29_00, "eur", None, 0, 29_00, 0, charges)
@@ -130,6 +176,33 @@ def again(evidence: OrderEvidence) -> OrderEvidence:
     books = evidence.books
     twice = (*books.refunds, replace(books.refunds[0], id="re_2"))
     return replace(evidence, books=replace(books, refunded=29_00, refunds=twice))
+
+
+@pytest.mark.parametrize(
+    "evidence", [disputed("won"), disputed("lost"), disputed("under_review"), undone_and_disputed()]
+)
+def test_a_dispute_is_part_of_the_balance(evidence: OrderEvidence) -> None:
+    assert violations_of(check_invariants([evidence], [])) == []
+
+
+BROKEN_DISPUTES: list[tuple[OrderEvidence, str]] = [
+    (replace(disputed(), disputes=()), "its disputes are {} in our books"),
+    (replace(disputed("won"), disputes=disputed().disputes), "{'du_1': ('won', 0)} at Stripe"),
+    (with_books(refunded=29_00)(undone_and_disputed()), "Stripe kept -2900, not 0"),
+    (with_books(disputes=())(undone_and_disputed()), "Stripe kept 2900, not 0"),
+    (
+        replace(undone_and_disputed(), outcome=Outcome("1", Status.REFUNDED, TOTAL, NOTHING)),
+        "(2900, 0) in Temporal",
+    ),
+]
+
+
+@pytest.mark.parametrize(("evidence", "violation"), BROKEN_DISPUTES)
+def test_a_dispute_that_is_not_in_the_balance_is_seen(
+    evidence: OrderEvidence, violation: str
+) -> None:
+    found = violations_of(check_invariants([evidence], []))
+    assert any(violation in one for one in found), found
 
 
 BROKEN_REFUNDS: list[tuple[Callable[[OrderEvidence], OrderEvidence], str]] = [

@@ -21,7 +21,8 @@ from temporalio.client import (
 )
 
 from activities.audit import ReconciliationActivities
-from durable_orders.clients.run_inspector import TemporalOrderRuns
+from activities.audit_risks import PaymentRiskAudit
+from durable_orders.clients.run_inspector import TemporalOrderRuns, TemporalPaymentRiskRuns
 from durable_orders.domain import ids
 from durable_orders.domain.activity_messages import ManualRefund, OrderInput, Outcome
 from durable_orders.domain.audit.messages import (
@@ -95,6 +96,12 @@ class Audited:
             runs=self.runs,
             findings=self.findings,
             installations=InMemoryInstallation(self.shop.database),
+            risks=PaymentRiskAudit(
+                self.shop.risks,
+                self.shop.risks,
+                self.shop.disputes,
+                TemporalPaymentRiskRuns(self.shop.patient_client),
+            ),
         )
 
     async def begin(
@@ -196,6 +203,8 @@ async def opened(clients: Clients, terms: ShopTerms | None = None) -> AsyncItera
         orders=shop.book,
         refunds=shop.refunds,
         shop=shop.terms,
+        disputes=shop.disputes,
+        risks=shop.risks,
         audit=audited.activities,
     ):
         yield audited

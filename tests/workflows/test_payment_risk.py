@@ -470,6 +470,9 @@ async def test_undoing_an_order_ends_although_its_payment_was_charged_back(shop:
     assert recorded[1].withdrawn == TOTAL
     assert shop.cards.given_back(order_id) == 0
     shop.cards.heal("refund")
+    [mail] = [sent.mail for sent in shop.mailer.sent if f"order-{order_id}:" in sent.key]
+    assert "Your bank has taken 29.00 EUR back from us" in mail.text
+    assert "We have given" not in mail.text
 
 
 async def test_the_rest_of_a_partly_disputed_order_waits_for_the_dispute_or_a_person(

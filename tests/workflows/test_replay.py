@@ -38,8 +38,9 @@ from tests.workflows import test_card_tries as tries
 from tests.workflows import test_delivery as delivery
 from tests.workflows import test_long_histories as longest
 from tests.workflows import test_uncertain_money as uncertain
-from tests.workflows.conftest import Clients, Shop, replayed
+from tests.workflows.conftest import TOTAL, Clients, Shop, replayed
 from tests.workflows.test_audit import AT_ONCE, Audited, opened
+from tests.workflows.test_payment_risk import asks, payment_of, tell
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached, wanted
 from workflows.order import OrderWorkflow
 from workflows.refund import RefundWorkflow
@@ -310,6 +311,7 @@ SCENARIOS = [
     *(Scenario(play, refund_terms=REFUND_APPROVAL) for play in (refund_approved, refund_undecided)),
 ]
 AUDITS = ("audit", "audit_continued")
+RISKS = ("payment_risk",)
 
 
 @pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
@@ -376,6 +378,31 @@ async def test_an_audit_can_be_replayed(audited: Audited, keep: Keep) -> None:
         keep(name, history)
 
 
+async def test_what_is_disputed_can_be_replayed(audited: Audited, keep: Keep) -> None:
+    """A warning, and an inquiry that becomes a chargeback and is won; the approver is reminded."""
+    shop = audited.shop
+    order_id = await refunds.paid(shop)
+    payment_id = payment_of(shop, order_id)
+    shop.risks.warn(payment_id)
+    inquiry = shop.risks.dispute(payment_id, TOTAL, inquiry=True, due_in=timedelta(days=1))
+    handle = await tell(shop, order_id)
+    await asks(handle)
+    shop.risks.escalate(inquiry.dispute_id)
+    shop.risks.settle_warnings(payment_id)
+    await tell(shop, order_id)
+
+    async def escalated() -> bool:
+        return (await asks(handle)).startswith("chargeback")
+
+    await eventually(escalated)
+    shop.risks.win(inquiry.dispute_id)
+    await tell(shop, order_id)
+    await handle.result()
+    history = await handle.fetch_history()
+    await replayed(history)
+    keep("payment_risk", history)
+
+
 @pytest.fixture(params=sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
 def recorded(request: pytest.FixtureRequest) -> WorkflowHistory:
     """A history that was recorded before."""
@@ -388,7 +415,7 @@ async def test_a_run_recorded_before_can_be_replayed(recorded: WorkflowHistory) 
 
 
 def test_every_scenario_is_recorded() -> None:
-    assert {*(scenario.name for scenario in SCENARIOS), *AUDITS} <= {
+    assert {*(scenario.name for scenario in SCENARIOS), *AUDITS, *RISKS} <= {
         p.stem for p in HISTORIES.glob("*.json")
     }
 

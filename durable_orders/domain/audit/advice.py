@@ -65,6 +65,12 @@ def advice(finding: Finding) -> Advice:
             advised = Advice(
                 "look at what its run did", temporal_commands=(f"workflow show {run}",)
             )
+        case DiscrepancyKind.RISK_BEHIND | DiscrepancyKind.RISK_UNFOLLOWED:
+            following = shlex.quote(f"payment-risk-{finding.order_id}")
+            advised = Advice(
+                "the next audit starts its run again; look at what the last one did",
+                temporal_commands=(f"workflow show --workflow-id {following}",),
+            )
         case DiscrepancyKind.BOOKS_BEHIND | DiscrepancyKind.LIVE_CHARGE:
             advised = Advice(
                 f"the next audit tries again; look at {payment_id} in the provider's dashboard"

@@ -24,6 +24,10 @@ class AuditScan(StrEnum):
     REFUNDS = "refunds"  # the same
     ORDERS = "orders"  # in our database: not final, or changed lately
     RUNS = "runs"  # open runs, in Temporal
+    DISPUTES = "disputes"  # at the provider, by their own creation time
+    WARNINGS = "warnings"  # the same
+    REVIEWS = "reviews"  # the same
+    RISKS = "risks"  # what of these is open in our database, of any age
     FINDINGS = "findings"  # unresolved ones of earlier audits
 
 

@@ -39,6 +39,8 @@ class DiscrepancyKind(StrEnum):
     PAID_IN_PART = "paid_in_part"  # the order is completed, and other than its total was taken
     RUN_WITHOUT_ORDER = "run_without_order"  # an open run of an order that our database lacks
     RUN_AFTER_END = "run_after_end"  # a run still open long after its order ended
+    RISK_BEHIND = "risk_behind"  # our record of a dispute, warning or review is behind, or missing
+    RISK_UNFOLLOWED = "risk_unfollowed"  # one is open, and no run follows it
 
 
 class Remedy(StrEnum):
@@ -47,6 +49,7 @@ class Remedy(StrEnum):
     START = "start"  # start the order's run
     RECORD = "record"  # update our record from the provider's
     RELEASE = "release"  # cancel a charge that took nothing
+    FOLLOW = "follow"  # start, or wake, the run that follows what is disputed of a payment
     FLAG = "flag"  # report it to an operator
 
 
@@ -56,11 +59,14 @@ class AuditTerms:
 
     ``grace``: younger changes are ignored. ``unknown_grace``: for how long a charge of an order
     that our database lacks is only flagged, not released: the order may be in a backup.
+    ``risk_window`` is the same for disputes, early fraud warnings and reviews, by their own age: a
+    dispute may be decided months after it was opened.
     ``start_within``: an order unstarted for longer is only flagged: its customer has given up, and
     would be surprised by the charge.
     """
 
     window: timedelta = timedelta(hours=48)
+    risk_window: timedelta = timedelta(days=180)
     grace: timedelta = timedelta(minutes=15)
     unknown_grace: timedelta = timedelta(hours=24)
     start_within: timedelta = timedelta(hours=24)
@@ -103,7 +109,7 @@ class BookedOrder:
     """An order as our database has it.
 
     ``refunds``: the sum of its refunds that the provider has accepted; None while one is being
-    issued, when only the provider knows.
+    issued, when only the provider knows. ``withdrawn``: what disputes have taken and not put back.
     """
 
     order_id: str
@@ -114,6 +120,7 @@ class BookedOrder:
     entries: tuple[LedgerEntry, ...] = ()
     refunds: Money | None = None
     by_hand: RecordedManualRefund | None = None
+    withdrawn: Money | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from durable_orders.domain.audit.model import (
     ListedRefund,
     RunStatus,
 )
+from durable_orders.domain.disputes.dispute import Dispute, FraudWarning, Review
 
 T = TypeVar("T")
 
@@ -117,3 +118,35 @@ class FindingRepository(Protocol):
 
     async def listed(self, *, everything: bool, limit: int) -> list[Finding]:
         """Findings neither resolved nor acknowledged, newest first; or all of them."""
+
+
+class PaymentRiskListing(Protocol):
+    """The card provider's lists of disputes, early fraud warnings and reviews.
+
+    None of them carries a mark: those of others who use the account are in the lists.
+    """
+
+    async def disputes(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> CursorPage[Dispute]:
+        """Disputes created from ``after`` up to ``before``, newest first."""
+
+    async def warnings(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> CursorPage[FraudWarning]:
+        """Early fraud warnings, in the same way."""
+
+    async def reviews(
+        self, after: datetime, before: datetime, cursor: str | None, limit: int
+    ) -> CursorPage[Review]:
+        """Reviews, in the same way."""
+
+
+class PaymentRiskRuns(Protocol):
+    """The runs that follow disputes, early fraud warnings and reviews of an order's payment."""
+
+    async def is_open(self, order_id: str) -> bool:
+        """Whether one is open. Raises ``NoAnswerError``, never guesses."""
+
+    async def follow(self, order_id: str) -> None:
+        """Start the run, or wake it."""

@@ -31,6 +31,8 @@ from durable_orders.domain.audit.model import (
     RunStatus,
 )
 from durable_orders.domain.charges import BookedCharge
+from durable_orders.domain.disputes.dispute import PaymentRisks
+from durable_orders.domain.disputes.merging import merge_risks
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import CardCharge, ChargeState
@@ -94,6 +96,24 @@ def find_open_run_discrepancies(
     return []
 
 
+def find_risk_discrepancies(
+    order_id: str, known: PaymentRisks, report: PaymentRisks, *, followed: bool
+) -> list[Discrepancy]:
+    """Find what our books lack of the disputes, warnings and reviews of a payment, and what is open
+    without a run that follows it. Both are repaired by that run.
+    """
+    fresh = replace(report, revision=known.revision or 0)
+    if changed := merge_risks(known, fresh).ids:
+        detail = f"our books are behind with {', '.join(sorted(changed))}"
+        kind = DiscrepancyKind.RISK_BEHIND
+        return [Discrepancy(kind, order_id, detail, Remedy.FOLLOW, known.payment_id)]
+    if known.concerns and not followed:
+        detail = f"{', '.join(one.detail for one in known.concerns)}: no run follows it"
+        kind = DiscrepancyKind.RISK_UNFOLLOWED
+        return [Discrepancy(kind, order_id, detail, Remedy.FOLLOW, known.payment_id)]
+    return []
+
+
 # -- one rule each ---------------------------------------------------------------------------------
 
 
@@ -150,6 +170,7 @@ def _entry_differs(
 def _stranded(order: BookedOrder, charges: Iterable[ListedCharge], run: RunStatus) -> Discrepancy:
     known = _believed(order, charges)
     kept = total((one.captured - one.refunded for one in known), order.total.currency)
+    kept -= order.withdrawn or kept * 0
     held = any(one.state is ChargeState.HELD for one in known)
     why = f"its run is {run.word or run.state}" if run.state is not RunState.NONE else "no run"
     detail = f"{order.status} and nothing carries it on ({why})"
@@ -167,6 +188,7 @@ def _after_the_end(order: BookedOrder, charges: Iterable[ListedCharge]) -> list[
     known = _believed(order, charges)
     captured = total((one.captured for one in known), order.total.currency)
     kept = captured - total((one.refunded for one in known), order.total.currency)
+    kept -= order.withdrawn or kept * 0
     is_completed = order.status is Status.COMPLETED
     for listed in charges:
         charge = listed.charge
@@ -209,8 +231,13 @@ def _refunds_differ(order: BookedOrder) -> list[Discrepancy]:
 
 
 def _money_kept(order: BookedOrder, captured: Money, kept: Money) -> list[Discrepancy]:
-    """All that was taken for an order that ended early is refunded: by the provider, or by hand."""
+    """All that was taken for an order that ended early is given back: by the provider, by hand, or
+    by a bank after a dispute.
+    """
     hand = order.by_hand
+    if hand is None and kept.amount < 0:
+        detail = f"{order.status}, and {kept * -1} more than was taken was refunded or disputed"
+        return [Discrepancy(DiscrepancyKind.GIVEN_BACK_TOO_MUCH, order.order_id, detail)]
     if hand is None:
         detail = f"{order.status}, and {kept} was not given back"
     else:

@@ -60,6 +60,11 @@ class RiskChanges:
     reviews: tuple[Review, ...]
     lines: tuple[RiskLine, ...]
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of all that changes."""
+        return PaymentRisks("", self.disputes, self.warnings, self.reviews).ids
+
 
 def merge_risks(known: PaymentRisks, report: PaymentRisks) -> RiskChanges:
     """What ``report`` changes of ``known``, which is what is recorded now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -49,6 +49,14 @@ class DisputeRepository(Protocol):
 
     async def find_order(self, payment_id: str) -> str | None:
         """The order that is paid with this payment; None when none of ours is."""
+
+    async def find_orders(self, payment_ids: Iterable[str]) -> Mapping[str, str]:
+        """The orders that are paid with these payments, by payment; without those that are not
+        ours.
+        """
+
+    async def open_orders(self, after: str, limit: int) -> tuple[str, ...]:
+        """Ids of orders of which something is open, in their order from ``after`` on."""
 
     async def record(self, order_id: str, risks: PaymentRisks, now: datetime) -> PaymentRisks:
         """Record what the provider reports, with a line in the order's history for each change.
