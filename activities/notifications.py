@@ -24,7 +24,7 @@ from durable_orders.domain.disputes.messages import DisputeDue
 from durable_orders.domain.disputes.ports import DisputeRepository
 from durable_orders.domain.ids import mail_key
 from durable_orders.domain.lifecycle import Status
-from durable_orders.domain.money import Money
+from durable_orders.domain.money import Money, total
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import Mail, Mailer, OrderRepository
 from durable_orders.domain.refunds import emails as refund_emails
@@ -56,8 +56,8 @@ class NotificationActivities:
     async def send_closing_email(self, order: Closing) -> MailAnswer:
         """Email that the order will not come, why, and what became of the money."""
         found = await self.orders.get(order.order_id)
-        disputed = await self._disputed(found)
-        mail = emails.closing(found, on_its_way=order.on_its_way, disputed=disputed)
+        taken, disputed = await self._taken(found), await self._disputed(found)
+        mail = emails.closing(found, taken=taken, on_its_way=order.on_its_way, disputed=disputed)
         return await self._send(found.key_prefix, found.id, "closing", mail)
 
     @activity.defn
@@ -105,6 +105,15 @@ class NotificationActivities:
         prefix = (await self.orders.summary(due.order_id)).key_prefix
         mail = emails.dispute_reminder(due, prefix=prefix, to=self.approver)
         return await self._send(prefix, due.order_id, f"{REMINDER}{due.dispute_id}", mail)
+
+    async def _taken(self, order: Order) -> Money | None:
+        """What was taken for an order that was refunded: less than its total, when only a part of a
+        hold was captured. None when our books do not know.
+        """
+        if order.status is not Status.REFUNDED:
+            return None
+        payments = (await self.orders.view(order.id)).payments
+        return total((one.captured for one in payments), order.total.currency) or None
 
     async def _disputed(self, order: Order) -> Money | None:
         """What disputes have taken of the money of an order that was undone."""

@@ -33,6 +33,7 @@ from durable_orders.domain.activity_messages import (
     UnusableCard,
 )
 from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
+from durable_orders.domain.disputes.concerns import concerns_of
 from durable_orders.domain.disputes.decisions import open_chargeback
 from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
@@ -74,7 +75,10 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class PaymentActivities:
-    """Conversations with the card provider, each recorded in our payment ledger."""
+    """Conversations with the card provider, each recorded in our payment ledger.
+
+    Without ``disputes`` an order does not hear of what is recorded there.
+    """
 
     cards: Cards
     ledger: PaymentLedger
@@ -274,6 +278,11 @@ class PaymentActivities:
         """
         await self.ledger.record(entry, card, answers=answers)
         answer = _to_answer(card, entry)
+        if isinstance(answer, Paid | Held):
+            risks = None
+            if entry.is_questioned and self.disputes is not None:
+                risks = await self.disputes.risks_of(entry.order_id)
+            answer = replace(answer, concerns=concerns_of(card, entry.amount, risks))
         status = STATUS_OF.get(card.state)
         if status is not None and not isinstance(answer, PaymentReturned):
             await self.orders.move(entry.order_id, status, None, datetime.now(UTC))
@@ -406,7 +415,8 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
         case _ if card.captured and not card.kept:
             answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
-            answer = Paid(payment_id=card.payment_id, amount=card.captured)
+            back = card.refunded or None
+            answer = Paid(payment_id=card.payment_id, amount=card.captured, given_back=back)
         case ChargeState.OPEN | ChargeState.DECLINED:
             answer = _to_refusal(card, entry)
         case ChargeState.NEEDS_CUSTOMER:
@@ -414,7 +424,7 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
         case ChargeState.CANCELLED:
             answer = PaymentEnded(payment_id=card.payment_id)
         case ChargeState.HELD:
-            answer = Held(card.payment_id, card.amount, card.capture_before)
+            answer = Held(card.payment_id, card.held, card.capture_before)
         case ChargeState.PROCESSING:
             answer = Processing(payment_id=card.payment_id)
     return answer

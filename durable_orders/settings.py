@@ -30,6 +30,8 @@ from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.terms import (
     MAX_CARD_TRIES,
     CaptureMethod,
+    DisputePolicy,
+    FraudWarningPolicy,
     ShopTerms,
     approval_limits,
 )
@@ -313,6 +315,8 @@ class WorkerSettings(ProcessSettings):
     new_card_window_minutes: float = Field(default=0, ge=0, le=_MINUTES_A_WEEK)
     max_card_tries: int = Field(default=MAX_CARD_TRIES, ge=1, le=20)
     capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
+    on_dispute: DisputePolicy = DisputePolicy.HOLD
+    on_fraud_warning: FraudWarningPolicy = FraudWarningPolicy.SHOW
     delivery_deadline_days: float = Field(default=0, ge=0, le=365)
 
     def shop_terms(self) -> ShopTerms:
@@ -325,6 +329,8 @@ class WorkerSettings(ProcessSettings):
             max_card_tries=self.max_card_tries,
             payment_url=self.payment_url or "",
             capture=self.capture,
+            on_dispute=self.on_dispute,
+            on_fraud_warning=self.on_fraud_warning,
             delivery_deadline=timedelta(days=self.delivery_deadline_days),
         )
 

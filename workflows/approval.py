@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -42,12 +43,20 @@ class Approval:
         """Wait for a decision or a cancellation, until ``limit`` has passed; half-way the approver
         is reminded.
         """
+        with self.open():
+            if not await self._ended_within(limit / 2):
+                reminder = asyncio.create_task(remind())
+                await self._ended_within(limit / 2)
+                await cancel_and_wait(reminder)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Take a decision while the block runs."""
         self._open = True
-        if not await self._ended_within(limit / 2):
-            reminder = asyncio.create_task(remind())
-            await self._ended_within(limit / 2)
-            await cancel_and_wait(reminder)
-        self._open = False
+        try:
+            yield
+        finally:
+            self._open = False
 
     @property
     def is_decided(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from temporalio import workflow
@@ -13,6 +13,8 @@ from temporalio.exceptions import FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.payments import PaymentActivities
     from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.disputes.concerns import stop_for
+    from durable_orders.domain.disputes.dispute import PaymentConcern
     from durable_orders.domain.lifecycle import Stop, StopReason
     from durable_orders.domain.terms import CaptureMethod
     from durable_orders.domain.workflow_messages import PaymentChange, PaymentUpdate
@@ -35,6 +37,7 @@ class Charge:
         self._order = order
         self._read_at: datetime | None = None
         self._news: list[PaymentChange | None] = []
+        self._accepted: set[str] = set()
 
     async def try_card(self, payment_method: str | None = None) -> None:
         """Try a card, the order's own unless another one is named."""
@@ -95,23 +98,37 @@ class Charge:
             self.stop_if_gone()
         steps.stop_if_asked()
 
+    @property
+    def concerns(self) -> tuple[PaymentConcern, ...]:
+        """What makes the money uncertain, without what a person has accepted."""
+        if not isinstance(self.answer, m.Paid | m.Held):
+            return ()
+        return tuple(one for one in self.answer.concerns if one.id not in self._accepted)
+
+    def accept(self, concerns: Iterable[PaymentConcern]) -> None:
+        """The order goes on in spite of these."""
+        self._accepted.update(concern.id for concern in concerns)
+
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Look whenever news come while the block runs: what is no longer paid for is stopped.
+    def watched(self, *, pauses: bool = False) -> Iterator[None]:
+        """Look whenever news come while the block runs: what is no longer paid for is stopped. With
+        ``pauses`` a step in the block is interrupted when the money has become uncertain.
 
         News that are not looked at when the block ends are left to ``verify``.
         """
-        watching = asyncio.create_task(self._watch())
+        steps = self._order.steps
+        watching = asyncio.create_task(self._watch(pauses=pauses))
         try:
             yield
         finally:
             # Not waited for: a run that is evicted from a worker's cache comes here, too.
             watching.cancel()
+            steps.paused = False
 
-    async def _watch(self) -> None:
+    async def _watch(self, *, pauses: bool) -> None:
         order = self._order
         step: Step[m.OrderRef, m.ChargeAnswer] = PaymentActivities.check_payment
-        while order.steps.stop is None:
+        while order.steps.stop is None and not order.steps.paused:
             await workflow.wait_condition(lambda: self.is_told)
             told = len(self._news)
             try:
@@ -123,19 +140,27 @@ class Charge:
             del self._news[:told]
             self.hear(answer)
             self.stop_if_gone()
+            order.steps.paused = pauses and bool(self.concerns)
 
     def hear(self, answer: m.ChargeAnswer) -> None:
         """Take note of an answer that a step has brought."""
         self.answer, self._read_at = answer, workflow.now()
-        if isinstance(answer, m.Held):
-            self.held = answer
+        match answer:
+            case m.Held():
+                self.held = answer
+            case m.Paid(amount=amount, given_back=given_back):
+                order = self._order
+                order.taken, order.given_back = amount, given_back or amount * 0
 
     def stop_if_gone(self) -> None:
-        """Have the order stopped when its charge holds no money for it any more."""
+        """Have the order stopped when its charge holds no money for it any more, or when the shop
+        has no order go on with money that is questioned.
+        """
         order = self._order
         match self.answer:
             case m.Paid() | m.Held():
-                return
+                if stop := stop_for(self.concerns, order.terms):
+                    order.steps.request_stop(stop)
             case m.PaymentReturned() as returned:
                 order.steps.request_stop(self.stop_for_return(returned))
             case _ if self.held is not None:

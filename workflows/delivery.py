@@ -166,6 +166,10 @@ class Delivery:
             if await self.can_continue_as_new() and not something_new():
                 return False
 
+    def has_departed(self) -> bool:
+        """Whether a parcel of the order has left, as far as is known."""
+        return any(parcel.has_left for parcel in self._own_parcels())
+
     def update_parcel(self, news: ParcelUpdate) -> None:
         known = self._parcels.get(news.parcel_id, Parcel(news.parcel_id))
         update = Parcel(news.parcel_id, news.status, news.tracking)

@@ -23,13 +23,14 @@ with workflow.unsafe.imports_passed_through():
     from workflows.payment import Payment
     from workflows.refund_start import start_refund_run
     from workflows.saga import OrderStopped, Saga
-    from workflows.step_runner import Step
+    from workflows.step_runner import Step, StepPaused
 
 
 async def request_fulfillment(order: OrderState, saga: Saga, payment: Payment) -> None:
     """Have the warehouse accept the order, within the time that a hold can be captured.
 
-    Raises ``OrderStopped`` when it refuses, or when the money for the order is gone by then.
+    It is not asked while the money is uncertain. Raises ``OrderStopped`` when it refuses, or when
+    the money for the order is gone by then.
     """
     await payment.verify()
 
@@ -46,17 +47,27 @@ async def request_fulfillment(order: OrderState, saga: Saga, payment: Payment) -
         return True
 
     saga.add_compensation(cancel_fulfillment)
-    step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
-    doing = "handing over to the warehouse"
-    policy = retry_policies.FULFILL.within(payment.hold_time_left())
-    with payment.watched():
-        answer = await order.steps.run_to_answer(doing, step, order.ref, policy)
+    answer = await _hand_over(order, payment)
     if isinstance(answer, m.Fulfilled):
         # Also when the order was asked to stop: it may be too late for that.
         order.set_fulfillment(answer)
     order.steps.stop_if_asked()
     if isinstance(answer, m.CannotFulfill):
         raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, answer.message))
+
+
+async def _hand_over(order: OrderState, payment: Payment) -> m.FulfillAnswer:
+    """Ask the warehouse to ship the order, but not while its money is uncertain."""
+    step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
+    doing = "handing over to the warehouse"
+    while True:
+        policy = retry_policies.FULFILL.within(payment.hold_time_left())
+        try:
+            with payment.watched():
+                return await order.steps.run_to_answer(doing, step, order.ref, policy)
+        except StepPaused:
+            # It may have accepted already: asked again by the same key it accepts once.
+            await payment.verify()
 
 
 async def read_lost_answer(order: OrderState) -> None:

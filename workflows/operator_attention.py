@@ -159,11 +159,14 @@ class OperatorAttention:
         workflow.logger.warning("%s keeps failing: %s", name, self.attention.problem)
         self._on_change()
 
-    def flag(self, step: str, problem: str) -> None:
-        """Ask an operator to look at something that is not a failing step."""
+    def flag(self, step: str, problem: str, can: tuple[str, ...] = ()) -> None:
+        """Ask an operator to look at something that is not a failing step.
+
+        ``can`` names the Updates that decide about it, other than ``operate``.
+        """
         known = self._attention
         if known is None or (known.step, known.problem) != (step, problem):
-            self.attention = Attention(step, _now(), problem)
+            self.attention = Attention(step, _now(), problem, can)
             self._on_change()
 
     def clear(self) -> None:

@@ -78,7 +78,7 @@ class OrderWorkflow(OrderHandlers):
             await obtain_approval(order, self._approval, self._payment_status)
             await self._payment.charge(saga)
             await request_fulfillment(order, saga, self._payment)
-            await self._payment.capture()
+            await self._payment.capture(self._delivery.has_departed)
             saga.commit()
         if saga.compensated:
             return await self._close(saga)

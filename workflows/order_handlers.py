@@ -62,21 +62,28 @@ class OrderHandlers:
 
     @workflow.update
     def approve(self, decision: r.Approve) -> None:
-        """Approve the order. Refused (``NOT_WAITING``) when it waits for no approval."""
-        self._approval.decide(decision)
+        """Approve the order, or let it go on with uncertain money. Refused (``NOT_WAITING``) when
+        it waits for neither.
+        """
+        self._current_approval.decide(decision)
 
     @workflow.update
     def reject(self, decision: r.Reject) -> None:
-        """Reject the order. Refused (``NOT_WAITING``) when it waits for no approval."""
-        self._approval.decide(decision)
+        """Reject the order. Refused (``NOT_WAITING``) when it waits for no such decision."""
+        self._current_approval.decide(decision)
 
     @approve.validator
     def _validate_approve(self, decision: r.Approve) -> None:  # noqa: ARG002 - the SDK's shape
-        self._approval.check_open()
+        self._current_approval.check_open()
 
     @reject.validator
     def _validate_reject(self, decision: r.Reject) -> None:  # noqa: ARG002 - the SDK's shape
-        self._approval.check_open()
+        self._current_approval.check_open()
+
+    @property
+    def _current_approval(self) -> Approval:
+        """The decision that is waited for, or was last: whether to charge, or about the payment."""
+        return self._payment.approval or self._approval
 
     @workflow.signal
     def payment_updated(self, update: r.PaymentUpdate | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeGuard
 
@@ -30,8 +31,10 @@ with workflow.unsafe.imports_passed_through():
         Resolve,
     )
     from workflows import retry_policies, side_steps
+    from workflows.approval import Approval
     from workflows.charge import Charge
     from workflows.order_state import OrderState
+    from workflows.payment_decision import PaymentDecision
     from workflows.payment_status import PaymentStatus
     from workflows.saga import OrderStopped, Saga
     from workflows.step_runner import Step
@@ -47,6 +50,7 @@ class Payment:
         self._order = order
         self._payment_status = payment_status
         self._charge = Charge(order)
+        self._decision = PaymentDecision(order, self._charge)
         self._card: NewCard | None = None
         self._wants_card = False
         self._window_ends: datetime | None = None
@@ -98,35 +102,39 @@ class Payment:
                     charge.stop_if_gone()
                     order.steps.stop_if_asked()
 
-    async def verify(self) -> None:
-        """Look again at the money that the order is about to act on, if it may have gone.
+    async def verify(self, departed: Callable[[], bool] | None = None) -> None:
+        """Look again at the money that the order is about to act on, if it may have gone, and wait
+        for a person's decision while it is uncertain; ``departed`` as for ``capture``.
 
-        Raises ``OrderStopped`` when it has.
+        Raises ``OrderStopped`` when it has gone, or when the order must not go on with it.
         """
         await self._charge.verify()
+        await self._decision.obtain(departed)
 
     def watched(self) -> contextlib.AbstractContextManager[None]:
         """Have the order stopped as soon as it is told that its money has gone, while the block
-        runs.
+        runs, and its step paused (``StepPaused``) when the money has become uncertain.
         """
-        return self._charge.watched()
+        return self._charge.watched(pauses=True)
 
-    async def capture(self) -> None:
+    async def capture(self, departed: Callable[[], bool]) -> None:
         """Capture what is held, now that the warehouse has accepted; without a hold, make sure that
         the money is there.
+
+        ``departed``: whether a parcel has left, so that nothing is left to decide.
         """
         order = self._order
         if self._charge.held is None:
-            await self.verify()
+            await self.verify(departed)
             return
+        await self._decision.obtain(departed)
         step: Step[m.OrderRef, m.CaptureAnswer] = PaymentActivities.capture_payment
         policy = retry_policies.CAPTURE.within(self.hold_time_left())
         match await order.steps.run("taking the money", step, order.ref, policy):
-            case m.Paid(amount=amount) as paid:
+            case m.Paid() as paid:
                 self._charge.hear(paid)
-                order.taken = amount
                 order.show_status(Status.PAID)
-                await self.verify()
+                await self.verify(departed)
             case m.HoldLapsed():
                 message = "the bank no longer holds the money"
                 raise OrderStopped(Stop(StopReason.HOLD_LAPSED, message))
@@ -151,8 +159,8 @@ class Payment:
                 doing, step, order.ref, retry_policies.COMPENSATION
             )
             match answer:
-                case m.Paid(amount=amount):
-                    order.taken = amount
+                case m.Paid() as paid:
+                    self._charge.hear(paid)
                     order.show_status(Status.PAID)
                     return
                 case m.PaymentReturned() as returned:
@@ -177,12 +185,17 @@ class Payment:
     def hold_time_left(self) -> timedelta | None:
         """How long the hold can still be captured, less a margin; None when nothing is held."""
         held = self._charge.held
-        if held is None or held.capture_before is None:
+        if isinstance(self._charge.answer, m.Paid) or held is None or held.capture_before is None:
             return None
         left = held.capture_before - workflow.now() - retry_policies.HOLD_MARGIN
         return max(left, timedelta(seconds=1))
 
     # -- what signals and Updates bring --------------------------------------------------------
+
+    @property
+    def approval(self) -> Approval | None:
+        """The decision about uncertain money that is waited for, or was last."""
+        return self._decision.approval
 
     def mark_updated(self, update: PaymentUpdate | None) -> None:
         """The payment has changed at the provider."""

@@ -53,7 +53,8 @@ class PaymentStatus:
     def current(self, order: OrderState) -> PaymentProgress:
         """What is known now: from the order's status, else what was reported last."""
         reason = order.stop.reason if order.stop else None
-        known = payment_from_status(order.status, order.total, reason, self._code)
+        amount = order.taken or order.total
+        known = payment_from_status(order.status, amount, reason, self._code)
         return known or self._reported or PaymentPending(self._turn)
 
     async def wait_until_known(self, order: OrderState) -> PaymentProgress:

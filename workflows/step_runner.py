@@ -46,6 +46,10 @@ Out = TypeVar("Out")
 Step = MethodAsyncSingleParam[Any, In, Out]
 
 
+class StepPaused(Exception):  # noqa: N818 - not an error: the step may be run again
+    """The order's own step was interrupted: something has to be decided before it goes on."""
+
+
 class StepRunner:
     """Runs the steps of one order, or of one refund, one after another.
 
@@ -62,6 +66,8 @@ class StepRunner:
         self.cancel_request: CancelRequest | None = None
         #: Why the order must stop, other than by request.
         self.stop: Stop | None = None
+        #: Set while something has to be decided before the order's own step goes on.
+        self.paused = False
         self._on_change = on_change
         self._before_waiting = before_waiting
 
@@ -86,15 +92,19 @@ class StepRunner:
 
     @property
     def must_stop(self) -> bool:
-        """Whether the order was asked to stop, by a cancellation or because of what was found."""
-        return self.cancel_request is not None or self.stop is not None
+        """Whether the order was asked to stop or to pause, by a cancellation or because of what was
+        found.
+        """
+        return self.cancel_request is not None or self.stop is not None or self.paused
 
     def stop_if_asked(self) -> None:
-        """Raises ``OrderStopped`` when the order must stop."""
+        """Raises ``OrderStopped`` when the order must stop, ``StepPaused`` when it must pause."""
         if self.cancel_request is not None:
             raise OrderStopped(Stop(StopReason.CANCELLED, f"cancelled by {self.cancel_request.by}"))
         if self.stop is not None:
             raise OrderStopped(self.stop)
+        if self.paused:
+            raise StepPaused
 
     async def wait(self, doing: str, until: Callable[[], bool], limit: timedelta | None) -> bool:
         """Wait durably until ``until()``, or for ``limit``; False when the time is up."""

@@ -140,7 +140,7 @@ def _show_payment(one: PaymentRiskNeedingAttention, context: CliContext) -> None
     say("")
 
 
-# -- orders that wait for approval -----------------------------------------------------------------
+# -- orders that wait for a decision ---------------------------------------------------------------
 
 
 @app.command(epilog=example('approve 1001 --by ops-7 --note "known customer"'))
@@ -151,7 +151,7 @@ def approve(
     note: Note = "",
     as_json: AsJson = False,
 ) -> None:
-    """Approve an order that waits for approval."""
+    """Approve an order that waits for approval, or is held because its payment is uncertain."""
 
     async def work(operations: OrderOperations) -> None:
         await operations.approve(order_id, by, note)
@@ -168,7 +168,7 @@ def reject(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Reject an order that waits for approval."""
+    """Reject an order that waits for approval, or is held because its payment is uncertain."""
 
     async def work(operations: OrderOperations) -> None:
         await operations.reject(order_id, by, reason)

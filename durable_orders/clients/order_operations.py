@@ -66,7 +66,7 @@ class OrderOperations:
     async def approve(
         self, order_id: str, by: str, note: str = "", *, wait: timedelta = CALL
     ) -> None:
-        """Approve an order that waits for approval."""
+        """Approve an order that waits for approval, or is held because its payment is uncertain."""
         decision = Approve(ACTOR_ID.check(by), REMARK.check(note))
         await self._calls.of(order_id).update(
             OrderWorkflow.approve, decision, asked="approval", wait=wait
@@ -75,7 +75,9 @@ class OrderOperations:
     async def reject(
         self, order_id: str, by: str, reason: str = "", *, wait: timedelta = CALL
     ) -> None:
-        """Stop an order that waits for approval; it is undone."""
+        """Stop an order that waits for approval, or is held because its payment is uncertain; it is
+        undone.
+        """
         decision = Reject(ACTOR_ID.check(by), REMARK.check(reason))
         await self._calls.of(order_id).update(
             OrderWorkflow.reject, decision, asked="rejection", wait=wait

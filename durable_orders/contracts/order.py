@@ -57,12 +57,14 @@ class OrderWorkflow:
 
     @workflow.update
     def approve(self, decision: Approve) -> None:
-        """Approve an order that waits for it. Refused with ``NOT_WAITING``."""
+        """Approve an order that waits for it, or let one go on whose payment is uncertain. Refused
+        with ``NOT_WAITING``.
+        """
         raise NotImplementedError
 
     @workflow.update
     def reject(self, decision: Reject) -> None:
-        """Stop an order that waits for approval. Refused with ``NOT_WAITING``."""
+        """Stop an order that waits for such a decision. Refused with ``NOT_WAITING``."""
         raise NotImplementedError
 
     # -- payment -----------------------------------------------------------------------------------

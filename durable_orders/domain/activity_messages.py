@@ -104,11 +104,14 @@ class ChargeRequest:
 
 @dataclass(frozen=True)
 class Paid:
-    """The money is captured; ``concerns`` is what makes it uncertain."""
+    """The money is captured, and some of it perhaps ``given_back`` at the provider, not by this
+    order; ``concerns`` is what makes it uncertain.
+    """
 
     payment_id: str
     amount: Money
     concerns: tuple[PaymentConcern, ...] = ()
+    given_back: Money | None = None
     kind: Literal["paid"] = "paid"
 
 

@@ -61,12 +61,17 @@ def confirmation(order: Order, *, short: Iterable[tuple[str, int]] = ()) -> Mail
 
 
 def closing(
-    order: Order, *, on_its_way: Money | None = None, disputed: Money | None = None
+    order: Order,
+    *,
+    taken: Money | None = None,
+    on_its_way: Money | None = None,
+    disputed: Money | None = None,
 ) -> Mail:
     """Email: why the order ended early, and what that means for the customer's money.
 
-    ``on_its_way`` is what of it has not arrived yet: another email follows once it has.
-    ``disputed`` is what the customer's bank has taken back by disputes: that is not ours to give.
+    ``taken`` is all that was taken for it, its total unless another amount is known. ``on_its_way``
+    is what of it has not arrived yet: another email follows once it has. ``disputed`` is what the
+    customer's bank has taken back by disputes: that is not ours to give.
     """
     why = _EXPLANATIONS[StopReason(order.reason)] if order.reason else "it could not be completed"
     headline = "cancelled" if order.status is Status.CANCELLED else "not going ahead"
@@ -74,7 +79,7 @@ def closing(
     if order.status is Status.REFUNDED:
         taken_back = disputed or order.total * 0
         money = _taken_back(taken_back)
-        if rest := order.total - taken_back:
+        if rest := (taken or order.total) - taken_back:
             money += _given_back(rest, on_its_way)
     opening = f"Order {order.id} is {headline}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {headline}", opening)

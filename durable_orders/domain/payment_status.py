@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from durable_orders.domain.lifecycle import Status, StopReason
-from durable_orders.domain.money import Money
+from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import ChargeState, TryRefusal
 from durable_orders.domain.terms import AUTHENTICATION_REQUIRED
 from durable_orders.domain.views import OrderView, PaymentView
@@ -94,16 +94,18 @@ PaymentProgress = (
 
 
 def payment_from_status(
-    status: Status, total: Money, reason: StopReason | None, code: str = ""
+    status: Status, amount: Money, reason: StopReason | None, code: str = ""
 ) -> PaymentProgress | None:
-    """The payment status that follows from an order's status, None while it is open. ``code``: the
-    decline code, when the order ended because of one.
+    """The payment status that follows from an order's status, None while it is open.
+
+    ``amount`` is what was taken, or the order's total before anything was. ``code``: the decline
+    code, when the order ended because of one.
     """
     match status:
         case Status.HELD:
-            return PaymentHeld(total)
+            return PaymentHeld(amount)
         case Status.PAID | Status.FULFILLED | Status.SHIPPED | Status.COMPLETED:
-            return PaymentTaken(total)
+            return PaymentTaken(amount)
         case Status.REJECTED if reason in _WITHOUT_CARD:
             return PaymentDeclined(code)
         case Status.REJECTED | Status.CANCELLED | Status.REFUNDED:
@@ -117,7 +119,9 @@ def payment_from_view(view: OrderView) -> PaymentProgress:
     order = view.order
     reason = None if order.reason is None else StopReason(order.reason)
     codes = [line.detail.get("code", "") for line in view.history if _declined(line.event)]
-    if known := payment_from_status(order.status, order.total, reason, codes[-1] if codes else ""):
+    taken = total((payment.captured for payment in view.payments), order.total.currency)
+    amount, code = taken or order.total, codes[-1] if codes else ""
+    if known := payment_from_status(order.status, amount, reason, code):
         return known
     if order.status is Status.AWAITING_APPROVAL:
         return ApprovalRequired()

@@ -138,7 +138,7 @@ class CardCharge:
     ``captured`` and ``refunded`` are amounts of money that moved; a refund counts once the provider
     has accepted it, and no longer if it fails. ``latest_charge`` is the id of the last request to a
     bank, granted or declined (Stripe's Charge, ``ch_…``); empty before the first one. A customer
-    who fails 3-D Secure leaves none.
+    who fails 3-D Secure leaves none. ``review`` is the id of the review that it is in (``prv_…``).
     """
 
     payment_id: str
@@ -151,6 +151,15 @@ class CardCharge:
     #: Until when a hold can be captured, if the provider said so.
     capture_before: datetime | None = None
     latest_charge: str = ""
+    #: What of a hold can be captured still, if the provider said so: less than ``amount`` when the
+    #: bank granted a part, or a part of it was captured before.
+    capturable: Money | None = None
+    review: str = ""
+
+    @property
+    def held(self) -> Money:
+        """What of a hold is there for the order: captured already, or still to be."""
+        return self.amount if self.capturable is None else self.captured + self.capturable
 
     @property
     def kept(self) -> Money:
@@ -395,7 +404,8 @@ class Inventory(Protocol):
 class ChargeEntry:
     """An order's charge in our ledger, with its tries, oldest first.
 
-    ``revision`` counts what was recorded of it: see ``PaymentLedger.record``.
+    ``revision`` counts what was recorded of it: see ``PaymentLedger.record``. ``is_questioned``:
+    whether a dispute, early fraud warning or review of it is recorded, open or over.
     """
 
     order_id: str
@@ -404,6 +414,7 @@ class ChargeEntry:
     state: ChargeState
     revision: int = 0
     tries: tuple[CardTry, ...] = ()
+    is_questioned: bool = False
 
     def find_try(self, number: int) -> CardTry | None:
         """The try of this number; None when it was never announced."""

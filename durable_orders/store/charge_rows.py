@@ -6,13 +6,19 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import Row, bindparam, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardTry, ChargeEntry, ChargeState, TryRefusal
-from durable_orders.store.tables import payment_tries, payments
+from durable_orders.store.tables import (
+    disputes,
+    fraud_warnings,
+    payment_tries,
+    payments,
+    reviews,
+)
 
 _TRY: Final = tuple(
     payment_tries.c[name].label(f"try_{name}")
@@ -27,9 +33,16 @@ _TRY: Final = tuple(
         "refusal",
     )
 )
+#: Few charges are: the answer costs a look into three indexes, and no statement of its own.
+_IS_QUESTIONED: Final = or_(
+    *(
+        exists().where(table.c.order_id == payments.c.order_id)
+        for table in (disputes, fraud_warnings, reviews)
+    )
+).label("is_questioned")
 #: The charges of the orders that it is narrowed down to, oldest first: a row for each try.
 CHARGES: Final = (
-    select(payments, *_TRY)
+    select(payments, _IS_QUESTIONED, *_TRY)
     .join_from(
         payments, payment_tries, payments.c.payment_id == payment_tries.c.payment_id, isouter=True
     )
@@ -72,6 +85,7 @@ def charge_entry(row: Row[Any], tries: tuple[CardTry, ...]) -> ChargeEntry:
         state=ChargeState(row.state),
         revision=row.revision,
         tries=tries,
+        is_questioned=row.is_questioned,
     )
 
 

@@ -84,7 +84,7 @@ _FAULTS: Final = (
     WHERE o.status = 'completed' AND coalesce(p.kept, 0) <> o.total - coalesce(r.asked, 0)
       AND NOT EXISTS (
           SELECT FROM findings f
-          WHERE f.order_id = o.id AND f.kind IN ('shipped_unpaid', 'refunds_differ')
+          WHERE f.order_id = o.id AND f.kind IN ('shipped_unpaid', 'paid_in_part', 'refunds_differ')
             AND f.resolved_at IS NULL
             AND f.acknowledged_kept = coalesce(p.kept, 0) - coalesce(d.withdrawn, 0)
       )

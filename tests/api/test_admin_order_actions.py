@@ -30,6 +30,7 @@ from tests.api.admin_pages import (
     usual_edge,
     warehouse,
 )
+from tests.fakes.cards import ELEVATED_RISK
 from tests.support.eventually import eventually
 
 __all__ = ["cards", "closed_premises", "operator", "premises", "usual_edge", "warehouse"]
@@ -56,12 +57,17 @@ async def warehouse_has_failed(premises: Premises) -> None:
 
 async def needs_attention(premises: Premises, order_id: str) -> None:
     """Return once it does, because of the warehouse."""
+    await is_listed(premises, order_id)
+    await warehouse_has_failed(premises)
+
+
+async def is_listed(premises: Premises, order_id: str) -> None:
+    """Return once the order is among what needs a person."""
 
     async def flagged() -> bool:
         return order_id in [one.order_id for one in await premises.operations.attention()]
 
     await eventually(flagged)
-    await warehouse_has_failed(premises)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +122,49 @@ async def test_an_order_that_waits_is_rejected_with_a_reason(
     await premises.ends(order_id, Status.REJECTED)
     detail = {"by": operator.name, "reason": "a stolen card"}
     assert ("order_not_approved", detail) in await premises.history(order_id)
+
+
+async def held_for_review(operator: Operator, premises: Premises) -> str:
+    """An order whose payment is in review, as the pages show it."""
+    order_id = await premises.start(payment_method=ELEVATED_RISK)
+    await premises.reaches(order_id, "waiting for a decision about the payment")
+    await is_listed(premises, order_id)
+    front = text_of((await operator.http.get("/operator")).text)
+    assert f"Order {order_id} paid waits for a decision payment since" in front
+    page = await operator.http.get(f"/operator/orders/{order_id}")
+    told = "is open at the card provider: nothing is sent before it is decided"
+    assert told in text_of(page.text)
+    assert "keeps failing" not in text_of(page.text)
+    assert await buttons(operator, order_id) == {"approve", "reject", "cancel"}
+    return order_id
+
+
+async def test_an_order_whose_payment_is_in_review_is_let_go_on(
+    operator: Operator, premises: Premises
+) -> None:
+    order_id = await held_for_review(operator, premises)
+    asked = await operator.http.get(f"/operator/orders/{order_id}/approve")
+    assert "The order goes on, although its payment is uncertain." in text_of(asked.text)
+
+    page = await operator.decide(order_id, "approve", why="called the customer")
+
+    assert said(page) == f"Done. Order {order_id} is approved and goes on."
+    await premises.ends(order_id, Status.COMPLETED)
+    accepted = dict(await premises.history(order_id))["payment_accepted"]
+    assert (accepted["by"], accepted["note"]) == (operator.name, "called the customer")
+
+
+async def test_an_order_whose_payment_is_in_review_is_stopped(
+    operator: Operator, premises: Premises
+) -> None:
+    order_id = await held_for_review(operator, premises)
+    asked = await operator.http.get(f"/operator/orders/{order_id}/reject")
+    assert "what was taken is given back" in text_of(asked.text)
+
+    page = await operator.decide(order_id, "reject", why="a stolen card")
+
+    assert said(page) == f"Done. Order {order_id} is rejected, and is being undone."
+    await premises.ends(order_id, Status.REFUNDED)
 
 
 async def test_what_an_order_does_not_wait_for_is_a_sentence_on_its_page(

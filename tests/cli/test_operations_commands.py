@@ -21,7 +21,7 @@ from durable_orders.store.payments import PostgresPaymentLedger
 from sandbox.world import StandInServer
 from sandbox.world.stripe.account import ACCOUNT_ID
 from tests.cli.shell import Aside, Run, read, refused
-from tests.fakes.cards import InMemoryCards
+from tests.fakes.cards import ELEVATED_RISK, InMemoryCards
 from tests.fakes.warehouse import InMemoryWarehouse
 from tests.support.charges import announce, record
 from tests.support.eventually import eventually
@@ -89,6 +89,35 @@ async def test_an_order_is_rejected(run: Run, aside: Aside) -> None:
     assert "Order desk-2 is rejected.\nWhy: rejected by ops-7: stolen." in ended.stdout
     late = await run("approve", "desk-2", "--by", "ops-8")
     refused(late, "has ended, it is rejected", terminal.REFUSED)
+
+
+@pytest.mark.parametrize(("decision", "ends"), [("approve", "completed"), ("reject", "refunded")])
+async def test_an_order_that_is_held_for_its_payment_is_decided(
+    run: Run, aside: Aside, decision: str, ends: str
+) -> None:
+    order_id = f"desk-held-{decision}"
+    await aside.place(order_id, ELEVATED_RISK)
+    await aside.reaches(order_id, "waiting for a decision about the payment")
+
+    async def listed() -> bool:
+        return order_id in (await run("attention")).stdout
+
+    async def gone() -> bool:
+        return not await listed()
+
+    await eventually(listed)
+    told = (await run("attention")).stdout
+    assert f"Order {order_id} is paid: waiting for a decision about the payment." in told
+    assert "is open at the card provider: nothing is sent before it is decided" in told
+    assert f"    {PROGRAM} approve {order_id} --by WHO\n" in told
+    assert f'    {PROGRAM} reject {order_id} --by WHO --reason "…"\n' in told
+    other = await run("retry-now", order_id)
+    refused(other, "Payment takes no retry_now, only approve or reject", terminal.REFUSED)
+
+    await run(decision, order_id, "--by", "ops-7")
+
+    assert read(await run("result", order_id, "--json"))["status"] == ends
+    await eventually(gone)
 
 
 async def test_orders_that_wait_for_approval_are_listed(run: Run) -> None:

@@ -289,3 +289,14 @@ async def _pending_refund(shop: stripe.StripeClient) -> str:
     refund = await shop.v1.refunds.create_async({"payment_intent": done.id})
     charge = await shop.v1.charges.retrieve_async(str(done.latest_charge))
     return f"{refund.status}, amount_refunded {charge.amount_refunded}"
+
+
+@_question("Does an intent go on naming a review that was approved?")
+async def _approved_review(shop: stripe.StripeClient) -> str:
+    done = await _paid(shop, "pm_card_riskLevelElevated")
+    if done.review is None:
+        return "it went into no review"
+    await shop.v1.reviews.approve_async(str(done.review))
+    after = await shop.v1.payment_intents.retrieve_async(done.id, {"expand": ["review"]})
+    review: Any = after.review
+    return "no" if review is None else f"yes, open {review.open}"

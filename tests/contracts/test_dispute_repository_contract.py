@@ -399,6 +399,26 @@ async def test_open_concerns_come_by_deadline_and_then_by_age(store: Store) -> N
     assert len(await store.disputes.open_concerns(2)) == 2
 
 
+@pytest.mark.parametrize("number", range(3))
+async def test_the_ledger_tells_of_what_is_recorded_of_a_charge(store: Store, number: int) -> None:
+    """So that nobody has to ask here about charges of which nothing is."""
+    order, other = await store.order(), await store.order()
+    payment_id = f"pi_{order.id}"
+    risks = (
+        chargeback(order),
+        FraudWarning(f"issfr_{order.id}", payment_id, "misc", is_actionable=True, opened_at=NOW),
+        Review(f"prv_{order.id}", payment_id, "rule", is_open=True, opened_at=NOW),
+    )
+    before = await store.ledger.find(order.id)
+    assert before is not None
+    await store.hears(order, risks[number])
+    assert await store.ledger.find(order.id) == replace(before, is_questioned=True)
+    assert await store.ledger.close(order.id) == [replace(before, is_questioned=True)]
+    unquestioned = await store.ledger.find(other.id)
+    assert unquestioned is not None
+    assert not unquestioned.is_questioned
+
+
 async def test_orders_are_found_by_their_payments_all_at_once(store: Store) -> None:
     first, second = await store.order(), await store.order()
     wanted = [f"pi_{first.id}", "pi_of_somebody_else", f"pi_{second.id}"]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -220,3 +221,75 @@ async def test_refunds_beyond_the_first_page_are_counted_and_found(
         announced.payment_id, cent, installation=INSTALLATION, order_id=order_id, key=keys[0]
     )
     assert again == first
+
+
+# -- what a person or Stripe does beside us --------------------------------------------------------
+
+RISKY = "pm_card_riskLevelElevated"
+
+
+async def by_hand(control: SandboxControl, path: str, **parameters: object) -> None:
+    """A request to Stripe that is not ours, as the dashboard makes them."""
+    headers = {"Authorization": "Bearer sk_test_sandbox"}
+    async with httpx.AsyncClient(base_url=control.url, headers=headers) as http:
+        (await http.post(f"/v1/{path}", data=parameters)).raise_for_status()
+
+
+@pytest.mark.parametrize("hold", [False, True])
+async def test_a_review_is_named_as_long_as_it_is_open(
+    cards: StripeCards,
+    control: SandboxControl,
+    order_id: str,
+    hold: bool,  # noqa: FBT001
+) -> None:
+    announced = await announce(cards, order_id, hold=hold)
+    confirmed = await confirm(cards, announced, order_id, RISKY)
+    assert confirmed.review.startswith("prv_")
+    assert (await cards.read(announced.payment_id)).review == confirmed.review
+
+    await by_hand(control, f"reviews/{confirmed.review}/approve")
+
+    # Stripe goes on naming it.
+    assert (await cards.read(announced.payment_id)).review == ""
+    if hold:
+        key = capture_key(order_id, announced.payment_id)
+        captured = await cards.capture(announced.payment_id, key=key)
+        assert (captured.state, captured.review) == (ChargeState.CAPTURED, "")
+
+
+async def test_a_review_that_a_person_asks_for_is_named(
+    cards: StripeCards, control: SandboxControl, order_id: str
+) -> None:
+    announced = await announce(cards, order_id)
+    assert (await confirm(cards, announced, order_id)).review == ""
+    review = await control.review(announced.payment_id)
+    assert (await cards.read(announced.payment_id)).review == review
+
+
+async def test_an_ordinary_charge_takes_no_request_more_because_of_reviews(
+    cards: StripeCards, control: SandboxControl, order_id: str
+) -> None:
+    announced = await announce(cards, order_id)
+    before = await control.newest_request()
+    await confirm(cards, announced, order_id)
+    [sent] = await control.sent_to_stripe(before)
+    assert sent.path.endswith("/confirm")
+
+
+async def test_a_part_of_a_hold_that_was_captured_by_hand_is_what_was_captured(
+    cards: StripeCards, control: SandboxControl, order_id: str
+) -> None:
+    announced = await announce(cards, order_id, hold=True)
+    held = await confirm(cards, announced, order_id)
+    assert (held.held, held.captured) == (PRICE, PRICE * 0)
+    part = Money(10_00, "EUR")
+
+    await by_hand(
+        control, f"payment_intents/{held.payment_id}/capture", amount_to_capture=part.amount
+    )
+
+    for charge in (
+        await cards.read(held.payment_id),
+        await cards.capture(held.payment_id, key=capture_key(order_id, held.payment_id)),
+    ):
+        assert (charge.state, charge.captured, charge.amount) == (ChargeState.CAPTURED, part, PRICE)

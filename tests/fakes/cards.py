@@ -53,6 +53,8 @@ UNKNOWN: Final = "pm_nobodys"
 #: Stripe's test cards for refunds that the bank decides on later: see ``settle_refund``.
 REFUND_PENDING: Final = "pm_card_pendingRefund"
 REFUND_FAILS: Final = "pm_card_refundFail"
+#: Stripe's test card of an elevated risk: its charge is put into review.
+ELEVATED_RISK: Final = "pm_card_riskLevelElevated"
 HOLD_LASTS: Final = timedelta(days=7)
 NO_DETAILS: Final = ChargeDetails()
 #: Stripe confirms an intent that waits for the customer, too: then with the new card.
@@ -181,6 +183,21 @@ class InMemoryCards(Scripted):
         self.refunds[f"by hand {refund.refund_id}"] = BookedRefund(payment_id, order_id, refund)
         self.charges[payment_id] = replace(charge, refunded=charge.refunded + refund.amount)
 
+    def capture_by_hand(self, payment_id: str, amount: Money) -> None:
+        """A part of what is held is captured in the dashboard: the rest of the hold is released."""
+        charge = self._waiting(payment_id, ChargeState.HELD)
+        self.charges[payment_id] = replace(_captured(charge), captured=amount)
+
+    def put_into_review(self, payment_id: str) -> str:
+        """A rule, or a person in the dashboard, puts the charge into review; returns its id."""
+        review = f"prv_{next(self._numbers)}"
+        self.charges[payment_id] = replace(self.charges[payment_id], review=review)
+        return review
+
+    def close_review(self, payment_id: str) -> None:
+        """A person approves the review of the charge in the dashboard."""
+        self.charges[payment_id] = replace(self.charges[payment_id], review="")
+
     def forget_keys(self) -> None:
         """A day has passed: the same key makes another request, or another charge."""
         self._payment_of_key.clear()
@@ -297,6 +314,8 @@ class InMemoryCards(Scripted):
         """The bank authorizes: the charge is captured, or held."""
         charge = replace(charge, latest_charge=self._new_charge(), decline_code="", message="")
         self._save_for_future(charge.payment_id)
+        if self._card_of(charge.payment_id) == ELEVATED_RISK:
+            charge = replace(charge, review=f"prv_{next(self._numbers)}")
         if not self.announced[charge.payment_id].hold:
             return _captured(charge)
         capture_before = self.clock() + HOLD_LASTS

@@ -263,7 +263,9 @@ class InMemoryPaymentLedger(Scripted):
 
     def _find(self, order_id: str) -> ChargeEntry | None:
         row = self._database.rows.get(order_id)
-        return charge_entry(order_id, row.payment) if row and row.payment else None
+        if row is None or row.payment is None:
+            return None
+        return charge_entry(order_id, row.payment, is_questioned=_is_questioned(row))
 
     def _announce(
         self, order_id: str, payment_id: str, amount: Money, card_try: CardTry
@@ -341,7 +343,11 @@ class InMemoryPaymentLedger(Scripted):
         row = self._database.row(order_id)
         row.charging_closed = True
         row.add_line("charging_closed", self._database.clock())
-        return [charge_entry(order_id, row.payment)] if row.payment else []
+        questioned = _is_questioned(row)
+        entry = (
+            charge_entry(order_id, row.payment, is_questioned=questioned) if row.payment else None
+        )
+        return [] if entry is None else [entry]
 
     def _record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
         row, payment = self._charged(order_id, payment_id)
@@ -562,7 +568,11 @@ def _parcel(row: _Row, parcel_id: str) -> ParcelView:
     return ParcelView(parcel_id, parcel.status, parcel.tracking)
 
 
-def charge_entry(order_id: str, payment: _Payment) -> ChargeEntry:
+def _is_questioned(row: _Row) -> bool:
+    return row.risks is not None and bool(row.risks.ids)
+
+
+def charge_entry(order_id: str, payment: _Payment, *, is_questioned: bool = False) -> ChargeEntry:
     """The ledger's entry of a charge."""
     return ChargeEntry(
         order_id,
@@ -571,4 +581,5 @@ def charge_entry(order_id: str, payment: _Payment) -> ChargeEntry:
         payment.booked.state,
         payment.revision,
         tuple(payment.tries.values()),
+        is_questioned=is_questioned,
     )

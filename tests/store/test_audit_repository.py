@@ -25,7 +25,7 @@ from durable_orders.domain.audit.model import (
 from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
-from durable_orders.domain.ports import CardRefund, ChargeState, NoSuchOrderError
+from durable_orders.domain.ports import CardCharge, CardRefund, ChargeState, NoSuchOrderError
 from durable_orders.domain.refunds.refund import RefundRequest
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
@@ -34,6 +34,7 @@ from durable_orders.store.database import Database, connect
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.refunds import PostgresRefundBook
 from tests.store.shop import NOTHING, NOW, PRICE, Shop
+from tests.support.charges import record
 from tests.support.servers import Postgres
 
 DAY = timedelta(days=1)
@@ -277,6 +278,31 @@ async def test_the_check_is_silent_about_what_somebody_answers_for_until_it_chan
         found.order_id, f"pi_{found.order_id}", CardRefund("re_later", EURO)
     )
     assert await about_it() == [f"order {found.order_id} is refunded, but 400 of it was kept"]
+
+
+async def test_the_check_names_a_completed_order_that_was_paid_in_part(
+    shop: Shop, findings: PostgresFindingRepository
+) -> None:
+    order = await shop.opened()
+    captured = CardCharge(
+        f"pi_{order.id}", ChargeState.CAPTURED, order.total, captured=EURO, refunded=EURO * 0
+    )
+    await record(shop.ledger, order.id, captured)
+    for status in (Status.PAID, Status.FULFILLED, Status.COMPLETED):
+        await shop.orders.move(order.id, status, None, NOW)
+
+    async def about_its_money() -> list[str]:
+        found = await find_inconsistencies(shop.database)
+        return [one for one in found if order.id in one and "was kept" in one]
+
+    named = [f"order {order.id} is completed, but 100 of it was kept, not 500"]
+    assert await about_its_money() == named
+    detail = "completed, and 1.00 EUR of 5.00 EUR was taken"
+    await findings.note(Discrepancy(DiscrepancyKind.PAID_IN_PART, order.id, detail), NOW)
+    assert await about_its_money() == named
+
+    await findings.acknowledge(order.id, None, WORD)
+    assert await about_its_money() == []
 
 
 async def test_the_check_names_what_an_operator_says_beside_what_our_books_say(shop: Shop) -> None:

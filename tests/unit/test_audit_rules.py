@@ -81,6 +81,7 @@ def charge(
 PAID = charge(C.CAPTURED, captured=29_00)
 GIVEN_BACK = charge(C.CAPTURED, captured=29_00, refunded=29_00)
 PARTLY = charge(C.CAPTURED, captured=29_00, refunded=5_00)
+A_PART = charge(C.CAPTURED, captured=10_00)
 HELD = charge(C.HELD)
 CANCELLED = charge(C.CANCELLED)
 
@@ -253,6 +254,14 @@ DISAGREEING = [
         Remedy.FLAG,
     ),
     (order(S.COMPLETED), (), ENDED, DiscrepancyKind.SHIPPED_UNPAID, Remedy.FLAG),
+    # a part of the hold was captured in the dashboard
+    (
+        order(S.COMPLETED, booked(A_PART)),
+        (listed(A_PART),),
+        ENDED,
+        DiscrepancyKind.PAID_IN_PART,
+        Remedy.FLAG,
+    ),
     # an operator gave it back, and the provider did too
     (
         replace(order(S.REFUNDED, booked(GIVEN_BACK)), by_hand=ALL_BY_HAND),

@@ -24,9 +24,12 @@ from durable_orders.domain.activity_messages import (
     ChargeRequest,
     CustomerUnknown,
     Declined,
+    Held,
     OrderRef,
+    Paid,
 )
 from durable_orders.domain.charges import LIVE_TRY, TRY_OVER
+from durable_orders.domain.disputes.dispute import ConcernKind
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, PaymentOptions, Recipient
 from durable_orders.domain.ports import (
@@ -42,12 +45,13 @@ from durable_orders.domain.ports import (
     TryRefusal,
     UnusableCardError,
 )
-from tests.fakes.cards import PROCESSING, UNKNOWN, InMemoryCards
+from tests.fakes.cards import ELEVATED_RISK, PROCESSING, UNKNOWN, InMemoryCards
 from tests.fakes.database import (
     InMemoryDatabase,
     InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
+from tests.fakes.disputes import InMemoryDisputeRepository, InMemoryPaymentRiskReader
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.script import take_unplayed
 from tests.support.keys import charge_key
@@ -83,8 +87,14 @@ class Shop:
         self.ledger = InMemoryPaymentLedger(self.database)
         self.orders = InMemoryOrderRepository(self.database)
         self.refunds = InMemoryRefundBook(self.database)
+        self.disputes = InMemoryDisputeRepository(self.database)
         self.activities = PaymentActivities(
-            self.cards, self.ledger, self.orders, self.refunds, clock=lambda: self.now
+            self.cards,
+            self.ledger,
+            self.orders,
+            self.refunds,
+            self.disputes,
+            clock=lambda: self.now,
         )
 
     @classmethod
@@ -752,3 +762,61 @@ def test_an_order_never_has_two_live_charges_whatever_happens(events: list[Any])
             await story.happen("wake")
 
     asyncio.run(story())
+
+
+# -- what makes the money uncertain ----------------------------------------------------------------
+
+
+async def test_an_ordinary_charge_is_certain_and_the_books_of_disputes_are_not_asked() -> None:
+    shop = await Shop.before_try(1)
+    assert await shop.charge(1) == Paid(shop.charged.payment_id, TOTAL)
+    assert await shop.check() == Paid(shop.charged.payment_id, TOTAL)
+    assert shop.disputes.calls == []
+
+
+async def test_what_was_given_back_at_the_provider_is_in_the_answer() -> None:
+    shop = await Shop.before_try(1)
+    await shop.charge(1)
+    back = Money(4_50, "EUR")
+    shop.cards.refund_by_hand(shop.charged.payment_id, back)
+    answer = await shop.check()
+    assert isinstance(answer, Paid)
+    assert (answer.amount, answer.given_back) == (TOTAL, back)
+    [concern] = answer.concerns
+    assert concern.id == f"{shop.charged.payment_id}:1000"
+
+
+async def test_what_a_person_captures_of_a_hold_is_in_the_answer_of_our_capture() -> None:
+    shop = await Shop.before_try(1)
+    held = await shop.activities.charge_card(ChargeRequest(shop.order_id, 1, VISA, hold=True))
+    assert isinstance(held, Held)
+    assert held.concerns == ()
+    shop.cards.capture_by_hand(shop.charged.payment_id, Money(10_00, "EUR"))
+    captured = await shop.activities.capture_payment(OrderRef(shop.order_id))
+    assert isinstance(captured, Paid)
+    assert captured.amount == Money(10_00, "EUR")
+    assert [one.kind for one in captured.concerns] == [ConcernKind.AMOUNT]
+
+
+async def test_a_charge_that_goes_into_review_says_so_at_once() -> None:
+    shop = await Shop.before_try(1)
+    answer = await shop.charge(1, ELEVATED_RISK)
+    assert isinstance(answer, Paid)
+    assert [one.id for one in answer.concerns] == [shop.charged.review]
+    shop.cards.close_review(shop.charged.payment_id)
+    assert await shop.check() == Paid(shop.charged.payment_id, TOTAL)
+
+
+async def test_what_our_books_have_open_is_in_each_answer_until_it_is_over() -> None:
+    shop = await Shop.before_try(1)
+    await shop.charge(1)
+    payment_id = shop.charged.payment_id
+    bank = InMemoryPaymentRiskReader(lambda: shop.now)
+    inquiry = bank.dispute(payment_id, TOTAL, inquiry=True)
+    await shop.disputes.record(shop.order_id, await bank.risks_of(payment_id), shop.now)
+    for answer in (await shop.check(), await shop.charge(1)):
+        assert isinstance(answer, Paid)
+        assert answer.concerns == (inquiry.concern,)
+    bank.win(inquiry.dispute_id)
+    await shop.disputes.record(shop.order_id, await bank.risks_of(payment_id), shop.now)
+    assert await shop.check() == Paid(payment_id, TOTAL)

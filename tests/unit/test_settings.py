@@ -9,7 +9,12 @@ import pytest
 
 from durable_orders.api.server import event_readers
 from durable_orders.domain.refunds.messages import ShopRefundTerms
-from durable_orders.domain.terms import CaptureMethod, ShopTerms
+from durable_orders.domain.terms import (
+    CaptureMethod,
+    DisputePolicy,
+    FraudWarningPolicy,
+    ShopTerms,
+)
 from durable_orders.domain.webhooks import WebhookSource
 from durable_orders.settings import (
     ApiSettings,
@@ -111,6 +116,9 @@ def test_every_missing_setting_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) 
                 "{order_id}.shop.example/",
             )
         ),
+        ("ON_DISPUTE", "refund", "ON_DISPUTE should be 'hold' or 'stop'."),
+        ("ON_DISPUTE", "", "ON_DISPUTE should be 'hold' or 'stop'."),
+        ("ON_FRAUD_WARNING", "stop", "ON_FRAUD_WARNING should be 'show' or 'refund'."),
         ("APPROVER_EMAIL", "Grace", "APPROVER_EMAIL must be a mail address"),
         ("APPROVER_EMAIL", "Grace <g@example.com>", "APPROVER_EMAIL must be a mail address"),
     ],
@@ -147,6 +155,8 @@ def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
         "MAX_CARD_TRIES": "3",
         "PAYMENT_URL": " https://shop.example/orders/{order_id}?pay=1#card ",
         "CAPTURE": "at_fulfillment",
+        "ON_DISPUTE": "stop",
+        "ON_FRAUD_WARNING": "refund",
         "DELIVERY_DEADLINE_DAYS": "10",
     }.items():
         monkeypatch.setenv(name, value)
@@ -160,6 +170,8 @@ def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
         max_card_tries=3,
         payment_url="https://shop.example/orders/{order_id}?pay=1#card",
         capture=CaptureMethod.AT_FULFILLMENT,
+        on_dispute=DisputePolicy.STOP,
+        on_fraud_warning=FraudWarningPolicy.REFUND,
         delivery_deadline=timedelta(days=10),
     )
 

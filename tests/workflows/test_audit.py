@@ -45,6 +45,7 @@ from durable_orders.domain.order import Basket, Recipient
 from durable_orders.domain.ports import ChargeState, NoAnswerError, RefusedError
 from durable_orders.domain.refunds.messages import RefundOutcome, ShopRefundTerms
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState, UnfinishedRefund
+from durable_orders.domain.terms import CaptureMethod, ShopTerms
 from durable_orders.domain.workflow_messages import Approve, Resolve
 from tests.fakes.audit import InMemoryAuditRepository, InMemoryChargeList, InMemoryFindings
 from tests.fakes.cards import REFUND_PENDING
@@ -55,6 +56,7 @@ from tests.support.keys import INSTALLATION, refund_key
 from tests.support.servers import Servers
 from tests.workflows import refunds
 from tests.workflows.conftest import TOTAL, Clients, Shop, ended
+from tests.workflows.test_uncertain_money import A_PART, approve, held, in_the_warehouse
 from worker import order_worker
 from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
@@ -201,10 +203,12 @@ async def audited(clients: Clients) -> AsyncIterator[Audited]:
 @asynccontextmanager
 async def opened(
     clients: Clients,
+    terms: ShopTerms = ShopTerms(),  # noqa: B008 - frozen
+    *,
     refund_terms: ShopRefundTerms = ShopRefundTerms(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Audited]:
     """A shop whose worker carries orders and audits."""
-    shop = Shop(clients.skipping, clients.patient, refund_terms=refund_terms)
+    shop = Shop(clients.skipping, clients.patient, terms=terms, refund_terms=refund_terms)
     audited = Audited(shop, LaggingRuns(clients.skipping, shop.book))
     async with order_worker(
         clients.skipping,
@@ -216,6 +220,7 @@ async def opened(
         orders=shop.book,
         refunds=shop.refunds,
         refund_terms=shop.refund_terms,
+        shop=shop.terms,
         disputes=shop.disputes,
         risks=shop.risks,
         audit=audited.activities,
@@ -412,6 +417,31 @@ async def test_what_the_provider_knows_and_our_books_do_not_is_recorded(audited:
     assert payment.refunded == back
     again = await audited.audit()
     assert (again.found, again.known) == ({"refunds_differ": 1}, 1)
+
+
+async def test_an_order_that_was_paid_in_part_is_named_until_somebody_acknowledges_it(
+    clients: Clients,
+) -> None:
+    """A part of its hold was captured in the dashboard, and a person has let it go on."""
+    async with opened(clients, ShopTerms(capture=CaptureMethod.AT_FULFILLMENT)) as audited:
+        run = await in_the_warehouse(audited.shop)
+        order_id = run.id.removeprefix("order-")
+        [charge] = audited.shop.cards.charges_of(order_id)
+        audited.shop.cards.capture_by_hand(charge.payment_id, A_PART)
+        await run.signal(OrderWorkflow.payment_updated)
+        await held(run, "10.00 EUR of 29.00 EUR is captured")
+        await approve(run)
+        await run.result()
+
+        report = await audited.audit()
+
+        assert report.found == {"paid_in_part": 1}
+        [finding] = await audited.findings.listed(everything=False, limit=10)
+        assert finding.detail == "completed, and 10.00 EUR of 29.00 EUR was taken"
+        word = Acknowledgement("ops-7", "the rest by invoice", datetime.now(UTC))
+        await audited.findings.acknowledge(order_id, None, word)
+        again = await audited.audit()
+        assert (again.found, again.acknowledged) == ({"paid_in_part": 1}, 1)
 
 
 async def test_an_acknowledged_finding_needs_nobody_until_the_facts_change(
@@ -737,7 +767,7 @@ class TestARefundWhoseRunWasTerminated:
         """The shop where a refund may need approval."""
         waits = request.node.callspec.params.get("state") is RefundState.AWAITING_APPROVAL
         terms = ShopRefundTerms(approval_above={"EUR": 1_00} if waits else {})
-        async with opened(clients, terms) as audited:
+        async with opened(clients, refund_terms=terms) as audited:
             yield audited
 
     @pytest.mark.parametrize("state", GIVEN)

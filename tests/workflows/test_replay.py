@@ -21,6 +21,7 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
 from durable_orders.clients.audits import AuditClient
+from durable_orders.domain.disputes.dispute import ConcernKind
 from durable_orders.domain.ids import examination_workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
@@ -47,6 +48,7 @@ from tests.workflows import test_long_histories as longest
 from tests.workflows import test_lost_answers as unheard
 from tests.workflows import test_off_session as away
 from tests.workflows import test_resends as resends
+from tests.workflows import test_uncertain_money as uncertain
 from tests.workflows import test_undo_refund as undone
 from tests.workflows.conftest import TOTAL, Clients, Shop, replayed
 from tests.workflows.test_audit import AT_ONCE, Audited, opened
@@ -122,6 +124,31 @@ async def returned(shop: Shop) -> Handle:
     await handle.signal(OrderWorkflow.payment_updated)
     await eventually(told)
     await handle.execute_update(OrderWorkflow.operate, Resolve("seen", "ops-7"))
+    return handle
+
+
+async def questioned(shop: Shop) -> Handle:
+    """The bank asks about its payment while it is at the warehouse, then the money is in review."""
+    handle = await uncertain.in_the_warehouse(shop)
+    await uncertain.held(handle, await uncertain.bring(shop, handle, ConcernKind.INQUIRY))
+    again = shop.warehouse.hold("fulfill")
+    await uncertain.approve(handle)
+    await again.entered()
+    review = await uncertain.bring(shop, handle, ConcernKind.REVIEW)
+    await uncertain.held(handle, review)
+    await uncertain.solve(shop, handle, ConcernKind.REVIEW, review)
+    return handle
+
+
+async def captured_in_part(shop: Shop) -> Handle:
+    """A part of its hold is captured by hand, when the warehouse has accepted it already."""
+    gate = shop.cards.hold("capture")
+    handle = await shop.order(waits=True)
+    await gate.entered()
+    shop.cards.capture_by_hand(tries.charge_of(shop, handle).payment_id, uncertain.A_PART)
+    gate.release()
+    await uncertain.held(handle, "is captured")
+    await uncertain.reject(handle)
     return handle
 
 
@@ -389,11 +416,11 @@ SCENARIOS = [
     ),
     Scenario(operated),
     Scenario(left_unheard),
-    Scenario(returned),
+    *(Scenario(play) for play in (returned, questioned)),
     *(Scenario(play, NEW_CARDS) for play in (tried_again, paid_in_browser)),
     *(Scenario(play, PAID_ON_A_PAGE) for play in (tried_by_itself, asked, asked_in_vain)),
     Scenario(undecided, APPROVAL),
-    *(Scenario(play, HOLD) for play in (lapsed, left, operated_capture)),
+    *(Scenario(play, HOLD) for play in (lapsed, left, operated_capture, captured_in_part)),
     *(Scenario(play, DELIVERY) for play in (resent, resent_unheard, parcel_refunded)),
     Scenario(longest.longest_ordinary_life, longest.LONGEST),
     Scenario(longest.life_with_everything, longest.WITH_EVERYTHING),

@@ -12,7 +12,7 @@ from durable_orders.domain.money import Money
 from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.ports import NoAnswerError
 from durable_orders.domain.terms import CaptureMethod, ShopTerms
-from durable_orders.domain.workflow_messages import PaymentChange, PaymentUpdate, Resolve
+from durable_orders.domain.workflow_messages import Approve, PaymentChange, PaymentUpdate, Resolve
 from tests.support.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop, events
 from tests.workflows.test_waiting import reason
@@ -147,15 +147,18 @@ async def test_an_ordinary_order_asks_the_card_provider_twice(shop: Shop) -> Non
     assert shop.cards.calls == ["create", "confirm"]
 
 
-async def test_a_discount_in_the_dashboard_stops_nothing(shop: Shop) -> None:
+async def test_a_discount_in_the_dashboard_is_for_a_person(shop: Shop) -> None:
     gate = shop.warehouse.hold("fulfill")
     handle = await shop.order(waits=True)
     await gate.entered()
     shop.cards.refund_by_hand(payment_of(shop, handle), Money(5_00, "EUR"))
     await handle.signal(OrderWorkflow.payment_updated)
-    gate.release()
+    problem = await a_person_is_told(handle)
+    assert problem.startswith("24.00 EUR of 29.00 EUR is there: 5.00 EUR was given back")
+    await handle.execute_update(OrderWorkflow.approve, Approve("ops-7", "a discount"))
     outcome = await handle.result()
     assert outcome.status is Status.COMPLETED
+    assert (outcome.taken, outcome.given_back) == (TOTAL, Money(5_00, "EUR"))
 
 
 async def test_a_cancellation_counts_when_it_came_first(shop: Shop) -> None:

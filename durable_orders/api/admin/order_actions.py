@@ -79,6 +79,14 @@ ORDER_ACTIONS: Final = {
 }
 
 
+#: What a decision does about an order that is held because its payment is uncertain.
+_WHEN_HELD: Final = {
+    "approve": "The order goes on, although its payment is uncertain. News hold it again.",
+    "reject": "The order is stopped: a parcel is called back, what was taken is given back, what "
+    "is held or set aside is released, and the customer is told.",
+}
+
+
 class InvalidAmountError(Exception):
     """The text is not an amount; the message says why."""
 
@@ -146,7 +154,7 @@ async def _perform(
             return True, f"Order {order_id} is approved and goes on."
         case "reject":
             await operations.reject(order_id, by, why)
-            return True, f"Order {order_id} is rejected: it is being closed, nothing is taken."
+            return True, f"Order {order_id} is rejected, and is being undone."
         case "retry-now":
             await operations.retry_now(order_id, by)
             return True, f"Order {order_id} tries it again now."
@@ -188,6 +196,8 @@ async def _cancel(order_id: str, orders: Orders, by: str) -> tuple[bool, str]:
 
 async def _page(view: OrderView, action: Action, admin: AdminRequest, error: str = "") -> Response:
     effect = action.effect or sentence(ON_CANCEL[view.order.status])
+    if view.order.status is not Status.AWAITING_APPROVAL:
+        effect = _WHEN_HELD.get(action.name, effect)
     return await admin.page(
         "decide.html",
         MALFORMED.status if error else 200,

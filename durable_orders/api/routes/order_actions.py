@@ -183,7 +183,7 @@ async def approve(
     caller: Caller,
     body: Annotated[ApproveRequest, Body()] = ApproveRequest(),  # noqa: B008 - frozen
 ) -> DecisionResponse:
-    """Approve an order that waits for approval."""
+    """Approve an order that waits for approval, or is held because its payment is uncertain."""
     by = body.by or caller.name
     await operations.approve(order_id, by, body.note)
     return DecisionResponse(order_id=order_id, decision="approved", by=by)
@@ -204,7 +204,9 @@ async def reject(
     caller: Caller,
     body: Annotated[RejectRequest, Body()] = RejectRequest(),  # noqa: B008 - frozen
 ) -> DecisionResponse:
-    """Reject an order that waits for approval; it is undone."""
+    """Reject an order that waits for approval, or is held because its payment is uncertain; it is
+    undone.
+    """
     by = body.by or caller.name
     await operations.reject(order_id, by, body.reason)
     return DecisionResponse(order_id=order_id, decision="rejected", by=by)

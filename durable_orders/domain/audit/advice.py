@@ -67,6 +67,12 @@ def advice(finding: Finding) -> Advice:
                 "there, or settled by hand and made all the same",
                 (f"refund list {order_id}",),
             )
+        case DiscrepancyKind.PAID_IN_PART:
+            advised = Advice(
+                f"compare order {finding.order_id} in the provider's dashboard: a part of its hold "
+                "was captured there. Get the rest in another way, or acknowledge that you do not",
+                (f"status {order_id}",),
+            )
         case DiscrepancyKind.RUN_WITHOUT_ORDER | DiscrepancyKind.RUN_AFTER_END:
             advised = Advice(
                 "look at what its run did", temporal_commands=(f"workflow show {run}",)

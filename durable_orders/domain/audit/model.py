@@ -39,6 +39,7 @@ class DiscrepancyKind(StrEnum):
     REFUNDS_DIFFER = "refunds_differ"  # a completed order's charges say otherwise than its refunds
     REFUND_STRANDED = "refund_stranded"  # refunds that are not done, and whose runs are not open
     SHIPPED_UNPAID = "shipped_unpaid"  # the order is completed, and nothing was taken
+    PAID_IN_PART = "paid_in_part"  # the order is completed, and other than its total was taken
     RUN_WITHOUT_ORDER = "run_without_order"  # an open run of an order that our database lacks
     RUN_AFTER_END = "run_after_end"  # a run still open long after its order ended
     RISK_BEHIND = "risk_behind"  # our record of a dispute, warning or review is behind, or missing

@@ -279,10 +279,19 @@ def _after_the_end(order: BookedOrder, charges: Iterable[ListedCharge]) -> list[
         detail = f"completed, and none of {order.total} was taken"
         found.append(Discrepancy(DiscrepancyKind.SHIPPED_UNPAID, order.order_id, detail))
     if is_completed and captured:
+        found += _paid_in_part(order, captured)
         found += _refunds_differ(order)
     if not is_completed:
         found += _money_kept(order, captured, kept)
     return found
+
+
+def _paid_in_part(order: BookedOrder, captured: Money) -> list[Discrepancy]:
+    """A charge takes the whole total: only somebody else captures a part of it."""
+    if captured == order.total:
+        return []
+    detail = f"completed, and {captured} of {order.total} was taken"
+    return [Discrepancy(DiscrepancyKind.PAID_IN_PART, order.order_id, detail)]
 
 
 def _refunds_differ(order: BookedOrder) -> list[Discrepancy]:

@@ -11,10 +11,13 @@ from durable_orders.domain.refunds.messages import RefundRef
 
 #: Of a refund only, and given to no run: there is none.
 LOOK_AGAIN: Final = "look_again"
-#: What each ``OperatorCommand`` does, its name on the command line, and its required options.
+#: What each command about what needs attention does, its name on the command line, and its required
+#: options: the ``OperatorCommand``s, and the decisions about an order that is held.
 _COMMANDS: Final = {
     "retry_now": ("try it again at once", "retry-now", ""),
     "skip_step": ("give it up: what was done so far is undone", "skip-step", ' --reason "…"'),
+    "approve": ("let it go on all the same", "approve", " --by WHO"),
+    "reject": ("stop it: what was done so far is undone", "reject", ' --by WHO --reason "…"'),
     "resolve": ("you have done it by hand", "resolve", ' --note "…"'),
     LOOK_AGAIN: ("start its run again: it goes on from where it was", "look-again", ""),
 }

@@ -39,6 +39,7 @@ from durable_orders.providers.stripe.errors import (
 )
 from durable_orders.providers.stripe.money import to_stripe
 from durable_orders.providers.stripe.objects import (
+    EXPANDED,
     REFUND_KEY,
     add_details,
     capture_before_of,
@@ -163,14 +164,16 @@ class StripeCards:
             if charge.state is ChargeState.OPEN:
                 raise
             return charge  # confirmed before, or cancelled: both are answers
-        # The end of a hold is on the charge, which has to be expanded. The parameters of a confirm
-        # are bound to its key, so `expand` cannot be added there: the intent is read again.
-        is_partial = was_replayed(intent) or charge.state is ChargeState.HELD
+        # The end of a hold is on the charge, and whether a review is open on the review: both have
+        # to be expanded. The parameters of a confirm are bound to its key, so `expand` cannot be
+        # added there: the intent is read again.
+        is_partial = charge.state is ChargeState.HELD or bool(charge.review)
+        is_partial = is_partial or was_replayed(intent)
         return await self.read(payment_id) if is_partial else charge
 
     async def read(self, payment_id: str) -> CardCharge:
         async with self._translate_errors("read a payment"):
-            intent = await self._intents.retrieve_async(payment_id, {"expand": ["latest_charge"]})
+            intent = await self._intents.retrieve_async(payment_id, {"expand": [*EXPANDED]})
             charge = charge_of(intent)
             if charge.state is ChargeState.HELD:
                 return replace(charge, capture_before=capture_before_of(intent))
@@ -224,7 +227,8 @@ class StripeCards:
             is_final = charge.state is ChargeState.HELD and declined.code not in SOFT_DECLINES
             # Not cancelled here: when the goods have left, a person may still get the money.
             return _declined(charge, declined) if is_final else charge
-        return await self.read(payment_id) if was_replayed(intent) else charge
+        is_partial = was_replayed(intent) or bool(charge.review)
+        return await self.read(payment_id) if is_partial else charge
 
     async def client_secret(self, payment_id: str) -> str:
         async with self._translate_errors("read a payment"):

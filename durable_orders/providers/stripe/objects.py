@@ -41,6 +41,9 @@ _STATES: Final = {
     "canceled": ChargeState.CANCELLED,
 }
 
+#: What to expand of an intent, so that it shows its charge, and whether its review is open.
+EXPANDED: Final = ("latest_charge", "latest_charge.review", "review")
+
 #: Metadata field with our refund key: Stripe forgets idempotency keys after a day.
 REFUND_KEY: Final = "refund_key"
 
@@ -78,6 +81,8 @@ def charge_of(intent: stripe.PaymentIntent) -> CardCharge:
         decline_code=decline_code,
         message=message,
         latest_charge=_id_of(getattr(intent, "latest_charge", None)),
+        capturable=_capturable(intent) if state is ChargeState.HELD else None,
+        review=_open_review(intent),
     )
 
 
@@ -102,9 +107,25 @@ def add_details(params: PaymentIntentCreateParams, details: ChargeDetails) -> No
         params["shipping"] = {"name": recipient.name, "address": address}
 
 
-def _id_of(charge: str | stripe.Charge | None) -> str:
+def _capturable(intent: stripe.PaymentIntent) -> Money | None:
+    amount = getattr(intent, "amount_capturable", None)
+    return None if amount is None else from_stripe(amount, intent.currency)
+
+
+def _open_review(intent: stripe.PaymentIntent) -> str:
+    """The id of the review that the intent or its charge is in; empty for none.
+
+    Stripe goes on naming a review that is closed. One that is not expanded (``EXPANDED``) counts as
+    open.
+    """
+    charge = getattr(intent, "latest_charge", None)
+    reviews = (getattr(one, "review", None) for one in (intent, charge))
+    return next((_id_of(one) for one in reviews if one and getattr(one, "open", True)), "")
+
+
+def _id_of(one: str | stripe.Charge | stripe.Review | None) -> str:
     """The id of an object that may be expanded; empty for none."""
-    return charge.id if isinstance(charge, stripe.Charge) else charge or ""
+    return one.id if isinstance(one, stripe.Charge | stripe.Review) else one or ""
 
 
 def capture_before_of(intent: stripe.PaymentIntent) -> datetime | None:
