@@ -1,7 +1,12 @@
-"""Email activities: to the customer and to the approver, one of each kind per order."""
+"""Email activities: to the customer and to the approver, one of each kind per order.
+
+The mail service forgets a key after a day, so the order's own history is looked at first: what it
+says was sent is not sent again. And what is no longer true is not sent at all.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -14,10 +19,14 @@ from durable_orders.domain.activity_messages import (
     MailAnswer,
     MailRefused,
     MailSent,
+    MailWithheld,
     OrderParcel,
     OrderRef,
+    OrderSummary,
 )
 from durable_orders.domain.ids import mail_key
+from durable_orders.domain.lifecycle import FULFILLED_OR_LATER, Status
+from durable_orders.domain.order import Order
 from durable_orders.domain.ports import Mail, Mailer, OrderRepository
 from durable_orders.domain.refunds import emails as refund_emails
 from durable_orders.domain.refunds.messages import RefundAwaitingApproval
@@ -37,48 +46,87 @@ class NotificationActivities:
     @activity.defn
     async def send_confirmation_email(self, order: Confirmation) -> MailAnswer:
         """Email that the order is paid and on its way, and what of it is not."""
-        found = await self.orders.get(order.order_id)
-        mail = emails.confirmation(found, short=order.short)
-        return await self._send(found.key_prefix, found.id, "confirmation", mail)
+
+        def render(found: Order) -> Mail:
+            return emails.confirmation(found, short=order.short)
+
+        return await self._send(order.order_id, "confirmation", _is_kept, render)
 
     @activity.defn
     async def send_closing_email(self, order: OrderRef) -> MailAnswer:
         """Email that the order will not come, why, and what became of the money."""
-        found = await self.orders.get(order.order_id)
-        return await self._send(found.key_prefix, found.id, "closing", emails.closing(found))
+        return await self._send(order.order_id, "closing", _has_ended_early, emails.closing)
 
     @activity.defn
     async def send_shipped_email(self, news: OrderParcel) -> MailAnswer:
         """Email that a parcel has left, and how to track it."""
-        found = await self.orders.get(news.order_id)
         kind = f"shipped-{news.parcel.parcel_id}"
-        mail = emails.shipped(found, news.parcel)
-        return await self._send(found.key_prefix, found.id, kind, mail)
+
+        def render(found: Order) -> Mail:
+            return emails.shipped(found, news.parcel)
+
+        return await self._send(news.order_id, kind, _is_kept, render)
 
     @activity.defn
     async def send_approval_reminder(self, order: OrderRef) -> MailAnswer:
         """Remind the approver of an order that waits for approval."""
-        if self.approver is None:
+        if (approver := self.approver) is None:
             return _NO_APPROVER
-        summary = await self.orders.summary(order.order_id)
-        mail = emails.approval_reminder(summary, to=self.approver)
-        return await self._send(summary.key_prefix, order.order_id, "approval_reminder", mail)
+
+        def render(found: Order) -> Mail:
+            prefix = found.key_prefix
+            summary = OrderSummary(
+                found.id, found.customer_id, found.total, found.status, key_prefix=prefix
+            )
+            return emails.approval_reminder(summary, to=approver)
+
+        return await self._send(order.order_id, "approval_reminder", _awaits_approval, render)
 
     @activity.defn
     async def send_refund_approval_reminder(self, waiting: RefundAwaitingApproval) -> MailAnswer:
         """Remind the approver of a refund that waits for approval."""
-        if self.approver is None:
+        if (approver := self.approver) is None:
             return _NO_APPROVER
         order_id, refund_id = waiting.refund.order_id, waiting.refund.refund_id
-        prefix = (await self.orders.summary(order_id)).key_prefix
-        mail = refund_emails.approval_reminder(waiting, prefix=prefix, to=self.approver)
-        return await self._send(prefix, order_id, f"refund_approval_reminder_{refund_id}", mail)
 
-    async def _send(self, prefix: str, order_id: str, kind: str, mail: Mail) -> MailAnswer:
-        answer = await self.mailer.send(mail, key=mail_key(prefix, order_id, kind))
+        def render(found: Order) -> Mail:
+            return refund_emails.approval_reminder(waiting, prefix=found.key_prefix, to=approver)
+
+        kind = f"refund_approval_reminder_{refund_id}"
+        return await self._send(order_id, kind, lambda _: True, render)
+
+    async def _send(
+        self,
+        order_id: str,
+        kind: str,
+        is_true_of: Callable[[Order], bool],
+        render: Callable[[Order], Mail],
+    ) -> MailAnswer:
+        event = f"{kind}_mailed"
+        order, mail_id = await self.orders.get_for_mail(order_id, event)
+        if mail_id is not None:
+            return MailSent(mail_id)
+        if not is_true_of(order):
+            return MailWithheld(f"order {order_id} is {order.status}: no {kind} is mailed")
+        answer = await self.mailer.send(
+            render(order), key=mail_key(order.key_prefix, order.id, kind)
+        )
         now = datetime.now(UTC)
-        if isinstance(answer, MailSent):
-            await self.orders.note(order_id, f"{kind}_mailed", now, mail=answer.mail_id)
-        else:
-            await self.orders.note(order_id, f"{kind}_mail_refused", now, why=answer.message)
+        match answer:
+            case MailSent(mail_id=mail_id):
+                await self.orders.note(order_id, event, now, mail=mail_id)
+            case MailRefused(message=why):
+                await self.orders.note(order_id, f"{kind}_mail_refused", now, why=why)
         return answer
+
+
+def _is_kept(order: Order) -> bool:
+    return order.status in FULFILLED_OR_LATER
+
+
+def _has_ended_early(order: Order) -> bool:
+    return order.status.is_final and order.undone is not None
+
+
+def _awaits_approval(order: Order) -> bool:
+    return order.status is Status.AWAITING_APPROVAL and order.undone is None

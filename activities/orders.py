@@ -13,6 +13,8 @@ from durable_orders.domain.activity_messages import (
     OrderRef,
     OrderWithTerms,
     StatusChange,
+    UndoAnswer,
+    UndoRequest,
 )
 from durable_orders.domain.ports import OrderRepository
 from durable_orders.domain.terms import ShopTerms
@@ -30,6 +32,13 @@ class OrderBookActivities:
         """Read what the workflow needs to know of the order; not found is not retried."""
         found = await self.orders.summary(order.order_id)
         return OrderWithTerms(found, self.shop.of(found.total, flagged=found.flagged))
+
+    @activity.defn
+    async def begin_undo(self, undo: UndoRequest) -> UndoAnswer:
+        """Decide that the order is undone, before anybody is asked to undo anything; again gives
+        the same answer.
+        """
+        return await self.orders.begin_undo(undo, datetime.now(UTC))
 
     @activity.defn
     async def record_status(self, change: StatusChange) -> None:

@@ -23,6 +23,7 @@ from durable_orders.domain.activity_messages import (
     HoldLapsed,
     ManualRefund,
     OrderRef,
+    OrderUndone,
     Paid,
     PaymentEnded,
     PaymentReturned,
@@ -30,8 +31,15 @@ from durable_orders.domain.activity_messages import (
     TryExpired,
     UnusableCard,
 )
-from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
+from durable_orders.domain.charges import (
+    CAN_BE_TRIED,
+    LIVE_TRY,
+    STATUS_OF,
+    has_answered,
+    may_be_sent,
+)
 from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
+from durable_orders.domain.lifecycle import Decision
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import (
@@ -49,6 +57,9 @@ from durable_orders.domain.ports import (
     TryRefusal,
     UnusableCardError,
 )
+
+#: Another look may be recorded between reading our ledger and recording: then it is read again.
+_LOOKS: Final = 3
 
 
 def _utc_now() -> datetime:
@@ -72,9 +83,12 @@ class PaymentActivities:
         when this stops half-way, the next worker finds the try and asks what became of it.
         """
         known = await self.ledger.find(charge.order_id)
-        if known is not None and (announced := known.find_try(charge.number)) is not None:
+        announced = known.find_try(charge.number) if known and known.undone is None else None
+        if known is not None and announced is not None:
             return await self._find_answer(known, announced)
         order = await self.orders.get(charge.order_id)
+        if order.undone is not None:
+            return OrderUndone(order.undone)
         if known is None:
             try:
                 card = await self._create(order, hold=charge.hold)
@@ -83,7 +97,7 @@ class PaymentActivities:
                 await self.orders.note(order.id, event, now, code=refused.code)
                 return AmountRefused(code=refused.code, message=refused.message)
         else:
-            card = await self.cards.read(known.payment_id)
+            card = await self._look_before_next(known)
         wanted = CardTry(
             number=charge.number,
             payment_method=charge.payment_method or order.payment_method,
@@ -112,14 +126,18 @@ class PaymentActivities:
         entry = await self.ledger.find(order.order_id)
         if entry is None:
             return ChargingClosed()
+        if entry.undone is not None:
+            return OrderUndone(entry.undone)
         return await self._record(entry, await self.cards.read(entry.payment_id))
 
     @activity.defn
     async def capture_payment(self, order: OrderRef) -> CaptureAnswer:
-        """Capture what the order's charge holds, once."""
+        """Capture what the order's charge holds, once; nothing of one that is being undone."""
         entry = await self.ledger.find(order.order_id)
         if entry is None:
             raise RefusedError(f"order {order.order_id} has no charge that holds money")
+        if entry.undone is not None:
+            return OrderUndone(entry.undone)
         prefix = (await self.orders.summary(order.order_id)).key_prefix
         key = capture_key(prefix, entry.order_id, entry.payment_id)
         raise_if_stopping()
@@ -164,6 +182,21 @@ class PaymentActivities:
             key=payment_key(order.key_prefix, order.id),
             hold=hold,
         )
+
+    async def _look_before_next(self, known: ChargeEntry) -> CardCharge:
+        """Read the charge before another try is announced. Where our ledger has the last try as
+        still under way, that was an older look, recorded meanwhile: this one is recorded over it.
+        """
+        card = await self.cards.read(known.payment_id)
+        for _ in range(_LOOKS):
+            if not known.tries or known.tries[-1].state not in LIVE_TRY:
+                break
+            await self.ledger.record(known, card)
+            again = await self.ledger.find(known.order_id)
+            if again is None or again.revision == known.revision:
+                break  # nothing newer is known of it
+            known, card = again, await self.cards.read(known.payment_id)
+        return card
 
     async def _find_answer(self, entry: ChargeEntry, announced: CardTry) -> ChargeAnswer:
         """What became of a try that was announced before: by this worker or by another.
@@ -266,7 +299,7 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
     """What the state of a charge, and its amounts, mean to the order."""
     answer: ChargeAnswer
     match card.state:
-        case _ if card.captured and not card.kept:
+        case _ if card.captured and not card.kept and entry.decision is not Decision.KEEP:
             answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
             answer = Paid(payment_id=card.payment_id, amount=card.captured)

@@ -55,7 +55,7 @@ class Approval:
     def check_open(self) -> None:
         """Refuse a decision that is not waited for: too early, too late, or the second one."""
         match self.decision:
-            case None if self._open:
+            case None if self._open and not self._steps.must_stop:
                 return
             case Approve(by=by):
                 why = f"{by} has approved it"

@@ -25,21 +25,8 @@ async def request_fulfillment(order: OrderState, saga: Saga, payment: Payment) -
     Raises ``OrderStopped`` when it refuses, or when the money for the order is gone by then.
     """
     await payment.verify()
-
-    async def cancel_fulfillment() -> bool:
-        step: Step[m.OrderRef, m.CancelFulfillmentAnswer]
-        step = FulfillmentActivities.cancel_fulfillment
-        doing = "recalling the parcels"
-        match await order.steps.compensate(doing, step, order.ref, retry_policies.COMPENSATION):
-            case m.AlreadyLeft(parcel_ids=parcel_ids):
-                order.parcel_ids = parcel_ids
-                return False
-            case m.AlreadyFulfilled():
-                return False
-        return True
-
-    saga.add_compensation(cancel_fulfillment)
-    step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
+    add_recall(order, saga)
+    step: Step[m.OrderRef, m.FulfillOrderAnswer] = FulfillmentActivities.fulfill_order
     doing = "handing over to the warehouse"
     policy = retry_policies.FULFILL.within(payment.hold_time_left())
     with payment.watched():
@@ -49,8 +36,28 @@ async def request_fulfillment(order: OrderState, saga: Saga, payment: Payment) -
         order.parcel_ids, order.short = answer.parcel_ids, answer.short
         order.contents = answer.contents
     order.steps.stop_if_asked()
-    if isinstance(answer, m.CannotFulfill):
-        raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, answer.message))
+    match answer:
+        case m.CannotFulfill(message=message):
+            raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, message))
+        case m.OrderUndone(stop=stop):
+            raise OrderStopped(stop)
+
+
+def add_recall(order: OrderState, saga: Saga) -> None:
+    """Have the parcels recalled if the order is undone; a second time changes nothing."""
+
+    async def cancel_fulfillment() -> bool:
+        step: Step[m.OrderRef, m.WarehouseCancelAnswer] = FulfillmentActivities.cancel_fulfillment
+        doing = "recalling the parcels"
+        match await order.steps.compensate(doing, step, order.ref, retry_policies.COMPENSATION):
+            case m.AlreadyLeft(parcel_ids=parcel_ids):
+                order.parcel_ids = parcel_ids
+                return False
+        return True
+
+    if not order.is_recalled_on_undo:
+        order.is_recalled_on_undo = True
+        saga.add_compensation(cancel_fulfillment)
 
 
 async def refund_short_lines(order: OrderState) -> None:

@@ -44,6 +44,7 @@ class Payment:
         self._wants_card = False
         self._window_ends: datetime | None = None
         self._soft_declines = 0
+        self._is_refunded_on_undo = False
 
     async def charge(self, saga: Saga) -> None:
         """Charge the card, or hold the money, whichever the terms say.
@@ -51,7 +52,7 @@ class Payment:
         Raises ``OrderStopped`` when the bank declines, the card cannot be charged or the customer
         does not act in time.
         """
-        saga.add_compensation(self._refund)
+        self.add_refund(saga)
         order, charge = self._order, self._charge
         await charge.try_card()
         while True:
@@ -74,9 +75,17 @@ class Payment:
                 case m.ChargingClosed():
                     message = "the order takes no more charges"
                     raise OrderStopped(Stop(StopReason.CLOSED_BEFORE, message))
+                case m.OrderUndone(stop=stop):
+                    raise OrderStopped(stop)
                 case _:
                     charge.stop_if_gone()
                     order.steps.stop_if_asked()
+
+    def add_refund(self, saga: Saga) -> None:
+        """Have the charge compensated if the order is undone; a second time changes nothing."""
+        if not self._is_refunded_on_undo:
+            self._is_refunded_on_undo = True
+            saga.add_compensation(self._refund)
 
     async def verify(self) -> None:
         """Look again at the money that the order is about to act on, if it may have gone.
@@ -112,6 +121,8 @@ class Payment:
                 raise OrderStopped(Stop(StopReason.HOLD_LAPSED, message))
             case m.PaymentReturned() as returned:
                 raise OrderStopped(self._charge.stop_for_return(returned))
+            case m.OrderUndone(stop=stop):
+                raise OrderStopped(stop)
 
     async def settle_departed_parcels(self) -> None:
         """Capture what is held for parcels that had left when the order was to be compensated.
@@ -139,6 +150,10 @@ class Payment:
                     self._charge.stop_for_return(returned)
                 case m.HoldLapsed():
                     problem = "the parcels have left, but the bank no longer holds their money"
+                case m.OrderUndone(stop=stop):
+                    problem = (
+                        f"the parcels have left, but the order is being undone: {stop.message}"
+                    )
                 case None:
                     order.settled_by_hand = True
                     return
@@ -174,7 +189,7 @@ class Payment:
 
     def check_wants_card(self) -> None:
         """Refuse another card that the order does not wait for."""
-        if self._wants_card and not self._has_card():
+        if self._wants_card and not self._has_card() and not self._order.steps.must_stop:
             return
         message = f"order {self._order.order_id} does not wait for another card"
         raise ApplicationError(message, type=NOT_WAITING)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from durable_orders.domain.charge_limits import charge_problem
 from durable_orders.domain.ids import CUSTOMER_ID, PAYMENT_METHOD, SKU, checked_order_id
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.lifecycle import Status, Stop
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.texts import ADDRESS, EMAIL, RECIPIENT_NAME
 
@@ -48,9 +48,9 @@ class Order:
     """An order as the database has it.
 
     ``payment_method`` is the card provider's token (``pm_…``), never a card number. A ``flagged``
-    order needs approval, whatever its total. ``reason`` says why it ended
+    order needs approval, whatever its total. ``reason`` says why it is being undone or ended
     early, as a ``StopReason``. ``key_prefix`` is the installation's name when the order was placed,
-    empty until then.
+    empty until then. ``undone`` is why, where it was decided to undo it.
     """
 
     id: str
@@ -63,6 +63,7 @@ class Order:
     reason: str | None = None
     flagged: bool = False
     key_prefix: str = ""
+    undone: Stop | None = None
 
 
 @dataclass(frozen=True)

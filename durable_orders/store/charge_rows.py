@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardTry, ChargeEntry, ChargeState, TryRefusal
-from durable_orders.store.tables import payment_tries, payments
+from durable_orders.store.decisions import DECISION_COLUMNS, decision_of, undone
+from durable_orders.store.tables import orders, payment_tries, payments
 
 _TRY: Final = tuple(
     payment_tries.c[name].label(f"try_{name}")
@@ -29,10 +30,9 @@ _TRY: Final = tuple(
 )
 #: The charges of the orders that it is narrowed down to, oldest first: a row for each try.
 CHARGES: Final = (
-    select(payments, *_TRY)
-    .join_from(
-        payments, payment_tries, payments.c.payment_id == payment_tries.c.payment_id, isouter=True
-    )
+    select(payments, *_TRY, *DECISION_COLUMNS)
+    .join_from(payments, orders)
+    .join(payment_tries, payments.c.payment_id == payment_tries.c.payment_id, isouter=True)
     .order_by(payments.c.order_id, payments.c.attempt, payment_tries.c.number)
 )
 CHARGES_OF_ORDER: Final = CHARGES.where(payments.c.order_id == bindparam("order_id"))
@@ -72,6 +72,8 @@ def charge_entry(row: Row[Any], tries: tuple[CardTry, ...]) -> ChargeEntry:
         state=ChargeState(row.state),
         revision=row.revision,
         tries=tries,
+        decision=decision_of(row),
+        undone=undone(row),
     )
 
 

@@ -18,6 +18,7 @@ from durable_orders.domain.charges import (
     answers_newest,
     merge_try,
 )
+from durable_orders.domain.lifecycle import Decision
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
     CardCharge,
@@ -25,12 +26,14 @@ from durable_orders.domain.ports import (
     CardTry,
     ChargeEntry,
     ChargeState,
+    IllegalStatusError,
     NoSuchOrderError,
     RefusedError,
     TryRefusal,
 )
 from durable_orders.store.charge_rows import booked_charge, read_charges, read_tries
 from durable_orders.store.database import Database
+from durable_orders.store.decisions import DECISION_COLUMNS, decision_of, undone
 from durable_orders.store.history import ADD_LINE, WITH_LINE, line
 from durable_orders.store.tables import given_back_by_hand, orders, payment_tries, payments, refunds
 
@@ -45,7 +48,7 @@ _OF_TRY: Final = (
 )
 _LOCK: Final = select(payments).where(*_OF_CHARGE).with_for_update(key_share=True)
 _LOCK_ORDER: Final = (
-    select(orders.c.charging_closed_at, orders.c.total, orders.c.currency)
+    select(*DECISION_COLUMNS, orders.c.charging_closed_at, orders.c.total, orders.c.currency)
     .where(orders.c.id == bindparam("order_id"))
     .with_for_update(key_share=True)
 )
@@ -112,8 +115,11 @@ _RAISE_REFUNDED: Final = (
 _CLOSE: Final = (
     update(orders)
     .where(orders.c.id == bindparam("order_id"))
-    .values(charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()))
-    .returning(orders.c.id)
+    .values(
+        charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()),
+        decision=func.coalesce(orders.c.decision, Decision.UNDO.value),
+    )
+    .returning(*DECISION_COLUMNS)
 )
 _NOTE_REFUND: Final = (
     postgresql.insert(refunds)
@@ -150,7 +156,7 @@ class PostgresPaymentLedger:
             order = found.one_or_none()
             if order is None:
                 raise NoSuchOrderError(order_id)
-            if order.charging_closed_at is not None:
+            if order.charging_closed_at is not None or undone(order) is not None:
                 return None
             total = Money(order.total, order.currency)
             if amount != total:
@@ -249,7 +255,8 @@ class PostgresPaymentLedger:
     async def close(self, order_id: str) -> list[ChargeEntry]:
         """Close the order for charging. Raises ``NoSuchOrderError``."""
         async with self._database.transaction() as connection:
-            await _close(connection, order_id)
+            if await _close(connection, order_id) is Decision.KEEP:
+                raise IllegalStatusError(f"order {order_id} is kept: its charge is not undone")
             # A separate statement, begun once the lock is held: one that began before would not see
             # a try that another transaction announced while this one waited for the lock.
             return await read_charges(connection, order_id)
@@ -337,12 +344,15 @@ def _has_moved(known: BookedCharge, booked: BookedCharge) -> bool:
     )
 
 
-async def _close(connection: AsyncConnection, order_id: str) -> None:
-    """Close the order for charging; its row stays locked until the transaction ends."""
-    closed = await connection.scalar(_CLOSE, {"order_id": order_id})
+async def _close(connection: AsyncConnection, order_id: str) -> Decision | None:
+    """Close the order for charging, and return what was decided of it; its row stays locked until
+    the transaction ends.
+    """
+    closed = (await connection.execute(_CLOSE, {"order_id": order_id})).one_or_none()
     if closed is None:
         raise NoSuchOrderError(order_id)
     await connection.execute(ADD_LINE, line(order_id, "charging_closed"))
+    return decision_of(closed)
 
 
 async def _lock(connection: AsyncConnection, order_id: str, payment_id: str) -> Row[Any]:
