@@ -39,7 +39,7 @@ from durable_orders.domain.charges import (
     may_be_sent,
 )
 from durable_orders.domain.ids import capture_key, charge_key, payment_key, undo_refund_key
-from durable_orders.domain.lifecycle import Decision
+from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import (
@@ -299,7 +299,7 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
     """What the state of a charge, and its amounts, mean to the order."""
     answer: ChargeAnswer
     match card.state:
-        case _ if card.captured and not card.kept and entry.decision is not Decision.KEEP:
+        case _ if card.captured and not card.kept and entry.order_status is not Status.COMPLETED:
             answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
             answer = Paid(payment_id=card.payment_id, amount=card.captured)

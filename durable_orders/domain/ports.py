@@ -41,7 +41,7 @@ from durable_orders.domain.activity_messages import (
     WarehouseCancelAnswer,
 )
 from durable_orders.domain.ids import IdempotencyKey
-from durable_orders.domain.lifecycle import Decision, Status, Stop
+from durable_orders.domain.lifecycle import Status, Stop
 from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Order, Recipient
@@ -360,8 +360,8 @@ class Inventory(Protocol):
 class ChargeEntry:
     """An order's charge in our ledger, with its tries, oldest first.
 
-    ``revision`` counts what was recorded of it: see ``PaymentLedger.record``. ``decision`` is what
-    was decided of the order, and ``undone`` why, where that is to undo it.
+    ``revision`` counts what was recorded of it: see ``PaymentLedger.record``. ``order_status``
+    is the order's; ``undone`` is why, where it was decided to undo the order.
     """
 
     order_id: str
@@ -370,7 +370,7 @@ class ChargeEntry:
     state: ChargeState
     revision: int = 0
     tries: tuple[CardTry, ...] = ()
-    decision: Decision | None = None
+    order_status: Status | None = None
     undone: Stop | None = None
 
     def find_try(self, number: int) -> CardTry | None:

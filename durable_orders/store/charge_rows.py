@@ -10,9 +10,10 @@ from sqlalchemy import Row, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.charges import BookedCharge
+from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardTry, ChargeEntry, ChargeState, TryRefusal
-from durable_orders.store.decisions import DECISION_COLUMNS, decision_of, undone
+from durable_orders.store.decisions import DECISION_COLUMNS, undone
 from durable_orders.store.tables import orders, payment_tries, payments
 
 _TRY: Final = tuple(
@@ -72,7 +73,7 @@ def charge_entry(row: Row[Any], tries: tuple[CardTry, ...]) -> ChargeEntry:
         state=ChargeState(row.state),
         revision=row.revision,
         tries=tries,
-        decision=decision_of(row),
+        order_status=Status(row.order_status),
         undone=undone(row),
     )
 

@@ -18,7 +18,7 @@ from durable_orders.domain.charges import (
     answers_newest,
     merge_try,
 )
-from durable_orders.domain.lifecycle import Decision
+from durable_orders.domain.lifecycle import Decision, Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
     CardCharge,
@@ -184,7 +184,14 @@ class PostgresPaymentLedger:
             if entry is None:
                 to_take = {"to_take": amount.amount, "of_currency": amount.currency}
                 announced_at = await connection.scalar(_ANNOUNCE_FIRST, values | to_take)
-                entry = ChargeEntry(order_id, payment_id, amount, ChargeState.OPEN, revision=-1)
+                entry = ChargeEntry(
+                    order_id,
+                    payment_id,
+                    amount,
+                    ChargeState.OPEN,
+                    revision=-1,
+                    order_status=Status(order.order_status),
+                )
             else:
                 announced_at = await connection.scalar(_ANNOUNCE_NEXT, values)
             announced = replace(card_try, announced_at=announced_at)

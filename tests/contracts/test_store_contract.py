@@ -24,7 +24,7 @@ from durable_orders.domain.activity_messages import (
     UndoRequest,
 )
 from durable_orders.domain.installation import NAME_PATTERN
-from durable_orders.domain.lifecycle import Decision, Status, Stop, StopReason
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.listing import OrderFilter
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, InvalidOrderError, Line, Order, Recipient
@@ -513,7 +513,7 @@ async def test_an_order_that_is_being_undone_goes_no_further_and_says_why(store:
     await store.ledger.end_try(order.id, 1, ChargeState.DECLINED)
     entry = await store.ledger.find(order.id)
     assert entry
-    assert (entry.decision, entry.undone) == (Decision.UNDO, CANCELLED)
+    assert (entry.order_status, entry.undone) == (Status.PAID, CANCELLED)
     assert (
         await store.ledger.announce(order.id, entry.payment_id, order.total, card_try(order.id, 2))
         is None
@@ -563,7 +563,7 @@ async def test_an_order_whose_parcels_had_left_stands_for_good(store: Store) -> 
     assert late == AlreadyFulfilled()
     entry = await store.ledger.find(order.id)
     assert entry
-    assert (entry.decision, entry.undone) == (Decision.KEEP, None)
+    assert entry.undone is None
     assert await store.inventory.commit(order.id) == StockCommitted()
     found = await store.orders.get(order.id)
     assert (found.status, found.reason, found.undone) == (Status.FULFILLED, None, None)
@@ -659,14 +659,14 @@ async def test_a_try_is_announced_before_it_is_made_and_its_charge_stored_with_i
     entry = await announce(store.ledger, order)
     [announced] = entry.tries
     assert replace(entry, tries=()) == ChargeEntry(
-        order.id, f"pi_{order.id}", order.total, ChargeState.OPEN
+        order.id, f"pi_{order.id}", order.total, ChargeState.OPEN, order_status=Status.PLACED
     )
     assert before < announced.announced_at < before + timedelta(minutes=2)
     assert replace(announced, announced_at=NOW) == replace(card_try(order.id), announced_at=NOW)
     assert await announce(store.ledger, order) == entry
     assert await store.ledger.find(order.id) == entry
     [closed] = await store.ledger.close(order.id)
-    assert replace(closed, decision=None, undone=None) == entry
+    assert replace(closed, undone=None) == entry
     assert (await store.events_of(order)).count("payment_open") == 1
 
 

@@ -660,7 +660,7 @@ def charge_entry(row: _Row) -> ChargeEntry:
         payment.booked.state,
         payment.revision,
         tuple(payment.tries.values()),
-        row.decided,
+        row.order.status,
         row.undone,
     )
 
