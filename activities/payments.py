@@ -156,9 +156,13 @@ class PaymentActivities:
 
         Closing comes first and takes the lock that announcing takes: a ``charge_card`` that lost
         its worker and still runs somewhere either announced its try before, and is undone here, or
-        will find the order closed and never confirm.
+        will find the order closed and never confirm. What an operator has given back by hand is not
+        given back again.
         """
         entries = await self.ledger.close(order.order_id)
+        by_hand = await self.ledger.find_manual_refund(order.order_id)
+        if by_hand is not None:
+            return ChargesUndone(taken=by_hand, given_back=by_hand)
         summary = await self.orders.summary(order.order_id)
         taken = given_back = Money(0, summary.total.currency)
         for entry in entries:

@@ -81,7 +81,7 @@ async def obtain_approval(
     Raises ``OrderStopped`` when it is rejected, cancelled, or not decided in time.
     """
     limit = order.terms.approval_timeout
-    if not order.terms.needs_approval:
+    if not order.terms.needs_approval or order.is_approved:
         return
     await order.record_status(Status.AWAITING_APPROVAL)
 

@@ -34,6 +34,8 @@ class OrderState:
         self.ended = False
         self.settled_by_hand = False
         self.is_recalled_on_undo = False
+        #: The books have it beyond the approval: Temporal was put back to an earlier state.
+        self.is_approved = False
         self.terms = OrderTerms()
         self.total = self.taken = self.given_back = Money(0, "XXX")  # until the order is read
         self.parcel_ids: tuple[str, ...] = ()

@@ -425,6 +425,9 @@ class PaymentLedger(Protocol):
     async def record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
         """Record a refund, once per refund id."""
 
+    async def find_manual_refund(self, order_id: str) -> Money | None:
+        """What an operator gave back outside the provider; None when nobody said so."""
+
     async def record_manual_refund(self, given_back: ManualRefund) -> None:
         """Record what an operator gave back outside the provider; close the order for charging.
 

@@ -112,6 +112,11 @@ _RAISE_REFUNDED: Final = (
     .where(*_OF_CHARGE)
     .values(refunded=func.greatest(payments.c.refunded, bindparam("known")), updated_at=func.now())
 )
+_BY_HAND: Final = (
+    select(given_back_by_hand.c.amount, orders.c.currency)
+    .join_from(given_back_by_hand, orders)
+    .where(given_back_by_hand.c.order_id == bindparam("order_id"))
+)
 _CLOSE: Final = (
     update(orders)
     .where(orders.c.id == bindparam("order_id"))
@@ -296,6 +301,12 @@ class PostgresPaymentLedger:
                 "amount": str(refund.amount),
             }
             await connection.execute(ADD_LINE, line(order_id, "payment_refunded", detail))
+
+    async def find_manual_refund(self, order_id: str) -> Money | None:
+        async with self._database.statement() as connection:
+            found = await connection.execute(_BY_HAND, {"order_id": order_id})
+        row = found.one_or_none()
+        return None if row is None else Money(row.amount, row.currency)
 
     async def record_manual_refund(self, given_back: ManualRefund) -> None:
         order_id, amount = given_back.order_id, given_back.amount

@@ -600,10 +600,12 @@ async def test_what_was_given_back_by_hand_is_how_an_order_ended(store: Store) -
     order, _ = await store.charged()
     await store.orders.move(order.id, Status.PAID, None, NOW)
     by_hand = Money(4_00, "EUR")
+    assert await store.ledger.find_manual_refund(order.id) is None
     await store.ledger.record_manual_refund(ManualRefund(order.id, by_hand, "operator", "paid"))
     await store.orders.move(order.id, Status.REFUNDED, CANCELLED, NOW)
     ended = await store.orders.begin_undo(UndoRequest(order.id, CANCELLED), NOW)
     assert ended == EndedBefore(Status.REFUNDED, CANCELLED, by_hand, by_hand)
+    assert await store.ledger.find_manual_refund(order.id) == by_hand
 
 
 async def test_an_order_nobody_placed_is_neither_undone_nor_kept(store: Store) -> None:

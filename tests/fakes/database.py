@@ -293,6 +293,9 @@ class InMemoryPaymentLedger(Scripted):
     async def record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
         await self._play("record_refund", lambda: self._record_refund(order_id, payment_id, refund))
 
+    async def find_manual_refund(self, order_id: str) -> Money | None:
+        return self._find_by_hand(order_id)
+
     async def record_manual_refund(self, given_back: ManualRefund) -> None:
         await self._play("record_by_hand", lambda: self._record_by_hand(given_back))
 
@@ -403,6 +406,10 @@ class InMemoryPaymentLedger(Scripted):
             refund_id=refund.refund_id,
             amount=str(refund.amount),
         )
+
+    def _find_by_hand(self, order_id: str) -> Money | None:
+        row = self._database.rows.get(order_id)
+        return row.by_hand.amount if row and row.by_hand else None
 
     def _record_by_hand(self, said: ManualRefund) -> None:
         row = self._database.row(said.order_id)
