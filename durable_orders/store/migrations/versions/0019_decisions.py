@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0017"
+revision = "0019"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
