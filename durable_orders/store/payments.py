@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import Row, bindparam, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +18,7 @@ from durable_orders.domain.charges import (
     answers_newest,
     merge_try,
 )
-from durable_orders.domain.lifecycle import Decision, Status
+from durable_orders.domain.lifecycle import FULFILLED_OR_LATER, Decision, Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
     CardCharge,
@@ -122,7 +122,11 @@ _CLOSE: Final = (
     .where(orders.c.id == bindparam("order_id"))
     .values(
         charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()),
-        decision=func.coalesce(orders.c.decision, Decision.UNDO.value),
+        # A kept order may have money given back by hand: it stays kept.
+        decision=case(
+            (orders.c.status.in_(sorted(FULFILLED_OR_LATER)), orders.c.decision),
+            else_=func.coalesce(orders.c.decision, Decision.UNDO.value),
+        ),
     )
     .returning(*DECISION_COLUMNS)
 )
