@@ -121,6 +121,7 @@ def order_worker(
         workflow_runner=RUNNER,
         activities=[
             book.read_order,
+            book.begin_undo,
             book.record_status,
             book.record_note,
             book.record_parcel,

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from temporalio import activity
 
 from durable_orders.domain.activity_messages import (
-    AlreadyFulfilled,
     AlreadyLeft,
-    CancelFulfillmentAnswer,
     CannotFulfill,
-    FulfillAnswer,
     Fulfilled,
+    FulfillOrderAnswer,
     OrderRef,
+    OrderUndone,
     ParcelRef,
     ReadFulfillmentAnswer,
     ResendAnswer,
     Resent,
+    WarehouseCancelAnswer,
 )
 from durable_orders.domain.ids import fulfillment_key, resend_key
-from durable_orders.domain.lifecycle import FULFILLED_OR_LATER
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import OrderRepository, RefusedError, ShippingRequest, Warehouse
 
@@ -33,9 +33,15 @@ class FulfillmentActivities:
     orders: OrderRepository
 
     @activity.defn
-    async def fulfill_order(self, order: OrderRef) -> FulfillAnswer:
-        """Have the warehouse accept the order, and record the parcels it names."""
+    async def fulfill_order(self, order: OrderRef) -> FulfillOrderAnswer:
+        """Have the warehouse accept the order, and record the parcels it names.
+
+        Not one that is being undone. If that is decided after this look, the warehouse refuses it:
+        it was recalled.
+        """
         found = await self.orders.get(order.order_id)
+        if found.undone is not None:
+            return OrderUndone(found.undone)
         key = fulfillment_key(found.key_prefix, found.id)
         answer = await self.warehouse.fulfill(_shipping_request(found), key=key)
         if isinstance(answer, Fulfilled):
@@ -73,22 +79,19 @@ class FulfillmentActivities:
         return answer
 
     @activity.defn
-    async def cancel_fulfillment(self, order: OrderRef) -> CancelFulfillmentAnswer:
+    async def cancel_fulfillment(self, order: OrderRef) -> WarehouseCancelAnswer:
         """Compensation of ``fulfill_order``, also when its answer was lost or it is late.
 
-        This compensation can be too late: after ``AlreadyLeft`` and ``AlreadyFulfilled``
-        the order stands.
+        Asked only once it is decided that the order is undone. It can be too late all the same:
+        after ``AlreadyLeft`` the order stands, and its row says so from then on.
         """
-        # Recorded by a workflow task that then lost its worker. Done again by another worker it may
-        # take another path, because a cancellation came meanwhile; but what is kept stays kept.
         found = await self.orders.summary(order.order_id)
-        if found.status in FULFILLED_OR_LATER:
-            return AlreadyFulfilled()
         answer = await self.warehouse.cancel(order.order_id, installation=found.key_prefix)
         if isinstance(answer, AlreadyLeft):
             await self.orders.record_parcels(
                 order.order_id, answer.fulfillment_id, answer.parcel_ids
             )
+            await self.orders.keep(order.order_id, datetime.now(UTC))
         return answer
 
 

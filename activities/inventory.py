@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from durable_orders.domain.activity_messages import OrderRef, ReserveAnswer
+from durable_orders.domain.activity_messages import (
+    CommitAnswer,
+    OrderRef,
+    Reservation,
+    ReserveAnswer,
+)
 from durable_orders.domain.ports import Inventory
 
 
@@ -17,9 +22,9 @@ class InventoryActivities:
     inventory: Inventory
 
     @activity.defn
-    async def reserve_inventory(self, order: OrderRef) -> ReserveAnswer:
+    async def reserve_inventory(self, order: Reservation) -> ReserveAnswer:
         """Reserve all lines of the order, or none."""
-        return await self.inventory.reserve(order.order_id)
+        return await self.inventory.reserve(order.order_id, order.run_id)
 
     @activity.defn
     async def release_inventory(self, order: OrderRef) -> None:
@@ -27,6 +32,8 @@ class InventoryActivities:
         await self.inventory.release(order.order_id)
 
     @activity.defn
-    async def update_inventory(self, order: OrderRef) -> None:
-        """Take what the order reserved off the shelves for good: it is fulfilled."""
-        await self.inventory.commit(order.order_id)
+    async def update_inventory(self, order: OrderRef) -> CommitAnswer:
+        """Take what the order reserved off the shelves for good: it is fulfilled. From then on it
+        is kept, unless it was decided before to undo it.
+        """
+        return await self.inventory.commit(order.order_id)

@@ -13,6 +13,8 @@ from durable_orders.domain.activity_messages import (
     OrderRef,
     OrderWithTerms,
     StatusChange,
+    UndoAnswer,
+    UndoRequest,
 )
 from durable_orders.domain.ports import OrderRepository
 from durable_orders.domain.terms import ShopTerms
@@ -31,6 +33,13 @@ class OrderBookActivities:
         found = await self.orders.summary(order.order_id)
         terms = self.shop.of(found.total, flagged=found.flagged, off_session=found.off_session)
         return OrderWithTerms(found, terms)
+
+    @activity.defn
+    async def begin_undo(self, undo: UndoRequest) -> UndoAnswer:
+        """Decide that the order is undone, before anybody is asked to undo anything; again gives
+        the same answer.
+        """
+        return await self.orders.begin_undo(undo, datetime.now(UTC))
 
     @activity.defn
     async def record_status(self, change: StatusChange) -> None:

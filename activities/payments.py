@@ -25,6 +25,7 @@ from durable_orders.domain.activity_messages import (
     HoldLapsed,
     ManualRefund,
     OrderRef,
+    OrderUndone,
     Paid,
     PaymentEnded,
     PaymentReturned,
@@ -32,12 +33,19 @@ from durable_orders.domain.activity_messages import (
     TryExpired,
     UnusableCard,
 )
-from durable_orders.domain.charges import CAN_BE_TRIED, STATUS_OF, has_answered, may_be_sent
+from durable_orders.domain.charges import (
+    CAN_BE_TRIED,
+    LIVE_TRY,
+    STATUS_OF,
+    has_answered,
+    may_be_sent,
+)
 from durable_orders.domain.disputes.concerns import concerns_of
 from durable_orders.domain.disputes.decisions import open_chargeback
 from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import UNDO_REFUND_ID, capture_key, charge_key, payment_key
+from durable_orders.domain.lifecycle import FULFILLED_OR_LATER, Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import (
@@ -68,6 +76,9 @@ from durable_orders.domain.refunds.refund import (
     RefundState,
 )
 
+#: Another look may be recorded between reading our ledger and recording: then it is read again.
+_LOOKS: Final = 3
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -97,20 +108,18 @@ class PaymentActivities:
         when this stops half-way, the next worker finds the try and asks what became of it.
         """
         known = await self.ledger.find(charge.order_id)
-        if known is not None and (announced := known.find_try(charge.number)) is not None:
+        announced = known.find_try(charge.number) if known and known.undone is None else None
+        if known is not None and announced is not None:
             return await self._find_answer(known, announced, charge)
         order = await self.orders.get(charge.order_id)
+        if order.undone is not None:
+            return OrderUndone(order.undone)
         if known is None:
-            try:
-                card = await self._create(order, hold=charge.hold)
-            except AmountRefusedError as refused:
-                await self._note(order, f"payment_{TryRefusal.AMOUNT}", refused)
-                return AmountRefused(code=refused.code, message=refused.message)
-            except UnknownCustomerError as refused:
-                await self._note(order, "payment_customer_unknown", refused)
-                return CustomerUnknown(code=refused.code, message=refused.message)
+            card = await self._create_or_refuse(order, hold=charge.hold)
         else:
-            card = await self.cards.read(known.payment_id)
+            card = await self._look_before_next(known)
+        if isinstance(card, AmountRefused | CustomerUnknown):
+            return card
         wanted = CardTry(
             number=charge.number,
             payment_method=charge.payment_method or order.payment_method,
@@ -139,14 +148,18 @@ class PaymentActivities:
         entry = await self.ledger.find(order.order_id)
         if entry is None:
             return ChargingClosed()
+        if entry.undone is not None:
+            return OrderUndone(entry.undone)
         return await self._record(entry, await self.cards.read(entry.payment_id))
 
     @activity.defn
     async def capture_payment(self, order: OrderRef) -> CaptureAnswer:
-        """Capture what the order's charge holds, once."""
+        """Capture what the order's charge holds, once; nothing of one that is being undone."""
         entry = await self.ledger.find(order.order_id)
         if entry is None:
             raise RefusedError(f"order {order.order_id} has no charge that holds money")
+        if entry.undone is not None:
+            return OrderUndone(entry.undone)
         prefix = (await self.orders.summary(order.order_id)).key_prefix
         key = capture_key(prefix, entry.order_id, entry.payment_id)
         raise_if_stopping()
@@ -167,9 +180,13 @@ class PaymentActivities:
         its worker and still runs somewhere either announced its try before, and is undone here, or
         will find the order closed and never confirm. What has to be given back is in the refund
         book, as ``UNDO_REFUND_ID``, before the provider is asked; what becomes of it at the bank is
-        followed by a run of its own.
+        followed by a run of its own. What an operator has given back by hand is not given back
+        again.
         """
         entries = await self.ledger.close(order.order_id)
+        by_hand = await self.ledger.find_manual_refund(order.order_id)
+        if by_hand is not None:
+            return ChargesUndone(taken=by_hand, given_back=by_hand)
         summary = await self.orders.summary(order.order_id)
         taken = given_back = on_its_way = Money(0, summary.total.currency)
         for entry in entries:
@@ -205,6 +222,34 @@ class PaymentActivities:
             hold=hold,
             details=ChargeDetails.of(order),
         )
+
+    async def _create_or_refuse(
+        self, order: Order, *, hold: bool
+    ) -> CardCharge | AmountRefused | CustomerUnknown:
+        """Create the order's charge, or write down what the provider refuses about it."""
+        try:
+            return await self._create(order, hold=hold)
+        except AmountRefusedError as refused:
+            await self._note(order, f"payment_{TryRefusal.AMOUNT}", refused)
+            return AmountRefused(code=refused.code, message=refused.message)
+        except UnknownCustomerError as refused:
+            await self._note(order, "payment_customer_unknown", refused)
+            return CustomerUnknown(code=refused.code, message=refused.message)
+
+    async def _look_before_next(self, known: ChargeEntry) -> CardCharge:
+        """Read the charge before another try is announced. Where our ledger has the last try as
+        still under way, that was an older look, recorded meanwhile: this one is recorded over it.
+        """
+        card = await self.cards.read(known.payment_id)
+        for _ in range(_LOOKS):
+            if not known.tries or known.tries[-1].state not in LIVE_TRY:
+                break
+            await self.ledger.record(known, card)
+            again = await self.ledger.find(known.order_id)
+            if again is None or again.revision == known.revision:
+                break  # nothing newer is known of it
+            known, card = again, await self.cards.read(known.payment_id)
+        return card
 
     async def _find_answer(
         self, entry: ChargeEntry, announced: CardTry, charge: ChargeRequest
@@ -278,7 +323,8 @@ class PaymentActivities:
         """
         await self.ledger.record(entry, card, answers=answers)
         answer = _to_answer(card, entry)
-        if isinstance(answer, Paid | Held):
+        # What is kept is not held for a decision any more.
+        if isinstance(answer, Paid | Held) and entry.order_status not in FULFILLED_OR_LATER:
             risks = None
             if entry.is_questioned and self.disputes is not None:
                 risks = await self.disputes.risks_of(entry.order_id)
@@ -412,7 +458,7 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
     """What the state of a charge, and its amounts, mean to the order."""
     answer: ChargeAnswer
     match card.state:
-        case _ if card.captured and not card.kept:
+        case _ if card.captured and not card.kept and entry.order_status is not Status.COMPLETED:
             answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
             back = card.refunded or None

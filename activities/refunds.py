@@ -112,7 +112,11 @@ class RefundActivities:
     async def send_refund_email(self, attempt: RefundAttempt) -> MailAnswer:
         """Email the customer what was given back."""
         ref = attempt.refund
-        order, entry = await self.orders.get(ref.order_id), await self._find(ref)
+        said = {"refund_id": ref.refund_id, "attempt": str(attempt.attempt)}
+        order, mail_id = await self.orders.get_for_mail(ref.order_id, "refund_mailed", **said)
+        if mail_id is not None:
+            return MailSent(mail_id)
+        entry = await self._find(ref)
         key = mail_key(order.key_prefix, order.id, f"refund:{ref.refund_id}:{attempt.attempt}")
         answer = await self.mailer.send(refund_emails.refunded(order, entry), key=key)
         now = datetime.now(UTC)
@@ -120,7 +124,7 @@ class RefundActivities:
             event, detail = "refund_mailed", {"mail": answer.mail_id}
         else:
             event, detail = "refund_mail_refused", {"why": answer.message}
-        await self.orders.note(ref.order_id, event, now, refund_id=ref.refund_id, **detail)
+        await self.orders.note(ref.order_id, event, now, **said, **detail)
         return answer
 
     async def _issue(self, entry: RefundEntry) -> CardRefund:

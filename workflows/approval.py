@@ -69,7 +69,7 @@ class Approval:
     def check_open(self) -> None:
         """Refuse a decision that is not waited for: too early, too late, or the second one."""
         match self.decision:
-            case None if self._open:
+            case None if self._open and not self._steps.must_stop:
                 return
             case Approve(by=by):
                 why = f"{by} has approved it"
@@ -92,7 +92,7 @@ async def obtain_approval(
     Raises ``OrderStopped`` when it is rejected, cancelled, or not decided in time.
     """
     limit = order.terms.approval_timeout
-    if not order.terms.needs_approval:
+    if not order.terms.needs_approval or order.is_approved:
         return
     await order.record_status(Status.AWAITING_APPROVAL)
 

@@ -163,6 +163,8 @@ class Charge:
                     order.steps.request_stop(stop)
             case m.PaymentReturned() as returned:
                 order.steps.request_stop(self.stop_for_return(returned))
+            case m.OrderUndone(stop=stop):
+                order.steps.request_stop(stop)
             case _ if self.held is not None:
                 message = "the bank no longer holds the money"
                 order.steps.request_stop(Stop(StopReason.HOLD_LAPSED, message))

@@ -46,12 +46,20 @@ class Delivery:
         self._news = False
         self._deadline = workflow.now()  # until the parcels are named
 
-    def start(self) -> None:
-        """The warehouse has named the parcels: from now on they are waited for."""
+    def start(self, kept: m.StockCommitted) -> None:
+        """The warehouse has named the parcels: from now on they are waited for, unless the books
+        have the order as delivered already.
+        """
         order = self._order
         self._deadline = workflow.now() + order.terms.delivery_deadline
+        for parcel in kept.parcels:
+            known = self._parcels.get(parcel.parcel_id, Parcel(parcel.parcel_id))
+            self._parcels[parcel.parcel_id] = known.merge(parcel)
+            self._recorded[parcel.parcel_id] = parcel.status
         for parcel_id in order.parcel_ids:
             self._parcels.setdefault(parcel_id, Parcel(parcel_id))
+        if kept.status.is_final:
+            self._settled |= set(order.parcel_ids)
 
     async def follow(self, others_idle: Callable[[], bool]) -> tuple[Parcel, ...] | None:
         """Wait until every parcel is delivered or settled, and it is known of each that was to be

@@ -33,32 +33,39 @@ async def request_fulfillment(order: OrderState, saga: Saga, payment: Payment) -
     the money for the order is gone by then.
     """
     await payment.verify()
-
-    async def cancel_fulfillment() -> bool:
-        step: Step[m.OrderRef, m.CancelFulfillmentAnswer]
-        step = FulfillmentActivities.cancel_fulfillment
-        doing = "recalling the parcels"
-        match await order.steps.compensate(doing, step, order.ref, retry_policies.COMPENSATION):
-            case m.AlreadyLeft(parcel_ids=parcel_ids):
-                order.add_parcels(parcel_ids)
-                return False
-            case m.AlreadyFulfilled():
-                return False
-        return True
-
-    saga.add_compensation(cancel_fulfillment)
+    add_recall(order, saga)
     answer = await _hand_over(order, payment)
     if isinstance(answer, m.Fulfilled):
         # Also when the order was asked to stop: it may be too late for that.
         order.set_fulfillment(answer)
     order.steps.stop_if_asked()
-    if isinstance(answer, m.CannotFulfill):
-        raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, answer.message))
+    match answer:
+        case m.CannotFulfill(message=message):
+            raise OrderStopped(Stop(StopReason.CANNOT_FULFILL, message))
+        case m.OrderUndone(stop=stop):
+            raise OrderStopped(stop)
 
 
-async def _hand_over(order: OrderState, payment: Payment) -> m.FulfillAnswer:
+def add_recall(order: OrderState, saga: Saga) -> None:
+    """Have the parcels recalled if the order is undone; a second time changes nothing."""
+
+    async def cancel_fulfillment() -> bool:
+        step: Step[m.OrderRef, m.WarehouseCancelAnswer] = FulfillmentActivities.cancel_fulfillment
+        doing = "recalling the parcels"
+        match await order.steps.compensate(doing, step, order.ref, retry_policies.COMPENSATION):
+            case m.AlreadyLeft(parcel_ids=parcel_ids):
+                order.add_parcels(parcel_ids)
+                return False
+        return True
+
+    if not order.is_recalled_on_undo:
+        order.is_recalled_on_undo = True
+        saga.add_compensation(cancel_fulfillment)
+
+
+async def _hand_over(order: OrderState, payment: Payment) -> m.FulfillOrderAnswer:
     """Ask the warehouse to ship the order, but not while its money is uncertain."""
-    step: Step[m.OrderRef, m.FulfillAnswer] = FulfillmentActivities.fulfill_order
+    step: Step[m.OrderRef, m.FulfillOrderAnswer] = FulfillmentActivities.fulfill_order
     doing = "handing over to the warehouse"
     while True:
         policy = retry_policies.FULFILL.within(payment.hold_time_left())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.inventory import InventoryActivities
+    from durable_orders.contracts.error_types import ORDER_FAILED
     from durable_orders.domain import activity_messages as m
     from durable_orders.domain.lifecycle import Status, Stop, StopReason
     from workflows import retry_policies
@@ -27,21 +29,46 @@ async def reserve_stock(order: OrderState, saga: Saga) -> None:
         return True
 
     saga.add_compensation(release)
-    step: Step[m.OrderRef, m.ReserveAnswer] = InventoryActivities.reserve_inventory
-    match await order.steps.run("reserving the stock", step, order.ref, retry_policies.DATABASE):
+    step: Step[m.Reservation, m.ReserveAnswer] = InventoryActivities.reserve_inventory
+    request = m.Reservation(order.order_id, workflow.info().first_execution_run_id)
+    match await order.steps.run("reserving the stock", step, request, retry_policies.DATABASE):
         case m.Reserved():
             pass
         case m.OutOfStock(sku=sku, wanted=wanted, available=available):
             message = f"{wanted} of {sku} ordered, {available} available"
             raise OrderStopped(Stop(StopReason.OUT_OF_STOCK, message))
+        case m.OrderUndone(stop=stop):
+            raise OrderStopped(stop)
+        case m.ReservationClosed(state="committed"):
+            pass  # it is kept, by this run: Temporal was put back to an earlier state
         case m.ReservationClosed(state=state):
             message = f"its stock was {state} by an earlier run"
             raise OrderStopped(Stop(StopReason.CLOSED_BEFORE, message))
 
 
-async def commit_stock(order: OrderState) -> None:
-    """Take what is reserved off the shelves for good: with that the order is fulfilled."""
-    step = InventoryActivities.update_inventory
-    doing = f"recording: {Status.FULFILLED}, taking the stock"
-    await order.steps.run_until_done(doing, step, order.ref, retry_policies.RECORD)
+async def commit_stock(order: OrderState) -> m.StockCommitted:
+    """Take what is reserved off the shelves for good: with that the order is fulfilled, and kept.
+
+    Raises ``OrderStopped`` when it was decided before to undo it.
+    """
+    answer = await _commit(order)
+    if isinstance(answer, m.OrderUndone):
+        raise OrderStopped(answer.stop)
     order.show_status(Status.FULFILLED)
+    return answer
+
+
+async def commit_departed_stock(order: OrderState) -> m.StockCommitted:
+    """The same for an order that it was too late to undo: it is no longer being undone."""
+    answer = await _commit(order)
+    if isinstance(answer, m.OrderUndone):
+        message = f"order {order.order_id} has left and is being undone: {answer.stop.message}"
+        raise ApplicationError(message, type=ORDER_FAILED, non_retryable=True)
+    order.show_status(Status.FULFILLED)
+    return answer
+
+
+async def _commit(order: OrderState) -> m.CommitAnswer:
+    step: Step[m.OrderRef, m.CommitAnswer] = InventoryActivities.update_inventory
+    doing = f"recording: {Status.FULFILLED}, taking the stock"
+    return await order.steps.run_until_done(doing, step, order.ref, retry_policies.RECORD)

@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.contracts.error_types import ALREADY_CARRIED, ORDER_FAILED
     from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_TOTAL
     from durable_orders.domain import activity_messages as m
-    from durable_orders.domain.lifecycle import Status, Stop, StopReason
+    from durable_orders.domain.lifecycle import Status, StopReason
     from durable_orders.domain.money import Money
     from workflows.approval import Approval, obtain_approval
     from workflows.delivery import Delivery
@@ -25,8 +25,7 @@ with workflow.unsafe.imports_passed_through():
         refund_short_lines,
         request_fulfillment,
     )
-    from workflows.inventory import commit_stock, reserve_stock
-    from workflows.operator_attention import problem_of
+    from workflows.inventory import commit_departed_stock, commit_stock, reserve_stock
     from workflows.order_handlers import OrderHandlers
     from workflows.order_state import OrderState
     from workflows.payment import Payment
@@ -35,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.retry_policies import DATABASE
     from workflows.saga import Saga
     from workflows.shielding import shield_from_cancellation
+    from workflows.undo import begin_undo
 
 
 @workflow.defn(name="Order")
@@ -73,20 +73,23 @@ class OrderWorkflow(OrderHandlers):
             return await self._deliver()
         order = self._order
         await self._read_order()
-        async with Saga() as saga:
+        kept: m.StockCommitted | None = None
+        async with Saga(self._begin_undo) as saga:
             await reserve_stock(order, saga)
             await obtain_approval(order, self._approval, self._payment_status)
             await self._payment.charge(saga)
             await request_fulfillment(order, saga, self._payment)
             await self._payment.capture(self._delivery.has_departed)
+            kept = await commit_stock(order)
             saga.commit()
         if saga.compensated:
             return await self._close(saga)
         # The warehouse has the parcels: nothing stops or compensates the order from here on.
-        await self._payment.settle_departed_parcels()
-        await commit_stock(order)
+        if kept is None:
+            await self._payment.settle_departed_parcels()
+            kept = await commit_departed_stock(order)
         await read_lost_answer(order)
-        self._delivery.start()
+        self._delivery.start(kept)
         if await self._delivery.can_continue_as_new():
             self._continue_as_new()
         return await self._deliver()
@@ -96,17 +99,25 @@ class OrderWorkflow(OrderHandlers):
         step = OrderBookActivities.read_order
         found = await order.steps.run_or_fail("reading the order", step, order.ref, DATABASE)
         summary = found.order
-        # AWAITING_APPROVAL may be of this run: recorded by a workflow task that lost its worker.
-        if summary.status not in {Status.PLACED, Status.AWAITING_APPROVAL}:
+        # An order of any status may be this run's: its first workflow task is done again when it
+        # loses its worker, or when Temporal itself was put back to an earlier state.
+        if (
+            summary.status not in {Status.PLACED, Status.AWAITING_APPROVAL}
+            and summary.run_id != workflow.info().first_execution_run_id
+        ):
             message = f"order {summary.order_id} is {summary.status}: another run has carried it"
             raise ApplicationError(message, type=ALREADY_CARRIED, non_retryable=True)
         order.terms, order.total = found.terms, summary.total
+        order.is_approved = summary.status not in {Status.PLACED, Status.AWAITING_APPROVAL}
         order.taken = order.given_back = Money(0, summary.total.currency)
         if workflow.info().typed_search_attributes.get(CUSTOMER_ID) is None:
             order.search_attributes.set(
                 CUSTOMER_ID.value_set(summary.customer_id),
                 ORDER_TOTAL.value_set(summary.total.amount),
             )
+
+    async def _begin_undo(self, saga: Saga) -> bool:
+        return await begin_undo(self._order, saga, self._payment)
 
     async def _deliver(self) -> m.Outcome:
         """Confirm the order and follow its parcels, in as many runs as that takes."""
@@ -144,11 +155,9 @@ class OrderWorkflow(OrderHandlers):
     async def _close(self, saga: Saga) -> m.Outcome:
         """Derive how a compensated order ended, and email the customer why."""
         order = self._order
-        if saga.failure is None:
-            order.stop = saga.stop
-        else:
-            order.stop = Stop(StopReason.NO_ANSWER, problem_of(saga.failure))
-        await order.record_end(shipped=False)
+        order.stop = saga.stop
+        if not order.ended:
+            await order.record_end(shipped=False)
         await follow_undo_refund(order)
         order.steps.set_doing("telling the customer why")
         send = NotificationActivities.send_closing_email
@@ -156,8 +165,8 @@ class OrderWorkflow(OrderHandlers):
         self._confirmed = await order.send_email("telling the customer why", send, closing)
         await self._payment.tell_of_returned_money()
         order.steps.set_doing("nothing more to do")
-        if saga.failure is not None:
-            message = f"order {order.order_id} is {order.status}: {problem_of(saga.failure)}"
+        if order.stop is not None and order.stop.reason is StopReason.NO_ANSWER:
+            message = f"order {order.order_id} is {order.status}: {order.stop.message}"
             outcome = self._outcome()
             raise ApplicationError(message, outcome, type=ORDER_FAILED, non_retryable=True)
         return self._outcome()

@@ -33,6 +33,9 @@ class OrderState:
         self.stop: Stop | None = None
         self.ended = False
         self.settled_by_hand = False
+        self.is_recalled_on_undo = False
+        #: The books have it beyond the approval: Temporal was put back to an earlier state.
+        self.is_approved = False
         self.terms = OrderTerms()
         self.total = self.taken = self.given_back = Money(0, "XXX")  # until the order is read
         #: What of ``given_back`` has not arrived; None when all of it has.
@@ -119,6 +122,13 @@ class OrderState:
         )
         await self.record_status(final_status(facts), news)
         self.ended = True
+
+    def adopt_end(self, ended: m.EndedBefore) -> None:
+        """Take over how the order ended, from a course of this run that Temporal has forgotten."""
+        self.taken, self.given_back = ended.taken, ended.given_back
+        self.stop, self.status, self.ended = ended.stop, ended.status, True
+        self.search_attributes.set(search_attributes.ORDER_STATUS.value_set(ended.status))
+        self.show()
 
     async def add_note(self, event: str, **detail: str) -> None:
         """Add a line to the order's history."""

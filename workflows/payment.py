@@ -58,6 +58,7 @@ class Payment:
         #: The charge that the customer, who was away, was asked to confirm; and the email about it.
         self._asked: str | None = None
         self._request: asyncio.Task[None] | None = None
+        self._is_refunded_on_undo = False
 
     async def charge(self, saga: Saga) -> None:
         """Charge the card, or hold the money, whichever the terms say.
@@ -65,7 +66,7 @@ class Payment:
         Raises ``OrderStopped`` when the bank declines, the card cannot be charged or the customer
         does not act in time.
         """
-        saga.add_compensation(self._refund)
+        self.add_refund(saga)
         try:
             await self._charge_to_its_end()
         finally:
@@ -98,9 +99,17 @@ class Payment:
                 case m.ChargingClosed():
                     message = "the order takes no more charges"
                     raise OrderStopped(Stop(StopReason.CLOSED_BEFORE, message))
+                case m.OrderUndone(stop=stop):
+                    raise OrderStopped(stop)
                 case _:
                     charge.stop_if_gone()
                     order.steps.stop_if_asked()
+
+    def add_refund(self, saga: Saga) -> None:
+        """Have the charge compensated if the order is undone; a second time changes nothing."""
+        if not self._is_refunded_on_undo:
+            self._is_refunded_on_undo = True
+            saga.add_compensation(self._refund)
 
     async def verify(self, departed: Callable[[], bool] | None = None) -> None:
         """Look again at the money that the order is about to act on, if it may have gone, and wait
@@ -140,6 +149,8 @@ class Payment:
                 raise OrderStopped(Stop(StopReason.HOLD_LAPSED, message))
             case m.PaymentReturned() as returned:
                 raise OrderStopped(self._charge.stop_for_return(returned))
+            case m.OrderUndone(stop=stop):
+                raise OrderStopped(stop)
 
     async def settle_departed_parcels(self) -> None:
         """Capture what is held for parcels that had left when the order was to be compensated.
@@ -167,6 +178,10 @@ class Payment:
                     self._charge.stop_for_return(returned)
                 case m.HoldLapsed():
                     problem = "the parcels have left, but the bank no longer holds their money"
+                case m.OrderUndone(stop=stop):
+                    problem = (
+                        f"the parcels have left, but the order is being undone: {stop.message}"
+                    )
                 case None:
                     order.settled_by_hand = True
                     return
@@ -207,7 +222,7 @@ class Payment:
 
     def check_wants_card(self) -> None:
         """Refuse another card that the order does not wait for."""
-        if self._wants_card and not self._has_card():
+        if self._wants_card and not self._has_card() and not self._order.steps.must_stop:
             return
         message = f"order {self._order.order_id} does not wait for another card"
         raise ApplicationError(message, type=NOT_WAITING)

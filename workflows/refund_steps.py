@@ -54,7 +54,7 @@ class RefundSteps:
         self._search_attributes = visibility.SearchAttributes()
         self.steps = StepRunner(self.show)
         subject = f"refund {self.ref.refund_id} of order {self.ref.order_id}"
-        self.approval = Approval(self.steps, subject, lambda: str(self.state))
+        self.approval = Approval(self.steps, subject, self._describe)
 
     async def reserve(self) -> rm.ReserveRefundAnswer:
         """Set the amount aside, or find how far an earlier run came.
@@ -199,6 +199,11 @@ class RefundSteps:
         """Add a line to the order's history."""
         detail = {"refund_id": self.ref.refund_id, **detail}
         await side_steps.add_note(self.steps, self.ref.order_id, event, detail)
+
+    def _describe(self) -> str:
+        """What the refund is, in a few words, for whom a decision about it is refused."""
+        cancelled = self.steps.cancel_request is not None and self.state in NOT_YET_ISSUED
+        return "being cancelled" if cancelled else str(self.state)
 
     def progress(self) -> rm.RefundProgress:
         return rm.RefundProgress(

@@ -14,6 +14,9 @@ from durable_orders.domain.lifecycle import Stop
 #: the step stands, and with it every step before it.
 Compensation = Callable[[], Awaitable[bool]]
 
+#: Decides that the steps are undone, before the first of them is. False: they stand.
+Decision = Callable[["Saga"], Awaitable[bool]]
+
 
 class OrderStopped(Exception):  # noqa: N818 - not an error: an expected end of an order
     """The order does not go ahead, for an expected reason."""
@@ -27,24 +30,29 @@ class Saga:
     """Undone unless kept: ``async with Saga() as saga:`` around the steps of an order.
 
     Register each compensation *before* its step: a step without an answer may have happened.
-    Leaving the block without ``commit()`` runs the compensations, newest first. The block ends
-    quietly after ``OrderStopped``, a failed step or a cancellation, and says why in ``stop`` or
-    ``failure``; any other exception is a bug of ours: nothing is compensated, so that Temporal can
-    run the task again with mended code.
+    Leaving the block without ``commit()`` asks ``decide``, then runs the compensations, newest
+    first. The block ends quietly after ``OrderStopped``, a failed step or a cancellation, and says
+    why in ``stop`` or ``failure``; any other exception is a bug of ours: nothing is compensated, so
+    that Temporal can run the task again with mended code.
 
     A cancellation of the run must not reach the compensations: see ``workflows.shielding``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decide: Decision | None = None) -> None:
         self.stop: Stop | None = None
         self.failure: BaseException | None = None
         self.compensated = False
+        self._decide = decide
         self._committed = False
         self._compensations: list[Compensation] = []
 
     def add_compensation(self, compensation: Compensation) -> None:
         """Have ``compensation`` run, before those added earlier, unless the saga is committed."""
         self._compensations.append(compensation)
+
+    def discard_compensations(self) -> None:
+        """Everything is undone already."""
+        self._compensations.clear()
 
     def commit(self) -> None:
         """All steps are done: leave them as they are."""
@@ -72,7 +80,8 @@ class Saga:
                 self.failure = exc
             case _:
                 return False
-        self.compensated = await self._compensate_all()
+        decided = self._decide is None or await self._decide(self)
+        self.compensated = decided and await self._compensate_all()
         return exc is not None
 
     async def _compensate_all(self) -> bool:

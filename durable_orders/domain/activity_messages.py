@@ -31,7 +31,8 @@ class OrderRef:
 @dataclass(frozen=True)
 class OrderSummary:
     """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``,
-    ``off_session`` as in ``PaymentOptions``.
+    ``off_session`` as in ``PaymentOptions``; ``run_id`` is the first run of the workflow that
+    carries it, empty before that has reserved the stock.
     """
 
     order_id: str
@@ -41,6 +42,7 @@ class OrderSummary:
     flagged: bool = False
     key_prefix: str = ""
     off_session: bool = False
+    run_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,76 @@ class OrderWithTerms:
     terms: OrderTerms
 
 
+# -- what the order's row forbids ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OrderUndone:
+    """The order is being undone, or has ended early, for the reason in its row: the step did
+    nothing.
+    """
+
+    stop: Stop
+    kind: Literal["order_undone"] = "order_undone"
+
+
+# -- begin_undo ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UndoRequest:
+    """Undo the order that ``run_id``, the first run of its workflow, carries."""
+
+    order_id: str
+    stop: Stop
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class UndoBegun:
+    """The order is being undone, for this reason: from now on its row refuses every other step.
+
+    ``stop`` is that of the first request. ``charged`` and ``handed_over``: by our books it has a
+    charge, and the warehouse may have been asked.
+    """
+
+    stop: Stop
+    charged: bool = False
+    handed_over: bool = False
+    kind: Literal["undo_begun"] = "undo_begun"
+
+
+@dataclass(frozen=True)
+class EndedBefore:
+    """The order was undone to its end before, and this is how: there is nothing left to do."""
+
+    status: Status
+    stop: Stop
+    taken: Money
+    given_back: Money
+    kind: Literal["ended_before"] = "ended_before"
+
+
+@dataclass(frozen=True)
+class AlreadyFulfilled:
+    """Our database has the order past its point of no return: it stands, with these parcels."""
+
+    parcel_ids: tuple[str, ...] = ()
+    kind: Literal["kept_before"] = "kept_before"
+
+
+UndoAnswer = UndoBegun | EndedBefore | AlreadyFulfilled
+
+
 # -- reserve_inventory, release_inventory, update_inventory ----------------------------------------
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Reserve the order's stock, for the workflow whose first run is ``run_id``."""
+
+    order_id: str
+    run_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +150,21 @@ class ReservationClosed:
     kind: Literal["reservation_closed"] = "reservation_closed"
 
 
-ReserveAnswer = Reserved | OutOfStock | ReservationClosed
+ReserveAnswer = Reserved | OutOfStock | ReservationClosed | OrderUndone
+
+
+@dataclass(frozen=True)
+class StockCommitted:
+    """The stock is taken for good, and the order is fulfilled. Where that had happened before,
+    ``status`` and ``parcels`` are what has become of it since.
+    """
+
+    status: Status = Status.FULFILLED
+    parcels: tuple[Parcel, ...] = ()
+    kind: Literal["stock_committed"] = "stock_committed"
+
+
+CommitAnswer = StockCommitted | OrderUndone
 
 
 # -- charge_card, refund_card ----------------------------------------------------------------------
@@ -237,6 +322,7 @@ ChargeAnswer = (
     | PaymentEnded
     | PaymentReturned
     | TryExpired
+    | OrderUndone
 )
 
 
@@ -248,7 +334,7 @@ class HoldLapsed:
     kind: Literal["hold_lapsed"] = "hold_lapsed"
 
 
-CaptureAnswer = Paid | HoldLapsed | PaymentReturned
+CaptureAnswer = Paid | HoldLapsed | PaymentReturned | OrderUndone
 
 
 @dataclass(frozen=True)
@@ -306,6 +392,7 @@ class CannotFulfill:
 
 
 FulfillAnswer = Fulfilled | CannotFulfill
+FulfillOrderAnswer = FulfillAnswer | OrderUndone
 
 
 @dataclass(frozen=True)
@@ -338,15 +425,7 @@ class AlreadyLeft:
     kind: Literal["already_left"] = "already_left"
 
 
-@dataclass(frozen=True)
-class AlreadyFulfilled:
-    """Our database has the order past its point of no return: nothing was cancelled."""
-
-    kind: Literal["kept_before"] = "kept_before"
-
-
 WarehouseCancelAnswer = FulfillmentCancelled | AlreadyLeft
-CancelFulfillmentAnswer = FulfillmentCancelled | AlreadyLeft | AlreadyFulfilled
 
 
 # -- resend_parcel ---------------------------------------------------------------------------------
@@ -441,7 +520,15 @@ class MailRefused:
     kind: Literal["mail_refused"] = "mail_refused"
 
 
-MailAnswer = MailSent | MailRefused
+@dataclass(frozen=True)
+class MailWithheld:
+    """The email would say what is not true of the order: it is not sent."""
+
+    message: str
+    kind: Literal["mail_withheld"] = "mail_withheld"
+
+
+MailAnswer = MailSent | MailRefused | MailWithheld
 
 
 # -- record_status ---------------------------------------------------------------------------------

@@ -35,6 +35,21 @@ FULFILLED_OR_LATER: Final = frozenset({Status.FULFILLED, Status.SHIPPED, Status.
 #: Ended before anything left.
 CLOSED_EARLY: Final = frozenset({Status.REJECTED, Status.CANCELLED, Status.REFUNDED})
 
+
+class Decision(StrEnum):
+    """What was decided of an order, written into its row before anybody acts on it."""
+
+    UNDO = "undo"  # it is being undone, or has ended early
+    KEEP = "keep"  # its parcels have left, or it is fulfilled
+
+
+def decided(status: Status, written: Decision | None) -> Decision | None:
+    """What was decided of an order of this status, with this decision written in its row."""
+    if status in FULFILLED_OR_LATER:
+        return Decision.KEEP
+    return Decision.UNDO if status in CLOSED_EARLY else written
+
+
 #: Which status may follow which. An unpaid order may become REFUNDED because a charge whose answer
 #: was lost may have succeeded, and a HELD one FULFILLED because its parcel left before it could be
 #: recalled: the order learns of it only while compensating.

@@ -13,7 +13,7 @@ from durable_orders.domain.ids import (
     SKU,
     checked_order_id,
 )
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.lifecycle import Status, Stop
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.texts import ADDRESS, EMAIL, RECEIPT_EMAIL, RECIPIENT_NAME
 
@@ -102,9 +102,9 @@ class Order:
     """An order as the database has it.
 
     ``payment_method`` is the card provider's token (``pm_…``), never a card number. A ``flagged``
-    order needs approval, whatever its total. ``reason`` says why it ended
+    order needs approval, whatever its total. ``reason`` says why it is being undone or ended
     early, as a ``StopReason``. ``key_prefix`` is the installation's name when the order was placed,
-    empty until then.
+    empty until then. ``undone`` is why, where it was decided to undo it.
     """
 
     id: str
@@ -118,6 +118,7 @@ class Order:
     flagged: bool = False
     key_prefix: str = ""
     options: PaymentOptions = PaymentOptions()
+    undone: Stop | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from durable_orders.domain.activity_messages import (
+    CommitAnswer,
     FulfillAnswer,
     MailAnswer,
     ManualRefund,
@@ -37,6 +38,8 @@ from durable_orders.domain.activity_messages import (
     ReadFulfillmentAnswer,
     ResendAnswer,
     ReserveAnswer,
+    UndoAnswer,
+    UndoRequest,
     WarehouseCancelAnswer,
 )
 from durable_orders.domain.ids import IdempotencyKey
@@ -386,17 +389,22 @@ class Inventory(Protocol):
     releasing an order that was never reserved blocks a late reservation.
     """
 
-    async def reserve(self, order_id: str) -> ReserveAnswer:
-        """Reserve all lines, or none. Raises ``NoSuchOrderError``."""
+    async def reserve(self, order_id: str, run_id: str = "") -> ReserveAnswer:
+        """Reserve all lines, or none, and write down which run carries the order from now on.
+
+        An order that is being undone, or has ended early, reserves nothing. Raises
+        ``NoSuchOrderError``.
+        """
 
     async def release(self, order_id: str) -> None:
         """Release the reserved stock. A committed order keeps its stock committed."""
 
-    async def commit(self, order_id: str) -> None:
-        """Remove the reserved stock for good; this also makes the order FULFILLED.
+    async def commit(self, order_id: str) -> CommitAnswer:
+        """Remove the reserved stock for good; this also makes the order FULFILLED: it is kept.
 
-        Repeating is a no-op, also when the order has moved on since. Raises ``IllegalStatusError``,
-        and changes nothing, when nothing is reserved, or the order is unpaid or being undone.
+        Repeating is a no-op, also when the order has moved on since. Nothing is removed for an
+        order that is being undone. Raises ``IllegalStatusError``, and changes nothing, when nothing
+        is reserved, or the order is unpaid.
         """
 
 
@@ -406,6 +414,7 @@ class ChargeEntry:
 
     ``revision`` counts what was recorded of it: see ``PaymentLedger.record``. ``is_questioned``:
     whether a dispute, early fraud warning or review of it is recorded, open or over.
+    ``order_status`` is the order's; ``undone`` is why, where it was decided to undo the order.
     """
 
     order_id: str
@@ -415,6 +424,8 @@ class ChargeEntry:
     revision: int = 0
     tries: tuple[CardTry, ...] = ()
     is_questioned: bool = False
+    order_status: Status | None = None
+    undone: Stop | None = None
 
     def find_try(self, number: int) -> CardTry | None:
         """The try of this number; None when it was never announced."""
@@ -432,7 +443,8 @@ class PaymentLedger(Protocol):
     ) -> ChargeEntry | None:
         """Announce a try *before* it is confirmed; with the first one, store the charge's id.
 
-        None when the order is closed for charging: then nothing may be confirmed. A try that was
+        None when the order is closed for charging, being undone or ended: then nothing may be
+        confirmed. A try that was
         announced before is in the entry as it was then, whatever ``card_try`` says. Raises
         ``RefusedError`` for another charge than the order's, a try older than the newest, and one
         beside a try that is not over.
@@ -460,11 +472,15 @@ class PaymentLedger(Protocol):
     async def close(self, order_id: str) -> list[ChargeEntry]:
         """Close the order for charging; returns every charge there was, oldest first.
 
-        Takes the same lock as ``announce``: every try that it allowed is in the answer.
+        Takes the same lock as ``announce``: every try that it allowed is in the answer. Raises
+        ``IllegalStatusError`` for an order that is kept.
         """
 
     async def record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
         """Record a refund, once per refund id."""
+
+    async def find_manual_refund(self, order_id: str) -> Money | None:
+        """What an operator gave back outside the provider; None when nobody said so."""
 
     async def record_manual_refund(self, given_back: ManualRefund) -> None:
         """Record what an operator gave back outside the provider; close the order for charging.
@@ -490,6 +506,13 @@ class OrderRepository(Protocol):
         installation placed: its payment, parcels and mails are not this one's to touch.
         """
 
+    async def get_for_mail(
+        self, order_id: str, event: str, **detail: str
+    ) -> tuple[Order, str | None]:
+        """The order, and the id of the mail of which its history has a line of this event and
+        detail; None when it has none. Raises as ``get`` does.
+        """
+
     async def summary(self, order_id: str) -> OrderSummary:
         """The order without personal data. Raises as ``get`` does."""
 
@@ -503,6 +526,18 @@ class OrderRepository(Protocol):
         worker repeats all of its local activities.
 
         Raises ``NoSuchOrderError`` or ``IllegalStatusError``.
+        """
+
+    async def begin_undo(self, undo: UndoRequest, now: datetime) -> UndoAnswer:
+        """Decide, under the order's lock, that it is undone; unless it is kept, or has ended.
+
+        From then on its row refuses whatever would carry it further, until ``keep``. Repeating
+        gives the same answer, for the reason of the first request. Raises ``NoSuchOrderError``.
+        """
+
+    async def keep(self, order_id: str, now: datetime) -> None:
+        """Decide that an order stands whose undo came too late: it is no longer being undone, and
+        never will be. A no-op for one that ended early. Raises ``NoSuchOrderError``.
         """
 
     async def record_parcels(

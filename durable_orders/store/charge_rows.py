@@ -10,11 +10,14 @@ from sqlalchemy import Row, bindparam, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.charges import BookedCharge
+from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardTry, ChargeEntry, ChargeState, TryRefusal
+from durable_orders.store.decisions import DECISION_COLUMNS, undone
 from durable_orders.store.tables import (
     disputes,
     fraud_warnings,
+    orders,
     payment_tries,
     payments,
     reviews,
@@ -42,10 +45,9 @@ _IS_QUESTIONED: Final = or_(
 ).label("is_questioned")
 #: The charges of the orders that it is narrowed down to, oldest first: a row for each try.
 CHARGES: Final = (
-    select(payments, _IS_QUESTIONED, *_TRY)
-    .join_from(
-        payments, payment_tries, payments.c.payment_id == payment_tries.c.payment_id, isouter=True
-    )
+    select(payments, _IS_QUESTIONED, *_TRY, *DECISION_COLUMNS)
+    .join_from(payments, orders)
+    .join(payment_tries, payments.c.payment_id == payment_tries.c.payment_id, isouter=True)
     .order_by(payments.c.order_id, payments.c.attempt, payment_tries.c.number)
 )
 CHARGES_OF_ORDER: Final = CHARGES.where(payments.c.order_id == bindparam("order_id"))
@@ -86,6 +88,8 @@ def charge_entry(row: Row[Any], tries: tuple[CardTry, ...]) -> ChargeEntry:
         revision=row.revision,
         tries=tries,
         is_questioned=row.is_questioned,
+        order_status=Status(row.order_status),
+        undone=undone(row),
     )
 
 

@@ -36,6 +36,13 @@ _FAULTS: Final = (
        OR (status IN ('rejected', 'cancelled', 'refunded') AND stock NOT IN ('none', 'released'))
     ORDER BY id
     """,
+    """
+    SELECT format('order %s is %s, but it was decided to %s it', id, status, decision)
+    FROM orders
+    WHERE (status IN ('fulfilled', 'shipped', 'completed') AND decision = 'undo')
+       OR (status IN ('rejected', 'cancelled', 'refunded') AND decision = 'keep')
+    ORDER BY id
+    """,
     # Only the operator vouches for a manual refund: the provider still has the money, or had none.
     # What was given back in place of the refund that undoes an order is settled, as other refunds.
     """

@@ -13,22 +13,30 @@ from typing import Final, Literal
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from durable_orders.domain.activity_messages import ReservationClosed, ReserveAnswer, Reserved
+from durable_orders.domain.activity_messages import (
+    CommitAnswer,
+    OrderUndone,
+    ReservationClosed,
+    ReserveAnswer,
+    Reserved,
+    StockCommitted,
+)
 from durable_orders.domain.inventory import StockState, shortage
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.lifecycle import Status, Stop
+from durable_orders.domain.parcels import Parcel, ParcelStatus
 from durable_orders.domain.ports import IllegalStatusError, NoSuchOrderError
-from durable_orders.store import statuses
+from durable_orders.store import decisions, statuses
 from durable_orders.store.database import Database
 from durable_orders.store.history import WITH_LINE, line
-from durable_orders.store.tables import order_lines, orders, products
+from durable_orders.store.tables import order_lines, orders, parcels, products
 
 # After a wait for the lock, PostgreSQL reads the order's row again, but not the joined lines. The
 # join is safe only because lines never change.
 _LOCK: Final = (
     select(
-        orders.c.status,
+        *decisions.DECISION_COLUMNS,
         orders.c.stock,
-        orders.c.charging_closed_at,
+        orders.c.run_id,
         order_lines.c.sku,
         order_lines.c.quantity,
     )
@@ -55,13 +63,21 @@ _SET_STOCK: Final = (
     .values(stock=bindparam("to"))
     .add_cte(WITH_LINE)
 )
+_SET_STOCK_OF_RUN: Final = _SET_STOCK.values(run_id=bindparam("run"))
+_CARRY: Final = (
+    update(orders).where(orders.c.id == bindparam("order_id")).values(run_id=bindparam("run"))
+)
+_PARCELS: Final = (
+    select(parcels).where(parcels.c.order_id == bindparam("order_id")).order_by(parcels.c.parcel_id)
+)
 
 
 @dataclass(frozen=True)
 class _LockedOrder:
     status: Status
     stock: StockState
-    is_undone: bool
+    run_id: str
+    undone: Stop | None
     quantities: tuple[tuple[str, int], ...]
 
 
@@ -71,11 +87,15 @@ class PostgresInventory:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def reserve(self, order_id: str) -> ReserveAnswer:
+    async def reserve(self, order_id: str, run_id: str = "") -> ReserveAnswer:
         async with self._database.transaction() as connection:
             order = await _lock(connection, order_id)
+            if order.undone is not None:
+                return OrderUndone(order.undone)
             match order.stock:
                 case "reserved":
+                    if run_id not in {"", order.run_id}:
+                        await connection.execute(_CARRY, {"order_id": order_id, "run": run_id})
                     return Reserved()
                 case "committed" | "released":
                     return ReservationClosed(order.stock)
@@ -85,7 +105,7 @@ class PostgresInventory:
             if short := shortage(order.quantities, available):
                 return short
             await connection.execute(_RESERVE, {"order_id": order_id})
-            await _set_stock(connection, order_id, "reserved")
+            await _set_stock(connection, order_id, "reserved", run_id)
             return Reserved()
 
     async def release(self, order_id: str) -> None:
@@ -99,22 +119,25 @@ class PostgresInventory:
                 await connection.execute(_RELEASE, {"order_id": order_id})
             await _set_stock(connection, order_id, "released")
 
-    async def commit(self, order_id: str) -> None:
+    async def commit(self, order_id: str) -> CommitAnswer:
         """Commit the order's stock. Also raises ``NoSuchOrderError``."""
         async with self._database.transaction() as connection:
             order = await _lock(connection, order_id)
             if order.stock == "committed":
-                return
+                rows = await connection.execute(_PARCELS, {"order_id": order_id})
+                known = (Parcel(r.parcel_id, ParcelStatus(r.status), r.tracking) for r in rows)
+                return StockCommitted(order.status, tuple(known))
+            if order.undone is not None:
+                return OrderUndone(order.undone)
             if order.stock != "reserved":
                 raise IllegalStatusError(
                     f"the stock of order {order_id} is {order.stock}: there is nothing to commit"
                 )
-            if order.is_undone:
-                raise IllegalStatusError(f"order {order_id} is being undone: it is not kept")
             await statuses.move(connection, order_id, order.status, Status.FULFILLED)
             await _lock_products(connection, order)
             await connection.execute(_COMMIT, {"order_id": order_id})
             await _set_stock(connection, order_id, "committed")
+            return StockCommitted()
 
 
 async def _lock(connection: AsyncConnection, order_id: str) -> _LockedOrder:
@@ -123,10 +146,10 @@ async def _lock(connection: AsyncConnection, order_id: str) -> _LockedOrder:
         raise NoSuchOrderError(order_id)
     first = rows[0]
     return _LockedOrder(
-        status=Status(first.status),
+        status=Status(first.order_status),
         stock=first.stock,
-        # Undoing an order starts with closing it for charging, and nothing else closes it.
-        is_undone=first.charging_closed_at is not None,
+        run_id=first.run_id,
+        undone=decisions.undone(first),
         quantities=tuple((row.sku, row.quantity) for row in rows),
     )
 
@@ -142,6 +165,11 @@ async def _set_stock(
     connection: AsyncConnection,
     order_id: str,
     state: Literal["reserved", "released", "committed"],
+    run_id: str = "",
 ) -> None:
     to = {"order_id": order_id, "to": state}
-    await connection.execute(_SET_STOCK, to | line(order_id, f"stock_{state}"))
+    said = line(order_id, f"stock_{state}")
+    if run_id:
+        await connection.execute(_SET_STOCK_OF_RUN, to | {"run": run_id} | said)
+    else:
+        await connection.execute(_SET_STOCK, to | said)

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from durable_orders.domain.activity_messages import OrderSummary
+from durable_orders.domain.activity_messages import OrderSummary, UndoAnswer, UndoRequest
 from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
 from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status, Stop
@@ -19,11 +19,11 @@ from durable_orders.domain.order import Basket, Order, placed_from, priced
 from durable_orders.domain.parcels import Parcel, ParcelStatus
 from durable_orders.domain.ports import NoSuchOrderError, OrderExistsError, RefusedError
 from durable_orders.domain.views import OrderView
-from durable_orders.store import statuses
+from durable_orders.store import decisions, statuses
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, WITH_LINE, line
 from durable_orders.store.installation import IS_OURS
-from durable_orders.store.rows import insert_order, read_order, read_view
+from durable_orders.store.rows import insert_order, read_order, read_order_and_mail, read_view
 from durable_orders.store.tables import orders, parcels, placing_keys, products
 
 _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
@@ -38,6 +38,7 @@ _SUMMARY: Final = select(
             "flagged",
             "key_prefix",
             "off_session",
+            "run_id",
         )
     ),
     IS_OURS.label("is_ours"),
@@ -103,6 +104,15 @@ class PostgresOrderRepository:
             raise NoSuchOrderError(order_id)
         return order
 
+    async def get_for_mail(
+        self, order_id: str, event: str, **detail: str
+    ) -> tuple[Order, str | None]:
+        async with self._database.statement() as connection:
+            found = await read_order_and_mail(connection, order_id, event, detail)
+        if found is None:
+            raise NoSuchOrderError(order_id)
+        return found
+
     async def summary(self, order_id: str) -> OrderSummary:
         async with self._database.statement() as connection:
             found = await connection.execute(_SUMMARY, {"order_id": order_id})
@@ -119,6 +129,7 @@ class PostgresOrderRepository:
             flagged=row.flagged,
             key_prefix=row.key_prefix,
             off_session=row.off_session,
+            run_id=row.run_id,
         )
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
@@ -129,6 +140,14 @@ class PostgresOrderRepository:
         async with self._database.transaction() as connection:
             known = await _lock(connection, order_id)
             await statuses.move(connection, order_id, known, status, stop=stop, now=now)
+
+    async def begin_undo(self, undo: UndoRequest, now: datetime) -> UndoAnswer:
+        async with self._database.transaction() as connection:
+            return await decisions.begin_undo(connection, undo, now)
+
+    async def keep(self, order_id: str, now: datetime) -> None:
+        async with self._database.transaction() as connection:
+            await decisions.keep(connection, order_id, now)
 
     async def record_parcels(
         self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import Row, bindparam, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +18,7 @@ from durable_orders.domain.charges import (
     answers_newest,
     merge_try,
 )
+from durable_orders.domain.lifecycle import FULFILLED_OR_LATER, Decision, Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
     CardCharge,
@@ -25,12 +26,14 @@ from durable_orders.domain.ports import (
     CardTry,
     ChargeEntry,
     ChargeState,
+    IllegalStatusError,
     NoSuchOrderError,
     RefusedError,
     TryRefusal,
 )
 from durable_orders.store.charge_rows import booked_charge, read_charges, read_tries
 from durable_orders.store.database import Database
+from durable_orders.store.decisions import DECISION_COLUMNS, decision_of, undone
 from durable_orders.store.history import ADD_LINE, WITH_LINE, line
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.tables import given_back_by_hand, orders, payment_tries, payments, refunds
@@ -51,7 +54,7 @@ _ORDER_OF: Final = (
 )
 _LOCK: Final = select(payments).where(*_OF_CHARGE).with_for_update(key_share=True)
 _LOCK_ORDER: Final = (
-    select(orders.c.charging_closed_at, orders.c.total, orders.c.currency)
+    select(*DECISION_COLUMNS, orders.c.charging_closed_at, orders.c.total, orders.c.currency)
     .where(orders.c.id == bindparam("order_id"))
     .with_for_update(key_share=True)
 )
@@ -115,11 +118,23 @@ _RAISE_REFUNDED: Final = (
     .where(*_OF_CHARGE)
     .values(refunded=func.greatest(payments.c.refunded, bindparam("known")), updated_at=func.now())
 )
+_BY_HAND: Final = (
+    select(given_back_by_hand.c.amount, orders.c.currency)
+    .join_from(given_back_by_hand, orders)
+    .where(given_back_by_hand.c.order_id == bindparam("order_id"))
+)
 _CLOSE: Final = (
     update(orders)
     .where(orders.c.id == bindparam("order_id"))
-    .values(charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()))
-    .returning(orders.c.id)
+    .values(
+        charging_closed_at=func.coalesce(orders.c.charging_closed_at, func.now()),
+        # A kept order may have money given back by hand: it stays kept.
+        decision=case(
+            (orders.c.status.in_(sorted(FULFILLED_OR_LATER)), orders.c.decision),
+            else_=func.coalesce(orders.c.decision, Decision.UNDO.value),
+        ),
+    )
+    .returning(*DECISION_COLUMNS)
 )
 _NOTE_REFUND: Final = (
     postgresql.insert(refunds)
@@ -162,7 +177,7 @@ class PostgresPaymentLedger:
             order = found.one_or_none()
             if order is None:
                 raise NoSuchOrderError(order_id)
-            if order.charging_closed_at is not None:
+            if order.charging_closed_at is not None or undone(order) is not None:
                 return None
             total = Money(order.total, order.currency)
             if amount != total:
@@ -190,7 +205,14 @@ class PostgresPaymentLedger:
             if entry is None:
                 to_take = {"to_take": amount.amount, "of_currency": amount.currency}
                 announced_at = await connection.scalar(_ANNOUNCE_FIRST, values | to_take)
-                entry = ChargeEntry(order_id, payment_id, amount, ChargeState.OPEN, revision=-1)
+                entry = ChargeEntry(
+                    order_id,
+                    payment_id,
+                    amount,
+                    ChargeState.OPEN,
+                    revision=-1,
+                    order_status=Status(order.order_status),
+                )
             else:
                 announced_at = await connection.scalar(_ANNOUNCE_NEXT, values)
             announced = replace(card_try, announced_at=announced_at)
@@ -261,7 +283,8 @@ class PostgresPaymentLedger:
     async def close(self, order_id: str) -> list[ChargeEntry]:
         """Close the order for charging. Raises ``NoSuchOrderError``."""
         async with self._database.transaction() as connection:
-            await _close(connection, order_id)
+            if await _close(connection, order_id) is Decision.KEEP:
+                raise IllegalStatusError(f"order {order_id} is kept: its charge is not undone")
             # A separate statement, begun once the lock is held: one that began before would not see
             # a try that another transaction announced while this one waited for the lock.
             return await read_charges(connection, order_id)
@@ -294,6 +317,12 @@ class PostgresPaymentLedger:
                 "amount": str(refund.amount),
             }
             await connection.execute(ADD_LINE, line(order_id, "payment_refunded", detail))
+
+    async def find_manual_refund(self, order_id: str) -> Money | None:
+        async with self._database.statement() as connection:
+            found = await connection.execute(_BY_HAND, {"order_id": order_id})
+        row = found.one_or_none()
+        return None if row is None else Money(row.amount, row.currency)
 
     async def record_manual_refund(self, given_back: ManualRefund) -> None:
         order_id, amount = given_back.order_id, given_back.amount
@@ -349,12 +378,15 @@ def _has_moved(known: BookedCharge, booked: BookedCharge) -> bool:
     )
 
 
-async def _close(connection: AsyncConnection, order_id: str) -> None:
-    """Close the order for charging; its row stays locked until the transaction ends."""
-    closed = await connection.scalar(_CLOSE, {"order_id": order_id})
+async def _close(connection: AsyncConnection, order_id: str) -> Decision | None:
+    """Close the order for charging, and return what was decided of it; its row stays locked until
+    the transaction ends.
+    """
+    closed = (await connection.execute(_CLOSE, {"order_id": order_id})).one_or_none()
     if closed is None:
         raise NoSuchOrderError(order_id)
     await connection.execute(ADD_LINE, line(order_id, "charging_closed"))
+    return decision_of(closed)
 
 
 async def _lock(connection: AsyncConnection, order_id: str, payment_id: str) -> Row[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import Row, bindparam, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +24,7 @@ from durable_orders.domain.views import (
     RefundView,
 )
 from durable_orders.store.charge_rows import CHARGES_OF_ORDER, with_tries
+from durable_orders.store.decisions import undone
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.risk_list import read_risk_views
 from durable_orders.store.tables import (
@@ -48,12 +50,26 @@ _NEW_ORDER: Final = (
 _ORDER: Final = (
     select(
         orders,
+        orders.c.status.label("order_status"),
         IS_OURS.label("is_ours"),
         *(column.label(f"line_{column.name}") for column in _LINE_COLUMNS),
     )
     .join_from(orders, order_lines)
     .where(orders.c.id == bindparam("order_id"))
     .order_by(order_lines.c.position)
+)
+#: With the id of the mail of which its history has a line.
+_ORDER_AND_MAIL: Final = _ORDER.add_columns(
+    select(order_history.c.detail["mail"].astext)
+    .where(
+        order_history.c.order_id == bindparam("order_id"),
+        order_history.c.event == bindparam("event"),
+        order_history.c.detail.contains(bindparam("detail", type_=order_history.c.detail.type)),
+    )
+    .order_by(order_history.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("mail_id")
 )
 _PLACED: Final = select(orders.c.placed_at, orders.c.stock).where(
     orders.c.id == bindparam("order_id")
@@ -129,9 +145,33 @@ async def read_order(
     rows = (await connection.execute(_ORDER, {"order_id": order_id})).all()
     if not rows:
         return None
+    if is_ours:
+        _check_ours(rows[0])
+    return _order(rows)
+
+
+async def read_order_and_mail(
+    connection: AsyncConnection, order_id: str, event: str, detail: Mapping[str, str]
+) -> tuple[Order, str | None] | None:
+    """The order, and the mail that its history says was sent, in one statement.
+
+    Raises ``ForeignOrderError`` when another installation placed it.
+    """
+    wanted = {"order_id": order_id, "event": event, "detail": dict(detail)}
+    rows = (await connection.execute(_ORDER_AND_MAIL, wanted)).all()
+    if not rows:
+        return None
+    _check_ours(rows[0])
+    return _order(rows), rows[0].mail_id
+
+
+def _check_ours(row: Row[Any]) -> None:
+    if not row.is_ours:
+        raise ForeignOrderError(row.id, row.key_prefix)
+
+
+def _order(rows: Sequence[Row[Any]]) -> Order:
     first = rows[0]
-    if is_ours and not first.is_ours:
-        raise ForeignOrderError(order_id, first.key_prefix)
     return Order(
         id=first.id,
         customer_id=first.customer_id,
@@ -161,6 +201,7 @@ async def read_order(
             setup_future_usage=FutureUsage(usage) if (usage := first.setup_future_usage) else None,
             receipt_email=first.receipt_email,
         ),
+        undone=undone(first),
     )
 
 

@@ -39,7 +39,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from durable_orders.domain.charges import LIVE_TRY
 from durable_orders.domain.disputes.dispute import DisputeStatus
 from durable_orders.domain.installation import NAME_PATTERN
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.lifecycle import Decision, Status
 from durable_orders.domain.operators.api_keys import Scope
 from durable_orders.domain.operators.dashboard import MAY_NEED_OPERATOR
 from durable_orders.domain.order import FutureUsage
@@ -130,6 +130,8 @@ orders = Table(
     Column("reason_message", Text),
     _required("stock", Text, server_default=text("'none'")),
     Column("charging_closed_at", DateTime(timezone=True)),
+    Column("decision", Text),  # written before anybody acts on it; see ``lifecycle.decided``
+    _required("run_id", Text, server_default=text("''")),  # the first run of what carries it
     Column("fulfillment_id", Text),
     _required("placed_at", DateTime(timezone=True)),
     _required("updated_at", DateTime(timezone=True)),
@@ -147,6 +149,7 @@ orders = Table(
         "NOT (off_session AND setup_future_usage IS NOT NULL)", name="saved_only_on_session"
     ),
     _one_of("stock", ("none", "reserved", "committed", "released")),
+    _one_of("decision", Decision),
 )
 
 orders.add_is_dependent_on(installation)

@@ -11,11 +11,17 @@ from itertools import count
 import pytest
 
 from durable_orders.domain.activity_messages import (
+    AlreadyFulfilled,
+    EndedBefore,
     ManualRefund,
     OrderSummary,
+    OrderUndone,
     OutOfStock,
     ReservationClosed,
     Reserved,
+    StockCommitted,
+    UndoBegun,
+    UndoRequest,
 )
 from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
@@ -62,6 +68,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RECIPIENT = Recipient("Ada Example", "ada@example.org", "1 Sample Street, Berlin")
 PRICE = Money(5_00, "EUR")
 NOTHING = Money(0, "EUR")
+CANCELLED = Stop(StopReason.CANCELLED, "cancelled by customer")
 _numbers = count(1)
 
 
@@ -81,6 +88,13 @@ class Store:
 
     async def placed(self, *quantities: tuple[str, int]) -> Order:
         return await self.orders.place(basket(*quantities or ((await self.stocked(), 1),)), NOW)
+
+    async def paid(self, *quantities: tuple[str, int]) -> Order:
+        """An order that is paid, its stock reserved."""
+        order = await self.placed(*quantities)
+        await self.inventory.reserve(order.id)
+        await self.orders.move(order.id, Status.PAID, None, NOW)
+        return order
 
     async def charged(self) -> tuple[Order, CardCharge]:
         """An order whose first charge was opened and captured."""
@@ -505,17 +519,167 @@ async def test_an_order_that_is_not_paid_for_is_not_kept(store: Store) -> None:
     assert await left(store, mug) == 5
 
 
-async def test_an_order_that_is_being_undone_is_not_kept(store: Store) -> None:
+async def test_an_order_whose_ledger_is_closed_is_not_kept(store: Store) -> None:
     mug = await store.stocked(5)
-    order = await store.placed((mug, 2))
-    await store.inventory.reserve(order.id)
-    await store.orders.move(order.id, Status.PAID, None, NOW)
+    order = await store.paid((mug, 2))
     await store.ledger.close(order.id)
-    with pytest.raises(IllegalStatusError):
-        await store.inventory.commit(order.id)
+    assert isinstance(await store.inventory.commit(order.id), OrderUndone)
     assert (await store.orders.get(order.id)).status is Status.PAID
     await store.inventory.release(order.id)
     assert await left(store, mug) == 5
+
+
+# -- what was decided of an order ----------------------------------------------------------------
+
+
+async def test_an_order_that_is_being_undone_goes_no_further_and_says_why(store: Store) -> None:
+    mug = await store.stocked(5)
+    order = await store.paid((mug, 2))
+    await announce(store.ledger, order)
+
+    begun = await store.orders.begin_undo(UndoRequest(order.id, CANCELLED, "run-1"), NOW)
+
+    assert begun == UndoBegun(CANCELLED, charged=True, handed_over=True)
+    refused = OrderUndone(CANCELLED)
+    assert await store.inventory.commit(order.id) == refused
+    assert await store.inventory.reserve(order.id) == refused
+    await store.ledger.end_try(order.id, 1, ChargeState.DECLINED)
+    entry = await store.ledger.find(order.id)
+    assert entry
+    assert (entry.order_status, entry.undone) == (Status.PAID, CANCELLED)
+    assert (
+        await store.ledger.announce(order.id, entry.payment_id, order.total, card_try(order.id, 2))
+        is None
+    )
+    found = await store.orders.get(order.id)
+    assert (found.status, found.undone) == (Status.PAID, CANCELLED)
+    assert (await store.orders.summary(order.id)).run_id == "run-1"
+    await store.inventory.release(order.id)
+    assert await left(store, mug) == 5
+
+
+async def test_the_first_reason_to_undo_an_order_holds_and_is_written_once(store: Store) -> None:
+    order = await store.placed()
+    assert await store.orders.begin_undo(UndoRequest(order.id, CANCELLED), NOW) == UndoBegun(
+        CANCELLED
+    )
+    other = Stop(StopReason.APPROVAL_TIMED_OUT, "nobody decided")
+    again = await store.orders.begin_undo(UndoRequest(order.id, other), NOW + timedelta(hours=1))
+    assert again == UndoBegun(CANCELLED)
+    assert await store.inventory.reserve(order.id) == OrderUndone(CANCELLED)
+    assert (await store.events_of(order)).count("undo_begun") == 1
+
+
+async def test_an_order_that_is_kept_is_not_undone(store: Store) -> None:
+    order = await store.paid()
+    await store.orders.record_parcels(order.id, f"ful-{order.id}", (f"par-{order.id}",))
+    assert await store.inventory.commit(order.id) == StockCommitted()
+
+    stands = await store.orders.begin_undo(UndoRequest(order.id, CANCELLED), NOW)
+
+    assert stands == AlreadyFulfilled((f"par-{order.id}",))
+    assert (await store.orders.get(order.id)).undone is None
+    with pytest.raises(IllegalStatusError):
+        await store.ledger.close(order.id)
+
+
+async def test_an_order_whose_parcels_had_left_stands_for_good(store: Store) -> None:
+    order = await store.paid()
+    await announce(store.ledger, order)
+    await store.orders.begin_undo(UndoRequest(order.id, CANCELLED), NOW)
+
+    await store.orders.keep(order.id, NOW)
+    await store.orders.keep(order.id, NOW)
+
+    # Also for a worker that was cut off before it could ask.
+    late = await store.orders.begin_undo(UndoRequest(order.id, CANCELLED), NOW)
+    assert late == AlreadyFulfilled()
+    entry = await store.ledger.find(order.id)
+    assert entry
+    assert entry.undone is None
+    assert await store.inventory.commit(order.id) == StockCommitted()
+    found = await store.orders.get(order.id)
+    assert (found.status, found.reason, found.undone) == (Status.FULFILLED, None, None)
+    assert (await store.events_of(order)).count("order_kept") == 1
+
+
+async def test_an_order_that_has_ended_says_how(store: Store) -> None:
+    order, _ = await store.charged()
+    await store.orders.move(order.id, Status.PAID, None, NOW)
+    await store.orders.begin_undo(UndoRequest(order.id, CANCELLED), NOW)
+    await store.orders.move(order.id, Status.REFUNDED, CANCELLED, NOW)
+
+    other = Stop(StopReason.NO_ANSWER, "silence")
+    ended = await store.orders.begin_undo(UndoRequest(order.id, other), NOW)
+    await store.orders.keep(order.id, NOW)
+
+    assert ended == EndedBefore(Status.REFUNDED, CANCELLED, order.total, order.total)
+    assert (await store.orders.get(order.id)).undone == CANCELLED
+    entry = await store.ledger.find(order.id)
+    assert entry
+    assert entry.undone == CANCELLED
+
+
+async def test_an_order_of_which_nothing_was_taken_has_ended_with_nothing(store: Store) -> None:
+    order = await store.placed()
+    sold_out = Stop(StopReason.OUT_OF_STOCK, "sold out")
+    await store.orders.move(order.id, Status.REJECTED, sold_out, NOW)
+    ended = await store.orders.begin_undo(UndoRequest(order.id, CANCELLED), NOW)
+    assert ended == EndedBefore(Status.REJECTED, sold_out, NOTHING, NOTHING)
+    assert await store.inventory.reserve(order.id) == OrderUndone(sold_out)
+
+
+async def test_what_was_given_back_by_hand_is_how_an_order_ended(store: Store) -> None:
+    order, _ = await store.charged()
+    await store.orders.move(order.id, Status.PAID, None, NOW)
+    by_hand = Money(4_00, "EUR")
+    assert await store.ledger.find_manual_refund(order.id) is None
+    await store.ledger.record_manual_refund(ManualRefund(order.id, by_hand, "operator", "paid"))
+    await store.orders.move(order.id, Status.REFUNDED, CANCELLED, NOW)
+    ended = await store.orders.begin_undo(UndoRequest(order.id, CANCELLED), NOW)
+    assert ended == EndedBefore(Status.REFUNDED, CANCELLED, by_hand, by_hand)
+    assert await store.ledger.find_manual_refund(order.id) == by_hand
+
+
+async def test_an_order_nobody_placed_is_neither_undone_nor_kept(store: Store) -> None:
+    with pytest.raises(NoSuchOrderError):
+        await store.orders.begin_undo(UndoRequest("nobody", CANCELLED), NOW)
+    with pytest.raises(NoSuchOrderError):
+        await store.orders.keep("nobody", NOW)
+
+
+async def test_stock_that_was_committed_before_comes_with_what_became_of_the_order(
+    store: Store,
+) -> None:
+    order = await store.paid()
+    parcel = Parcel(f"par-{order.id}", ParcelStatus.SHIPPED, "track")
+    await store.orders.record_parcels(order.id, f"ful-{order.id}", (parcel.parcel_id,))
+    assert await store.inventory.commit(order.id) == StockCommitted()
+    await store.orders.move_parcel(order.id, parcel, NOW)
+    await store.orders.move(order.id, Status.COMPLETED, None, NOW)
+    again = await store.inventory.commit(order.id)
+    assert again == StockCommitted(Status.COMPLETED, (parcel,))
+
+
+async def test_the_row_names_the_run_that_carries_the_order(store: Store) -> None:
+    order = await store.placed()
+    assert (await store.orders.summary(order.id)).run_id == ""
+    for run_id in ("run-1", "run-1", "run-2"):
+        assert await store.inventory.reserve(order.id, run_id) == Reserved()
+        assert (await store.orders.summary(order.id)).run_id == run_id
+
+
+async def test_the_history_says_which_mail_was_sent(store: Store) -> None:
+    order = await store.placed()
+    assert await store.orders.get_for_mail(order.id, "refund_mailed") == (order, None)
+    await store.orders.note(order.id, "refund_mailed", NOW, mail="m-1", attempt="1")
+    await store.orders.note(order.id, "refund_mail_refused", NOW, why="no", attempt="2")
+    _, any_of_them = await store.orders.get_for_mail(order.id, "refund_mailed")
+    _, first = await store.orders.get_for_mail(order.id, "refund_mailed", attempt="1")
+    _, second = await store.orders.get_for_mail(order.id, "refund_mailed", attempt="2")
+    assert (any_of_them, first, second) == ("m-1", "m-1", None)
+    with pytest.raises(NoSuchOrderError):
+        await store.orders.get_for_mail("nobody", "closing_mailed")
 
 
 # -- charges and their tries ---------------------------------------------------------------------
@@ -530,13 +694,14 @@ async def test_a_try_is_announced_before_it_is_made_and_its_charge_stored_with_i
     entry = await announce(store.ledger, order)
     [announced] = entry.tries
     assert replace(entry, tries=()) == ChargeEntry(
-        order.id, f"pi_{order.id}", order.total, ChargeState.OPEN
+        order.id, f"pi_{order.id}", order.total, ChargeState.OPEN, order_status=Status.PLACED
     )
     assert before < announced.announced_at < before + timedelta(minutes=2)
     assert replace(announced, announced_at=NOW) == replace(card_try(order.id), announced_at=NOW)
     assert await announce(store.ledger, order) == entry
     assert await store.ledger.find(order.id) == entry
-    assert await store.ledger.close(order.id) == [entry]
+    [closed] = await store.ledger.close(order.id)
+    assert replace(closed, undone=None) == entry
     assert (await store.events_of(order)).count("payment_open") == 1
 
 

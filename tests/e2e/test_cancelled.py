@@ -1,7 +1,11 @@
 """Being asked to stop while nobody works: the next worker finds it and undoes everything."""
 
 import asyncio
+import signal
 from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
 
 from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
@@ -10,6 +14,7 @@ from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.lifecycle import Status, StopReason
 from tests.e2e.moments import Asking, Committing, Moment
 from tests.e2e.trials import Trials
+from tests.support.eventually import eventually
 
 SHIP = "warehouse.fulfillments.create"
 
@@ -86,3 +91,40 @@ async def test_cancelled_when_the_dead_worker_had_written_down_that_it_is_fulfil
 
     assert {outcome.status for outcome in outcomes} == {Status.COMPLETED}
     assert all(outcome.parcel_ids for outcome in outcomes)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+async def test_cancelled_while_the_commit_of_its_stock_is_slow(
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials, blow: signal.Signals
+) -> None:
+    """The worker is gone in the middle of that COMMIT, which takes longer than it lives.
+
+    The next one hears the cancellation first. It must wait for the order's lock to know whether
+    that is kept, and until then ask nobody: the warehouse would hand out the parcel again.
+    """
+    order_id = await trials.start_and_hold(Committing("order_fulfilled"))
+    await trials.reached()
+    if blow is signal.SIGKILL:
+        await worker.kill()
+    else:
+        await worker.signal(blow)
+    await environment.orders.request_cancel(order_id)
+    other = await environment.start_worker()
+    try:
+        await eventually(lambda: _waiting(environment, at_least=2), within=40)
+        before = await environment.books.order(order_id)
+        await trials.let_go()
+        [outcome] = await trials.outcomes()
+    finally:
+        if blow is signal.SIGSTOP:
+            await worker.signal(signal.SIGCONT)
+    assert outcome.status is Status.COMPLETED
+    assert [fulfillment.status for fulfillment in before.fulfillments] == ["accepted"]
+    assert other.running
+
+
+async def _waiting(environment: DemoEnvironment, *, at_least: int) -> bool:
+    """Whether so many transactions wait for a lock: the slow COMMIT, and those behind it."""
+    waiters = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    async with environment.database.statement() as connection:
+        return int(await connection.scalar(waiters) or 0) >= at_least

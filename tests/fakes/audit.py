@@ -150,7 +150,7 @@ class InMemoryAuditRepository(Scripted):
             placed_at=row.placed_at,
             changed_at=max(line.at for line in row.history if line.event in moves),
             entries=tuple(
-                LedgerEntry(charge_entry(order_id, payment), payment.booked)
+                LedgerEntry(charge_entry(row), payment.booked)
                 for payment in (row.payment,)
                 if payment
             ),

@@ -11,11 +11,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from durable_orders.domain.activity_messages import (
+    AlreadyFulfilled,
+    CommitAnswer,
+    EndedBefore,
     ManualRefund,
     OrderSummary,
+    OrderUndone,
     ReservationClosed,
     ReserveAnswer,
     Reserved,
+    StockCommitted,
+    UndoAnswer,
+    UndoBegun,
+    UndoRequest,
 )
 from durable_orders.domain.charges import (
     LIVE_TRY,
@@ -29,7 +37,14 @@ from durable_orders.domain.disputes.listing import risk_views
 from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
 from durable_orders.domain.installation import CardAccount, ForeignOrderError, Installation
 from durable_orders.domain.inventory import StockState, shortage
-from durable_orders.domain.lifecycle import FOLLOWS, Status, Stop
+from durable_orders.domain.lifecycle import (
+    FOLLOWS,
+    Decision,
+    Status,
+    Stop,
+    StopReason,
+    decided,
+)
 from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, PlacedOrder
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.order import Basket, Order, placed_from, priced
@@ -85,6 +100,9 @@ class _Row:
     placed_at: datetime
     stock: StockState = "none"
     charging_closed: bool = False
+    decision: Decision | None = None
+    undo_stop: Stop | None = None
+    run_id: str = ""
     fulfillment_id: str | None = None
     parcel_ids: tuple[str, ...] = ()
     parcels: dict[str, Parcel] = field(default_factory=dict)
@@ -99,6 +117,20 @@ class _Row:
         if not any(line.event == event and line.detail == detail for line in self.history):
             self.history.append(HistoryLine(at, event, detail))
 
+    @property
+    def decided(self) -> Decision | None:
+        return decided(self.order.status, self.decision)
+
+    @property
+    def undone(self) -> Stop | None:
+        if self.decided is not Decision.UNDO:
+            return None
+        return self.undo_stop or Stop(StopReason.CLOSED_BEFORE, "it was being undone before")
+
+    def close(self) -> None:
+        self.charging_closed = True
+        self.decision = self.decision or Decision.UNDO
+
     def move(self, status: Status, stop: Stop | None, now: datetime) -> None:
         known = self.order.status
         if known is status:
@@ -107,6 +139,7 @@ class _Row:
             if any(line.event == f"order_{status}" for line in self.history):
                 return
             raise IllegalStatusError(f"order {self.order.id} is {known}: it cannot become {status}")
+        self.undo_stop = stop or self.undo_stop
         reason = str(stop.reason) if stop else self.order.reason
         self.order = replace(self.order, status=status, reason=reason)
         detail = {"reason": str(stop.reason), "message": stop.message} if stop else {}
@@ -162,18 +195,21 @@ class InMemoryInventory(Scripted):
         super().__init__()
         self._database = database
 
-    async def reserve(self, order_id: str) -> ReserveAnswer:
-        return await self._play("reserve", lambda: self._reserve(order_id))
+    async def reserve(self, order_id: str, run_id: str = "") -> ReserveAnswer:
+        return await self._play("reserve", lambda: self._reserve(order_id, run_id))
 
     async def release(self, order_id: str) -> None:
         await self._play("release", lambda: self._release(order_id))
 
-    async def commit(self, order_id: str) -> None:
-        await self._play("commit", lambda: self._commit(order_id))
+    async def commit(self, order_id: str) -> CommitAnswer:
+        return await self._play("commit", lambda: self._commit(order_id))
 
-    def _reserve(self, order_id: str) -> ReserveAnswer:
+    def _reserve(self, order_id: str, run_id: str) -> ReserveAnswer:
         row = self._database.row(order_id)
+        if row.undone:
+            return OrderUndone(row.undone)
         if row.stock == "reserved":
+            row.run_id = run_id or row.run_id
             return Reserved()
         if row.stock != "none":
             return ReservationClosed(row.stock)
@@ -186,6 +222,7 @@ class InMemoryInventory(Scripted):
             return short
         for line in row.order.lines:
             products[line.sku].reserved += line.quantity
+        row.run_id = run_id or row.run_id
         self._set(row, "reserved")
         return Reserved()
 
@@ -198,20 +235,22 @@ class InMemoryInventory(Scripted):
                 self._database.products[line.sku].reserved -= line.quantity
         self._set(row, "released")
 
-    def _commit(self, order_id: str) -> None:
+    def _commit(self, order_id: str) -> CommitAnswer:
         row = self._database.row(order_id)
         if row.stock == "committed":
-            return
+            known = (row.parcels.get(id_, Parcel(id_)) for id_ in sorted(row.parcel_ids))
+            return StockCommitted(row.order.status, tuple(known))
+        if row.undone:
+            return OrderUndone(row.undone)
         if row.stock != "reserved":
             raise IllegalStatusError(f"the stock of order {order_id} is {row.stock}")
-        if row.charging_closed:
-            raise IllegalStatusError(f"order {order_id} is being undone")
         row.move(Status.FULFILLED, None, self._database.clock())
         for line in row.order.lines:
             product = self._database.products[line.sku]
             product.on_hand -= line.quantity
             product.reserved -= line.quantity
         self._set(row, "committed")
+        return StockCommitted()
 
     def _set(self, row: _Row, state: StockState) -> None:
         row.stock = state
@@ -258,20 +297,21 @@ class InMemoryPaymentLedger(Scripted):
     async def record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
         await self._play("record_refund", lambda: self._record_refund(order_id, payment_id, refund))
 
+    async def find_manual_refund(self, order_id: str) -> Money | None:
+        return self._find_by_hand(order_id)
+
     async def record_manual_refund(self, given_back: ManualRefund) -> None:
         await self._play("record_by_hand", lambda: self._record_by_hand(given_back))
 
     def _find(self, order_id: str) -> ChargeEntry | None:
         row = self._database.rows.get(order_id)
-        if row is None or row.payment is None:
-            return None
-        return charge_entry(order_id, row.payment, is_questioned=_is_questioned(row))
+        return charge_entry(row) if row and row.payment else None
 
     def _announce(
         self, order_id: str, payment_id: str, amount: Money, card_try: CardTry
     ) -> ChargeEntry | None:
         row = self._database.row(order_id)
-        if row.charging_closed:
+        if row.charging_closed or row.undone:
             return None
         if amount != row.order.total:
             raise RefusedError(f"order {order_id} costs {row.order.total}: no charge of {amount}")
@@ -341,13 +381,11 @@ class InMemoryPaymentLedger(Scripted):
 
     def _close(self, order_id: str) -> list[ChargeEntry]:
         row = self._database.row(order_id)
-        row.charging_closed = True
+        if row.decided is Decision.KEEP:
+            raise IllegalStatusError(f"order {order_id} is kept: its charge is not undone")
+        row.close()
         row.add_line("charging_closed", self._database.clock())
-        questioned = _is_questioned(row)
-        entry = (
-            charge_entry(order_id, row.payment, is_questioned=questioned) if row.payment else None
-        )
-        return [] if entry is None else [entry]
+        return [charge_entry(row)] if row.payment else []
 
     def _record_refund(self, order_id: str, payment_id: str, refund: CardRefund) -> None:
         row, payment = self._charged(order_id, payment_id)
@@ -373,9 +411,14 @@ class InMemoryPaymentLedger(Scripted):
             amount=str(refund.amount),
         )
 
+    def _find_by_hand(self, order_id: str) -> Money | None:
+        row = self._database.rows.get(order_id)
+        return row.by_hand.amount if row and row.by_hand else None
+
     def _record_by_hand(self, said: ManualRefund) -> None:
-        self._close(said.order_id)
         row = self._database.row(said.order_id)
+        row.close()
+        row.add_line("charging_closed", self._database.clock())
         row.by_hand = said
         detail = {"amount": str(said.amount), "by": said.by, "note": said.note}
         row.add_line("given_back_by_hand", self._database.clock(), **detail)
@@ -430,6 +473,17 @@ class InMemoryOrderRepository(Scripted):
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
         await self._play("move", lambda: self._move(order_id, status, stop, now))
+
+    async def get_for_mail(
+        self, order_id: str, event: str, **detail: str
+    ) -> tuple[Order, str | None]:
+        return await self._play("get_for_mail", lambda: self._get_for_mail(order_id, event, detail))
+
+    async def begin_undo(self, undo: UndoRequest, now: datetime) -> UndoAnswer:
+        return await self._play("begin_undo", lambda: self._begin_undo(undo, now))
+
+    async def keep(self, order_id: str, now: datetime) -> None:
+        await self._play("keep", lambda: self._keep(order_id, now))
 
     async def record_parcels(
         self, order_id: str, fulfillment_id: str, parcel_ids: tuple[str, ...]
@@ -491,7 +545,45 @@ class InMemoryOrderRepository(Scripted):
         order = self._database.row(order_id).order
         if order.key_prefix not in self._database.installation.names:
             raise ForeignOrderError(order_id, order.key_prefix)
-        return order
+        return replace(order, undone=self._database.row(order_id).undone)
+
+    def _get_for_mail(
+        self, order_id: str, event: str, detail: dict[str, str]
+    ) -> tuple[Order, str | None]:
+        order = self._get(order_id)
+        lines = [
+            line
+            for line in self._database.row(order_id).history
+            if line.event == event and detail.items() <= line.detail.items()
+        ]
+        return order, lines[-1].detail["mail"] if lines else None
+
+    def _begin_undo(self, undo: UndoRequest, now: datetime) -> UndoAnswer:
+        row = self._database.row(undo.order_id)
+        status, stop = row.order.status, row.undone
+        if row.decided is Decision.KEEP:
+            return AlreadyFulfilled(tuple(sorted(row.parcel_ids)))
+        if status.is_final and stop:
+            money = Money(0, row.order.total.currency)
+            if status is Status.REFUNDED and (row.by_hand or row.payment):
+                money = row.by_hand.amount if row.by_hand else _captured(row)
+            return EndedBefore(status, stop, money, money)
+        if stop is None:
+            row.decision, row.undo_stop = Decision.UNDO, undo.stop
+            row.order = replace(row.order, reason=str(undo.stop.reason))
+            row.run_id = undo.run_id or row.run_id
+            detail = {"reason": str(undo.stop.reason), "message": undo.stop.message}
+            row.add_line("undo_begun", now, **detail)
+        handed_over = status in {Status.HELD, Status.PAID}
+        return UndoBegun(stop or undo.stop, row.payment is not None, handed_over)
+
+    def _keep(self, order_id: str, now: datetime) -> None:
+        row = self._database.row(order_id)
+        if row.order.status.is_final or row.decided is Decision.KEEP:
+            return
+        row.decision, row.undo_stop = Decision.KEEP, None
+        row.order = replace(row.order, reason=None)
+        row.add_line("order_kept", now)
 
     def _summary(self, order_id: str) -> OrderSummary:
         order = self._get(order_id)
@@ -503,6 +595,7 @@ class InMemoryOrderRepository(Scripted):
             flagged=order.flagged,
             off_session=order.options.off_session,
             key_prefix=order.key_prefix,
+            run_id=self._database.row(order_id).run_id,
         )
 
     def _move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
@@ -572,14 +665,24 @@ def _is_questioned(row: _Row) -> bool:
     return row.risks is not None and bool(row.risks.ids)
 
 
-def charge_entry(order_id: str, payment: _Payment, *, is_questioned: bool = False) -> ChargeEntry:
-    """The ledger's entry of a charge."""
+def charge_entry(row: _Row) -> ChargeEntry:
+    """The ledger's entry of an order's charge."""
+    payment = row.payment
+    if payment is None:
+        raise LookupError(f"order {row.order.id} has no charge")
     return ChargeEntry(
-        order_id,
+        row.order.id,
         payment.payment_id,
         payment.amount,
         payment.booked.state,
         payment.revision,
         tuple(payment.tries.values()),
-        is_questioned=is_questioned,
+        _is_questioned(row),
+        row.order.status,
+        row.undone,
     )
+
+
+def _captured(row: _Row) -> Money:
+    nothing = Money(0, row.order.total.currency)
+    return row.payment.booked.captured if row.payment else nothing

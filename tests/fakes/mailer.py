@@ -25,6 +25,7 @@ class InMemoryMailer(Scripted):
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[SentMail] = []
+        self._forgotten = 0
         self._refusals: dict[str, str] = {}
         self._numbers = count(1)
 
@@ -32,11 +33,15 @@ class InMemoryMailer(Scripted):
         """Refuse every mail to ``address``."""
         self._refusals[address] = message
 
+    def forget_keys(self) -> None:
+        """A day has passed: the same key sends another mail."""
+        self._forgotten = len(self.sent)
+
     async def send(self, mail: Mail, *, key: str) -> MailAnswer:
         return await self._play("send", lambda: self._send(mail, key))
 
     def _send(self, mail: Mail, key: str) -> MailAnswer:
-        for before in self.sent:
+        for before in self.sent[self._forgotten :]:
             if before.key == key:
                 if before.mail != mail:
                     raise RefusedError(f"key {key} was used before, for another mail")

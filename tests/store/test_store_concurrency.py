@@ -8,8 +8,17 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from durable_orders.domain.activity_messages import OutOfStock, ReservationClosed, Reserved
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.activity_messages import (
+    AlreadyFulfilled,
+    OrderUndone,
+    OutOfStock,
+    ReservationClosed,
+    Reserved,
+    StockCommitted,
+    UndoBegun,
+    UndoRequest,
+)
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import (
@@ -19,10 +28,16 @@ from durable_orders.domain.ports import (
     ChargeState,
     OrderExistsError,
 )
+from durable_orders.store import decisions
 from tests.store.shop import NOTHING, NOW, Shop, Stock, basket, captured
 from tests.support.charges import announce, card_try, record
 
 MANY = 50
+CANCELLED = Stop(StopReason.CANCELLED, "cancelled by customer")
+
+
+def undo(order: Order) -> UndoRequest:
+    return UndoRequest(order.id, CANCELLED)
 
 
 def declined(order: Order) -> CardCharge:
@@ -125,6 +140,65 @@ async def test_placing_an_order_does_not_wait_for_a_reservation_of_the_same_prod
         async with asyncio.timeout(10):
             assert (await shop.placed((mug, 1))).status is Status.PLACED
     assert await reserving == Reserved()
+
+
+async def test_undoing_waits_for_the_stocks_commit_and_finds_the_order_kept(shop: Shop) -> None:
+    mug = await shop.stocked(5)
+    order = await shop.paid((mug, 2))
+    await shop.inventory.reserve(order.id)
+    async with shop.database.transaction() as blocker:
+        lock = text("SELECT 1 FROM products WHERE sku = :sku FOR NO KEY UPDATE")
+        await blocker.execute(lock, {"sku": mug})
+        committing = asyncio.create_task(shop.inventory.commit(order.id))
+        await _until_a_lock_is_waited_for(shop)  # the order is locked, the mug waited for
+        undoing = asyncio.create_task(shop.orders.begin_undo(undo(order), NOW))
+        await _until_a_lock_is_waited_for(shop, waiting=2)
+        assert not undoing.done()
+    assert await committing == StockCommitted()
+    assert await undoing == AlreadyFulfilled()
+
+
+async def test_the_stocks_commit_waits_for_the_undoing_and_takes_nothing(shop: Shop) -> None:
+    mug = await shop.stocked(5)
+    order = await shop.paid((mug, 2))
+    await shop.inventory.reserve(order.id)
+    async with shop.database.transaction() as undoing:
+        begun = await decisions.begin_undo(undoing, undo(order), NOW)
+        committing = asyncio.create_task(shop.inventory.commit(order.id))
+        await _until_a_lock_is_waited_for(shop)
+        assert not committing.done()
+    assert begun == UndoBegun(CANCELLED, handed_over=True)
+    assert await committing == OrderUndone(CANCELLED)
+    assert await shop.stock_of(mug) == Stock(on_hand=5, reserved=2)
+
+
+async def test_an_order_is_undone_or_kept_and_never_both(shop: Shop) -> None:
+    mug = await shop.stocked(MANY)
+
+    async def race() -> bool:
+        order = await shop.paid((mug, 1))
+        await shop.inventory.reserve(order.id)
+        undone, committed = await asyncio.gather(
+            shop.orders.begin_undo(undo(order), NOW), shop.inventory.commit(order.id)
+        )
+        kept = isinstance(committed, StockCommitted)
+        assert isinstance(undone, AlreadyFulfilled if kept else UndoBegun)
+        return kept
+
+    kept = sum(await asyncio.gather(*(race() for _ in range(MANY))))
+    assert await shop.stock_of(mug) == Stock(on_hand=MANY - kept, reserved=MANY - kept)
+
+
+async def test_no_try_slips_through_between_announcing_and_undoing(shop: Shop) -> None:
+    async def race() -> None:
+        order = await shop.placed()
+        allowed, undone = await asyncio.gather(
+            shop.ledger.announce(order.id, f"pi_{order.id}", order.total, card_try(order.id)),
+            shop.orders.begin_undo(undo(order), NOW),
+        )
+        assert undone == UndoBegun(CANCELLED, charged=allowed is not None)
+
+    await asyncio.gather(*(race() for _ in range(MANY)))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -233,12 +307,12 @@ async def test_naming_parcels_many_times_at_once_notes_them_once(
     assert tuple(p.parcel_id for p in (await shop.orders.view(order.id)).parcels) == named
 
 
-async def _until_a_lock_is_waited_for(shop: Shop) -> None:
-    """Return once a transaction in this database waits for a lock."""
-    waiting = (
+async def _until_a_lock_is_waited_for(shop: Shop, waiting: int = 1) -> None:
+    """Return once so many transactions in this database wait for a lock."""
+    waiters = (
         "SELECT 1 FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
     async with asyncio.timeout(10):
-        while not await shop.sql(waiting):
+        while len(await shop.sql(waiters)) < waiting:
             pass

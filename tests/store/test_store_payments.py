@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from durable_orders.domain.activity_messages import ManualRefund
 from durable_orders.domain.ports import CardCharge, ChargeState
 from durable_orders.store.consistency_check import find_inconsistencies
 from tests.store.shop import NOTHING, NOW, Shop
@@ -65,3 +66,28 @@ async def test_tries_that_cannot_be_are_named(shop: Shop, change: str, fault: st
     found = set(await find_inconsistencies(shop.database)) - set(before)
     expected = fault.format(pi=f"pi_{order.id}", id=order.id, other=other.id)
     assert any(expected in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("status", "decision"), [("completed", "undo"), ("fulfilled", "undo"), ("refunded", "keep")]
+)
+async def test_an_order_that_ended_against_what_was_decided_is_named(
+    shop: Shop, status: str, decision: str
+) -> None:
+    order = await shop.placed()
+    changed = "UPDATE orders SET status = :status, decision = :decision WHERE id = :id"
+    await shop.sql(changed, status=status, decision=decision, id=order.id)
+    expected = f"order {order.id} is {status}, but it was decided to {decision} it"
+    assert expected in await find_inconsistencies(shop.database)
+
+
+async def test_an_order_that_is_kept_stays_so_when_money_is_given_back_by_hand(shop: Shop) -> None:
+    order = await shop.paid()
+    await shop.inventory.reserve(order.id)
+    await shop.inventory.commit(order.id)
+    said = ManualRefund(order.id, order.total, "ops-7", "by transfer")
+    await shop.ledger.record_manual_refund(said)
+    undone = "it was decided to undo it"
+    assert not any(
+        order.id in one and undone in one for one in await find_inconsistencies(shop.database)
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
@@ -820,3 +820,47 @@ async def test_what_our_books_have_open_is_in_each_answer_until_it_is_over() -> 
     bank.win(inquiry.dispute_id)
     await shop.disputes.record(shop.order_id, await bank.risks_of(payment_id), shop.now)
     assert await shop.check() == Paid(payment_id, TOTAL)
+
+
+# -- looks of others -------------------------------------------------------------------------------
+
+
+async def test_an_older_look_that_an_audit_records_does_not_keep_the_next_card_out() -> None:
+    """The audit has read that the payment is processing; the order has heard since that the bank
+    declined it, and is about to record that.
+    """
+    shop = await Shop.before_try(1)
+    await shop.charge(1, THREE_D_SECURE)
+    entry, payment_id = await shop.entry(), shop.charged.payment_id
+    old_look = replace(shop.charged, state=ChargeState.PROCESSING)
+    shop.cards.authenticate(payment_id, succeeds=False)
+    recording = shop.ledger.hold("record")
+    checking = asyncio.create_task(shop.check())
+    await recording.entered()
+    await shop.ledger.record(entry, old_look)
+    recording.release()
+    assert (await checking).kind == "declined"
+    assert (await shop.entry()).tries[-1].state is ChargeState.PROCESSING
+
+    assert (await shop.charge(2)).kind == "paid"
+
+    assert [one.state for one in (await shop.entry()).tries] == [
+        ChargeState.DECLINED,
+        ChargeState.CAPTURED,
+    ]
+
+
+async def test_an_older_look_that_is_recorded_once_more_meanwhile_does_not_either() -> None:
+    shop = await Shop.before_try(1)
+    await shop.charge(1, THREE_D_SECURE)
+    payment_id = shop.charged.payment_id
+    waiting = shop.charged
+    processing = replace(waiting, state=ChargeState.PROCESSING)
+    await shop.ledger.record(await shop.entry(), processing)
+    shop.cards.authenticate(payment_id, succeeds=False)
+    recording = shop.ledger.hold("record")
+    charging = asyncio.create_task(shop.charge(2))
+    await recording.entered()
+    await shop.ledger.record(await shop.entry(), waiting)
+    recording.release()
+    assert (await charging).kind == "paid"

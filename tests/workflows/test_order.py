@@ -260,7 +260,7 @@ async def test_a_late_charge_finds_the_order_closed_and_takes_nothing(shop: Shop
     shop.cards.heal("create")
     late = PaymentActivities(shop.cards, shop.ledger, shop.book, shop.refunds)
     answer = await late.charge_card(ChargeRequest(outcome.order_id))
-    assert answer.kind == "charging_closed"
+    assert answer.kind == "order_undone"
     await shop.check(outcome)
 
 
