@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.activity_messages import Attention
     from durable_orders.domain.lifecycle import Stop, StopReason
     from durable_orders.domain.manual_settlement import ManualSettlement, WrongAmountError
+    from durable_orders.domain.senders import sender
     from durable_orders.domain.workflow_messages import OperatorCommand, Resolve, RetryNow, SkipStep
     from workflows.saga import OrderStopped
 
@@ -110,9 +111,10 @@ class OperatorAttention:
         """
         command, self._command = self._command, None
         match command:
-            case SkipStep(by=by, reason=reason):
+            case SkipStep(reason=reason):
                 self.clear()
-                raise OrderStopped(Stop(StopReason.GIVEN_UP, f"given up by {by}: {reason}"))
+                why = f"given up by {sender(command)}: {reason}"
+                raise OrderStopped(Stop(StopReason.GIVEN_UP, why))
             case Resolve():
                 raise SettledManually(command)
             case _:

@@ -19,8 +19,10 @@ with workflow.unsafe.imports_passed_through():
         RefundRefused,
         RefundRequest,
     )
+    from durable_orders.domain.senders import sender_detail
     from durable_orders.domain.workflow_messages import Approve, OperatorCommand, Reject
     from workflows.refund_steps import RefundSteps
+    from workflows.senders import refuse_malformed
     from workflows.shielding import shield_from_cancellation
 
 
@@ -107,7 +109,8 @@ class RefundWorkflow:
         return self._progress()
 
     @cancel.validator
-    def _validate_cancel(self, request: CancelRequest) -> None:  # noqa: ARG002 - the SDK's shape
+    def _validate_cancel(self, request: CancelRequest) -> None:
+        refuse_malformed(request)
         refund = self._refund
         if refund.too_late_to_cancel or refund.refused is not None or self._ended:
             message = (
@@ -136,12 +139,14 @@ class RefundWorkflow:
         self._refund.approval.decide(decision)
 
     @approve.validator
-    def _validate_approve(self, decision: Approve) -> None:  # noqa: ARG002 - the SDK's shape
-        self._refund.approval.check_open()
+    def _validate_approve(self, decision: Approve) -> None:
+        refuse_malformed(decision, decision.note)
+        self._refund.approval.check(decision)
 
     @reject.validator
-    def _validate_reject(self, decision: Reject) -> None:  # noqa: ARG002 - the SDK's shape
-        self._refund.approval.check_open()
+    def _validate_reject(self, decision: Reject) -> None:
+        refuse_malformed(decision, decision.reason)
+        self._refund.approval.check(decision)
 
     @workflow.signal
     def refund_updated(self) -> None:
@@ -156,10 +161,11 @@ class RefundWorkflow:
         """
         step = self._refund.steps.operator.submit(command)
         event = f"operator_{command.kind}"
-        await self._refund.add_note(event, by=command.by, step=step, why=command.why)
+        await self._refund.add_note(event, **sender_detail(command), step=step, why=command.why)
 
     @operate.validator
     def _validate_operate(self, command: OperatorCommand) -> None:
+        refuse_malformed(command, command.why)
         self._refund.steps.check_command(command)
 
     @workflow.query

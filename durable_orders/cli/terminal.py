@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 from collections.abc import Callable
@@ -28,6 +29,17 @@ _MISLEADING: Final = re.compile(f"(?![\n])[{CONTROL}]")
 console = Console(highlight=False, soft_wrap=True)
 
 
+def os_user() -> str:
+    """Who runs the command, as the operating system knows them: ``cli:ana``; ``cli`` where it does
+    not.
+    """
+    try:
+        user = f"cli:{getpass.getuser()}"
+    except (OSError, KeyError, ImportError):
+        return "cli"
+    return user if ACTOR_ID.matches(user) else "cli"
+
+
 def checked(format_: TextFormat) -> Callable[[str | None], str | None]:
     """A callback of arguments and options: exit unless the text is of this format, or left out."""
 
@@ -47,7 +59,8 @@ OrderId = Annotated[
 By = Annotated[
     str,
     typer.Option(
-        callback=checked(ACTOR_ID), help="Who decides: an account id or a role, never a name."
+        callback=checked(ACTOR_ID),
+        help="Who decides: an account id or a role, never a name; kept beside who runs this.",
     ),
 ]
 Note = Annotated[str, typer.Option(callback=checked(REMARK), help="Why, for the order's history.")]

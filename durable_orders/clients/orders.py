@@ -46,7 +46,6 @@ from durable_orders.domain.activity_messages import (
 )
 from durable_orders.domain.charges import CAN_BE_TRIED
 from durable_orders.domain.ids import (
-    ACTOR_ID,
     PARCEL_ID,
     PAYMENT_METHOD,
     TRACKING,
@@ -59,6 +58,7 @@ from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage
 from durable_orders.domain.order import Basket, Order
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import Cards, ChargeState, OrderExistsError, OrderRepository
+from durable_orders.domain.senders import sent
 from durable_orders.domain.views import ListedOrder, OrderSnapshotView, OrderView, PaymentToFinish
 from durable_orders.domain.workflow_messages import (
     CardAccepted,
@@ -102,17 +102,20 @@ class OrderClient:
 
     # -- placing and starting ----------------------------------------------------------------------
 
-    async def place(self, basket: Basket, *, key: IdempotencyKey | None = None) -> Order:
+    async def place(
+        self, basket: Basket, *, key: IdempotencyKey | None = None, placed_by: str = ""
+    ) -> Order:
         """Store the basket as an order, at the catalogue's prices. The same basket again: as
         placed. Needs the store.
 
         Nothing happens to the order before ``start``. Raises ``InvalidOrderError`` or
         ``OrderExistsError``, and ``IdempotencyKeyReusedError`` when another basket
-        was placed with this ``key``.
+        was placed with this ``key``. ``placed_by`` is the name of the API key that it came with:
+        with four eyes (``APPROVAL_FOUR_EYES``) the same one may not approve it.
         """
         store = self._store("placing orders")
         try:
-            return await store.place(basket, datetime.now(UTC), key=key)
+            return await store.place(basket, datetime.now(UTC), key=key, placed_by=placed_by)
         except OrderExistsError:
             if key is not None and basket.order_id == key.derived_id:
                 raise IdempotencyKeyReusedError(
@@ -249,29 +252,35 @@ class OrderClient:
     # -- cancelling --------------------------------------------------------------------------------
 
     async def cancel(
-        self, order_id: str, by: str = "customer", wait: timedelta = timedelta(seconds=10)
+        self,
+        order_id: str,
+        by: str = "customer",
+        wait: timedelta = timedelta(seconds=10),
+        *,
+        actor: str = "",
     ) -> CancelAnswer | CancelUnderWay:
         """Stop the order and undo what was done; the answer is what became of it.
 
         ``CancelUnderWay`` when that takes longer than ``wait``. Raises ``NotStartedError``,
         ``TooLateError``, ``OrderEndedError``, ``StrandedError``, ``NoWorkerError`` or
-        ``NoSuchOrderError``. ``by`` is a role or an account id, never a person's name.
+        ``NoSuchOrderError``. ``by`` is a role or an account id, never a person's name;
+        ``actor`` as in ``workflow_messages``.
         """
         answer = await self._calls.of(order_id).update(
             OrderWorkflow.cancel,
-            CancelRequest(ACTOR_ID.check(by)),
+            sent(CancelRequest(by, actor)),
             asked="cancellation",
             id_=_CANCEL_ID,
             wait=wait,
         )
         return CancelUnderWay() if isinstance(answer, NoAnswerYet) else answer
 
-    async def request_cancel(self, order_id: str, by: str = "customer") -> None:
+    async def request_cancel(self, order_id: str, by: str = "customer", *, actor: str = "") -> None:
         """Ask the order to stop without waiting; Temporal keeps the request until a worker sees it.
 
         What becomes of it shows in ``status``; too late, it changes nothing. Raises as ``cancel``.
         """
-        request = CancelRequest(ACTOR_ID.check(by))
+        request = sent(CancelRequest(by, actor))
         async with self._calls.of(order_id).open_run() as run:
             await run.signal(OrderWorkflow.cancel_order, request, rpc_timeout=CALL)
 

@@ -32,7 +32,8 @@ class OrderRef:
 class OrderSummary:
     """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``,
     ``off_session`` as in ``PaymentOptions``; ``run_id`` is the first run of the workflow that
-    carries it, empty before that has reserved the stock.
+    carries it, empty before that has reserved the stock. ``placed_by`` is the name of the API key
+    that placed it, empty when none did.
     """
 
     order_id: str
@@ -43,6 +44,7 @@ class OrderSummary:
     key_prefix: str = ""
     off_session: bool = False
     run_id: str = ""
+    placed_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -458,6 +460,7 @@ class ResendUnanswered:
     parcel_id: str
     by: str
     problem: str
+    actor: str = ""
     kind: Literal["resend_unanswered"] = "resend_unanswered"
 
 
@@ -560,9 +563,12 @@ class Note:
 
 @dataclass(frozen=True)
 class CancelRequest:
-    """Cancel this order. ``by`` is a role or an account id, never a person's name."""
+    """Cancel this order. ``by`` is a role or an account id, never a person's name; ``actor`` as in
+    ``workflow_messages``.
+    """
 
     by: str = "customer"
+    actor: str = ""
 
 
 @dataclass(frozen=True)

@@ -280,9 +280,14 @@ class Impatient(OrderClient):
     """Gives a worker half a second to answer a cancellation, not ten."""
 
     async def cancel(
-        self, order_id: str, by: str = "customer", wait: timedelta = timedelta(seconds=0.5)
+        self,
+        order_id: str,
+        by: str = "customer",
+        wait: timedelta = timedelta(seconds=0.5),
+        *,
+        actor: str = "",
     ) -> CancelAnswer | CancelUnderWay:
-        return await super().cancel(order_id, by, wait)
+        return await super().cancel(order_id, by, wait, actor=actor)
 
 
 @pytest.mark.usefixtures("brief_queries")
