@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import Field
 
-from durable_orders.api.auth import require_scope
-from durable_orders.api.dependencies import Caller, Orders
+from durable_orders.api.auth import Caller, require_scope
+from durable_orders.api.dependencies import Orders
 from durable_orders.api.openapi import example, problem_responses
 from durable_orders.api.problems import (
     INVALID_CURSOR,
