@@ -261,6 +261,7 @@ class RefundEntry:
             "card_refund_id": self.card_refund_id,
             "reason": str(self.request.reason),
             "why": self.why,
+            "actor": self.request.requested_by if self.state is RefundState.REQUESTED else "",
         }
         return {name: text for name, text in detail.items() if text}
 
