@@ -17,14 +17,12 @@ from durable_orders.domain.activity_messages import Attention
 from durable_orders.domain.ids import ACTOR_ID, ORDER_ID, SKU
 from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.refunds.messages import RefundRef
-from durable_orders.domain.texts import CONTROL, REMARK, InvalidTextError, TextFormat, escaped
+from durable_orders.domain.texts import REMARK, InvalidTextError, TextFormat, escaped, escaped_json
 from durable_orders.process import PROGRAM
 
 REFUSED: Final = 1
 USED_WRONGLY: Final = 2
 UNREACHABLE: Final = 3
-
-_MISLEADING: Final = re.compile(f"(?![\n])[{CONTROL}]")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -99,8 +97,7 @@ def say_accepted(order_id: str, what: str, *, as_json: bool) -> None:
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
     text = json.dumps(value, default=datetime.isoformat, ensure_ascii=False, indent=indent)
-    # JSON itself escapes no more than the control characters of ASCII.
-    typer.echo(_MISLEADING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    typer.echo(escaped_json(text))
 
 
 def say_attention(about: str | RefundRef, attention: Attention) -> None:

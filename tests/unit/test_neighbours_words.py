@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -32,30 +31,13 @@ from durable_orders.providers.warehouse.client import HttpWarehouse
 from tests.contracts.signing import READERS, signed
 from tests.support.keys import INSTALLATION
 from tests.support.words import SAID, traces_in
-from tests.unit.canned import answering, http
+from tests.unit.canned import answering, http, saying
 
 ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square\nLondon")
 REQUEST: Final = ShippingRequest("t-1", ADA, (("MUG", 2),), INSTALLATION)
 MAIL: Final = Mail(ADA.email, "Your order", "<p>Hi</p>", "Hi")
 EUR: Final = Money(42_00, "EUR")
 NOW: Final = datetime(2026, 3, 1, tzinfo=UTC)
-
-
-@asynccontextmanager
-async def saying() -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that gives the last of these replies, again and again, and hangs up."""
-    replies: list[bytes] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(replies[-1])
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        host, port = server.sockets[0].getsockname()
-        yield f"http://{host}:{port}", replies
 
 
 @dataclass(frozen=True)

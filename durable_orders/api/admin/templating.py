@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -20,6 +21,7 @@ from durable_orders.api.admin import labels
 from durable_orders.api.admin.cookies import delete_session_cookie
 from durable_orders.api.admin.sessions import NotLoggedInError
 from durable_orders.api.problems import ProblemError, ProblemType
+from durable_orders.domain.texts import escaped_lines
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +35,19 @@ _HEADERS: Final = {
     "Referrer-Policy": "same-origin",
 }
 
+
+def _shown(value: object) -> object:
+    """A text from outside as a page shows it."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return escaped_lines(value)
+    return value
+
+
 _templates: Final = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
+    # HTML shows what turns the direction of a text around, and leaves control characters in it.
+    finalize=_shown,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
