@@ -306,7 +306,7 @@ class WorkerSettings(ProcessSettings):
     approval_above: Limits = Field(default_factory=dict)
     #: Who requested a refund, or placed an order by an API key, may not approve it. None: where
     #: there is a limit.
-    approval_four_eyes: bool | None = None
+    approval_four_eyes: Annotated[bool | None, BeforeValidator(_blank_is_none)] = None
     approval_timeout_hours: float = Field(default=24, gt=0, le=_HOURS_A_YEAR)
     #: The address that gets reminders of orders that wait for approval; None: no reminders.
     approver_email: Address = None
