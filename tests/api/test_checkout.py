@@ -246,7 +246,12 @@ async def test_an_order_that_is_rejected_is_stopped(real: RealShop) -> None:
         f"/orders/{order_id}/reject", json={"by": "ops-7", "reason": "too good to be true"}
     )
 
-    assert decided.json() == {"order_id": order_id, "decision": "rejected", "by": "ops-7"}
+    assert decided.json() == {
+        "order_id": order_id,
+        "decision": "rejected",
+        "by": "ops-7",
+        "actor": "operator",
+    }
     await real.edge.orders.result(order_id)
     assert await checked_out(real, order_id) == {"state": "stopped", "reason": "not_approved"}
 
