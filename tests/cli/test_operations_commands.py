@@ -75,8 +75,8 @@ async def test_an_order_is_approved(run: Run, aside: Aside) -> None:
 
     assert said.stdout == f"Order desk-1 is approved. Watch it: {PROGRAM} watch desk-1\n"
     watched = await run("watch", "desk-1")
-    who = f"by ops-7, actor {os_user()}"
-    assert f"order approved ({who}, note known customer)" in watched.stdout
+    who = f"by ops-7, note known customer, actor {os_user()}"
+    assert f"order approved ({who})" in watched.stdout
     assert read(await run("result", "desk-1", "--json"))["status"] == "completed"
 
 
