@@ -253,7 +253,7 @@ def test_of_what_was_refunded_in_part_the_rest_is_given_back_and_says_so(
     assert found.why.startswith(f"{found.amount} is left of the 43.50 EUR that these pieces cost")
 
 
-@pytest.mark.parametrize("state", NOT_YET_ISSUED)
+@pytest.mark.parametrize("state", sorted(NOT_YET_ISSUED))
 def test_another_refund_is_decided_before_one_that_is_owed_takes_the_rest(
     state: RefundState,
 ) -> None:
