@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
@@ -40,6 +40,8 @@ class PaymentRiskWorkflow:
         self._cancelled = False
         self._told = so_far.told
         self._reminded, self._refunds = so_far.reminded, so_far.refunds
+        #: When this run has started a refund: its own run needs a moment to set it aside.
+        self._started: dict[str, datetime] = {}
         self._attention = so_far.attention
         self._reviewed: dm.RisksReviewed | None = None
         self._search_attributes = visibility.SearchAttributes()
@@ -105,7 +107,10 @@ class PaymentRiskWorkflow:
     async def _review(self) -> dm.ReviewRisksAnswer:
         step: Step[dm.PaymentRiskRef, dm.ReviewRisksAnswer]
         step = DisputeActivities.review_payment_risks
-        ref = dm.PaymentRiskRef(self._order_id, self._refunds)
+        lately = workflow.now() - retry_policies.RISK_REFUND_POLL
+        never = lately - timedelta(seconds=1)
+        refunds = tuple(id_ for id_ in self._refunds if self._started.get(id_, never) <= lately)
+        ref = dm.PaymentRiskRef(self._order_id, refunds)
         answer = await self._steps.run_until_done(
             "reading disputes, warnings and reviews", step, ref, retry_policies.READ_RISKS
         )
@@ -142,6 +147,9 @@ class PaymentRiskWorkflow:
         """
         if request is None:
             return False
+        if request.refund_id in self._started:
+            return True
+        self._started[request.refund_id] = workflow.now()
         self._steps.set_doing(f"starting refund {request.refund_id}")
         self._refunds = (*self._refunds, request.refund_id)
         try:

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.money import Money
     from durable_orders.domain.refunds import messages as rm
     from durable_orders.domain.refunds.refund import (
+        FAILED_BY_DISPUTE,
         NOT_YET_ISSUED,
         REFUSED_EVENT,
         RefundRefused,
@@ -257,6 +258,11 @@ class RefundSteps:
     async def _issue_again(self) -> None:
         """The customer has nothing: an operator has it tried again, or pays another way."""
         problem = f"the bank sent {self.amount} back to us: {self.why}"
+        if self.why == FAILED_BY_DISPUTE:
+            problem += (
+                ". A dispute of the payment takes it for the customer: give nothing back another "
+                "way; once the dispute is won, try again; once it is lost, resolve"
+            )
         self.steps.set_doing("waiting for a person")
         if await self.steps.operator.wait_for_decision(RefundActivities.issue_refund, problem):
             self.attempt += 1

@@ -25,6 +25,7 @@ from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED
 from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entry, with_tries
 from durable_orders.store.database import Database
 from durable_orders.store.installation import IS_OURS
+from durable_orders.store.risk_rows import WITHDRAWN
 from durable_orders.store.tables import (
     disputes,
     given_back_by_hand,
@@ -164,7 +165,8 @@ async def _unsettled_or_settled_undo(
 async def _withdrawn(connection: AsyncConnection, order_ids: Sequence[str]) -> Mapping[str, int]:
     """What disputes have taken of each order's money and not put back."""
     rows = await connection.execute(
-        select(disputes.c.order_id, func.sum(disputes.c.withdrawn).label("withdrawn"))
+        select(disputes.c.order_id, WITHDRAWN.label("withdrawn"))
+        .join_from(disputes, payments, disputes.c.payment_id == payments.c.payment_id)
         .where(disputes.c.order_id.in_(order_ids))
         .group_by(disputes.c.order_id)
     )

@@ -26,11 +26,12 @@ from durable_orders.domain.audit.model import (
     RecordedManualRefund,
 )
 from durable_orders.domain.audit.ports import CursorPage, Marks
+from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED, RefundState
 from tests.fakes.cards import InMemoryCards
-from tests.fakes.database import InMemoryDatabase, charge_entry
+from tests.fakes.database import InMemoryDatabase, _Payment, charge_entry
 from tests.fakes.script import Scripted
 
 T = TypeVar("T")
@@ -160,9 +161,7 @@ class InMemoryAuditRepository(Scripted):
             else None,
             unsettled=self._unsettled(order_id),
             settled_undo=self._settled_undo(order_id),
-            withdrawn=row.risks.withdrawn(row.order.total.currency)
-            if row.risks
-            else Money(0, row.order.total.currency),
+            withdrawn=_withdrawn(row.risks, row.payment, row.order.total.currency),
         )
 
     def _unsettled(self, order_id: str) -> tuple[BookedRefund, ...]:
@@ -275,3 +274,10 @@ def _page(items: list[T], ids: list[str], cursor: str | None, limit: int) -> Cur
     page = items[start : start + limit]
     has_more = start + limit < len(items)
     return CursorPage(tuple(page), ids[start + len(page) - 1] if has_more else None)
+
+
+def _withdrawn(risks: PaymentRisks | None, payment: _Payment | None, currency: str) -> Money:
+    """What disputes have taken of the payment: each no more than that was."""
+    if risks is None or payment is None:
+        return Money(0, currency)
+    return total((min(one.withdrawn, payment.booked.captured) for one in risks.disputes), currency)
