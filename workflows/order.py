@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.contracts.error_types import ALREADY_CARRIED, ORDER_FAILED
     from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_TOTAL
     from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.ids import workflow_id
     from durable_orders.domain.lifecycle import Status, Stop, StopReason
     from durable_orders.domain.money import Money
     from workflows.approval import Approval, obtain_approval
@@ -29,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.operator_attention import problem_of
     from workflows.order_handlers import OrderHandlers
     from workflows.order_state import OrderState
+    from workflows.own_id import raise_unless_own_id
     from workflows.payment import Payment
     from workflows.payment_status import PaymentStatus
     from workflows.refund_start import follow_undo_refund
@@ -69,9 +71,12 @@ class OrderWorkflow(OrderHandlers):
         )
 
     async def _process(self) -> m.Outcome:
+        order = self._order
+        raise_unless_own_id(
+            lambda: workflow_id(order.order_id), goes_on=self._snapshot is not None
+        )
         if self._snapshot is not None:
             return await self._deliver()
-        order = self._order
         await self._read_order()
         async with Saga() as saga:
             await reserve_stock(order, saga)
