@@ -27,7 +27,7 @@ def raise_unless_own_id(own_id: Callable[[], str], *, goes_on: bool = False) -> 
     if info.workflow_id != own:
         raise _wrong(f"the run {info.workflow_id!r} does nothing: the workflow id is {own}")
     if goes_on and info.continued_run_id is None:
-        raise _wrong(f"the run {own} does nothing: there is no earlier run that it could go on from")
+        raise _wrong(f"the run {own} does nothing: no earlier run continued as this one")
 
 
 def _wrong(message: str) -> ApplicationError:
