@@ -543,7 +543,12 @@ async def test_what_is_disputed_can_be_replayed(audited: Audited, keep: Keep) ->
 def recorded(request: pytest.FixtureRequest) -> WorkflowHistory:
     """A history that was recorded before."""
     path: Path = request.param
-    text = path.read_text()
+    return read_history(path.stem)
+
+
+def read_history(name: str) -> WorkflowHistory:
+    """A history that was recorded before, of the workflow id that it had."""
+    text = (HISTORIES / f"{name}.json").read_text()
     begun = json.loads(text)["events"][0]["workflowExecutionStartedEventAttributes"]
     return WorkflowHistory.from_json(begun["workflowId"], text)
 
