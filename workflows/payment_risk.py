@@ -15,9 +15,14 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.contracts.order import OrderWorkflow
     from durable_orders.domain.activity_messages import Attention
     from durable_orders.domain.disputes import messages as dm
-    from durable_orders.domain.ids import refund_workflow_id, workflow_id
+    from durable_orders.domain.ids import (
+        payment_risk_workflow_id,
+        refund_workflow_id,
+        workflow_id,
+    )
     from durable_orders.domain.refunds.refund import RefundRequest
     from workflows import retry_policies, side_steps, visibility
+    from workflows.own_id import raise_unless_own_id
     from workflows.refund import RefundWorkflow
     from workflows.shielding import shield_from_cancellation
     from workflows.step_runner import Step, StepRunner
@@ -36,6 +41,7 @@ class PaymentRiskWorkflow:
     def __init__(self, risk: dm.PaymentRiskInput) -> None:
         so_far = risk.so_far or dm.PaymentRiskSnapshot()
         self._order_id = risk.order_id
+        self._goes_on = risk.so_far is not None
         self._updated = True
         self._cancelled = False
         self._told = so_far.told
@@ -57,6 +63,7 @@ class PaymentRiskWorkflow:
         )
 
     async def _follow(self) -> dm.PaymentRiskOutcome:
+        raise_unless_own_id(lambda: payment_risk_workflow_id(self._order_id), goes_on=self._goes_on)
         while True:
             self._updated = False
             reviewed = await self._review()

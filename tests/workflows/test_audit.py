@@ -30,6 +30,7 @@ from durable_orders.clients.run_inspector import (
 from durable_orders.domain import ids
 from durable_orders.domain.activity_messages import ManualRefund, OrderInput, Outcome
 from durable_orders.domain.audit.messages import (
+    AUDIT_ID,
     Acknowledgement,
     AuditInput,
     AuditReport,
@@ -122,7 +123,7 @@ class Audited:
         return await self.shop.client.start_workflow(
             ReconcileWorkflow.run,
             AuditInput(terms, pages_per_run=pages_per_run),
-            id=f"audit-{next(_numbers)}",
+            id=f"{AUDIT_ID}-{next(_numbers)}",
             task_queue=TASK_QUEUE,
         )
 
