@@ -231,10 +231,10 @@ class PaymentActivities:
             return await self._create(order, hold=hold)
         except AmountRefusedError as refused:
             await self._note(order, f"payment_{TryRefusal.AMOUNT}", refused)
-            return AmountRefused(code=refused.code, message=refused.message)
+            return AmountRefused(code=refused.code)
         except UnknownCustomerError as refused:
             await self._note(order, "payment_customer_unknown", refused)
-            return CustomerUnknown(code=refused.code, message=refused.message)
+            return CustomerUnknown(code=refused.code)
 
     async def _look_before_next(self, known: ChargeEntry) -> CardCharge:
         """Read the charge before another try is announced. Where our ledger has the last try as
@@ -311,7 +311,7 @@ class PaymentActivities:
         await self.ledger.end_try(
             entry.order_id, announced.number, ChargeState.DECLINED, error.code, refusal
         )
-        return _AS_ANSWER[refusal](code=error.code, message=error.message)
+        return _AS_ANSWER[refusal](code=error.code)
 
     async def _record(
         self, entry: ChargeEntry, card: CardCharge, *, answers: int | None = None
@@ -483,13 +483,13 @@ def _to_refusal(card: CardCharge, entry: ChargeEntry) -> Declined | UnusableCard
     """Who refused the newest try: the bank, or the provider, which asked no bank."""
     newest = entry.tries[-1] if entry.tries else None
     if newest is not None and newest.refusal is not None and not has_answered(newest, card):
-        return _AS_ANSWER[newest.refusal](code=newest.decline_code, message="")
+        return _AS_ANSWER[newest.refusal](code=newest.decline_code)
     if card.state is ChargeState.DECLINED:
-        return Declined(card.decline_code, card.message, card.payment_id)
+        return Declined(card.decline_code, card.payment_id)
     # A card that never reached a bank leaves the charge as it was.
     if newest is None or newest.state is not ChargeState.DECLINED:
         raise NoAnswerError(f"{card.payment_id} is still {card.state}")
-    return Declined(newest.decline_code, "", card.payment_id)
+    return Declined(newest.decline_code, card.payment_id)
 
 
 #: The answer to a try of which the provider refuses the card, or the amount.
