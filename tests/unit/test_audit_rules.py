@@ -25,6 +25,7 @@ from durable_orders.domain.audit.model import (
     AuditTerms,
     BookedOrder,
     BookedRefund,
+    Discrepancy,
     DiscrepancyKind,
     LedgerEntry,
     ListedCharge,
@@ -540,7 +541,7 @@ def cases(draw: st.DrawFn) -> AuditCase:
 
 
 def is_a_refund_of_what_has_shipped(case: AuditCase, one: Discrepancy) -> bool:
-    """Refunds are no part of its run: what is wrong with them is told, and nothing done about it."""
+    """Refunds are no part of its run: what is wrong with them is told, nothing is done about it."""
     shipped = case.order is not None and case.order.status in REFUNDABLE
     of_refunds = {DiscrepancyKind.REFUND_FAILED, DiscrepancyKind.REFUND_OVERDUE}
     return shipped and one.kind in of_refunds and one.remedy is Remedy.FLAG
