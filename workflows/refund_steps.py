@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
         FAILED_BY_DISPUTE,
         NOT_YET_ISSUED,
         REFUSED_EVENT,
+        TAKEN_BY_DISPUTE,
         RefundRefused,
         RefundRequest,
         RefundState,
@@ -261,7 +262,8 @@ class RefundSteps:
         if self.why == FAILED_BY_DISPUTE:
             problem += (
                 ". A dispute of the payment takes it for the customer: give nothing back another "
-                "way; once the dispute is won, try again; once it is lost, resolve"
+                "way while it is open. Once it is won, try again; once it is lost, give back what "
+                "it has not taken, and resolve"
             )
         self.steps.set_doing("waiting for a person")
         if await self.steps.operator.wait_for_decision(RefundActivities.issue_refund, problem):
@@ -287,4 +289,6 @@ class RefundSteps:
     async def _record_settled(self) -> None:
         # What had arrived and could only not be read again needs no settling.
         if self.state is not RefundState.SUCCEEDED:
-            await self.record_state(RefundState.SETTLED, "settled by hand")
+            disputed = self.state is RefundState.FAILED and self.why == FAILED_BY_DISPUTE
+            why = TAKEN_BY_DISPUTE if disputed else "settled by hand"
+            await self.record_state(RefundState.SETTLED, why)

@@ -21,7 +21,12 @@ from durable_orders.domain.audit.ports import CursorPage
 from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED, RefundState
+from durable_orders.domain.refunds.refund import (
+    ACCEPTED_BY_PROVIDER,
+    TAKEN_BY_DISPUTE,
+    UNSETTLED,
+    RefundState,
+)
 from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entry, with_tries
 from durable_orders.store.database import Database
 from durable_orders.store.installation import IS_OURS
@@ -146,7 +151,9 @@ async def _unsettled_or_settled_undo(
     """
     found = refund_requests.c
     is_settled_undo = and_(
-        found.refund_id == UNDO_REFUND_ID, found.state == RefundState.SETTLED.value
+        found.refund_id == UNDO_REFUND_ID,
+        found.state == RefundState.SETTLED.value,
+        found.why != TAKEN_BY_DISPUTE,
     )
     rows = await connection.execute(
         select(refund_requests, payments.c.payment_id, payments.c.currency)

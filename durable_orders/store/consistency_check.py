@@ -66,6 +66,7 @@ _FAULTS: Final = (
     FROM orders o LEFT JOIN kept p ON p.order_id = o.id
     LEFT JOIN given_back_by_hand h ON h.order_id = o.id
     LEFT JOIN refund_requests u ON u.order_id = o.id AND u.refund_id = 'undo' AND h.amount IS NULL
+        AND NOT (u.state = 'settled' AND u.why = 'a dispute has taken it for the customer')
     WHERE o.status IN ('rejected', 'cancelled', 'refunded')
       AND CASE u.state WHEN 'settled' THEN coalesce(p.kept, 0) <> u.amount
           ELSE p.kept <> 0 OR h.amount > coalesce(p.kept, 0) END

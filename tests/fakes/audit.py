@@ -29,7 +29,12 @@ from durable_orders.domain.audit.ports import CursorPage, Marks
 from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.money import Money, total
-from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED, RefundState
+from durable_orders.domain.refunds.refund import (
+    ACCEPTED_BY_PROVIDER,
+    TAKEN_BY_DISPUTE,
+    UNSETTLED,
+    RefundState,
+)
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import InMemoryDatabase, _Payment, charge_entry
 from tests.fakes.script import Scripted
@@ -179,7 +184,9 @@ class InMemoryAuditRepository(Scripted):
 
     def _settled_undo(self, order_id: str) -> Money | None:
         undo = self._database.row(order_id).refund_requests.get(UNDO_REFUND_ID)
-        return undo.amount if undo and undo.state is RefundState.SETTLED else None
+        if undo is None or undo.state is not RefundState.SETTLED or undo.why == TAKEN_BY_DISPUTE:
+            return None
+        return undo.amount
 
     def _refunds(self, order_id: str) -> Money | None:
         row = self._database.row(order_id)

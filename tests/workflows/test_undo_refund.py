@@ -17,6 +17,7 @@ from durable_orders.domain.ports import NoAnswerError
 from durable_orders.domain.refunds.messages import RefundOutcome
 from durable_orders.domain.refunds.refund import (
     FAILED_BY_DISPUTE,
+    TAKEN_BY_DISPUTE,
     RefundEntry,
     RefundRefused,
     RefundRequest,
@@ -214,7 +215,8 @@ async def test_nobody_is_told_to_pay_what_a_dispute_takes_for_the_customer(shop:
     assert "A dispute of the payment takes it for the customer" in attention.problem
     assert "give nothing back another way" in attention.problem
     await run.execute_update(RefundWorkflow.operate, Resolve("the dispute was lost", "ops-7"))
-    assert (await refund_ended(shop, run)).state is RefundState.SETTLED
+    answer = await refund_ended(shop, run)
+    assert (answer.state, answer.why) == (RefundState.SETTLED, TAKEN_BY_DISPUTE)
 
 
 async def test_a_webhook_has_a_pending_refund_looked_at_at_once(shop: Shop) -> None:
