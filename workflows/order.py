@@ -72,9 +72,7 @@ class OrderWorkflow(OrderHandlers):
 
     async def _process(self) -> m.Outcome:
         order = self._order
-        raise_unless_own_id(
-            lambda: workflow_id(order.order_id), goes_on=self._snapshot is not None
-        )
+        raise_unless_own_id(lambda: workflow_id(order.order_id), goes_on=self._snapshot is not None)
         if self._snapshot is not None:
             return await self._deliver()
         await self._read_order()
