@@ -61,6 +61,13 @@ def advice(finding: Finding) -> Advice:
                 f"compare order {finding.order_id} in the provider's dashboard with what was given "
                 "back by hand: the customer may have the money twice"
             )
+        case DiscrepancyKind.MONEY_MOVED:
+            advised = Advice(
+                f"look at {payment_id} in the provider's dashboard: who moved the money, and does "
+                "the customer have what is theirs, once? Nothing shows a difference any more, so "
+                "acknowledge this when you know",
+                (f"status {order_id}", f"refund list {order_id}"),
+            )
         case DiscrepancyKind.REFUNDS_DIFFER:
             advised = Advice(
                 "compare the order's refunds with the provider's dashboard: a refund was made "
