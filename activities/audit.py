@@ -382,27 +382,28 @@ class ReconciliationActivities:
         self, found: Discrepancy, case: AuditCase | None, as_of: datetime
     ) -> tuple[bool, tuple[RevealedDiscrepancy, ...]]:
         """Carry out the remedy; False when an operator has to look. And what was noted by it."""
-        if found.kind is DiscrepancyKind.REFUND_STRANDED:
-            return await self._start_refunds(found.order_id), ()
-        if found.remedy is Remedy.FOLLOW and self.risks is not None:
-            await self.risks.runs.follow(found.order_id)
-            return True, ()
-        if case is None:
-            return False, ()
-        listed = next((c for c in case.charges if c.charge.payment_id == found.payment_id), None)
+        is_repaired, revealed = False, tuple[RevealedDiscrepancy, ...]()
+        charges = case.charges if case else ()
+        listed = next((one for one in charges if one.charge.payment_id == found.payment_id), None)
         match found.remedy:
+            case Remedy.START if found.kind is DiscrepancyKind.REFUND_STRANDED:
+                is_repaired = await self._start_refunds(found.order_id)
             case Remedy.START:
-                return await self.runs.start(found.order_id), ()
-            case Remedy.RECORD if listed is not None:
-                return await self._record(case, listed, as_of)
-            case Remedy.RELEASE if listed is not None:
+                is_repaired = await self.runs.start(found.order_id)
+            case Remedy.FOLLOW if self.risks is not None:
+                await self.risks.runs.follow(found.order_id)
+                is_repaired = True
+            case Remedy.RECORD if case is not None and listed is not None:
+                is_repaired, revealed = await self._record(case, listed, as_of)
+            case Remedy.RELEASE if case is not None and listed is not None:
                 # Cancelling takes no key, and what was captured meanwhile stays captured.
                 charge = await self.cards.cancel(found.payment_id)
                 now_listed = dataclasses.replace(listed, charge=charge)
                 _, revealed = await self._record(case, now_listed, as_of)
-                return charge.state is ChargeState.CANCELLED, revealed
+                is_repaired = charge.state is ChargeState.CANCELLED
             case _:
-                return False, ()
+                pass
+        return is_repaired, revealed
 
     async def _record(
         self, case: AuditCase, listed: ListedCharge, as_of: datetime

@@ -310,6 +310,7 @@ def test_each_disagreement_has_its_name_and_its_remedy(
 def test_every_disagreement_is_in_the_table() -> None:
     of_open_runs = {DiscrepancyKind.RUN_WITHOUT_ORDER, DiscrepancyKind.RUN_AFTER_END}
     others = {
+        DiscrepancyKind.MONEY_MOVED,
         DiscrepancyKind.REFUND_STRANDED,
         DiscrepancyKind.RISK_BEHIND,
         DiscrepancyKind.RISK_UNFOLLOWED,

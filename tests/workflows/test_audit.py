@@ -411,12 +411,12 @@ async def test_what_the_provider_knows_and_our_books_do_not_is_recorded(audited:
     report = await audited.audit()
 
     # Written down; but nobody here had asked for it, and a person has to say that it is right.
-    assert report.found == {"books_behind": 1, "refunds_differ": 1}
-    assert (report.repaired, report.flagged) == (1, 1)
+    assert report.found == {"books_behind": 1, "money_moved": 1, "refunds_differ": 1}
+    assert (report.repaired, report.flagged) == (1, 2)
     [payment] = (await audited.shop.book.view(outcome.order_id)).payments
     assert payment.refunded == back
     again = await audited.audit()
-    assert (again.found, again.known) == ({"refunds_differ": 1}, 1)
+    assert (again.found, again.known) == ({"money_moved": 1, "refunds_differ": 1}, 2)
 
 
 async def test_an_order_that_was_paid_in_part_is_named_until_somebody_acknowledges_it(
@@ -460,11 +460,12 @@ async def test_an_acknowledged_finding_needs_nobody_until_the_facts_change(
     await refund_in_the_dashboard("a hand in the dashboard")
     await audited.audit()
     word = Acknowledgement("ops-7", "goodwill", datetime.now(UTC))
-    await audited.findings.acknowledge(order_id, None, word)
+    for kind in (DiscrepancyKind.MONEY_MOVED, DiscrepancyKind.REFUNDS_DIFFER):
+        await audited.findings.acknowledge(order_id, kind, word)
 
     report = await audited.audit()
 
-    assert (report.found, report.acknowledged) == ({"refunds_differ": 1}, 1)
+    assert (report.found, report.acknowledged) == ({"money_moved": 1, "refunds_differ": 1}, 2)
     assert (report.flagged, report.known) == (0, 0)
     assert audited.finding(DiscrepancyKind.REFUNDS_DIFFER, order_id).acknowledged == word
     assert await audited.findings.listed(everything=False, limit=10) == []
@@ -472,10 +473,15 @@ async def test_an_acknowledged_finding_needs_nobody_until_the_facts_change(
     await refund_in_the_dashboard("another hand in the dashboard")
     changed = await audited.audit()
 
-    assert (changed.flagged, changed.acknowledged) == (1, 0)
-    [back] = await audited.findings.listed(everything=False, limit=10)
-    assert "2.00 EUR was given back" in back.detail
-    assert back.acknowledged is None
+    assert (changed.flagged, changed.acknowledged) == (2, 0)
+    shown = await audited.findings.listed(everything=False, limit=10)
+    back = {one.kind: one for one in shown}
+    assert "2.00 EUR was given back" in back[DiscrepancyKind.REFUNDS_DIFFER].detail
+    # What was answered for is no part of it any more.
+    moved = back[DiscrepancyKind.MONEY_MOVED]
+    assert moved.detail.count("our books said") == 1
+    assert "taken, 1.00 EUR given back, the provider said" in moved.detail
+    assert all(one.acknowledged is None for one in shown)
 
 
 @pytest.mark.parametrize(
@@ -531,7 +537,7 @@ async def test_a_capture_that_our_books_missed_is_recorded(audited: Audited) -> 
     for status in (Status.PAID, Status.FULFILLED, Status.COMPLETED):
         await audited.end(order_id, status)
 
-    assert (await audited.audit()).found == {"books_behind": 1}
+    assert (await audited.audit()).found == {"books_behind": 1, "money_moved": 1}
 
     assert await audited.state_in_books(order_id) == ChargeState.CAPTURED
 
@@ -545,8 +551,8 @@ async def test_money_kept_for_an_order_that_ended_early_is_flagged_not_given_bac
 
     report = await audited.audit()
 
-    assert report.found == {"books_behind": 1, "money_kept": 1}
-    assert (report.repaired, report.flagged) == (1, 1)
+    assert report.found == {"books_behind": 1, "money_kept": 1, "money_moved": 1}
+    assert (report.repaired, report.flagged) == (1, 2)
     assert audited.shop.cards.given_back(order_id) == 0
 
 

@@ -6,12 +6,13 @@ An order with an open run is skipped, and so is one that changed within the grac
 about to correct what looks wrong.
 
 What is safe is repaired (``Remedy``), all else is flagged to an operator. Safe means: repeating it
-does no harm, and nobody loses money or goods by it. A repair removes the difference by which others
-would have noticed: so money that moved after its order had ended is a finding of its own
-(``find_moved_money``), until an operator acknowledges it. It is therefore never decided here that money
+does no harm, and nobody loses money or goods by it. It is therefore never decided here that money
 is refunded: at most the run of a refund that was requested is started again. A run refunds all that
 it took before it ends; money found afterwards was moved by something unknown (a refund in the
 dashboard, one that the bank returned), and guessing could pay twice.
+
+A repair removes the difference by which others would have noticed. So money that moved after its
+order had ended is a finding of its own (``find_moved_money``) until an operator acknowledges it.
 
 A refund is no part of its order's run: those of an order that has shipped are looked at although
 its run is open, those of one that was undone as soon as its run has ended.
