@@ -25,6 +25,7 @@ from durable_orders.domain.audit.model import (
     AuditTerms,
     BookedOrder,
     BookedRefund,
+    Discrepancy,
     DiscrepancyKind,
     LedgerEntry,
     ListedCharge,
@@ -540,9 +541,15 @@ def cases(draw: st.DrawFn) -> AuditCase:
     return AuditCase("1001", standing if draw(are_there) else None, charges, run)
 
 
+def not_about_refunds(case: AuditCase) -> list[Discrepancy]:
+    """What is found but refunds that did not arrive: these are looked at while a run is open."""
+    found = find_discrepancies(case, NOW, TERMS)
+    return [one for one in found if one.kind is not DiscrepancyKind.REFUND_FAILED]
+
+
 @given(cases())
 def test_an_order_under_way_is_never_touched(case: AuditCase) -> None:
-    assert find_discrepancies(replace(case, run=OPEN), NOW, TERMS) == []
+    assert not_about_refunds(replace(case, run=OPEN)) == []
 
 
 @given(cases(), st.integers(0, 14))
@@ -552,7 +559,7 @@ def test_an_order_that_moved_within_the_grace_period_is_left_alone(
     lately = NOW - timedelta(minutes=age)
     if case.order is not None:
         moved = replace(case, order=replace(case.order, changed_at=lately))
-        assert find_discrepancies(moved, NOW, TERMS) == []
+        assert not_about_refunds(moved) == []
     closed = replace(case, run=RunStatus(RunState.CLOSED, lately))
     assert find_discrepancies(closed, NOW, TERMS) == []
 

@@ -36,7 +36,13 @@ from durable_orders.domain.audit.messages import (
     DiscrepancySettlement,
     Finding,
 )
-from durable_orders.domain.audit.model import AuditTerms, Discrepancy, DiscrepancyKind
+from durable_orders.domain.audit.model import (
+    AuditTerms,
+    Discrepancy,
+    DiscrepancyKind,
+    RunState,
+    RunStatus,
+)
 from durable_orders.domain.audit.ports import CursorPage, OpenRun
 from durable_orders.domain.ids import TASK_QUEUE, UNDO_REFUND_ID, refund_workflow_id, workflow_id
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
@@ -49,7 +55,7 @@ from durable_orders.domain.terms import CaptureMethod, ShopTerms
 from durable_orders.domain.workflow_messages import Approve, Resolve
 from tests.fakes.audit import InMemoryAuditRepository, InMemoryChargeList, InMemoryFindings
 from tests.fakes.cards import REFUND_PENDING
-from tests.fakes.database import InMemoryInstallation
+from tests.fakes.database import InMemoryInstallation, InMemoryOrderRepository
 from tests.support.charges import card_try, record
 from tests.support.eventually import eventually
 from tests.support.keys import INSTALLATION, refund_key
@@ -77,9 +83,20 @@ async def clients(servers: Servers) -> Clients:
 
 
 class LaggingRuns(TemporalOrderRuns):
-    """Temporal's runs. Its list of those that are open may lag behind, as it does now and then."""
+    """Temporal's runs. Its list of those that are open may lag behind, as it does now and then; and
+    an order may be ``carried`` by a run again, as after a reset.
+    """
 
     still_listed: tuple[OpenRun, ...] = ()
+
+    def __init__(self, client: Client, orders: InMemoryOrderRepository) -> None:
+        super().__init__(client, orders)
+        self.carried: set[str] = set()
+
+    async def look(self, order_id: str) -> RunStatus:
+        return (
+            RunStatus(RunState.OPEN) if order_id in self.carried else await super().look(order_id)
+        )
 
     async def open_runs(self, cursor: str | None, limit: int) -> CursorPage[OpenRun]:
         listed = await super().open_runs(cursor, limit)
