@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
@@ -595,7 +596,7 @@ async def test_what_the_finding_advises_carries_the_order_to_its_end_and_settles
     order_id = run.id.removeprefix("order-")
     await audited.audit()
 
-    await _reset_to_last_workflow_task(audited.shop.client, run)
+    await reset_to_last_workflow_task(audited.shop.client, run)
     again = audited.shop.client.get_workflow_handle_for(OrderWorkflow.run, run.id)
     outcome = await audited.shop.check(await again.result())
 
@@ -730,9 +731,7 @@ async def test_many_pages_are_many_runs_and_one_report(audited: Audited) -> None
     assert len((await first.fetch_history()).events) < 40
 
 
-async def _reset_to_last_workflow_task(
-    client: Client, run: WorkflowHandle[OrderWorkflow, Outcome]
-) -> None:
+async def reset_to_last_workflow_task(client: Client, run: WorkflowHandle[Any, Any]) -> None:
     """``temporal workflow reset --type LastWorkflowTask``."""
     history = await run.fetch_history()
     completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
