@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, func, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.audit.model import (
@@ -18,6 +18,7 @@ from durable_orders.domain.audit.model import (
     RecordedManualRefund,
 )
 from durable_orders.domain.audit.ports import CursorPage
+from durable_orders.domain.charges import MAY_TAKE_MONEY
 from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
@@ -46,7 +47,16 @@ _ENDS: Final = sorted(status for status in Status if status.is_final)
 _IS_UNSETTLED: Final[ColumnElement[bool]] = refund_requests.c.state.in_(
     bindparam("unsettled", sorted(UNSETTLED), expanding=True, literal_execute=True)
 )
-_HAVE_UNSETTLED: Final = select(refund_requests.c.order_id).where(_IS_UNSETTLED)
+_MAY_TAKE_MONEY: Final[ColumnElement[bool]] = payments.c.state.in_(
+    bindparam("may_take", sorted(MAY_TAKE_MONEY), expanding=True, literal_execute=True)
+)
+#: Orders with money that is moving, may move, or has moved lately.
+_HAVE_MONEY_MOVING: Final = union(
+    select(refund_requests.c.order_id).where(_IS_UNSETTLED),
+    select(payments.c.order_id).where(_MAY_TAKE_MONEY),
+    select(refund_requests.c.order_id).where(refund_requests.c.updated_at >= bindparam("since")),
+    select(disputes.c.order_id).where(disputes.c.updated_at >= bindparam("since")),
+)
 
 
 class PostgresAuditRepository:
@@ -65,7 +75,7 @@ class PostgresAuditRepository:
             or_(
                 orders.c.status.not_in(ends),
                 orders.c.updated_at >= changed_since,
-                orders.c.id.in_(_HAVE_UNSETTLED),
+                orders.c.id.in_(_HAVE_MONEY_MOVING.params(since=changed_since)),
             ),
             IS_OURS,
         ]

@@ -36,7 +36,9 @@ from durable_orders.domain.audit.model import (
     RunStatus,
 )
 from durable_orders.domain.audit.rules import (
+    can_tell,
     find_discrepancies,
+    find_moved_money,
     find_open_run_discrepancies,
     find_risk_discrepancies,
     find_stranded_refunds,
@@ -311,11 +313,60 @@ def test_each_disagreement_has_its_name_and_its_remedy(
 def test_every_disagreement_is_in_the_table() -> None:
     of_open_runs = {DiscrepancyKind.RUN_WITHOUT_ORDER, DiscrepancyKind.RUN_AFTER_END}
     others = {
+        DiscrepancyKind.MONEY_MOVED,
         DiscrepancyKind.REFUND_STRANDED,
         DiscrepancyKind.RISK_BEHIND,
         DiscrepancyKind.RISK_UNFOLLOWED,
     }
     assert {row[3] for row in DISAGREEING} | of_open_runs | others == set(DiscrepancyKind)
+
+
+@pytest.mark.parametrize(
+    ("standing", "charge_at_provider", "is_told"),
+    [
+        (order(S.COMPLETED, booked(PAID)), PARTLY, True),
+        (order(S.COMPLETED, booked(PAID), age=400 * DAY), PARTLY, True),
+        (order(S.CANCELLED, booked(HELD)), PAID, True),
+        (order(S.REFUNDED, booked(PAID)), GIVEN_BACK, True),
+        (order(S.COMPLETED, booked(PAID)), PAID, False),
+        (order(S.CANCELLED, booked(HELD)), CANCELLED, False),  # no money moved
+        (order(S.REFUNDED, booked(GIVEN_BACK)), PAID, False),  # never forgotten, so not recorded
+        (order(S.PAID, booked(charge(C.OPEN))), PAID, False),  # it has not ended: it is stranded
+        (order(S.REJECTED), PAID, False),  # not in our books, and stays so: a finding by itself
+    ],
+)
+def test_money_that_moved_after_the_end_is_told_before_it_is_recorded(
+    standing: BookedOrder, charge_at_provider: CardCharge, *, is_told: bool
+) -> None:
+    moved = find_moved_money(standing, listed(charge_at_provider))
+    assert (moved is not None) is is_told
+    if moved is not None:
+        assert (moved.kind, moved.remedy) == (DiscrepancyKind.MONEY_MOVED, Remedy.FLAG)
+        assert str(standing.status) in moved.detail
+
+
+K = DiscrepancyKind
+REFUNDED = replace(order(S.COMPLETED, booked(PARTLY)), refunds=Money(5_00, "EUR"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "standing", "run", "can"),
+    [
+        (K.MONEY_KEPT, REFUNDED, ENDED, True),
+        (K.MONEY_KEPT, REFUNDED, OPEN, False),  # no rule about its money is applied
+        (K.MONEY_KEPT, replace(REFUNDED, refunds=None), ENDED, False),  # only the provider knows
+        (K.LIVE_CHARGE, None, NO_RUN, True),
+        (K.LIVE_CHARGE, None, OPEN, False),
+        *((kind, None, OPEN, True) for kind in (K.NEVER_STARTED, K.STRANDED)),
+        (K.STRANDED_WITH_MONEY, None, OPEN, True),
+        (K.REFUND_FAILED, REFUNDED, OPEN, True),
+        (K.REFUND_OVERDUE, None, OPEN, False),
+    ],
+)
+def test_a_finding_is_over_only_when_a_look_can_tell(
+    kind: DiscrepancyKind, standing: BookedOrder | None, run: RunStatus, *, can: bool
+) -> None:
+    assert can_tell(kind, AuditCase("1001", standing, (), run)) is can
 
 
 def unfinished(refund_id: str, state: RefundState, age: timedelta = HOUR) -> UnfinishedRefund:
