@@ -65,7 +65,10 @@ class OrderWorkflow(OrderHandlers):
         order was compensated because of that: an outage to look at, not a business decision.
         """
         return await shield_from_cancellation(
-            self._process(), on_cancel=self._on_cancel, on_end=self._on_end
+            self._process(),
+            on_cancel=self._on_cancel,
+            on_end=self._on_end,
+            is_idle=lambda: self._order.steps.is_idle_beside,
         )
 
     async def _process(self) -> m.Outcome:
@@ -173,6 +176,7 @@ class OrderWorkflow(OrderHandlers):
 
     def _on_end(self) -> None:
         self._order.ended = True
+        self._order.steps.operator.refuse_command("needs nothing any more: the order has ended")
         self._order.search_attributes.publish()
 
     def _on_cancel(self) -> None:
