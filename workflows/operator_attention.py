@@ -28,7 +28,7 @@ COMPENSATION_COMMANDS: AllowedCommands = (RetryNow, Resolve)
 
 
 #: What has become of a step whose failure an operator was asked about, in a refusal.
-SUCCEEDED = "has succeeded meanwhile"
+SUCCEEDED = "is done, by a try that was in flight"
 
 
 class GivenCommand:
