@@ -461,7 +461,9 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
         case _ if card.captured and not card.kept and entry.order_status is not Status.COMPLETED:
             answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
-            back = card.refunded or None
+            # What is given back of an order that is kept is in its refunds, not in its own sums.
+            is_kept = entry.order_status in FULFILLED_OR_LATER
+            back = None if is_kept else card.refunded or None
             answer = Paid(payment_id=card.payment_id, amount=card.captured, given_back=back)
         case ChargeState.OPEN | ChargeState.DECLINED:
             answer = _to_refusal(card, entry)
