@@ -104,8 +104,11 @@ class OrderWorkflow(OrderHandlers):
         summary = found.order
         # An order of any status may be this run's: its first workflow task is done again when it
         # loses its worker, or when Temporal itself was put back to an earlier state.
+        # One that was cancelled before any run had begun it is brought to its end here: nothing of
+        # it is done, and its customer is told.
         if (
             summary.status not in {Status.PLACED, Status.AWAITING_APPROVAL}
+            and not summary.cancelled_unstarted
             and summary.run_id != workflow.info().first_execution_run_id
         ):
             message = f"order {summary.order_id} is {summary.status}: another run has carried it"

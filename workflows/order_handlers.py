@@ -46,15 +46,20 @@ class OrderHandlers:
         if not order.too_late_to_cancel:
             message = f"the run of order {order.order_id} failed before it did anything"
             raise ApplicationError(message, type=NO_OUTCOME)
-        if order.stop is not None and order.stop.reason is StopReason.CANCELLED:
+        if self._is_cancelled:
             return m.Cancelled(status=order.status, given_back=order.given_back)
         reason = order.stop.reason if order.stop else None
         return m.EndedOtherwise(status=order.status, reason=reason)
 
+    @property
+    def _is_cancelled(self) -> bool:
+        stop = self._order.stop
+        return stop is not None and stop.reason is StopReason.CANCELLED
+
     @cancel.validator
     def _validate_cancel(self, request: m.CancelRequest) -> None:  # noqa: ARG002 - the SDK's shape
         order = self._order
-        if order.too_late_to_cancel:
+        if order.too_late_to_cancel and not self._is_cancelled:
             message = (
                 f"order {order.order_id} is {order.status}: it is too late to cancel it, "
                 "ask for a return instead"

@@ -160,6 +160,7 @@ class InMemoryAuditRepository(Scripted):
             else None,
             unsettled=self._unsettled(order_id),
             settled_undo=self._settled_undo(order_id),
+            is_untold=row.cancelled_unstarted,
             withdrawn=row.risks.withdrawn(row.order.total.currency)
             if row.risks
             else Money(0, row.order.total.currency),
