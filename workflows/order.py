@@ -67,7 +67,10 @@ class OrderWorkflow(OrderHandlers):
         order was compensated because of that: an outage to look at, not a business decision.
         """
         return await shield_from_cancellation(
-            self._process(), on_cancel=self._on_cancel, on_end=self._on_end
+            self._process(),
+            on_cancel=self._on_cancel,
+            on_end=self._on_end,
+            is_idle=lambda: self._order.steps.is_idle_beside,
         )
 
     async def _process(self) -> m.Outcome:
@@ -104,8 +107,11 @@ class OrderWorkflow(OrderHandlers):
         summary = found.order
         # An order of any status may be this run's: its first workflow task is done again when it
         # loses its worker, or when Temporal itself was put back to an earlier state.
+        # One that was cancelled before any run had begun it is brought to its end here: nothing of
+        # it is done, and its customer is told.
         if (
             summary.status not in {Status.PLACED, Status.AWAITING_APPROVAL}
+            and not summary.cancelled_unstarted
             and summary.run_id != workflow.info().first_execution_run_id
         ):
             message = f"order {summary.order_id} is {summary.status}: another run has carried it"
@@ -176,6 +182,7 @@ class OrderWorkflow(OrderHandlers):
 
     def _on_end(self) -> None:
         self._order.ended = True
+        self._order.steps.operator.refuse_command("needs nothing any more: the order has ended")
         self._order.search_attributes.publish()
 
     def _on_cancel(self) -> None:

@@ -102,7 +102,7 @@ class RefundSteps:
             except FailureError as error:
                 found = RefundRefused(problem_of(error))
             if not isinstance(found, RefundRefused):
-                operator.clear()
+                operator.clear("has set the amount aside meanwhile")
                 return found
             refused = found
         self.steps.operator.clear()
@@ -119,19 +119,20 @@ class RefundSteps:
         if needs_approval and self.steps.cancel_request is None:
             await self.record_state(RefundState.AWAITING_APPROVAL, self.why)
             await self._wait_for_approval(terms.approval_timeout)
-        # What was said until here counts, what comes later is refused: no await in between.
+        # What was said until here counts, what comes later is refused: no await in between. A
+        # decision came first: none is accepted after a cancellation.
         self.too_late_to_cancel = True
-        if (cancel := self.steps.cancel_request) is not None:
-            return await self.record_state(RefundState.CANCELLED, f"cancelled by {cancel.by}")
-        match self.approval.decision:
+        decision, cancel = self.approval.decision, self.steps.cancel_request
+        if isinstance(decision, Approve):
+            await self.add_note("refund_approved", by=decision.by, note=decision.note)
+        match decision:
             case Reject(by=by, reason=reason):
                 await self.record_state(RefundState.REJECTED, f"rejected by {by}: {reason}")
-            case Approve(by=by, note=note):
-                await self.add_note("refund_approved", by=by, note=note)
+            case _ if cancel is not None:
+                await self.record_state(RefundState.CANCELLED, f"cancelled by {cancel.by}")
             case None if needs_approval:
                 why = f"nobody decided within {terms.approval_timeout}"
                 await self.record_state(RefundState.REJECTED, why)
-        return None
 
     async def _wait_for_approval(self, limit: timedelta) -> None:
         """Wait for a decision, until ``limit``. What is owed is not dropped then: an operator is
@@ -185,7 +186,9 @@ class RefundSteps:
                 await self._email_unless_updated()
             else:
                 # An update that comes before the very end of the run is looked at too.
-                await workflow.wait_condition(workflow.all_handlers_finished)
+                await workflow.wait_condition(
+                    lambda: workflow.all_handlers_finished() and self.steps.is_idle_beside
+                )
                 if not self.updated:
                     return
 

@@ -32,7 +32,8 @@ class OrderRef:
 class OrderSummary:
     """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``,
     ``off_session`` as in ``PaymentOptions``; ``run_id`` is the first run of the workflow that
-    carries it, empty before that has reserved the stock.
+    carries it, empty before that has reserved the stock. ``cancelled_unstarted``: it was cancelled
+    before a run had begun it, and no run has told its customer.
     """
 
     order_id: str
@@ -43,6 +44,7 @@ class OrderSummary:
     key_prefix: str = ""
     off_session: bool = False
     run_id: str = ""
+    cancelled_unstarted: bool = False
 
 
 @dataclass(frozen=True)

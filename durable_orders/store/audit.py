@@ -30,6 +30,7 @@ from durable_orders.domain.refunds.refund import (
 )
 from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entry, with_tries
 from durable_orders.store.database import Database
+from durable_orders.store.decisions import CANCELLED_UNSTARTED
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.risk_rows import WITHDRAWN
 from durable_orders.store.tables import (
@@ -107,7 +108,10 @@ async def _read(
 ) -> tuple[BookedOrder, ...]:
     rows = (
         await connection.execute(
-            select(*(orders.c[name] for name in _COLUMNS))
+            select(
+                *(orders.c[name] for name in _COLUMNS),
+                CANCELLED_UNSTARTED.label("cancelled_unstarted"),
+            )
             .where(*wanted)
             .order_by(orders.c.id)
             .limit(limit)
@@ -201,7 +205,7 @@ async def _by_hand(
 
 
 def _standing(
-    row: Row[Any],
+    row: Row[*tuple[Any, ...]],
     entries: Sequence[LedgerEntry],
     refunds: int | None,
     hand: tuple[int, str] | None,
@@ -221,4 +225,5 @@ def _standing(
         else RecordedManualRefund(Money(hand[0], row.currency), hand[1]),
         unsettled=tuple(one for one in told if one.state is not RefundState.SETTLED),
         settled_undo=settled[0] if settled else None,
+        is_untold=row.cancelled_unstarted,
     )

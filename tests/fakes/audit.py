@@ -177,6 +177,7 @@ class InMemoryAuditRepository(Scripted):
             else None,
             unsettled=self._unsettled(order_id),
             settled_undo=self._settled_undo(order_id),
+            is_untold=row.cancelled_unstarted,
             withdrawn=_withdrawn(row.risks, row.payment, row.order.total.currency),
         )
 

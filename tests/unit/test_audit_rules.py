@@ -108,6 +108,10 @@ def order(status: Status, *entries: LedgerEntry, age: timedelta = HOUR) -> Booke
     return BookedOrder("1001", status, TOTAL, NOW - age, NOW - age, entries)
 
 
+def untold(age: timedelta) -> BookedOrder:
+    return replace(order(S.CANCELLED, age=age), is_untold=True)
+
+
 def found(
     standing: BookedOrder | None, *charges: ListedCharge, run: RunStatus = ENDED
 ) -> list[tuple[DiscrepancyKind, Remedy]]:
@@ -146,6 +150,9 @@ DISAGREEING = [
     # placed, and nobody started it
     (order(S.PLACED), (), NO_RUN, DiscrepancyKind.NEVER_STARTED, Remedy.START),
     (order(S.PLACED, age=25 * HOUR), (), NO_RUN, DiscrepancyKind.NEVER_STARTED, Remedy.FLAG),
+    # cancelled before it was started, and nobody told the customer
+    (untold(HOUR), (), NO_RUN, DiscrepancyKind.CANCELLED_UNTOLD, Remedy.START),
+    (untold(40 * HOUR), (), TERMINATED, DiscrepancyKind.CANCELLED_UNTOLD, Remedy.START),
     # its run is over and it is not
     (order(S.PLACED), (), TERMINATED, DiscrepancyKind.STRANDED, Remedy.FLAG),
     (order(S.AWAITING_APPROVAL), (), NO_RUN, DiscrepancyKind.STRANDED, Remedy.FLAG),

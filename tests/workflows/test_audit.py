@@ -287,6 +287,25 @@ async def test_an_order_that_nobody_started_is_started_and_completes(audited: Au
     assert (await audited.audit()).found == {}
 
 
+async def test_an_order_that_was_cancelled_before_its_start_is_not_started(
+    audited: Audited,
+) -> None:
+    """Its customer is told by a run, if the caller's process died before that was started."""
+    order_id, shop = await audited.placed(), audited.shop
+    stop = Stop(StopReason.CANCELLED, "cancelled by customer")
+    assert await shop.book.cancel_unstarted(order_id, stop, datetime.now(UTC) - HOUR)
+
+    report = await audited.audit(AuditTerms())
+
+    assert (report.found, report.repaired) == ({"cancelled_untold": 1}, 1)
+    run = shop.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
+    outcome = await shop.check(await run.result())
+    assert (outcome.status, outcome.stop, outcome.confirmed) == (Status.CANCELLED, stop, True)
+    assert shop.cards.charges == {}
+    assert audited.finding(DiscrepancyKind.CANCELLED_UNTOLD, order_id).resolution == "repaired"
+    assert (await audited.audit()).found == {}
+
+
 async def test_an_order_that_was_placed_a_moment_ago_is_left_alone(audited: Audited) -> None:
     await audited.placed(ago=timedelta(minutes=1))
     assert (await audited.audit(AuditTerms())).found == {}

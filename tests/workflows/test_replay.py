@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHist
 from durable_orders.clients.audits import AuditClient
 from durable_orders.domain.disputes.dispute import ConcernKind
 from durable_orders.domain.ids import examination_workflow_id
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import BusyError, LockedOutError, NoAnswerError, RefusedError
@@ -159,6 +159,14 @@ async def cancelled(shop: Shop) -> Handle:
     await gate.entered()
     await handle.signal(OrderWorkflow.cancel_order)
     return handle
+
+
+async def cancelled_unstarted(shop: Shop) -> Handle:
+    """Nobody had started it: its run only tells the customer."""
+    order_id = await shop.place()
+    stop = Stop(StopReason.CANCELLED, "cancelled by customer")
+    assert await shop.book.cancel_unstarted(order_id, stop, datetime.now(UTC))
+    return await shop.start(order_id)
 
 
 async def refused(shop: Shop) -> Handle:
@@ -416,6 +424,7 @@ SCENARIOS = [
         for play in (completed, declined, cancelled, refused, unanswered, busy, outage, short)
     ),
     Scenario(operated),
+    Scenario(cancelled_unstarted),
     Scenario(left_unheard),
     *(Scenario(play) for play in (returned, questioned)),
     *(Scenario(play, NEW_CARDS) for play in (tried_again, paid_in_browser)),
