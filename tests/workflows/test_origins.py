@@ -42,7 +42,7 @@ from durable_orders.domain.ids import (
     refund_workflow_id,
     workflow_id,
 )
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.parcels import Parcel
 from durable_orders.domain.refunds import messages as rm
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
@@ -121,10 +121,11 @@ def wanted_of(order_id: str, refund_id: str) -> list[Wanted]:
     parcel = m.OrderParcel(order_id, Parcel("par_1"))
     return [
         Wanted("read_order", order),
+        Wanted("begin_undo", m.UndoRequest(order_id, Stop(StopReason.CANCELLED, "by a stranger"))),
         Wanted("record_status", m.StatusChange(order_id, Status.REFUNDED)),
         Wanted("record_note", m.Note(order_id, "stray", {})),
         Wanted("record_parcel", parcel),
-        Wanted("reserve_inventory", order),
+        Wanted("reserve_inventory", m.Reservation(order_id)),
         Wanted("release_inventory", order),
         Wanted("update_inventory", order),
         Wanted("charge_card", m.ChargeRequest(order_id, 7)),
