@@ -28,11 +28,17 @@ from durable_orders.domain.audit.model import (
 )
 from durable_orders.domain.audit.ports import CursorPage, Marks
 from durable_orders.domain.charges import MAY_TAKE_MONEY
+from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.money import Money, total
-from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED, RefundState
+from durable_orders.domain.refunds.refund import (
+    ACCEPTED_BY_PROVIDER,
+    TAKEN_BY_DISPUTE,
+    UNSETTLED,
+    RefundState,
+)
 from tests.fakes.cards import InMemoryCards
-from tests.fakes.database import InMemoryDatabase, charge_entry
+from tests.fakes.database import InMemoryDatabase, _Payment, charge_entry
 from tests.fakes.script import Scripted
 
 T = TypeVar("T")
@@ -171,9 +177,8 @@ class InMemoryAuditRepository(Scripted):
             else None,
             unsettled=self._unsettled(order_id),
             settled_undo=self._settled_undo(order_id),
-            withdrawn=row.risks.withdrawn(row.order.total.currency)
-            if row.risks
-            else Money(0, row.order.total.currency),
+            is_untold=row.cancelled_unstarted,
+            withdrawn=_withdrawn(row.risks, row.payment, row.order.total.currency),
         )
 
     def _unsettled(self, order_id: str) -> tuple[BookedRefund, ...]:
@@ -191,7 +196,9 @@ class InMemoryAuditRepository(Scripted):
 
     def _settled_undo(self, order_id: str) -> Money | None:
         undo = self._database.row(order_id).refund_requests.get(UNDO_REFUND_ID)
-        return undo.amount if undo and undo.state is RefundState.SETTLED else None
+        if undo is None or undo.state is not RefundState.SETTLED or undo.why == TAKEN_BY_DISPUTE:
+            return None
+        return undo.amount
 
     def _refunds(self, order_id: str) -> Money | None:
         row = self._database.row(order_id)
@@ -295,3 +302,10 @@ def _page(items: list[T], ids: list[str], cursor: str | None, limit: int) -> Cur
     page = items[start : start + limit]
     has_more = start + limit < len(items)
     return CursorPage(tuple(page), ids[start + len(page) - 1] if has_more else None)
+
+
+def _withdrawn(risks: PaymentRisks | None, payment: _Payment | None, currency: str) -> Money:
+    """What disputes have taken of the payment: each no more than that was."""
+    if risks is None or payment is None:
+        return Money(0, currency)
+    return total((min(one.withdrawn, payment.booked.captured) for one in risks.disputes), currency)

@@ -63,6 +63,7 @@ class Shop:
         self.database.add_product("MUG", "Mug", Money(14_50, "EUR"), 1_000)
         self.database.add_product("CALENDAR", "Last year's calendar", Money(12_00, "EUR"), 0)
         self.book = InMemoryOrderRepository(self.database)
+        self.inventory = InMemoryInventory(self.database)
         self.disputes = InMemoryDisputeRepository(self.database)
         self.risks = InMemoryPaymentRiskReader()
         self.orders = OrderClient(self.temporal, self.book, cards=self.cards)
@@ -95,7 +96,7 @@ class Shop:
             ledger=InMemoryPaymentLedger(self.database),
             warehouse=self.warehouse,
             mailer=self.mailer,
-            inventory=InMemoryInventory(self.database),
+            inventory=self.inventory,
             orders=self.book,
             refunds=InMemoryRefundBook(self.database),
             disputes=self.disputes,

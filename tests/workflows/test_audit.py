@@ -31,6 +31,7 @@ from durable_orders.clients.run_inspector import (
 from durable_orders.domain import ids
 from durable_orders.domain.activity_messages import ManualRefund, OrderInput, Outcome
 from durable_orders.domain.audit.messages import (
+    AUDIT_ID,
     Acknowledgement,
     AuditInput,
     AuditReport,
@@ -140,7 +141,7 @@ class Audited:
         return await self.shop.client.start_workflow(
             ReconcileWorkflow.run,
             AuditInput(terms, pages_per_run=pages_per_run),
-            id=f"audit-{next(_numbers)}",
+            id=f"{AUDIT_ID}-{next(_numbers)}",
             task_queue=TASK_QUEUE,
         )
 
@@ -283,6 +284,25 @@ async def test_an_order_that_nobody_started_is_started_and_completes(audited: Au
     outcome = await audited.shop.check(await run.result())
     assert outcome.status is Status.COMPLETED
     assert audited.finding(DiscrepancyKind.NEVER_STARTED, order_id).resolution == "repaired"
+    assert (await audited.audit()).found == {}
+
+
+async def test_an_order_that_was_cancelled_before_its_start_is_not_started(
+    audited: Audited,
+) -> None:
+    """Its customer is told by a run, if the caller's process died before that was started."""
+    order_id, shop = await audited.placed(), audited.shop
+    stop = Stop(StopReason.CANCELLED, "cancelled by customer")
+    assert await shop.book.cancel_unstarted(order_id, stop, datetime.now(UTC) - HOUR)
+
+    report = await audited.audit(AuditTerms())
+
+    assert (report.found, report.repaired) == ({"cancelled_untold": 1}, 1)
+    run = shop.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
+    outcome = await shop.check(await run.result())
+    assert (outcome.status, outcome.stop, outcome.confirmed) == (Status.CANCELLED, stop, True)
+    assert shop.cards.charges == {}
+    assert audited.finding(DiscrepancyKind.CANCELLED_UNTOLD, order_id).resolution == "repaired"
     assert (await audited.audit()).found == {}
 
 

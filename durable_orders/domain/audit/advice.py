@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from typing import Final
 
 from durable_orders.domain.audit.messages import Finding
 from durable_orders.domain.audit.model import DiscrepancyKind
@@ -22,6 +23,13 @@ class Advice:
     temporal_commands: tuple[str, ...] = ()
 
 
+_ON_START: Final = {
+    DiscrepancyKind.NEVER_STARTED: "start it, if the customer still wants it",
+    DiscrepancyKind.CANCELLED_UNTOLD: "start it: its run charges and ships nothing, it only tells "
+    "the customer that the order is cancelled; the next audit does it too",
+}
+
+
 def advice(finding: Finding) -> Advice:
     """Say what to look at, and which commands help."""
     order_id, payment_id = shlex.quote(finding.order_id), finding.payment_id
@@ -36,8 +44,8 @@ def advice(finding: Finding) -> Advice:
                     f"workflow reset {run} --type LastWorkflowTask --reason 'found by the audit'",
                 ),
             )
-        case DiscrepancyKind.NEVER_STARTED:
-            advised = Advice("start it, if the customer still wants it", (f"start {order_id}",))
+        case DiscrepancyKind.NEVER_STARTED | DiscrepancyKind.CANCELLED_UNTOLD:
+            advised = Advice(_ON_START[finding.kind], (f"start {order_id}",))
         case DiscrepancyKind.REFUND_STRANDED:
             advised = Advice(
                 "start the refund's run again with its id as REFUND: it goes on from where it was, "

@@ -26,6 +26,7 @@ class DiscrepancyKind(StrEnum):
     """Kinds of discrepancy."""
 
     NEVER_STARTED = "never_started"  # placed, without a run: its checkout was interrupted
+    CANCELLED_UNTOLD = "cancelled_untold"  # cancelled before its start, its customer was not told
     STRANDED = "stranded"  # its run is closed (terminated, say), it has not ended; no money taken
     STRANDED_WITH_MONEY = "stranded_with_money"  # the same, with money taken or held
     BOOKS_BEHIND = "books_behind"  # the provider's record is ahead of ours
@@ -151,6 +152,7 @@ class BookedOrder:
     issued, when only the provider knows. ``unsettled`` are those that are on their way, or owed.
     ``settled_undo`` is what the refund that undoes it was to give back, and an operator has given
     back another way. ``withdrawn``: what disputes have taken and not put back.
+    ``is_untold``: it was cancelled before a run had begun it, and no run has told its customer.
     """
 
     order_id: str
@@ -164,6 +166,7 @@ class BookedOrder:
     unsettled: tuple[BookedRefund, ...] = ()
     settled_undo: Money | None = None
     withdrawn: Money | None = None
+    is_untold: bool = False
 
 
 @dataclass(frozen=True)

@@ -216,6 +216,14 @@ def _never_started(order: BookedOrder, now: datetime, terms: AuditTerms) -> Disc
     return Discrepancy(DiscrepancyKind.NEVER_STARTED, order.order_id, detail, remedy)
 
 
+def _untold(order: BookedOrder) -> Discrepancy:
+    """Its run only tells the customer, however late."""
+    detail = (
+        f"cancelled {order.changed_at:%Y-%m-%d %H:%M} UTC before it was started: no mail said so"
+    )
+    return Discrepancy(DiscrepancyKind.CANCELLED_UNTOLD, order.order_id, detail, Remedy.START)
+
+
 def _entry_differs(
     entry: LedgerEntry, listed: ListedCharge, quiet_since: datetime
 ) -> list[Discrepancy]:
@@ -292,7 +300,7 @@ def _stranded(order: BookedOrder, charges: Iterable[ListedCharge], run: RunStatu
 
 def _after_the_end(order: BookedOrder, charges: Iterable[ListedCharge]) -> list[Discrepancy]:
     charges = tuple(charges)
-    found: list[Discrepancy] = []
+    found = [_untold(order)] if order.is_untold else []
     known = _believed(order, charges)
     captured = total((one.captured for one in known), order.total.currency)
     kept = captured - total((one.refunded for one in known), order.total.currency)
