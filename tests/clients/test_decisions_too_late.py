@@ -14,11 +14,11 @@ from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from durable_orders.clients.errors import NotOperableError, NotWaitingError
+from durable_orders.clients.errors import NotOperableError, NotWaitingError, UndecidedError
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.domain.activity_messages import CancelRequest
 from durable_orders.domain.ids import refund_workflow_id, workflow_id
-from durable_orders.domain.lifecycle import Stop, StopReason
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.ports import NoAnswerError
 from durable_orders.domain.refunds.messages import RefundAnswer, ShopRefundTerms
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
@@ -171,6 +171,23 @@ async def test_a_word_about_a_step_of_an_order_that_is_being_cancelled_came_too_
     assert outcome.stop == Stop(StopReason.CANCELLED, "cancelled by customer")
     events = [line.event for line in (await shop.book.view(order_id)).history]
     assert f"operator_{word}_too_late" in events
+
+
+async def test_while_a_try_is_in_flight_it_is_not_known_whether_a_word_came_in_time(
+    shop: Shop,
+) -> None:
+    soon = timedelta(milliseconds=10)
+    shop.warehouse.fail_next("fulfill", NoAnswerError("silence", retry_after=soon), times=6)
+    asking = shop.warehouse.hold("fulfill", where="after", is_cut=False)
+    order_id = await shop.start()
+    await asking.entered()
+    await eventually(lambda: asks(shop, order_id))
+    with pytest.raises(UndecidedError, match="the history tells whether it came in time"):
+        await shop.operations.skip_step(order_id, "burnt down")
+    asking.release()
+    assert (await shop.orders.result(order_id)).status is Status.COMPLETED
+    events = [line.event for line in (await shop.book.view(order_id)).history]
+    assert "operator_skip_step_too_late" in events
 
 
 async def asks(shop: Shop, order_id: str) -> bool:
