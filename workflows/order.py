@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.contracts.error_types import ALREADY_CARRIED, ORDER_FAILED
     from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_TOTAL
     from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.ids import workflow_id
     from durable_orders.domain.lifecycle import Status, StopReason
     from durable_orders.domain.money import Money
     from workflows.approval import Approval, obtain_approval
@@ -28,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.inventory import commit_departed_stock, commit_stock, reserve_stock
     from workflows.order_handlers import OrderHandlers
     from workflows.order_state import OrderState
+    from workflows.own_id import raise_unless_own_id
     from workflows.payment import Payment
     from workflows.payment_status import PaymentStatus
     from workflows.refund_start import follow_undo_refund
@@ -72,9 +74,10 @@ class OrderWorkflow(OrderHandlers):
         )
 
     async def _process(self) -> m.Outcome:
+        order = self._order
+        raise_unless_own_id(lambda: workflow_id(order.order_id), goes_on=self._snapshot is not None)
         if self._snapshot is not None:
             return await self._deliver()
-        order = self._order
         await self._read_order()
         kept: m.StockCommitted | None = None
         async with Saga(self._begin_undo) as saga:

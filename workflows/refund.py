@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
         TOO_LATE,
     )
     from durable_orders.domain.activity_messages import CancelRequest
+    from durable_orders.domain.ids import refund_workflow_id
     from durable_orders.domain.refunds import messages as rm
     from durable_orders.domain.refunds.refund import (
         NEVER_ISSUED,
@@ -20,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
         RefundRequest,
     )
     from durable_orders.domain.workflow_messages import Approve, OperatorCommand, Reject
+    from workflows.own_id import raise_unless_own_id
     from workflows.refund_steps import RefundSteps
     from workflows.shielding import shield_from_cancellation
 
@@ -50,6 +52,7 @@ class RefundWorkflow:
 
     async def _process(self) -> rm.RefundAnswer:
         refund = self._refund
+        raise_unless_own_id(lambda: refund_workflow_id(refund.ref.order_id, refund.ref.refund_id))
         found = await refund.reserve()
         if isinstance(found, RefundRefused):
             return found

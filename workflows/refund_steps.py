@@ -16,8 +16,10 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.money import Money
     from durable_orders.domain.refunds import messages as rm
     from durable_orders.domain.refunds.refund import (
+        FAILED_BY_DISPUTE,
         NOT_YET_ISSUED,
         REFUSED_EVENT,
+        TAKEN_BY_DISPUTE,
         RefundRefused,
         RefundRequest,
         RefundState,
@@ -260,6 +262,12 @@ class RefundSteps:
     async def _issue_again(self) -> None:
         """The customer has nothing: an operator has it tried again, or pays another way."""
         problem = f"the bank sent {self.amount} back to us: {self.why}"
+        if self.why == FAILED_BY_DISPUTE:
+            problem += (
+                ". A dispute of the payment takes it for the customer: give nothing back another "
+                "way while it is open. Once it is won, try again; once it is lost, give back what "
+                "it has not taken, and resolve"
+            )
         self.steps.set_doing("waiting for a person")
         if await self.steps.operator.wait_for_decision(RefundActivities.issue_refund, problem):
             self.attempt += 1
@@ -284,4 +292,6 @@ class RefundSteps:
     async def _record_settled(self) -> None:
         # What had arrived and could only not be read again needs no settling.
         if self.state is not RefundState.SUCCEEDED:
-            await self.record_state(RefundState.SETTLED, "settled by hand")
+            disputed = self.state is RefundState.FAILED and self.why == FAILED_BY_DISPUTE
+            why = TAKEN_BY_DISPUTE if disputed else "settled by hand"
+            await self.record_state(RefundState.SETTLED, why)

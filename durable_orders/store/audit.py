@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, func, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.audit.model import (
@@ -18,14 +18,21 @@ from durable_orders.domain.audit.model import (
     RecordedManualRefund,
 )
 from durable_orders.domain.audit.ports import CursorPage
+from durable_orders.domain.charges import MAY_TAKE_MONEY
 from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED, RefundState
+from durable_orders.domain.refunds.refund import (
+    ACCEPTED_BY_PROVIDER,
+    TAKEN_BY_DISPUTE,
+    UNSETTLED,
+    RefundState,
+)
 from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entry, with_tries
 from durable_orders.store.database import Database
 from durable_orders.store.decisions import CANCELLED_UNSTARTED
 from durable_orders.store.installation import IS_OURS
+from durable_orders.store.risk_rows import WITHDRAWN
 from durable_orders.store.tables import (
     disputes,
     given_back_by_hand,
@@ -41,7 +48,16 @@ _ENDS: Final = sorted(status for status in Status if status.is_final)
 _IS_UNSETTLED: Final[ColumnElement[bool]] = refund_requests.c.state.in_(
     bindparam("unsettled", sorted(UNSETTLED), expanding=True, literal_execute=True)
 )
-_HAVE_UNSETTLED: Final = select(refund_requests.c.order_id).where(_IS_UNSETTLED)
+_MAY_TAKE_MONEY: Final[ColumnElement[bool]] = payments.c.state.in_(
+    bindparam("may_take", sorted(MAY_TAKE_MONEY), expanding=True, literal_execute=True)
+)
+#: Orders with money that is moving, may move, or has moved lately.
+_HAVE_MONEY_MOVING: Final = union(
+    select(refund_requests.c.order_id).where(_IS_UNSETTLED),
+    select(payments.c.order_id).where(_MAY_TAKE_MONEY),
+    select(refund_requests.c.order_id).where(refund_requests.c.updated_at >= bindparam("since")),
+    select(disputes.c.order_id).where(disputes.c.updated_at >= bindparam("since")),
+)
 
 
 class PostgresAuditRepository:
@@ -60,7 +76,7 @@ class PostgresAuditRepository:
             or_(
                 orders.c.status.not_in(ends),
                 orders.c.updated_at >= changed_since,
-                orders.c.id.in_(_HAVE_UNSETTLED),
+                orders.c.id.in_(_HAVE_MONEY_MOVING.params(since=changed_since)),
             ),
             IS_OURS,
         ]
@@ -149,7 +165,9 @@ async def _unsettled_or_settled_undo(
     """
     found = refund_requests.c
     is_settled_undo = and_(
-        found.refund_id == UNDO_REFUND_ID, found.state == RefundState.SETTLED.value
+        found.refund_id == UNDO_REFUND_ID,
+        found.state == RefundState.SETTLED.value,
+        found.why != TAKEN_BY_DISPUTE,
     )
     rows = await connection.execute(
         select(refund_requests, payments.c.payment_id, payments.c.currency)
@@ -168,7 +186,8 @@ async def _unsettled_or_settled_undo(
 async def _withdrawn(connection: AsyncConnection, order_ids: Sequence[str]) -> Mapping[str, int]:
     """What disputes have taken of each order's money and not put back."""
     rows = await connection.execute(
-        select(disputes.c.order_id, func.sum(disputes.c.withdrawn).label("withdrawn"))
+        select(disputes.c.order_id, WITHDRAWN.label("withdrawn"))
+        .join_from(disputes, payments, disputes.c.payment_id == payments.c.payment_id)
         .where(disputes.c.order_id.in_(order_ids))
         .group_by(disputes.c.order_id)
     )

@@ -18,10 +18,10 @@ from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Order, placed_from, priced
 from durable_orders.domain.parcels import Parcel, ParcelStatus
 from durable_orders.domain.ports import NoSuchOrderError, OrderExistsError, RefusedError
-from durable_orders.domain.views import OrderView
+from durable_orders.domain.views import WAREHOUSE_SAID, OrderView
 from durable_orders.store import decisions, statuses
 from durable_orders.store.database import Database
-from durable_orders.store.history import ADD_LINE, WITH_LINE, line
+from durable_orders.store.history import ADD_LINE, ADD_WORDS, WITH_LINE, line
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.rows import insert_order, read_order, read_order_and_mail, read_view
 from durable_orders.store.tables import orders, parcels, placing_keys, products
@@ -201,6 +201,14 @@ class PostgresOrderRepository:
             if await connection.scalar(_IS_THERE, {"order_id": order_id}) is None:
                 raise NoSuchOrderError(order_id)
             await connection.execute(ADD_LINE, line(order_id, event, detail, now))
+
+    async def note_words(self, order_id: str, about: str, words: str, now: datetime) -> None:
+        """Add the history line. Raises ``NoSuchOrderError``."""
+        said = line(order_id, WAREHOUSE_SAID, {"about": about, "words": words}, now)
+        async with self._database.transaction() as connection:
+            if await connection.scalar(_IS_THERE, {"order_id": order_id}) is None:
+                raise NoSuchOrderError(order_id)
+            await connection.execute(ADD_WORDS, said | {"about": about})
 
     async def view(self, order_id: str) -> OrderView:
         async with self._database.snapshot() as connection:

@@ -63,6 +63,7 @@ from durable_orders.domain.ports import (
 )
 from durable_orders.domain.refunds.refund import RefundEntry
 from durable_orders.domain.views import (
+    WAREHOUSE_SAID,
     CardTryView,
     HistoryLine,
     OrderView,
@@ -509,6 +510,15 @@ class InMemoryOrderRepository(Scripted):
         await self._play(
             "note", lambda: self._database.row(order_id).add_line(event, now, **detail)
         )
+
+    async def note_words(self, order_id: str, about: str, words: str, now: datetime) -> None:
+        await self._play("note_words", lambda: self._note_words(order_id, about, words, now))
+
+    def _note_words(self, order_id: str, about: str, words: str, now: datetime) -> None:
+        row = self._database.row(order_id)
+        known = (line for line in row.history if line.event == WAREHOUSE_SAID)
+        if about not in {line.detail["about"] for line in known}:
+            row.add_line(WAREHOUSE_SAID, now, about=about, words=words)
 
     async def view(self, order_id: str) -> OrderView:
         return await self._play("view", lambda: self._view(order_id))

@@ -37,8 +37,9 @@ def advice(finding: Finding) -> Advice:
     match finding.kind:
         case DiscrepancyKind.STRANDED | DiscrepancyKind.STRANDED_WITH_MONEY:
             advised = Advice(
-                "a reset replays the run up to its last step and goes on from there with the same "
-                "idempotency keys: nothing is charged, shipped or mailed twice",
+                "a reset replays the run up to its last step and goes on from there, safely days "
+                "later too: what the order's row, its ledger and its history say was done is not "
+                "done again. If the customer no longer wants it, cancel it after that",
                 temporal_commands=(
                     f"workflow reset {run} --type LastWorkflowTask --reason 'found by the audit'",
                 ),
@@ -64,10 +65,36 @@ def advice(finding: Finding) -> Advice:
                 "too low for the refund. Then have it read again, with its id as REFUND",
                 (f"refund list {order_id}", f"refund look-again {order_id} REFUND"),
             )
+        case DiscrepancyKind.RUN_WITHOUT_ORDER | DiscrepancyKind.RUN_AFTER_END:
+            advised = Advice(
+                "look at what its run did", temporal_commands=(f"workflow show {run}",)
+            )
+        case DiscrepancyKind.RISK_BEHIND | DiscrepancyKind.RISK_UNFOLLOWED:
+            following = shlex.quote(f"payment-risk-{finding.order_id}")
+            advised = Advice(
+                "the next audit starts its run again; look at what the last one did",
+                temporal_commands=(f"workflow show --workflow-id {following}",),
+            )
+        case _:
+            advised = _about_money(finding)
+    return advised
+
+
+def _about_money(finding: Finding) -> Advice:
+    """Advice on what disagrees about an order's money."""
+    order_id, payment_id = shlex.quote(finding.order_id), finding.payment_id
+    match finding.kind:
         case DiscrepancyKind.GIVEN_BACK_TOO_MUCH:
             advised = Advice(
                 f"compare order {finding.order_id} in the provider's dashboard with what was given "
                 "back by hand: the customer may have the money twice"
+            )
+        case DiscrepancyKind.MONEY_MOVED:
+            advised = Advice(
+                f"look at {payment_id} in the provider's dashboard: who moved the money, and does "
+                "the customer have what is theirs, once? Nothing shows a difference any more, so "
+                "acknowledge this when you know",
+                (f"status {order_id}", f"refund list {order_id}"),
             )
         case DiscrepancyKind.REFUNDS_DIFFER:
             advised = Advice(
@@ -80,16 +107,6 @@ def advice(finding: Finding) -> Advice:
                 f"compare order {finding.order_id} in the provider's dashboard: a part of its hold "
                 "was captured there. Get the rest in another way, or acknowledge that you do not",
                 (f"status {order_id}",),
-            )
-        case DiscrepancyKind.RUN_WITHOUT_ORDER | DiscrepancyKind.RUN_AFTER_END:
-            advised = Advice(
-                "look at what its run did", temporal_commands=(f"workflow show {run}",)
-            )
-        case DiscrepancyKind.RISK_BEHIND | DiscrepancyKind.RISK_UNFOLLOWED:
-            following = shlex.quote(f"payment-risk-{finding.order_id}")
-            advised = Advice(
-                "the next audit starts its run again; look at what the last one did",
-                temporal_commands=(f"workflow show --workflow-id {following}",),
             )
         case DiscrepancyKind.BOOKS_BEHIND | DiscrepancyKind.LIVE_CHARGE:
             advised = Advice(
