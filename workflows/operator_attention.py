@@ -121,9 +121,10 @@ class OperatorAttention:
                     self._check_given_back(attention.step, command)
                 return
             case attention if attention.can:
-                message = (
-                    f"{attention.step} takes no {command.kind}, only {' or '.join(attention.can)}"
+                refused, *fitting = (
+                    name.replace("_", "-") for name in (command.kind, *attention.can)
                 )
+                message = f"{attention.step} takes no {refused}, only {' or '.join(fitting)}"
             case attention:
                 message = f"{attention.step} is not a step to try again: {attention.problem}"
         raise ApplicationError(message, type=NOT_OPERABLE)

@@ -294,7 +294,7 @@ class TestDuringASlowFulfilment:
         command = handle.execute_update(OrderWorkflow.operate, RetryNow("ops-7"))
         refusal = await refused(command)
         assert refusal.type == NOT_OPERABLE
-        assert refusal.message == "payment takes no retry_now, only approve or reject"
+        assert refusal.message == "payment takes no retry-now, only approve or reject"
         await approve(handle)
         again = await refused(handle.execute_update(OrderWorkflow.reject, Reject("ops-8")))
         assert again.type == NOT_WAITING
