@@ -192,7 +192,7 @@ class PaymentActivities:
         for entry in entries:
             card, refund, withdrawn = await self._undo_charge(entry, summary.key_prefix)
             taken += card.captured
-            given_back += card.refunded + withdrawn + _owed(card, refund)
+            given_back += card.refunded + withdrawn + _owed(card, refund, withdrawn)
             if refund is not None and refund.state in UNSETTLED:
                 on_its_way += refund.amount
         return ChargesUndone(taken, given_back, on_its_way or None)
@@ -366,7 +366,7 @@ class PaymentActivities:
             withdrawn = card.kept
             refund = await self._none_left(entry)
         rest = card.kept - withdrawn
-        if rest and not rest <= _owed(card, refund):
+        if rest != _owed(card, refund, withdrawn):
             raise NoAnswerError(f"{rest} of {card.payment_id} is not given back yet")
         return card, refund, withdrawn
 
@@ -426,14 +426,15 @@ _MAY_CHANGE: Final = ACCEPTED_BY_PROVIDER | {RefundState.ISSUING}
 _TOLD: Final = frozenset(RefundState) - NEVER_ISSUED - {RefundState.ISSUING}
 
 
-def _owed(card: CardCharge, refund: RefundEntry | None) -> Money:
+def _owed(card: CardCharge, refund: RefundEntry | None, withdrawn: Money) -> Money:
     """What the charge still has although it was to be given back: the bank has sent it back to us,
-    and a person has given it back another way, or has to.
+    and a person has given it back another way, or has to. What disputes have ``withdrawn`` of it is
+    with the customer.
     """
-    nothing = replace(card.captured, amount=0)
+    rest = card.kept - withdrawn
     if refund is None or refund.state not in {RefundState.FAILED, RefundState.SETTLED}:
-        return nothing
-    return refund.amount if refund.amount <= card.kept else card.kept
+        return replace(rest, amount=0)
+    return refund.amount if refund.amount <= rest else rest
 
 
 def _taken_by(risks: PaymentRisks | None, card: CardCharge) -> Money:
@@ -461,7 +462,9 @@ def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
         case _ if card.captured and not card.kept and entry.order_status is not Status.COMPLETED:
             answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
-            back = card.refunded or None
+            # What is given back of an order that is kept is in its refunds, not in its own sums.
+            is_kept = entry.order_status in FULFILLED_OR_LATER
+            back = None if is_kept else card.refunded or None
             answer = Paid(payment_id=card.payment_id, amount=card.captured, given_back=back)
         case ChargeState.OPEN | ChargeState.DECLINED:
             answer = _to_refusal(card, entry)

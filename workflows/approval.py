@@ -123,14 +123,16 @@ async def obtain_approval(
 
     with payment_status.reporting(ApprovalRequired()):
         await approval.wait(limit, remind)
-        order.steps.stop_if_asked()
+    # A decision came before a cancellation: none is accepted after it.
     match approval.decision:
         case Approve(note=note) as decision:
             await order.add_note("order_approved", **sender_detail(decision), note=note)
+            order.steps.stop_if_asked()
         case Reject(reason=reason) as decision:
             await order.add_note("order_not_approved", **sender_detail(decision), reason=reason)
             why = f"rejected by {sender(decision)}: {reason}"
             raise OrderStopped(Stop(StopReason.NOT_APPROVED, why))
         case None:
+            order.steps.stop_if_asked()
             message = f"nobody decided within {limit}"
             raise OrderStopped(Stop(StopReason.APPROVAL_TIMED_OUT, message))

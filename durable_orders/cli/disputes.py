@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +46,8 @@ DisputeId = Annotated[
 RiskId = Annotated[
     str,
     typer.Argument(
-        callback=checked(RISK_ID), help="The id of a dispute, warning or review: du_…, issfr_…"
+        callback=checked(RISK_ID),
+        help="The id of a dispute, warning or review: du_…, issfr_…, prv_…",
     ),
 ]
 
@@ -54,13 +56,15 @@ RiskId = Annotated[
 def list_disputes(
     context: typer.Context,
     *,
-    all_: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also those that are over or acknowledged.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List disputes, early fraud warnings and reviews that are open, by deadline; answer them.
 
-    With --all also those that are over, newest first.
+    With --all also those that are over or acknowledged, newest first.
     """
     if context.invoked_subcommand is not None:
         return
@@ -77,6 +81,8 @@ def list_disputes(
             say_risk(one)
             if one.risk.is_open:
                 say_advice(one)
+            elif one.risk.acknowledged_by:
+                say(f"{one.risk.acknowledged_by} has acknowledged it.")
             say("")
         if page.next is not None:
             say(f"There are more: --limit {limit * 2}")
@@ -145,19 +151,22 @@ def evidence(
         except InvalidEvidenceError as error:
             stop(USED_WRONGLY, str(error))
         if not (save or submit):
-            _print_evidence(filled, as_json=as_json)
+            _print_evidence(filled, texts, as_json=as_json)
             return
         if refusal := refusal_of(filled.dispute):
             stop(REFUSED, refusal)
         if submit and not yes:
             _confirm(filled)
         dispute = await context.disputes.send_evidence(filled, submit=submit)
-        _say_sent(dispute, len(filled.texts), submitted=submit, as_json=as_json)
+        if as_json:
+            print_json(asdict(dispute))
+        else:
+            _say_sent(dispute, len(filled.texts), None if submit else texts)
 
     run_command(work, lazy=True, with_cards=save or submit)
 
 
-@app.command(epilog=example("disputes acknowledge issfr_1N --by ops-7"))
+@app.command(epilog=example("disputes acknowledge issfr_1NqQ --by ops-7"))
 def acknowledge(
     risk_id: RiskId, *, by: By = "operator", note: Note = "", as_json: AsJson = False
 ) -> None:
@@ -232,7 +241,14 @@ def _texts(pairs: Sequence[str]) -> dict[str, str]:
     return texts
 
 
-def _print_evidence(filled: Evidence, *, as_json: bool) -> None:
+def _submitting(dispute: Dispute, texts: Mapping[str, str]) -> str:
+    """The command that sends the evidence with these texts: those that are left out are lost."""
+    options = (("--set", f"{name}={text}") for name, text in texts.items())
+    words = [dispute.dispute_id, *(word for option in options for word in option), "--submit"]
+    return f"{PROGRAM} disputes evidence {shlex.join(words)}"
+
+
+def _print_evidence(filled: Evidence, texts: Mapping[str, str], *, as_json: bool) -> None:
     dispute = filled.dispute
     if as_json:
         print_json(
@@ -262,7 +278,7 @@ def _print_evidence(filled: Evidence, *, as_json: bool) -> None:
         say(f"{refusal[:1].upper()}{refusal[1:]}.")
         return
     say("Nothing is sent yet. Fill in what is missing with --set FIELD=TEXT, then send it with")
-    say(f"    {PROGRAM} disputes evidence {dispute.dispute_id} --submit")
+    say(f"    {_submitting(dispute, texts)}")
 
 
 def _as_json(item: EvidenceItem) -> dict[str, object]:
@@ -295,11 +311,11 @@ def _confirm(filled: Evidence) -> None:
         stop(REFUSED, "nothing was sent: agree to the question, or give --yes")
 
 
-def _say_sent(dispute: Dispute, number: int, *, submitted: bool, as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(dispute))
+def _say_sent(dispute: Dispute, number: int, saved: Mapping[str, str] | None) -> None:
+    """``saved``: the texts that were given, if the evidence was only saved."""
+    if saved is None:
+        state = f"dispute {dispute.dispute_id} is {_words(dispute.status)}"
+        say(f"{number} texts are sent to the bank: {state}.")
         return
-    done = "sent to the bank" if submitted else "saved with Stripe, and not sent to the bank yet"
-    say(f"{number} texts are {done}: dispute {dispute.dispute_id} is {_words(dispute.status)}.")
-    if not submitted:
-        say(f"Send them: {PROGRAM} disputes evidence {dispute.dispute_id} --submit")
+    say(f"{number} texts are saved with Stripe, and not sent to the bank yet.")
+    say(f"Send them: {_submitting(dispute, saved)}")

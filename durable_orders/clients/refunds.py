@@ -28,12 +28,14 @@ from durable_orders.clients.errors import (
     RefundBeingMadeError,
     RefundRefusedError,
     StoreNeededError,
+    UndecidedError,
 )
 from durable_orders.clients.refund_calls import NO_RUN_ANY_MORE, RefundWorkflowCalls
 from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.clients.workflow_calls import (
     CALL,
     RUN_ENDED,
+    TRY_IN_FLIGHT,
     NoAnswerYet,
     StartOptions,
     query_each,
@@ -308,14 +310,15 @@ class RefundClient:
     ) -> None:
         """Try the step that keeps failing again at once, a refund that failed at the bank too.
 
-        Raises ``NotOperableError``.
+        Raises ``NotOperableError``, also when it came too late, or ``UndecidedError`` while a try
+        is in flight.
         """
         await self._operate(order_id, refund_id, sent(RetryNow(by, actor)))
 
     async def resolve(
         self, order_id: str, refund_id: str, note: str, by: str = "operator", *, actor: str = ""
     ) -> None:
-        """Take the refund as paid another way; ``note`` says how. Raises ``NotOperableError``."""
+        """Take the refund as paid another way; ``note`` says how. Raises as ``retry_now``."""
         command = sent(Resolve(note, by, actor=actor), note)
         await self._operate(order_id, refund_id, command)
 
@@ -347,7 +350,11 @@ class RefundClient:
         return True
 
     async def _operate(self, order_id: str, refund_id: str, word: OperatorCommand) -> None:
-        await self._update(order_id, refund_id, RefundWorkflow.operate, word, "operator's word")
+        asked = "operator's word"
+        calls = self._calls.of(order_id, refund_id)
+        answer = await calls.update(RefundWorkflow.operate, word, asked=asked)
+        if isinstance(answer, NoAnswerYet):
+            raise UndecidedError(order_id, asked, CALL, problem=TRY_IN_FLIGHT)
 
     async def _update(
         self,

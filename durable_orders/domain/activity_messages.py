@@ -32,8 +32,9 @@ class OrderRef:
 class OrderSummary:
     """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``,
     ``off_session`` as in ``PaymentOptions``; ``run_id`` is the first run of the workflow that
-    carries it, empty before that has reserved the stock. ``placed_by`` is the name of the API key
-    that placed it, empty when none did.
+    carries it, empty before that has reserved the stock. ``cancelled_unstarted``: it was cancelled
+    before a run had begun it, and no run has told its customer. ``placed_by`` is the name of the
+    API key that placed it, empty when none did.
     """
 
     order_id: str
@@ -44,6 +45,7 @@ class OrderSummary:
     key_prefix: str = ""
     off_session: bool = False
     run_id: str = ""
+    cancelled_unstarted: bool = False
     placed_by: str = ""
 
 

@@ -92,8 +92,8 @@ PAYMENT_METHOD: Final = TextFormat(
 )
 #: The card provider's id of a customer, for their saved cards: not the shop's ``CUSTOMER_ID``.
 CARD_CUSTOMER: Final = TextFormat(
-    "a customer of the card provider's",
-    "their id there, cus_ and letters, digits or underscores; your own id of them is customer_id",
+    "the card provider's id of a customer",
+    "cus_ and letters, digits or underscores; your own id of them is customer_id",
     r"cus_[A-Za-z0-9_]+",
     max_length=255,
 )

@@ -560,6 +560,14 @@ class OrderRepository(Protocol):
         gives the same answer, for the reason of the first request. Raises ``NoSuchOrderError``.
         """
 
+    async def cancel_unstarted(self, order_id: str, stop: Stop, now: datetime) -> bool:
+        """Cancel, under the order's lock, an order that no run has begun: a run that starts later
+        finds it cancelled. False when one has begun it, then only that can undo it.
+
+        Repeating gives the same answer, until a run has told the customer. Raises
+        ``NoSuchOrderError``.
+        """
+
     async def keep(self, order_id: str, now: datetime) -> None:
         """Decide that an order stands whose undo came too late: it is no longer being undone, and
         never will be. A no-op for one that ended early. Raises ``NoSuchOrderError``.

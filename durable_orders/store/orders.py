@@ -41,6 +41,7 @@ _SUMMARY: Final = select(
             "run_id",
         )
     ),
+    decisions.CANCELLED_UNSTARTED.label("cancelled_unstarted"),
     IS_OURS.label("is_ours"),
     select(order_history.c.detail["actor"].astext)
     .where(order_history.c.order_id == orders.c.id, order_history.c.event == "order_placed")
@@ -140,6 +141,7 @@ class PostgresOrderRepository:
             key_prefix=row.key_prefix,
             off_session=row.off_session,
             run_id=row.run_id,
+            cancelled_unstarted=row.cancelled_unstarted,
             placed_by=row.placed_by or "",
         )
 
@@ -155,6 +157,10 @@ class PostgresOrderRepository:
     async def begin_undo(self, undo: UndoRequest, now: datetime) -> UndoAnswer:
         async with self._database.transaction() as connection:
             return await decisions.begin_undo(connection, undo, now)
+
+    async def cancel_unstarted(self, order_id: str, stop: Stop, now: datetime) -> bool:
+        async with self._database.transaction() as connection:
+            return await decisions.cancel_unstarted(connection, order_id, stop, now)
 
     async def keep(self, order_id: str, now: datetime) -> None:
         async with self._database.transaction() as connection:

@@ -144,7 +144,8 @@ async def test_what_nobody_has_to_act_on_is_not_listed(run: Run, paid: Paid) -> 
     assert read(acknowledged)["risk"]["acknowledged_by"] == "ops-7"
     assert id_ not in (await run("disputes")).stdout
     assert id_ in (await run("disputes", "--all")).stdout
-    assert "ops-7 has acknowledged it" in (await run("disputes", "show", id_)).stdout
+    for shown in (("show", id_), ("--all",)):
+        assert "ops-7 has acknowledged it" in (await run("disputes", *shown)).stdout
 
 
 async def test_the_evidence_is_printed_with_what_is_missing(run: Run, paid: Paid) -> None:
@@ -189,6 +190,9 @@ async def test_evidence_is_saved_and_then_sent_once_a_person_agrees(
     command = ("disputes", "evidence", dispute.dispute_id)
     saved = await run(*command, "--save")
     assert "saved with Stripe, and not sent to the bank yet" in saved.stdout
+    with_texts = await run(*command, "--set", "shipping_carrier=Royal Mail", "--save")
+    pasted = f"evidence {dispute.dispute_id} --set 'shipping_carrier=Royal Mail' --submit"
+    assert pasted in with_texts.stdout
     there = await at_stripe(world, f"disputes/{dispute.dispute_id}")
     assert there["evidence"]["customer_name"] == "Ada Lovelace"
     assert there["evidence"]["product_description"].startswith("2 x Mug, hand-glazed (MUG)")

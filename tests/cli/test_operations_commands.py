@@ -117,7 +117,7 @@ async def test_an_order_that_is_held_for_its_payment_is_decided(
     assert f"    {PROGRAM} approve {order_id} --by WHO\n" in told
     assert f'    {PROGRAM} reject {order_id} --by WHO --reason "…"\n' in told
     other = await run("retry-now", order_id)
-    refused(other, "Payment takes no retry_now, only approve or reject", terminal.REFUSED)
+    refused(other, "Payment takes no retry-now, only approve or reject", terminal.REFUSED)
 
     await run(decision, order_id, "--by", "ops-7")
 
@@ -239,7 +239,7 @@ async def test_what_needs_a_person_is_listed_with_what_helps(
         assert f'    {PROGRAM} resolve desk-8 --note "…"\n' in shown
         assert "skip-step" not in shown
     skipped = await run("skip-step", "desk-8", "--reason", "never mind")
-    refused(skipped, "takes no skip_step, only retry_now or resolve", terminal.REFUSED)
+    refused(skipped, "takes no skip-step, only retry-now or resolve", terminal.REFUSED)
 
     cards.heal("refund")
     said = await run("retry-now", "desk-8", "--by", "ops-7")

@@ -54,6 +54,7 @@ COMMITTED_AND_UNTOLD = [
 UNDONE_AND_UNTOLD = [
     Committing(event)
     for event in (
+        "undo_begun",
         "charging_closed",
         "refund_issuing",
         "refund_succeeded",
@@ -64,6 +65,7 @@ UNDONE_AND_UNTOLD = [
 ]
 
 UNDOING: list[tuple[Moment, str]] = [
+    (Writing("undo_begun", {"reason": "cannot_fulfill", "message": NOT_SHIPPED}), "MUG"),
     (Asking(RECALL, "delay"), "MUG"),
     (Asking(RECALL, "delay_after"), "MUG"),
     (Writing("charging_closed"), "MUG"),

@@ -231,13 +231,13 @@ class InMemoryCards(Scripted):
             settled = replace(refund, state=CardRefundState.SUCCEEDED)
             self.refunds[key] = replace(booked, refund=settled)
 
-    def fail_refund(self, key: str) -> None:
+    def fail_refund(self, key: str, problem: str = "expired_or_canceled_card") -> None:
         """The refund fails at the bank, whatever the card."""
         booked = self.refunds[key]
         charge, refund = self.charges[booked.payment_id], booked.refund
         if refund.state is CardRefundState.FAILED:
             return
-        failed = replace(refund, state=CardRefundState.FAILED, problem="expired_or_canceled_card")
+        failed = replace(refund, state=CardRefundState.FAILED, problem=problem)
         self.refunds[key] = replace(booked, refund=failed)
         self.charges[booked.payment_id] = replace(charge, refunded=charge.refunded - refund.amount)
 

@@ -128,6 +128,11 @@ class _Row:
             return None
         return self.undo_stop or Stop(StopReason.CLOSED_BEFORE, "it was being undone before")
 
+    @property
+    def cancelled_unstarted(self) -> bool:
+        cancelled = self.order.status is Status.CANCELLED
+        return cancelled and self.decision is Decision.UNDO and not self.run_id
+
     def close(self) -> None:
         self.charging_closed = True
         self.decision = self.decision or Decision.UNDO
@@ -488,6 +493,11 @@ class InMemoryOrderRepository(Scripted):
     async def begin_undo(self, undo: UndoRequest, now: datetime) -> UndoAnswer:
         return await self._play("begin_undo", lambda: self._begin_undo(undo, now))
 
+    async def cancel_unstarted(self, order_id: str, stop: Stop, now: datetime) -> bool:
+        return await self._play(
+            "cancel_unstarted", lambda: self._cancel_unstarted(order_id, stop, now)
+        )
+
     async def keep(self, order_id: str, now: datetime) -> None:
         await self._play("keep", lambda: self._keep(order_id, now))
 
@@ -582,6 +592,7 @@ class InMemoryOrderRepository(Scripted):
         if row.decided is Decision.KEEP:
             return AlreadyFulfilled(tuple(sorted(row.parcel_ids)))
         if status.is_final and stop:
+            row.run_id = undo.run_id if row.cancelled_unstarted else row.run_id
             money = Money(0, row.order.total.currency)
             if status is Status.REFUNDED and (row.by_hand or row.payment):
                 money = row.by_hand.amount if row.by_hand else _captured(row)
@@ -594,6 +605,17 @@ class InMemoryOrderRepository(Scripted):
             row.add_line("undo_begun", now, **detail)
         handed_over = status in {Status.HELD, Status.PAID}
         return UndoBegun(stop or undo.stop, row.payment is not None, handed_over)
+
+    def _cancel_unstarted(self, order_id: str, stop: Stop, now: datetime) -> bool:
+        row = self._database.row(order_id)
+        if row.cancelled_unstarted:
+            return True
+        is_begun = row.run_id or row.decision or row.stock != "none"
+        if is_begun or row.order.status is not Status.PLACED:
+            return False
+        row.move(Status.CANCELLED, stop, now)
+        row.decision, row.stock = Decision.UNDO, "released"
+        return True
 
     def _keep(self, order_id: str, now: datetime) -> None:
         row = self._database.row(order_id)
@@ -614,6 +636,7 @@ class InMemoryOrderRepository(Scripted):
             off_session=order.options.off_session,
             key_prefix=order.key_prefix,
             run_id=self._database.row(order_id).run_id,
+            cancelled_unstarted=self._database.row(order_id).cancelled_unstarted,
             placed_by=self._database.row(order_id).history[0].detail.get("actor", ""),
         )
 

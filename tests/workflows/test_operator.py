@@ -217,7 +217,7 @@ async def test_an_undo_cannot_be_skipped(shop: Shop) -> None:
 
     sentence = await refused(give(handle, SkipStep("never mind")))
 
-    assert sentence == "refund_card takes no skip_step, only retry_now or resolve"
+    assert sentence == "refund_card takes no skip-step, only retry-now or resolve"
     await give(handle, RetryNow())
     assert (await shop.check(await handle.result())).status is Status.REFUNDED
 
@@ -379,9 +379,9 @@ async def test_what_happened_is_written_down_whatever_an_operator_says(shop: Sho
     found = await troubled(handle)
     assert (found.step, found.can) == ("record_status", ("retry_now",))
 
-    for command in (SkipStep("no"), Resolve("done")):
+    for command, name in ((SkipStep("no"), "skip-step"), (Resolve("done"), "resolve")):
         sentence = await refused(give(handle, command))
-        assert sentence == f"record_status takes no {command.kind}, only retry_now"
+        assert sentence == f"record_status takes no {name}, only retry-now"
 
     async def tried_six_times() -> bool:
         return shop.book.calls.count("move") == 6

@@ -221,7 +221,11 @@ async def ended_with_help(shop: Shop, handle: Handle) -> Outcome:
         with contextlib.suppress(WorkflowUpdateFailedError):
             if progress.doing == "waiting for approval":
                 await handle.execute_update(OrderWorkflow.approve, Approve("ops-8"))
-            elif progress.doing in {"waiting for another card", "waiting for the customer's bank"}:
+            elif progress.doing in {
+                "waiting for another card",
+                "waiting for the customer's bank",
+                "waiting for the customer to confirm",
+            }:
                 # A run looks by itself after five minutes.
                 await handle.signal(OrderWorkflow.payment_updated)
             elif progress.attention is not None:

@@ -76,7 +76,7 @@ class DisputeListQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    closed: bool = Field(default=False, description="Also those that are over.")
+    closed: bool = Field(default=False, description="Also those that are over or acknowledged.")
     cursor: str | None = Field(
         default=None, max_length=500, description="`next_cursor` of the page before."
     )
