@@ -46,6 +46,14 @@ test-stripe: $(TO_DEV) ## The payment suites against Stripe's test mode: STRIPE_
 bench: $(TO_RUN) ## Measure recovery after a kill, the cost of an order and the HTTP edge
 	@$(RUN) -m bench
 
+sbom: $(TO_DEV) ## Write dist/sbom.json: the application's packages with their hashes, as CycloneDX
+	@mkdir -p dist
+	@$(RUN) -W ignore::UserWarning -m cyclonedx_py requirements requirements/app.txt --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json
+	@echo dist/sbom.json
+
+advisories: $(TO_DEV) ## Look the application's packages up among the known advisories, where these are reachable
+	@$(RUN) .ci/advisories.py
+
 lock: $(VENV)/.uv ## Lock the requirements again after changing pyproject.toml or requirements/app.in
 	@$(LOCK) pyproject.toml --all-extras -c requirements/app.in --group dev -o requirements/dev.txt
 	@cp requirements/dev.txt requirements/run.txt # a lock keeps the versions that it had, if it can
@@ -74,4 +82,4 @@ $(TO_DEV): requirements/dev.txt $(VENV)/.uv
 	@$(UV) pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
 	@touch $(TO_RUN) $@
 
-.PHONY: help demo sandbox worker api check test test-stripe bench lock clean
+.PHONY: help demo sandbox worker api check test test-stripe bench sbom advisories lock clean

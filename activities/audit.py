@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,10 +19,10 @@ from durable_orders.domain.audit.messages import (
     AuditScan,
     DiscrepancySettled,
     DiscrepancySettlement,
-    Finding,
     OrderExamination,
     OrderExamined,
     PageReview,
+    RevealedDiscrepancy,
 )
 from durable_orders.domain.audit.model import (
     AuditCase,
@@ -43,7 +43,9 @@ from durable_orders.domain.audit.ports import (
     OrderRuns,
 )
 from durable_orders.domain.audit.rules import (
+    can_tell,
     find_discrepancies,
+    find_moved_money,
     find_open_run_discrepancies,
     find_stranded_refunds,
     has_refunds,
@@ -61,7 +63,17 @@ log = logging.getLogger(__name__)
 _NO_RUN = RunStatus(RunState.NONE)
 #: Of one order; it has a few at most.
 _MOST_REFUNDS: Final = 1_000
+#: Remedies that change what our books say of money, at once: other rules may see more then.
+_REVEALS: Final = frozenset({Remedy.RECORD, Remedy.RELEASE})
 _OF_OPEN_RUNS = frozenset({DiscrepancyKind.RUN_WITHOUT_ORDER, DiscrepancyKind.RUN_AFTER_END})
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What a look found, and what was read for it, if that was the whole order."""
+
+    discrepancies: Sequence[Discrepancy]
+    case: AuditCase | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,7 @@ class ReconciliationActivities:
 
     @activity.defn
     async def review_page(self, page: AuditPage) -> PageReview:
-        """Compare one page of one scan. Changes nothing but findings that no longer hold."""
+        """Compare one page of one scan. Changes nothing."""
         reviews = {
             AuditScan.CHARGES: self._review_charges,
             AuditScan.REFUNDS: self._review_refunds,
@@ -111,41 +123,92 @@ class ReconciliationActivities:
         """Repair one discrepancy, or flag it; neither when it is gone.
 
         Everything is read again first, so that neither a retry nor a second audit beside this one
-        acts on what was true a while ago.
+        acts on what was true a while ago. A finding is resolved last, whether it was repaired or is
+        gone by itself: its order is examined again before, and what shows then is noted.
         """
-        wanted, now = settlement.discrepancy, datetime.now(UTC)
-        case = None
-        if wanted.kind in OF_RISKS:
-            current = await self._examine_risks(wanted.order_id)
-        elif wanted.kind in _OF_OPEN_RUNS:
-            as_of = settlement.as_of
-            no_grace = without_grace(settlement.terms)  # its page has seen that it is old enough
-            current = await self._examine_run(wanted.order_id, as_of, as_of, no_grace)
-        elif wanted.kind is DiscrepancyKind.REFUND_STRANDED:
-            about = (wanted.order_id, settlement.as_of, settlement.terms)
-            current = await self._examine_refunds(*about)
-        else:
-            case = await self._case(wanted.order_id, [wanted.payment_id])
-            current = find_discrepancies(case, settlement.as_of, settlement.terms)
-        found = next((one for one in current if one.same_as(wanted)), None)
+        wanted, as_of, terms = settlement.discrepancy, settlement.as_of, settlement.terms
+        seen = await self._examine(wanted, as_of, terms)
+        found = _same(wanted, seen.discrepancies)
         if found is None:
-            return DiscrepancySettled("gone")
+            return DiscrepancySettled("gone", await self._close(wanted, as_of, terms))
+        settled = await self._settle(found, seen.case, as_of)
+        revealed = settled.revealed
+        if found.remedy in _REVEALS:
+            revealed += await self._settle_others(found, as_of, as_of, terms)
+        if settled.outcome == "repaired":
+            # Last: until then, the next audit examines the order because of this finding.
+            await self.findings.resolve(found, "repaired", datetime.now(UTC))
+        return DiscrepancySettled(settled.outcome, revealed)
+
+    # -- settling ----------------------------------------------------------------------------------
+
+    async def _settle(
+        self, found: Discrepancy, case: AuditCase | None, as_of: datetime
+    ) -> DiscrepancySettled:
+        """Note a discrepancy and carry out its remedy."""
+        now = datetime.now(UTC)
         # Recorded before anything is done: a repair leaves a trace whatever becomes of it.
         noted = await self.findings.note(found, now)
-        if found.kind is DiscrepancyKind.REFUND_STRANDED:
-            is_repaired = await self._start_refunds(found.order_id)
-        else:
-            is_repaired = await self._repair(found, case)
+        is_repaired, revealed = await self._repair(found, case, as_of)
         if is_repaired:
-            await self.findings.resolve(found, "repaired", now)
             log.info("repaired %s of order %s: %s", found.kind, found.order_id, found.detail)
-            return DiscrepancySettled("repaired")
+            return DiscrepancySettled("repaired", revealed)
         if noted.seen_before is not None:
-            if noted.seen_before >= settlement.as_of:
-                return DiscrepancySettled("counted")
-            return DiscrepancySettled("acknowledged" if noted.is_acknowledged else "known")
+            if noted.is_acknowledged and found.kind is DiscrepancyKind.MONEY_MOVED:
+                await self.findings.resolve(found, "settled", now)  # it has been answered for
+            if noted.seen_before >= as_of:
+                return DiscrepancySettled("counted", revealed)
+            return DiscrepancySettled(
+                "acknowledged" if noted.is_acknowledged else "known", revealed
+            )
         log.warning("flagged %s of order %s: %s", found.kind, found.order_id, found.detail)
-        return DiscrepancySettled("flagged")
+        return DiscrepancySettled("flagged", revealed)
+
+    async def _close(
+        self, gone: Discrepancy, as_of: datetime, terms: AuditTerms
+    ) -> tuple[RevealedDiscrepancy, ...]:
+        """Resolve the finding of a discrepancy that is gone, once what has come in its place is
+        noted: it may be gone because it has got worse.
+        """
+        if not await self.findings.is_unresolved(gone):
+            return ()
+        # Without grace: a finding is not settled by its order's moving again. And as of now: an
+        # order that moved during this audit would count as within its grace.
+        now, no_grace = datetime.now(UTC), without_grace(terms)
+        seen = await self._examine(gone, now, no_grace)
+        if _same(gone, seen.discrepancies):
+            return ()
+        if seen.case is not None and not can_tell(gone.kind, seen.case):
+            return ()
+        revealed = await self._settle_others(gone, as_of, now, no_grace)
+        await self.findings.resolve(gone, "settled", now)
+        return revealed
+
+    async def _settle_others(
+        self, than: Discrepancy, as_of: datetime, now: datetime, terms: AuditTerms
+    ) -> tuple[RevealedDiscrepancy, ...]:
+        """Examine an order with all rules, whatever its age, and settle all other discrepancies;
+        again after each repair. Each is settled once, so this ends.
+        """
+        done, repaired = [than], list[Discrepancy]()
+        revealed: list[RevealedDiscrepancy] = []
+        while True:
+            case = await self._case(than.order_id, [than.payment_id])
+            for one in find_discrepancies(case, now, terms):
+                if _same(one, done):
+                    continue
+                done.append(one)
+                settled = await self._settle(one, case, as_of)
+                revealed += [RevealedDiscrepancy(one.kind, settled.outcome), *settled.revealed]
+                if settled.outcome == "repaired":
+                    repaired.append(one)
+                if one.remedy in _REVEALS:
+                    break
+            else:
+                break
+        for one in repaired:
+            await self.findings.resolve(one, "repaired", datetime.now(UTC))
+        return tuple(revealed)
 
     # -- the scans ---------------------------------------------------------------------------------
 
@@ -221,36 +284,28 @@ class ReconciliationActivities:
         return PageReview(len(listed), tuple(found), cursor)
 
     async def _review_findings(self, page: AuditPage) -> PageReview:
-        """Review the findings of earlier audits; those that no longer hold are resolved."""
+        """Review the findings of earlier audits: settling one also tells whether it still holds."""
         at, terms = page.position, page.terms
         listed = await self.findings.unresolved(at.cursor, terms.page_size)
-        found: list[Discrepancy] = []
-        for finding in listed.items:
-            if finding.last_seen >= at.as_of:
-                continue  # this audit has seen it
-            if await self._still_holds(finding, at, terms):
-                found.append(finding.discrepancy)
-            else:
-                await self.findings.resolve(finding.discrepancy, "settled", datetime.now(UTC))
+        # An audit that has seen one has settled it.
+        found = [one.discrepancy for one in listed.items if one.last_seen < at.as_of]
         return PageReview(len(listed.items), tuple(found), listed.cursor)
 
-    async def _still_holds(self, finding: Finding, at: AuditPosition, terms: AuditTerms) -> bool:
-        # Without grace: a finding is not settled by its order's moving again.
-        no_grace = without_grace(terms)
-        known = finding.discrepancy
-        if finding.kind in OF_RISKS:
-            found = await self._examine_risks(known.order_id)
-        elif finding.kind in _OF_OPEN_RUNS:
-            found = await self._examine_run(known.order_id, finding.first_seen, at.as_of, no_grace)
-        elif finding.kind is DiscrepancyKind.REFUND_STRANDED:
-            found = await self._examine_refunds(known.order_id, datetime.now(UTC), no_grace)
-        else:
-            case = await self._case(known.order_id, [known.payment_id])
-            # As of now: an order that moved during this audit would count as within its grace.
-            found = find_discrepancies(case, datetime.now(UTC), no_grace)
-        return any(one.same_as(known) for one in found)
-
     # -- one order ---------------------------------------------------------------------------------
+
+    async def _examine(self, about: Discrepancy, now: datetime, terms: AuditTerms) -> _Examined:
+        """Examine what a discrepancy is about, by the rules of its kind."""
+        order_id = about.order_id
+        if about.kind is DiscrepancyKind.MONEY_MOVED:
+            return _Examined((about,))  # nothing undoes it: it holds until it is acknowledged
+        if about.kind in OF_RISKS:
+            return _Examined(await self._examine_risks(order_id))
+        if about.kind in _OF_OPEN_RUNS:  # its page has seen that the run is old enough
+            return _Examined(await self._examine_run(order_id, now, now, without_grace(terms)))
+        if about.kind is DiscrepancyKind.REFUND_STRANDED:
+            return _Examined(await self._examine_refunds(order_id, now, terms))
+        case = await self._case(order_id, [about.payment_id])
+        return _Examined(find_discrepancies(case, now, terms), case)
 
     async def _examine_order(
         self, order_id: str, payment_ids: Iterable[str], at: AuditPosition, terms: AuditTerms
@@ -323,34 +378,49 @@ class ReconciliationActivities:
         """The names of this installation as they are now: it may have been renamed meanwhile."""
         return (await self.installations.get()).names
 
-    async def _repair(self, found: Discrepancy, case: AuditCase | None) -> bool:
-        """Carry out the remedy; False when an operator has to look."""
-        if found.remedy is Remedy.FOLLOW and self.risks is not None:
-            await self.risks.runs.follow(found.order_id)
-            return True
-        if case is None:
-            return False
-        listed = next((c for c in case.charges if c.charge.payment_id == found.payment_id), None)
+    async def _repair(
+        self, found: Discrepancy, case: AuditCase | None, as_of: datetime
+    ) -> tuple[bool, tuple[RevealedDiscrepancy, ...]]:
+        """Carry out the remedy; False when an operator has to look. And what was noted by it."""
+        is_repaired, revealed = False, tuple[RevealedDiscrepancy, ...]()
+        charges = case.charges if case else ()
+        listed = next((one for one in charges if one.charge.payment_id == found.payment_id), None)
         match found.remedy:
+            case Remedy.START if found.kind is DiscrepancyKind.REFUND_STRANDED:
+                is_repaired = await self._start_refunds(found.order_id)
             case Remedy.START:
-                return await self.runs.start(found.order_id)
-            case Remedy.RECORD if listed is not None:
-                return await self._record(case, listed)
-            case Remedy.RELEASE if listed is not None:
+                is_repaired = await self.runs.start(found.order_id)
+            case Remedy.FOLLOW if self.risks is not None:
+                await self.risks.runs.follow(found.order_id)
+                is_repaired = True
+            case Remedy.RECORD if case is not None and listed is not None:
+                is_repaired, revealed = await self._record(case, listed, as_of)
+            case Remedy.RELEASE if case is not None and listed is not None:
                 # Cancelling takes no key, and what was captured meanwhile stays captured.
                 charge = await self.cards.cancel(found.payment_id)
-                await self._record(case, dataclasses.replace(listed, charge=charge))
-                return charge.state is ChargeState.CANCELLED
+                now_listed = dataclasses.replace(listed, charge=charge)
+                _, revealed = await self._record(case, now_listed, as_of)
+                is_repaired = charge.state is ChargeState.CANCELLED
             case _:
-                return False
+                pass
+        return is_repaired, revealed
 
-    async def _record(self, case: AuditCase, listed: ListedCharge) -> bool:
-        """Update our entry to what the provider says; False without one, or when it is refused."""
+    async def _record(
+        self, case: AuditCase, listed: ListedCharge, as_of: datetime
+    ) -> tuple[bool, tuple[RevealedDiscrepancy, ...]]:
+        """Update our entry to what the provider says; False without one, or when it is refused.
+
+        Money that moved after the order's end is noted first: afterwards, nothing differs.
+        """
         entries = case.order.entries if case.order else ()
         payment_id = listed.charge.payment_id
         entry = next((one for one in entries if one.payment_id == payment_id), None)
-        if entry is None:
-            return False
+        if entry is None or case.order is None:
+            return False, ()
+        revealed: tuple[RevealedDiscrepancy, ...] = ()
+        if (moved := find_moved_money(case.order, listed)) is not None:
+            settled = await self._settle(moved, None, as_of)
+            revealed = (RevealedDiscrepancy(moved.kind, settled.outcome),)
         try:
             await self.ledger.record(entry.charge, listed.charge)
             for refund in listed.refunds:
@@ -359,5 +429,9 @@ class ReconciliationActivities:
         except RefusedError as error:
             # A second live charge, say: a constraint of the database refuses it.
             log.warning("our books refuse what the provider says of %s: %s", payment_id, error)
-            return False
-        return True
+            return False, revealed
+        return True, revealed
+
+
+def _same(wanted: Discrepancy, among: Iterable[Discrepancy]) -> Discrepancy | None:
+    return next((one for one in among if one.same_as(wanted)), None)

@@ -9,3 +9,5 @@ BUSY: Final = "Busy"
 LOCKED_OUT: Final = "LockedOut"
 DATABASE_AWAY: Final = "DatabaseAway"
 REFUSED: Final = "Refused"
+#: Asked for by anything but the run that it belongs to: nothing was done (``activities.origins``).
+NOT_FROM_ITS_RUN: Final = "NotFromItsRun"

@@ -1,4 +1,6 @@
-"""Activity interceptor: heartbeats, the mapping of errors, the order's id for the log."""
+"""Activity interceptor: the origin of each activity, heartbeats, the mapping of errors, the order's
+id for the log.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,15 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from activities.error_types import BUSY, DATABASE_AWAY, LOCKED_OUT, NO_ANSWER, REFUSED
+from activities.error_types import (
+    BUSY,
+    DATABASE_AWAY,
+    LOCKED_OUT,
+    NO_ANSWER,
+    NOT_FROM_ITS_RUN,
+    REFUSED,
+)
+from activities.origins import find_stray
 from durable_orders.contracts.error_types import NO_SUCH_ORDER
 from durable_orders.domain.ids import order_id_of
 from durable_orders.domain.ports import (
@@ -50,6 +60,9 @@ class ActivityInterceptor(Interceptor):
 
 class _Inbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        if (stray := find_stray(activity.info(), input.args)) is not None:
+            log.warning("%s", stray)
+            raise ApplicationError(stray, type=NOT_FROM_ITS_RUN, non_retryable=True)
         workflow_id = activity.info().workflow_id or ""
         token = current_order.set(order_id_of(workflow_id))
         this = object()

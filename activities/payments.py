@@ -192,7 +192,7 @@ class PaymentActivities:
         for entry in entries:
             card, refund, withdrawn = await self._undo_charge(entry, summary.key_prefix)
             taken += card.captured
-            given_back += card.refunded + withdrawn + _owed(card, refund)
+            given_back += card.refunded + withdrawn + _owed(card, refund, withdrawn)
             if refund is not None and refund.state in UNSETTLED:
                 on_its_way += refund.amount
         return ChargesUndone(taken, given_back, on_its_way or None)
@@ -231,10 +231,10 @@ class PaymentActivities:
             return await self._create(order, hold=hold)
         except AmountRefusedError as refused:
             await self._note(order, f"payment_{TryRefusal.AMOUNT}", refused)
-            return AmountRefused(code=refused.code, message=refused.message)
+            return AmountRefused(code=refused.code)
         except UnknownCustomerError as refused:
             await self._note(order, "payment_customer_unknown", refused)
-            return CustomerUnknown(code=refused.code, message=refused.message)
+            return CustomerUnknown(code=refused.code)
 
     async def _look_before_next(self, known: ChargeEntry) -> CardCharge:
         """Read the charge before another try is announced. Where our ledger has the last try as
@@ -311,7 +311,7 @@ class PaymentActivities:
         await self.ledger.end_try(
             entry.order_id, announced.number, ChargeState.DECLINED, error.code, refusal
         )
-        return _AS_ANSWER[refusal](code=error.code, message=error.message)
+        return _AS_ANSWER[refusal](code=error.code)
 
     async def _record(
         self, entry: ChargeEntry, card: CardCharge, *, answers: int | None = None
@@ -366,7 +366,7 @@ class PaymentActivities:
             withdrawn = card.kept
             refund = await self._none_left(entry)
         rest = card.kept - withdrawn
-        if rest and not rest <= _owed(card, refund):
+        if rest != _owed(card, refund, withdrawn):
             raise NoAnswerError(f"{rest} of {card.payment_id} is not given back yet")
         return card, refund, withdrawn
 
@@ -426,14 +426,15 @@ _MAY_CHANGE: Final = ACCEPTED_BY_PROVIDER | {RefundState.ISSUING}
 _TOLD: Final = frozenset(RefundState) - NEVER_ISSUED - {RefundState.ISSUING}
 
 
-def _owed(card: CardCharge, refund: RefundEntry | None) -> Money:
+def _owed(card: CardCharge, refund: RefundEntry | None, withdrawn: Money) -> Money:
     """What the charge still has although it was to be given back: the bank has sent it back to us,
-    and a person has given it back another way, or has to.
+    and a person has given it back another way, or has to. What disputes have ``withdrawn`` of it is
+    with the customer.
     """
-    nothing = replace(card.captured, amount=0)
+    rest = card.kept - withdrawn
     if refund is None or refund.state not in {RefundState.FAILED, RefundState.SETTLED}:
-        return nothing
-    return refund.amount if refund.amount <= card.kept else card.kept
+        return replace(rest, amount=0)
+    return refund.amount if refund.amount <= rest else rest
 
 
 def _taken_by(risks: PaymentRisks | None, card: CardCharge) -> Money:
@@ -482,13 +483,13 @@ def _to_refusal(card: CardCharge, entry: ChargeEntry) -> Declined | UnusableCard
     """Who refused the newest try: the bank, or the provider, which asked no bank."""
     newest = entry.tries[-1] if entry.tries else None
     if newest is not None and newest.refusal is not None and not has_answered(newest, card):
-        return _AS_ANSWER[newest.refusal](code=newest.decline_code, message="")
+        return _AS_ANSWER[newest.refusal](code=newest.decline_code)
     if card.state is ChargeState.DECLINED:
-        return Declined(card.decline_code, card.message, card.payment_id)
+        return Declined(card.decline_code, card.payment_id)
     # A card that never reached a bank leaves the charge as it was.
     if newest is None or newest.state is not ChargeState.DECLINED:
         raise NoAnswerError(f"{card.payment_id} is still {card.state}")
-    return Declined(newest.decline_code, "", card.payment_id)
+    return Declined(newest.decline_code, card.payment_id)
 
 
 #: The answer to a try of which the provider refuses the card, or the amount.

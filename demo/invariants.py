@@ -18,6 +18,7 @@ from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.refunds.refund import (
     ACCEPTED_BY_PROVIDER,
     NEVER_ISSUED,
+    TAKEN_BY_DISPUTE,
     RefundEntry,
     RefundState,
 )
@@ -72,7 +73,9 @@ class OrderEvidence:
     def settled_undo(self) -> int:
         """What an operator gave back in place of the refund that undoes it, in minor units."""
         return sum(
-            r.amount.amount for r in self.refunds if r.is_undo and r.state is RefundState.SETTLED
+            r.amount.amount
+            for r in self.refunds
+            if r.is_undo and r.state is RefundState.SETTLED and r.why != TAKEN_BY_DISPUTE
         )
 
     def was_mailed_of(self, refund: RefundEntry) -> bool:

@@ -102,13 +102,15 @@ async def obtain_approval(
 
     with payment_status.reporting(ApprovalRequired()):
         await approval.wait(limit, remind)
-        order.steps.stop_if_asked()
+    # A decision came before a cancellation: none is accepted after it.
     match approval.decision:
         case Approve(by=by, note=note):
             await order.add_note("order_approved", by=by, note=note)
+            order.steps.stop_if_asked()
         case Reject(by=by, reason=reason):
             await order.add_note("order_not_approved", by=by, reason=reason)
             raise OrderStopped(Stop(StopReason.NOT_APPROVED, f"rejected by {by}: {reason}"))
         case None:
+            order.steps.stop_if_asked()
             message = f"nobody decided within {limit}"
             raise OrderStopped(Stop(StopReason.APPROVAL_TIMED_OUT, message))

@@ -64,8 +64,7 @@ class ReconcileWorkflow:
 class ExaminationWorkflow:
     """Look at one order at once, because something happened to its payment after its end.
 
-    It is looked at again after each signal, and once after a repair, which may show what was hidden
-    behind it.
+    It is looked at again after each signal.
     """
 
     @workflow.init
@@ -79,9 +78,7 @@ class ExaminationWorkflow:
         report = AuditReport()
         while self._changed:
             self._changed = False
-            before, report = report, await self._examine(report)
-            if report.repaired > before.repaired:
-                report = await self._examine(report)
+            report = await self._examine(report)
             await workflow.wait_condition(workflow.all_handlers_finished)
         return report
 
@@ -124,4 +121,6 @@ async def settle(
             raise
         workflow.logger.warning("%s failed: %s", doing, error.cause)
         return report.settled(found.kind, "failed")
+    for revealed in settled.revealed:
+        report = report.settled(revealed.kind, revealed.outcome)
     return report.settled(found.kind, settled.outcome)

@@ -152,6 +152,7 @@ class Delivery:
             and not self._unrecorded()
             and all(email.done() for email in self._emails)
             and workflow.all_handlers_finished()
+            and self._order.steps.is_idle_beside
         )
 
     async def _wait_for_news(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -24,6 +25,36 @@ AllowedCommands = tuple[type[OperatorCommand], ...]
 STEP_COMMANDS: AllowedCommands = (RetryNow, SkipStep)
 RECORD_COMMANDS: AllowedCommands = (RetryNow,)
 COMPENSATION_COMMANDS: AllowedCommands = (RetryNow, Resolve)
+
+
+#: What has become of a step whose failure an operator was asked about, in a refusal.
+SUCCEEDED = "is done, by a try that was in flight"
+
+
+class GivenCommand:
+    """A command that an operator has given, and what became of it: it is taken, and acted upon, or
+    it came too late.
+    """
+
+    def __init__(self, command: OperatorCommand, step: str) -> None:
+        self.command = command
+        self.step = step
+        self.taken = False
+        self.refusal = ""
+
+    @property
+    def event(self) -> str:
+        """The event of the line about it in the order's history."""
+        return f"operator_{self.command.kind}{'_too_late' if self.refusal else ''}"
+
+    async def wait_until_decided(self) -> None:
+        """Wait until it is taken or refused."""
+        await workflow.wait_condition(lambda: self.taken or bool(self.refusal))
+
+    def raise_if_refused(self) -> None:
+        """Raise ``ApplicationError`` of type ``NOT_OPERABLE`` when it came too late."""
+        if self.refusal:
+            raise ApplicationError(self.refusal, type=NOT_OPERABLE)
 
 
 class SettledManually(Exception):  # noqa: N818 - not an error: an operator's decision
@@ -52,7 +83,7 @@ class OperatorAttention:
         self.stake: ManualSettlement | None = None
         self._on_change = on_change
         self._before_waiting = before_waiting
-        self._command: OperatorCommand | None = None
+        self._given: GivenCommand | None = None
 
     @property
     def attention(self) -> Attention | None:
@@ -68,18 +99,23 @@ class OperatorAttention:
     @property
     def has_command(self) -> bool:
         """Whether a command was given that is not taken yet."""
-        return self._command is not None
+        return self._given is not None
 
-    def submit(self, command: OperatorCommand) -> str:
-        """Give a command about what needs attention; returns the step that it is about."""
-        self._command = command
-        return self.attention.step if self.attention else ""
+    def submit(self, command: OperatorCommand) -> GivenCommand:
+        """Give a command about what needs attention. It is taken or refused later: until then a try
+        of the step may be in flight.
+        """
+        self._given = GivenCommand(command, self.attention.step if self.attention else "")
+        return self._given
 
     def check(self, command: OperatorCommand, doing: str) -> None:
         """Refuse a command that does not fit what keeps failing."""
         match self.attention:
             case None:
                 message = f"nothing keeps failing, at the moment it is: {doing}"
+            case attention if command.kind in attention.can and self._given is not None:
+                given = self._given.command
+                message = f"{given.by} has given {attention.step} a {given.kind} just now"
             case attention if command.kind in attention.can:
                 if isinstance(command, Resolve):
                     self._check_given_back(attention.step, command)
@@ -109,15 +145,26 @@ class OperatorAttention:
 
         Raises ``OrderStopped`` when the step is given up, ``SettledManually`` when it is resolved.
         """
-        command, self._command = self._command, None
-        match command:
+        given, self._given = self._given, None
+        if given is None:
+            return False
+        given.taken = True
+        match given.command:
             case SkipStep(by=by, reason=reason):
                 self.clear()
                 raise OrderStopped(Stop(StopReason.GIVEN_UP, f"given up by {by}: {reason}"))
             case Resolve():
-                raise SettledManually(command)
+                raise SettledManually(given.command)
             case _:
-                return command is not None
+                return True
+
+    def refuse_command(self, meanwhile: str) -> None:
+        """Refuse the command that was given and not taken, if there is one: ``meanwhile`` says what
+        the step, or the order, did instead.
+        """
+        given, self._given = self._given, None
+        if given is not None:
+            given.refusal = f"it came too late: {given.step} {meanwhile}"
 
     # -- asking for the operator -----------------------------------------------------------------
 
@@ -133,7 +180,8 @@ class OperatorAttention:
         try:
             await self._wait_for_command(limit)
         except TimeoutError:
-            return True
+            if not self.has_command:  # it may come in the same moment
+                return True
         try:
             again = self.take_command()
         except SettledManually:
@@ -146,6 +194,8 @@ class OperatorAttention:
         self.attention = Attention(step, _now(), problem, can=(Resolve.kind,))
         self._on_change()
         await self._wait_for_command()
+        with contextlib.suppress(SettledManually):
+            self.take_command()
         self.clear()
 
     def flag_failure(
@@ -170,9 +220,11 @@ class OperatorAttention:
             self.attention = Attention(step, _now(), problem, can)
             self._on_change()
 
-    def clear(self) -> None:
-        """Nothing needs attention any more."""
-        self._command = None
+    def clear(self, meanwhile: str = SUCCEEDED) -> None:
+        """Nothing needs attention any more. A command that was not taken came too late, because of
+        what the step did ``meanwhile``.
+        """
+        self.refuse_command(meanwhile)
         if self._attention is not None:
             self._attention = None
             self._on_change()

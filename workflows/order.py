@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.contracts.error_types import ALREADY_CARRIED, ORDER_FAILED
     from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_TOTAL
     from durable_orders.domain import activity_messages as m
+    from durable_orders.domain.ids import workflow_id
     from durable_orders.domain.lifecycle import Status, StopReason
     from durable_orders.domain.money import Money
     from workflows.approval import Approval, obtain_approval
@@ -28,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.inventory import commit_departed_stock, commit_stock, reserve_stock
     from workflows.order_handlers import OrderHandlers
     from workflows.order_state import OrderState
+    from workflows.own_id import raise_unless_own_id
     from workflows.payment import Payment
     from workflows.payment_status import PaymentStatus
     from workflows.refund_start import follow_undo_refund
@@ -65,13 +67,17 @@ class OrderWorkflow(OrderHandlers):
         order was compensated because of that: an outage to look at, not a business decision.
         """
         return await shield_from_cancellation(
-            self._process(), on_cancel=self._on_cancel, on_end=self._on_end
+            self._process(),
+            on_cancel=self._on_cancel,
+            on_end=self._on_end,
+            is_idle=lambda: self._order.steps.is_idle_beside,
         )
 
     async def _process(self) -> m.Outcome:
+        order = self._order
+        raise_unless_own_id(lambda: workflow_id(order.order_id), goes_on=self._snapshot is not None)
         if self._snapshot is not None:
             return await self._deliver()
-        order = self._order
         await self._read_order()
         kept: m.StockCommitted | None = None
         async with Saga(self._begin_undo) as saga:
@@ -101,8 +107,11 @@ class OrderWorkflow(OrderHandlers):
         summary = found.order
         # An order of any status may be this run's: its first workflow task is done again when it
         # loses its worker, or when Temporal itself was put back to an earlier state.
+        # One that was cancelled before any run had begun it is brought to its end here: nothing of
+        # it is done, and its customer is told.
         if (
             summary.status not in {Status.PLACED, Status.AWAITING_APPROVAL}
+            and not summary.cancelled_unstarted
             and summary.run_id != workflow.info().first_execution_run_id
         ):
             message = f"order {summary.order_id} is {summary.status}: another run has carried it"
@@ -173,6 +182,7 @@ class OrderWorkflow(OrderHandlers):
 
     def _on_end(self) -> None:
         self._order.ended = True
+        self._order.steps.operator.refuse_command("needs nothing any more: the order has ended")
         self._order.search_attributes.publish()
 
     def _on_cancel(self) -> None:

@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from durable_orders.contracts.error_types import TOO_LATE
+    from durable_orders.contracts.error_types import NO_OUTCOME, TOO_LATE
     from durable_orders.domain import activity_messages as m
     from durable_orders.domain import workflow_messages as r
     from durable_orders.domain.lifecycle import StopReason
@@ -43,15 +43,23 @@ class OrderHandlers:
         order = self._order
         self.cancel_order(request)
         await workflow.wait_condition(lambda: order.ended or order.too_late_to_cancel)
-        if order.stop is not None and order.stop.reason is StopReason.CANCELLED:
+        if not order.too_late_to_cancel:
+            message = f"the run of order {order.order_id} failed before it did anything"
+            raise ApplicationError(message, type=NO_OUTCOME)
+        if self._is_cancelled:
             return m.Cancelled(status=order.status, given_back=order.given_back)
         reason = order.stop.reason if order.stop else None
         return m.EndedOtherwise(status=order.status, reason=reason)
 
+    @property
+    def _is_cancelled(self) -> bool:
+        stop = self._order.stop
+        return stop is not None and stop.reason is StopReason.CANCELLED
+
     @cancel.validator
     def _validate_cancel(self, request: m.CancelRequest) -> None:  # noqa: ARG002 - the SDK's shape
         order = self._order
-        if order.too_late_to_cancel:
+        if order.too_late_to_cancel and not self._is_cancelled:
             message = (
                 f"order {order.order_id} is {order.status}: it is too late to cancel it, "
                 "ask for a return instead"
@@ -91,9 +99,9 @@ class OrderHandlers:
         self._payment.mark_updated(update)
 
     @workflow.update
-    def submit_payment_method(self, card: r.NewCard) -> r.CardAccepted:
+    async def submit_payment_method(self, card: r.NewCard) -> r.CardAccepted:
         """Try another card after a decline. Refused (``NOT_WAITING``) when none is waited for."""
-        return self._payment.submit_card(card)
+        return await self._payment.submit_card(card)
 
     @submit_payment_method.validator
     def _validate_card(self, card: r.NewCard) -> None:  # noqa: ARG002 - the SDK's shape
@@ -151,11 +159,16 @@ class OrderHandlers:
     async def operate(self, command: r.OperatorCommand) -> None:
         """Retry at once what keeps failing, skip it, or say that it was settled by hand.
 
-        Refused (``NOT_OPERABLE``) when nothing keeps failing, or the command does not fit it.
+        Refused (``NOT_OPERABLE``) when nothing keeps failing, or the command does not fit it; also
+        when it came too late: a try that was in flight has succeeded, or the order is stopped.
         """
-        step = self._order.steps.operator.submit(command)
-        event = f"operator_{command.kind}"
-        await self._order.add_note(event, by=command.by, step=step, why=command.why)
+        given = self._order.steps.operator.submit(command)
+        await given.wait_until_decided()
+        # Beside: a database that is away keeps nobody from hearing what became of it.
+        self._order.steps.start_beside(
+            self._order.add_note(given.event, by=command.by, step=given.step, why=command.why)
+        )
+        given.raise_if_refused()
 
     @operate.validator
     def _validate_operate(self, command: r.OperatorCommand) -> None:

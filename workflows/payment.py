@@ -52,6 +52,7 @@ class Payment:
         self._charge = Charge(order)
         self._decision = PaymentDecision(order, self._charge)
         self._card: NewCard | None = None
+        self._tried: NewCard | None = None
         self._wants_card = False
         self._window_ends: datetime | None = None
         self._soft_declines = 0
@@ -216,9 +217,23 @@ class Payment:
         """The payment has changed at the provider."""
         self._charge.tell(update)
 
-    def submit_card(self, card: NewCard) -> CardAccepted:
+    async def submit_card(self, card: NewCard) -> CardAccepted:
+        """Offer another card, and answer once it is tried.
+
+        Raises ``ApplicationError`` of type ``NOT_WAITING`` when the order is stopped, or the
+        payment has gone on, in the same moment.
+        """
         self._card = card
-        return CardAccepted(number=self._charge.tries + 1)
+        await workflow.wait_condition(lambda: not self._wants_card)
+        if self._tried is card:
+            return CardAccepted(number=self._charge.tries)
+        order = self._order
+        what = (
+            f"order {order.order_id} is being stopped"
+            if order.steps.must_stop
+            else f"the payment of order {order.order_id} has gone on without it"
+        )
+        raise ApplicationError(f"the card came too late: {what}", type=NOT_WAITING)
 
     def check_wants_card(self) -> None:
         """Refuse another card that the order does not wait for."""
@@ -270,6 +285,7 @@ class Payment:
             if not isinstance(charge.answer, _Refusal):
                 return
             if card is not None:
+                self._tried = card
                 self._soft_declines = 0
                 await charge.try_card(card.payment_method)
                 return

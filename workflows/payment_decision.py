@@ -87,13 +87,18 @@ class PaymentDecision:
         ends = self._hold_ends()
         left = pause if ends is None else min(pause, ends - workflow.now())
 
-        def changed() -> bool:
-            decided = approval is not None and approval.decision is not None
-            return decided or charge.concerns != concerns or bool(departed and departed())
+        def decided() -> bool:
+            return approval is not None and approval.decision is not None
 
-        doing = "waiting for a decision about the payment"
+        def changed() -> bool:
+            return decided() or charge.concerns != concerns or bool(departed and departed())
+
+        doing, steps = "waiting for a decision about the payment", order.steps
         with charge.watched():
-            await order.steps.wait_unless_cancelled(doing, changed, max(left, timedelta(0)))
+            await steps.wait(doing, lambda: changed() or steps.must_stop, max(left, timedelta(0)))
+            # A decision came before a cancellation: none is accepted after it.
+            if not decided():
+                steps.stop_if_asked()
             if changed():
                 return True
         if ends is not None and workflow.now() >= ends:
@@ -109,6 +114,7 @@ class PaymentDecision:
             case Approve(by=by, note=note):
                 self._charge.accept(concerns)
                 await self._order.add_note("payment_accepted", by=by, note=note, about=about)
+                self._order.steps.stop_if_asked()
             case Reject(by=by, reason=reason):
                 event = "payment_not_accepted"
                 await self._order.add_note(event, by=by, reason=reason, about=about)

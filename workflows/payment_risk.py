@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
@@ -15,9 +15,14 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.contracts.order import OrderWorkflow
     from durable_orders.domain.activity_messages import Attention
     from durable_orders.domain.disputes import messages as dm
-    from durable_orders.domain.ids import refund_workflow_id, workflow_id
+    from durable_orders.domain.ids import (
+        payment_risk_workflow_id,
+        refund_workflow_id,
+        workflow_id,
+    )
     from durable_orders.domain.refunds.refund import RefundRequest
     from workflows import retry_policies, side_steps, visibility
+    from workflows.own_id import raise_unless_own_id
     from workflows.refund import RefundWorkflow
     from workflows.shielding import shield_from_cancellation
     from workflows.step_runner import Step, StepRunner
@@ -36,10 +41,13 @@ class PaymentRiskWorkflow:
     def __init__(self, risk: dm.PaymentRiskInput) -> None:
         so_far = risk.so_far or dm.PaymentRiskSnapshot()
         self._order_id = risk.order_id
+        self._goes_on = risk.so_far is not None
         self._updated = True
         self._cancelled = False
         self._told = so_far.told
         self._reminded, self._refunds = so_far.reminded, so_far.refunds
+        #: When this run has started a refund: its own run needs a moment to set it aside.
+        self._started: dict[str, datetime] = {}
         self._attention = so_far.attention
         self._reviewed: dm.RisksReviewed | None = None
         self._search_attributes = visibility.SearchAttributes()
@@ -55,6 +63,7 @@ class PaymentRiskWorkflow:
         )
 
     async def _follow(self) -> dm.PaymentRiskOutcome:
+        raise_unless_own_id(lambda: payment_risk_workflow_id(self._order_id), goes_on=self._goes_on)
         while True:
             self._updated = False
             reviewed = await self._review()
@@ -105,7 +114,10 @@ class PaymentRiskWorkflow:
     async def _review(self) -> dm.ReviewRisksAnswer:
         step: Step[dm.PaymentRiskRef, dm.ReviewRisksAnswer]
         step = DisputeActivities.review_payment_risks
-        ref = dm.PaymentRiskRef(self._order_id, self._refunds)
+        lately = workflow.now() - retry_policies.RISK_REFUND_POLL
+        never = lately - timedelta(seconds=1)
+        refunds = tuple(id_ for id_ in self._refunds if self._started.get(id_, never) <= lately)
+        ref = dm.PaymentRiskRef(self._order_id, refunds)
         answer = await self._steps.run_until_done(
             "reading disputes, warnings and reviews", step, ref, retry_policies.READ_RISKS
         )
@@ -142,6 +154,9 @@ class PaymentRiskWorkflow:
         """
         if request is None:
             return False
+        if request.refund_id in self._started:
+            return True
+        self._started[request.refund_id] = workflow.now()
         self._steps.set_doing(f"starting refund {request.refund_id}")
         self._refunds = (*self._refunds, request.refund_id)
         try:

@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
         TOO_LATE,
     )
     from durable_orders.domain.activity_messages import CancelRequest
+    from durable_orders.domain.ids import refund_workflow_id
     from durable_orders.domain.refunds import messages as rm
     from durable_orders.domain.refunds.refund import (
         NEVER_ISSUED,
@@ -20,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
         RefundRequest,
     )
     from durable_orders.domain.workflow_messages import Approve, OperatorCommand, Reject
+    from workflows.own_id import raise_unless_own_id
     from workflows.refund_steps import RefundSteps
     from workflows.shielding import shield_from_cancellation
 
@@ -42,11 +44,15 @@ class RefundWorkflow:
     async def run(self, request: RefundRequest) -> rm.RefundAnswer:  # noqa: ARG002 - by __init__
         """Process the refund to its end and return how it ended."""
         return await shield_from_cancellation(
-            self._process(), on_cancel=self._on_cancel, on_end=self._on_end
+            self._process(),
+            on_cancel=self._on_cancel,
+            on_end=self._on_end,
+            is_idle=lambda: self._refund.steps.is_idle_beside,
         )
 
     async def _process(self) -> rm.RefundAnswer:
         refund = self._refund
+        raise_unless_own_id(lambda: refund_workflow_id(refund.ref.order_id, refund.ref.refund_id))
         found = await refund.reserve()
         if isinstance(found, RefundRefused):
             return found
@@ -118,6 +124,7 @@ class RefundWorkflow:
 
     def _on_end(self) -> None:
         self._ended = True
+        self._refund.steps.operator.refuse_command("needs nothing any more: the refund has ended")
 
     def _on_cancel(self) -> None:
         if not (self._refund.too_late_to_cancel or self._refund.refused):
@@ -152,11 +159,16 @@ class RefundWorkflow:
     async def operate(self, command: OperatorCommand) -> None:
         """Retry at once what keeps failing, or say that it was settled by hand.
 
-        Refused (``NOT_OPERABLE``) when nothing keeps failing, or the command does not fit it.
+        Refused (``NOT_OPERABLE``) when nothing keeps failing, or the command does not fit it; also
+        when it came too late: a try that was in flight has succeeded.
         """
-        step = self._refund.steps.operator.submit(command)
-        event = f"operator_{command.kind}"
-        await self._refund.add_note(event, by=command.by, step=step, why=command.why)
+        given = self._refund.steps.operator.submit(command)
+        await given.wait_until_decided()
+        # Beside: a database that is away keeps nobody from hearing what became of it.
+        self._refund.steps.start_beside(
+            self._refund.add_note(given.event, by=command.by, step=given.step, why=command.why)
+        )
+        given.raise_if_refused()
 
     @operate.validator
     def _validate_operate(self, command: OperatorCommand) -> None:

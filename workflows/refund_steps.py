@@ -16,8 +16,10 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.money import Money
     from durable_orders.domain.refunds import messages as rm
     from durable_orders.domain.refunds.refund import (
+        FAILED_BY_DISPUTE,
         NOT_YET_ISSUED,
         REFUSED_EVENT,
+        TAKEN_BY_DISPUTE,
         RefundRefused,
         RefundRequest,
         RefundState,
@@ -100,7 +102,7 @@ class RefundSteps:
             except FailureError as error:
                 found = RefundRefused(problem_of(error))
             if not isinstance(found, RefundRefused):
-                operator.clear()
+                operator.clear("has set the amount aside meanwhile")
                 return found
             refused = found
         self.steps.operator.clear()
@@ -117,19 +119,20 @@ class RefundSteps:
         if needs_approval and self.steps.cancel_request is None:
             await self.record_state(RefundState.AWAITING_APPROVAL, self.why)
             await self._wait_for_approval(terms.approval_timeout)
-        # What was said until here counts, what comes later is refused: no await in between.
+        # What was said until here counts, what comes later is refused: no await in between. A
+        # decision came first: none is accepted after a cancellation.
         self.too_late_to_cancel = True
-        if (cancel := self.steps.cancel_request) is not None:
-            return await self.record_state(RefundState.CANCELLED, f"cancelled by {cancel.by}")
-        match self.approval.decision:
+        decision, cancel = self.approval.decision, self.steps.cancel_request
+        if isinstance(decision, Approve):
+            await self.add_note("refund_approved", by=decision.by, note=decision.note)
+        match decision:
             case Reject(by=by, reason=reason):
                 await self.record_state(RefundState.REJECTED, f"rejected by {by}: {reason}")
-            case Approve(by=by, note=note):
-                await self.add_note("refund_approved", by=by, note=note)
+            case _ if cancel is not None:
+                await self.record_state(RefundState.CANCELLED, f"cancelled by {cancel.by}")
             case None if needs_approval:
                 why = f"nobody decided within {terms.approval_timeout}"
                 await self.record_state(RefundState.REJECTED, why)
-        return None
 
     async def _wait_for_approval(self, limit: timedelta) -> None:
         """Wait for a decision, until ``limit``. What is owed is not dropped then: an operator is
@@ -183,7 +186,9 @@ class RefundSteps:
                 await self._email_unless_updated()
             else:
                 # An update that comes before the very end of the run is looked at too.
-                await workflow.wait_condition(workflow.all_handlers_finished)
+                await workflow.wait_condition(
+                    lambda: workflow.all_handlers_finished() and self.steps.is_idle_beside
+                )
                 if not self.updated:
                     return
 
@@ -257,6 +262,12 @@ class RefundSteps:
     async def _issue_again(self) -> None:
         """The customer has nothing: an operator has it tried again, or pays another way."""
         problem = f"the bank sent {self.amount} back to us: {self.why}"
+        if self.why == FAILED_BY_DISPUTE:
+            problem += (
+                ". A dispute of the payment takes it for the customer: give nothing back another "
+                "way while it is open. Once it is won, try again; once it is lost, give back what "
+                "it has not taken, and resolve"
+            )
         self.steps.set_doing("waiting for a person")
         if await self.steps.operator.wait_for_decision(RefundActivities.issue_refund, problem):
             self.attempt += 1
@@ -281,4 +292,6 @@ class RefundSteps:
     async def _record_settled(self) -> None:
         # What had arrived and could only not be read again needs no settling.
         if self.state is not RefundState.SUCCEEDED:
-            await self.record_state(RefundState.SETTLED, "settled by hand")
+            disputed = self.state is RefundState.FAILED and self.why == FAILED_BY_DISPUTE
+            why = TAKEN_BY_DISPUTE if disputed else "settled by hand"
+            await self.record_state(RefundState.SETTLED, why)

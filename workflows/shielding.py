@@ -12,7 +12,11 @@ T = TypeVar("T")
 
 
 async def shield_from_cancellation(
-    process: Coroutine[Any, Any, T], *, on_cancel: Callable[[], None], on_end: Callable[[], None]
+    process: Coroutine[Any, Any, T],
+    *,
+    on_cancel: Callable[[], None],
+    on_end: Callable[[], None],
+    is_idle: Callable[[], bool] = lambda: True,
 ) -> T:
     """Run ``process`` in a task of its own that no cancellation of the run reaches.
 
@@ -20,6 +24,7 @@ async def shield_from_cancellation(
     an arbitrary line, so that there is one way to stop an order and no compensation is interrupted.
     Handlers that still run are waited for: their callers get an answer, not an error. ``on_end`` is
     called before that, however ``process`` ended, so that handlers which wait for the end return.
+    What they have begun is waited for too: until ``is_idle``.
 
     A ``finally`` in ``process`` would not do instead of ``on_end``: it also runs when a worker
     evicts the run from its cache, where calls of the workflow API are errors.
@@ -31,7 +36,7 @@ async def shield_from_cancellation(
         except asyncio.CancelledError:
             on_cancel()
     on_end()
-    await workflow.wait_condition(workflow.all_handlers_finished)
+    await workflow.wait_condition(lambda: workflow.all_handlers_finished() and is_idle())
     return await task
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
         AllowedCommands,
         OperatorAttention,
         SettledManually,
+        problem_of,
     )
     from workflows.retry_policies import (
         REPEAT_PAUSE_FIRST,
@@ -70,6 +72,7 @@ class StepRunner:
         self.paused = False
         self._on_change = on_change
         self._before_waiting = before_waiting
+        self._beside: set[asyncio.Task[None]] = set()
 
     def set_doing(self, doing: str) -> None:
         """Show what is being done."""
@@ -235,6 +238,17 @@ class StepRunner:
                     self.operator.clear_beside(step)
         raise AssertionError("a patient phase returns or raises")
 
+    def start_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have ``work`` done beside the order's own steps. The run does not end before it."""
+        task = asyncio.create_task(_logging_failure(work))
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    @property
+    def is_idle_beside(self) -> bool:
+        """Whether nothing that ``start_beside`` began is under way."""
+        return not self._beside
+
     # -- trying ----------------------------------------------------------------------------------
 
     async def _try(
@@ -303,12 +317,12 @@ class StepRunner:
         """The phase that follows one that failed; None when the step is given up. Raises what stops
         the order, or what an operator decided.
         """
+        if stoppable and self.must_stop:
+            self._stop_step()
         if phase.patient and self.operator.take_command():
             return replace(phase, pause=timedelta(0))
-        if stoppable:
-            if phase.patient:
-                self.operator.clear()
-            self.stop_if_asked()
+        if stoppable and phase.patient:
+            self.operator.clear("is tried another way")
         if not _may_heal(error):
             return None
         try:
@@ -327,10 +341,22 @@ class StepRunner:
         self._before_waiting()
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(interrupted, timeout=pause)
-        self.operator.take_command()
         if stoppable and self.must_stop:
-            self.operator.clear()
-            self.stop_if_asked()
+            self._stop_step()
+        self.operator.take_command()
+
+    def _stop_step(self) -> None:
+        """Stop the step because the order must; what an operator says of it comes too late."""
+        what = "is being stopped" if self.cancel_request or self.stop else "waits"
+        self.operator.clear(f"is not tried on: the order {what}")
+        self.stop_if_asked()
+
+
+async def _logging_failure(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except FailureError as error:
+        workflow.logger.warning("not done beside: %s", problem_of(error))
 
 
 def _cause(error: FailureError) -> BaseException | None:

@@ -227,6 +227,6 @@ class OrderResponse(ResponseModel):
             "parcels": view.parcels,
             "refunds": view.refunds,
             "risks": view.risks,
-            "history": view.history,
+            "history": [line.without_personal_data for line in view.history],
         }
         return cls.model_validate(members)

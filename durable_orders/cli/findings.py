@@ -15,9 +15,9 @@ def show_finding(one: Finding) -> None:
     say(f"  {one.detail}")
     if one.resolution:
         say(f"  {one.resolution}")
-    elif note := one.acknowledged:
+    if note := one.acknowledged:
         say(f"  acknowledged by {note.by} {note.at:%Y-%m-%d %H:%M} UTC: {note.note}")
-    else:
+    elif not one.resolution:
         advised = advice(one)
         say(f"  what to do: {advised.text}")
         for command in _commands(advised):

@@ -87,6 +87,8 @@ class Checkout:
     async def start(self, order_id: str, *, request_id: str | None = None) -> StartedOrder:
         """Start the order's run, or return the one it has; see ``OrderClient.start``."""
         order = await self._summary(order_id)
+        if order is not None and order.cancelled_unstarted:
+            await self._start_closing(order, request_id)
         if order is not None and order.status is not Status.PLACED:
             return await self._started_before(order_id)
         try:
@@ -103,6 +105,14 @@ class Checkout:
         with contextlib.suppress(WorkflowAlreadyStartedError):
             return await self._start_run(order_id, order, request_id, reuse=again)
         return await self._started_before(order_id)
+
+    async def _start_closing(self, order: OrderSummary, request_id: str | None) -> None:
+        """Start the run of an order that was cancelled before any had begun it: it only tells the
+        customer. One that failed has not.
+        """
+        again = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+        with contextlib.suppress(WorkflowAlreadyStartedError):
+            await self._start_run(order.order_id, order, request_id, reuse=again)
 
     async def _start_run(
         self,

@@ -14,6 +14,7 @@ from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.clients.workflow_calls import (
     CALL,
     RUN_ENDED,
+    TRY_IN_FLIGHT,
     NoAnswerYet,
     query_each,
 )
@@ -45,8 +46,8 @@ class OrderOperations:
 
     Each request raises ``NotStartedError``, ``OrderEndedError``, ``StrandedError``,
     ``NoWorkerError`` or ``NoSuchOrderError``; and ``NotWaitingError`` or ``NotOperableError`` when
-    the order does not wait for what is asked, as a sentence that says why; and ``InvalidTextError``
-    for an id or another text that is none. ``by`` is a role or an
+    the order does not wait for what is asked, or waits for it no more, as a sentence that says why;
+    and ``InvalidTextError`` for an id or another text that is none. ``by`` is a role or an
     account id, never a person's name; reasons and notes hold no personal data. Without ``orders``,
     the order store, only ``resolve`` may raise ``StoreNeededError``.
     """
@@ -163,7 +164,11 @@ class OrderOperations:
         return OrderNeedingAttention(row.order_id, told.status, told.doing, told.attention)
 
     async def retry_now(self, order_id: str, by: str = "operator") -> None:
-        """Try the step that keeps failing again at once."""
+        """Try the step that keeps failing again at once.
+
+        This and the next two raise ``NotOperableError`` also when the word came too late, and
+        ``UndecidedError`` while a try is in flight that may make it so.
+        """
         await self._operate(order_id, RetryNow(ACTOR_ID.check(by)))
 
     async def skip_step(self, order_id: str, reason: str, by: str = "operator") -> None:
@@ -202,8 +207,10 @@ class OrderOperations:
         )
 
     async def _operate(self, order_id: str, word: OperatorCommand) -> None:
-        # Accepted is enough: the note of it in the order's history may wait for the database.
-        await self._calls.of(order_id).update(OrderWorkflow.operate, word, asked="operator's word")
+        asked = "operator's word"
+        answer = await self._calls.of(order_id).update(OrderWorkflow.operate, word, asked=asked)
+        if isinstance(answer, NoAnswerYet):
+            raise UndecidedError(order_id, asked, CALL, problem=TRY_IN_FLIGHT)
 
     def _store(self, request: str) -> OrderRepository:
         if self._orders is None:

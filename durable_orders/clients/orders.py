@@ -15,22 +15,27 @@ client also raises what the store raises, ``NoSuchOrderError`` and ``NoAnswerErr
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.service import RPCError
 
 from durable_orders.clients.checkout import CheckedOut, Checkout, StartedOrder
 from durable_orders.clients.connection import retry_while_unavailable
 from durable_orders.clients.errors import (
     NoCardsError,
     NoRunError,
+    NotStartedError,
     NotWaitingError,
     NoWorkerError,
+    OrderClientError,
     OrderEndedError,
     StoreNeededError,
     StrandedError,
+    UnreachableError,
 )
 from durable_orders.clients.history import steps_begun
 from durable_orders.clients.order_calls import OrderWorkflowCalls, outcome_of, published_status
@@ -39,6 +44,7 @@ from durable_orders.clients.workflow_calls import CALL, NoAnswerYet
 from durable_orders.contracts.order import OrderWorkflow
 from durable_orders.domain.activity_messages import (
     CancelAnswer,
+    Cancelled,
     CancelRequest,
     CancelUnderWay,
     Outcome,
@@ -58,7 +64,13 @@ from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage
 from durable_orders.domain.order import Basket, Order
 from durable_orders.domain.parcels import ParcelStatus
-from durable_orders.domain.ports import Cards, ChargeState, OrderExistsError, OrderRepository
+from durable_orders.domain.ports import (
+    Cards,
+    ChargeState,
+    OrderExistsError,
+    OrderRepository,
+    ProviderError,
+)
 from durable_orders.domain.views import ListedOrder, OrderSnapshotView, OrderView, PaymentToFinish
 from durable_orders.domain.workflow_messages import (
     CardAccepted,
@@ -69,6 +81,8 @@ from durable_orders.domain.workflow_messages import (
 )
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 #: Every cancellation of one order is the same Update: sent again, it gives the same answer.
 _CANCEL_ID: Final = "cancel"
@@ -251,20 +265,23 @@ class OrderClient:
     async def cancel(
         self, order_id: str, by: str = "customer", wait: timedelta = timedelta(seconds=10)
     ) -> CancelAnswer | CancelUnderWay:
-        """Stop the order and undo what was done; the answer is what became of it.
+        """Stop the order and undo what was done; the answer is what became of it. An order that is
+        placed and not started is cancelled, and never starts.
 
-        ``CancelUnderWay`` when that takes longer than ``wait``. Raises ``NotStartedError``,
-        ``TooLateError``, ``OrderEndedError``, ``StrandedError``, ``NoWorkerError`` or
-        ``NoSuchOrderError``. ``by`` is a role or an account id, never a person's name.
+        ``CancelUnderWay`` when that takes longer than ``wait``. Raises ``TooLateError``,
+        ``OrderEndedError``, ``StrandedError``, ``NoWorkerError`` or ``NoSuchOrderError``; without
+        the store ``NoRunError`` for an order that was not started. ``by`` is a role or an account
+        id, never a person's name.
         """
-        answer = await self._calls.of(order_id).update(
-            OrderWorkflow.cancel,
-            CancelRequest(ACTOR_ID.check(by)),
-            asked="cancellation",
-            id_=_CANCEL_ID,
-            wait=wait,
-        )
-        return CancelUnderWay() if isinstance(answer, NoAnswerYet) else answer
+        request = CancelRequest(ACTOR_ID.check(by))
+        try:
+            return await self._cancel_run(order_id, request, wait)
+        except (NotStartedError, OrderEndedError) as error:
+            if (cancelled := await self._cancel_unstarted(order_id, request)) is not None:
+                return cancelled
+            if isinstance(error, OrderEndedError):
+                raise
+        return await self._cancel_run(order_id, request, wait)  # a run has begun it meanwhile
 
     async def request_cancel(self, order_id: str, by: str = "customer") -> None:
         """Ask the order to stop without waiting; Temporal keeps the request until a worker sees it.
@@ -272,8 +289,43 @@ class OrderClient:
         What becomes of it shows in ``status``; too late, it changes nothing. Raises as ``cancel``.
         """
         request = CancelRequest(ACTOR_ID.check(by))
+        try:
+            return await self._signal_cancel(order_id, request)
+        except (NotStartedError, OrderEndedError) as error:
+            if await self._cancel_unstarted(order_id, request) is not None:
+                return None
+            if isinstance(error, OrderEndedError):
+                raise
+        return await self._signal_cancel(order_id, request)  # a run has begun it meanwhile
+
+    async def _cancel_run(
+        self, order_id: str, request: CancelRequest, wait: timedelta
+    ) -> CancelAnswer | CancelUnderWay:
+        answer = await self._calls.of(order_id).update(
+            OrderWorkflow.cancel, request, asked="cancellation", id_=_CANCEL_ID, wait=wait
+        )
+        return CancelUnderWay() if isinstance(answer, NoAnswerYet) else answer
+
+    async def _signal_cancel(self, order_id: str, request: CancelRequest) -> None:
         async with self._calls.of(order_id).open_run() as run:
             await run.signal(OrderWorkflow.cancel_order, request, rpc_timeout=CALL)
+
+    async def _cancel_unstarted(self, order_id: str, request: CancelRequest) -> Cancelled | None:
+        """Cancel an order that no run carries, and start the run that tells the customer; None when
+        a run has begun it, and without the store.
+        """
+        if (store := self._orders) is None:
+            return None
+        nothing = (await store.summary(order_id)).total * 0
+        stop = Stop(StopReason.CANCELLED, f"cancelled by {request.by}")
+        if not await store.cancel_unstarted(order_id, stop, datetime.now(UTC)):
+            return None
+        try:
+            await self._checkout.start(order_id)
+        except (OrderClientError, ProviderError, RPCError, UnreachableError) as error:
+            # It is cancelled all the same. The audit starts the run.
+            log.warning("the customer of order %s is not told yet: %s", order_id, error)
+        return Cancelled(status=Status.CANCELLED, given_back=nothing)
 
     # -- payment -----------------------------------------------------------------------------------
 

@@ -28,12 +28,14 @@ from durable_orders.clients.errors import (
     RefundBeingMadeError,
     RefundRefusedError,
     StoreNeededError,
+    UndecidedError,
 )
 from durable_orders.clients.refund_calls import NO_RUN_ANY_MORE, RefundWorkflowCalls
 from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.clients.workflow_calls import (
     CALL,
     RUN_ENDED,
+    TRY_IN_FLIGHT,
     NoAnswerYet,
     StartOptions,
     query_each,
@@ -295,12 +297,13 @@ class RefundClient:
     async def retry_now(self, order_id: str, refund_id: str, by: str = "operator") -> None:
         """Try the step that keeps failing again at once, a refund that failed at the bank too.
 
-        Raises ``NotOperableError``.
+        Raises ``NotOperableError``, also when it came too late, or ``UndecidedError`` while a try
+        is in flight.
         """
         await self._operate(order_id, refund_id, RetryNow(ACTOR_ID.check(by)))
 
     async def resolve(self, order_id: str, refund_id: str, note: str, by: str = "operator") -> None:
-        """Take the refund as paid another way; ``note`` says how. Raises ``NotOperableError``."""
+        """Take the refund as paid another way; ``note`` says how. Raises as ``retry_now``."""
         command = Resolve(REMARK.check(note), ACTOR_ID.check(by))
         await self._operate(order_id, refund_id, command)
 
@@ -332,7 +335,11 @@ class RefundClient:
         return True
 
     async def _operate(self, order_id: str, refund_id: str, word: OperatorCommand) -> None:
-        await self._update(order_id, refund_id, RefundWorkflow.operate, word, "operator's word")
+        asked = "operator's word"
+        calls = self._calls.of(order_id, refund_id)
+        answer = await calls.update(RefundWorkflow.operate, word, asked=asked)
+        if isinstance(answer, NoAnswerYet):
+            raise UndecidedError(order_id, asked, CALL, problem=TRY_IN_FLIGHT)
 
     async def _update(
         self,

@@ -58,6 +58,9 @@ _QUERY: Final = timedelta(seconds=2)
 #: How many workflows are queried at the same time.
 _AT_ONCE: Final = 20
 
+#: Why it takes long to hear whether an operator's word came in time.
+TRY_IN_FLIGHT: Final = "a try of the step is in flight: the history tells whether it came in time"
+
 #: What takes the place of a status when the run has ended.
 RUN_ENDED: Final = "nothing: its run is over"
 #: Temporal's answers when a workflow has no run, or one that has ended.

@@ -21,3 +21,5 @@ OTHER_CONTENTS: Final = "OtherContents"
 REFUND_REFUSED: Final = "RefundRefused"
 #: A run failed before it could answer: our bug.
 NO_OUTCOME: Final = "NoOutcome"
+#: A run under another workflow id than that of its order or refund: it does nothing.
+WRONG_WORKFLOW_ID: Final = "WrongWorkflowId"

@@ -32,7 +32,8 @@ class OrderRef:
 class OrderSummary:
     """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``,
     ``off_session`` as in ``PaymentOptions``; ``run_id`` is the first run of the workflow that
-    carries it, empty before that has reserved the stock.
+    carries it, empty before that has reserved the stock. ``cancelled_unstarted``: it was cancelled
+    before a run had begun it, and no run has told its customer.
     """
 
     order_id: str
@@ -43,6 +44,7 @@ class OrderSummary:
     key_prefix: str = ""
     off_session: bool = False
     run_id: str = ""
+    cancelled_unstarted: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,6 @@ class Declined:
     """
 
     code: str
-    message: str
     payment_id: str = ""
     kind: Literal["declined"] = "declined"
 
@@ -233,7 +234,6 @@ class UnusableCard:
     """
 
     code: str
-    message: str
     kind: Literal["unusable_card"] = "unusable_card"
 
 
@@ -242,7 +242,6 @@ class AmountRefused:
     """The provider charges no card this amount, in this currency. ``code`` is the provider's."""
 
     code: str
-    message: str
     kind: Literal["amount_refused"] = "amount_refused"
 
 
@@ -253,7 +252,6 @@ class CustomerUnknown:
     """
 
     code: str
-    message: str
     kind: Literal["customer_unknown"] = "customer_unknown"
 
 
@@ -385,7 +383,9 @@ class Fulfilled:
 
 @dataclass(frozen=True)
 class CannotFulfill:
-    """The warehouse will not ship this order."""
+    """The warehouse will not ship this order. ``message`` is a sentence of ours with its code: its
+    own words are in the order's history.
+    """
 
     message: str
     kind: Literal["cannot_fulfill"] = "cannot_fulfill"
@@ -514,7 +514,9 @@ class MailSent:
 
 @dataclass(frozen=True)
 class MailRefused:
-    """The email service will never send this email, because of a wrong address say."""
+    """The email service will never send this email, because of a wrong address say. ``message`` is
+    a sentence of ours with its code.
+    """
 
     message: str
     kind: Literal["mail_refused"] = "mail_refused"

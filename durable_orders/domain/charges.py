@@ -24,6 +24,9 @@ from durable_orders.domain.ports import CardCharge, CardTry, ChargeState
 #: secret can pay it. An order has at most one of these.
 LIVE: Final = frozenset(ChargeState) - {ChargeState.CANCELLED}
 
+#: States of a charge that may still take money.
+MAY_TAKE_MONEY: Final = LIVE - {ChargeState.CAPTURED}
+
 #: States in which a try is over: no answer to it will follow. A declined charge can be tried again,
 #: a declined try cannot.
 TRY_OVER: Final = frozenset(

@@ -79,8 +79,10 @@ def closing(
     if order.status is Status.REFUNDED:
         taken_back = disputed or order.total * 0
         money = _taken_back(taken_back)
-        if rest := (taken or order.total) - taken_back:
-            money += _given_back(rest, on_its_way)
+        rest = (taken or order.total) - taken_back
+        if rest.amount > 0:  # a bank may take more than was paid: its currency's rate has changed
+            # What a bank has taken back itself is on its way no more.
+            money += _given_back(rest, min(on_its_way, rest) if on_its_way else None)
     opening = f"Order {order.id} is {headline}: {why}. {money}"
     return _mail(order, "closing", f"Order {order.id} is {headline}", opening)
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from durable_orders.domain.texts import CONTROL, LINE, InvalidTextError, TextFormat
+from durable_orders.domain.texts import CONTROL, UNSEEN, InvalidTextError, TextFormat
 
 TASK_QUEUE: Final = "orders"
 
@@ -100,27 +100,62 @@ CARD_CUSTOMER: Final = TextFormat(
 IDEMPOTENCY_KEY: Final = TextFormat(
     "an idempotency key", "1 to 255 visible ASCII characters", r"[\x21-\x7e]+", max_length=255
 )
+# Ids that others give. Their alphabet is theirs, and may change: what they hold is not looked into.
+# They are bounded, on one line, and hold nothing that controls a terminal or is not seen: they are
+# stored, logged, shown, and sent back. An answer with another one is no answer.
+_UNSHOWN: Final = rf"{CONTROL}{UNSEEN}"
+_OTHERS_ID: Final = rf"[^{_UNSHOWN}]*[^\s{_UNSHOWN}][^{_UNSHOWN}]*"
+_OTHERS_RULE: Final = "1 to 255 characters on one line, all of them visible"
+#: Part of an idempotency key, a URL and a search: no colon, slash, quote or space.
+_PLAIN: Final = r"[A-Za-z0-9][A-Za-z0-9_.~-]*"
+_PLAIN_RULE: Final = "1 to 255 letters, digits, dots, dashes or underscores"
+
+
+def _has_no_tags(text: str) -> bool:
+    """Whether it holds none of Unicode's tags, which no pattern of JSON Schema can name."""
+    return not any("\U000e0000" <= character <= "\U000e0fff" for character in text)
+
+
+def _others_id(noun: str) -> TextFormat:
+    return TextFormat(noun, _OTHERS_RULE, _OTHERS_ID, max_length=255, is_good=_has_no_tags)
+
+
+def _token(noun: str) -> TextFormat:
+    return TextFormat(noun, _PLAIN_RULE, _PLAIN, max_length=255)
+
+
 #: As the warehouse names it.
-FULFILLMENT_ID: Final = TextFormat(
-    "a fulfillment id",
-    "1 to 255 characters on one line, without control characters",
-    LINE,
-    max_length=255,
-)
+FULFILLMENT_ID: Final = _others_id("a fulfillment id")
 #: The same. ``.`` and ``..`` would lead to another path of its API.
 PARCEL_ID: Final = TextFormat(
     "a parcel id",
-    "1 to 255 characters on one line, without control characters",
-    rf"(?!\.\.?$){LINE}",
+    _OTHERS_RULE,
+    rf"(?!\.\.?$)(?:{_OTHERS_ID})",
     max_length=255,
+    is_good=_has_no_tags,
 )
 #: As the carrier writes it, ``AB 1234 5678 9GB``; empty when there is none.
 TRACKING: Final = TextFormat(
     "a tracking reference",
-    "at most 255 characters on one line, without control characters",
-    rf"[^{CONTROL}]*",
+    "at most 255 characters on one line, all of them visible",
+    rf"[^{_UNSHOWN}]*",
     min_length=0,
     max_length=255,
+    is_good=_has_no_tags,
+)
+#: The card provider's, Stripe's: ``pi_…``, ``ch_…`` or ``py_…``, ``re_…`` or ``pyr_…``, ``du_…`` or
+#: ``dp_…``, ``issfr_…``, ``prv_…``. Their beginnings are not looked at: there have been new ones.
+PAYMENT_ID: Final = _token("a payment id")
+CHARGE_ID: Final = _token("a charge id")
+CARD_REFUND_ID: Final = _token("an id of a card refund")
+DISPUTE_ID: Final = _token("a dispute id")
+WARNING_ID: Final = _token("an id of an early fraud warning")
+REVIEW_ID: Final = _token("a review id")
+#: The mail service's id of a mail.
+MAIL_ID: Final = _token("a mail id")
+#: The id of a webhook's event, of each service.
+EVENT_ID: Final = TextFormat(
+    "an event id", "1 to 255 visible ASCII characters", r"[\x21-\x7e]+", max_length=255
 )
 
 
@@ -246,10 +281,14 @@ def parcel_refund_id(parcel_id: str) -> str:
     """Refund id for one parcel's contents: the parcel's id, or what a refund id can have of it and
     a digest, so that no two parcels share one.
     """
-    if _PLAIN_REFUND_ID.fullmatch(parcel_id):
-        return f"{_PARCEL_REFUND_PREFIX}{parcel_id}"
-    plain = re.sub(r"[^A-Za-z0-9._]", "_", parcel_id)[:32]
-    return f"{_PARCEL_REFUND_PREFIX}{plain}.{_digest(parcel_id)[:16]}"
+    return f"{_PARCEL_REFUND_PREFIX}{_within_refund_id(parcel_id)}"
+
+
+def _within_refund_id(id_: str) -> str:
+    """An id of others as a part of a refund id of ours."""
+    if _PLAIN_REFUND_ID.fullmatch(id_):
+        return id_
+    return f"{re.sub(r'[^A-Za-z0-9._]', '_', id_)[:32]}.{_digest(id_)[:16]}"
 
 
 def is_orders_own_refund(refund_id: str) -> bool:
@@ -261,12 +300,12 @@ def warning_refund_id(warning_id: str) -> str:
     """Refund id for the refund that an early fraud warning (``issfr_…``) brings about: its own id,
     so that a person and the run that follows it ask for the same refund.
     """
-    return checked_refund_id(warning_id)
+    return checked_refund_id(_within_refund_id(warning_id))
 
 
 def won_refund_id(dispute_id: str) -> str:
     """Refund id for what a dispute (``du_…``) put back that was won after the order was undone."""
-    return checked_refund_id(f"won.{dispute_id}")
+    return checked_refund_id(f"won.{_within_refund_id(dispute_id)}")
 
 
 def resend_key(prefix: str, order_id: str, parcel_id: str) -> str:

@@ -31,12 +31,12 @@ from typing import Protocol
 
 from durable_orders.domain.activity_messages import (
     CommitAnswer,
-    FulfillAnswer,
+    Fulfilled,
     MailAnswer,
     ManualRefund,
     OrderSummary,
     ReadFulfillmentAnswer,
-    ResendAnswer,
+    Resent,
     ReserveAnswer,
     UndoAnswer,
     UndoRequest,
@@ -52,7 +52,16 @@ from durable_orders.domain.views import OrderView
 
 
 class ProviderError(Exception):
-    """A call of an external service or the database failed."""
+    """A call of an external service or the database failed.
+
+    The message is a sentence of ours with the provider's codes: it is kept in workflow history.
+    ``said`` is what the provider says in its own words, which may hold personal data: it is for the
+    order's own history alone.
+    """
+
+    def __init__(self, message: str = "", *, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
 
 
 class NoAnswerError(ProviderError):
@@ -61,8 +70,10 @@ class NoAnswerError(ProviderError):
     ``retry_after`` is how long the provider asked us to wait, if it did.
     """
 
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, retry_after: timedelta | None = None, said: str = ""
+    ) -> None:
+        super().__init__(message, said=said)
         self.retry_after = retry_after
 
 
@@ -91,13 +102,12 @@ class RefusedError(ProviderError):
 class ChargeRefusedError(RefusedError):
     """The charge is refused because of what it is made with or for: an answer, not our bug.
 
-    ``code`` and ``message`` are the provider's, without personal data.
+    ``code`` is the provider's.
     """
 
-    def __init__(self, sentence: str, *, code: str, message: str) -> None:
+    def __init__(self, sentence: str, *, code: str) -> None:
         super().__init__(sentence)
         self.code = code
-        self.message = message
 
 
 class CardDeclinedError(ChargeRefusedError):
@@ -150,7 +160,6 @@ class CardCharge:
     captured: Money
     refunded: Money
     decline_code: str = ""
-    message: str = ""
     #: Until when a hold can be captured, if the provider said so.
     capture_before: datetime | None = None
     latest_charge: str = ""
@@ -318,13 +327,23 @@ class ShippingRequest:
     installation: str
 
 
+@dataclass(frozen=True)
+class ShippingRefused:
+    """The warehouse will not ship, for this ``code`` of its own. ``said`` as in
+    ``ProviderError``.
+    """
+
+    code: str
+    said: str = ""
+
+
 class Warehouse(Protocol):
     """The warehouse. See docs/warehouse-api.md for the three rules it must keep.
 
     An order of one ``installation`` is another one than the order of the same id of another.
     """
 
-    async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
+    async def fulfill(self, request: ShippingRequest, *, key: str) -> Fulfilled | ShippingRefused:
         """Accept the order for packing, once."""
 
     async def read(self, request: ShippingRequest) -> ReadFulfillmentAnswer:
@@ -334,7 +353,7 @@ class Warehouse(Protocol):
 
     async def resend(
         self, order_id: str, parcel_id: str, *, installation: str, key: str
-    ) -> ResendAnswer:
+    ) -> Resent | ShippingRefused:
         """Send the contents of a lost parcel again, once per ``key``."""
 
     async def cancel(self, order_id: str, *, installation: str) -> WarehouseCancelAnswer:
@@ -535,6 +554,14 @@ class OrderRepository(Protocol):
         gives the same answer, for the reason of the first request. Raises ``NoSuchOrderError``.
         """
 
+    async def cancel_unstarted(self, order_id: str, stop: Stop, now: datetime) -> bool:
+        """Cancel, under the order's lock, an order that no run has begun: a run that starts later
+        finds it cancelled. False when one has begun it, then only that can undo it.
+
+        Repeating gives the same answer, until a run has told the customer. Raises
+        ``NoSuchOrderError``.
+        """
+
     async def keep(self, order_id: str, now: datetime) -> None:
         """Decide that an order stands whose undo came too late: it is no longer being undone, and
         never will be. A no-op for one that ended early. Raises ``NoSuchOrderError``.
@@ -553,6 +580,12 @@ class OrderRepository(Protocol):
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
         """Add a line to the order's history, once per event and detail."""
+
+    async def note_words(self, order_id: str, about: str, words: str, now: datetime) -> None:
+        """Add what the warehouse says in its own words to the order's history, as the event
+        ``WAREHOUSE_SAID``: the first time only for what it is ``about``. They may hold personal
+        data.
+        """
 
     async def view(self, order_id: str) -> OrderView:
         """The order with all that happened to it. Raises ``NoSuchOrderError``."""

@@ -58,8 +58,15 @@ _SURROGATE: Final = "[\ud800-\udfff]"
 _MISLEADING: Final = r"\u2028-\u202e\u2066-\u2069"
 #: Within brackets: these and the control characters.
 CONTROL: Final = rf"\x00-\x1f\x7f-\x9f{_MISLEADING}"
+#: Within brackets: what is not seen at all, and what turns the direction of a text around it. In
+#: names and addresses some of it belongs to the script; in an id it only makes two look alike.
+UNSEEN: Final = (
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
+)
 _LINE_BREAKS_ASIDE: Final = rf"\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f{_MISLEADING}"
-_SHOWN_ESCAPED: Final = re.compile(f"[{CONTROL}\ud800-\udfff]")
+#: The marks of direction too: in a line of a log or a terminal they move what stands around them.
+_SHOWN_ESCAPED: Final = re.compile(f"[{CONTROL}\u061c\u200e\u200f\ud800-\udfff]")
 
 
 def escaped(text: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from durable_orders.domain.activity_messages import Attention
 from durable_orders.domain.disputes.listing import RiskView
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
+
+#: Event of a history line that holds the warehouse's own ``words``.
+WAREHOUSE_SAID: Final = "warehouse_said"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,13 @@ class HistoryLine:
         detail = ", ".join(f"{name} {value}" for name, value in self.detail.items())
         event = self.event.replace("_", " ")
         return f"{event} ({detail})" if detail else event
+
+    @property
+    def without_personal_data(self) -> HistoryLine:
+        """The line without a neighbour's own words, which may hold any."""
+        if self.event != WAREHOUSE_SAID:
+            return self
+        return replace(self, detail={"about": self.detail.get("about", "")})
 
 
 @dataclass(frozen=True)
@@ -131,8 +141,8 @@ class PaymentToFinish:
 
 
 def without_personal_data(view: OrderView) -> dict[str, object]:
-    """The view as JSON: its recipient, payment method and the address of its receipt stay in the
-    database.
+    """The view as JSON: its recipient, payment method, the address of its receipt and what the
+    warehouse said in its own words stay in the database.
     """
     order = view.order
     return {
@@ -152,5 +162,5 @@ def without_personal_data(view: OrderView) -> dict[str, object]:
         "parcels": [asdict(parcel) for parcel in view.parcels],
         "refunds": [asdict(refund) for refund in view.refunds],
         "risks": [asdict(risk) for risk in view.risks],
-        "history": [asdict(line) for line in view.history],
+        "history": [asdict(line.without_personal_data) for line in view.history],
     }

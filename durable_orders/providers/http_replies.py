@@ -1,4 +1,9 @@
-"""HTTP replies: the ``Retry-After`` header, and messages without personal data."""
+"""HTTP replies: the ``Retry-After`` header, and what may be repeated of a reply.
+
+What a neighbour says in its own words may be anything, names and addresses too. Errors and answers
+end up in workflow history and in logs, so they repeat its *codes* only (``bounded_code``), in
+sentences of ours.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from durable_orders.domain.texts import escaped
+import httpx
+
+from durable_orders.domain.texts import TextFormat, escaped
 
 #: Upper limit of a requested wait: a mistake of the server must not stop an order.
 LONGEST_WAIT: Final = timedelta(hours=1)
@@ -19,6 +26,36 @@ _LONGEST_ADDRESS: Final = 320
 #: What is looked at of a message. Looking for mail addresses takes time that grows with the square
 #: of the length.
 _LONGEST_LOOKED_AT: Final = 2_000
+#: The longest one of Stripe's has 65 characters.
+_CODE: Final = re.compile(r"[a-z0-9_]{1,80}")
+#: Failures of a connection, in the words of our own libraries and system. Those of an answer that
+#: breaks the protocol quote it.
+_OUR_WORDS: Final = (httpx.ConnectError, httpx.TimeoutException, httpx.PoolTimeout, OSError)
+
+
+class SenselessAnswerError(ValueError):
+    """An answer of a neighbour makes no sense; the message is ours, and repeats nothing of it."""
+
+
+def bounded_code(code: object) -> str:
+    """A neighbour's code for an error or a reason; "unknown" for what is none, "" for none."""
+    if code is None or code == "":
+        return ""
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else "unknown"
+
+
+def checked_id(format_: TextFormat, id_: object) -> str:
+    """An id that a neighbour has given. Raises ``SenselessAnswerError`` for what cannot be one."""
+    if not isinstance(id_, str) or not format_.matches(id_):
+        raise SenselessAnswerError(f"it names no {format_.noun.removeprefix('a ')}")
+    return id_
+
+
+def failure_name(error: BaseException | None) -> str:
+    """What broke a conversation off, without what the other side has sent."""
+    if isinstance(error, _OUR_WORDS) and str(error):
+        return escaped(f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE])
+    return type(error).__name__
 
 
 def parse_retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
@@ -43,8 +80,8 @@ def parse_retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
 def without_private(message: str, *private: str) -> str:
     """Cut ``message`` to 300 characters and blank mail addresses and ``private`` texts in it.
 
-    Errors and refusals end up in workflow history, where no personal data may be, and in logs: what
-    controls a terminal is escaped.
+    For a neighbour's own words, which are kept in the order's history alone: blanking finds what is
+    written as we wrote it, not what is written in another way. What controls a terminal is escaped.
     """
     wanted = sorted((text for text in private if text.strip()), key=len, reverse=True)
     if len(message) > _LONGEST_LOOKED_AT:

@@ -7,16 +7,18 @@ import re
 import time
 from typing import Annotated, Final, TypeVar
 
-from pydantic import BaseModel, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, StringConstraints, ValidationError
 
+from durable_orders.domain.ids import EVENT_ID
 from durable_orders.domain.webhooks import BadSignatureError, UnreadableEventError
 
 #: Largest difference between the time of a signature and ours, in seconds, past or future.
 TOLERANCE: Final = 300
 
-_NON_BLANK: Final = re.compile(r"^[\x21-\x7e]{1,255}\Z")
-#: Ids and types: printable ASCII, which breaks no log line and which PostgreSQL can store.
-NonBlankText = Annotated[str, StringConstraints(pattern=_NON_BLANK)]
+#: Printable ASCII, which breaks no log line and which PostgreSQL can store.
+EventId = Annotated[str, AfterValidator(EVENT_ID.check)]
+#: A code, as each service has them: ``payment_intent.succeeded``, ``parcel.left``.
+EventType = Annotated[str, StringConstraints(pattern=re.compile(r"^[A-Za-z0-9_.:/-]{1,100}\Z"))]
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -32,8 +34,8 @@ def check_timestamp(timestamp: int) -> None:
 
 
 def check_event_id(event_id: str, header: str, what: str) -> None:
-    """Raise ``UnreadableEventError`` for an id from this header that is not ``NonBlankText``."""
-    if not _NON_BLANK.match(event_id):
+    """Raise ``UnreadableEventError`` for an id from this header that is not ``EventId``."""
+    if not EVENT_ID.matches(event_id):
         raise UnreadableEventError(f"this is no {what}: wrong is {header}")
 
 

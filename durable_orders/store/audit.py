@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, func, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.audit.model import (
@@ -18,13 +18,21 @@ from durable_orders.domain.audit.model import (
     RecordedManualRefund,
 )
 from durable_orders.domain.audit.ports import CursorPage
+from durable_orders.domain.charges import MAY_TAKE_MONEY
 from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
-from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED, RefundState
+from durable_orders.domain.refunds.refund import (
+    ACCEPTED_BY_PROVIDER,
+    TAKEN_BY_DISPUTE,
+    UNSETTLED,
+    RefundState,
+)
 from durable_orders.store.charge_rows import CHARGES, booked_charge, charge_entry, with_tries
 from durable_orders.store.database import Database
+from durable_orders.store.decisions import CANCELLED_UNSTARTED
 from durable_orders.store.installation import IS_OURS
+from durable_orders.store.risk_rows import WITHDRAWN
 from durable_orders.store.tables import (
     disputes,
     given_back_by_hand,
@@ -40,7 +48,16 @@ _ENDS: Final = sorted(status for status in Status if status.is_final)
 _IS_UNSETTLED: Final[ColumnElement[bool]] = refund_requests.c.state.in_(
     bindparam("unsettled", sorted(UNSETTLED), expanding=True, literal_execute=True)
 )
-_HAVE_UNSETTLED: Final = select(refund_requests.c.order_id).where(_IS_UNSETTLED)
+_MAY_TAKE_MONEY: Final[ColumnElement[bool]] = payments.c.state.in_(
+    bindparam("may_take", sorted(MAY_TAKE_MONEY), expanding=True, literal_execute=True)
+)
+#: Orders with money that is moving, may move, or has moved lately.
+_HAVE_MONEY_MOVING: Final = union(
+    select(refund_requests.c.order_id).where(_IS_UNSETTLED),
+    select(payments.c.order_id).where(_MAY_TAKE_MONEY),
+    select(refund_requests.c.order_id).where(refund_requests.c.updated_at >= bindparam("since")),
+    select(disputes.c.order_id).where(disputes.c.updated_at >= bindparam("since")),
+)
 
 
 class PostgresAuditRepository:
@@ -59,7 +76,7 @@ class PostgresAuditRepository:
             or_(
                 orders.c.status.not_in(ends),
                 orders.c.updated_at >= changed_since,
-                orders.c.id.in_(_HAVE_UNSETTLED),
+                orders.c.id.in_(_HAVE_MONEY_MOVING.params(since=changed_since)),
             ),
             IS_OURS,
         ]
@@ -91,7 +108,10 @@ async def _read(
 ) -> tuple[BookedOrder, ...]:
     rows = (
         await connection.execute(
-            select(*(orders.c[name] for name in _COLUMNS))
+            select(
+                *(orders.c[name] for name in _COLUMNS),
+                CANCELLED_UNSTARTED.label("cancelled_unstarted"),
+            )
             .where(*wanted)
             .order_by(orders.c.id)
             .limit(limit)
@@ -145,7 +165,9 @@ async def _unsettled_or_settled_undo(
     """
     found = refund_requests.c
     is_settled_undo = and_(
-        found.refund_id == UNDO_REFUND_ID, found.state == RefundState.SETTLED.value
+        found.refund_id == UNDO_REFUND_ID,
+        found.state == RefundState.SETTLED.value,
+        found.why != TAKEN_BY_DISPUTE,
     )
     rows = await connection.execute(
         select(refund_requests, payments.c.payment_id, payments.c.currency)
@@ -164,7 +186,8 @@ async def _unsettled_or_settled_undo(
 async def _withdrawn(connection: AsyncConnection, order_ids: Sequence[str]) -> Mapping[str, int]:
     """What disputes have taken of each order's money and not put back."""
     rows = await connection.execute(
-        select(disputes.c.order_id, func.sum(disputes.c.withdrawn).label("withdrawn"))
+        select(disputes.c.order_id, WITHDRAWN.label("withdrawn"))
+        .join_from(disputes, payments, disputes.c.payment_id == payments.c.payment_id)
         .where(disputes.c.order_id.in_(order_ids))
         .group_by(disputes.c.order_id)
     )
@@ -182,7 +205,7 @@ async def _by_hand(
 
 
 def _standing(
-    row: Row[Any],
+    row: Row[*tuple[Any, ...]],
     entries: Sequence[LedgerEntry],
     refunds: int | None,
     hand: tuple[int, str] | None,
@@ -202,4 +225,5 @@ def _standing(
         else RecordedManualRefund(Money(hand[0], row.currency), hand[1]),
         unsettled=tuple(one for one in told if one.state is not RefundState.SETTLED),
         settled_undo=settled[0] if settled else None,
+        is_untold=row.cancelled_unstarted,
     )

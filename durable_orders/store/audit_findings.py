@@ -16,6 +16,7 @@ from durable_orders.domain.audit.messages import (
     PriorFinding,
     Resolution,
     findings_to_acknowledge,
+    noted_detail,
 )
 from durable_orders.domain.audit.model import Discrepancy, DiscrepancyKind, Remedy
 from durable_orders.domain.audit.ports import CursorPage
@@ -41,7 +42,7 @@ class PostgresFindingRepository:
         self._database = database
 
     async def note(self, found: Discrepancy, now: datetime) -> PriorFinding:
-        values = {"detail": found.detail, "remedy": found.remedy}
+        values: dict[str, str] = {"detail": found.detail, "remedy": found.remedy}
         async with self._database.transaction() as connection:
             is_new = await connection.scalar(
                 insert(findings)
@@ -63,7 +64,10 @@ class PostgresFindingRepository:
             ).one()
             is_back = known.resolved_at is not None
             is_acknowledged = known.acknowledged_at is not None
-            is_other = is_acknowledged and known.detail != found.detail
+            before = None if is_back else known.detail
+            detail = noted_detail(found, before, is_acknowledged=is_acknowledged)
+            is_other = is_acknowledged and known.detail != detail
+            values["detail"] = detail
             # Of two concurrent audits, the earlier may write last.
             seen: dict[str, Any] = {"last_seen": func.greatest(findings.c.last_seen, now)}
             if is_back:
@@ -75,6 +79,11 @@ class PostgresFindingRepository:
             if is_back or is_other:
                 return PriorFinding()
             return PriorFinding(known.last_seen, is_acknowledged)
+
+    async def is_unresolved(self, found: Discrepancy) -> bool:
+        unresolved = select(findings.c.kind).where(_is(found), findings.c.resolved_at.is_(None))
+        async with self._database.statement() as connection:
+            return await connection.scalar(unresolved) is not None
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         """Resolve the finding; only the first resolution is kept."""

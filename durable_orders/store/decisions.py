@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, bindparam, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.activity_messages import (
@@ -22,6 +22,7 @@ from durable_orders.domain.activity_messages import (
 from durable_orders.domain.lifecycle import Decision, Status, Stop, StopReason, decided
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import NoSuchOrderError
+from durable_orders.store import statuses
 from durable_orders.store.history import WITH_LINE, line
 from durable_orders.store.tables import given_back_by_hand, orders, parcels, payments
 
@@ -32,9 +33,23 @@ DECISION_COLUMNS: Final[tuple[ColumnElement[Any], ...]] = (
     orders.c.reason,
     orders.c.reason_message,
 )
+#: Whether an order was cancelled before a run had begun it, and no run has told its customer.
+CANCELLED_UNSTARTED: Final[ColumnElement[bool]] = and_(
+    orders.c.status == Status.CANCELLED.value,
+    orders.c.decision == Decision.UNDO.value,
+    orders.c.run_id == "",
+)
 _OF_ORDER: Final = orders.c.id == bindparam("order_id")
 _LOCK: Final = (
-    select(*DECISION_COLUMNS, orders.c.currency).where(_OF_ORDER).with_for_update(key_share=True)
+    select(
+        *DECISION_COLUMNS,
+        orders.c.currency,
+        orders.c.stock,
+        orders.c.run_id,
+        CANCELLED_UNSTARTED.label("cancelled_unstarted"),
+    )
+    .where(_OF_ORDER)
+    .with_for_update(key_share=True)
 )
 _DECIDE: Final = (
     update(orders)
@@ -49,6 +64,10 @@ _DECIDE: Final = (
 )
 _UNDO: Final = _DECIDE.values(
     run_id=func.coalesce(func.nullif(bindparam("run"), ""), orders.c.run_id)
+)
+_CARRY: Final = update(orders).where(_OF_ORDER).values(run_id=bindparam("run"))
+_CLOSE_UNSTARTED: Final = (
+    update(orders).where(_OF_ORDER).values(decision=Decision.UNDO.value, stock="released")
 )
 _CHARGED: Final = select(exists().where(payments.c.order_id == bindparam("order_id")))
 _BY_HAND: Final = (
@@ -95,6 +114,8 @@ async def begin_undo(connection: AsyncConnection, undo: UndoRequest, now: dateti
         return AlreadyFulfilled(tuple(named))
     status, known = Status(row.order_status), undone(row)
     if status.is_final and known is not None:
+        if row.cancelled_unstarted:
+            await connection.execute(_CARRY, this | {"run": undo.run_id})
         # All that was taken was given back, else it would not have ended. What was said to be given
         # back by hand stands in for what the provider says.
         taken = 0
@@ -111,6 +132,22 @@ async def begin_undo(connection: AsyncConnection, undo: UndoRequest, now: dateti
     charged = await connection.scalar(_CHARGED, this)
     handed_over = status in {Status.HELD, Status.PAID}
     return UndoBegun(known, charged=bool(charged), handed_over=handed_over)
+
+
+async def cancel_unstarted(
+    connection: AsyncConnection, order_id: str, stop: Stop, now: datetime
+) -> bool:
+    """Cancel an order that no run has begun. Raises ``NoSuchOrderError``."""
+    row = await _lock(connection, order_id)
+    if row.cancelled_unstarted:
+        return True
+    status = Status(row.order_status)
+    is_begun = row.run_id or row.decision is not None or row.stock != "none"
+    if is_begun or status is not Status.PLACED:
+        return False
+    await statuses.move(connection, order_id, status, Status.CANCELLED, stop=stop, now=now)
+    await connection.execute(_CLOSE_UNSTARTED, {"order_id": order_id})
+    return True
 
 
 async def keep(connection: AsyncConnection, order_id: str, now: datetime) -> None:

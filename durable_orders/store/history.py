@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func
+from sqlalchemy import bindparam, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from durable_orders.store.tables import order_history
@@ -22,7 +22,27 @@ ADD_LINE: Final = (
     )
     .on_conflict_do_nothing()
 )
-#: The same as a CTE of another statement, in one round trip.
+#: Adds the warehouse's own words in its parameters (``line``), once for what they are ``about``.
+ADD_WORDS: Final = (
+    insert(order_history)
+    .from_select(
+        ["order_id", "event", "detail", "at"],
+        select(
+            bindparam("line_order", type_=order_history.c.order_id.type),
+            bindparam("line_event", type_=order_history.c.event.type),
+            bindparam("line_detail", type_=order_history.c.detail.type),
+            func.coalesce(bindparam("line_at", type_=order_history.c.at.type), func.now()),
+        ).where(
+            ~exists().where(
+                order_history.c.order_id == bindparam("line_order"),
+                order_history.c.event == bindparam("line_event"),
+                order_history.c.detail["about"].astext == bindparam("about"),
+            )
+        ),
+    )
+    .on_conflict_do_nothing()
+)
+#: ``ADD_LINE`` as a CTE of another statement, in one round trip.
 WITH_LINE: Final = ADD_LINE.cte("line")
 
 
@@ -31,7 +51,8 @@ def line(
 ) -> dict[str, Any]:
     """Parameters of ``ADD_LINE``; ``at`` is now unless given.
 
-    ``detail`` must hold ids, codes and amounts only: the history outlives the customer's data.
+    ``detail`` must hold ids, codes and amounts only, but for ``ADD_WORDS``: the history outlives
+    the customer's data.
     """
     return {
         "line_order": order_id,

@@ -18,10 +18,10 @@ from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Order, placed_from, priced
 from durable_orders.domain.parcels import Parcel, ParcelStatus
 from durable_orders.domain.ports import NoSuchOrderError, OrderExistsError, RefusedError
-from durable_orders.domain.views import OrderView
+from durable_orders.domain.views import WAREHOUSE_SAID, OrderView
 from durable_orders.store import decisions, statuses
 from durable_orders.store.database import Database
-from durable_orders.store.history import ADD_LINE, WITH_LINE, line
+from durable_orders.store.history import ADD_LINE, ADD_WORDS, WITH_LINE, line
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.rows import insert_order, read_order, read_order_and_mail, read_view
 from durable_orders.store.tables import orders, parcels, placing_keys, products
@@ -41,6 +41,7 @@ _SUMMARY: Final = select(
             "run_id",
         )
     ),
+    decisions.CANCELLED_UNSTARTED.label("cancelled_unstarted"),
     IS_OURS.label("is_ours"),
 ).where(orders.c.id == bindparam("order_id"))
 _LOCK: Final = (
@@ -130,6 +131,7 @@ class PostgresOrderRepository:
             key_prefix=row.key_prefix,
             off_session=row.off_session,
             run_id=row.run_id,
+            cancelled_unstarted=row.cancelled_unstarted,
         )
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
@@ -144,6 +146,10 @@ class PostgresOrderRepository:
     async def begin_undo(self, undo: UndoRequest, now: datetime) -> UndoAnswer:
         async with self._database.transaction() as connection:
             return await decisions.begin_undo(connection, undo, now)
+
+    async def cancel_unstarted(self, order_id: str, stop: Stop, now: datetime) -> bool:
+        async with self._database.transaction() as connection:
+            return await decisions.cancel_unstarted(connection, order_id, stop, now)
 
     async def keep(self, order_id: str, now: datetime) -> None:
         async with self._database.transaction() as connection:
@@ -195,6 +201,14 @@ class PostgresOrderRepository:
             if await connection.scalar(_IS_THERE, {"order_id": order_id}) is None:
                 raise NoSuchOrderError(order_id)
             await connection.execute(ADD_LINE, line(order_id, event, detail, now))
+
+    async def note_words(self, order_id: str, about: str, words: str, now: datetime) -> None:
+        """Add the history line. Raises ``NoSuchOrderError``."""
+        said = line(order_id, WAREHOUSE_SAID, {"about": about, "words": words}, now)
+        async with self._database.transaction() as connection:
+            if await connection.scalar(_IS_THERE, {"order_id": order_id}) is None:
+                raise NoSuchOrderError(order_id)
+            await connection.execute(ADD_WORDS, said | {"about": about})
 
     async def view(self, order_id: str) -> OrderView:
         async with self._database.snapshot() as connection:

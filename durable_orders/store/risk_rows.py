@@ -43,8 +43,13 @@ _REVIEWS: Final = (
     .where(reviews.c.order_id == bindparam("order_id"))
     .order_by(reviews.c.opened_at, reviews.c.review_id)
 )
-_WITHDRAWN: Final = select(func.coalesce(func.sum(disputes.c.withdrawn), 0)).where(
-    disputes.c.order_id == bindparam("order_id")
+#: A dispute may take more than the payment was, when the rate of its currency has changed: that is
+#: no more of the payment.
+WITHDRAWN: Final = func.sum(func.least(disputes.c.withdrawn, payments.c.captured))
+_WITHDRAWN: Final = (
+    select(func.coalesce(WITHDRAWN, 0))
+    .join_from(disputes, payments, disputes.c.payment_id == payments.c.payment_id)
+    .where(disputes.c.order_id == bindparam("order_id"))
 )
 
 

@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from durable_orders.domain.charges import LIVE_TRY
+from durable_orders.domain.charges import LIVE_TRY, MAY_TAKE_MONEY
 from durable_orders.domain.disputes.dispute import DisputeStatus
 from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Decision, Status
@@ -535,6 +535,15 @@ Index(
     refund_requests.c.order_id,
     postgresql_where=refund_requests.c.state.in_(sorted(UNSETTLED)),
 )
+
+# The same of charges that may still take money, and of what changed lately.
+Index(
+    "payments_may_take_money",
+    payments.c.order_id,
+    postgresql_where=payments.c.state.in_(sorted(MAY_TAKE_MONEY)),
+)
+Index(None, refund_requests.c.updated_at)
+Index(None, disputes.c.updated_at)
 
 # Refunds that may need a person: few, however many refunds there are.
 Index(

@@ -131,11 +131,22 @@ async def test_cancelling_too_late_is_a_conflict(shop: Shop, http: httpx.AsyncCl
     is_problem(await http.post(f"/orders/{order_id}/cancel"), 409, "it is completed")
 
 
-async def test_cancelling_what_was_not_started_is_a_conflict(
-    closed_shop: Shop, closed: httpx.AsyncClient
+async def test_an_order_that_was_not_started_is_cancelled_for_good(
+    shop: Shop, http: httpx.AsyncClient
 ) -> None:
-    order_id = await closed_shop.place()
-    is_problem(await closed.post(f"/orders/{order_id}/cancel"), 409, "start it first")
+    order_id = await shop.place()
+    response = await http.post(f"/orders/{order_id}/cancel")
+    assert (response.status_code, response.json()) == (
+        200,
+        {
+            "kind": "cancelled",
+            "status": "cancelled",
+            "given_back": {"amount": 0, "currency": "EUR"},
+        },
+    )
+    later = await http.post("/checkout", json={"order_id": order_id, "wait_seconds": 5})
+    assert later.json()["payment"]["reason"] == "cancelled"
+    assert shop.cards.charges_of(order_id) == []
 
 
 async def test_an_unknown_order_is_not_found(closed: httpx.AsyncClient) -> None:

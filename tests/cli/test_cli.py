@@ -124,9 +124,22 @@ async def test_an_order_that_is_not_started_says_how_to_start_it(run: Run) -> No
     start = f"{PROGRAM} start cli-3"
     assert f"Start it: {start}\n" in placed.stdout
     assert read(await run("status", "cli-3", "--json"))["doing"] == "not started yet"
-    for command in ("cancel", "result", "watch"):
+    for command in ("result", "watch"):
         said = await run(command, "cli-3")
         refused(said, "not started: start it first", terminal.REFUSED, start)
+
+
+@pytest.mark.parametrize("wait", ["5", "0"])
+async def test_an_order_that_is_not_started_is_cancelled(run: Run, wait: str) -> None:
+    order_id = f"cli-unstarted-{wait}"
+    await run("place", "--no-start", "--order-id", order_id)
+
+    said = await run("cancel", order_id, "--wait", wait)
+
+    assert said.exit_code == 0
+    if wait != "0":
+        assert f"Order {order_id} is cancelled: nothing was taken." in said.stdout
+    assert read(await run("status", order_id, "--json"))["status"] == "cancelled"
 
 
 async def test_a_stranded_order_is_not_started_before(run: Run, temporal_server: Temporal) -> None:

@@ -98,7 +98,7 @@ async def test_an_application_with_the_package_installed_names_the_console_scrip
 
 async def test_an_order_that_was_not_started(ours: str) -> None:
     await ok(f"{ours} place --no-start --order-id hint-20")
-    refused = await typed(f"{ours} cancel hint-20")
+    refused = await typed(f"{ours} result hint-20")
     assert "is started" in await ok(hint(refused.stderr, "start hint-20"))
 
 

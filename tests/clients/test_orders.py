@@ -249,13 +249,6 @@ class TestCancelling:
             with pytest.raises(OrderEndedError, match="has ended, it is completed"):
                 await cancel(order_id)
 
-    async def test_an_order_that_was_not_started_says_so(self, closed_shop: Shop) -> None:
-        order_id = await closed_shop.place()
-
-        for cancel in (closed_shop.orders.cancel, closed_shop.orders.request_cancel):
-            with pytest.raises(NotStartedError, match="start it first"):
-                await cancel(order_id)
-
     async def test_an_unknown_order_cannot_be_cancelled(self, closed_shop: Shop) -> None:
         with pytest.raises(NoSuchOrderError):
             await closed_shop.orders.cancel("nobody")

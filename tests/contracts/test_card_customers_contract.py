@@ -116,7 +116,6 @@ async def test_a_customer_whom_nobody_knows_is_an_answer(
         with pytest.raises(UnknownCustomerError) as refusal:
             await announce(trial, order_id, ChargeDetails("cus_nobodys"))
         assert refusal.value.code == "resource_missing"
-        assert refusal.value.message
 
 
 @pytest.mark.parametrize("away", [True, False])

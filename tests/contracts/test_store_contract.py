@@ -641,6 +641,52 @@ async def test_what_was_given_back_by_hand_is_how_an_order_ended(store: Store) -
     assert await store.ledger.find_manual_refund(order.id) == by_hand
 
 
+async def test_an_order_that_no_run_has_begun_is_cancelled_and_never_begins(store: Store) -> None:
+    order = await store.placed()
+
+    assert await store.orders.cancel_unstarted(order.id, CANCELLED, NOW)
+    assert await store.orders.cancel_unstarted(order.id, CANCELLED, NOW)
+
+    view = await store.orders.view(order.id)
+    undone = (await store.orders.get(order.id)).undone
+    assert (view.order.status, undone) == (Status.CANCELLED, CANCELLED)
+    assert view.stock == "released"
+    assert [line.event for line in view.history].count("order_cancelled") == 1
+    assert (await store.orders.summary(order.id)).cancelled_unstarted
+    assert await store.inventory.reserve(order.id, "run-1") == OrderUndone(CANCELLED)
+    assert (await store.orders.summary(order.id)).run_id == ""
+
+
+async def test_the_run_that_closes_an_unstarted_order_is_named_in_its_row(store: Store) -> None:
+    order = await store.placed()
+    await store.orders.cancel_unstarted(order.id, CANCELLED, NOW)
+
+    ended = await store.orders.begin_undo(UndoRequest(order.id, CANCELLED, "run-1"), NOW)
+    await store.orders.begin_undo(UndoRequest(order.id, CANCELLED, "run-2"), NOW)
+
+    assert ended == EndedBefore(Status.CANCELLED, CANCELLED, NOTHING, NOTHING)
+    summary = await store.orders.summary(order.id)
+    assert (summary.run_id, summary.cancelled_unstarted) == ("run-1", False)
+    assert not await store.orders.cancel_unstarted(order.id, CANCELLED, NOW)
+
+
+async def test_an_order_that_a_run_has_begun_is_left_to_it(store: Store) -> None:
+    begun, undone, over, paid = [await store.placed() for _ in range(4)]
+    await store.inventory.reserve(begun.id, "run-1")
+    await store.orders.begin_undo(UndoRequest(undone.id, CANCELLED, "run-2"), NOW)
+    await store.orders.move(over.id, Status.REJECTED, CANCELLED, NOW)
+    await store.orders.move(paid.id, Status.PAID, None, NOW)
+    for order in (begun, undone, over, paid):
+        status = (await store.orders.get(order.id)).status
+        assert not await store.orders.cancel_unstarted(order.id, CANCELLED, NOW)
+        assert (await store.orders.get(order.id)).status is status
+
+
+async def test_an_order_nobody_placed_cannot_be_cancelled(store: Store) -> None:
+    with pytest.raises(NoSuchOrderError):
+        await store.orders.cancel_unstarted("nobody", CANCELLED, NOW)
+
+
 async def test_an_order_nobody_placed_is_neither_undone_nor_kept(store: Store) -> None:
     with pytest.raises(NoSuchOrderError):
         await store.orders.begin_undo(UndoRequest("nobody", CANCELLED), NOW)

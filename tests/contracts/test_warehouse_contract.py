@@ -14,7 +14,6 @@ import pytest_asyncio
 from durable_orders.domain import ids
 from durable_orders.domain.activity_messages import (
     AlreadyLeft,
-    CannotFulfill,
     ContentsUnknown,
     Fulfilled,
     FulfillmentCancelled,
@@ -25,6 +24,7 @@ from durable_orders.domain.ports import (
     LockedOutError,
     NoAnswerError,
     RefusedError,
+    ShippingRefused,
     ShippingRequest,
     Warehouse,
 )
@@ -162,7 +162,7 @@ async def test_a_warehouse_that_will_not_ship_says_why(
 ) -> None:
     await trial.refuse(order_id, "nobody can lift it")
     answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
-    assert answer == CannotFulfill("nobody can lift it")
+    assert answer == ShippingRefused("cannot_fulfill", "nobody can lift it")
     assert await trial.parcels(order_id) == ()
 
 
@@ -199,8 +199,8 @@ async def test_a_request_that_comes_after_its_cancellation_ships_nothing(
         await trial.warehouse.cancel(order_id, installation=INSTALLATION) == FulfillmentCancelled()
     )
     answer = await trial.warehouse.fulfill(shipping(order_id), key=fulfillment_key(order_id))
-    assert isinstance(answer, CannotFulfill)
-    assert "cancelled" in answer.message
+    assert isinstance(answer, ShippingRefused)
+    assert answer.code == "fulfillment_cancelled"
     assert await trial.parcels(order_id) == ()
 
 
@@ -219,7 +219,7 @@ async def test_the_same_order_of_another_installation_is_another_order(
     again = await trial.warehouse.fulfill(shipping(order_id), key=f"{order_id}:again")
     assert again == ours
     refused = await trial.warehouse.fulfill(shipping(order_id, "othershop"), key=f"{key}:again")
-    assert isinstance(refused, CannotFulfill)
+    assert isinstance(refused, ShippingRefused)
     await trial.dispatch(order_id)
     left = await trial.warehouse.cancel(order_id, installation=INSTALLATION)
     assert left == AlreadyLeft(ours.fulfillment_id, ours.parcel_ids)
@@ -401,7 +401,7 @@ async def test_a_warehouse_that_does_not_send_again_says_why(
     answer = await trial.warehouse.resend(
         order_id, lost, installation=INSTALLATION, key=resend_key(order_id, lost)
     )
-    assert answer == CannotFulfill("no mug left")
+    assert answer == ShippingRefused("cannot_fulfill", "no mug left")
     assert await trial.parcels(order_id) == (lost,)
 
 
@@ -413,7 +413,7 @@ async def test_a_recalled_parcel_is_not_sent_again(trial: WarehouseOnTrial, orde
     answer = await trial.warehouse.resend(
         order_id, parcel_id, installation=INSTALLATION, key=resend_key(order_id, parcel_id)
     )
-    assert isinstance(answer, CannotFulfill)
+    assert isinstance(answer, ShippingRefused)
     assert await trial.parcels(order_id) == ()
 
 
@@ -478,4 +478,4 @@ async def test_a_warehouse_that_has_nothing_of_an_order_refuses_it(
     mugs = replace(shipping(order_id), quantities=(("MUG", 2),))
     async with HttpWarehouse(f"{control.url}/warehouse", "key") as warehouse:
         answer = await warehouse.fulfill(mugs, key=fulfillment_key(order_id))
-    assert isinstance(answer, CannotFulfill)
+    assert isinstance(answer, ShippingRefused)

@@ -12,6 +12,8 @@ RECALL, REFUND = "warehouse.fulfillments.cancel", "stripe.refunds.create"
 READ = "stripe.payment_intents.retrieve"
 
 NO_SHELF = "no such shelf"
+#: What becomes of it in the order's row: its code, in a sentence of ours.
+NOT_SHIPPED = "the warehouse does not ship it (cannot_fulfill): the order's history has its words"
 
 #: Asked, but not done yet: the step before is complete. The request still arrives, later.
 BEFORE_IT_IS_DONE = [Asking(endpoint, "delay") for endpoint in (CREATE, CONFIRM, SHIP, MAIL)]
@@ -63,7 +65,7 @@ UNDONE_AND_UNTOLD = [
 ]
 
 UNDOING: list[tuple[Moment, str]] = [
-    (Writing("undo_begun", {"reason": "cannot_fulfill", "message": NO_SHELF}), "MUG"),
+    (Writing("undo_begun", {"reason": "cannot_fulfill", "message": NOT_SHIPPED}), "MUG"),
     (Asking(RECALL, "delay"), "MUG"),
     (Asking(RECALL, "delay_after"), "MUG"),
     (Writing("charging_closed"), "MUG"),
@@ -72,7 +74,7 @@ UNDOING: list[tuple[Moment, str]] = [
     (Asking(REFUND, "delay_after"), "MUG"),
     (Asking(REFUND, "hang_up_after"), "MUG"),
     (Writing("stock_released"), "STICKER"),
-    (Writing("order_refunded", {"reason": "cannot_fulfill", "message": NO_SHELF}), "MUG"),
+    (Writing("order_refunded", {"reason": "cannot_fulfill", "message": NOT_SHIPPED}), "MUG"),
     (Asking(MAIL, "delay"), "MUG"),
     (Asking(MAIL, "delay_after"), "MUG"),
 ]

@@ -102,7 +102,7 @@ async def test_an_account_that_is_restricted_for_a_while_is_waited_for(
         return attention is not None
 
     await eventually(flagged)
-    assert "cannot currently make live charges" in problem
+    assert "Stripe does not let our key or our account do this" in problem
     assert "Check STRIPE_API_KEY and the account in Stripe's dashboard" in problem
     await environment.faults.remove(restricted)
     await environment.operations.retry_now(order_id)

@@ -14,6 +14,7 @@ from durable_orders.domain.audit.messages import (
     PriorFinding,
     Resolution,
     findings_to_acknowledge,
+    noted_detail,
 )
 from durable_orders.domain.audit.model import (
     BookedOrder,
@@ -26,11 +27,18 @@ from durable_orders.domain.audit.model import (
     RecordedManualRefund,
 )
 from durable_orders.domain.audit.ports import CursorPage, Marks
+from durable_orders.domain.charges import MAY_TAKE_MONEY
+from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.ids import UNDO_REFUND_ID
 from durable_orders.domain.money import Money, total
-from durable_orders.domain.refunds.refund import ACCEPTED_BY_PROVIDER, UNSETTLED, RefundState
+from durable_orders.domain.refunds.refund import (
+    ACCEPTED_BY_PROVIDER,
+    TAKEN_BY_DISPUTE,
+    UNSETTLED,
+    RefundState,
+)
 from tests.fakes.cards import InMemoryCards
-from tests.fakes.database import InMemoryDatabase, charge_entry
+from tests.fakes.database import InMemoryDatabase, _Payment, charge_entry
 from tests.fakes.script import Scripted
 
 T = TypeVar("T")
@@ -132,9 +140,18 @@ class InMemoryAuditRepository(Scripted):
         wanted = [
             one
             for one in standings
-            if not one.status.is_final or one.changed_at >= since or one.unsettled
+            if not one.status.is_final
+            or one.changed_at >= since
+            or one.unsettled
+            or any(entry.booked.state in MAY_TAKE_MONEY for entry in one.entries)
+            or self._money_changed(one.order_id, since)
         ]
         return _page(wanted, [one.order_id for one in wanted], cursor, limit)
+
+    def _money_changed(self, order_id: str, since: datetime) -> bool:
+        about = ("refund_", "dispute_")
+        history = self._database.row(order_id).history
+        return any(line.at >= since and line.event.startswith(about) for line in history)
 
     def _own(self) -> list[str]:
         ours = self._database.installation.names
@@ -160,9 +177,8 @@ class InMemoryAuditRepository(Scripted):
             else None,
             unsettled=self._unsettled(order_id),
             settled_undo=self._settled_undo(order_id),
-            withdrawn=row.risks.withdrawn(row.order.total.currency)
-            if row.risks
-            else Money(0, row.order.total.currency),
+            is_untold=row.cancelled_unstarted,
+            withdrawn=_withdrawn(row.risks, row.payment, row.order.total.currency),
         )
 
     def _unsettled(self, order_id: str) -> tuple[BookedRefund, ...]:
@@ -180,7 +196,9 @@ class InMemoryAuditRepository(Scripted):
 
     def _settled_undo(self, order_id: str) -> Money | None:
         undo = self._database.row(order_id).refund_requests.get(UNDO_REFUND_ID)
-        return undo.amount if undo and undo.state is RefundState.SETTLED else None
+        if undo is None or undo.state is not RefundState.SETTLED or undo.why == TAKEN_BY_DISPUTE:
+            return None
+        return undo.amount
 
     def _refunds(self, order_id: str) -> Money | None:
         row = self._database.row(order_id)
@@ -200,6 +218,12 @@ class InMemoryFindings(Scripted):
 
     async def note(self, found: Discrepancy, now: datetime) -> PriorFinding:
         return await self._play("note", lambda: self._note(found, now))
+
+    async def is_unresolved(self, found: Discrepancy) -> bool:
+        known = self.book.get(_key(found))
+        return await self._play(
+            "is_unresolved", lambda: known is not None and known.resolved_at is None
+        )
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         await self._play("resolve", lambda: self._resolve(found, how, now))
@@ -225,14 +249,17 @@ class InMemoryFindings(Scripted):
         known = self.book.get(_key(found))
         before = None if known is None or known.resolved_at else known
         word = before.acknowledged if before else None
-        is_other = before is not None and word is not None and before.detail != found.detail
+        detail = noted_detail(
+            found, before.detail if before else None, is_acknowledged=word is not None
+        )
+        is_other = before is not None and word is not None and before.detail != detail
         first_seen = before.first_seen if before else now
         last_seen = max(before.last_seen, now) if before else now
         self.book[_key(found)] = Finding(
             found.kind,
             found.order_id,
             found.payment_id,
-            found.detail,
+            detail,
             found.remedy,
             first_seen,
             last_seen,
@@ -275,3 +302,10 @@ def _page(items: list[T], ids: list[str], cursor: str | None, limit: int) -> Cur
     page = items[start : start + limit]
     has_more = start + limit < len(items)
     return CursorPage(tuple(page), ids[start + len(page) - 1] if has_more else None)
+
+
+def _withdrawn(risks: PaymentRisks | None, payment: _Payment | None, currency: str) -> Money:
+    """What disputes have taken of the payment: each no more than that was."""
+    if risks is None or payment is None:
+        return Money(0, currency)
+    return total((min(one.withdrawn, payment.booked.captured) for one in risks.disputes), currency)

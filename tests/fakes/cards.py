@@ -231,13 +231,13 @@ class InMemoryCards(Scripted):
             settled = replace(refund, state=CardRefundState.SUCCEEDED)
             self.refunds[key] = replace(booked, refund=settled)
 
-    def fail_refund(self, key: str) -> None:
+    def fail_refund(self, key: str, problem: str = "expired_or_canceled_card") -> None:
         """The refund fails at the bank, whatever the card."""
         booked = self.refunds[key]
         charge, refund = self.charges[booked.payment_id], booked.refund
         if refund.state is CardRefundState.FAILED:
             return
-        failed = replace(refund, state=CardRefundState.FAILED, problem="expired_or_canceled_card")
+        failed = replace(refund, state=CardRefundState.FAILED, problem=problem)
         self.refunds[key] = replace(booked, refund=failed)
         self.charges[booked.payment_id] = replace(charge, refunded=charge.refunded - refund.amount)
 
@@ -312,7 +312,7 @@ class InMemoryCards(Scripted):
 
     def _granted(self, charge: CardCharge) -> CardCharge:
         """The bank authorizes: the charge is captured, or held."""
-        charge = replace(charge, latest_charge=self._new_charge(), decline_code="", message="")
+        charge = replace(charge, latest_charge=self._new_charge(), decline_code="")
         self._save_for_future(charge.payment_id)
         if self._card_of(charge.payment_id) == ELEVATED_RISK:
             charge = replace(charge, review=f"prv_{next(self._numbers)}")
@@ -345,7 +345,7 @@ class InMemoryCards(Scripted):
             elif customer != saved.customer:
                 code, message = "resource_missing", f"The customer does not have {method}"
         if code:
-            raise UnusableCardError(message, code=code, message=message)
+            raise UnusableCardError(message, code=code)
 
     def _needs_customer(self, method: str, *, off_session: bool) -> bool:
         card, saved = self._test_card(method), self.saved.get(method)
@@ -360,11 +360,10 @@ class InMemoryCards(Scripted):
         if problem := charge_problem(asked.amount):
             is_small = not smallest(asked.amount.currency) <= asked.amount
             code = "amount_too_small" if is_small else "amount_too_large"
-            raise AmountRefusedError(problem, code=code, message=problem)
+            raise AmountRefusedError(problem, code=code)
         customer = asked.details.customer
         if customer is not None and customer not in self.customers:
-            message = f"No such customer: {customer}"
-            raise UnknownCustomerError(message, code="resource_missing", message=message)
+            raise UnknownCustomerError(f"No such customer: {customer}", code="resource_missing")
         payment_id = f"pi_{next(self._numbers)}"
         nothing = replace(asked.amount, amount=0)
         self._payment_of_key[key] = payment_id
@@ -403,7 +402,7 @@ class InMemoryCards(Scripted):
             charge = _cancelled(charge)
         else:
             self.confirmations[payment_id].append(method)
-            nothing_wrong = replace(charge, decline_code="", message="")
+            nothing_wrong = replace(charge, decline_code="")
             if card in DECLINES:
                 charge = _declined(charge, DECLINES[card], self._new_charge())
             elif self._needs_customer(method, off_session=off_session) and off_session:
@@ -476,6 +475,5 @@ def _declined(charge: CardCharge, code: str, latest_charge: str) -> CardCharge:
         charge,
         state=ChargeState.DECLINED,
         decline_code=code,
-        message=f"Your card was declined ({code}).",
         latest_charge=latest_charge,
     )

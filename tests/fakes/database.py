@@ -63,6 +63,7 @@ from durable_orders.domain.ports import (
 )
 from durable_orders.domain.refunds.refund import RefundEntry
 from durable_orders.domain.views import (
+    WAREHOUSE_SAID,
     CardTryView,
     HistoryLine,
     OrderView,
@@ -126,6 +127,11 @@ class _Row:
         if self.decided is not Decision.UNDO:
             return None
         return self.undo_stop or Stop(StopReason.CLOSED_BEFORE, "it was being undone before")
+
+    @property
+    def cancelled_unstarted(self) -> bool:
+        cancelled = self.order.status is Status.CANCELLED
+        return cancelled and self.decision is Decision.UNDO and not self.run_id
 
     def close(self) -> None:
         self.charging_closed = True
@@ -482,6 +488,11 @@ class InMemoryOrderRepository(Scripted):
     async def begin_undo(self, undo: UndoRequest, now: datetime) -> UndoAnswer:
         return await self._play("begin_undo", lambda: self._begin_undo(undo, now))
 
+    async def cancel_unstarted(self, order_id: str, stop: Stop, now: datetime) -> bool:
+        return await self._play(
+            "cancel_unstarted", lambda: self._cancel_unstarted(order_id, stop, now)
+        )
+
     async def keep(self, order_id: str, now: datetime) -> None:
         await self._play("keep", lambda: self._keep(order_id, now))
 
@@ -499,6 +510,15 @@ class InMemoryOrderRepository(Scripted):
         await self._play(
             "note", lambda: self._database.row(order_id).add_line(event, now, **detail)
         )
+
+    async def note_words(self, order_id: str, about: str, words: str, now: datetime) -> None:
+        await self._play("note_words", lambda: self._note_words(order_id, about, words, now))
+
+    def _note_words(self, order_id: str, about: str, words: str, now: datetime) -> None:
+        row = self._database.row(order_id)
+        known = (line for line in row.history if line.event == WAREHOUSE_SAID)
+        if about not in {line.detail["about"] for line in known}:
+            row.add_line(WAREHOUSE_SAID, now, about=about, words=words)
 
     async def view(self, order_id: str) -> OrderView:
         return await self._play("view", lambda: self._view(order_id))
@@ -564,6 +584,7 @@ class InMemoryOrderRepository(Scripted):
         if row.decided is Decision.KEEP:
             return AlreadyFulfilled(tuple(sorted(row.parcel_ids)))
         if status.is_final and stop:
+            row.run_id = undo.run_id if row.cancelled_unstarted else row.run_id
             money = Money(0, row.order.total.currency)
             if status is Status.REFUNDED and (row.by_hand or row.payment):
                 money = row.by_hand.amount if row.by_hand else _captured(row)
@@ -576,6 +597,17 @@ class InMemoryOrderRepository(Scripted):
             row.add_line("undo_begun", now, **detail)
         handed_over = status in {Status.HELD, Status.PAID}
         return UndoBegun(stop or undo.stop, row.payment is not None, handed_over)
+
+    def _cancel_unstarted(self, order_id: str, stop: Stop, now: datetime) -> bool:
+        row = self._database.row(order_id)
+        if row.cancelled_unstarted:
+            return True
+        is_begun = row.run_id or row.decision or row.stock != "none"
+        if is_begun or row.order.status is not Status.PLACED:
+            return False
+        row.move(Status.CANCELLED, stop, now)
+        row.decision, row.stock = Decision.UNDO, "released"
+        return True
 
     def _keep(self, order_id: str, now: datetime) -> None:
         row = self._database.row(order_id)
@@ -596,6 +628,7 @@ class InMemoryOrderRepository(Scripted):
             off_session=order.options.off_session,
             key_prefix=order.key_prefix,
             run_id=self._database.row(order_id).run_id,
+            cancelled_unstarted=self._database.row(order_id).cancelled_unstarted,
         )
 
     def _move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:

@@ -18,9 +18,10 @@ T = TypeVar("T")
 class BlockedCall:
     """A call that is blocked until the test releases it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_cut: bool = True) -> None:
         self._entered = asyncio.Event()
         self._released = asyncio.Event()
+        self._is_cut = is_cut
 
     async def entered(self) -> None:
         """Wait until the call is blocked here."""
@@ -32,7 +33,12 @@ class BlockedCall:
 
     async def pass_through(self) -> None:
         self._entered.set()
-        await self._released.wait()
+        while not self._released.is_set():
+            try:
+                await self._released.wait()
+            except asyncio.CancelledError:
+                if self._is_cut:
+                    raise
 
 
 @dataclass
@@ -79,9 +85,17 @@ class Scripted:
         """The next ``times`` calls do their work, and the caller gets ``NoAnswerError``."""
         self._plan(method, _LoseAnswer(times))
 
-    def hold(self, method: str, *, where: Literal["before", "after"] = "before") -> BlockedCall:
-        """The next call blocks ``before`` or ``after`` its work until ``release()``."""
-        step = _Hold(where)
+    def hold(
+        self,
+        method: str,
+        *,
+        where: Literal["before", "after"] = "before",
+        is_cut: bool = True,
+    ) -> BlockedCall:
+        """The next call blocks ``before`` or ``after`` its work until ``release()``; unless
+        ``is_cut``, also when its activity is cancelled: the answer is on its way already.
+        """
+        step = _Hold(where, BlockedCall(is_cut=is_cut))
         self._plan(method, step)
         return step.gate
 

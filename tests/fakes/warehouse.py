@@ -7,18 +7,15 @@ from itertools import count
 
 from durable_orders.domain.activity_messages import (
     AlreadyLeft,
-    CannotFulfill,
     ContentsUnknown,
-    FulfillAnswer,
     Fulfilled,
     FulfillmentCancelled,
     ReadFulfillmentAnswer,
-    ResendAnswer,
     Resent,
     WarehouseCancelAnswer,
 )
 from durable_orders.domain.ids import warehouse_reference
-from durable_orders.domain.ports import RefusedError, ShippingRequest
+from durable_orders.domain.ports import RefusedError, ShippingRefused, ShippingRequest
 from tests.fakes.script import Scripted
 from tests.support.keys import INSTALLATION
 
@@ -39,7 +36,7 @@ class InMemoryWarehouse(Scripted):
         self._packing: dict[str, tuple[str, ...]] = {}
         self._refusals: dict[str, str] = {}
         self._short: dict[str, tuple[tuple[str, int], ...]] = {}
-        self._first: dict[str, tuple[ShippingRequest, FulfillAnswer]] = {}
+        self._first: dict[str, tuple[ShippingRequest, Fulfilled | ShippingRefused]] = {}
         self._resend_keys: dict[str, tuple[str, str]] = {}
         self._answers: dict[str, Fulfilled] = {}
         self._forgets: set[str] = set()
@@ -81,7 +78,7 @@ class InMemoryWarehouse(Scripted):
 
     # -- Warehouse -----------------------------------------------------------------------------
 
-    async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
+    async def fulfill(self, request: ShippingRequest, *, key: str) -> Fulfilled | ShippingRefused:
         request = replace(request, order_id=_named(request.order_id, request.installation))
         return await self._play("fulfill", lambda: self._fulfill(request, key))
 
@@ -94,13 +91,13 @@ class InMemoryWarehouse(Scripted):
 
     async def resend(
         self, order_id: str, parcel_id: str, *, installation: str, key: str
-    ) -> ResendAnswer:
+    ) -> Resent | ShippingRefused:
         order_id = _named(order_id, installation)
         return await self._play("resend", lambda: self._resend(order_id, parcel_id, key))
 
     # -- implementation ----------------------------------------------------------------------------
 
-    def _fulfill(self, request: ShippingRequest, key: str) -> FulfillAnswer:
+    def _fulfill(self, request: ShippingRequest, key: str) -> Fulfilled | ShippingRefused:
         asked, answer = self._first.get(key, (request, None))
         if asked != request:
             raise RefusedError(f"key {key} was used before, for another request")
@@ -109,12 +106,12 @@ class InMemoryWarehouse(Scripted):
             self._first[key] = (request, answer)
         return answer
 
-    def _decide(self, request: ShippingRequest) -> FulfillAnswer:
+    def _decide(self, request: ShippingRequest) -> Fulfilled | ShippingRefused:
         order_id = request.order_id
         if order_id in self.cancelled:
-            return CannotFulfill(f"order {order_id} was cancelled before")
+            return ShippingRefused("fulfillment_cancelled", "it was cancelled before")
         if order_id in self._refusals:
-            return CannotFulfill(self._refusals[order_id])
+            return ShippingRefused("cannot_fulfill", self._refusals[order_id])
         if order_id not in self.accepted:
             number = next(self._numbers)
             parcels = self._packing.get(order_id, (f"par_{number}",))
@@ -140,7 +137,7 @@ class InMemoryWarehouse(Scripted):
             return ContentsUnknown(message, answer.parcel_ids)
         return answer
 
-    def _resend(self, order_id: str, parcel_id: str, key: str) -> ResendAnswer:
+    def _resend(self, order_id: str, parcel_id: str, key: str) -> Resent | ShippingRefused:
         lost = (order_id, parcel_id)
         if self._resend_keys.setdefault(key, lost) != lost:
             raise RefusedError(f"key {key} was used before, for another parcel")
@@ -150,9 +147,9 @@ class InMemoryWarehouse(Scripted):
         if accepted is None or parcel_id not in accepted.parcel_ids:
             raise RefusedError(f"order {order_id} has no parcel {parcel_id}")
         if order_id in self.cancelled:
-            return CannotFulfill(f"order {order_id} was cancelled before")
+            return ShippingRefused("fulfillment_cancelled", "it was cancelled before")
         if order_id in self._refusals:
-            return CannotFulfill(self._refusals[order_id])
+            return ShippingRefused("cannot_fulfill", self._refusals[order_id])
         new = f"par_{next(self._numbers)}"
         contents = {**accepted.contents, new: accepted.contents.get(parcel_id, ())}
         parcel_ids = (*(id_ for id_ in accepted.parcel_ids if id_ != parcel_id), new)

@@ -23,17 +23,21 @@ from durable_orders.domain.audit.model import (
     Remedy,
 )
 from durable_orders.domain.charges import BookedCharge
+from durable_orders.domain.disputes.dispute import PaymentRisks
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
+from durable_orders.domain.order import Order
 from durable_orders.domain.ports import CardCharge, CardRefund, ChargeState, NoSuchOrderError
 from durable_orders.domain.refunds.refund import RefundRequest
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.consistency_check import find_inconsistencies
 from durable_orders.store.database import Database, connect
+from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.refunds import PostgresRefundBook
 from tests.store.shop import NOTHING, NOW, PRICE, Shop
+from tests.store.test_disputes import chargeback
 from tests.support.charges import record
 from tests.support.servers import Postgres
 
@@ -74,6 +78,51 @@ async def test_orders_under_way_or_changed_lately_are_paged_through_each_once(
     assert len(seen) == len(set(seen))
     assert {order.id for order in (*under_way, ended_lately)} <= set(seen)
     assert ended_long_ago.id not in seen
+
+
+async def long_ended(shop: Shop) -> Order:
+    """An order that was charged and completed longer ago than the audit's window."""
+    order = await shop.charged()
+    for status in (Status.PAID, Status.FULFILLED, Status.COMPLETED):
+        await shop.orders.move(order.id, status, None, NOW - 3 * DAY)
+    return order
+
+
+@pytest.mark.parametrize("state", ChargeState)
+async def test_an_order_whose_charge_may_take_money_is_read_whatever_its_age(
+    shop: Shop, book: PostgresAuditRepository, state: ChargeState
+) -> None:
+    order = await long_ended(shop)
+    change = "UPDATE payments SET state = :state WHERE order_id = :id"
+    await shop.sql(change, state=state.value, id=order.id)
+    page = await book.page(NOW - 2 * DAY, None, 1000)
+    is_over = state in {ChargeState.CAPTURED, ChargeState.CANCELLED}
+    assert (order.id in {one.order_id for one in page.items}) is not is_over
+
+
+@pytest.mark.parametrize("what", ["refund", "dispute"])
+async def test_an_order_whose_money_moved_lately_in_our_books_is_read_whatever_its_age(
+    shop: Shop, book: PostgresAuditRepository, what: str
+) -> None:
+    order = await long_ended(shop)
+    if what == "refund":
+        refunds = PostgresRefundBook(shop.database)
+        await refunds.reserve(RefundRequest(order.id, "r1", amount=EURO), NOW)
+        await refunds.begin(order.id, "r1", 1, NOW)
+        await refunds.tell(order.id, "r1", 1, CardRefund(f"re_{order.id}", EURO), NOW)
+    else:
+        risks = PaymentRisks(f"pi_{order.id}", (chargeback(order),))
+        await PostgresDisputeRepository(shop.database).record(order.id, risks, NOW)
+
+    async def is_read(since: datetime) -> bool:
+        page = await book.page(since, None, 1000)
+        return order.id in {one.order_id for one in page.items}
+
+    assert await is_read(NOW - 2 * DAY)
+    table = "refund_requests" if what == "refund" else "disputes"
+    change = f"UPDATE {table} SET updated_at = :then WHERE order_id = :id"  # noqa: S608 - ours
+    await shop.sql(change, then=NOW - 3 * DAY, id=order.id)
+    assert not await is_read(NOW - 2 * DAY)
 
 
 async def test_orders_of_the_installation_that_a_database_was_copied_from_are_not_read(
@@ -131,6 +180,46 @@ async def test_a_finding_is_written_once_and_keeps_when_it_was_first_seen(
     assert (known.detail, known.remedy) == ("still held", Remedy.FLAG)
     assert (known.first_seen, known.last_seen) == (NOW, NOW + DAY)
     assert known.discrepancy == again
+
+
+MOVED = Discrepancy(DiscrepancyKind.MONEY_MOVED, "1001", "1.00 EUR given back", Remedy.FLAG, "pi_1")
+
+
+async def test_all_money_that_moved_is_told_until_somebody_acknowledges_it(
+    findings: PostgresFindingRepository,
+) -> None:
+    more = replace(MOVED, detail="2.00 EUR given back")
+    await findings.note(MOVED, NOW)
+    await findings.note(more, NOW)
+    await findings.note(MOVED, NOW)  # a repair that is made again
+    [known] = await findings.listed(everything=False, limit=10)
+    assert known.detail == "1.00 EUR given back; 2.00 EUR given back"
+    assert await findings.note(known.discrepancy, NOW + DAY) == PriorFinding(NOW)
+
+    await findings.acknowledge("1001", None, WORD)
+    prior = await findings.note(more, NOW + 2 * DAY)
+    assert prior == PriorFinding(NOW + DAY, is_acknowledged=True)
+    third = replace(MOVED, detail="3.00 EUR given back")
+    assert await findings.note(third, NOW + 3 * DAY) == PriorFinding()
+    [known] = await findings.listed(everything=False, limit=10)
+    assert (known.detail, known.acknowledged) == ("3.00 EUR given back", None)
+
+    await findings.resolve(known.discrepancy, "settled", NOW + 4 * DAY)
+    await findings.note(MOVED, NOW + 5 * DAY)
+    [known] = await findings.listed(everything=False, limit=10)
+    assert known.detail == "1.00 EUR given back"
+
+
+async def test_a_finding_is_unresolved_from_when_it_is_noted_until_it_is_resolved(
+    findings: PostgresFindingRepository,
+) -> None:
+    other = replace(HELD, payment_id="pi_2")
+    assert not await findings.is_unresolved(HELD)
+    await findings.note(HELD, NOW)
+    assert await findings.is_unresolved(HELD)
+    assert not await findings.is_unresolved(other)
+    await findings.resolve(HELD, "settled", NOW)
+    assert not await findings.is_unresolved(HELD)
 
 
 async def test_a_finding_that_is_settled_and_comes_back_is_new(

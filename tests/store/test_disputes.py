@@ -14,6 +14,7 @@ from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.refunds.refund import RefundEntry, RefundRefused, RefundRequest
+from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.consistency_check import find_inconsistencies
 from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.refunds import PostgresRefundBook
@@ -92,6 +93,16 @@ async def test_the_check_counts_what_disputes_took_of_an_order_that_was_undone(s
     assert isinstance(entry, RefundEntry)
     assert (entry.amount, entry.lines) == (PRICE, ())
     assert (await shop.orders.view(order.id)).order.status is Status.REFUNDED
+
+
+async def test_a_dispute_may_take_more_than_was_paid_when_a_rate_has_changed(shop: Shop) -> None:
+    more = PRICE + Money(12, "EUR")
+    kept, given_up = await paid(shop, await shop.stocked(10)), await undone(shop)
+    audit = PostgresAuditRepository(shop.database)
+    for order in (kept, given_up):
+        await record(shop, order, replace(chargeback(order, withdrawn=more), amount=more))
+        assert await faults(shop, order) == []
+        assert (await audit.standing([order.id]))[order.id].withdrawn == PRICE
 
 
 async def test_an_order_that_was_undone_is_refunded_for_nothing_else(shop: Shop) -> None:

@@ -287,6 +287,22 @@ async def test_recording_and_refunding_at_once_counts_each_refund_once(shop: Sho
     assert payment.refunded == Money(5_00, "EUR")
 
 
+async def test_an_order_is_begun_or_cancelled_unstarted_never_both(shop: Shop) -> None:
+    stop = Stop(StopReason.CANCELLED, "cancelled by customer")
+    for _ in range(10):
+        order = await shop.placed()
+        reserved, cancelled = await asyncio.gather(
+            shop.inventory.reserve(order.id, "run-1"),
+            shop.orders.cancel_unstarted(order.id, stop, NOW),
+        )
+        assert reserved == (OrderUndone(stop) if cancelled else Reserved())
+        view = await shop.orders.view(order.id)
+        assert (view.order.status, view.stock) == (
+            (Status.CANCELLED, "released") if cancelled else (Status.PLACED, "reserved")
+        )
+        await shop.inventory.release(order.id)
+
+
 async def test_an_order_ends_in_one_way(shop: Shop) -> None:
     order = await shop.placed()
     ends = [Status.CANCELLED, Status.REJECTED, Status.REFUNDED] * 5

@@ -21,12 +21,13 @@ from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.ports import CardRefund, CardRefundState
-from durable_orders.domain.refunds.refund import RefundEntry, RefundState
+from durable_orders.domain.refunds.refund import TAKEN_BY_DISPUTE, RefundEntry, RefundState
 from durable_orders.store.audit import PostgresAuditRepository
 from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.consistency_check import find_inconsistencies
 from durable_orders.store.refunds import PostgresRefundBook
 from tests.store.shop import NOW, PRICE, Shop
+from tests.store.test_disputes import chargeback, record
 
 DAY = timedelta(days=1)
 S = CardRefundState
@@ -54,9 +55,8 @@ class Undone:
             refund = replace(refund, problem="")
         await self.refunds.tell(self.order.id, UNDO_REFUND_ID, attempt, refund, at)
 
-    async def settle(self) -> None:
-        settled = RefundState.SETTLED
-        await self.refunds.move(self.order.id, UNDO_REFUND_ID, settled, NOW, "settled by hand")
+    async def settle(self, why: str = "settled by hand") -> None:
+        await self.refunds.move(self.order.id, UNDO_REFUND_ID, RefundState.SETTLED, NOW, why)
 
     async def end(self, at: datetime = NOW) -> None:
         await self.shop.inventory.release(self.order.id)
@@ -168,6 +168,19 @@ async def test_the_check_names_what_a_person_and_stripe_both_gave_back(
         f"order {undone.order.id} is refunded, but {kept} of it was kept, and 500 given back in "
         "place of its refund"
     ]
+
+
+async def test_what_a_dispute_took_in_place_of_a_refund_is_not_given_back_twice(
+    undone: Undone,
+) -> None:
+    await undone.reserve()
+    await undone.tell(S.PENDING)
+    await undone.tell(S.FAILED)
+    await undone.end()
+    await record(undone.shop, undone.order, chargeback(undone.order))
+    await undone.settle(TAKEN_BY_DISPUTE)
+    assert await undone.faults() == []
+    assert (await undone.standing()).settled_undo is None
 
 
 async def test_an_operators_word_on_the_order_counts_before_that_on_its_refund(

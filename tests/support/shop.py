@@ -20,6 +20,7 @@ from durable_orders.domain.activity_messages import Progress
 from durable_orders.domain.ids import payment_risk_workflow_id, workflow_id
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
+from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.terms import ShopTerms
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.database import (
@@ -58,11 +59,13 @@ class Shop:
     warehouse: InMemoryWarehouse = field(default_factory=InMemoryWarehouse)
     mailer: InMemoryMailer = field(default_factory=InMemoryMailer)
     terms: ShopTerms = field(default_factory=ShopTerms)
+    refund_terms: ShopRefundTerms = field(default_factory=ShopRefundTerms)
 
     def __post_init__(self) -> None:
         self.database.add_product("MUG", "Mug", Money(14_50, "EUR"), 1_000)
         self.database.add_product("CALENDAR", "Last year's calendar", Money(12_00, "EUR"), 0)
         self.book = InMemoryOrderRepository(self.database)
+        self.inventory = InMemoryInventory(self.database)
         self.disputes = InMemoryDisputeRepository(self.database)
         self.risks = InMemoryPaymentRiskReader()
         self.orders = OrderClient(self.temporal, self.book, cards=self.cards)
@@ -95,12 +98,13 @@ class Shop:
             ledger=InMemoryPaymentLedger(self.database),
             warehouse=self.warehouse,
             mailer=self.mailer,
-            inventory=InMemoryInventory(self.database),
+            inventory=self.inventory,
             orders=self.book,
             refunds=InMemoryRefundBook(self.database),
             disputes=self.disputes,
             risks=self.risks,
             shop=self.terms,
+            refund_terms=self.refund_terms,
         )
 
     def now(self) -> datetime:

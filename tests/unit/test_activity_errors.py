@@ -17,7 +17,7 @@ from activities import error_types
 from activities.interceptor import ActivityInterceptor
 from activities.payments import PaymentActivities
 from activities.worker_stop import raise_if_stopping
-from durable_orders.domain.activity_messages import ChargeRequest
+from durable_orders.domain.activity_messages import ChargeRequest, OrderRef
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
     BusyError,
@@ -57,6 +57,8 @@ def environment() -> ActivityEnvironment:
     made = ActivityEnvironment()
     made.info = ActivityEnvironment.default_info()
     object.__setattr__(made.info, "attempt", ATTEMPT)
+    object.__setattr__(made.info, "activity_type", "read_order")
+    object.__setattr__(made.info, "workflow_type", "Order")
     object.__setattr__(made.info, "workflow_id", "order-1001")
     object.__setattr__(made.info, "heartbeat_timeout", None)
     return made
@@ -65,7 +67,7 @@ def environment() -> ActivityEnvironment:
 async def run(where: ActivityEnvironment, inner: Failing) -> ApplicationError:
     """The error that Temporal is given."""
     chain = ActivityInterceptor().intercept_activity(inner)
-    asked = ExecuteActivityInput(lambda: None, (), None, {})
+    asked = ExecuteActivityInput(lambda: None, (OrderRef("1001"),), None, {})
 
     async def execute() -> None:
         await chain.execute_activity(asked)

@@ -25,6 +25,7 @@ from durable_orders.domain.audit.model import (
     AuditTerms,
     BookedOrder,
     BookedRefund,
+    Discrepancy,
     DiscrepancyKind,
     LedgerEntry,
     ListedCharge,
@@ -35,7 +36,9 @@ from durable_orders.domain.audit.model import (
     RunStatus,
 )
 from durable_orders.domain.audit.rules import (
+    can_tell,
     find_discrepancies,
+    find_moved_money,
     find_open_run_discrepancies,
     find_risk_discrepancies,
     find_stranded_refunds,
@@ -105,6 +108,10 @@ def order(status: Status, *entries: LedgerEntry, age: timedelta = HOUR) -> Booke
     return BookedOrder("1001", status, TOTAL, NOW - age, NOW - age, entries)
 
 
+def untold(age: timedelta) -> BookedOrder:
+    return replace(order(S.CANCELLED, age=age), is_untold=True)
+
+
 def found(
     standing: BookedOrder | None, *charges: ListedCharge, run: RunStatus = ENDED
 ) -> list[tuple[DiscrepancyKind, Remedy]]:
@@ -143,6 +150,9 @@ DISAGREEING = [
     # placed, and nobody started it
     (order(S.PLACED), (), NO_RUN, DiscrepancyKind.NEVER_STARTED, Remedy.START),
     (order(S.PLACED, age=25 * HOUR), (), NO_RUN, DiscrepancyKind.NEVER_STARTED, Remedy.FLAG),
+    # cancelled before it was started, and nobody told the customer
+    (untold(HOUR), (), NO_RUN, DiscrepancyKind.CANCELLED_UNTOLD, Remedy.START),
+    (untold(40 * HOUR), (), TERMINATED, DiscrepancyKind.CANCELLED_UNTOLD, Remedy.START),
     # its run is over and it is not
     (order(S.PLACED), (), TERMINATED, DiscrepancyKind.STRANDED, Remedy.FLAG),
     (order(S.AWAITING_APPROVAL), (), NO_RUN, DiscrepancyKind.STRANDED, Remedy.FLAG),
@@ -310,11 +320,60 @@ def test_each_disagreement_has_its_name_and_its_remedy(
 def test_every_disagreement_is_in_the_table() -> None:
     of_open_runs = {DiscrepancyKind.RUN_WITHOUT_ORDER, DiscrepancyKind.RUN_AFTER_END}
     others = {
+        DiscrepancyKind.MONEY_MOVED,
         DiscrepancyKind.REFUND_STRANDED,
         DiscrepancyKind.RISK_BEHIND,
         DiscrepancyKind.RISK_UNFOLLOWED,
     }
     assert {row[3] for row in DISAGREEING} | of_open_runs | others == set(DiscrepancyKind)
+
+
+@pytest.mark.parametrize(
+    ("standing", "charge_at_provider", "is_told"),
+    [
+        (order(S.COMPLETED, booked(PAID)), PARTLY, True),
+        (order(S.COMPLETED, booked(PAID), age=400 * DAY), PARTLY, True),
+        (order(S.CANCELLED, booked(HELD)), PAID, True),
+        (order(S.REFUNDED, booked(PAID)), GIVEN_BACK, True),
+        (order(S.COMPLETED, booked(PAID)), PAID, False),
+        (order(S.CANCELLED, booked(HELD)), CANCELLED, False),  # no money moved
+        (order(S.REFUNDED, booked(GIVEN_BACK)), PAID, False),  # never forgotten, so not recorded
+        (order(S.PAID, booked(charge(C.OPEN))), PAID, False),  # it has not ended: it is stranded
+        (order(S.REJECTED), PAID, False),  # not in our books, and stays so: a finding by itself
+    ],
+)
+def test_money_that_moved_after_the_end_is_told_before_it_is_recorded(
+    standing: BookedOrder, charge_at_provider: CardCharge, *, is_told: bool
+) -> None:
+    moved = find_moved_money(standing, listed(charge_at_provider))
+    assert (moved is not None) is is_told
+    if moved is not None:
+        assert (moved.kind, moved.remedy) == (DiscrepancyKind.MONEY_MOVED, Remedy.FLAG)
+        assert str(standing.status) in moved.detail
+
+
+K = DiscrepancyKind
+REFUNDED = replace(order(S.COMPLETED, booked(PARTLY)), refunds=Money(5_00, "EUR"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "standing", "run", "can"),
+    [
+        (K.MONEY_KEPT, REFUNDED, ENDED, True),
+        (K.MONEY_KEPT, REFUNDED, OPEN, False),  # no rule about its money is applied
+        (K.MONEY_KEPT, replace(REFUNDED, refunds=None), ENDED, False),  # only the provider knows
+        (K.LIVE_CHARGE, None, NO_RUN, True),
+        (K.LIVE_CHARGE, None, OPEN, False),
+        *((kind, None, OPEN, True) for kind in (K.NEVER_STARTED, K.STRANDED)),
+        (K.STRANDED_WITH_MONEY, None, OPEN, True),
+        (K.REFUND_FAILED, REFUNDED, OPEN, True),
+        (K.REFUND_OVERDUE, None, OPEN, False),
+    ],
+)
+def test_a_finding_is_over_only_when_a_look_can_tell(
+    kind: DiscrepancyKind, standing: BookedOrder | None, run: RunStatus, *, can: bool
+) -> None:
+    assert can_tell(kind, AuditCase("1001", standing, (), run)) is can
 
 
 def unfinished(refund_id: str, state: RefundState, age: timedelta = HOUR) -> UnfinishedRefund:
@@ -539,14 +598,18 @@ def cases(draw: st.DrawFn) -> AuditCase:
     return AuditCase("1001", standing if draw(are_there) else None, charges, run)
 
 
+def is_a_refund_of_what_has_shipped(case: AuditCase, one: Discrepancy) -> bool:
+    """Refunds are no part of its run: what is wrong with them is told, nothing is done about it."""
+    shipped = case.order is not None and case.order.status in REFUNDABLE
+    of_refunds = {DiscrepancyKind.REFUND_FAILED, DiscrepancyKind.REFUND_OVERDUE}
+    return shipped and one.kind in of_refunds and one.remedy is Remedy.FLAG
+
+
 @given(cases())
 def test_an_order_under_way_is_never_touched(case: AuditCase) -> None:
-    found = find_discrepancies(replace(case, run=OPEN), NOW, TERMS)
-    # Refunds are no part of its run: what is wrong with them is told, and nothing done about it.
-    of_refunds = {DiscrepancyKind.REFUND_FAILED, DiscrepancyKind.REFUND_OVERDUE}
-    assert all(one.kind in of_refunds and one.remedy is Remedy.FLAG for one in found)
-    if case.order is None or case.order.status not in REFUNDABLE:
-        assert found == []
+    case = replace(case, run=OPEN)
+    found = find_discrepancies(case, NOW, TERMS)
+    assert all(is_a_refund_of_what_has_shipped(case, one) for one in found)
 
 
 @given(cases(), st.integers(0, 14))
@@ -556,7 +619,9 @@ def test_an_order_that_moved_within_the_grace_period_is_left_alone(
     lately = NOW - timedelta(minutes=age)
     if case.order is not None:
         moved = replace(case, order=replace(case.order, changed_at=lately))
-        assert find_discrepancies(moved, NOW, TERMS) == []
+        found = find_discrepancies(moved, NOW, TERMS)
+        is_open = case.run.state is RunState.OPEN
+        assert all(is_open and is_a_refund_of_what_has_shipped(moved, one) for one in found)
     closed = replace(case, run=RunStatus(RunState.CLOSED, lately))
     assert find_discrepancies(closed, NOW, TERMS) == []
 

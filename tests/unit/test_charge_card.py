@@ -69,8 +69,8 @@ ANSWERS: Final = {
 }
 ADA = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
 TOTAL = Money(14_50, "EUR")
-USED_UP = UnusableCardError("no", code="payment_method_unexpected_state", message="used before")
-TOO_SMALL = AmountRefusedError("no", code="amount_too_small", message="too little")
+USED_UP = UnusableCardError("no", code="payment_method_unexpected_state")
+TOO_SMALL = AmountRefusedError("no", code="amount_too_small")
 
 
 @dataclass

@@ -91,6 +91,22 @@ def test_what_the_books_have_open_is_uncertain_and_what_is_over_is_not() -> None
     ]
 
 
+@pytest.mark.parametrize("status", [DisputeStatus.LOST, DisputeStatus.PREVENTED])
+@pytest.mark.parametrize("withdrawn", [TOTAL, euros(10_00)])
+def test_what_a_dispute_has_taken_for_good_is_not_there_for_the_order(
+    status: DisputeStatus, withdrawn: Money
+) -> None:
+    over = replace(CHARGEBACK, status=status, withdrawn=withdrawn)
+    [concern] = concerns_of(PAID, TOTAL, PaymentRisks("pi_1", (over,)))
+    assert concern.kind is ConcernKind.CHARGEBACK
+    assert concern.detail == f"chargeback du_1 is {status}: {withdrawn} is gone"
+    # Who accepted the dispute while it was open has not accepted this.
+    assert CHARGEBACK.concern is not None
+    assert concern.id != CHARGEBACK.concern.id
+    put_back = replace(over, withdrawn=NOTHING)
+    assert concerns_of(PAID, TOTAL, PaymentRisks("pi_1", (put_back,))) == ()
+
+
 def test_whether_a_review_is_open_is_what_the_charge_says() -> None:
     in_review = replace(PAID, review="prv_1")
     [named] = concerns_of(in_review, TOTAL)

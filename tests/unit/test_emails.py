@@ -136,6 +136,24 @@ def test_what_a_bank_has_taken_back_is_not_said_to_be_given_by_us() -> None:
     assert emails.closing(undone, disputed=part * 0) == emails.closing(undone)
 
 
+@pytest.mark.parametrize("more", [0, 1, 1_12])
+def test_a_bank_that_takes_more_than_was_paid_leaves_nothing_to_give_back(more: int) -> None:
+    undone = replace(ORDER, status=Status.REFUNDED, reason=StopReason.DISPUTED)
+    taken_back = ORDER.total + Money(more, "EUR")
+    mail = emails.closing(undone, taken=ORDER.total, disputed=taken_back, on_its_way=ORDER.total)
+    assert f"Your bank has taken {taken_back} back from us" in mail.text
+    for untrue in ("We have given", "on its way", "-"):
+        assert untrue not in mail.text.split("Total")[0].split("Your bank")[1].split("\n")[0]
+
+
+def test_what_a_bank_has_taken_meanwhile_is_not_on_its_way() -> None:
+    undone = replace(ORDER, status=Status.REFUNDED, reason=StopReason.CANCELLED)
+    part = Money(10_00, "EUR")
+    mail = emails.closing(undone, taken=ORDER.total, disputed=part, on_its_way=ORDER.total)
+    assert "19.00 EUR is on its way back to you" in mail.text
+    assert "We have given" not in mail.text
+
+
 def test_a_reminder_of_a_dispute_says_until_when_and_what_to_do() -> None:
     due = DisputeDue("1001", "du_1", datetime(2026, 3, 10, 12, 30, tzinfo=UTC))
     mail = emails.dispute_reminder(due, prefix="testshop", to="ops@example.com")

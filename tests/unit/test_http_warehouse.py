@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from durable_orders.domain.activity_messages import (
-    CannotFulfill,
     ContentsUnknown,
     Fulfilled,
     ReadFulfillmentAnswer,
@@ -20,6 +19,7 @@ from durable_orders.domain.ports import (
     LockedOutError,
     NoAnswerError,
     RefusedError,
+    ShippingRefused,
     ShippingRequest,
 )
 from durable_orders.providers.warehouse.client import HttpWarehouse
@@ -241,10 +241,10 @@ async def test_a_warehouse_that_does_not_resend_says_why_or_is_refused() -> None
     async with refusing(422, "cannot_fulfill", "no mug left") as warehouse:
         assert await warehouse.resend(
             "t-1", "par_1", installation=INSTALLATION, key="k"
-        ) == CannotFulfill("no mug left")
+        ) == ShippingRefused("cannot_fulfill", "no mug left")
     async with refusing(409, "fulfillment_cancelled") as warehouse:
         answer = await warehouse.resend("t-1", "par_1", installation=INSTALLATION, key="k")
-        assert answer == CannotFulfill("order t-1 was cancelled before")
+        assert answer == ShippingRefused("fulfillment_cancelled", "no")
     async with refusing(404, "not_found") as warehouse:
         with pytest.raises(RefusedError):
             await warehouse.resend("t-1", "par_1", installation=INSTALLATION, key="k")
@@ -333,4 +333,4 @@ async def test_a_refusal_does_not_repeat_who_the_customer_is() -> None:
     message = "No courier to Ada Lovelace, 12 ST JAMES'S SQUARE, London"
     async with refusing(422, "cannot_fulfill", message) as warehouse:
         answer = await warehouse.fulfill(REQUEST, key="k")
-    assert answer == CannotFulfill("No courier to …, …, …")
+    assert answer == ShippingRefused("cannot_fulfill", "No courier to …, …, …")

@@ -16,7 +16,7 @@ import pytest
 from tests.unit.test_locks import ROOT, pins
 
 RUN = ("demo", "sandbox", "worker", "api", "bench")
-DEV = ("check", "test")
+DEV = ("check", "test", "sbom", "advisories")
 OURS = {path.name.removesuffix(".py") for path in ROOT.iterdir()}
 
 
@@ -30,7 +30,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def done_by(checkout: Path, target: str) -> str:
     """The commands that `make` would run."""
-    command = ["make", "--dry-run", target]
+    command = ["make", "--no-print-directory", "--dry-run", target]
     return subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True).stdout
 
 
@@ -62,7 +62,7 @@ def test_what_tests_and_checks_adds_to_that(checkout: Path, target: str) -> None
 @pytest.mark.parametrize("target", [*RUN, *DEV])
 def test_nothing_is_installed_twice(checkout: Path, target: str) -> None:
     has_installed(checkout, "uv", "run", "dev")
-    assert "requirements/" not in done_by(checkout, target)
+    assert "--require-hashes" not in done_by(checkout, target)
 
 
 def test_locking_needs_uv_alone(checkout: Path) -> None:

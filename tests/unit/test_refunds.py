@@ -478,6 +478,13 @@ def test_an_undo_shrinks_with_what_others_gave_back_while_nobody_knows_of_it(
     assert (after.state, after.amount.amount, after.attempt) == planned
 
 
+def test_an_undo_grows_with_what_has_come_back_while_nobody_knows_of_it() -> None:
+    small = replace(undo_entry(RefundState.ISSUING, attempt=2), amount=LEFT)
+    after = plan_undo("1001", CAPTURED, Money(29_00, "EUR"), small)
+    assert after is not None
+    assert (after.state, after.amount.amount, after.attempt) == (RefundState.ISSUING, 29_00, 3)
+
+
 @pytest.mark.parametrize("status", list(Status))
 def test_a_shop_cannot_request_the_refund_that_undoes_an_order(status: Status) -> None:
     refused = plan_refund(undo_request("1001"), replace(ORDER, status=status), CHARGE, ())

@@ -74,7 +74,7 @@ async def test_a_mail_goes_out_whole_with_its_key_and_fit_tags() -> None:
 async def test_a_mail_that_cannot_be_sent_is_an_answer_without_the_address(status: int) -> None:
     message = "Invalid `to` field: Ada@example.com is blocked."
     answer = await send(refusing(status, "validation_error", message))
-    assert answer == MailRefused("Invalid `to` field: … is blocked.")
+    assert answer == MailRefused(f"Resend refuses the mail (HTTP {status}): validation_error")
 
 
 async def test_an_address_that_mentions_from_is_still_the_customers() -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from temporalio.service import TLSConfig
 
 from durable_orders.api.server import event_readers
 from durable_orders.domain.refunds.messages import ShopRefundTerms
@@ -290,6 +291,18 @@ def test_temporal_is_found_through_the_env_file_too(
     assert temporal_profile().address == "temporal.example.com:7233"
     monkeypatch.setenv("TEMPORAL_ADDRESS", "elsewhere:7233")
     assert temporal_profile().address == "elsewhere:7233"
+
+
+def test_a_certificate_for_temporal_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("CLIENT_CERT", "ours"), ("CLIENT_KEY", "secret"), ("SERVER_CA_CERT", "ca")):
+        (tmp_path / name).write_text(text)
+        monkeypatch.setenv(f"TEMPORAL_TLS_{name}_PATH", str(tmp_path / name))
+    tls = temporal_profile().to_client_connect_config()["tls"]
+    assert isinstance(tls, TLSConfig)
+    assert (tls.client_cert, tls.client_private_key) == (b"ours", b"secret")
+    assert tls.server_root_ca_cert == b"ca"
 
 
 def test_by_default_the_edge_is_for_this_machine_and_no_other_origin() -> None:

@@ -159,9 +159,14 @@ async def test_an_account_that_is_restricted_is_for_a_person(reply: bytes) -> No
     assert "the account in Stripe's dashboard" in str(failed)
 
 
-async def test_why_an_account_is_restricted_is_said() -> None:
-    failed = await ask(RESTRICTED["403 with its reason"])
-    assert "cannot currently make live charges" in str(failed)
+async def test_a_refusal_names_its_code_its_parameter_and_its_request_and_no_words() -> None:
+    said = "No such thing as Ada Lovelace, 12 St James's Square"
+    reply = invalid("parameter_invalid_empty", param="shipping[name]", message=said)
+    failed = await ask(reply.replace(b"\r\n", b"\r\nRequest-Id: req_7\r\n", 1))
+    assert str(failed) == (
+        "Stripe refuses (read a payment, HTTP 400, req_7): parameter_invalid_empty, parameter "
+        "shipping[name]"
+    )
 
 
 USED_BEFORE = (

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import count
 
 import pytest
@@ -28,6 +29,7 @@ from tests.fakes.database import (
     InMemoryOrderRepository,
     InMemoryPaymentLedger,
 )
+from tests.fakes.disputes import InMemoryDisputeRepository, InMemoryPaymentRiskReader
 from tests.fakes.refunds import InMemoryRefundBook
 from tests.fakes.script import Scripted
 from tests.support.keys import undo_refund_key
@@ -57,7 +59,11 @@ class Shop:
         self.ledger = InMemoryPaymentLedger(self.database)
         self.orders = InMemoryOrderRepository(self.database)
         self.refunds = InMemoryRefundBook(self.database)
-        self.activities = PaymentActivities(self.cards, self.ledger, self.orders, self.refunds)
+        self.disputes = InMemoryDisputeRepository(self.database)
+        self.risks = InMemoryPaymentRiskReader()
+        self.activities = PaymentActivities(
+            self.cards, self.ledger, self.orders, self.refunds, self.disputes, self.risks
+        )
 
     async def undo(self) -> ChargesUndone:
         return await self.activities.refund_card(OrderRef(self.order_id))
@@ -76,6 +82,13 @@ class Shop:
 
     def key(self, attempt: int = 1) -> str:
         return undo_refund_key(self.order_id, self.charge.payment_id, attempt)
+
+    async def read_risks(self) -> None:
+        """What the run does that follows the payment: record what the provider says."""
+        known = await self.disputes.risks_of(self.order_id)
+        report = await self.risks.risks_of(self.charge.payment_id)
+        report = replace(report, revision=known.revision if known else None)
+        await self.disputes.record(self.order_id, report, datetime.now(UTC))
 
     async def booked(self) -> Money:
         [payment] = (await self.orders.view(self.order_id)).payments
@@ -255,3 +268,81 @@ async def test_what_is_back_at_the_provider_beside_a_failed_refund_is_not_counte
     await shop.undo()
     shop.cards.refund_by_hand(shop.charge.payment_id)
     assert await shop.undo() == ChargesUndone(TOTAL, TOTAL, TOTAL)
+
+
+# -- with a dispute of the same money --------------------------------------------------------------
+
+PART = eur(10_00)
+CHARGED_BACK = RefusedError("charge_disputed")
+
+
+async def partly_disputed(*, told: bool) -> tuple[Shop, str]:
+    """An order that cannot be undone while a part of it is disputed; the dispute's id."""
+    shop = await paid()
+    dispute = shop.risks.dispute(shop.charge.payment_id, PART)
+    if told:
+        await shop.read_risks()
+    shop.cards.fail_until_healed("refund", CHARGED_BACK)
+    for _ in range(3):
+        with pytest.raises(RefusedError, match=f"while dispute {dispute.dispute_id} over 10.00"):
+            await shop.undo()
+    entry = await shop.entry()
+    assert entry is not None
+    assert (entry.state, entry.amount) == (S.ISSUING, TOTAL - PART)
+    return shop, dispute.dispute_id
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_what_a_lost_dispute_has_taken_is_not_given_back(*, told: bool) -> None:
+    shop, dispute = await partly_disputed(told=told)
+    shop.risks.lose(dispute)
+    await shop.read_risks()
+    shop.cards.heal("refund")
+    assert await shop.undo() == ChargesUndone(TOTAL, TOTAL)
+    assert await shop.undo() == ChargesUndone(TOTAL, TOTAL)
+    assert shop.cards.given_back(shop.order_id) == 19_00
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_what_a_won_dispute_has_put_back_is_given_back_too(*, told: bool) -> None:
+    shop, dispute = await partly_disputed(told=told)
+    shop.risks.win(dispute)
+    await shop.read_risks()
+    shop.cards.heal("refund")
+    shop.cards.lose_answer_next("refund")
+    with pytest.raises(NoAnswerError):
+        await shop.undo()
+    assert await shop.undo() == ChargesUndone(TOTAL, TOTAL)
+    assert await shop.undo() == ChargesUndone(TOTAL, TOTAL)
+    assert shop.cards.given_back(shop.order_id) == TOTAL.amount
+    assert await shop.booked() == TOTAL
+
+
+async def test_a_refund_in_the_dashboard_that_fails_meanwhile_is_given_back_too() -> None:
+    shop = await paid()
+    shop.cards.refund_by_hand(shop.charge.payment_id, PART)
+    shop.cards.fail_next("refund", SILENCE)
+    with pytest.raises(NoAnswerError):
+        await shop.undo()
+    shop.cards.fail_refund(next(iter(shop.cards.refunds)))
+    assert await shop.undo() == ChargesUndone(TOTAL, TOTAL)
+    assert shop.cards.given_back(shop.order_id) == TOTAL.amount
+
+
+@pytest.mark.parametrize("disputed", [TOTAL, PART])
+async def test_a_refund_that_fails_because_of_a_dispute_is_not_given_back_twice(
+    disputed: Money,
+) -> None:
+    """Stripe: a pending refund fails when its charge is charged back."""
+    shop = await paid(REFUND_PENDING)
+    shop.cards.lose_answer_next("refund")
+    with pytest.raises(NoAnswerError):
+        await shop.undo()
+    shop.cards.fail_refund(shop.key())
+    shop.risks.dispute(shop.charge.payment_id, disputed)
+    # It is followed, for a person decides about it: until our books have the dispute, and after.
+    assert await shop.undo() == ChargesUndone(TOTAL, TOTAL, TOTAL)
+    await shop.read_risks()
+    for _ in range(2):
+        assert await shop.undo() == ChargesUndone(TOTAL, TOTAL, TOTAL)
+    assert (await shop.state(), len(shop.cards.refunds)) == (S.FAILED, 1)

@@ -58,12 +58,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name.suffix for name in ours} >= {".py", ".html", ".css", ".svg", ".typed"}
 
 
-def test_the_wheel_asks_for_three_packages_and_in_ranges(wheel: Path) -> None:
+def test_the_wheel_asks_for_four_packages_and_in_ranges(wheel: Path) -> None:
     asked = [Requirement(text) for text in metadata(wheel).get_all("Requires-Dist", [])]
     assert {each.name for each in asked if each.marker is None} == {
         "temporalio",
         "pydantic",
         "pydantic-settings",
+        "email-validator",
     }
     assert not [each for each in asked if {part.operator for part in each.specifier} & {"==", "~="}]
 

@@ -76,7 +76,15 @@ async def test_a_warehouse_that_refuses_gets_the_customer_the_money_back(shop: S
     assert outcome.status is Status.REFUNDED
     assert outcome.given_back == TOTAL
     assert outcome.stop is not None
-    assert outcome.stop.message == "the roof leaks"
+    assert outcome.stop.message == (
+        "the warehouse does not ship it (cannot_fulfill): the order's history has its words"
+    )
+    [said] = [
+        line.detail
+        for line in (await shop.book.view(order_id)).history
+        if line.event == "warehouse_said"
+    ]
+    assert said == {"about": "fulfil, refused", "words": "the roof leaks"}
 
 
 async def test_a_charge_without_an_answer_is_tried_three_times_then_the_order_fails(

@@ -303,6 +303,29 @@ class TestAShopThatRefundsAtOnce:
         await over(again)
         assert len(await shop.refunds.refunds_of(order_id)) == 2
 
+    async def test_a_refund_that_is_about_to_be_set_aside_asks_nobody(self, shop: Shop) -> None:
+        """Another event comes before the refund's run has set it aside."""
+        order_id = await paid(shop)
+        warning = shop.risks.warn(payment_of(shop, order_id))
+        gate = shop.refunds.hold("reserve")
+        handle = await tell(shop, order_id)
+        await gate.entered()
+        shop.risks.review(payment_of(shop, order_id))
+        await tell(shop, order_id)
+        asked = await asks(handle)
+        assert asked.startswith("review ")
+        assert "was not made" not in asked
+        gate.release()
+
+        async def refunded() -> bool:
+            return shop.cards.given_back(order_id) == TOTAL.amount
+
+        await eventually(refunded)
+        assert [one.request.refund_id for one in await shop.refunds.refunds_of(order_id)] == [
+            warning.warning_id
+        ]
+        await handle.terminate()
+
     async def test_nothing_is_refunded_of_an_order_that_is_charged_back(self, shop: Shop) -> None:
         order_id = await paid(shop)
         payment_id = payment_of(shop, order_id)

@@ -190,7 +190,7 @@ async def test_an_amount_that_stripe_alone_knows_to_refuse_rejects_the_order(
     shop: Shop, code: str
 ) -> None:
     """The minimum is that of the settlement currency: no table says it when an order is placed."""
-    shop.cards.fail_next("create", AmountRefusedError("no", code=code, message="no"))
+    shop.cards.fail_next("create", AmountRefusedError("no", code=code))
     outcome = await completed(shop, await shop.order())
     assert outcome.status is Status.REJECTED
     assert outcome.stop is not None

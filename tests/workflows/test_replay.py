@@ -9,11 +9,12 @@ deployed yet. See docs/operations.md.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHist
 from durable_orders.clients.audits import AuditClient
 from durable_orders.domain.disputes.dispute import ConcernKind
 from durable_orders.domain.ids import examination_workflow_id
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import BusyError, LockedOutError, NoAnswerError, RefusedError
@@ -158,6 +159,14 @@ async def cancelled(shop: Shop) -> Handle:
     await gate.entered()
     await handle.signal(OrderWorkflow.cancel_order)
     return handle
+
+
+async def cancelled_unstarted(shop: Shop) -> Handle:
+    """Nobody had started it: its run only tells the customer."""
+    order_id = await shop.place()
+    stop = Stop(StopReason.CANCELLED, "cancelled by customer")
+    assert await shop.book.cancel_unstarted(order_id, stop, datetime.now(UTC))
+    return await shop.start(order_id)
 
 
 async def refused(shop: Shop) -> Handle:
@@ -415,6 +424,7 @@ SCENARIOS = [
         for play in (completed, declined, cancelled, refused, unanswered, busy, outage, short)
     ),
     Scenario(operated),
+    Scenario(cancelled_unstarted),
     Scenario(left_unheard),
     *(Scenario(play) for play in (returned, questioned)),
     *(Scenario(play, NEW_CARDS) for play in (tried_again, paid_in_browser)),
@@ -542,7 +552,14 @@ async def test_what_is_disputed_can_be_replayed(audited: Audited, keep: Keep) ->
 def recorded(request: pytest.FixtureRequest) -> WorkflowHistory:
     """A history that was recorded before."""
     path: Path = request.param
-    return WorkflowHistory.from_json(path.stem, path.read_text())
+    return read_history(path.stem)
+
+
+def read_history(name: str) -> WorkflowHistory:
+    """A history that was recorded before, of the workflow id that it had."""
+    text = (HISTORIES / f"{name}.json").read_text()
+    begun = json.loads(text)["events"][0]["workflowExecutionStartedEventAttributes"]
+    return WorkflowHistory.from_json(begun["workflowId"], text)
 
 
 async def test_a_run_recorded_before_can_be_replayed(recorded: WorkflowHistory) -> None:

@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 from temporalio.api.common.v1 import Payload
-from temporalio.client import WorkflowHistory
 from temporalio.converter import (
     ActivitySerializationContext,
     DataConverter,
@@ -26,7 +25,7 @@ from temporalio.converter import (
 from temporalio.worker import Replayer
 
 from durable_orders.contracts.data_converter import DATA_CONVERTER
-from tests.workflows.test_replay import HISTORIES
+from tests.workflows.test_replay import read_history
 from workflows import sandbox
 from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
@@ -40,7 +39,7 @@ from workflows.refund import RefundWorkflow
 async def test_a_run_loads_its_own_module_anew_and_no_other(
     recorded: str, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    history = WorkflowHistory.from_json(recorded, (HISTORIES / f"{recorded}.json").read_text())
+    history = read_history(recorded)
     replayer = Replayer(
         workflows=[kind], workflow_runner=sandbox.RUNNER, data_converter=DATA_CONVERTER
     )
@@ -120,7 +119,7 @@ async def test_a_storage_for_payloads_is_told_which_run_they_are_of(
 async def replay_with(converter: DataConverter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replay an order that was completed, in a process of which this is the data converter."""
     monkeypatch.setattr(sandbox, "DATA_CONVERTER", converter)
-    history = WorkflowHistory.from_json("run", (HISTORIES / "completed.json").read_text())
+    history = read_history("completed")
     await Replayer(
         workflows=[OrderWorkflow], workflow_runner=sandbox.RUNNER, data_converter=converter
     ).replay_workflow(history)

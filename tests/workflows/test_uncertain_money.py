@@ -235,6 +235,28 @@ class TestDuringASlowFulfilment:
             reversed(about)
         )
 
+    @pytest.mark.parametrize("taken", [TOTAL, A_PART])
+    @pytest.mark.parametrize("was_accepted", [False, True])
+    async def test_a_dispute_that_is_lost_does_not_let_it_go_on(
+        self, shop: Shop, taken: Money, *, was_accepted: bool
+    ) -> None:
+        """The bank has the money for good: nobody but a person may have it shipped for nothing."""
+        handle = await in_the_warehouse(shop)
+        dispute = shop.risks.dispute(payment_of(shop, handle), taken)
+        await report(shop, handle)
+        await held(handle, dispute.dispute_id)
+        if was_accepted:
+            gate = shop.warehouse.hold("fulfill")
+            await approve(handle)
+            await gate.entered()
+        shop.risks.lose(dispute.dispute_id)
+        await report(shop, handle)
+        await held(handle, f"chargeback {dispute.dispute_id} is lost: {taken} is gone")
+        assert shop.warehouse.accepted == {}
+        await reject(handle)
+        await undone(shop, handle, StopReason.NOT_APPROVED)
+        await replayed(await handle.fetch_history())
+
     async def test_an_answer_that_was_lost_in_the_pause_is_one_parcel(self, shop: Shop) -> None:
         """The warehouse accepts while its answer is no longer waited for."""
         gate = shop.warehouse.hold("fulfill", where="after")

@@ -16,6 +16,8 @@ from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.ports import NoAnswerError
 from durable_orders.domain.refunds.messages import RefundOutcome
 from durable_orders.domain.refunds.refund import (
+    FAILED_BY_DISPUTE,
+    TAKEN_BY_DISPUTE,
     RefundEntry,
     RefundRefused,
     RefundRequest,
@@ -199,6 +201,22 @@ async def test_a_pending_refund_that_fails_is_settled_by_hand(shop: Shop, days: 
     assert (shop.cards.given_back(order_id), len(shop.cards.refunds)) == (0, 1)
     [payment] = (await shop.book.view(order_id)).payments
     assert payment.refunded.amount == 0
+
+
+async def test_nobody_is_told_to_pay_what_a_dispute_takes_for_the_customer(shop: Shop) -> None:
+    """Stripe: a pending refund fails when its charge is charged back."""
+    outcome = await undone(shop, REFUND_PENDING, waits=True)
+    run = run_of(shop, outcome.order_id, waits=True)
+    await reached(shop, run, RefundState.PENDING)
+    shop.cards.fail_refund(key_of(shop, outcome.order_id), FAILED_BY_DISPUTE)
+    await run.signal(RefundWorkflow.refund_updated)
+    attention = (await needs_a_person(run)).attention
+    assert attention is not None
+    assert "A dispute of the payment takes it for the customer" in attention.problem
+    assert "give nothing back another way" in attention.problem
+    await run.execute_update(RefundWorkflow.operate, Resolve("the dispute was lost", "ops-7"))
+    answer = await refund_ended(shop, run)
+    assert (answer.state, answer.why) == (RefundState.SETTLED, TAKEN_BY_DISPUTE)
 
 
 async def test_a_webhook_has_a_pending_refund_looked_at_at_once(shop: Shop) -> None:

@@ -125,9 +125,8 @@ async def _encode_events(
                 id_ = _event_id(line)
                 if id_ not in sent:
                     sent.add(id_)
-                    yield encode_event(
-                        "history", id_, HistoryEntry.model_validate(line).model_dump_json(), retry
-                    )
+                    entry = HistoryEntry.model_validate(line.without_personal_data)
+                    yield encode_event("history", id_, entry.model_dump_json(), retry)
                     retry = None
             if snapshot.doing == "ended":
                 order = snapshot.view.order

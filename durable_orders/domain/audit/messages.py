@@ -160,10 +160,21 @@ class DiscrepancySettlement:
 
 
 @dataclass(frozen=True)
+class RevealedDiscrepancy:
+    """A discrepancy of the same order that a repair, or a finding that no longer holds, has left
+    behind, and what became of it.
+    """
+
+    kind: DiscrepancyKind
+    outcome: DiscrepancyOutcome
+
+
+@dataclass(frozen=True)
 class DiscrepancySettled:
     """Answer of ``settle_discrepancy``."""
 
     outcome: DiscrepancyOutcome
+    revealed: tuple[RevealedDiscrepancy, ...] = ()
 
 
 #: How a finding was resolved: by the audit itself, or by anything else.
@@ -191,6 +202,18 @@ class PriorFinding:
 
     seen_before: datetime | None = None
     is_acknowledged: bool = False
+
+
+def noted_detail(found: Discrepancy, before: str | None, *, is_acknowledged: bool) -> str:
+    """The detail to record of a discrepancy whose unresolved finding says ``before``.
+
+    Money that moved stays in it until somebody has acknowledged that.
+    """
+    if found.kind is not DiscrepancyKind.MONEY_MOVED or before is None:
+        return found.detail
+    if found.detail in before:
+        return before
+    return found.detail if is_acknowledged else f"{before}; {found.detail}"
 
 
 class NothingToAcknowledgeError(LookupError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.lifecycle import Status
@@ -25,9 +26,11 @@ class DiscrepancyKind(StrEnum):
     """Kinds of discrepancy."""
 
     NEVER_STARTED = "never_started"  # placed, without a run: its checkout was interrupted
+    CANCELLED_UNTOLD = "cancelled_untold"  # cancelled before its start, its customer was not told
     STRANDED = "stranded"  # its run is closed (terminated, say), it has not ended; no money taken
     STRANDED_WITH_MONEY = "stranded_with_money"  # the same, with money taken or held
     BOOKS_BEHIND = "books_behind"  # the provider's record is ahead of ours
+    MONEY_MOVED = "money_moved"  # after the order's end, and the audit has only recorded it
     BOOKS_AHEAD = "books_ahead"  # our record says more was taken than the provider's
     REFUND_FAILED = "refund_failed"  # a refund that the bank has sent back: its money is owed
     REFUND_OVERDUE = "refund_overdue"  # a refund that has been on its way for too long
@@ -44,6 +47,16 @@ class DiscrepancyKind(StrEnum):
     RUN_AFTER_END = "run_after_end"  # a run still open long after its order ended
     RISK_BEHIND = "risk_behind"  # our record of a dispute, warning or review is behind, or missing
     RISK_UNFOLLOWED = "risk_unfollowed"  # one is open, and no run follows it
+
+
+#: Discrepancies that are over once an open run carries the order.
+ENDED_BY_A_RUN: Final = frozenset(
+    {
+        DiscrepancyKind.NEVER_STARTED,
+        DiscrepancyKind.STRANDED,
+        DiscrepancyKind.STRANDED_WITH_MONEY,
+    }
+)
 
 
 class Remedy(StrEnum):
@@ -139,6 +152,7 @@ class BookedOrder:
     issued, when only the provider knows. ``unsettled`` are those that are on their way, or owed.
     ``settled_undo`` is what the refund that undoes it was to give back, and an operator has given
     back another way. ``withdrawn``: what disputes have taken and not put back.
+    ``is_untold``: it was cancelled before a run had begun it, and no run has told its customer.
     """
 
     order_id: str
@@ -152,6 +166,7 @@ class BookedOrder:
     unsettled: tuple[BookedRefund, ...] = ()
     settled_undo: Money | None = None
     withdrawn: Money | None = None
+    is_untold: bool = False
 
 
 @dataclass(frozen=True)

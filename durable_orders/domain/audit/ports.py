@@ -64,8 +64,9 @@ class AuditRepository(Protocol):
     async def page(
         self, changed_since: datetime, cursor: str | None, limit: int
     ) -> CursorPage[BookedOrder]:
-        """Orders that are not final, changed since then, or have a refund that is on its way or
-        owed; each at least once.
+        """Orders of any age on which something may be wrong, each at least once: those that are not
+        final; that changed since then, or had a refund or a dispute that did; and that have a
+        refund on its way or owed, or a charge that can still take money.
         """
 
     async def standing(self, order_ids: Iterable[str]) -> Mapping[str, BookedOrder]:
@@ -100,7 +101,13 @@ class FindingRepository(Protocol):
     """Repository of findings. One entry per kind, order and payment."""
 
     async def note(self, found: Discrepancy, now: datetime) -> PriorFinding:
-        """Record it; returns its earlier record. A changed detail ends an acknowledgement."""
+        """Record it; returns its earlier record. A changed detail ends an acknowledgement.
+
+        The detail is what ``noted_detail`` says.
+        """
+
+    async def is_unresolved(self, found: Discrepancy) -> bool:
+        """Whether it is recorded and not resolved."""
 
     async def resolve(self, found: Discrepancy, how: Resolution, now: datetime) -> None:
         """Record that it no longer holds."""

@@ -11,6 +11,9 @@ is refunded: at most the run of a refund that was requested is started again. A 
 it took before it ends; money found afterwards was moved by something unknown (a refund in the
 dashboard, one that the bank returned), and guessing could pay twice.
 
+A repair removes the difference by which others would have noticed. So money that moved after its
+order had ended is a finding of its own (``find_moved_money``) until an operator acknowledges it.
+
 A refund is no part of its order's run: those of an order that has shipped are looked at although
 its run is open, those of one that was undone as soon as its run has ended.
 """
@@ -24,6 +27,7 @@ from datetime import datetime
 from typing import Final
 
 from durable_orders.domain.audit.model import (
+    ENDED_BY_A_RUN,
     AuditCase,
     AuditTerms,
     BookedOrder,
@@ -99,6 +103,37 @@ def has_refunds(order: BookedOrder) -> bool:
     if order.status not in REFUNDABLE:
         return False
     return bool(order.unsettled) or any(entry.booked.refunded for entry in order.entries)
+
+
+def find_moved_money(order: BookedOrder, listed: ListedCharge) -> Discrepancy | None:
+    """Find the money of an order that has ended which the provider knows of and our books do not:
+    to be noted before it is recorded.
+    """
+    entry, charge = _entry_of(order, listed), listed.charge
+    if entry is None or not order.status.is_final:
+        return None
+    booked = entry.booked
+    merged = booked.merge(charge, fresh=True)
+    if (merged.captured, merged.refunded) == (booked.captured, booked.refunded):
+        return None
+    detail = (
+        f"{order.status}: our books said {_described(booked)}, "
+        f"the provider said {_described(charge)}, which is recorded now"
+    )
+    return _about(DiscrepancyKind.MONEY_MOVED, listed, detail)
+
+
+def can_tell(kind: DiscrepancyKind, case: AuditCase) -> bool:
+    """Whether a look at the order can tell that a finding of this kind is over.
+
+    While a run is open, only few rules are applied; while a refund is being issued, only the
+    provider knows what was given back.
+    """
+    if case.run.state is not RunState.OPEN:
+        return case.order is None or case.order.refunds is not None
+    if kind in {DiscrepancyKind.REFUND_FAILED, DiscrepancyKind.REFUND_OVERDUE}:
+        return case.order is not None
+    return kind in ENDED_BY_A_RUN
 
 
 def find_open_run_discrepancies(
@@ -181,6 +216,14 @@ def _never_started(order: BookedOrder, now: datetime, terms: AuditTerms) -> Disc
     return Discrepancy(DiscrepancyKind.NEVER_STARTED, order.order_id, detail, remedy)
 
 
+def _untold(order: BookedOrder) -> Discrepancy:
+    """Its run only tells the customer, however late."""
+    detail = (
+        f"cancelled {order.changed_at:%Y-%m-%d %H:%M} UTC before it was started: no mail said so"
+    )
+    return Discrepancy(DiscrepancyKind.CANCELLED_UNTOLD, order.order_id, detail, Remedy.START)
+
+
 def _entry_differs(
     entry: LedgerEntry, listed: ListedCharge, quiet_since: datetime
 ) -> list[Discrepancy]:
@@ -257,7 +300,7 @@ def _stranded(order: BookedOrder, charges: Iterable[ListedCharge], run: RunStatu
 
 def _after_the_end(order: BookedOrder, charges: Iterable[ListedCharge]) -> list[Discrepancy]:
     charges = tuple(charges)
-    found: list[Discrepancy] = []
+    found = [_untold(order)] if order.is_untold else []
     known = _believed(order, charges)
     captured = total((one.captured for one in known), order.total.currency)
     kept = captured - total((one.refunded for one in known), order.total.currency)

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from durable_orders.domain.disputes.dispute import ConcernKind, PaymentConcern, PaymentRisks
+from durable_orders.domain.disputes.dispute import (
+    ConcernKind,
+    Dispute,
+    DisputeStatus,
+    PaymentConcern,
+    PaymentRisks,
+)
 from durable_orders.domain.lifecycle import Stop, StopReason
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardCharge, ChargeState
@@ -28,7 +34,7 @@ def concerns_of(
     """
     found = [_amount(card, total), _review(card, risks)]
     if risks is not None:
-        found += [one.concern for one in risks.disputes]
+        found += [one.concern or _lost(one) for one in risks.disputes]
         found += [one.concern for one in risks.warnings]
     return tuple(concern for concern in found if concern is not None)
 
@@ -45,6 +51,17 @@ def _amount(card: CardCharge, total: Money) -> PaymentConcern | None:
     if there == total:
         return None
     return PaymentConcern(f"{card.payment_id}:{there.amount}", ConcernKind.AMOUNT, detail)
+
+
+def _lost(dispute: Dispute) -> PaymentConcern | None:
+    """What a dispute that is over has taken for good: it is not there for the order any more.
+
+    Its id is another one than while it was open: who let the order go on then did not know.
+    """
+    if dispute.is_open or dispute.status is DisputeStatus.WON or not dispute.withdrawn:
+        return None  # what was won comes back
+    detail = f"chargeback {dispute.dispute_id} is {dispute.status}: {dispute.withdrawn} is gone"
+    return PaymentConcern(f"{dispute.dispute_id}:{dispute.status}", ConcernKind.CHARGEBACK, detail)
 
 
 def _review(card: CardCharge, risks: PaymentRisks | None) -> PaymentConcern | None:

@@ -108,9 +108,10 @@ def plan_undo(
     """The refund that undoes an order, about to be issued; None when there is nothing to give back.
 
     ``left`` is what the provider still has of the charge. Of a refund that is ``known`` and being
-    issued, the provider must know nothing: then it shrinks with what others have given back
-    meanwhile, under a new attempt's key. The provider gives back no more than the charge has taken,
-    so that the key before cannot give it back twice.
+    issued, the provider must know nothing: then it is of what is left now, under a new attempt's
+    key. That is less when others have given back or taken a part meanwhile, more when such a part
+    has come back. The provider gives back no more than the charge has taken, so that the key before
+    cannot give it back twice.
     """
     if known is None:
         entry = RefundEntry(undo_request(order_id), left, (), charge.attempt, charge.payment_id)
@@ -119,7 +120,7 @@ def plan_undo(
         return known
     if not left:
         return replace(known, state=RefundState.CANCELLED, why=_GIVEN_BACK_BY_OTHERS)
-    if known.state is RefundState.ISSUING and known.amount <= left:
+    if known.state is RefundState.ISSUING and known.amount == left:
         return known
     return replace(known, state=RefundState.ISSUING, amount=left, attempt=known.attempt + 1, why="")
 

@@ -80,6 +80,12 @@ UNSETTLED: Final = frozenset({RefundState.ISSUING, RefundState.PENDING, RefundSt
 #: stranded.
 UNFINISHED: Final = NOT_YET_ISSUED | UNSETTLED
 
+#: Why a pending refund fails when its payment is charged back, as the provider says it:
+#: https://docs.stripe.com/refunds#failed-refunds
+FAILED_BY_DISPUTE: Final = "charge_for_pending_refund_disputed"
+#: Why such a refund is settled: nobody has given anything back in its place.
+TAKEN_BY_DISPUTE: Final = "a dispute has taken it for the customer"
+
 #: The line of an order's history about a refund of its own that cannot be set aside.
 REFUSED_EVENT: Final = "refund_refused"
 

@@ -22,6 +22,7 @@ from resend.exceptions import NoContentError, ResendError
 from resend.http_client_async import AsyncHTTPClient
 
 from durable_orders.domain.activity_messages import MailAnswer, MailRefused, MailSent
+from durable_orders.domain.ids import MAIL_ID
 from durable_orders.domain.ports import (
     BusyError,
     LockedOutError,
@@ -30,10 +31,11 @@ from durable_orders.domain.ports import (
     ProviderError,
     RefusedError,
 )
-from durable_orders.providers.http_replies import parse_retry_after, without_private
+from durable_orders.providers.http_replies import bounded_code, parse_retry_after
 
 _INVALID_IN_TAG: Final = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_TAG: Final = 256
+_LOOKED_AT: Final = 2_000
 #: What each error name means; a test walks the documented ones. ``validation_error`` is decided by
 #: its message: it may be about our sender or about the customer's address.
 _LOAD: Final = frozenset(["concurrent_idempotent_requests", "rate_limit_exceeded"])
@@ -104,33 +106,35 @@ class ResendMailer:
             return MailSent(_id_of(sent))
         except ResendError as error:
             code = int(error.code) if str(error.code).isdecimal() else 500
-            message = without_private(error.message, mail.to)
-            if _is_about_the_mail(code, error):
-                return MailRefused(message)
-            # Not chained: Resend's error quotes the address, and workflow history keeps causes.
-            raise _provider_error(code, error, message) from None
+            # Its codes only, and not chained: Resend's own words quote the address.
+            name = bounded_code(error.error_type)
+            if _is_about_the_mail(code, name, error):
+                return MailRefused(f"Resend refuses the mail (HTTP {code}): {name}")
+            raise _provider_error(code, name, error) from None
         except (NoContentError, TimeoutError) as error:
-            raise NoAnswerError(f"Resend gave no answer: {error!r}") from error
+            raise NoAnswerError(f"Resend gave no answer: {type(error).__name__}") from None
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            why = type(error).__name__
+            raise NoAnswerError(f"Resend's answer makes no sense: {why}") from None
 
 
 def _id_of(sent: object) -> str:
     """The mail's id in Resend's response. Raises ``NoAnswerError`` when there is none."""
     mail_id = sent.get("id") if isinstance(sent, dict) else None
-    if not isinstance(mail_id, str) or not mail_id:
+    if not isinstance(mail_id, str) or not MAIL_ID.matches(mail_id):
         raise NoAnswerError("Resend's answer makes no sense: it has no mail id")
     return mail_id
 
 
-def _is_about_the_mail(code: int, error: ResendError) -> bool:
+def _is_about_the_mail(code: int, name: str, error: ResendError) -> bool:
     """Whether this mail is refused for good, whatever our settings are."""
-    is_invalid = code in {400, 422} and error.error_type in _INVALID_MAIL
-    return is_invalid and not _ABOUT_SENDER.search(error.message)
+    is_invalid = code in {400, 422} and name in _INVALID_MAIL
+    return is_invalid and not _ABOUT_SENDER.search(str(error.message)[:_LOOKED_AT])
 
 
-def _provider_error(code: int, error: ResendError, message: str) -> ProviderError:
+def _provider_error(code: int, name: str, error: ResendError) -> ProviderError:
     wait = parse_retry_after(error.headers)
-    name = error.error_type
-    detail = f"(HTTP {code} {name}): {message}"
+    detail = f"(HTTP {code}{name and f', {name}'})"
     if ours := _our_fault(code, name, detail):
         return LockedOutError(ours, retry_after=wait)
     if name == "invalid_idempotent_request":

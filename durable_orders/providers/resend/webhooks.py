@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Any, Final
 
 import resend
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
+from durable_orders.domain.ids import MAIL_ID
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.webhooks import (
     BadSignatureError,
@@ -21,11 +22,25 @@ from durable_orders.domain.webhooks import (
     WebhookEvent,
     WebhookSource,
 )
-from durable_orders.providers.webhook_parsing import NonBlankText, check_event_id, parse_body
+from durable_orders.providers.webhook_parsing import (
+    EventType,
+    check_event_id,
+    parse_body,
+)
 
 #: https://resend.com/docs/dashboard/webhooks/event-types
 _FATES: Final = {f"email.{fate}": fate for fate in MailDeliveryFailure}
-_INVALID_IN_CODE: Final = re.compile(r"[^A-Za-z0-9_ -]")
+_CODE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def _code(text: str) -> str:
+    """A code as Resend writes it, "Permanent" or "OnAccountSuppressionList"; "unknown" for what is
+    none.
+    """
+    return text if _CODE.fullmatch(text) else "unknown"
+
+
+MailId = Annotated[str, AfterValidator(MAIL_ID.check)]
 
 
 class _Reason(BaseModel):
@@ -35,20 +50,21 @@ class _Reason(BaseModel):
 
     def code(self) -> str:
         """The codes without the message, which quotes the address."""
-        parts = [each for each in (self.type, self.subType, self.reason) if each]
-        return _INVALID_IN_CODE.sub("", " ".join(parts))[:80]
+        parts = (self.type, self.subType, self.reason)
+        return " ".join(_code(each) for each in parts if each)
 
 
 class _Mail(BaseModel):
-    email_id: NonBlankText | None = None
-    tags: dict[str, str] | None = None
+    email_id: MailId | None = None
+    #: Their names are the sender's: an error about one would name it.
+    tags: dict[str, Any] | None = None
     bounce: _Reason = _Reason()
     failed: _Reason = _Reason()
     suppressed: _Reason = _Reason()
 
 
 class _Body(BaseModel):
-    type: NonBlankText
+    type: EventType
     data: _Mail = _Mail()
 
 
@@ -82,7 +98,7 @@ class ResendEvents:
         payload = parse_body(_Body, body, "event of Resend's")
         tags = payload.data.tags
         # Without tags the mail's id decides, which only the installation that sent it knows.
-        installation = None if tags is None else tags.get(MARK, "")
+        installation = None if tags is None else str(tags.get(MARK, ""))
         news = None if installation == "" else _news(payload)
         return WebhookEvent(WebhookSource.RESEND, event_id, payload.type, news, installation)
 

@@ -19,13 +19,16 @@ import stripe
 
 from durable_orders.domain.installation import CardAccount
 from durable_orders.domain.ports import NoAnswerError
+from durable_orders.providers.http_replies import failure_name
 from durable_orders.providers.stripe.errors import provider_error
 
 _OPERATION: Final = "read our account"
 #: For the whole call, in seconds: other requests wait for it.
 _TIMEOUT: Final = 5.0
+_LOOKED_AT: Final = 2_000
 _LIVE: Final = ("sk_live_", "rk_live_")
-_NAMED_IN_REFUSAL: Final = re.compile(r"on account '(acct_[A-Za-z0-9]{6,})'")
+_ACCOUNT_ID: Final = re.compile(r"acct_[A-Za-z0-9_-]{1,250}")
+_NAMED_IN_REFUSAL: Final = re.compile(r"on account '(acct_[A-Za-z0-9]{6,250})'")
 
 log = logging.getLogger(__name__)
 
@@ -50,24 +53,23 @@ async def read_account(api_key: str, *, api_base: str = "https://api.stripe.com"
     except stripe.PermissionError as error:
         if not api_key.startswith("rk_"):
             raise provider_error(_OPERATION, error) from None
-        found = _NAMED_IN_REFUSAL.search(error.user_message or "")
+        found = _NAMED_IN_REFUSAL.search(str(error.user_message or "")[:_LOOKED_AT])
         if found is None:
             log.warning(
                 "Stripe does not tell this restricted key its account: only the mode is compared"
             )
         return CardAccount(found and found[1], livemode)
-    except stripe.AuthenticationError as error:
-        raise provider_error(_OPERATION, error) from None  # its message quotes a part of the key
     except stripe.StripeError as error:
-        raise provider_error(_OPERATION, error) from error
+        raise provider_error(_OPERATION, error) from None  # its message quotes a part of the key
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
-        raise NoAnswerError(f"Stripe gave no answer ({_OPERATION}): {error!r}") from error
+        why = failure_name(error)
+        raise NoAnswerError(f"Stripe gave no answer ({_OPERATION}): {why}") from None
     finally:
         await http.close_async()  # type: ignore[no-untyped-call]  # the SDK's own gap
 
 
 def _checked(account: stripe.Account) -> str:
     account_id = getattr(account, "id", None)
-    if not isinstance(account_id, str) or not account_id.startswith("acct_"):
+    if not isinstance(account_id, str) or not _ACCOUNT_ID.fullmatch(account_id):
         raise NoAnswerError(f"Stripe's answer makes no sense ({_OPERATION}): it has no account id")
     return account_id

@@ -30,6 +30,7 @@ from durable_orders.domain.ports import (
     RefusedError,
 )
 from durable_orders.domain.terms import SOFT_DECLINES
+from durable_orders.providers.http_replies import SenselessAnswerError, failure_name
 from durable_orders.providers.stripe.errors import (
     HoldExpiredError,
     ReceiptRefusedError,
@@ -300,16 +301,16 @@ class StripeCards:
         try:
             async with asyncio.timeout(seconds or self._timeout):
                 yield
-        except (stripe.AuthenticationError, stripe.PermissionError) as error:
-            raise provider_error(operation, error) from None  # its message quotes a part of the key
         except stripe.StripeError as error:
-            raise provider_error(operation, error) from error
+            # Without its cause, here and below: it quotes what Stripe has said, and the log at its
+            # most talkative tells causes.
+            raise provider_error(operation, error) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
-            raise NoAnswerError(f"Stripe gave no answer ({operation}): {error!r}") from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise NoAnswerError(
-                f"Stripe's answer makes no sense ({operation}): {error!r}"
-            ) from error
+            why = failure_name(error)
+            raise NoAnswerError(f"Stripe gave no answer ({operation}): {why}") from None
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            why = str(error) if isinstance(error, SenselessAnswerError) else type(error).__name__
+            raise NoAnswerError(f"Stripe's answer makes no sense ({operation}): {why}") from None
 
 
 def _declined(charge: CardCharge, declined: CardDeclinedError) -> CardCharge:
@@ -318,5 +319,4 @@ def _declined(charge: CardCharge, declined: CardDeclinedError) -> CardCharge:
         charge,
         state=ChargeState.DECLINED,
         decline_code=declined.code,
-        message=declined.message,
     )

@@ -21,7 +21,9 @@ from durable_orders.domain.disputes.dispute import (
     PaymentRisks,
     Review,
 )
+from durable_orders.domain.ids import DISPUTE_ID, PAYMENT_ID, REVIEW_ID, WARNING_ID
 from durable_orders.domain.money import Money
+from durable_orders.providers.http_replies import bounded_code, checked_id
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.errors import was_repeated
 from durable_orders.providers.stripe.money import from_stripe
@@ -110,12 +112,12 @@ def dispute_of(dispute: stripe.Dispute, payment_id: str = "") -> Dispute:
     """Convert a dispute; ``payment_id`` is for one whose payment is known."""
     details = dispute.evidence_details
     return Dispute(
-        dispute_id=dispute.id,
+        dispute_id=checked_id(DISPUTE_ID, dispute.id),
         payment_id=payment_id or _id_of(dispute.payment_intent),
         amount=from_stripe(dispute.amount, dispute.currency),
         withdrawn=_withdrawn(dispute),
         fee=_fee(dispute),
-        reason=dispute.reason,
+        reason=bounded_code(dispute.reason),
         status=_status(dispute.status),
         opened_at=_time(dispute.created),
         due_by=None if details.due_by is None else _time(details.due_by),
@@ -126,9 +128,9 @@ def dispute_of(dispute: stripe.Dispute, payment_id: str = "") -> Dispute:
 def warning_of(warning: Any, payment_id: str = "") -> FraudWarning:
     """Convert an early fraud warning; ``payment_id`` is for one whose payment is known."""
     return FraudWarning(
-        warning_id=warning.id,
+        warning_id=checked_id(WARNING_ID, warning.id),
         payment_id=payment_id or _id_of(warning.payment_intent),
-        fraud_type=warning.fraud_type,
+        fraud_type=bounded_code(warning.fraud_type),
         is_actionable=warning.actionable,
         opened_at=_time(warning.created),
     )
@@ -137,12 +139,12 @@ def warning_of(warning: Any, payment_id: str = "") -> FraudWarning:
 def review_of(review: stripe.Review, payment_id: str = "") -> Review:
     """Convert a review; ``payment_id`` is for one whose payment is known."""
     return Review(
-        review_id=review.id,
+        review_id=checked_id(REVIEW_ID, review.id),
         payment_id=payment_id or _id_of(getattr(review, "payment_intent", None)),
-        opened_reason=review.opened_reason,
+        opened_reason=bounded_code(review.opened_reason),
         is_open=review.open,
         opened_at=_time(review.created),
-        closed_reason=review.closed_reason or "",
+        closed_reason=bounded_code(review.closed_reason),
     )
 
 
@@ -179,7 +181,8 @@ def _fee(dispute: stripe.Dispute) -> Money:
 
 
 def _id_of(intent: str | stripe.PaymentIntent | None) -> str:
-    return intent.id if isinstance(intent, stripe.PaymentIntent) else intent or ""
+    id_ = intent.id if isinstance(intent, stripe.PaymentIntent) else intent
+    return checked_id(PAYMENT_ID, id_) if id_ else ""
 
 
 def _time(seconds: int) -> datetime:

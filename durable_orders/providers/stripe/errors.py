@@ -16,6 +16,9 @@
         anything else                         → RefusedError     our bug
 
 The last ones and the answers are refusals for a caller that does not expect them.
+
+The sentences name Stripe's codes and the id of the request, by which Stripe's dashboard shows all
+of it, and repeat nothing that Stripe says in its own words: these quote keys, cards and customers.
 """
 
 from __future__ import annotations
@@ -37,11 +40,14 @@ from durable_orders.domain.ports import (
     UnknownCustomerError,
     UnusableCardError,
 )
-from durable_orders.providers.http_replies import parse_retry_after, without_private
+from durable_orders.providers.http_replies import bounded_code, failure_name, parse_retry_after
 from durable_orders.providers.stripe.error_codes import MEANINGS, Meaning, meaning_of
 
 _REFUSED: Final = (stripe.InvalidRequestError, stripe.IdempotencyError, stripe.CardError)
-_KEY: Final = re.compile(r"\b(?:sk|rk|pk)_(?:test|live)_\S*")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PARAMETER: Final = re.compile(r"[a-z0-9_\[\]]{1,64}")
+#: What of its words tells refusals apart that have no code.
+_LOOKED_AT: Final = 2_000
 
 
 class RepeatedFailureError(NoAnswerError):
@@ -68,12 +74,11 @@ def provider_error(operation: str, error: stripe.StripeError) -> ProviderError:
     """The error of `durable_orders.domain.ports` for ``error``; the message names ``operation``."""
     wait = parse_retry_after(error.headers)
     code = _code(error)
-    message = without_private(_KEY.sub("…", error.user_message or ""))
     where = f"{operation}, HTTP {error.http_status}" if error.http_status else operation
-    if error.request_id:
+    if error.request_id and _REQUEST_ID.fullmatch(error.request_id):
         where += f", {error.request_id}"
-    said = f"({where}): {code or type(error).__name__}: {message}"
-    match _meaning(error, message):
+    said = f"({where}): {code or _name(error)}{_about(error)}"
+    match _meaning(error):
         case Meaning.ACCOUNT if isinstance(error, stripe.AuthenticationError):
             # Without Stripe's message, which quotes a part of the key.
             why = f"Stripe refuses our key ({where}): check STRIPE_API_KEY"
@@ -88,10 +93,23 @@ def provider_error(operation: str, error: stripe.StripeError) -> ProviderError:
             no_answer = RepeatedFailureError if was_repeated(error.headers) else NoAnswerError
             return no_answer(f"Stripe gave no answer {said}", retry_after=wait)
         case meaning:
-            return _refusal(meaning, error, f"Stripe refuses {said}", message)
+            return _refusal(meaning, error, f"Stripe refuses {said}")
 
 
-def _meaning(error: stripe.StripeError, message: str) -> Meaning:
+def _name(error: stripe.StripeError) -> str:
+    """What an error without a code is: of a connection, what broke it off."""
+    is_connection = isinstance(error, stripe.APIConnectionError) and error.__cause__
+    return failure_name(error.__cause__) if is_connection else type(error).__name__
+
+
+def _about(error: stripe.StripeError) -> str:
+    """The parameter that is refused, if Stripe names one."""
+    parameter = getattr(error, "param", None)
+    is_one = isinstance(parameter, str) and _PARAMETER.fullmatch(parameter)
+    return f", parameter {parameter}" if is_one else ""
+
+
+def _meaning(error: stripe.StripeError) -> Meaning:
     """What an error means: by its HTTP status where that says enough, else by its code."""
     code = _code(error)
     if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
@@ -100,7 +118,9 @@ def _meaning(error: stripe.StripeError, message: str) -> Meaning:
         return Meaning.LOAD
     if not isinstance(error, _REFUSED):
         return Meaning.NO_ANSWER
-    return meaning_of(code, getattr(error, "param", None), message)
+    message = error.user_message
+    words = message[:_LOOKED_AT] if isinstance(message, str) else ""
+    return meaning_of(code, getattr(error, "param", None), words)
 
 
 def was_repeated(headers: Mapping[str, str] | None) -> bool:
@@ -108,9 +128,7 @@ def was_repeated(headers: Mapping[str, str] | None) -> bool:
     return (headers or {}).get("idempotent-replayed") == "true"
 
 
-def _refusal(
-    meaning: Meaning, error: stripe.StripeError, sentence: str, message: str
-) -> RefusedError:
+def _refusal(meaning: Meaning, error: stripe.StripeError, sentence: str) -> RefusedError:
     code = _code(error)
     plain = {
         Meaning.HOLD_EXPIRED: HoldExpiredError,
@@ -120,20 +138,20 @@ def _refusal(
     if (kind := plain.get(meaning)) is not None:
         return kind(sentence)
     if meaning is Meaning.AMOUNT:
-        return AmountRefusedError(sentence, code=code or "amount_refused", message=message)
+        return AmountRefusedError(sentence, code=code or "amount_refused")
     if meaning is Meaning.CUSTOMER:
-        return UnknownCustomerError(sentence, code=code or "customer_unknown", message=message)
+        return UnknownCustomerError(sentence, code=code or "customer_unknown")
     if isinstance(error, stripe.CardError) and _type(error) == "card_error":
-        declined = getattr(error.error, "decline_code", None) or code or "card_declined"
-        return CardDeclinedError(sentence, code=declined, message=message)
+        declined = bounded_code(getattr(error.error, "decline_code", None))
+        return CardDeclinedError(sentence, code=declined or code or "card_declined")
     if meaning is Meaning.CARD:
-        return UnusableCardError(sentence, code=code or "unusable_card", message=message)
+        return UnusableCardError(sentence, code=code or "unusable_card")
     return (NoSuchObjectError if code == "resource_missing" else RefusedError)(sentence)
 
 
 def _code(error: stripe.StripeError) -> str:
     """Stripe's code for the error, which the SDK leaves out of ``error.code`` for some classes."""
-    return str(error.code or getattr(error.error, "code", None) or "")
+    return bounded_code(error.code or getattr(error.error, "code", None))
 
 
 def _type(error: stripe.StripeError) -> str:

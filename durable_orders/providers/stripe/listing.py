@@ -14,9 +14,10 @@ import stripe
 
 from durable_orders.domain.audit.model import ListedCharge, ListedRefund
 from durable_orders.domain.audit.ports import CursorPage, Marks
-from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id
+from durable_orders.domain.ids import PAYMENT_ID, InvalidOrderIdError, checked_order_id
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
+from durable_orders.providers.http_replies import checked_id
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.errors import NoSuchObjectError
 from durable_orders.providers.stripe.money import from_stripe
@@ -105,4 +106,10 @@ def _refunded(intent: stripe.PaymentIntent) -> Money:
 
 def _refund(refund: stripe.Refund) -> ListedRefund:
     created_at = datetime.fromtimestamp(refund.created, UTC)
-    return ListedRefund(str(refund.payment_intent), created_at, refund_as_it_is(refund))
+    payment_id = checked_id(PAYMENT_ID, _intent_id(refund))
+    return ListedRefund(payment_id, created_at, refund_as_it_is(refund))
+
+
+def _intent_id(refund: stripe.Refund) -> object:
+    intent = refund.payment_intent
+    return intent.id if isinstance(intent, stripe.PaymentIntent) else intent

@@ -29,7 +29,7 @@ def to_stripe(money: Money) -> tuple[int, str]:
     Raises ``AmountRefusedError`` for an amount that Stripe's API cannot express.
     """
     if problem := step_problem(money):
-        raise AmountRefusedError(problem, code="amount_not_chargeable", message=problem)
+        raise AmountRefusedError(problem, code="amount_not_chargeable")
     times, divided_by = _factor(money.currency)
     return money.amount * times // divided_by, money.currency.lower()
 

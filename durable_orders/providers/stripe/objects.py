@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import stripe
 
+from durable_orders.domain.ids import CARD_REFUND_ID, CHARGE_ID, PAYMENT_ID, REVIEW_ID
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
     CardCharge,
@@ -20,7 +21,8 @@ from durable_orders.domain.ports import (
     ChargeState,
     RefusedError,
 )
-from durable_orders.providers.http_replies import without_private
+from durable_orders.domain.texts import TextFormat
+from durable_orders.providers.http_replies import bounded_code, checked_id
 from durable_orders.providers.stripe.errors import was_repeated
 from durable_orders.providers.stripe.money import from_stripe
 
@@ -63,24 +65,22 @@ _FAILED: Final = frozenset(["failed", "canceled"])
 def charge_of(intent: stripe.PaymentIntent) -> CardCharge:
     """Convert a PaymentIntent, with nothing refunded: refunds are not on the intent."""
     state = _STATES[intent.status]
-    decline_code = message = ""
+    decline_code = ""
     # A decline resets the status to requires_payment_method and sets last_payment_error. Without
     # that error no card has been tried yet.
     if intent.status == "requires_payment_method" and (error := intent.last_payment_error):
         state = ChargeState.DECLINED
         # Stripe leaves out fields that do not apply: only some declines have a decline code.
-        code = getattr(error, "code", None) or "card_declined"
-        decline_code = getattr(error, "decline_code", None) or code
-        message = without_private(getattr(error, "message", None) or "")
+        code = bounded_code(getattr(error, "code", None)) or "card_declined"
+        decline_code = bounded_code(getattr(error, "decline_code", None)) or code
     return CardCharge(
-        payment_id=intent.id,
+        payment_id=checked_id(PAYMENT_ID, intent.id),
         state=state,
         amount=from_stripe(intent.amount, intent.currency),
         captured=from_stripe(intent.amount_received, intent.currency),
         refunded=Money(0, intent.currency.upper()),
         decline_code=decline_code,
-        message=message,
-        latest_charge=_id_of(getattr(intent, "latest_charge", None)),
+        latest_charge=_id_of(CHARGE_ID, getattr(intent, "latest_charge", None)),
         capturable=_capturable(intent) if state is ChargeState.HELD else None,
         review=_open_review(intent),
     )
@@ -120,12 +120,14 @@ def _open_review(intent: stripe.PaymentIntent) -> str:
     """
     charge = getattr(intent, "latest_charge", None)
     reviews = (getattr(one, "review", None) for one in (intent, charge))
-    return next((_id_of(one) for one in reviews if one and getattr(one, "open", True)), "")
+    is_open = (one for one in reviews if one and getattr(one, "open", True))
+    return next((_id_of(REVIEW_ID, one) for one in is_open), "")
 
 
-def _id_of(one: str | stripe.Charge | stripe.Review | None) -> str:
+def _id_of(format_: TextFormat, one: str | stripe.Charge | stripe.Review | None) -> str:
     """The id of an object that may be expanded; empty for none."""
-    return one.id if isinstance(one, stripe.Charge | stripe.Review) else one or ""
+    id_ = one.id if isinstance(one, stripe.Charge | stripe.Review) else one
+    return checked_id(format_, id_) if id_ else ""
 
 
 def capture_before_of(intent: stripe.PaymentIntent) -> datetime | None:
@@ -141,8 +143,10 @@ def refund_as_it_is(refund: stripe.Refund) -> CardRefund:
     state = _REFUND_STATES[str(refund.status)]
     problem = ""
     if state is CardRefundState.FAILED:
-        problem = getattr(refund, "failure_reason", None) or f"{refund.status}, no reason given"
-    return CardRefund(refund.id, from_stripe(refund.amount, refund.currency), state, problem)
+        why = bounded_code(getattr(refund, "failure_reason", None))
+        problem = why or f"{refund.status}, no reason given"
+    refund_id = checked_id(CARD_REFUND_ID, refund.id)
+    return CardRefund(refund_id, from_stripe(refund.amount, refund.currency), state, problem)
 
 
 def refund_of(refund: stripe.Refund) -> CardRefund:

@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import stripe
 from pydantic import BaseModel
 
-from durable_orders.domain.ids import InvalidOrderIdError, checked_order_id, refund_of_key
+from durable_orders.domain.ids import (
+    PAYMENT_ID,
+    InvalidOrderIdError,
+    checked_order_id,
+    refund_of_key,
+)
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.webhooks import (
     BadSignatureError,
@@ -30,7 +35,7 @@ from durable_orders.domain.webhooks import (
 )
 from durable_orders.domain.workflow_messages import PaymentChange
 from durable_orders.providers.stripe.objects import REFUND_KEY
-from durable_orders.providers.webhook_parsing import NonBlankText, check_timestamp, parse_body
+from durable_orders.providers.webhook_parsing import EventId, EventType, check_timestamp, parse_body
 
 #: What each event says of the payment; None: it may be anything, so it is always looked at.
 #: https://docs.stripe.com/api/events/types
@@ -58,7 +63,7 @@ RISK_EVENTS: Final = frozenset(
     }
 )
 
-_PAYMENT_ID: Final = re.compile(r"pi_[A-Za-z0-9_]{1,250}")
+_INTENT: Final = re.compile(r"pi_.")
 
 
 class _EventObject(BaseModel):
@@ -71,8 +76,8 @@ class _EventData(BaseModel):
 
 
 class _Body(BaseModel):
-    id: NonBlankText
-    type: NonBlankText
+    id: EventId
+    type: EventType
     data: _EventData
 
 
@@ -111,9 +116,13 @@ def _unmarked_news(type_: str, payment_id: object) -> EventPayload | None:
     """News of an object without a mark: of another application on the same account, or a refund
     that was made by hand.
     """
-    if type_ not in REFUND_EVENTS or not isinstance(payment_id, str) or not payment_id:
+    if type_ not in REFUND_EVENTS or not _is_payment(payment_id):
         return None
     return UnmarkedRefundChanged(payment_id)
+
+
+def _is_payment(payment_id: object) -> TypeGuard[str]:
+    return isinstance(payment_id, str) and PAYMENT_ID.matches(payment_id)
 
 
 def _signed_at(header: str) -> int:
@@ -125,8 +134,8 @@ def _signed_at(header: str) -> int:
 def _risk(about: _EventObject) -> EventPayload | None:
     """A charge that was made without a PaymentIntent is none of ours."""
     payment_id = about.payment_intent
-    is_one = isinstance(payment_id, str) and _PAYMENT_ID.fullmatch(payment_id)
-    return PaymentRiskChanged(payment_id) if is_one else None
+    is_intent = _is_payment(payment_id) and _INTENT.match(payment_id)
+    return PaymentRiskChanged(payment_id) if is_intent else None
 
 
 def _news(type_: str, metadata: Mapping[str, Any]) -> EventPayload | None:

@@ -14,13 +14,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from durable_orders.domain.activity_messages import (
     AlreadyLeft,
-    CannotFulfill,
     ContentsUnknown,
-    FulfillAnswer,
     Fulfilled,
     FulfillmentCancelled,
     ReadFulfillmentAnswer,
-    ResendAnswer,
     Resent,
     WarehouseCancelAnswer,
 )
@@ -30,9 +27,15 @@ from durable_orders.domain.ports import (
     LockedOutError,
     NoAnswerError,
     RefusedError,
+    ShippingRefused,
     ShippingRequest,
 )
-from durable_orders.providers.http_replies import parse_retry_after, without_private
+from durable_orders.providers.http_replies import (
+    bounded_code,
+    failure_name,
+    parse_retry_after,
+    without_private,
+)
 from durable_orders.providers.warehouse.schemas import FulfillmentId, Line, Parcel
 
 
@@ -111,7 +114,7 @@ class HttpWarehouse:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def fulfill(self, request: ShippingRequest, *, key: str) -> FulfillAnswer:
+    async def fulfill(self, request: ShippingRequest, *, key: str) -> Fulfilled | ShippingRefused:
         recipient = request.recipient
         reference = warehouse_reference(request.installation, request.order_id)
         body = {
@@ -124,12 +127,11 @@ class HttpWarehouse:
                 "/fulfillments", json=body, headers={"Idempotency-Key": key}
             )
         problem = _problem(reply)
-        # The warehouse's message goes into workflow history, where no personal data may be.
         private = (recipient.name, recipient.email, *recipient.address.splitlines())
-        message = without_private(problem.message, *private)
-        if refused := _refusal(reply.status_code, problem.code, message, request.order_id):
+        said = without_private(problem.message, *private)
+        if refused := _refusal(reply.status_code, problem.code, said):
             return refused
-        _raise_for(reply, "fulfil", message)
+        _raise_for(reply, "fulfil", problem.code, said)
         accepted = _read(_Accepted, reply, reference)
         parcel_ids = tuple(parcel.id for parcel in accepted.parcels)
         short = _short(accepted.short, request)
@@ -143,21 +145,23 @@ class HttpWarehouse:
         problem = _problem(reply)
         if (reply.status_code, problem.code) == (404, "not_found"):
             return ContentsUnknown("the warehouse has no record of the order")
-        _raise_for(reply, "read", without_private(problem.message))
+        recipient = request.recipient
+        private = (recipient.name, recipient.email, *recipient.address.splitlines())
+        _raise_for(reply, "read", problem.code, without_private(problem.message, *private))
         return _first_answer(_read(_Record, reply, reference), request)
 
     async def resend(
         self, order_id: str, parcel_id: str, *, installation: str, key: str
-    ) -> ResendAnswer:
+    ) -> Resent | ShippingRefused:
         reference = warehouse_reference(installation, order_id)
         path = f"/fulfillments/{quote(reference, safe='')}/parcels/{quote(parcel_id, safe='')}"
         async with self._translate_errors("resend"):
             reply = await self._http.post(f"{path}/resend", headers={"Idempotency-Key": key})
         problem = _problem(reply)
-        message = without_private(problem.message)
-        if refused := _refusal(reply.status_code, problem.code, message, order_id):
+        said = without_private(problem.message)
+        if refused := _refusal(reply.status_code, problem.code, said):
             return refused
-        _raise_for(reply, "resend", message)
+        _raise_for(reply, "resend", problem.code, said)
         resent = _read(_Resent, reply, reference)
         if resent.parcel.id == parcel_id:
             raise NoAnswerError(f"the warehouse names no new parcel for {parcel_id}")
@@ -167,7 +171,8 @@ class HttpWarehouse:
         reference = warehouse_reference(installation, order_id)
         async with self._translate_errors("cancel"):
             reply = await self._http.post(f"/fulfillments/{quote(reference, safe='')}/cancel")
-        _raise_for(reply, "cancel", without_private(_problem(reply).message))
+        problem = _problem(reply)
+        _raise_for(reply, "cancel", problem.code, without_private(problem.message))
         cancelled = _read(_Cancelled, reply, reference)
         if cancelled.outcome == "already_left":
             if not cancelled.id or not cancelled.parcels:
@@ -182,38 +187,38 @@ class HttpWarehouse:
             async with asyncio.timeout(self._timeout):
                 yield
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
-            raise NoAnswerError(f"the warehouse gave no answer ({operation}): {error!r}") from error
+            why = failure_name(error)
+            raise NoAnswerError(f"the warehouse gave no answer ({operation}): {why}") from None
 
 
-def _refusal(status: int, code: str, message: str, order_id: str) -> CannotFulfill | None:
+def _refusal(status: int, code: str, said: str) -> ShippingRefused | None:
     """The warehouse's refusal to ship, None for any other reply."""
-    match status, code:
-        case 422, "cannot_fulfill":
-            return CannotFulfill(message or "no reason given")
-        case 409, "fulfillment_cancelled":
-            return CannotFulfill(f"order {order_id} was cancelled before")
-    return None
+    is_one = (status, code) in {(422, "cannot_fulfill"), (409, "fulfillment_cancelled")}
+    return ShippingRefused(code, said) if is_one else None
 
 
-def _raise_for(reply: httpx.Response, operation: str, message: str) -> None:
-    """Raise the error of a reply that is not a success; ``message`` is the reply's."""
-    status, code = reply.status_code, _problem(reply).code
+def _raise_for(reply: httpx.Response, operation: str, code: str, said: str) -> None:
+    """Raise the error of a reply that is not a success: with its ``code``, and what it ``said`` in
+    its own words kept apart from the sentence.
+    """
+    status = reply.status_code
     if 200 <= status < 300:
         return
-    detail = f"({operation}, HTTP {status} {code}): {message}"
+    detail = f"({operation}, HTTP {status}{code and f', {code}'})"
     wait = parse_retry_after(reply.headers)
     if status in {401, 403}:
         raise LockedOutError(
             f"the warehouse refuses our key ({operation}, HTTP {status}): "
             "check FULFILLMENT_API_KEY",
             retry_after=wait,
+            said=said,
         )
     if code == "idempotency_key_in_use" or status in {425, 429}:
-        raise BusyError(f"the warehouse is busy {detail}", retry_after=wait)
+        raise BusyError(f"the warehouse is busy {detail}", retry_after=wait, said=said)
     # A 4xx without a documented code may come from a proxy, not from the warehouse.
     if 400 <= status < 500 and code and status != 408:
-        raise RefusedError(f"the warehouse refuses the request {detail}")
-    raise NoAnswerError(f"the warehouse gave no answer {detail}", retry_after=wait)
+        raise RefusedError(f"the warehouse refuses the request {detail}", said=said)
+    raise NoAnswerError(f"the warehouse gave no answer {detail}", retry_after=wait, said=said)
 
 
 def _first_answer(record: _Record, request: ShippingRequest) -> ReadFulfillmentAnswer:
@@ -245,9 +250,10 @@ def _short(lines: list[Line], request: ShippingRequest) -> tuple[tuple[str, int]
     requested, short = _requested(request), _pieces(lines)
     # Counter's ``<`` is proper inclusion.
     if not short < requested:
+        # Without its SKUs: they are those of the order only when the answer makes sense.
         raise NoAnswerError(
-            f"the warehouse is short of {dict(short)} for order {request.order_id}, "
-            f"which asked for {dict(requested)}"
+            f"the warehouse is short of {short.total()} pieces of order {request.order_id}: of all "
+            f"{requested.total()}, or of what was not ordered"
         )
     return tuple(short.items())
 
@@ -263,8 +269,8 @@ def _contents(
     for parcel_id, pieces in held.items():
         if not pieces <= requested:
             raise NoAnswerError(
-                f"parcel {parcel_id} holds {dict(pieces)} for order {request.order_id}, "
-                f"which asked for {dict(requested)}"
+                f"parcel {parcel_id} of order {request.order_id} holds {pieces.total()} pieces: "
+                "not all of them were ordered"
             )
     return {parcel_id: tuple(pieces.items()) for parcel_id, pieces in held.items()}
 
@@ -284,11 +290,14 @@ def _pieces(lines: list[Line]) -> Counter[str]:
 
 
 def _problem(reply: httpx.Response) -> _Problem:
-    """The error in the reply's body; empty when the body does not have the documented shape."""
+    """The error in the reply's body, its code bounded; empty when the body does not have the
+    documented shape.
+    """
     try:
-        return _Problems.model_validate_json(reply.content).error
+        problem = _Problems.model_validate_json(reply.content).error
     except ValidationError:
         return _Problem()
+    return _Problem(code=bounded_code(problem.code), message=problem.message)
 
 
 def _read(kind: type[_Answer], reply: httpx.Response, reference: str) -> _Answer:

@@ -21,7 +21,7 @@ from durable_orders.domain.webhooks import (
 )
 from durable_orders.providers.warehouse.schemas import ParcelNews
 from durable_orders.providers.webhook_parsing import (
-    NonBlankText,
+    EventType,
     check_event_id,
     parse_body,
 )
@@ -35,7 +35,7 @@ _WHAT: Final = "event of the warehouse's"
 
 
 class _Body(BaseModel):
-    type: NonBlankText
+    type: EventType
 
 
 class _ParcelEvent(BaseModel):
