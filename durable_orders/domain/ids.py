@@ -92,7 +92,7 @@ PAYMENT_METHOD: Final = TextFormat(
 )
 #: The card provider's id of a customer, for their saved cards: not the shop's ``CUSTOMER_ID``.
 CARD_CUSTOMER: Final = TextFormat(
-    "the card provider's id of a customer",
+    "a customer id of the card provider",
     "cus_ and letters, digits or underscores; your own id of them is customer_id",
     r"cus_[A-Za-z0-9_]+",
     max_length=255,

@@ -55,7 +55,7 @@ TOLD: Final = (
 )
 NOT_TOLD: Final = ("✗", "Traceback")
 #: One for each thing that the demo promises, and one is asked for twice to be given once.
-COUNTED: Final = {"✓": 6, "curl $API/orders/1001/refunds -H": 2}
+COUNTED: Final = {"✓": 7, "curl $API/orders/1001/refunds -H": 2}
 
 
 def missing_from(transcript: str) -> list[str]:

@@ -361,6 +361,18 @@ def test_no_path_of_somebodys_machine_is_shown() -> None:
     assert wrong(lambda page: path.findall(page.read_text())) == {}
 
 
+def test_every_row_is_in_a_table_and_there_once() -> None:
+    def stray(page: Path) -> Iterable[str]:
+        for block in re.split(r"\n\s*\n", prose(page)):
+            lines = block.strip().splitlines()
+            rows = [line for line in lines if line.startswith("| ")]
+            if rows and not (lines[0] == rows[0] and lines[1].startswith("| ---")):
+                yield rows[0]
+            yield from {row for row in rows if rows.count(row) > 1}
+
+    assert wrong(stray) == {}
+
+
 def test_lines_fit() -> None:
     def too_long(page: Path) -> Iterable[str]:
         for line in prose(page).splitlines():

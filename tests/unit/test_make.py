@@ -30,7 +30,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def done_by(checkout: Path, target: str) -> str:
     """The commands that `make` would run."""
-    command = ["make", "--dry-run", target]
+    command = ["make", "--no-print-directory", "--dry-run", target]
     return subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True).stdout
 
 
