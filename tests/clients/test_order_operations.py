@@ -254,7 +254,7 @@ class TestAttention:
 
     async def test_an_undo_done_by_hand_is_settled(self, shop: Shop) -> None:
         order_id = await stuck(shop)
-        with pytest.raises(NotOperableError, match="only retry_now or resolve"):
+        with pytest.raises(NotOperableError, match="only retry-now or resolve"):
             await shop.operations.skip_step(order_id, "never mind")
         await shop.operations.resolve(order_id, "sent by bank transfer", "ops-7")
         assert (await shop.orders.result(order_id)).status is Status.REFUNDED
