@@ -116,7 +116,8 @@ class OperatorAttention:
                 message = f"nothing keeps failing, at the moment it is: {doing}"
             case attention if command.kind in attention.can and self._given is not None:
                 given = self._given.command
-                message = f"{sender(given)} has given {attention.step} a {given.kind} just now"
+                named = given.kind.replace("_", "-")
+                message = f"{sender(given)} has given {attention.step} a {named} just now"
             case attention if command.kind in attention.can:
                 if isinstance(command, Resolve):
                     self._check_given_back(attention.step, command)
