@@ -74,8 +74,7 @@ class Approval:
     def check(self, decision: Approve | Reject) -> None:
         """Refuse a decision that is not waited for, and one by whoever asked for an approval.
 
-        By the ``actor`` that our doors have let in; who comes past them, or whose program does not
-        say, is known by the name they give.
+        Compared by the authenticated ``actor``; without one, by the name that the sender gives.
         """
         self.check_open()
         who = decision.actor or decision.by

@@ -1,4 +1,4 @@
-"""Who sent a request: as the door knows them, and as they say.
+"""Who sent a request: as authenticated, and as they say.
 
 See ``workflow_messages``.
 """
@@ -14,7 +14,7 @@ UNKNOWN = "unknown"
 
 
 class Sent(Protocol):
-    """A request that somebody has request."""
+    """A request that names who sent it."""
 
     @property
     def by(self) -> str: ...

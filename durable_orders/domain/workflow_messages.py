@@ -1,9 +1,9 @@
 """Inputs and answers of the order workflow's Updates and signals, without cancelling.
 
-Who asks is told twice. ``actor`` is who the door has let in: the name of the API key, of a page's
+Who asks is told twice. ``actor`` is who was authenticated: the name of the API key, of a page's
 session too, or ``cli:`` and the user of the operating system. ``by`` is whom the sender names, an
 account id or a role: a note beside it, which nobody has verified. An empty ``actor`` is a request
-of a program of the shop's own, or one that was sent to Temporal past all doors.
+of a program of the shop's own, or one that was sent to Temporal directly.
 """
 
 from __future__ import annotations
