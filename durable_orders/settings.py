@@ -304,6 +304,9 @@ class WorkerSettings(ProcessSettings):
 
     # The shop's terms: see ``ShopTerms``. Fractions of a unit are allowed.
     approval_above: Limits = Field(default_factory=dict)
+    #: Who requested a refund, or placed an order by an API key, may not approve it. None: where
+    #: there is a limit.
+    approval_four_eyes: Annotated[bool | None, BeforeValidator(_blank_is_none)] = None
     approval_timeout_hours: float = Field(default=24, gt=0, le=_HOURS_A_YEAR)
     #: The address that gets reminders of orders that wait for approval; None: no reminders.
     approver_email: Address = None
@@ -323,6 +326,7 @@ class WorkerSettings(ProcessSettings):
         """The terms of orders that start from now on."""
         return ShopTerms(
             approval_above=dict(self.approval_above),
+            four_eyes=self._needs_four_eyes(self.approval_above),
             approval_timeout=timedelta(hours=self.approval_timeout_hours),
             payment_timeout=timedelta(minutes=self.payment_timeout_minutes),
             new_card_window=timedelta(minutes=self.new_card_window_minutes),
@@ -338,8 +342,12 @@ class WorkerSettings(ProcessSettings):
         """The terms of refunds that are requested from now on."""
         return ShopRefundTerms(
             approval_above=dict(self.refund_approval_above),
+            four_eyes=self._needs_four_eyes(self.refund_approval_above),
             approval_timeout=timedelta(hours=self.refund_approval_timeout_hours),
         )
+
+    def _needs_four_eyes(self, limits: Mapping[str, int]) -> bool:
+        return bool(limits) if self.approval_four_eyes is None else self.approval_four_eyes
 
     @model_validator(mode="after")
     def _keys_fit_addresses(self) -> Self:

@@ -13,9 +13,10 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
-    from durable_orders.contracts.error_types import NOT_WAITING
+    from durable_orders.contracts.error_types import NOT_WAITING, SECOND_PERSON_NEEDED
     from durable_orders.domain.lifecycle import Status, Stop, StopReason
     from durable_orders.domain.payment_status import ApprovalRequired
+    from durable_orders.domain.senders import sender, sender_detail
     from durable_orders.domain.workflow_messages import Approve, Reject
     from workflows.order_state import OrderState
     from workflows.payment_status import PaymentStatus
@@ -28,9 +29,13 @@ class Approval:
     """One decision that is waited for.
 
     ``subject`` names what is to be approved in a refusal, ``state_now`` says there what it is now.
+    ``asked_by`` is who may not approve it, because they have asked for it: empty for nobody.
     """
 
-    def __init__(self, steps: StepRunner, subject: str, state_now: Callable[[], str]) -> None:
+    def __init__(
+        self, steps: StepRunner, subject: str, state_now: Callable[[], str], asked_by: str = ""
+    ) -> None:
+        self.asked_by = asked_by
         self.decision: Approve | Reject | None = None
         self._steps = steps
         self._subject = subject
@@ -66,15 +71,29 @@ class Approval:
     def decide(self, decision: Approve | Reject) -> None:
         self.decision = decision
 
+    def check(self, decision: Approve | Reject) -> None:
+        """Refuse a decision that is not waited for, and one by whoever asked for an approval.
+
+        Compared by the authenticated ``actor``; without one, by the name that the sender gives.
+        """
+        self.check_open()
+        who = decision.actor or decision.by
+        if isinstance(decision, Approve) and self.asked_by and who == self.asked_by:
+            message = (
+                f"{who} has asked for {self._subject}, and may not approve it: somebody else has "
+                "to, with a key of their own"
+            )
+            raise ApplicationError(message, type=SECOND_PERSON_NEEDED)
+
     def check_open(self) -> None:
         """Refuse a decision that is not waited for: too early, too late, or the second one."""
         match self.decision:
             case None if self._open and not self._steps.must_stop:
                 return
-            case Approve(by=by):
-                why = f"{by} has approved it"
-            case Reject(by=by):
-                why = f"{by} has rejected it"
+            case Approve():
+                why = f"{sender(self.decision)} has approved it"
+            case Reject():
+                why = f"{sender(self.decision)} has rejected it"
             case _:
                 why = f"it is {self._state_now()}"
         message = f"{self._subject} does not wait for an approval: {why}"
@@ -94,6 +113,7 @@ async def obtain_approval(
     limit = order.terms.approval_timeout
     if not order.terms.needs_approval or order.is_approved:
         return
+    approval.asked_by = order.asked_by
     await order.record_status(Status.AWAITING_APPROVAL)
 
     async def remind() -> None:
@@ -104,12 +124,13 @@ async def obtain_approval(
         await approval.wait(limit, remind)
     # A decision came before a cancellation: none is accepted after it.
     match approval.decision:
-        case Approve(by=by, note=note):
-            await order.add_note("order_approved", by=by, note=note)
+        case Approve(note=note) as decision:
+            await order.add_note("order_approved", **sender_detail(decision), note=note)
             order.steps.stop_if_asked()
-        case Reject(by=by, reason=reason):
-            await order.add_note("order_not_approved", by=by, reason=reason)
-            raise OrderStopped(Stop(StopReason.NOT_APPROVED, f"rejected by {by}: {reason}"))
+        case Reject(reason=reason) as decision:
+            await order.add_note("order_not_approved", **sender_detail(decision), reason=reason)
+            why = f"rejected by {sender(decision)}: {reason}"
+            raise OrderStopped(Stop(StopReason.NOT_APPROVED, why))
         case None:
             order.steps.stop_if_asked()
             message = f"nobody decided within {limit}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 from temporalio import workflow
@@ -19,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.parcels import Parcel, ParcelStatus
     from durable_orders.domain.refunds.messages import ParcelRefunded
     from durable_orders.domain.refunds.refund import RefundRefused
+    from durable_orders.domain.senders import Sent, sender_detail
     from durable_orders.domain.workflow_messages import (
         ParcelUpdate,
         RefundParcel,
@@ -190,7 +192,7 @@ class Delivery:
     async def settle(self, decision: SettleParcel) -> None:
         """Stop waiting for a parcel: something was agreed with the customer."""
         self._resends.settle(decision.parcel_id)
-        await self._stop_waiting(decision.parcel_id, decision.by, decision.outcome)
+        await self._stop_waiting(decision.parcel_id, decision, decision.outcome)
 
     async def resend(self, decision: ResendParcel) -> m.ResendOutcome:
         """Have the contents of a parcel sent again, and wait for the new one instead.
@@ -208,7 +210,7 @@ class Delivery:
         order, old = self._order, request.parcel_id
         if isinstance(answer, m.CannotFulfill):
             await order.add_note(
-                "parcel_not_resent", parcel_id=old, by=request.by, why=answer.message
+                "parcel_not_resent", parcel_id=old, **sender_detail(request), why=answer.message
             )
             return
         new = answer.parcel_id
@@ -216,7 +218,7 @@ class Delivery:
             order.parcel_ids += (new,)
             self._parcels.setdefault(new, Parcel(new))
             order.contents = {**order.contents, new: order.contents.get(old, ())}
-        await self._stop_waiting(old, request.by, f"resent as {new}")
+        await self._stop_waiting(old, request, f"resent as {new}")
 
     async def refund(self, decision: RefundParcel) -> ParcelRefunded:
         """Have the contents of a parcel refunded, and stop waiting for it once that is set aside.
@@ -227,6 +229,7 @@ class Delivery:
         self._deciding.add(parcel_id)
         contents, why = order.contents[parcel_id], f"parcel {parcel_id} did not arrive"
         request = owed_refund(order, parcel_refund_id(parcel_id), contents, why)
+        request = replace(request, requested_by=decision.actor)
         answer = await reserve_refund(order, request)
         if isinstance(answer, RefundRefused):
             self._deciding.discard(parcel_id)
@@ -234,7 +237,7 @@ class Delivery:
             raise ApplicationError(message, type=REFUND_REFUSED)
         await start_refund_run(order, request)
         outcome = f"refunded as {request.refund_id}: {answer.why or answer.amount}"
-        await self._stop_waiting(parcel_id, decision.by, outcome)
+        await self._stop_waiting(parcel_id, decision, outcome)
         return answer
 
     def check_resend(self, parcel_id: str) -> None:
@@ -272,11 +275,12 @@ class Delivery:
         """Have ``follow`` look at what has changed."""
         self._news = True
 
-    async def _stop_waiting(self, parcel_id: str, by: str, outcome: str) -> None:
+    async def _stop_waiting(self, parcel_id: str, sent: Sent, outcome: str) -> None:
         self._settled.add(parcel_id)
         self._deciding.discard(parcel_id)
         self._news = True
-        await self._order.add_note("parcel_settled", parcel_id=parcel_id, by=by, outcome=outcome)
+        who = sender_detail(sent)
+        await self._order.add_note("parcel_settled", parcel_id=parcel_id, **who, outcome=outcome)
 
     def _own_parcels(self) -> list[Parcel]:
         """The order's parcels; news of others (a mistake of the warehouse) changes nothing."""

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.activity_messages import Attention
     from durable_orders.domain.lifecycle import Stop, StopReason
     from durable_orders.domain.manual_settlement import ManualSettlement, WrongAmountError
+    from durable_orders.domain.senders import sender
     from durable_orders.domain.workflow_messages import OperatorCommand, Resolve, RetryNow, SkipStep
     from workflows.saga import OrderStopped
 
@@ -115,7 +116,8 @@ class OperatorAttention:
                 message = f"nothing keeps failing, at the moment it is: {doing}"
             case attention if command.kind in attention.can and self._given is not None:
                 given = self._given.command
-                message = f"{given.by} has given {attention.step} a {given.kind} just now"
+                named = given.kind.replace("_", "-")
+                message = f"{sender(given)} has given {attention.step} a {named} just now"
             case attention if command.kind in attention.can:
                 if isinstance(command, Resolve):
                     self._check_given_back(attention.step, command)
@@ -150,9 +152,10 @@ class OperatorAttention:
             return False
         given.taken = True
         match given.command:
-            case SkipStep(by=by, reason=reason):
+            case SkipStep(reason=reason) as command:
                 self.clear()
-                raise OrderStopped(Stop(StopReason.GIVEN_UP, f"given up by {by}: {reason}"))
+                why = f"given up by {sender(command)}: {reason}"
+                raise OrderStopped(Stop(StopReason.GIVEN_UP, why))
             case Resolve():
                 raise SettledManually(given.command)
             case _:

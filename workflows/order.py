@@ -117,6 +117,7 @@ class OrderWorkflow(OrderHandlers):
             message = f"order {summary.order_id} is {summary.status}: another run has carried it"
             raise ApplicationError(message, type=ALREADY_CARRIED, non_retryable=True)
         order.terms, order.total = found.terms, summary.total
+        order.asked_by = summary.placed_by if found.terms.four_eyes else ""
         order.is_approved = summary.status not in {Status.PLACED, Status.AWAITING_APPROVAL}
         order.taken = order.given_back = Money(0, summary.total.currency)
         if workflow.info().typed_search_attributes.get(CUSTOMER_ID) is None:

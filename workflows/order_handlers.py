@@ -12,11 +12,13 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.lifecycle import StopReason
     from durable_orders.domain.payment_status import PaymentProgress
     from durable_orders.domain.refunds.messages import ParcelRefunded
+    from durable_orders.domain.senders import sender_detail
     from workflows.approval import Approval
     from workflows.delivery import Delivery
     from workflows.order_state import OrderState
     from workflows.payment import Payment
     from workflows.payment_status import PaymentStatus
+    from workflows.senders import refuse_malformed
 
 
 class OrderHandlers:
@@ -57,7 +59,8 @@ class OrderHandlers:
         return stop is not None and stop.reason is StopReason.CANCELLED
 
     @cancel.validator
-    def _validate_cancel(self, request: m.CancelRequest) -> None:  # noqa: ARG002 - the SDK's shape
+    def _validate_cancel(self, request: m.CancelRequest) -> None:
+        refuse_malformed(request)
         order = self._order
         if order.too_late_to_cancel and not self._is_cancelled:
             message = (
@@ -81,12 +84,14 @@ class OrderHandlers:
         self._current_approval.decide(decision)
 
     @approve.validator
-    def _validate_approve(self, decision: r.Approve) -> None:  # noqa: ARG002 - the SDK's shape
-        self._current_approval.check_open()
+    def _validate_approve(self, decision: r.Approve) -> None:
+        refuse_malformed(decision, decision.note)
+        self._current_approval.check(decision)
 
     @reject.validator
-    def _validate_reject(self, decision: r.Reject) -> None:  # noqa: ARG002 - the SDK's shape
-        self._current_approval.check_open()
+    def _validate_reject(self, decision: r.Reject) -> None:
+        refuse_malformed(decision, decision.reason)
+        self._current_approval.check(decision)
 
     @property
     def _current_approval(self) -> Approval:
@@ -129,6 +134,7 @@ class OrderHandlers:
 
     @settle_parcel.validator
     def _validate_settle(self, decision: r.SettleParcel) -> None:
+        refuse_malformed(decision, decision.outcome)
         self._delivery.check_awaited(decision.parcel_id)
 
     @workflow.update
@@ -140,6 +146,7 @@ class OrderHandlers:
 
     @resend_parcel.validator
     def _validate_resend(self, decision: r.ResendParcel) -> None:
+        refuse_malformed(decision)
         self._delivery.check_resend(decision.parcel_id)
 
     @workflow.update
@@ -153,6 +160,7 @@ class OrderHandlers:
 
     @refund_parcel.validator
     def _validate_refund(self, decision: r.RefundParcel) -> None:
+        refuse_malformed(decision)
         self._delivery.check_awaited(decision.parcel_id, contents=True)
 
     @workflow.update
@@ -165,13 +173,14 @@ class OrderHandlers:
         given = self._order.steps.operator.submit(command)
         await given.wait_until_decided()
         # Beside: a database that is away keeps nobody from hearing what became of it.
-        self._order.steps.start_beside(
-            self._order.add_note(given.event, by=command.by, step=given.step, why=command.why)
-        )
+        who, why = sender_detail(command), command.why
+        note = self._order.add_note(given.event, **who, step=given.step, why=why)
+        self._order.steps.start_beside(note)
         given.raise_if_refused()
 
     @operate.validator
     def _validate_operate(self, command: r.OperatorCommand) -> None:
+        refuse_malformed(command, command.why)
         self._order.steps.check_command(command)
 
     @workflow.query

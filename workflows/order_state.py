@@ -37,6 +37,8 @@ class OrderState:
         #: The books have it beyond the approval: Temporal was put back to an earlier state.
         self.is_approved = False
         self.terms = OrderTerms()
+        #: Who has asked for the order, and may not approve it: empty for nobody.
+        self.asked_by = ""
         self.total = self.taken = self.given_back = Money(0, "XXX")  # until the order is read
         #: What of ``given_back`` has not arrived; None when all of it has.
         self.on_its_way: Money | None = None

@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
         PaymentDeclined,
         PaymentProgress,
     )
+    from durable_orders.domain.senders import sender
     from durable_orders.domain.terms import AUTHENTICATION_REQUIRED, SOFT_DECLINES
     from durable_orders.domain.workflow_messages import (
         CardAccepted,
@@ -420,7 +421,7 @@ class Payment:
         order = self._order
         resolution = order.steps.operator.resolution or Resolve("")
         amount = stake.given_back(resolution.given_back)
-        by_hand = m.ManualRefund(order.order_id, amount, resolution.by, resolution.note)
+        by_hand = m.ManualRefund(order.order_id, amount, sender(resolution), resolution.note)
         record = PaymentActivities.record_given_back_by_hand
         doing = "recording what was given back by hand"
         await order.steps.run_until_done(doing, record, by_hand, retry_policies.RECORD)

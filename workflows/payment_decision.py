@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.disputes.concerns import hold_problem, stop_for
     from durable_orders.domain.disputes.dispute import PaymentConcern
     from durable_orders.domain.lifecycle import Stop, StopReason
+    from durable_orders.domain.senders import sender, sender_detail
     from durable_orders.domain.workflow_messages import Approve, Reject
     from workflows import retry_policies
     from workflows.approval import Approval
@@ -57,7 +58,9 @@ class PaymentDecision:
             if stop := stop_for(concerns, order.terms):
                 raise OrderStopped(stop)
             if self.approval is None or self.approval.decision is not None:
-                self.approval = Approval(order.steps, f"order {order.order_id}", order.describe)
+                self.approval = Approval(
+                    order.steps, f"order {order.order_id}", order.describe, order.asked_by
+                )
             with self.approval.open():
                 if concerns != shown:
                     shown = concerns
@@ -111,14 +114,16 @@ class PaymentDecision:
         """Do what was decided about the concerns, if anything was."""
         about = ", ".join(concern.id for concern in concerns)
         match approval.decision:
-            case Approve(by=by, note=note):
+            case Approve(note=note) as decision:
                 self._charge.accept(concerns)
-                await self._order.add_note("payment_accepted", by=by, note=note, about=about)
+                who = sender_detail(decision)
+                await self._order.add_note("payment_accepted", **who, note=note, about=about)
                 self._order.steps.stop_if_asked()
-            case Reject(by=by, reason=reason):
-                event = "payment_not_accepted"
-                await self._order.add_note(event, by=by, reason=reason, about=about)
-                raise OrderStopped(Stop(StopReason.NOT_APPROVED, f"rejected by {by}: {reason}"))
+            case Reject(reason=reason) as decision:
+                event, who = "payment_not_accepted", sender_detail(decision)
+                await self._order.add_note(event, **who, reason=reason, about=about)
+                why = f"rejected by {sender(decision)}: {reason}"
+                raise OrderStopped(Stop(StopReason.NOT_APPROVED, why))
 
     def _hold_ends(self) -> datetime | None:
         """Until when money that is only held can be waited with."""

@@ -20,9 +20,11 @@ with workflow.unsafe.imports_passed_through():
         RefundRefused,
         RefundRequest,
     )
+    from durable_orders.domain.senders import sender_detail
     from durable_orders.domain.workflow_messages import Approve, OperatorCommand, Reject
     from workflows.own_id import raise_unless_own_id
     from workflows.refund_steps import RefundSteps
+    from workflows.senders import refuse_malformed
     from workflows.shielding import shield_from_cancellation
 
 
@@ -113,7 +115,8 @@ class RefundWorkflow:
         return self._progress()
 
     @cancel.validator
-    def _validate_cancel(self, request: CancelRequest) -> None:  # noqa: ARG002 - the SDK's shape
+    def _validate_cancel(self, request: CancelRequest) -> None:
+        refuse_malformed(request)
         refund = self._refund
         if refund.too_late_to_cancel or refund.refused is not None or self._ended:
             message = (
@@ -143,12 +146,14 @@ class RefundWorkflow:
         self._refund.approval.decide(decision)
 
     @approve.validator
-    def _validate_approve(self, decision: Approve) -> None:  # noqa: ARG002 - the SDK's shape
-        self._refund.approval.check_open()
+    def _validate_approve(self, decision: Approve) -> None:
+        refuse_malformed(decision, decision.note)
+        self._refund.approval.check(decision)
 
     @reject.validator
-    def _validate_reject(self, decision: Reject) -> None:  # noqa: ARG002 - the SDK's shape
-        self._refund.approval.check_open()
+    def _validate_reject(self, decision: Reject) -> None:
+        refuse_malformed(decision, decision.reason)
+        self._refund.approval.check(decision)
 
     @workflow.signal
     def refund_updated(self) -> None:
@@ -165,13 +170,14 @@ class RefundWorkflow:
         given = self._refund.steps.operator.submit(command)
         await given.wait_until_decided()
         # Beside: a database that is away keeps nobody from hearing what became of it.
-        self._refund.steps.start_beside(
-            self._refund.add_note(given.event, by=command.by, step=given.step, why=command.why)
-        )
+        who, why = sender_detail(command), command.why
+        note = self._refund.add_note(given.event, **who, step=given.step, why=why)
+        self._refund.steps.start_beside(note)
         given.raise_if_refused()
 
     @operate.validator
     def _validate_operate(self, command: OperatorCommand) -> None:
+        refuse_malformed(command, command.why)
         self._refund.steps.check_command(command)
 
     @workflow.query

@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
         RefundRequest,
         RefundState,
     )
+    from durable_orders.domain.senders import sender, sender_detail
     from durable_orders.domain.workflow_messages import Approve, Reject
     from workflows import retry_policies, side_steps, visibility
     from workflows.approval import Approval
@@ -118,18 +119,20 @@ class RefundSteps:
         needs_approval = terms.needs_approval or self.state is RefundState.AWAITING_APPROVAL
         if needs_approval and self.steps.cancel_request is None:
             await self.record_state(RefundState.AWAITING_APPROVAL, self.why)
+            self.approval.asked_by = self.request.requested_by if terms.four_eyes else ""
             await self._wait_for_approval(terms.approval_timeout)
         # What was said until here counts, what comes later is refused: no await in between. A
         # decision came first: none is accepted after a cancellation.
         self.too_late_to_cancel = True
         decision, cancel = self.approval.decision, self.steps.cancel_request
         if isinstance(decision, Approve):
-            await self.add_note("refund_approved", by=decision.by, note=decision.note)
+            await self.add_note("refund_approved", **sender_detail(decision), note=decision.note)
         match decision:
-            case Reject(by=by, reason=reason):
-                await self.record_state(RefundState.REJECTED, f"rejected by {by}: {reason}")
+            case Reject(reason=reason):
+                why = f"rejected by {sender(decision)}: {reason}"
+                await self.record_state(RefundState.REJECTED, why)
             case _ if cancel is not None:
-                await self.record_state(RefundState.CANCELLED, f"cancelled by {cancel.by}")
+                await self.record_state(RefundState.CANCELLED, f"cancelled by {sender(cancel)}")
             case None if needs_approval:
                 why = f"nobody decided within {terms.approval_timeout}"
                 await self.record_state(RefundState.REJECTED, why)

@@ -44,7 +44,9 @@ class _Resend:
         return bool(self.problem) and not self.ending
 
     def describe(self) -> m.ResendUnanswered:
-        return m.ResendUnanswered(self.request.parcel_id, self.request.by, self.problem)
+        return m.ResendUnanswered(
+            self.request.parcel_id, self.request.by, self.problem, self.request.actor
+        )
 
 
 class Resends:
@@ -66,7 +68,7 @@ class Resends:
     def restore(self, unanswered: tuple[m.ResendUnanswered, ...]) -> None:
         """Take over what an earlier run has asked in vain; ``resume`` asks again."""
         for known in unanswered:
-            request = ResendParcel(known.parcel_id, known.by)
+            request = ResendParcel(known.parcel_id, known.by, known.actor)
             self._open[known.parcel_id] = _Resend(request, known.problem)
 
     def resume(self) -> None:

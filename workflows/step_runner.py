@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain.activity_messages import CancelRequest
     from durable_orders.domain.lifecycle import Stop, StopReason
     from durable_orders.domain.manual_settlement import ManualSettlement
+    from durable_orders.domain.senders import UNKNOWN, is_well_sent, sender
     from durable_orders.domain.workflow_messages import OperatorCommand
     from workflows.operator_attention import (
         COMPENSATION_COMMANDS,
@@ -85,6 +86,8 @@ class StepRunner:
 
     def request_cancel(self, request: CancelRequest) -> None:
         """Ask for the order to be stopped; the first request counts."""
+        if not is_well_sent(request):  # a signal, which cannot be refused
+            request = CancelRequest(by=UNKNOWN)
         self.cancel_request = self.cancel_request or request
 
     def request_stop(self, stop: Stop) -> None:
@@ -103,7 +106,8 @@ class StepRunner:
     def stop_if_asked(self) -> None:
         """Raises ``OrderStopped`` when the order must stop, ``StepPaused`` when it must pause."""
         if self.cancel_request is not None:
-            raise OrderStopped(Stop(StopReason.CANCELLED, f"cancelled by {self.cancel_request.by}"))
+            why = f"cancelled by {sender(self.cancel_request)}"
+            raise OrderStopped(Stop(StopReason.CANCELLED, why))
         if self.stop is not None:
             raise OrderStopped(self.stop)
         if self.paused:

@@ -122,6 +122,12 @@ TOO_LATE: Final = _refusal("too-late", "Too late", "it can be refunded instead")
 NOT_WAITING: Final = _refusal(
     "not-waiting", "Not waited for", "look at the order: what it waits for may have passed"
 )
+SECOND_PERSON_NEEDED: Final = _refusal(
+    "second-person-needed",
+    "Somebody else has to approve it",
+    "have it approved with another key: who asked for it may not",
+    403,
+)
 NOT_OPERABLE: Final = _refusal(
     "not-operable", "Nothing to operate on", "look at the order: what failed may work again"
 )

@@ -22,6 +22,7 @@ from durable_orders.cli.terminal import (
     checked,
     console,
     example,
+    os_user,
     print_json,
     say,
     say_accepted,
@@ -154,7 +155,7 @@ def approve(
     """Approve an order that waits for approval, or is held because its payment is uncertain."""
 
     async def work(operations: OrderOperations) -> None:
-        await operations.approve(order_id, by, note)
+        await operations.approve(order_id, by, note, actor=os_user())
         say_accepted(order_id, "is approved", as_json=as_json)
 
     run_with_operations(work)
@@ -171,7 +172,7 @@ def reject(
     """Reject an order that waits for approval, or is held because its payment is uncertain."""
 
     async def work(operations: OrderOperations) -> None:
-        await operations.reject(order_id, by, reason)
+        await operations.reject(order_id, by, reason, actor=os_user())
         say_accepted(order_id, "is rejected, and is being undone", as_json=as_json)
 
     run_with_operations(work)
@@ -185,7 +186,7 @@ def retry_now(order_id: OrderId, *, by: By = "operator", as_json: AsJson = False
     """Retry the step that keeps failing at once, after its cause is fixed."""
 
     async def work(operations: OrderOperations) -> None:
-        await operations.retry_now(order_id, by)
+        await operations.retry_now(order_id, by, actor=os_user())
         say_accepted(order_id, "tries again", as_json=as_json)
 
     run_with_operations(work)
@@ -202,7 +203,7 @@ def skip_step(
     """Give up the step that keeps failing: everything done so far is undone."""
 
     async def work(operations: OrderOperations) -> None:
-        await operations.skip_step(order_id, reason, by)
+        await operations.skip_step(order_id, reason, by, actor=os_user())
         say_accepted(order_id, "gives that step up, and is being undone", as_json=as_json)
 
     run_with_operations(work)
@@ -233,7 +234,7 @@ def resolve(
         if given_back is not None:
             currency = (await context.orders.view(order_id)).order.total.currency
             amount = _amount(given_back, currency)
-        await context.operations.resolve(order_id, note, by, given_back=amount)
+        await context.operations.resolve(order_id, note, by, given_back=amount, actor=os_user())
         say_accepted(order_id, "takes that as done by hand", as_json=as_json)
 
     run_command(work)

@@ -18,6 +18,7 @@ from durable_orders.cli.terminal import (
     checked,
     console,
     example,
+    os_user,
     parse_line,
     print_json,
     say,
@@ -196,10 +197,10 @@ def cancel(
 
     async def work(orders: OrderClient) -> None:
         if wait == 0:
-            await orders.request_cancel(order_id, by)
+            await orders.request_cancel(order_id, by, actor=os_user())
             answer: CancelAnswer | CancelUnderWay = CancelUnderWay()
         else:
-            answer = await orders.cancel(order_id, by, timedelta(seconds=wait))
+            answer = await orders.cancel(order_id, by, timedelta(seconds=wait), actor=os_user())
         if as_json:
             print_json(asdict(answer))
         match answer:

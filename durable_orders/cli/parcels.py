@@ -14,6 +14,7 @@ from durable_orders.cli.terminal import (
     OrderId,
     checked,
     example,
+    os_user,
     print_json,
     say_accepted,
 )
@@ -62,7 +63,7 @@ def resend_parcel(
     """Send the contents of a lost or late parcel again. Safe to repeat."""
 
     async def work(operations: OrderOperations) -> None:
-        resent = await operations.resend_parcel(order_id, parcel_id, by)
+        resent = await operations.resend_parcel(order_id, parcel_id, by, actor=os_user())
         if as_json:
             print_json({"order_id": order_id, **asdict(resent)})
         else:
@@ -82,7 +83,7 @@ def refund_parcel(
     """
 
     async def work(operations: OrderOperations) -> None:
-        refunded = await operations.refund_parcel(order_id, parcel_id, by)
+        refunded = await operations.refund_parcel(order_id, parcel_id, by, actor=os_user())
         if as_json:
             print_json({"order_id": order_id, "accepted": True, **asdict(refunded)})
         else:
@@ -111,7 +112,7 @@ def settle_parcel(
     """Stop waiting for a parcel that is lost or late."""
 
     async def work(operations: OrderOperations) -> None:
-        await operations.settle_parcel(order_id, parcel_id, outcome, by)
+        await operations.settle_parcel(order_id, parcel_id, outcome, by, actor=os_user())
         say_accepted(order_id, f"waits no more for {parcel_id}", as_json=as_json)
 
     run_with_operations(work)

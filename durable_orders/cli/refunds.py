@@ -21,6 +21,7 @@ from durable_orders.cli.terminal import (
     checked,
     console,
     example,
+    os_user,
     parse_line,
     print_json,
     say,
@@ -74,6 +75,7 @@ def request(
         restock=restock,
         reason=reason,
         message=message,
+        requested_by=os_user(),
     )
 
     async def work(refunds: RefundClient) -> None:
@@ -141,7 +143,7 @@ def approve(
     """Approve a refund that waits for approval."""
 
     async def work(refunds: RefundClient) -> None:
-        await refunds.approve(order_id, refund_id, by, note)
+        await refunds.approve(order_id, refund_id, by, note, actor=os_user())
         _say_accepted(order_id, refund_id, "is approved", as_json=as_json)
 
     _run_with_refunds(work)
@@ -159,7 +161,7 @@ def reject(
     """Reject a refund that waits for approval; its amount is free again."""
 
     async def work(refunds: RefundClient) -> None:
-        await refunds.reject(order_id, refund_id, by, reason)
+        await refunds.reject(order_id, refund_id, by, reason, actor=os_user())
         _say_accepted(order_id, refund_id, "is rejected", as_json=as_json)
 
     _run_with_refunds(work)
@@ -172,7 +174,7 @@ def cancel(
     """Cancel a refund before money moves."""
 
     async def work(refunds: RefundClient) -> None:
-        _show(await refunds.cancel(order_id, refund_id, by), as_json=as_json)
+        _show(await refunds.cancel(order_id, refund_id, by, actor=os_user()), as_json=as_json)
 
     _run_with_refunds(work)
 
@@ -184,7 +186,7 @@ def retry_now(
     """Retry a step that keeps failing, or a refund that failed at the bank."""
 
     async def work(refunds: RefundClient) -> None:
-        await refunds.retry_now(order_id, refund_id, by)
+        await refunds.retry_now(order_id, refund_id, by, actor=os_user())
         _say_accepted(order_id, refund_id, "tries again", as_json=as_json)
 
     _run_with_refunds(work)
@@ -221,7 +223,7 @@ def resolve(
     """Declare that the customer was paid back another way."""
 
     async def work(refunds: RefundClient) -> None:
-        await refunds.resolve(order_id, refund_id, note, by)
+        await refunds.resolve(order_id, refund_id, note, by, actor=os_user())
         _say_accepted(order_id, refund_id, "is settled by hand", as_json=as_json)
 
     _run_with_refunds(work)

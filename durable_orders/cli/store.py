@@ -10,6 +10,7 @@ import typer
 
 from durable_orders.cli.terminal import checked, example
 from durable_orders.domain.installation import INSTALLATION_NAME
+from durable_orders.domain.texts import escaped
 from durable_orders.process import PROGRAM
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def check(database_url: DatabaseUrl = None) -> None:
     installation, found = _with_database(database_url, look)
     _say(installation)
     for sentence in found:
-        typer.echo(sentence)
+        typer.echo(escaped(sentence))
     if found:
         raise typer.Exit(1)
     typer.echo("Everything adds up.")
@@ -168,7 +169,7 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
         *(ProviderError, SchemaVersionError, InvalidDatabaseUrlError, SettingsError),
         *(InvalidInstallationNameError, OrdersUnderWayError),
     ) as error:
-        typer.echo(str(error), err=True)
+        typer.echo("\n".join(map(escaped, str(error).splitlines())), err=True)
         if isinstance(error, MigrationNeededError):
             typer.echo(f"  {PROGRAM} store migrate", err=True)
         elif isinstance(error, OrdersUnderWayError):

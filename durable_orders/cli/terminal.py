@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 from collections.abc import Callable
@@ -16,16 +17,25 @@ from durable_orders.domain.activity_messages import Attention
 from durable_orders.domain.ids import ACTOR_ID, ORDER_ID, SKU
 from durable_orders.domain.operators.commands import offered_commands
 from durable_orders.domain.refunds.messages import RefundRef
-from durable_orders.domain.texts import CONTROL, REMARK, InvalidTextError, TextFormat, escaped
+from durable_orders.domain.texts import REMARK, InvalidTextError, TextFormat, escaped, escaped_json
 from durable_orders.process import PROGRAM
 
 REFUSED: Final = 1
 USED_WRONGLY: Final = 2
 UNREACHABLE: Final = 3
 
-_MISLEADING: Final = re.compile(f"(?![\n])[{CONTROL}]")
-
 console = Console(highlight=False, soft_wrap=True)
+
+
+def os_user() -> str:
+    """Who runs the command, as the operating system knows them: ``cli:ana``; ``cli`` where it does
+    not.
+    """
+    try:
+        user = f"cli:{getpass.getuser()}"
+    except (OSError, KeyError, ImportError):
+        return "cli"
+    return user if ACTOR_ID.matches(user) else "cli"
 
 
 def checked(format_: TextFormat) -> Callable[[str | None], str | None]:
@@ -47,7 +57,8 @@ OrderId = Annotated[
 By = Annotated[
     str,
     typer.Option(
-        callback=checked(ACTOR_ID), help="Who decides: an account id or a role, never a name."
+        callback=checked(ACTOR_ID),
+        help="Who decides: an account id or a role, never a name; kept beside who runs this.",
     ),
 ]
 Note = Annotated[str, typer.Option(callback=checked(REMARK), help="Why, for the order's history.")]
@@ -86,8 +97,7 @@ def say_accepted(order_id: str, what: str, *, as_json: bool) -> None:
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
     text = json.dumps(value, default=datetime.isoformat, ensure_ascii=False, indent=indent)
-    # JSON itself escapes no more than the control characters of ASCII.
-    typer.echo(_MISLEADING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    typer.echo(escaped_json(text))
 
 
 def say_attention(about: str | RefundRef, attention: Attention) -> None:

@@ -20,6 +20,7 @@ class OrderClientError(Exception):
     ├── NoRunError           Temporal knows no run of the order, and the client has no order store
     ├── AlreadyCarriedError  an earlier run has carried the order, and Temporal has forgotten it
     ├── TooLateError         the warehouse has it: it can no longer be cancelled
+    ├── SecondPersonNeededError  who asked for it may not approve it
     ├── NotWaitingError      it does not wait for this (any more): an approval, a card, a payment
     ├── NotOperableError     no step keeps failing, or the operator's command does not fit it
     ├── OrderEndedError      it has ended; ``status`` says how
@@ -71,6 +72,10 @@ class TooLateError(OrderClientError):
 
 class NotWaitingError(OrderClientError):
     """The order or refund does not wait for what was offered."""
+
+
+class SecondPersonNeededError(OrderClientError):
+    """Whoever asked for it may not approve it: four eyes."""
 
 
 class NotOperableError(OrderClientError):

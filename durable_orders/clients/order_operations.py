@@ -4,6 +4,7 @@ whose steps keep failing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from temporalio.client import Client
@@ -20,13 +21,13 @@ from durable_orders.clients.workflow_calls import (
 )
 from durable_orders.contracts.order import OrderWorkflow
 from durable_orders.domain.activity_messages import Progress, ResendUnanswered, Resent
-from durable_orders.domain.ids import ACTOR_ID, PARCEL_ID
+from durable_orders.domain.ids import PARCEL_ID
 from durable_orders.domain.manual_settlement import ManualSettlement, WrongAmountError
 from durable_orders.domain.money import Money
 from durable_orders.domain.money import total as sum_of
 from durable_orders.domain.ports import OrderRepository
 from durable_orders.domain.refunds.messages import ParcelRefunded
-from durable_orders.domain.texts import REMARK
+from durable_orders.domain.senders import sent
 from durable_orders.domain.views import ListedOrder, OrderNeedingAttention
 from durable_orders.domain.workflow_messages import (
     Approve,
@@ -65,21 +66,21 @@ class OrderOperations:
     # -- approval ----------------------------------------------------------------------------------
 
     async def approve(
-        self, order_id: str, by: str, note: str = "", *, wait: timedelta = CALL
+        self, order_id: str, by: str, note: str = "", *, actor: str = "", wait: timedelta = CALL
     ) -> None:
         """Approve an order that waits for approval, or is held because its payment is uncertain."""
-        decision = Approve(ACTOR_ID.check(by), REMARK.check(note))
+        decision = sent(Approve(by, note, actor), note)
         await self._calls.of(order_id).update(
             OrderWorkflow.approve, decision, asked="approval", wait=wait
         )
 
     async def reject(
-        self, order_id: str, by: str, reason: str = "", *, wait: timedelta = CALL
+        self, order_id: str, by: str, reason: str = "", *, actor: str = "", wait: timedelta = CALL
     ) -> None:
         """Stop an order that waits for approval, or is held because its payment is uncertain; it is
         undone.
         """
-        decision = Reject(ACTOR_ID.check(by), REMARK.check(reason))
+        decision = sent(Reject(by, reason, actor), reason)
         await self._calls.of(order_id).update(
             OrderWorkflow.reject, decision, asked="rejection", wait=wait
         )
@@ -93,19 +94,26 @@ class OrderOperations:
         outcome: str,
         by: str = "operator",
         *,
+        actor: str = "",
         wait: timedelta = CALL,
     ) -> None:
         """Stop waiting for a parcel; ``outcome`` says what was agreed on."""
         # Accepted is enough: the note of it in the order's history may wait for the database.
         await self._calls.of(order_id).update(
             OrderWorkflow.settle_parcel,
-            SettleParcel(PARCEL_ID.check(parcel_id), REMARK.check(outcome), ACTOR_ID.check(by)),
+            sent(SettleParcel(PARCEL_ID.check(parcel_id), outcome, by, actor), outcome),
             asked="decision about a parcel",
             wait=wait,
         )
 
     async def resend_parcel(
-        self, order_id: str, parcel_id: str, by: str = "operator", *, wait: timedelta = CALL
+        self,
+        order_id: str,
+        parcel_id: str,
+        by: str = "operator",
+        *,
+        actor: str = "",
+        wait: timedelta = CALL,
     ) -> Resent:
         """Have a parcel's contents sent again; the order waits for the new parcel instead.
 
@@ -113,7 +121,7 @@ class OrderOperations:
         ``wait`` or at all: the order goes on asking it, and its history tells what came of that.
         """
         asked = "resending of a parcel"
-        decision = ResendParcel(PARCEL_ID.check(parcel_id), ACTOR_ID.check(by))
+        decision = sent(ResendParcel(PARCEL_ID.check(parcel_id), by, actor))
         answer = await self._calls.of(order_id).update(
             OrderWorkflow.resend_parcel, decision, asked=asked, wait=wait
         )
@@ -124,7 +132,13 @@ class OrderOperations:
         return answer
 
     async def refund_parcel(
-        self, order_id: str, parcel_id: str, by: str = "operator", *, wait: timedelta = CALL
+        self,
+        order_id: str,
+        parcel_id: str,
+        by: str = "operator",
+        *,
+        actor: str = "",
+        wait: timedelta = CALL,
     ) -> ParcelRefunded:
         """Have a parcel's contents refunded, and stop waiting for it once the amount is set aside:
         all that they cost, or what of it was not refunded before.
@@ -134,7 +148,7 @@ class OrderOperations:
         and its history tells what came of it.
         """
         asked = "refund of a parcel"
-        decision = RefundParcel(PARCEL_ID.check(parcel_id), ACTOR_ID.check(by))
+        decision = sent(RefundParcel(PARCEL_ID.check(parcel_id), by, actor))
         answer = await self._calls.of(order_id).update(
             OrderWorkflow.refund_parcel, decision, asked=asked, wait=wait
         )
@@ -163,20 +177,28 @@ class OrderOperations:
             return None  # mended since it was listed
         return OrderNeedingAttention(row.order_id, told.status, told.doing, told.attention)
 
-    async def retry_now(self, order_id: str, by: str = "operator") -> None:
+    async def retry_now(self, order_id: str, by: str = "operator", *, actor: str = "") -> None:
         """Try the step that keeps failing again at once.
 
         This and the next two raise ``NotOperableError`` also when the word came too late, and
         ``UndecidedError`` while a try is in flight that may make it so.
         """
-        await self._operate(order_id, RetryNow(ACTOR_ID.check(by)))
+        await self._operate(order_id, sent(RetryNow(by, actor)))
 
-    async def skip_step(self, order_id: str, reason: str, by: str = "operator") -> None:
+    async def skip_step(
+        self, order_id: str, reason: str, by: str = "operator", *, actor: str = ""
+    ) -> None:
         """Give up the step that keeps failing: everything done so far is undone."""
-        await self._operate(order_id, SkipStep(REMARK.check(reason), ACTOR_ID.check(by)))
+        await self._operate(order_id, sent(SkipStep(reason, by, actor), reason))
 
     async def resolve(
-        self, order_id: str, note: str, by: str = "operator", *, given_back: Money | None = None
+        self,
+        order_id: str,
+        note: str,
+        by: str = "operator",
+        *,
+        given_back: Money | None = None,
+        actor: str = "",
     ) -> None:
         """Take the undo that keeps failing as done by hand; ``note`` says how.
 
@@ -185,8 +207,7 @@ class OrderOperations:
         (``Attention.asks_given_back``), and then compared with the store, which may know more than
         the order; else it is all that was taken.
         """
-        REMARK.check(note)
-        ACTOR_ID.check(by)
+        command = sent(Resolve(note, by, actor=actor), note)
         said = None if given_back is None else given_back.amount
         asked = await self._asks_given_back(order_id)
         if asked or given_back is not None:
@@ -198,7 +219,7 @@ class OrderOperations:
             taken = sum_of((payment.captured for payment in view.payments), total.currency)
             if asked and taken:
                 said = _by_hand(ManualSettlement(taken, total), said)
-        await self._operate(order_id, Resolve(note, by, said))
+        await self._operate(order_id, replace(command, given_back=said))
 
     async def _asks_given_back(self, order_id: str) -> bool:
         told = await self._calls.query_status(order_id)

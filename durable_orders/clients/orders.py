@@ -52,7 +52,6 @@ from durable_orders.domain.activity_messages import (
 )
 from durable_orders.domain.charges import CAN_BE_TRIED
 from durable_orders.domain.ids import (
-    ACTOR_ID,
     PARCEL_ID,
     PAYMENT_METHOD,
     TRACKING,
@@ -71,6 +70,7 @@ from durable_orders.domain.ports import (
     OrderRepository,
     ProviderError,
 )
+from durable_orders.domain.senders import sender, sent
 from durable_orders.domain.views import ListedOrder, OrderSnapshotView, OrderView, PaymentToFinish
 from durable_orders.domain.workflow_messages import (
     CardAccepted,
@@ -116,17 +116,20 @@ class OrderClient:
 
     # -- placing and starting ----------------------------------------------------------------------
 
-    async def place(self, basket: Basket, *, key: IdempotencyKey | None = None) -> Order:
+    async def place(
+        self, basket: Basket, *, key: IdempotencyKey | None = None, placed_by: str = ""
+    ) -> Order:
         """Store the basket as an order, at the catalogue's prices. The same basket again: as
         placed. Needs the store.
 
         Nothing happens to the order before ``start``. Raises ``InvalidOrderError`` or
         ``OrderExistsError``, and ``IdempotencyKeyReusedError`` when another basket
-        was placed with this ``key``.
+        was placed with this ``key``. ``placed_by`` is the name of the API key that it came with:
+        with four eyes (``APPROVAL_FOUR_EYES``) the same one may not approve it.
         """
         store = self._store("placing orders")
         try:
-            return await store.place(basket, datetime.now(UTC), key=key)
+            return await store.place(basket, datetime.now(UTC), key=key, placed_by=placed_by)
         except OrderExistsError:
             if key is not None and basket.order_id == key.derived_id:
                 raise IdempotencyKeyReusedError(
@@ -263,7 +266,12 @@ class OrderClient:
     # -- cancelling --------------------------------------------------------------------------------
 
     async def cancel(
-        self, order_id: str, by: str = "customer", wait: timedelta = timedelta(seconds=10)
+        self,
+        order_id: str,
+        by: str = "customer",
+        wait: timedelta = timedelta(seconds=10),
+        *,
+        actor: str = "",
     ) -> CancelAnswer | CancelUnderWay:
         """Stop the order and undo what was done; the answer is what became of it. An order that is
         placed and not started is cancelled, and never starts.
@@ -271,9 +279,9 @@ class OrderClient:
         ``CancelUnderWay`` when that takes longer than ``wait``. Raises ``TooLateError``,
         ``OrderEndedError``, ``StrandedError``, ``NoWorkerError`` or ``NoSuchOrderError``; without
         the store ``NoRunError`` for an order that was not started. ``by`` is a role or an account
-        id, never a person's name.
+        id, never a person's name; ``actor`` as in ``workflow_messages``.
         """
-        request = CancelRequest(ACTOR_ID.check(by))
+        request = sent(CancelRequest(by, actor))
         try:
             return await self._cancel_run(order_id, request, wait)
         except (NotStartedError, OrderEndedError) as error:
@@ -283,12 +291,12 @@ class OrderClient:
                 raise
         return await self._cancel_run(order_id, request, wait)  # a run has begun it meanwhile
 
-    async def request_cancel(self, order_id: str, by: str = "customer") -> None:
+    async def request_cancel(self, order_id: str, by: str = "customer", *, actor: str = "") -> None:
         """Ask the order to stop without waiting; Temporal keeps the request until a worker sees it.
 
         What becomes of it shows in ``status``; too late, it changes nothing. Raises as ``cancel``.
         """
-        request = CancelRequest(ACTOR_ID.check(by))
+        request = sent(CancelRequest(by, actor))
         try:
             return await self._signal_cancel(order_id, request)
         except (NotStartedError, OrderEndedError) as error:
@@ -317,7 +325,7 @@ class OrderClient:
         if (store := self._orders) is None:
             return None
         nothing = (await store.summary(order_id)).total * 0
-        stop = Stop(StopReason.CANCELLED, f"cancelled by {request.by}")
+        stop = Stop(StopReason.CANCELLED, f"cancelled by {sender(request)}")
         if not await store.cancel_unstarted(order_id, stop, datetime.now(UTC)):
             return None
         try:

@@ -76,6 +76,7 @@ from durable_orders.domain.refunds.refund import (
     RefundState,
     UnfinishedRefund,
 )
+from durable_orders.domain.senders import sent
 from durable_orders.domain.texts import REMARK
 from durable_orders.domain.workflow_messages import (
     Approve,
@@ -136,6 +137,8 @@ class RefundClient:
                 "choose another"
             )
         REMARK.check(request.message)
+        if request.requested_by:
+            ACTOR_ID.check(request.requested_by)
         for sku, _ in request.lines:
             SKU.check(sku)
 
@@ -277,34 +280,46 @@ class RefundClient:
 
     # -- decisions ---------------------------------------------------------------------------------
 
-    async def approve(self, order_id: str, refund_id: str, by: str, note: str = "") -> None:
-        """Approve a refund that waits for it. Raises ``NotWaitingError``."""
-        decision = Approve(ACTOR_ID.check(by), REMARK.check(note))
+    async def approve(
+        self, order_id: str, refund_id: str, by: str, note: str = "", *, actor: str = ""
+    ) -> None:
+        """Approve a refund that waits for it. Raises ``NotWaitingError``, and
+        ``SecondPersonNeededError`` when whoever requested it may not.
+        """
+        decision = sent(Approve(by, note, actor), note)
         await self._update(order_id, refund_id, RefundWorkflow.approve, decision, "approval")
 
-    async def reject(self, order_id: str, refund_id: str, by: str, reason: str = "") -> None:
+    async def reject(
+        self, order_id: str, refund_id: str, by: str, reason: str = "", *, actor: str = ""
+    ) -> None:
         """Stop a refund that waits for approval. Raises ``NotWaitingError``."""
-        decision = Reject(ACTOR_ID.check(by), REMARK.check(reason))
+        decision = sent(Reject(by, reason, actor), reason)
         await self._update(order_id, refund_id, RefundWorkflow.reject, decision, "rejection")
 
-    async def cancel(self, order_id: str, refund_id: str, by: str = "customer") -> RefundProgress:
+    async def cancel(
+        self, order_id: str, refund_id: str, by: str = "customer", *, actor: str = ""
+    ) -> RefundProgress:
         """Take a request back before money moves. Raises ``TooLateError``."""
-        request = CancelRequest(ACTOR_ID.check(by))
+        request = sent(CancelRequest(by, actor))
         return await self._update(
             order_id, refund_id, RefundWorkflow.cancel, request, "cancellation"
         )
 
-    async def retry_now(self, order_id: str, refund_id: str, by: str = "operator") -> None:
+    async def retry_now(
+        self, order_id: str, refund_id: str, by: str = "operator", *, actor: str = ""
+    ) -> None:
         """Try the step that keeps failing again at once, a refund that failed at the bank too.
 
         Raises ``NotOperableError``, also when it came too late, or ``UndecidedError`` while a try
         is in flight.
         """
-        await self._operate(order_id, refund_id, RetryNow(ACTOR_ID.check(by)))
+        await self._operate(order_id, refund_id, sent(RetryNow(by, actor)))
 
-    async def resolve(self, order_id: str, refund_id: str, note: str, by: str = "operator") -> None:
+    async def resolve(
+        self, order_id: str, refund_id: str, note: str, by: str = "operator", *, actor: str = ""
+    ) -> None:
         """Take the refund as paid another way; ``note`` says how. Raises as ``retry_now``."""
-        command = Resolve(REMARK.check(note), ACTOR_ID.check(by))
+        command = sent(Resolve(note, by, actor=actor), note)
         await self._operate(order_id, refund_id, command)
 
     async def look_again(self, order_id: str, refund_id: str) -> bool:

@@ -34,6 +34,7 @@ from durable_orders.clients.errors import (
     NoWorkerError,
     OrderClientError,
     RefundRefusedError,
+    SecondPersonNeededError,
     TooLateError,
 )
 from durable_orders.clients.update_limiter import UpdateLimiter
@@ -42,6 +43,7 @@ from durable_orders.contracts.error_types import (
     NOT_WAITING,
     OTHER_CONTENTS,
     REFUND_REFUSED,
+    SECOND_PERSON_NEEDED,
     TOO_LATE,
 )
 
@@ -73,6 +75,7 @@ NO_WORKER: Final = frozenset(
 _REFUSALS: Final[dict[str | None, type[OrderClientError]]] = {
     TOO_LATE: TooLateError,
     NOT_WAITING: NotWaitingError,
+    SECOND_PERSON_NEEDED: SecondPersonNeededError,
     NOT_OPERABLE: NotOperableError,
     OTHER_CONTENTS: RefundRefusedError,
     REFUND_REFUSED: RefundRefusedError,

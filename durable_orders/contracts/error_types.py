@@ -13,6 +13,10 @@ ALREADY_CARRIED: Final = "AlreadyCarried"
 TOO_LATE: Final = "TooLate"
 #: An Update for which the order does not wait (any more).
 NOT_WAITING: Final = "NotWaiting"
+#: An approval by whoever asked for what is to be approved.
+SECOND_PERSON_NEEDED: Final = "SecondPersonNeeded"
+#: An Update whose names or remarks are not of their formats.
+MALFORMED: Final = "Malformed"
 #: An operator's command that fits nothing that keeps failing.
 NOT_OPERABLE: Final = "NotOperable"
 #: A request for a refund that runs already with other contents.

@@ -33,7 +33,8 @@ class OrderSummary:
     """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``,
     ``off_session`` as in ``PaymentOptions``; ``run_id`` is the first run of the workflow that
     carries it, empty before that has reserved the stock. ``cancelled_unstarted``: it was cancelled
-    before a run had begun it, and no run has told its customer.
+    before a run had begun it, and no run has told its customer. ``placed_by`` is the name of the
+    API key that placed it, empty when none did.
     """
 
     order_id: str
@@ -45,6 +46,7 @@ class OrderSummary:
     off_session: bool = False
     run_id: str = ""
     cancelled_unstarted: bool = False
+    placed_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -460,6 +462,7 @@ class ResendUnanswered:
     parcel_id: str
     by: str
     problem: str
+    actor: str = ""
     kind: Literal["resend_unanswered"] = "resend_unanswered"
 
 
@@ -562,9 +565,12 @@ class Note:
 
 @dataclass(frozen=True)
 class CancelRequest:
-    """Cancel this order. ``by`` is a role or an account id, never a person's name."""
+    """Cancel this order. ``by`` is a role or an account id, never a person's name; ``actor`` as in
+    ``workflow_messages``.
+    """
 
     by: str = "customer"
+    actor: str = ""
 
 
 @dataclass(frozen=True)

@@ -512,9 +512,15 @@ class OrderRepository(Protocol):
     """Repository of orders, their status and history."""
 
     async def place(
-        self, basket: Basket, now: datetime, *, key: IdempotencyKey | None = None
+        self,
+        basket: Basket,
+        now: datetime,
+        *,
+        key: IdempotencyKey | None = None,
+        placed_by: str = "",
     ) -> Order:
-        """Price the basket from the catalogue and store it as a new order.
+        """Price the basket from the catalogue and store it as a new order; its history says which
+        API key placed it (``placed_by``).
 
         The same basket again returns the order that exists. Raises ``InvalidOrderError`` or
         ``OrderExistsError``; and ``KeyReusedError`` when another basket was placed with this key.

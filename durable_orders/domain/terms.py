@@ -79,6 +79,7 @@ class OrderTerms:
     """
 
     needs_approval: bool = False
+    four_eyes: bool = False
     approval_timeout: timedelta = timedelta(hours=24)
     payment_timeout: timedelta = timedelta(minutes=30)
     new_card_window: timedelta = timedelta(0)
@@ -96,7 +97,8 @@ class ShopTerms:
     """The shop's rules, from its settings.
 
     ``approval_above``: currency to minor units; orders of a higher total need approval, those of a
-    currency that is not named do not. ``new_card_window``: how long a declined customer may
+    currency that is not named do not. ``four_eyes``: the API key that placed an order may not
+    approve it. ``new_card_window``: how long a declined customer may
     try other cards, from the first decline; zero rejects at once. ``max_card_tries``: how many
     tries an order's cards have together. ``payment_url``: the shop's page on which the customer of
     an order confirms its payment, with ``{order_id}`` in it; empty when there is none.
@@ -106,6 +108,7 @@ class ShopTerms:
     """
 
     approval_above: Mapping[str, int] = field(default_factory=dict)
+    four_eyes: bool = False
     approval_timeout: timedelta = timedelta(hours=24)
     payment_timeout: timedelta = timedelta(minutes=30)
     new_card_window: timedelta = timedelta(0)
@@ -123,6 +126,7 @@ class ShopTerms:
         limit = self.approval_above.get(total.currency)
         return OrderTerms(
             needs_approval=flagged or (limit is not None and total.amount > limit),
+            four_eyes=self.four_eyes,
             approval_timeout=self.approval_timeout,
             payment_timeout=self.payment_timeout,
             new_card_window=self.new_card_window,

@@ -67,6 +67,7 @@ UNSEEN: Final = (
 _LINE_BREAKS_ASIDE: Final = rf"\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f{_MISLEADING}"
 #: The marks of direction too: in a line of a log or a terminal they move what stands around them.
 _SHOWN_ESCAPED: Final = re.compile(f"[{CONTROL}\u061c\u200e\u200f\ud800-\udfff]")
+_LINES: Final = "\t\n\r"
 
 
 def escaped(text: str) -> str:
@@ -74,6 +75,22 @@ def escaped(text: str) -> str:
     it, is written as ``\\x1b`` or ``\\u202e``.
     """
     return _SHOWN_ESCAPED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def escaped_lines(text: str) -> str:
+    """The same, for pages: line breaks and tabs stay."""
+    return _SHOWN_ESCAPED.sub(
+        lambda found: found[0] if found[0] in _LINES else ascii(found[0])[1:-1], text
+    )
+
+
+def escaped_json(text: str) -> str:
+    """JSON whose texts show as they are, but for the same: JSON itself escapes no more than the
+    control characters of ASCII.
+    """
+    return _SHOWN_ESCAPED.sub(
+        lambda found: found[0] if found[0] in _LINES else f"\\u{ord(found[0]):04x}", text
+    )
 
 
 #: A line that is not blank.

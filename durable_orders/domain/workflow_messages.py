@@ -1,4 +1,10 @@
-"""Inputs and answers of the order workflow's Updates and signals, without cancelling."""
+"""Inputs and answers of the order workflow's Updates and signals, without cancelling.
+
+Who asks is told twice. ``actor`` is who was authenticated: the name of the API key, of a page's
+session too, or ``cli:`` and the user of the operating system. ``by`` is whom the sender names, an
+account id or a role: a note beside it, which nobody has verified. An empty ``actor`` is a request
+of a program of the shop's own, or one that was sent to Temporal directly.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +21,7 @@ class Approve:
 
     by: str
     note: str = ""
+    actor: str = ""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class Reject:
 
     by: str
     reason: str = ""
+    actor: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ class ResendParcel:
 
     parcel_id: str
     by: str = "operator"
+    actor: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,7 @@ class RefundParcel:
 
     parcel_id: str
     by: str = "operator"
+    actor: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class SettleParcel:
     parcel_id: str
     outcome: str
     by: str = "operator"
+    actor: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,7 @@ class RetryNow:
     """Retry the failing step at once."""
 
     by: str = "operator"
+    actor: str = ""
     kind: Literal["retry_now"] = "retry_now"
 
     @property
@@ -113,6 +125,7 @@ class SkipStep:
 
     reason: str
     by: str = "operator"
+    actor: str = ""
     kind: Literal["skip_step"] = "skip_step"
 
     @property
@@ -131,6 +144,7 @@ class Resolve:
     note: str
     by: str = "operator"
     given_back: int | None = None
+    actor: str = ""
     kind: Literal["resolve"] = "resolve"
 
     @property

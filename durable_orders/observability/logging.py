@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from temporalio.exceptions import ApplicationError
 
 from durable_orders.domain.ids import order_id_of
-from durable_orders.domain.texts import escaped
+from durable_orders.domain.texts import escaped, escaped_json
 from durable_orders.observability.context import current_order
 
 _MINUTE: Final = 60.0
@@ -132,4 +132,4 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return escaped_json(json.dumps(line, ensure_ascii=False))

@@ -24,7 +24,7 @@ from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, ADD_WORDS, WITH_LINE, line
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.rows import insert_order, read_order, read_order_and_mail, read_view
-from durable_orders.store.tables import orders, parcels, placing_keys, products
+from durable_orders.store.tables import order_history, orders, parcels, placing_keys, products
 
 _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
 _SUMMARY: Final = select(
@@ -43,6 +43,11 @@ _SUMMARY: Final = select(
     ),
     decisions.CANCELLED_UNSTARTED.label("cancelled_unstarted"),
     IS_OURS.label("is_ours"),
+    select(order_history.c.detail["actor"].astext)
+    .where(order_history.c.order_id == orders.c.id, order_history.c.event == "order_placed")
+    .limit(1)
+    .scalar_subquery()
+    .label("placed_by"),
 ).where(orders.c.id == bindparam("order_id"))
 _LOCK: Final = (
     select(orders.c.status)
@@ -87,14 +92,19 @@ class PostgresOrderRepository:
         self._database = database
 
     async def place(
-        self, basket: Basket, now: datetime, *, key: IdempotencyKey | None = None
+        self,
+        basket: Basket,
+        now: datetime,
+        *,
+        key: IdempotencyKey | None = None,
+        placed_by: str = "",
     ) -> Order:
         """Place the order, or return the existing one at the prices it was placed at."""
         async with self._database.transaction() as connection:
             if key is None:
-                return await _place(connection, basket, now)
+                return await _place(connection, basket, now, placed_by)
             await _check_key(connection, key, basket)
-            order = await _place(connection, basket, now)
+            order = await _place(connection, basket, now, placed_by)
             await _store_key(connection, key, basket, now)
             return order
 
@@ -132,6 +142,7 @@ class PostgresOrderRepository:
             off_session=row.off_session,
             run_id=row.run_id,
             cancelled_unstarted=row.cancelled_unstarted,
+            placed_by=row.placed_by or "",
         )
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
@@ -218,7 +229,9 @@ class PostgresOrderRepository:
         return view
 
 
-async def _place(connection: AsyncConnection, basket: Basket, now: datetime) -> Order:
+async def _place(
+    connection: AsyncConnection, basket: Basket, now: datetime, placed_by: str
+) -> Order:
     if known := await read_order(connection, basket.order_id):
         return _check_same_contents(known, basket)
     order = await insert_order(
@@ -230,7 +243,8 @@ async def _place(connection: AsyncConnection, basket: Basket, now: datetime) -> 
         if placed is None:
             raise NoSuchOrderError(basket.order_id)
         return _check_same_contents(placed, basket)
-    placed_line = line(order.id, "order_placed", {"total": str(order.total)}, now)
+    who = {"actor": placed_by} if placed_by else {}
+    placed_line = line(order.id, "order_placed", {"total": str(order.total), **who}, now)
     await connection.execute(ADD_LINE, placed_line)
     return order
 

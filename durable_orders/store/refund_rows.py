@@ -257,6 +257,7 @@ def _entry(row: Row[Any], lines: tuple[tuple[str, int], ...]) -> RefundEntry:
             reason=RefundReason(asked["reason"]),
             message=asked["message"],
             owed=asked.get("owed", False),
+            requested_by=asked.get("requested_by", ""),
         ),
         amount=Money(row.amount, row.currency),
         lines=lines,

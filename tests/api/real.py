@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -46,6 +46,8 @@ from worker import composed
 
 #: A key of a shop's web server, which decides nothing.
 SHOP = Token.of(b"shoppe", bytes(range(1, 33)))
+#: A key of another operator: who asked for a refund may not approve it.
+SECOND: Final = Token.of(b"second", bytes(range(2, 34)))
 _numbers = count(1)
 
 
@@ -153,7 +155,9 @@ async def real(
                 risks=PaymentRiskClient(temporal, PostgresDisputeRepository(database)),
             ),
             keys=InMemoryKeys(
-                a_key(OPERATOR, "ops-desk", Scope.OPERATOR), a_key(SHOP, "web-shop", Scope.SHOP)
+                a_key(OPERATOR, "ops-desk", Scope.OPERATOR),
+                a_key(SECOND, "ops-night", Scope.OPERATOR),
+                a_key(SHOP, "web-shop", Scope.SHOP),
             ),
             limits=ApiLimits(rate_per_minute=1_000_000, failures_per_minute=1_000_000, streams=5),
         )

@@ -102,7 +102,8 @@ async def test_an_order_that_waits_is_approved_in_the_operator_s_name(
     assert said(page) == f"Done. Order {order_id} is approved and goes on."
     assert said(await operator.http.get(f"/operator/orders/{order_id}")) == ""  # said once
     await premises.ends(order_id, Status.COMPLETED)
-    expected = ("order_approved", {"by": operator.name, "note": "called the customer"})
+    who = {"by": operator.name, "actor": operator.name}
+    expected = ("order_approved", {**who, "note": "called the customer"})
     assert expected in await premises.history(order_id)
     assert await buttons(operator, order_id) == {"refund"}
 
@@ -120,7 +121,7 @@ async def test_an_order_that_waits_is_rejected_with_a_reason(
 
     assert "is rejected" in said(page)
     await premises.ends(order_id, Status.REJECTED)
-    detail = {"by": operator.name, "reason": "a stolen card"}
+    detail = {"by": operator.name, "actor": operator.name, "reason": "a stolen card"}
     assert ("order_not_approved", detail) in await premises.history(order_id)
 
 
@@ -284,9 +285,14 @@ class Impatient(OrderClient):
     """Gives a worker half a second to answer a cancellation, not ten."""
 
     async def cancel(
-        self, order_id: str, by: str = "customer", wait: timedelta = timedelta(seconds=0.5)
+        self,
+        order_id: str,
+        by: str = "customer",
+        wait: timedelta = timedelta(seconds=0.5),
+        *,
+        actor: str = "",
     ) -> CancelAnswer | CancelUnderWay:
-        return await super().cancel(order_id, by, wait)
+        return await super().cancel(order_id, by, wait, actor=actor)
 
 
 @pytest.mark.usefixtures("brief_queries")

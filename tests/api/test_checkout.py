@@ -233,7 +233,12 @@ async def test_an_order_that_waits_for_a_person_says_so_and_the_decision_is_the_
 
     assert waiting == {"state": "awaiting_approval"}
     is_problem(refused, 403, "scope operator")
-    assert approved.json() == {"order_id": order_id, "decision": "approved", "by": "ops-desk"}
+    assert approved.json() == {
+        "order_id": order_id,
+        "decision": "approved",
+        "by": "ops-desk",
+        "actor": "ops-desk",
+    }
     is_problem(twice, 409, "ops-desk has approved it")
     assert await checked_out(real, order_id) == {"state": "paid", "amount": EUR_29}
 
@@ -246,7 +251,12 @@ async def test_an_order_that_is_rejected_is_stopped(real: RealShop) -> None:
         f"/orders/{order_id}/reject", json={"by": "ops-7", "reason": "too good to be true"}
     )
 
-    assert decided.json() == {"order_id": order_id, "decision": "rejected", "by": "ops-7"}
+    assert decided.json() == {
+        "order_id": order_id,
+        "decision": "rejected",
+        "by": "ops-7",
+        "actor": "ops-desk",
+    }
     await real.edge.orders.result(order_id)
     assert await checked_out(real, order_id) == {"state": "stopped", "reason": "not_approved"}
 

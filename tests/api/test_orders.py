@@ -50,7 +50,7 @@ async def test_an_order_is_placed_at_the_catalogues_prices(real: RealShop) -> No
     }
     seen = await real.http.get(answer.headers["location"])
     assert (seen.json()["status"], seen.json()["total"]) == ("placed", EUR_29)
-    assert seen.json()["history"][0]["text"] == "order placed (total 29.00 EUR)"
+    assert seen.json()["history"][0]["text"] == "order placed (actor ops-desk, total 29.00 EUR)"
     assert not any(secret in seen.text for secret in ("Ada", "ada@", "Square", "pm_card"))
 
 

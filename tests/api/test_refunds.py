@@ -6,7 +6,7 @@ from typing import Any, Final
 import httpx
 
 from tests.api.api_clients import is_problem
-from tests.api.real import SHOP, RealShop, real, wish
+from tests.api.real import SECOND, SHOP, RealShop, real, wish
 from tests.support.eventually import eventually
 
 __all__ = ["real"]
@@ -128,8 +128,13 @@ async def test_a_large_refund_waits_for_a_person(real: RealShop) -> None:
     await asked(real, order_id, refund_id="r1", restock=True, reason="returned")
     await settled(real, url, "awaiting_approval")
     not_theirs = await real.http.post(f"{url}/approve", headers=as_shop)
-    approved = await real.http.post(f"{url}/approve", json={"by": "ops-7", "note": "seen"})
+    seen = {"by": "ops-7", "note": "seen"}
+    own = await real.http.post(f"{url}/approve", json=seen)
+    as_second = {"Authorization": f"Bearer {SECOND}"}
+    approved = await real.http.post(f"{url}/approve", json=seen, headers=as_second)
 
+    is_problem(own, 403, "ops-desk has asked for refund r1")
+    assert own.json()["type"] == "/problems/second-person-needed"
     is_problem(refused, 403, "scope operator")
     is_problem(not_theirs, 403, "scope operator")
     assert approved.json() == {
@@ -137,8 +142,14 @@ async def test_a_large_refund_waits_for_a_person(real: RealShop) -> None:
         "refund_id": "r1",
         "decision": "approved",
         "by": "ops-7",
+        "actor": "ops-night",
     }
     await settled(real, url)
+    history = (await real.http.get(f"/orders/{order_id}")).json()["history"]
+    [detail] = [line["detail"] for line in history if line["event"] == "refund_approved"]
+    assert (detail["by"], detail["actor"]) == ("ops-7", "ops-night")
+    [asked_by] = [line["detail"] for line in history if line["event"] == "refund_requested"]
+    assert asked_by["actor"] == "ops-desk"
     assert (await real.books(order_id))["refunded"] == 2900
 
 

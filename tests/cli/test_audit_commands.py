@@ -124,7 +124,8 @@ async def test_what_was_settled_by_hand_is_acknowledged_and_needs_nobody(
 
     await run("reconcile", "--grace", "0")
     told = (await run("findings")).stdout
-    assert "29.00 EUR was given back by hand, as ops-7 says" in told
+    who = f"{terminal.os_user()} (for ops-7)"
+    assert f"29.00 EUR was given back by hand, as {who} says" in told
     assert f'    {PROGRAM} acknowledge cli-a2 --kind money_kept --by WHO --note "…"\n' in told
     assert [one for one in await find_inconsistencies(database) if "cli-a2" in one]
     assert "money_kept: order cli-a2" in (await run("attention")).stdout

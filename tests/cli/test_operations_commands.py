@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from durable_orders.cli import terminal
+from durable_orders.cli.terminal import os_user
 from durable_orders.domain.installation import CardAccount
 from durable_orders.domain.ports import CardCharge, ChargeState, NoAnswerError, RefusedError
 from durable_orders.domain.terms import ShopTerms
@@ -74,7 +75,8 @@ async def test_an_order_is_approved(run: Run, aside: Aside) -> None:
 
     assert said.stdout == f"Order desk-1 is approved. Watch it: {PROGRAM} watch desk-1\n"
     watched = await run("watch", "desk-1")
-    assert "order approved (by ops-7, note known customer)" in watched.stdout
+    who = f"by ops-7, note known customer, actor {os_user()}"
+    assert f"order approved ({who})" in watched.stdout
     assert read(await run("result", "desk-1", "--json"))["status"] == "completed"
 
 
@@ -86,7 +88,10 @@ async def test_an_order_is_rejected(run: Run, aside: Aside) -> None:
 
     assert answer == {"order_id": "desk-2", "accepted": True}
     ended = await run("result", "desk-2")
-    assert "Order desk-2 is rejected.\nWhy: rejected by ops-7: stolen." in ended.stdout
+    assert (
+        f"Order desk-2 is rejected.\nWhy: rejected by {os_user()} (for ops-7): stolen."
+        in ended.stdout
+    )
     late = await run("approve", "desk-2", "--by", "ops-8")
     refused(late, "has ended, it is rejected", terminal.REFUSED)
 
@@ -280,7 +285,7 @@ async def test_what_was_given_back_by_hand_is_asked_in_the_orders_currency(
     ended = read(await run("result", "desk-14", "--json"))
     assert (ended["status"], ended["given_back"]["amount"]) == ("refunded", 29_00)
     watched = (await run("watch", "desk-14")).stdout
-    assert "given back by hand (by ops-7, note by bank transfer, amount 29.00 EUR)" in watched
+    assert f"given back by hand (by {os_user()} (for ops-7), note by bank transfer" in watched
     cards.heal("read")
 
 
@@ -318,7 +323,7 @@ async def test_a_step_is_given_up(run: Run, aside: Aside, warehouse: InMemoryWar
 
     assert "gives that step up, and is being undone" in said.stdout
     ended = await run("result", "desk-10")
-    assert "Why: given up by ops-7: burnt down." in ended.stdout
+    assert f"Why: given up by {os_user()} (for ops-7): burnt down." in ended.stdout
 
 
 async def test_a_word_is_refused_while_nothing_fails(run: Run, aside: Aside) -> None:

@@ -167,7 +167,7 @@ async def test_a_refund_is_rejected(run: Run, aside: Aside) -> None:
     assert answer == {"order_id": "ref-6", "refund_id": "r1", "accepted": True}
     await reaches(aside, "ref-6", RefundState.REJECTED)
     said = (await run("refund", "status", "ref-6", "r1")).stdout
-    assert "rejected (rejected by ops-7: worn)" in said
+    assert f"rejected (rejected by {terminal.os_user()} (for ops-7): worn)" in said
 
 
 async def test_a_request_is_taken_back(run: Run, aside: Aside) -> None:

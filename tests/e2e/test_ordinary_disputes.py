@@ -20,7 +20,7 @@ from tests.e2e.api_processes import an_edge
 from tests.e2e.test_disputes import bank, becomes, dispute, followed_to_its_end
 from tests.e2e.test_payment_news import payment_of
 from tests.e2e.test_uncertain_money import held, slow_order
-from tests.e2e.test_undone_refunds import entry_of, settle, undone
+from tests.e2e.test_undone_refunds import entry_of, findings_of, settle, undone
 from tests.e2e.trials import Trials
 from tests.support.eventually import eventually
 from workflows.order import OrderWorkflow
@@ -28,10 +28,13 @@ from workflows.order import OrderWorkflow
 NO_GRACE = AuditTerms(grace=timedelta(0))
 
 
-async def audited(environment: DemoEnvironment) -> None:
-    """An audit finds nothing, nor does the check of the store."""
+async def audited(environment: DemoEnvironment, trials: Trials) -> None:
+    """An audit finds nothing about these orders, nor does the check of the store."""
     report = await AuditClient(environment.temporal).run_now(NO_GRACE)
-    assert report.found == {}, report
+    assert report.examined >= len(trials.order_ids)
+    assert report.failed == 0
+    for order_id in trials.order_ids:
+        assert await findings_of(environment, order_id) == {}, order_id
     assert await find_inconsistencies(environment.database) == []
 
 
@@ -64,7 +67,7 @@ async def test_ordinary_lives_with_disputes_leave_nothing_to_find(
         for order_id in (won, lost, part):
             await becomes(environment, order_id, DisputeStatus.NEEDS_RESPONSE)
         await followed_to_its_end(environment, warned)
-        await audited(environment)
+        await audited(environment, trials)
 
         await bank(environment, f"disputes/{to_win}/win")
         for id_ in (to_lose, second, rest):
@@ -72,14 +75,14 @@ async def test_ordinary_lives_with_disputes_leave_nothing_to_find(
         await bank(environment, f"disputes/{first}/win")
         for order_id in (won, lost, both, part):
             await followed_to_its_end(environment, order_id)
-        await audited(environment)
+        await audited(environment, trials)
         await settle(environment, on_its_way, "succeed")
 
         async def arrived() -> bool:
             return (await entry_of(environment, on_its_way)).state is RefundState.SUCCEEDED
 
         await eventually(arrived, within=30)
-    await audited(environment)
+    await audited(environment, trials)
     await trials.outcomes()
     assert worker.running
 
@@ -100,7 +103,7 @@ async def test_orders_that_were_disputed_before_they_left_leave_nothing_to_find(
             await environment.operations.reject(order_id, by="ops-7", reason="a stolen card")
         for order_id in (all_won, all_lost):
             assert (await trials.outcome(order_id)).status is Status.REFUNDED
-        await audited(environment)
+        await audited(environment, trials)
         await bank(environment, f"disputes/{disputes[all_won]}/win")
         await bank(environment, f"disputes/{disputes[part_won]}/win")
         await bank(environment, f"disputes/{disputes[all_lost]}/lose")
@@ -117,5 +120,5 @@ async def test_orders_that_were_disputed_before_they_left_leave_nothing_to_find(
         assert (await environment.books.order(part_won)).refunded == total
         await followed_to_its_end(environment, all_lost)
         await asyncio.sleep(1)
-        await audited(environment)
+        await audited(environment, trials)
     assert worker.running

@@ -464,9 +464,14 @@ class InMemoryOrderRepository(Scripted):
         self._database = database
 
     async def place(
-        self, basket: Basket, now: datetime, *, key: IdempotencyKey | None = None
+        self,
+        basket: Basket,
+        now: datetime,
+        *,
+        key: IdempotencyKey | None = None,
+        placed_by: str = "",
     ) -> Order:
-        return await self._play("place", lambda: self._place_by(key, basket, now))
+        return await self._play("place", lambda: self._place_by(key, basket, now, placed_by))
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
         return await self._play("page", lambda: self._page(wanted, limit, after))
@@ -523,11 +528,13 @@ class InMemoryOrderRepository(Scripted):
     async def view(self, order_id: str) -> OrderView:
         return await self._play("view", lambda: self._view(order_id))
 
-    def _place_by(self, key: IdempotencyKey | None, basket: Basket, now: datetime) -> Order:
+    def _place_by(
+        self, key: IdempotencyKey | None, basket: Basket, now: datetime, placed_by: str
+    ) -> Order:
         keys = self._database.keys
         if key in keys and not placed_from(self._database.row(keys[key]).order, basket):
             raise IdempotencyKeyReusedError(key)
-        order = self._place(basket, now)
+        order = self._place(basket, now, placed_by)
         if key is not None:
             keys[key] = order.id
         return order
@@ -550,7 +557,7 @@ class InMemoryOrderRepository(Scripted):
         ]
         return OrderPage.of(found[: limit + 1], limit)
 
-    def _place(self, basket: Basket, now: datetime) -> Order:
+    def _place(self, basket: Basket, now: datetime, placed_by: str) -> Order:
         if known := self._database.rows.get(basket.order_id):
             if not placed_from(known.order, basket):
                 raise OrderExistsError(basket.order_id)
@@ -558,7 +565,8 @@ class InMemoryOrderRepository(Scripted):
         catalogue = {sku: (p.name, p.price) for sku, p in self._database.products.items()}
         order = replace(priced(basket, catalogue), key_prefix=self._database.installation.name)
         row = self._database.rows[order.id] = _Row(order, now)
-        row.add_line("order_placed", now, total=str(order.total))
+        who = {"actor": placed_by} if placed_by else {}
+        row.add_line("order_placed", now, total=str(order.total), **who)
         return order
 
     def _get(self, order_id: str) -> Order:
@@ -629,6 +637,7 @@ class InMemoryOrderRepository(Scripted):
             key_prefix=order.key_prefix,
             run_id=self._database.row(order_id).run_id,
             cancelled_unstarted=self._database.row(order_id).cancelled_unstarted,
+            placed_by=self._database.row(order_id).history[0].detail.get("actor", ""),
         )
 
     def _move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:

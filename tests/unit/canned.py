@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -41,3 +42,23 @@ async def answering(*replies: bytes, after: float = 0) -> AsyncIterator[str]:
     async with server:
         host, port = server.sockets[0].getsockname()
         yield f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def saying() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that gives the last of these replies, again and again, and hangs up."""
+    replies: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        # All of it: what is not read when the connection is closed resets it.
+        length = re.search(rb"content-length: *([0-9]+)", head, re.IGNORECASE)
+        await reader.readexactly(int(length[1]) if length else 0)
+        writer.write(replies[-1])
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        yield f"http://{host}:{port}", replies

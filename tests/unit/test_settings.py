@@ -136,8 +136,33 @@ def test_refunds_above_a_limit_wait_for_a_person(monkeypatch: pytest.MonkeyPatch
     assert WorkerSettings.load().refund_terms() == ShopRefundTerms()
     monkeypatch.setenv("REFUND_APPROVAL_ABOVE", "EUR=200.00")
     monkeypatch.setenv("REFUND_APPROVAL_TIMEOUT_HOURS", "12")
-    expected = ShopRefundTerms({"EUR": 200_00}, timedelta(hours=12))
+    expected = ShopRefundTerms({"EUR": 200_00}, timedelta(hours=12), four_eyes=True)
     assert WorkerSettings.load().refund_terms() == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "setting", "orders", "refunds"),
+    [
+        ({}, None, False, False),
+        ({}, "true", True, True),
+        ({"APPROVAL_ABOVE": "EUR=1.00"}, None, True, False),
+        ({"REFUND_APPROVAL_ABOVE": "EUR=1.00"}, None, False, True),
+        ({"APPROVAL_ABOVE": "EUR=1.00", "REFUND_APPROVAL_ABOVE": "EUR=1.00"}, "no", False, False),
+    ],
+)
+def test_four_eyes_are_wanted_where_there_is_a_limit_unless_it_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, str],
+    setting: str | None,
+    *,
+    orders: bool,
+    refunds: bool,
+) -> None:
+    for name, value in {**limits, "APPROVAL_FOUR_EYES": setting or ""}.items():
+        monkeypatch.setenv(name, value)
+    settings = WorkerSettings.load()
+    assert settings.shop_terms().four_eyes is orders
+    assert settings.refund_terms().four_eyes is refunds
 
 
 def test_without_settings_of_its_own_a_shop_asks_nobody_and_charges_at_once() -> None:
@@ -165,6 +190,7 @@ def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.approver_email == "approvals@example.com"
     assert settings.shop_terms() == ShopTerms(
         approval_above={"EUR": 500_00, "JPY": 60_000},
+        four_eyes=True,
         approval_timeout=timedelta(days=2),
         payment_timeout=timedelta(seconds=30),
         new_card_window=timedelta(minutes=15),
@@ -177,7 +203,9 @@ def test_a_shop_sets_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["APPROVAL_ABOVE", "APPROVER_EMAIL", "PAYMENT_URL"])
+@pytest.mark.parametrize(
+    "name", ["APPROVAL_ABOVE", "APPROVAL_FOUR_EYES", "APPROVER_EMAIL", "PAYMENT_URL"]
+)
 def test_an_empty_term_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "")
     settings = WorkerSettings.load()

@@ -58,6 +58,7 @@ def test_a_total_of_exactly_the_limit_passes() -> None:
 def test_an_order_gets_all_of_the_shops_terms() -> None:
     shop = ShopTerms(
         approval_timeout=timedelta(hours=1),
+        four_eyes=True,
         payment_timeout=timedelta(minutes=2),
         new_card_window=timedelta(minutes=3),
         capture=CaptureMethod.AT_FULFILLMENT,

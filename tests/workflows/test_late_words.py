@@ -209,7 +209,7 @@ async def test_a_second_word_does_not_push_the_first_one_out(shop: Shop) -> None
     first = await send(handle, RETRY)
     second = await refused(give(handle, SkipStep("burnt down", "ops-8")))
     answering.release()
-    assert second == "ops-7 has given fulfill_order a retry_now just now"
+    assert second == "ops-7 has given fulfill_order a retry-now just now"
     assert "is done, by a try that was in flight" in await refused(first.result())
     assert (await shop.check(await handle.result())).status is Status.COMPLETED
 

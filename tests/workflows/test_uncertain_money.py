@@ -290,6 +290,7 @@ class TestDuringASlowFulfilment:
 
     async def test_a_held_order_takes_two_decisions_and_no_other_command(self, shop: Shop) -> None:
         handle = await in_the_warehouse(shop)
+        taking = shop.inventory.hold("commit")
         await held(handle, await bring(shop, handle, ConcernKind.INQUIRY))
         command = handle.execute_update(OrderWorkflow.operate, RetryNow("ops-7"))
         refusal = await refused(command)
@@ -299,6 +300,7 @@ class TestDuringASlowFulfilment:
         again = await refused(handle.execute_update(OrderWorkflow.reject, Reject("ops-8")))
         assert again.type == NOT_WAITING
         assert "does not wait for an approval: ops-7 has approved it" in again.message
+        taking.release()
         await ended_in_peace(shop, handle, ConcernKind.INQUIRY)
 
     async def test_money_that_goes_away_meanwhile_stops_it(self, shop: Shop) -> None:

@@ -150,20 +150,20 @@ async def _perform(
     by, why = admin.by, form["why"]
     match action.name:
         case "approve":
-            await operations.approve(order_id, by, why)
+            await operations.approve(order_id, by, why, actor=by)
             return True, f"Order {order_id} is approved and goes on."
         case "reject":
-            await operations.reject(order_id, by, why)
+            await operations.reject(order_id, by, why, actor=by)
             return True, f"Order {order_id} is rejected, and is being undone."
         case "retry-now":
-            await operations.retry_now(order_id, by)
+            await operations.retry_now(order_id, by, actor=by)
             return True, f"Order {order_id} tries it again now."
         case "skip-step":
-            await operations.skip_step(order_id, why, by)
+            await operations.skip_step(order_id, why, by, actor=by)
             return True, f"Order {order_id} gives the step up: what was done is being undone."
         case "resolve":
             given_back = await _parse_given_back(order_id, orders, form["given_back"])
-            await operations.resolve(order_id, why, by, given_back=given_back)
+            await operations.resolve(order_id, why, by, given_back=given_back, actor=by)
             return True, f"Order {order_id} takes that as done by hand."
         case _:
             return await _cancel(order_id, orders, by)
@@ -184,7 +184,7 @@ async def _parse_given_back(order_id: str, orders: Orders, text: str) -> Money |
 
 
 async def _cancel(order_id: str, orders: Orders, by: str) -> tuple[bool, str]:
-    match await orders.cancel(order_id, by):
+    match await orders.cancel(order_id, by, actor=by):
         case Cancelled(status=status, given_back=given_back):
             money = f"{given_back} went back to the card" if given_back else "nothing was taken"
             return True, f"Order {order_id} is {humanize(status)}: {money}."

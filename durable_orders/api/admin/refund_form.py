@@ -70,6 +70,7 @@ def parse_refund_request(form: Form, order: Order, *, by: str) -> RefundRequest:
         restock=restock,
         reason=reason,
         message=f"{by}: {note}" if note else f"by {by}",
+        requested_by=by,
     )
 
 

@@ -143,17 +143,17 @@ async def perform_action(
     try:
         match action.name:
             case "approve":
-                await refunds.approve(*ids, by, why)
+                await refunds.approve(*ids, by, why, actor=by)
             case "reject":
-                await refunds.reject(*ids, by, why)
+                await refunds.reject(*ids, by, why, actor=by)
             case "cancel":
-                await refunds.cancel(*ids, by)
+                await refunds.cancel(*ids, by, actor=by)
             case "retry-now":
-                await refunds.retry_now(*ids, by)
+                await refunds.retry_now(*ids, by, actor=by)
             case "look-again":
                 await refunds.look_again(*ids)
             case _:
-                await refunds.resolve(*ids, why, by)
+                await refunds.resolve(*ids, why, by, actor=by)
                 if refund_id in refused_refunds(await orders.view(order_id)):
                     done = f"Refund {refund_id} is settled by hand."
                     return await admin.redirect_done(done, then)

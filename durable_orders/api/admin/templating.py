@@ -20,6 +20,7 @@ from durable_orders.api.admin import labels
 from durable_orders.api.admin.cookies import delete_session_cookie
 from durable_orders.api.admin.sessions import NotLoggedInError
 from durable_orders.api.problems import ProblemError, ProblemType
+from durable_orders.domain.texts import escaped_lines
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +34,19 @@ _HEADERS: Final = {
     "Referrer-Policy": "same-origin",
 }
 
+
+def _shown(value: object) -> object:
+    """A text from outside as a page shows it."""
+    if isinstance(value, str) and not hasattr(value, "__html__"):  # none that we have marked up
+        return escaped_lines(value)
+    return value
+
+
 _templates: Final = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
+    # HTML shows what turns the direction of a text around, and leaves control characters in it.
+    finalize=_shown,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -18,6 +18,7 @@ from durable_orders.api.problems import (
     ORDER_ENDED,
     ORDER_NOT_STARTED,
     ORDER_STRANDED,
+    SECOND_PERSON_NEEDED,
     TOO_LATE,
     UNAVAILABLE,
     UNKNOWN_ORDER,
@@ -94,14 +95,18 @@ class CancelOrderRequest(RequestModel):
 
 
 class ApproveRequest(RequestModel):
-    """``by``: an account id or a role. Default: the name of the API key."""
+    """``by``: whom you decide for, an account id or a role: a note beside the name of the API key,
+    which is always recorded. Default: that name.
+    """
 
     by: ActorId | None = None
     note: Remark = Field(default="", description="No personal data.")
 
 
 class RejectRequest(RequestModel):
-    """``by``: an account id or a role. Default: the name of the API key."""
+    """``by``: whom you decide for, an account id or a role: a note beside the name of the API key,
+    which is always recorded. Default: that name.
+    """
 
     by: ActorId | None = None
     reason: Remark = Field(default="", description="No personal data.")
@@ -114,11 +119,12 @@ class PaymentMethodRequest(RequestModel):
 
 
 class DecisionResponse(ResponseModel):
-    """A decision and who made it; it is in the order's history."""
+    """A decision and who made it; it is in the order's history. ``actor``: the API key's name."""
 
     order_id: str
     decision: Literal["approved", "rejected"]
     by: str
+    actor: str
 
 
 @router.get(
@@ -152,10 +158,11 @@ async def cancel(
     order_id: OrderId,
     orders: Orders,
     response: Response,
+    caller: Caller,
     body: Annotated[CancelOrderRequest, Body()] = CancelOrderRequest(),  # noqa: B008 - frozen
 ) -> Cancelled | CancelUnderWay:
     """Cancel an order. 200: the outcome. 202: accepted, the order is still being undone."""
-    answer = await orders.cancel(order_id, body.by)
+    answer = await orders.cancel(order_id, body.by, actor=caller.name)
     match answer:
         case Cancelled():
             return answer
@@ -172,7 +179,8 @@ async def cancel(
     "/{order_id}/approve",
     dependencies=[require_scope(Scope.OPERATOR)],
     responses={
-        200: example({"order_id": "1001", "decision": "approved", "by": "ops-7"}),
+        200: example({"order_id": "1001", "decision": "approved", "by": "ops-7", "actor": "web"}),
+        **problem_responses(SECOND_PERSON_NEEDED),
         **problem_responses(NOT_WAITING, ORDER_NOT_STARTED, ORDER_ENDED, ORDER_STRANDED),
         **_UPDATE_PROBLEMS,
     },
@@ -185,15 +193,15 @@ async def approve(
 ) -> DecisionResponse:
     """Approve an order that waits for approval, or is held because its payment is uncertain."""
     by = body.by or caller.name
-    await operations.approve(order_id, by, body.note)
-    return DecisionResponse(order_id=order_id, decision="approved", by=by)
+    await operations.approve(order_id, by, body.note, actor=caller.name)
+    return DecisionResponse(order_id=order_id, decision="approved", by=by, actor=caller.name)
 
 
 @router.post(
     "/{order_id}/reject",
     dependencies=[require_scope(Scope.OPERATOR)],
     responses={
-        200: example({"order_id": "1001", "decision": "rejected", "by": "ops-7"}),
+        200: example({"order_id": "1001", "decision": "rejected", "by": "ops-7", "actor": "web"}),
         **problem_responses(NOT_WAITING, ORDER_NOT_STARTED, ORDER_ENDED, ORDER_STRANDED),
         **_UPDATE_PROBLEMS,
     },
@@ -208,8 +216,8 @@ async def reject(
     undone.
     """
     by = body.by or caller.name
-    await operations.reject(order_id, by, body.reason)
-    return DecisionResponse(order_id=order_id, decision="rejected", by=by)
+    await operations.reject(order_id, by, body.reason, actor=caller.name)
+    return DecisionResponse(order_id=order_id, decision="rejected", by=by, actor=caller.name)
 
 
 @router.post(

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import Field
 
-from durable_orders.api.auth import require_scope
+from durable_orders.api.auth import Caller, require_scope
 from durable_orders.api.dependencies import Orders
 from durable_orders.api.openapi import example, problem_responses
 from durable_orders.api.problems import (
@@ -164,8 +164,10 @@ class OrderListResponse(ResponseModel):
 async def place_order(
     body: PlaceOrderRequest,
     orders: Orders,
+    *,
     request: Request,
     response: Response,
+    caller: Caller,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> PlaceOrderResponse:
     """Place an order at the catalogue's prices. It is processed once it is checked out.
@@ -193,7 +195,7 @@ async def place_order(
             receipt_email=body.receipt_email,
         ),
     )
-    order = await orders.place(basket, key=key)
+    order = await orders.place(basket, key=key, placed_by=caller.name)
     url = str(request.app.url_path_for("read_order", order_id=order.id))
     response.headers["Location"] = url
     return PlaceOrderResponse.model_validate(

@@ -18,6 +18,7 @@ from durable_orders.api.problems import (
     NOT_WAITING,
     REFUND_ENDED,
     REFUND_REFUSED,
+    SECOND_PERSON_NEEDED,
     UNAVAILABLE,
     UNKNOWN_ORDER,
     UNKNOWN_REFUND,
@@ -99,12 +100,13 @@ class RefundResponse(ResponseModel):
 
 
 class RefundDecisionResponse(ResponseModel):
-    """A decision and who made it; it is in the order's history."""
+    """A decision and who made it; it is in the order's history. ``actor``: the API key's name."""
 
     order_id: str
     refund_id: str
     decision: Literal["approved", "rejected"]
     by: str
+    actor: str
 
 
 @router.post(
@@ -133,6 +135,7 @@ async def request_refund(
     request: Request,
     response: Response,
     request_id: RequestId,
+    caller: Caller,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> RefundResponse:
     """Request a refund of a paid order. 202: the amount is reserved; the refund is made afterwards.
@@ -156,6 +159,7 @@ async def request_refund(
         restock=body.restock,
         reason=body.reason,
         message=body.message,
+        requested_by=caller.name,
     )
     progress = await refunds.request(refund, request_id=request_id)
     response_body = RefundResponse.of(progress, request)
@@ -179,9 +183,16 @@ async def read_refund(
     dependencies=[require_scope(Scope.OPERATOR)],
     responses={
         200: example(
-            {"order_id": "1001", "refund_id": "r1", "decision": "approved", "by": "ops-7"}
+            {
+                "order_id": "1001",
+                "refund_id": "r1",
+                "decision": "approved",
+                "by": "ops-7",
+                "actor": "backoffice",
+            }
         ),
         **problem_responses(UNKNOWN_REFUND),
+        **problem_responses(SECOND_PERSON_NEEDED),
         **problem_responses(NOT_WAITING, REFUND_ENDED),
         **_ID_PROBLEMS,
         **problem_responses(UNAVAILABLE, NO_WORKER),
@@ -196,9 +207,9 @@ async def approve_refund(
 ) -> RefundDecisionResponse:
     """Approve a refund that waits for approval."""
     by = body.by or caller.name
-    await refunds.approve(order_id, refund_id, by, body.note)
+    await refunds.approve(order_id, refund_id, by, body.note, actor=caller.name)
     return RefundDecisionResponse(
-        order_id=order_id, refund_id=refund_id, decision="approved", by=by
+        order_id=order_id, refund_id=refund_id, decision="approved", by=by, actor=caller.name
     )
 
 
@@ -207,7 +218,13 @@ async def approve_refund(
     dependencies=[require_scope(Scope.OPERATOR)],
     responses={
         200: example(
-            {"order_id": "1001", "refund_id": "r1", "decision": "rejected", "by": "ops-7"}
+            {
+                "order_id": "1001",
+                "refund_id": "r1",
+                "decision": "rejected",
+                "by": "ops-7",
+                "actor": "backoffice",
+            }
         ),
         **problem_responses(UNKNOWN_REFUND),
         **problem_responses(NOT_WAITING, REFUND_ENDED),
@@ -224,7 +241,7 @@ async def reject_refund(
 ) -> RefundDecisionResponse:
     """Reject a refund that waits for approval; no money moves."""
     by = body.by or caller.name
-    await refunds.reject(order_id, refund_id, by, body.reason)
+    await refunds.reject(order_id, refund_id, by, body.reason, actor=caller.name)
     return RefundDecisionResponse(
-        order_id=order_id, refund_id=refund_id, decision="rejected", by=by
+        order_id=order_id, refund_id=refund_id, decision="rejected", by=by, actor=caller.name
     )

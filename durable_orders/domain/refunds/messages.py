@@ -18,21 +18,25 @@ class RefundTerms:
 
     needs_approval: bool = False
     approval_timeout: timedelta = timedelta(days=3)
+    four_eyes: bool = False
 
 
 @dataclass(frozen=True)
 class ShopRefundTerms:
     """The shop's rules. ``approval_above``: currency to minor units; refunds of more need
-    approval, those in a currency that is not named do not.
+    approval, those in a currency that is not named do not. ``four_eyes``: whoever requested a
+    refund may not approve it.
     """
 
     approval_above: Mapping[str, int] = field(default_factory=dict)
     approval_timeout: timedelta = timedelta(days=3)
+    four_eyes: bool = False
 
     def of(self, amount: Money) -> RefundTerms:
         """The terms of a refund of ``amount``."""
         limit = self.approval_above.get(amount.currency)
-        return RefundTerms(limit is not None and amount.amount > limit, self.approval_timeout)
+        needs_approval = limit is not None and amount.amount > limit
+        return RefundTerms(needs_approval, self.approval_timeout, self.four_eyes)
 
 
 @dataclass(frozen=True)

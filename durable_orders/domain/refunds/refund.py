@@ -115,6 +115,9 @@ class RefundRequest:
     ``owed``: the order itself requests it for ``lines`` that the customer did not get. Then it is
     of what is left of them, if some was refunded before, and it is not dropped for want of a
     decision.
+
+    ``requested_by``: who has requested it, as the ``actor`` of ``workflow_messages``; empty for the
+    order itself, and for a program of the shop's own that does not say.
     """
 
     order_id: str
@@ -125,12 +128,14 @@ class RefundRequest:
     reason: RefundReason = RefundReason.OTHER
     message: str = ""
     owed: bool = False
+    requested_by: str = ""
 
     def same_as(self, other: RefundRequest) -> bool:
-        """Whether both requests are the same, whatever the order of their lines."""
-        return replace(self, lines=()) == replace(other, lines=()) and (
-            sorted(self.lines) == sorted(other.lines)
-        )
+        """Whether both requests are the same, whatever the order of their lines and whoever sent
+        them.
+        """
+        mine, theirs = (replace(one, lines=(), requested_by="") for one in (self, other))
+        return mine == theirs and sorted(self.lines) == sorted(other.lines)
 
 
 def undo_request(order_id: str) -> RefundRequest:
@@ -262,6 +267,7 @@ class RefundEntry:
             "card_refund_id": self.card_refund_id,
             "reason": str(self.request.reason),
             "why": self.why,
+            "actor": self.request.requested_by if self.state is RefundState.REQUESTED else "",
         }
         return {name: text for name, text in detail.items() if text}
 

@@ -182,7 +182,7 @@ def _fee(dispute: stripe.Dispute) -> Money:
 
 def _id_of(intent: str | stripe.PaymentIntent | None) -> str:
     id_ = intent.id if isinstance(intent, stripe.PaymentIntent) else intent
-    return checked_id(PAYMENT_ID, id_) if id_ else ""
+    return "" if intent is None else checked_id(PAYMENT_ID, id_)
 
 
 def _time(seconds: int) -> datetime:

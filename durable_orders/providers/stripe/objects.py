@@ -127,7 +127,7 @@ def _open_review(intent: stripe.PaymentIntent) -> str:
 def _id_of(format_: TextFormat, one: str | stripe.Charge | stripe.Review | None) -> str:
     """The id of an object that may be expanded; empty for none."""
     id_ = one.id if isinstance(one, stripe.Charge | stripe.Review) else one
-    return checked_id(format_, id_) if id_ else ""
+    return "" if one is None else checked_id(format_, id_)
 
 
 def capture_before_of(intent: stripe.PaymentIntent) -> datetime | None:
