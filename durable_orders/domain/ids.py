@@ -162,9 +162,9 @@ REVIEW_ID: Final = _token("a review id")
 #: What a browser needs to finish a payment, ``pi_…_secret_…``. It is a secret: repeated nowhere.
 CLIENT_SECRET: Final = TextFormat(
     "a client secret",
-    "1 to 500 visible ASCII characters",
+    "1 to 255 visible ASCII characters",
     r"[\x21-\x7e]+",
-    max_length=500,
+    max_length=255,
     is_private=True,
 )
 #: The mail service's id of a mail.

@@ -37,8 +37,9 @@ from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import MOST_PARCELS, ParcelStatus
 from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
+from durable_orders.domain.senders import is_well_sent
 from durable_orders.domain.terms import ShopTerms
-from durable_orders.domain.texts import InvalidTextError, TextFormat, check_texts
+from durable_orders.domain.texts import TextFormat, check_texts
 from durable_orders.domain.workflow_messages import Approve, ParcelUpdate
 from tests.workflows import refunds
 from tests.workflows.conftest import TOTAL, Shop
@@ -211,9 +212,7 @@ def test_every_text_of_every_message_has_a_format() -> None:
 def test_a_message_is_checked_to_its_last_text(hint: Any) -> None:
     check_texts(sample(hint))
     for what, message in broken(hint):
-        with pytest.raises(InvalidTextError):
-            check_texts(message)
-            pytest.fail(what)
+        assert not is_well_sent(message), what
 
 
 def test_money_is_of_three_letters() -> None:
@@ -272,7 +271,7 @@ async def completed(shop: Shop) -> str:
     await handle.execute_update(OrderWorkflow.approve, Approve("ops-7"))
     await reached(shop, handle, Status.FULFILLED)
     await tell(handle, parcel_of(shop, handle), ParcelStatus.SHIPPED, ParcelStatus.DELIVERED)
-    return (await handle.result()).order_id
+    return str((await handle.result()).order_id)
 
 
 class TestParcels:
