@@ -63,8 +63,9 @@ PRESENTED: Final[dict[str, tuple[str | None, Scope | None]]] = {
 async def edge(closed_shop: Shop, database: Database) -> Dependencies:
     kept = PostgresApiKeyRepository(database)
     now = datetime.now(UTC)
+    known = {key.id for key in await kept.listed(revoked=True)}
     for name, token in KEYS.items():
-        if await kept.find(token.key_id) is None:
+        if token.key_id not in known:
             scope = Scope(name) if name in set(map(str, Scope)) else Scope.OPERATOR
             key = a_key(token, f"matrix-{name}", scope)
             if name == "expired":
