@@ -74,7 +74,7 @@ def _has_no_tags(text: str) -> bool:
 #: in plain text, in a search attribute, which takes 255 characters.
 CUSTOMER_ID: Final = TextFormat(
     "a customer id",
-    "1 to 255 visible characters without @, or spaces at either end",
+    "1 to 255 characters, all of them visible, without @ or spaces at either end",
     rf"[^\s@{_UNSHOWN}](?:[^@{_UNSHOWN}]*[^\s@{_UNSHOWN}])?",
     max_length=255,
     is_good=_has_no_tags,
@@ -82,7 +82,7 @@ CUSTOMER_ID: Final = TextFormat(
 #: ``MUG``, ``T SHIRT (L)``, ``4006381333931``.
 SKU: Final = TextFormat(
     "a SKU",
-    "1 to 128 visible characters without spaces at either end",
+    "1 to 128 characters, all of them visible, without spaces at either end",
     rf"[^\s{_UNSHOWN}](?:[^{_UNSHOWN}]*[^\s{_UNSHOWN}])?",
     max_length=128,
     is_good=_has_no_tags,
@@ -90,7 +90,7 @@ SKU: Final = TextFormat(
 #: An account id or a role, never a person's name: it is kept in workflow history.
 ACTOR_ID: Final = TextFormat(
     "an account id or a role",
-    "1 to 128 visible characters without spaces or @",
+    "1 to 128 characters without spaces or @, all of them visible",
     rf"[^\s@{_UNSHOWN}]+",
     max_length=128,
     is_good=_has_no_tags,
