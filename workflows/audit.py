@@ -24,6 +24,8 @@ with workflow.unsafe.imports_passed_through():
         PageReview,
     )
     from durable_orders.domain.audit.model import AuditTerms, Discrepancy, without_grace
+    from durable_orders.domain.ids import examination_workflow_id
+    from workflows.own_id import raise_unless_continued, raise_unless_own_id
     from workflows.retry_policies import AUDIT, EXAMINATION_PAUSE, EXAMINED_WITHIN
 
 
@@ -38,6 +40,7 @@ class ReconcileWorkflow:
     @workflow.run
     async def run(self, audit: AuditInput) -> AuditReport:
         """Audit from ``audit.position`` on, page by page, and return the report of all of it."""
+        raise_unless_continued(goes_on=replace(audit, position=None, report=AuditReport()) != audit)
         position = audit.position or AuditPosition(workflow.now())
         report = audit.report
         for _ in range(audit.pages_per_run):
@@ -75,6 +78,7 @@ class ExaminationWorkflow:
     @workflow.run
     async def run(self, examination: Examination) -> AuditReport:  # noqa: ARG002 - by __init__
         """Examine the order until nothing has changed since, and return the report of all of it."""
+        raise_unless_own_id(lambda: examination_workflow_id(self._examination.order_id))
         report = AuditReport()
         while self._changed:
             self._changed = False

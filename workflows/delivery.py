@@ -17,10 +17,10 @@ with workflow.unsafe.imports_passed_through():
     from durable_orders.domain import activity_messages as m
     from durable_orders.domain.ids import parcel_refund_id
     from durable_orders.domain.lifecycle import Status
-    from durable_orders.domain.parcels import Parcel, ParcelStatus
+    from durable_orders.domain.parcels import MOST_PARCELS, Parcel, ParcelStatus
     from durable_orders.domain.refunds.messages import ParcelRefunded
     from durable_orders.domain.refunds.refund import RefundRefused
-    from durable_orders.domain.senders import Sent, sender_detail
+    from durable_orders.domain.senders import Sent, is_well_sent, sender_detail
     from durable_orders.domain.workflow_messages import (
         ParcelUpdate,
         RefundParcel,
@@ -182,6 +182,11 @@ class Delivery:
         return any(parcel.has_left for parcel in self._own_parcels())
 
     def update_parcel(self, news: ParcelUpdate) -> None:
+        """Take news of a parcel. What is none is dropped: a signal cannot be refused."""
+        is_new = news.parcel_id not in {*self._parcels, *self._order.parcel_ids}
+        if not is_well_sent(news) or (is_new and len(self._parcels) >= MOST_PARCELS):
+            workflow.logger.warning("news of a parcel is dropped that cannot be one of the order")
+            return
         known = self._parcels.get(news.parcel_id, Parcel(news.parcel_id))
         update = Parcel(news.parcel_id, news.status, news.tracking)
         self._parcels[news.parcel_id] = known.merge(update)

@@ -85,12 +85,12 @@ class OrderHandlers:
 
     @approve.validator
     def _validate_approve(self, decision: r.Approve) -> None:
-        refuse_malformed(decision, decision.note)
+        refuse_malformed(decision)
         self._current_approval.check(decision)
 
     @reject.validator
     def _validate_reject(self, decision: r.Reject) -> None:
-        refuse_malformed(decision, decision.reason)
+        refuse_malformed(decision)
         self._current_approval.check(decision)
 
     @property
@@ -109,7 +109,8 @@ class OrderHandlers:
         return await self._payment.submit_card(card)
 
     @submit_payment_method.validator
-    def _validate_card(self, card: r.NewCard) -> None:  # noqa: ARG002 - the SDK's shape
+    def _validate_card(self, card: r.NewCard) -> None:
+        refuse_malformed(card)
         self._payment.check_wants_card()
 
     @workflow.query
@@ -134,7 +135,7 @@ class OrderHandlers:
 
     @settle_parcel.validator
     def _validate_settle(self, decision: r.SettleParcel) -> None:
-        refuse_malformed(decision, decision.outcome)
+        refuse_malformed(decision)
         self._delivery.check_awaited(decision.parcel_id)
 
     @workflow.update
@@ -180,7 +181,7 @@ class OrderHandlers:
 
     @operate.validator
     def _validate_operate(self, command: r.OperatorCommand) -> None:
-        refuse_malformed(command, command.why)
+        refuse_malformed(command)
         self._order.steps.check_command(command)
 
     @workflow.query

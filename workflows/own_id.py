@@ -26,8 +26,18 @@ def raise_unless_own_id(own_id: Callable[[], str], *, goes_on: bool = False) -> 
         raise _wrong(str(error)) from None
     if info.workflow_id != own:
         raise _wrong(f"the run {info.workflow_id!r} does nothing: the workflow id is {own}")
+    raise_unless_continued(goes_on=goes_on)
+
+
+def raise_unless_continued(*, goes_on: bool) -> None:
+    """Fail a run that ``goes_on`` from an earlier run although none continued as this one: its
+    input is made up.
+    """
+    info = workflow.info()
     if goes_on and info.continued_run_id is None:
-        raise _wrong(f"the run {own} does nothing: no earlier run continued as this one")
+        raise _wrong(
+            f"the run {info.workflow_id} does nothing: no earlier run continued as this one"
+        )
 
 
 def _wrong(message: str) -> ApplicationError:

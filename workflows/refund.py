@@ -55,6 +55,7 @@ class RefundWorkflow:
     async def _process(self) -> rm.RefundAnswer:
         refund = self._refund
         raise_unless_own_id(lambda: refund_workflow_id(refund.ref.order_id, refund.ref.refund_id))
+        refuse_malformed(refund.request)
         found = await refund.reserve()
         if isinstance(found, RefundRefused):
             return found
@@ -92,6 +93,7 @@ class RefundWorkflow:
 
     @request.validator
     def _validate_request(self, request: RefundRequest) -> None:
+        refuse_malformed(request)
         if not self._refund.request.same_as(request):
             message = (
                 f"order {request.order_id} has a refund {request.refund_id} already, "
@@ -147,12 +149,12 @@ class RefundWorkflow:
 
     @approve.validator
     def _validate_approve(self, decision: Approve) -> None:
-        refuse_malformed(decision, decision.note)
+        refuse_malformed(decision)
         self._refund.approval.check(decision)
 
     @reject.validator
     def _validate_reject(self, decision: Reject) -> None:
-        refuse_malformed(decision, decision.reason)
+        refuse_malformed(decision)
         self._refund.approval.check(decision)
 
     @workflow.signal
@@ -177,7 +179,7 @@ class RefundWorkflow:
 
     @operate.validator
     def _validate_operate(self, command: OperatorCommand) -> None:
-        refuse_malformed(command, command.why)
+        refuse_malformed(command)
         self._refund.steps.check_command(command)
 
     @workflow.query

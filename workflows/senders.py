@@ -1,4 +1,4 @@
-"""Updates whose names or remarks are not of their formats are refused, whoever sends them."""
+"""Messages whose texts are not of their formats are refused, whoever sends them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from durable_orders.contracts.error_types import MALFORMED
-    from durable_orders.domain.senders import Sent, check_sender
-    from durable_orders.domain.texts import InvalidTextError
+    from durable_orders.domain.texts import InvalidTextError, check_texts
 
 
-def refuse_malformed(sent: Sent, *remarks: str) -> None:
-    """Refuse (``MALFORMED``) an Update by whom no account id or role can name, or with a remark
-    that is too long: our clients check it before, others may not.
+def refuse_malformed(message: object) -> None:
+    """Refuse (``MALFORMED``) an Update, or fail a run, whose names, ids or remarks are not of their
+    formats: our clients check it before, others may not.
     """
     try:
-        check_sender(sent, *remarks)
+        check_texts(message)
     except InvalidTextError as error:
-        raise ApplicationError(str(error), type=MALFORMED) from None
+        raise ApplicationError(str(error), type=MALFORMED, non_retryable=True) from None

@@ -62,6 +62,10 @@ CACHE_TTL: Final = timedelta(seconds=3)
 _USE_INTERVAL: Final = timedelta(minutes=1)
 
 
+def _has_expired(key: ApiKey) -> bool:
+    return key.has_expired(datetime.now(UTC))
+
+
 @dataclass(frozen=True)
 class _Entry:
     key: ApiKey
@@ -88,10 +92,10 @@ class ApiKeyCache:
     async def find(self, token: Token) -> ApiKey | None:
         """The valid key of this token, or None. Raises ``NoAnswerError``."""
         entry = self._entries.get(token.key_id)
-        if entry is not None and self._now() < entry.expires_at:
+        if entry is not None and self._now() < entry.expires_at and not _has_expired(entry.key):
             return entry.key if entry.key.fits(token) else None
         key = await self._book.find(token.key_id)
-        if key is None:
+        if key is None or _has_expired(key):
             self._entries.pop(token.key_id, None)
             return None
         self._entries[key.id] = _Entry(key, self._now() + CACHE_TTL.total_seconds())
@@ -101,12 +105,14 @@ class ApiKeyCache:
         return key
 
     async def is_valid(self, key: ApiKey) -> bool:
-        """Whether the key was not revoked, as of ``CACHE_TTL`` ago. Raises ``NoAnswerError``."""
+        """Whether the key has not expired and was not revoked, as of ``CACHE_TTL`` ago. Raises
+        ``NoAnswerError``.
+        """
         entry = self._entries.get(key.id)
-        if entry is not None and self._now() < entry.expires_at:
+        if entry is not None and self._now() < entry.expires_at and not _has_expired(entry.key):
             return True
         found = await self._book.find(key.id)
-        if found is None:
+        if found is None or _has_expired(found):
             self._entries.pop(key.id, None)
             return False
         self._entries[key.id] = _Entry(found, self._now() + CACHE_TTL.total_seconds())

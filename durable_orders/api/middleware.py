@@ -75,8 +75,8 @@ class ApiKeyMiddleware:
                 raise ProblemError(NO_KEY, headers={"WWW-Authenticate": _REALM})
             raise ProblemError(
                 NO_KEY,
-                "this key is not one of ours, or was revoked: send Authorization: Bearer do_…, "
-                "as `keys create` of the command line printed it",
+                "this key is not one of ours, or was revoked or has expired: send "
+                "Authorization: Bearer do_…, as `keys create` of the command line printed it",
                 {"WWW-Authenticate": f'{_REALM}, error="invalid_token"'},
             )
         self._policy.count_request(key)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import platform
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -252,22 +251,24 @@ async def _run(settings: ApiSettings, cards: CardSettings, listening: socket.soc
         await server.serve(sockets=[listening])
 
 
-def _warn_of_old_python() -> None:
-    """The limit of a cookie's length is the cure; newer patch releases mend the cause, too."""
-    fixed = {(3, 11): 10, (3, 12): 6}.get(sys.version_info[:2], 0)
-    if sys.version_info.micro < fixed:
-        log.warning(
-            "Python %s has known weaknesses, CVE-2024-7592 among them: use 3.%s.%s or newer",
-            platform.python_version(),
-            sys.version_info.minor,
-            fixed,
-        )
+def find_weakness(major: int, minor: int, micro: int) -> str | None:
+    """What is to be said of this version of Python, if anything: the limit of a cookie's length is
+    the cure, newer patch releases mend the cause, too.
+    """
+    fixed = {(3, 11): 10, (3, 12): 6}.get((major, minor), 0)
+    if micro >= fixed:
+        return None
+    return (
+        f"Python {major}.{minor}.{micro} has known weaknesses, CVE-2024-7592 among them: use "
+        f"{major}.{minor}.{fixed} or newer"
+    )
 
 
 def serve(settings: ApiSettings, cards: CardSettings, listening: socket.socket) -> int:
     """Serve in this process until it is told to stop; its exit code."""
     configure_logging(settings.log_level, settings.log_format, request=current_request)
-    _warn_of_old_python()
+    if (weakness := find_weakness(*sys.version_info[:3])) is not None:
+        log.warning("%s", weakness)
     try:
         asyncio.run(_run(settings, cards, listening))
     except OtherAccountError as error:

@@ -6,6 +6,7 @@ operations  operators: list, attention, approve, reject, retry-now, skip-step, r
 parcels     parcels: parcel, resend-parcel, refund-parcel, settle-parcel
 refunds     refunds: refund request, refund status, refund list, refund approve, …
 api_keys    API keys: keys create, keys list, keys revoke
+sessions    sessions of the operators' pages: sessions list, sessions end
 store       the database: store migrate, store seed, store check
 audit       the audit: schedule, reconcile, findings, acknowledge
 terminal    what the commands share: output and exit codes

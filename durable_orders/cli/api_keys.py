@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -46,16 +46,25 @@ def create(
             "gives money back."
         ),
     ],
+    expires_in_days: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=3_650, help="From when on it is no key any more; without it, until revoked."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a key and print its token. The token cannot be shown again."""
     token = Token.of(secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES))
-    key = ApiKey(token.key_id, name, scope, datetime.now(UTC), token.digest)
+    now = datetime.now(UTC)
+    end = None if expires_in_days is None else now + timedelta(days=expires_in_days)
+    key = ApiKey(token.key_id, name, scope, now, token.digest, expires_at=end)
     _with_keys(lambda keys: keys.add(key))
     if as_json:
         print_json({**_as_dict(key), "token": str(token)})
         return
-    say(f"Key {name} may do what {scope} may. Its token is shown this once, keep it safe:")
+    until = f" until {_format_time(end)}" if end else ""
+    say(f"Key {name} may do what {scope} may{until}. Its token is shown this once, keep it safe:")
     typer.echo(str(token))
     say("Send it with every request as  Authorization: Bearer TOKEN")
 
@@ -74,6 +83,9 @@ def list_(
     for key in keys:
         used = f"last used {_format_time(key.last_used_at)}" if key.last_used_at else "never used"
         end = f", revoked {_format_time(key.revoked_at)}" if key.revoked_at else ""
+        if key.expires_at is not None:
+            has_expired = key.has_expired(datetime.now(UTC))
+            end += f", {'expired' if has_expired else 'expires'} {_format_time(key.expires_at)}"
         say(f"{key.name}: {key.scope}, made {_format_time(key.created_at)}, {used}{end}")
     if not keys:
         say(f"There are no keys. Make one: {PROGRAM} keys create shop --scope shop")
@@ -97,6 +109,7 @@ def _as_dict(key: ApiKey) -> dict[str, Any]:
         "created_at": key.created_at,
         "last_used_at": key.last_used_at,
         "revoked_at": key.revoked_at,
+        "expires_at": key.expires_at,
     }
 
 

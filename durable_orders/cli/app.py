@@ -20,6 +20,7 @@ from durable_orders.cli import (
     parcels,
     payments,
     refunds,
+    sessions,
     store,
 )
 from durable_orders.cli.terminal import REFUSED, example
@@ -44,6 +45,7 @@ for heading, part, name in (
     ("Disputes", disputes, "disputes"),
     ("Audit", audit, None),
     ("API keys", api_keys, "keys"),
+    ("API keys", sessions, "sessions"),
     ("Database", store, "store"),
 ):
     if name is None:

@@ -63,6 +63,7 @@ from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
 from durable_orders.store.risk_list import PostgresRiskListRepository
+from durable_orders.store.sessions import PostgresSessionRepository
 
 T = TypeVar("T")
 
@@ -153,9 +154,18 @@ def run_with_findings(work: Callable[[PostgresFindingRepository], Awaitable[T]])
 def run_with_keys(work: Callable[[PostgresApiKeyRepository], Awaitable[T]]) -> T:
     """Do the work with the API's keys, or say in one sentence why not."""
 
+    return _administer(lambda database: work(PostgresApiKeyRepository(database)))
+
+
+def run_with_sessions(work: Callable[[PostgresSessionRepository], Awaitable[T]]) -> T:
+    """Do the work with the operators' sessions, or say in one sentence why not."""
+    return _administer(lambda database: work(PostgresSessionRepository(database)))
+
+
+def _administer(work: Callable[[store.Database], Awaitable[T]]) -> T:
     async def run() -> T:
         async with _database(DatabaseSettings.load()) as database:
-            return await work(PostgresApiKeyRepository(database))
+            return await work(database)
 
     try:
         return asyncio.run(run())

@@ -21,7 +21,6 @@ from durable_orders.clients.workflow_calls import (
 )
 from durable_orders.contracts.order import OrderWorkflow
 from durable_orders.domain.activity_messages import Progress, ResendUnanswered, Resent
-from durable_orders.domain.ids import PARCEL_ID
 from durable_orders.domain.manual_settlement import ManualSettlement, WrongAmountError
 from durable_orders.domain.money import Money
 from durable_orders.domain.money import total as sum_of
@@ -69,7 +68,7 @@ class OrderOperations:
         self, order_id: str, by: str, note: str = "", *, actor: str = "", wait: timedelta = CALL
     ) -> None:
         """Approve an order that waits for approval, or is held because its payment is uncertain."""
-        decision = sent(Approve(by, note, actor), note)
+        decision = sent(Approve(by, note, actor))
         await self._calls.of(order_id).update(
             OrderWorkflow.approve, decision, asked="approval", wait=wait
         )
@@ -80,7 +79,7 @@ class OrderOperations:
         """Stop an order that waits for approval, or is held because its payment is uncertain; it is
         undone.
         """
-        decision = sent(Reject(by, reason, actor), reason)
+        decision = sent(Reject(by, reason, actor))
         await self._calls.of(order_id).update(
             OrderWorkflow.reject, decision, asked="rejection", wait=wait
         )
@@ -101,7 +100,7 @@ class OrderOperations:
         # Accepted is enough: the note of it in the order's history may wait for the database.
         await self._calls.of(order_id).update(
             OrderWorkflow.settle_parcel,
-            sent(SettleParcel(PARCEL_ID.check(parcel_id), outcome, by, actor), outcome),
+            sent(SettleParcel(parcel_id, outcome, by, actor)),
             asked="decision about a parcel",
             wait=wait,
         )
@@ -121,7 +120,7 @@ class OrderOperations:
         ``wait`` or at all: the order goes on asking it, and its history tells what came of that.
         """
         asked = "resending of a parcel"
-        decision = sent(ResendParcel(PARCEL_ID.check(parcel_id), by, actor))
+        decision = sent(ResendParcel(parcel_id, by, actor))
         answer = await self._calls.of(order_id).update(
             OrderWorkflow.resend_parcel, decision, asked=asked, wait=wait
         )
@@ -148,7 +147,7 @@ class OrderOperations:
         and its history tells what came of it.
         """
         asked = "refund of a parcel"
-        decision = sent(RefundParcel(PARCEL_ID.check(parcel_id), by, actor))
+        decision = sent(RefundParcel(parcel_id, by, actor))
         answer = await self._calls.of(order_id).update(
             OrderWorkflow.refund_parcel, decision, asked=asked, wait=wait
         )
@@ -189,7 +188,7 @@ class OrderOperations:
         self, order_id: str, reason: str, by: str = "operator", *, actor: str = ""
     ) -> None:
         """Give up the step that keeps failing: everything done so far is undone."""
-        await self._operate(order_id, sent(SkipStep(reason, by, actor), reason))
+        await self._operate(order_id, sent(SkipStep(reason, by, actor)))
 
     async def resolve(
         self,
@@ -207,7 +206,7 @@ class OrderOperations:
         (``Attention.asks_given_back``), and then compared with the store, which may know more than
         the order; else it is all that was taken.
         """
-        command = sent(Resolve(note, by, actor=actor), note)
+        command = sent(Resolve(note, by, actor=actor))
         said = None if given_back is None else given_back.amount
         asked = await self._asks_given_back(order_id)
         if asked or given_back is not None:

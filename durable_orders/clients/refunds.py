@@ -47,8 +47,6 @@ from durable_orders.contracts.search_attributes import NEEDS_ATTENTION
 from durable_orders.contracts.timeouts import WORKFLOW_TASK
 from durable_orders.domain.activity_messages import Attention, CancelRequest
 from durable_orders.domain.ids import (
-    ACTOR_ID,
-    SKU,
     TASK_QUEUE,
     UNDO_REFUND_ID,
     checked_order_id,
@@ -77,7 +75,7 @@ from durable_orders.domain.refunds.refund import (
     UnfinishedRefund,
 )
 from durable_orders.domain.senders import sent
-from durable_orders.domain.texts import REMARK
+from durable_orders.domain.texts import check_texts
 from durable_orders.domain.workflow_messages import (
     Approve,
     OperatorCommand,
@@ -136,11 +134,7 @@ class RefundClient:
                 f"the id {refund_id} is that of a refund which an order starts by itself: "
                 "choose another"
             )
-        REMARK.check(request.message)
-        if request.requested_by:
-            ACTOR_ID.check(request.requested_by)
-        for sku, _ in request.lines:
-            SKU.check(sku)
+        check_texts(request)
 
         def start() -> WithStartWorkflowOperation[RefundWorkflow, RefundAnswer]:
             return WithStartWorkflowOperation(
@@ -286,14 +280,14 @@ class RefundClient:
         """Approve a refund that waits for it. Raises ``NotWaitingError``, and
         ``SecondPersonNeededError`` when whoever requested it may not.
         """
-        decision = sent(Approve(by, note, actor), note)
+        decision = sent(Approve(by, note, actor))
         await self._update(order_id, refund_id, RefundWorkflow.approve, decision, "approval")
 
     async def reject(
         self, order_id: str, refund_id: str, by: str, reason: str = "", *, actor: str = ""
     ) -> None:
         """Stop a refund that waits for approval. Raises ``NotWaitingError``."""
-        decision = sent(Reject(by, reason, actor), reason)
+        decision = sent(Reject(by, reason, actor))
         await self._update(order_id, refund_id, RefundWorkflow.reject, decision, "rejection")
 
     async def cancel(
@@ -319,7 +313,7 @@ class RefundClient:
         self, order_id: str, refund_id: str, note: str, by: str = "operator", *, actor: str = ""
     ) -> None:
         """Take the refund as paid another way; ``note`` says how. Raises as ``retry_now``."""
-        command = sent(Resolve(note, by, actor=actor), note)
+        command = sent(Resolve(note, by, actor=actor))
         await self._operate(order_id, refund_id, command)
 
     async def look_again(self, order_id: str, refund_id: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from durable_orders.domain.disputes.dispute import PaymentConcern
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
+from durable_orders.domain.message_texts import Actor, By, OrderId
 from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import Parcel
 from durable_orders.domain.terms import OrderTerms
@@ -569,8 +570,8 @@ class CancelRequest:
     ``workflow_messages``.
     """
 
-    by: str = "customer"
-    actor: str = ""
+    by: By = "customer"
+    actor: Actor = ""
 
 
 @dataclass(frozen=True)
@@ -687,5 +688,5 @@ class OrderSnapshot:
 class OrderInput:
     """Process this order to its end. ``so_far``: the state in which an earlier run left it."""
 
-    order_id: str
+    order_id: OrderId
     so_far: OrderSnapshot | None = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 from typing import Final
 
@@ -23,6 +24,7 @@ from durable_orders.domain.money import Money
 from durable_orders.domain.order import Order
 from durable_orders.domain.parcels import Parcel
 from durable_orders.domain.ports import Mail
+from durable_orders.domain.texts import RECIPIENT_NAME, escaped
 
 _EXPLANATIONS = {
     StopReason.OUT_OF_STOCK: "something you ordered is no longer in stock",
@@ -174,28 +176,29 @@ def mail_tags(prefix: str, order_id: str, kind: str) -> tuple[tuple[str, str], .
 
 def plain_text_mail(to: str, subject: str, text: str, tags: tuple[tuple[str, str], ...]) -> Mail:
     """An email to the shop's staff: the text as it is."""
+    text = "\n".join(map(escaped, text.split("\n")))
     html = f'<!doctype html><html lang="en"><body><pre>{escape(text)}</pre></body></html>'
-    return Mail(to=to, subject=subject, html=html, text=text, tags=tags)
+    return Mail(to=to, subject=escaped(subject), html=html, text=text, tags=tags)
 
 
 def greeting(name: str) -> str:
     """The first line of an email to a customer, without a name that a mail client may make a link
     of: each client has its own idea of what a link looks like, so breaking it up is no remedy.
     """
-    return (
-        "Hello," if _LIKE_A_LINK.search(unicodedata.normalize("NFKC", name)) else f"Hello {name},"
-    )
+    is_like_a_link = _LIKE_A_LINK.search(unicodedata.normalize("NFKC", name))
+    return "Hello," if is_like_a_link or not RECIPIENT_NAME.matches(name) else f"Hello {name},"
 
 
 def _mail(order: Order, kind: str, subject: str, opening: str, *, link: str = "") -> Mail:
     """An email to the customer; ``link`` is the part of ``opening`` that is one, of our making."""
-    hello = greeting(order.recipient.name)
-    text_lines = [f"  {line.quantity} x {line.name}   {line.price}" for line in order.lines]
+    hello, opening = greeting(order.recipient.name), escaped(opening)
+    lines = [replace(line, name=escaped(line.name)) for line in order.lines]
+    text_lines = [f"  {line.quantity} x {line.name}   {line.price}" for line in lines]
     text = "\n".join([hello, "", opening, "", *text_lines, "", f"Total: {order.total}", ""])
     rows = "".join(
         f'<tr><td>{line.quantity} &times; {escape(line.name)}</td><td align="right">'
         f"{escape(str(line.price))}</td></tr>"
-        for line in order.lines
+        for line in lines
     )
     opening = escape(opening)
     if link:
@@ -208,4 +211,5 @@ def _mail(order: Order, kind: str, subject: str, opening: str, *, link: str = ""
         "</body></html>"
     )
     tags = mail_tags(order.key_prefix, order.id, kind)
-    return Mail(to=order.recipient.email, subject=subject, html=html, text=text, tags=tags)
+    to = order.recipient.email
+    return Mail(to=to, subject=escaped(subject), html=html, text=text, tags=tags)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from durable_orders.domain.texts import CONTROL, UNSEEN, InvalidTextError, TextFormat
@@ -60,28 +60,43 @@ REFUND_ID: Final = TextFormat(
     max_length=64,
     error=InvalidRefundIdError,
 )
+# An id is bounded, on one line, and holds nothing that controls a terminal or is not seen, which
+# only makes two look alike.
+_UNSHOWN: Final = rf"{CONTROL}{UNSEEN}"
+
+
+def _has_no_tags(text: str) -> bool:
+    """Whether it holds none of Unicode's tags, which no pattern of JSON Schema can name."""
+    return not any("\U000e0000" <= character <= "\U000e0fff" for character in text)
+
+
 #: ``auth0|5f7c8ec7``, ``gid://shopify/Customer/7``, ``C 1042``. No mail address: Temporal keeps it
 #: in plain text, in a search attribute, which takes 255 characters.
 CUSTOMER_ID: Final = TextFormat(
     "a customer id",
-    "1 to 255 characters without @, control characters, or spaces at either end",
-    rf"[^\s@{CONTROL}](?:[^@{CONTROL}]*[^\s@{CONTROL}])?",
+    "1 to 255 characters, all of them visible, without @ or spaces at either end",
+    rf"[^\s@{_UNSHOWN}](?:[^@{_UNSHOWN}]*[^\s@{_UNSHOWN}])?",
     max_length=255,
+    is_good=_has_no_tags,
 )
 #: ``MUG``, ``T SHIRT (L)``, ``4006381333931``.
 SKU: Final = TextFormat(
     "a SKU",
-    "1 to 128 characters without control characters, or spaces at either end",
-    rf"[^\s{CONTROL}](?:[^{CONTROL}]*[^\s{CONTROL}])?",
+    "1 to 128 characters, all of them visible, without spaces at either end",
+    rf"[^\s{_UNSHOWN}](?:[^{_UNSHOWN}]*[^\s{_UNSHOWN}])?",
     max_length=128,
+    is_good=_has_no_tags,
 )
 #: An account id or a role, never a person's name: it is kept in workflow history.
 ACTOR_ID: Final = TextFormat(
     "an account id or a role",
-    "1 to 128 characters without spaces, @ or control characters",
-    rf"[^\s@{CONTROL}]+",
+    "1 to 128 characters without spaces or @, all of them visible",
+    rf"[^\s@{_UNSHOWN}]+",
     max_length=128,
+    is_good=_has_no_tags,
 )
+#: The same; empty for nobody.
+ACTOR: Final = replace(ACTOR_ID, pattern=rf"(?:{ACTOR_ID.pattern})?", min_length=0)
 #: The card provider's token. A card number does not match, and is repeated nowhere.
 PAYMENT_METHOD: Final = TextFormat(
     "a payment method",
@@ -101,19 +116,12 @@ IDEMPOTENCY_KEY: Final = TextFormat(
     "an idempotency key", "1 to 255 visible ASCII characters", r"[\x21-\x7e]+", max_length=255
 )
 # Ids that others give. Their alphabet is theirs, and may change: what they hold is not looked into.
-# They are bounded, on one line, and hold nothing that controls a terminal or is not seen: they are
-# stored, logged, shown, and sent back. An answer with another one is no answer.
-_UNSHOWN: Final = rf"{CONTROL}{UNSEEN}"
+# They are stored, logged, shown, and sent back. An answer with another one is no answer.
 _OTHERS_ID: Final = rf"[^{_UNSHOWN}]*[^\s{_UNSHOWN}][^{_UNSHOWN}]*"
 _OTHERS_RULE: Final = "1 to 255 characters on one line, all of them visible"
 #: Part of an idempotency key, a URL and a search: no colon, slash, quote or space.
 _PLAIN: Final = r"[A-Za-z0-9][A-Za-z0-9_.~-]*"
 _PLAIN_RULE: Final = "1 to 255 letters, digits, dots, dashes or underscores"
-
-
-def _has_no_tags(text: str) -> bool:
-    """Whether it holds none of Unicode's tags, which no pattern of JSON Schema can name."""
-    return not any("\U000e0000" <= character <= "\U000e0fff" for character in text)
 
 
 def _others_id(noun: str) -> TextFormat:
@@ -151,6 +159,14 @@ CARD_REFUND_ID: Final = _token("an id of a card refund")
 DISPUTE_ID: Final = _token("a dispute id")
 WARNING_ID: Final = _token("an id of an early fraud warning")
 REVIEW_ID: Final = _token("a review id")
+#: What a browser needs to finish a payment, ``pi_…_secret_…``. It is a secret: repeated nowhere.
+CLIENT_SECRET: Final = TextFormat(
+    "a client secret",
+    "1 to 255 visible ASCII characters",
+    r"[\x21-\x7e]+",
+    max_length=255,
+    is_private=True,
+)
 #: The mail service's id of a mail.
 MAIL_ID: Final = _token("a mail id")
 #: The id of a webhook's event, of each service.

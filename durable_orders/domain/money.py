@@ -29,6 +29,7 @@ _NO_DECIMALS: Final = frozenset(
     }
 )
 _AMOUNT: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _THREE_DECIMALS: Final = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
 
 
@@ -57,8 +58,9 @@ class Money:
         # Amounts come from JSON: a float would lose cents, and True is an int.
         if type(self.amount) is not int:
             raise ValueError(f"an amount is a whole number of minor units, not {self.amount!r}")
-        if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isupper()):
-            raise ValueError(f"a currency is three capital letters (EUR), not {self.currency!r}")
+        if not _CURRENCY.fullmatch(self.currency):
+            given = repr(self.currency[:80])
+            raise ValueError(f"a currency is three capital letters (EUR), not {given}")
 
     @classmethod
     def parse(cls, written: str, currency: str) -> Money:

@@ -16,6 +16,9 @@ class ParcelStatus(StrEnum):
     DELIVERED = "delivered"
 
 
+#: An order has no more. Its parcels are in its run's history, which takes 2 MB at once.
+MOST_PARCELS: Final = 200
+
 # Carriers repeat their reports, and that of a delivery may overtake that of the departure.
 _PROGRESS: Final = tuple(ParcelStatus)
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from durable_orders.domain.ids import ACTOR_ID
-from durable_orders.domain.texts import REMARK, InvalidTextError
+from durable_orders.domain.texts import InvalidTextError, check_texts
 
 UNKNOWN = "unknown"
 
@@ -38,25 +37,18 @@ def sender_detail(request: Sent) -> dict[str, str]:
     return {"by": request.by, "actor": request.actor} if request.actor else {"by": request.by}
 
 
-def check_sender(request: Sent, *remarks: str) -> None:
-    """Raise ``InvalidTextError`` unless both names, and the ``remarks``, are of their formats."""
-    ACTOR_ID.check(request.by)
-    if request.actor:
-        ACTOR_ID.check(request.actor)
-    for remark in remarks:
-        REMARK.check(remark)
-
-
-def sent(request: Request, *remarks: str) -> Request:
-    """Return the request. Raises ``InvalidTextError`` as ``check_sender`` does."""
-    check_sender(request, *remarks)
+def sent(request: Request) -> Request:
+    """Return the request. Raises ``InvalidTextError`` unless its names, ids and remarks are of
+    their formats.
+    """
+    check_texts(request)
     return request
 
 
-def is_well_sent(request: Sent) -> bool:
-    """Whether both names are of their format, for a signal, which cannot be refused."""
+def is_well_sent(request: object) -> bool:
+    """Whether its texts are of their formats, for a signal, which cannot be refused."""
     try:
-        check_sender(request)
+        check_texts(request)
     except InvalidTextError:
         return False
     return True

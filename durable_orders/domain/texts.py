@@ -7,9 +7,10 @@ Nothing is normalized: a text is taken as it is, or refused with a sentence.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 
 class InvalidTextError(ValueError):
@@ -49,6 +50,37 @@ class TextFormat:
             and not re.search(_SURROGATE, text)
             and self.is_good(text)
         )
+
+
+def check_texts(message: object) -> None:
+    """Check each text of a message, a dataclass, whose field names its format
+    (``Annotated[str, ORDER_ID]``); messages and tuples within it, too.
+
+    Raises the ``error`` of the format that one is not of.
+    """
+    kind: Any = type(message)
+    for name, hint in _hints(kind).items():
+        _check(hint, getattr(message, name))
+
+
+@cache
+def _hints(message: type) -> Mapping[str, Any]:
+    hints = get_type_hints(message, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(message)}
+
+
+def _check(hint: Any, value: object) -> None:
+    if get_origin(hint) is Annotated:
+        for format_ in hint.__metadata__:
+            if isinstance(format_, TextFormat) and isinstance(value, str):
+                format_.check(value)
+    elif is_dataclass(value):
+        check_texts(value)
+    elif isinstance(value, tuple):
+        of_each = get_args(hint)
+        is_list = of_each[1:] == (...,)
+        for place, one in enumerate(value):
+            _check(of_each[0] if is_list else of_each[place], one)
 
 
 # Half of a character: JSON and command lines can hold it, UTF-8 and PostgreSQL cannot.

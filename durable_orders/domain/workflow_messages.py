@@ -12,6 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from durable_orders.domain.message_texts import (
+    Actor,
+    By,
+    ParcelId,
+    PaymentMethod,
+    Remark,
+    Tracking,
+)
 from durable_orders.domain.parcels import ParcelStatus
 
 
@@ -19,25 +27,25 @@ from durable_orders.domain.parcels import ParcelStatus
 class Approve:
     """Approve the order. ``by`` is an account id or a role."""
 
-    by: str
-    note: str = ""
-    actor: str = ""
+    by: By
+    note: Remark = ""
+    actor: Actor = ""
 
 
 @dataclass(frozen=True)
 class Reject:
     """Reject the order. ``reason`` holds no personal data."""
 
-    by: str
-    reason: str = ""
-    actor: str = ""
+    by: By
+    reason: Remark = ""
+    actor: Actor = ""
 
 
 @dataclass(frozen=True)
 class NewCard:
     """Another card for an order whose card was declined: the provider's token (``pm_…``)."""
 
-    payment_method: str
+    payment_method: PaymentMethod
 
 
 @dataclass(frozen=True)
@@ -70,27 +78,27 @@ class PaymentUpdate:
 class ParcelUpdate:
     """Signal ``parcel_updated``: a parcel's status from the warehouse, in any order, repeated."""
 
-    parcel_id: str
+    parcel_id: ParcelId
     status: ParcelStatus
-    tracking: str = ""
+    tracking: Tracking = ""
 
 
 @dataclass(frozen=True)
 class ResendParcel:
     """Send the contents of a lost or late parcel again."""
 
-    parcel_id: str
-    by: str = "operator"
-    actor: str = ""
+    parcel_id: ParcelId
+    by: By = "operator"
+    actor: Actor = ""
 
 
 @dataclass(frozen=True)
 class RefundParcel:
     """Refund the contents of a lost or late parcel."""
 
-    parcel_id: str
-    by: str = "operator"
-    actor: str = ""
+    parcel_id: ParcelId
+    by: By = "operator"
+    actor: Actor = ""
 
 
 @dataclass(frozen=True)
@@ -100,18 +108,18 @@ class SettleParcel:
     ``outcome`` says what was agreed with the customer ("resent as par_7", "refunded as r1").
     """
 
-    parcel_id: str
-    outcome: str
-    by: str = "operator"
-    actor: str = ""
+    parcel_id: ParcelId
+    outcome: Remark
+    by: By = "operator"
+    actor: Actor = ""
 
 
 @dataclass(frozen=True)
 class RetryNow:
     """Retry the failing step at once."""
 
-    by: str = "operator"
-    actor: str = ""
+    by: By = "operator"
+    actor: Actor = ""
     kind: Literal["retry_now"] = "retry_now"
 
     @property
@@ -123,9 +131,9 @@ class RetryNow:
 class SkipStep:
     """Give up the failing step: the order goes on as after a failure of that step."""
 
-    reason: str
-    by: str = "operator"
-    actor: str = ""
+    reason: Remark
+    by: By = "operator"
+    actor: Actor = ""
     kind: Literal["skip_step"] = "skip_step"
 
     @property
@@ -141,10 +149,10 @@ class Resolve:
     minor units of the order's currency; by the rules of ``Stake``.
     """
 
-    note: str
-    by: str = "operator"
+    note: Remark
+    by: By = "operator"
     given_back: int | None = None
-    actor: str = ""
+    actor: Actor = ""
     kind: Literal["resolve"] = "resolve"
 
     @property

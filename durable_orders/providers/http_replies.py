@@ -28,6 +28,7 @@ _LONGEST_ADDRESS: Final = 320
 _LONGEST_LOOKED_AT: Final = 2_000
 #: The longest one of Stripe's has 65 characters.
 _CODE: Final = re.compile(r"[a-z0-9_]{1,80}")
+UNKNOWN_CODE: Final = "unknown"
 #: Failures of a connection, in the words of our own libraries and system. Those of an answer that
 #: breaks the protocol quote it.
 _OUR_WORDS: Final = (httpx.ConnectError, httpx.TimeoutException, httpx.PoolTimeout, OSError)
@@ -38,10 +39,12 @@ class SenselessAnswerError(ValueError):
 
 
 def bounded_code(code: object) -> str:
-    """A neighbour's code for an error or a reason; "unknown" for what is none, "" for none."""
+    """A neighbour's code for an error or a reason; ``UNKNOWN_CODE`` for what is none, "" for
+    none.
+    """
     if code is None or code == "":
         return ""
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else "unknown"
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else UNKNOWN_CODE
 
 
 def checked_id(format_: TextFormat, id_: object) -> str:

@@ -58,6 +58,7 @@ class PostgresApiKeyRepository:
             "scope": key.scope,
             "digest": key.digest,
             "created_at": key.created_at,
+            "expires_at": key.expires_at,
         }
         try:
             async with self._database.statement() as connection:
@@ -97,4 +98,5 @@ def key_of(row: Row[Any]) -> ApiKey:
         digest=row.digest,
         last_used_at=row.last_used_at,
         revoked_at=row.revoked_at,
+        expires_at=row.expires_at,
     )

@@ -506,6 +506,7 @@ api_keys = Table(
     _required("created_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("expires_at", DateTime(timezone=True)),
     CheckConstraint("octet_length(digest) = 32", name="digest_whole"),
     _one_of("scope", Scope),
 )

@@ -93,7 +93,7 @@ async def test_what_is_not_a_key_of_ours_is_told_so(edge: Dependencies, presente
     async with asking_edge(edge, token=None) as http:
         headers = [(b"Authorization", presented.encode("latin-1"))]
         answer = await http.get("/orders/1001", headers=headers)
-    is_problem(answer, 401, "not one of ours, or was revoked")
+    is_problem(answer, 401, "not one of ours, or was revoked or has expired")
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
@@ -149,6 +149,28 @@ async def test_a_key_works_at_once_and_soon_after_its_end_no_more(
     assert asyncio.get_running_loop().time() - began < remembered.total_seconds() + 1
     with pytest.raises(NoSuchKeyError):
         await keys.revoke("brief", datetime.now(UTC))
+
+
+async def test_a_key_works_until_it_expires_and_no_longer(
+    edge: Dependencies, keys: PostgresApiKeyRepository
+) -> None:
+    token = Token.of(b"short!", bytes(32))
+    end = datetime.now(UTC) + timedelta(seconds=1)
+    await keys.add(replace(a_key(token, "short", Scope.READ), expires_at=end))
+    async with asking_edge(edge, token) as http:
+        assert (await http.get("/orders/nobody")).status_code == 404
+
+        # Though the look-up is remembered for longer.
+        async def refused() -> bool:
+            return (await http.get("/orders/nobody")).status_code == 401
+
+        await eventually(refused)
+    assert datetime.now(UTC) >= end
+    cache = ApiKeyCache(keys)
+    found = await keys.find(token.key_id)
+    assert found
+    assert not await cache.is_valid(found)
+    assert await cache.find(token) is None
 
 
 async def test_when_a_key_was_used_is_noted(

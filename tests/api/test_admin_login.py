@@ -139,6 +139,23 @@ async def test_failed_logins_count_against_the_address_and_say_when_to_come_back
         assert (await try_key(http, token)).status_code == 303
 
 
+async def test_logins_are_in_the_log_with_their_address(
+    closed_premises: Premises, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    name, token = await closed_premises.key()
+    reader, too_little = await closed_premises.key(Scope.READ)
+    async with browser(closed_premises) as http:
+        for presented in ("nonsense\nforged", too_little, token):
+            await try_key(http, presented)
+    told = [one.getMessage() for one in caplog.records if one.name.endswith("admin.sessions")]
+    assert told == [
+        "a login from 127.0.0.1 was refused: with no key of ours",
+        f"a login from 127.0.0.1 was refused: the key {reader} is of scope read",
+        f"{name} has logged in from 127.0.0.1",
+    ]
+
+
 async def test_made_up_tickets_count_too_and_lock_nobody_out_who_is_in(
     closed_premises: Premises,
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 
 from demo.worker_process import ApiProcess
 from durable_orders.api.process import listen
+from durable_orders.api.server import find_weakness
 from durable_orders.domain.operators.api_keys import Scope, Token
+from durable_orders.stopping import CUT_OFF
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
@@ -121,6 +124,68 @@ async def test_it_stops_soon_while_an_order_that_waits_is_followed(
                 exit_code = await edge.ends()
 
     assert exit_code == 0
+
+
+@asynccontextmanager
+async def hanging() -> AsyncIterator[int]:
+    """The port of a server that accepts connections and answers nothing."""
+    held: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in held:
+            writer.transport.abort()
+
+
+@pytest.mark.parametrize("how", ["down", "hanging"])
+@pytest.mark.parametrize("part", ["Temporal", "PostgreSQL"])
+async def test_it_stops_whatever_is_away(
+    serve: Serve, temporal_server: Temporal, stocked: str, part: str, how: str
+) -> None:
+    port = free_port()
+    async with hanging() as silent, calling(port) as http:
+        away = f"127.0.0.1:{silent if how == 'hanging' else free_port()}"
+        settings = {"DATABASE_URL": stocked, **temporal_server.settings} | (
+            {"TEMPORAL_ADDRESS": away}
+            if part == "Temporal"
+            else {"DATABASE_URL": f"postgresql://u:p@{away}/orders"}
+        )
+        edge = await serve(API_PORT=str(port), **settings)
+        await edge.ready()
+        asked = [
+            asyncio.create_task(http.post("/checkout", json={"order_id": "nobody"})),
+            asyncio.create_task(http.get("/readyz")),
+        ]
+        await asyncio.wait(asked, timeout=1)  # none has to have an answer
+        await edge.signal(signal.SIGTERM)
+        async with asyncio.timeout(25):
+            exit_code = await edge.ends()
+        for one in asked:
+            one.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    assert exit_code in {0, CUT_OFF}
+    assert "Traceback" not in edge.log
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        (
+            (3, 11, 7),
+            "Python 3.11.7 has known weaknesses, CVE-2024-7592 among them: use 3.11.10 or",
+        ),
+        ((3, 12, 1), "Python 3.12.1 has known weaknesses, CVE-2024-7592 among them: use 3.12.6 or"),
+        ((3, 11, 10), None),
+        ((3, 12, 6), None),
+        ((3, 13, 0), None),
+        ((3, 14, 0), None),
+    ],
+)
+def test_an_old_python_is_warned_of(version: tuple[int, int, int], said: str | None) -> None:
+    told = find_weakness(*version)
+    assert told is said or (said is not None and told is not None and told.startswith(said))
 
 
 async def test_a_database_address_that_cannot_be_read_is_refused_with_a_sentence(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -56,6 +56,18 @@ async def test_a_key_is_found_as_it_was_added_until_it_is_revoked(keys: Keys) ->
     assert await keys.book.find(TOKEN.key_id) == key
     await keys.revoke(key)
     assert await keys.book.find(TOKEN.key_id) is None
+
+
+async def test_when_it_expires_is_kept(keys: Keys) -> None:
+    token, end = Token.of(b"brief_", bytes(32)), NOW + timedelta(days=1)
+    key = replace(a_key(token, "brief"), expires_at=end)
+    await keys.add(key)
+    assert await keys.book.find(token.key_id) == key
+    assert [key.has_expired(at) for at in (NOW, end - timedelta(seconds=1), end)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 async def test_its_use_is_noted_and_of_no_key_nothing_is(keys: Keys) -> None:

@@ -76,6 +76,37 @@ async def test_a_session_ends_with_its_key_also_when_another_takes_the_name(
     assert await sessions.find(session.digest) is None
 
 
+async def test_a_session_is_over_with_its_key(database: Database) -> None:
+    sessions, token = PostgresSessionRepository(database), Token.of(b"expiry", bytes(32))
+    end = NOW + timedelta(minutes=5)
+    key = ApiKey(token.key_id, "expiry", Scope.OPERATOR, NOW, token.digest, expires_at=end)
+    await PostgresApiKeyRepository(database).add(key)
+    session = a_session(key, 8)
+    await sessions.open(session)
+    found = await sessions.find(session.digest)
+    assert found == session
+    assert (found.is_over(end - timedelta(seconds=1)), found.is_over(end)) == (False, True)
+    assert session in await sessions.listed(NOW)
+    assert session not in await sessions.listed(end)
+
+
+async def test_open_sessions_are_listed_and_those_of_a_key_are_ended(database: Database) -> None:
+    sessions = PostgresSessionRepository(database)
+    one, other = await a_key(database, "listed"), await a_key(database, "others")
+    opened = [a_session(one, 9), a_session(one, 10), a_session(other, 11)]
+    for session in opened:
+        await sessions.open(session)
+
+    async def listed(at: datetime) -> list[Session]:
+        return [each for each in await sessions.listed(at) if each in opened]
+
+    assert await listed(NOW) == opened
+    assert await listed(NOW + IDLE_TIMEOUT) == []
+    assert await sessions.end_of_key("listed") == 2
+    assert await sessions.end_of_key("listed") == 0
+    assert await listed(NOW) == opened[2:]
+
+
 async def test_opening_one_forgets_those_that_are_over(database: Database) -> None:
     sessions = PostgresSessionRepository(database)
     key = await a_key(database, "sweeps")

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -17,6 +18,14 @@ from durable_orders.api import problems
 from durable_orders.api.admin.templating import render_problem
 from durable_orders.cli import terminal
 from durable_orders.cli.live import show_lines
+from durable_orders.domain import emails
+from durable_orders.domain.disputes.messages import DisputeDue
+from durable_orders.domain.lifecycle import Status, StopReason
+from durable_orders.domain.money import Money
+from durable_orders.domain.order import Line, Order, Recipient
+from durable_orders.domain.parcels import Parcel
+from durable_orders.domain.refunds import emails as refund_emails
+from durable_orders.domain.refunds.refund import RefundEntry, RefundRequest
 from durable_orders.domain.views import HistoryLine
 from durable_orders.observability.logging import configure_logging
 
@@ -90,6 +99,38 @@ def test_a_terminal_is_not_controlled(character: str, capsys: pytest.CaptureFixt
     with pytest.raises(typer.Exit):
         terminal.stop(1, said(character))
     assert character == "\n" or character not in capsys.readouterr().err
+
+
+@strange
+def test_a_mail_holds_no_such_character(character: str) -> None:
+    """Whatever came into our database before it was checked: a name, products, parcels, ids."""
+    words = said(character)
+    euro = Money(2900, "EUR")
+    order = Order(
+        id=words,
+        customer_id="cus_1",
+        recipient=Recipient(words, "ada@example.com", "London"),
+        lines=(Line(words, words, 2, euro),),
+        total=euro,
+        payment_method="pm_card_visa",
+    )
+    refund = RefundEntry(RefundRequest("1001", "r1"), euro, ((words, 1),), 1, "pi_1")
+    due = DisputeDue(words, words, datetime.now(UTC))
+    mails = [
+        emails.confirmation(order, short=((words, 1),)),
+        emails.closing(replace(order, status=Status.REJECTED, reason=StopReason.OUT_OF_STOCK)),
+        emails.payment_request(order),
+        emails.shipped(order, Parcel(words, tracking=words)),
+        emails.dispute_reminder(due, prefix="testshop", to="ops@example.com"),
+        refund_emails.refunded(replace(order, id="1001"), refund),
+    ]
+    for mail in mails:
+        assert mail.subject.isprintable()
+        for part in (mail.html, mail.text):
+            assert "forged" in part
+            # A mark of direction in a name belongs to its script.
+            left = part.replace(f"Hello {words},", "")
+            assert character == "\n" or character not in left
 
 
 @strange

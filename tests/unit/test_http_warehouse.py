@@ -305,6 +305,21 @@ async def test_a_broken_line_is_no_answer(error: type[httpx.RequestError]) -> No
             await warehouse.fulfill(REQUEST, key="k")
 
 
+@pytest.mark.parametrize("status", [400, 404, 409, 422])
+@pytest.mark.parametrize("code", ["", "a\x00b", "Bad", "a b", "\u202e", "x" * 81, "unknown"])
+async def test_a_refusal_whose_code_is_none_is_no_answer(status: int, code: str) -> None:
+    """It would undo a paid order."""
+    async with refusing(status, code) as warehouse:
+        for asked in (
+            warehouse.fulfill(REQUEST, key="k"),
+            warehouse.read(REQUEST),
+            warehouse.cancel("t-1", installation=INSTALLATION),
+            warehouse.resend("t-1", "par_1", installation=INSTALLATION, key="k"),
+        ):
+            with pytest.raises(NoAnswerError):
+                await asked
+
+
 async def test_the_warehouse_may_say_how_long_to_wait() -> None:
     async with refusing(429, "too_many_requests", **{"Retry-After": "9"}) as warehouse:
         with pytest.raises(NoAnswerError) as caught:

@@ -6,8 +6,9 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -26,6 +27,7 @@ from durable_orders.domain.order import Recipient
 from durable_orders.domain.ports import Mail, NoAnswerError, ShippingRequest
 from durable_orders.domain.webhooks import UnreadableEventError
 from durable_orders.providers.resend.mailer import ResendMailer
+from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.disputes import StripeDisputes
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from durable_orders.providers.warehouse.client import HttpWarehouse
@@ -71,6 +73,8 @@ class Named:
     body: Callable[[Any], object]
     found: Callable[[Any], object]
     good: st.SearchStrategy[str] = plain
+    #: It may be left out: null is none.
+    optional: bool = False
 
 
 def warehouse(
@@ -178,7 +182,25 @@ def refunds(it: StripeChargeListing) -> Awaitable[Any]:
     return it.refunds(OURS, NOW, NOW, None, 9)
 
 
-NAMED: Final = {
+def disputes(it: StripeChargeListing) -> Awaitable[Any]:
+    return StripeDisputes(it).disputes(NOW, NOW, None, 9)
+
+
+def warnings(it: StripeChargeListing) -> Awaitable[Any]:
+    return StripeDisputes(it).warnings(NOW, NOW, None, 9)
+
+
+def reviews(it: StripeChargeListing) -> Awaitable[Any]:
+    return StripeDisputes(it).reviews(NOW, NOW, None, 9)
+
+
+def last_of_a_page(thing: Callable[..., dict[str, object]], id_: object) -> object:
+    """A page whose last thing is another installation's: nothing else of it is looked at."""
+    one = thing(id=id_, metadata={MARK: "other"}, payment_intent=None)
+    return {"object": "list", "has_more": True, "url": "/v1/x", "data": [one]}
+
+
+NAMED: Final[dict[str, Named]] = {
     "fulfillment": warehouse(
         lambda it: it.fulfill(REQUEST, key="k"),
         lambda id_: {"id": id_, "parcels": [{"id": "par_1"}]},
@@ -208,6 +230,35 @@ NAMED: Final = {
         lambda answer: answer.parcel_ids[0],
     ),
     "payment": stripe(charges, lambda id_: intent(id=id_), lambda one: one.charge.payment_id),
+    "charge": replace(
+        stripe(
+            charges,
+            lambda id_: intent(latest_charge=id_),
+            lambda one: one.charge.latest_charge,
+        ),
+        optional=True,
+    ),
+    "client secret": Named(
+        lambda url: StripeCards("sk_test_secret", api_base=url),
+        lambda it: it.client_secret("pi_1"),
+        lambda id_: intent(client_secret=id_),
+        lambda secret: secret,
+    ),
+    **{
+        f"last {name} of a page": Named(
+            lambda url: StripeChargeListing("sk_test_secret", api_base=url),
+            ask,
+            partial(last_of_a_page, thing),
+            lambda page: page.cursor,
+        )
+        for name, ask, thing in (
+            ("payment", charges, intent),
+            ("refund", refunds, refund),
+            ("dispute", disputes, dispute),
+            ("warning", warnings, warning),
+            ("review", reviews, review),
+        )
+    },
     "refund": stripe(refunds, lambda id_: refund(id=id_), lambda one: one.refund.refund_id),
     "refunded payment": stripe(
         refunds,
@@ -215,22 +266,22 @@ NAMED: Final = {
         lambda one: one.payment_id,
     ),
     "dispute": stripe(
-        lambda it: StripeDisputes(it).disputes(NOW, NOW, None, 9),
+        disputes,
         lambda id_: dispute(id=id_),
         lambda one: one.dispute_id,
     ),
     "disputed payment": stripe(
-        lambda it: StripeDisputes(it).disputes(NOW, NOW, None, 9),
+        disputes,
         lambda id_: dispute(payment_intent={"id": id_, "object": "payment_intent"}),
         lambda one: one.payment_id,
     ),
     "warning": stripe(
-        lambda it: StripeDisputes(it).warnings(NOW, NOW, None, 9),
+        warnings,
         lambda id_: warning(id=id_),
         lambda one: one.warning_id,
     ),
     "review": stripe(
-        lambda it: StripeDisputes(it).reviews(NOW, NOW, None, 9),
+        reviews,
         lambda id_: review(id=id_),
         lambda one: one.review_id,
     ),
@@ -277,11 +328,47 @@ def test_an_answer_with_any_other_is_no_answer_and_does_not_repeat_it(
 ) -> None:
     named = NAMED[kind]
     ids = data.draw(st.lists(broken(named.good), min_size=10, max_size=10))
+    ids = [id_ for id_ in ids if id_ is not None or not named.optional]
     for id_, found in zip(ids, ask_each(named, ids), strict=True):
         assert isinstance(found, NoAnswerError), (id_, found)
         assert "makes no sense" in str(found)
         assert len(str(found)) < 200
         assert str(found).isprintable()
+
+
+NUMBERS: Final = [10**16, 10**400, -(10**16), 1e300, "42", [], {}]
+#: What is not of the documented shape, though its ids are; where it is; and who reads it.
+SENSELESS: Final = {
+    "amount": (charges, intent, NUMBERS),
+    "amount of a refund": (refunds, refund, NUMBERS),
+    "amount of a dispute": (disputes, dispute, NUMBERS),
+    "created": (charges, intent, NUMBERS[:3]),
+    "created, of a dispute": (disputes, dispute, NUMBERS[:3]),
+    "currency": (charges, intent, ["", "e", "eu\x00", "€uro", 7, "x" * 100_000]),
+    "currency of a refund": (refunds, refund, ["", "e", "eu\x00", "€uro", 7, "x" * 100_000]),
+    "status": (charges, intent, ["", "paid\x00", 7, "x" * 100_000]),
+    "status of a refund": (refunds, refund, ["", "paid\x00", 7, "x" * 100_000]),
+    "actionable": (warnings, warning, ["yes", 1, "\x00"]),
+    "open": (reviews, review, ["yes", 1, "\x00"]),
+}
+
+
+@pytest.mark.parametrize("what", SENSELESS)
+async def test_what_no_book_could_hold_is_no_answer_either(what: str) -> None:
+    """Our database would refuse it for good, and the order with it."""
+    ask, thing, values = SENSELESS[what]
+    field = what.replace(",", "").split()[0]
+    async with (
+        saying() as (url, replies),
+        StripeChargeListing("sk_test_secret", api_base=url) as client,
+    ):
+        for value in values:
+            one = thing(**{field: value})
+            page = {"object": "list", "has_more": False, "url": "/v1/x", "data": [one]}
+            replies.append(http(200, page))
+            with pytest.raises(NoAnswerError, match="makes no sense") as error:
+                await ask(client)
+            assert len(str(error.value)) < 200
 
 
 @pytest.mark.parametrize("character", UNSEEN, ids=ascii)

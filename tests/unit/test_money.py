@@ -95,7 +95,7 @@ def test_an_amount_is_a_whole_number(amount: object) -> None:
         Money(amount, "EUR")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("currency", ["eur", "EURO", "", "€€€"])
+@pytest.mark.parametrize("currency", ["eur", "EURO", "", "€€€", "EU\x00", "EU\n", "E1R", "EU "])
 def test_a_currency_is_three_capitals(currency: str) -> None:
     with pytest.raises(ValueError, match="three capital letters"):
         Money(1, currency)

@@ -48,6 +48,9 @@ ORDINARY = [
     ("SKU", 'Ø 12" ¾'),
     ("SKU", "茶碗"),
     ("ACTOR_ID", "ops-7"),
+    ("ACTOR", "ops-7"),
+    ("ACTOR", ""),
+    ("CLIENT_SECRET", "pi_3MtwBwLkdIwHu7ix28a3tqPa_secret_YrKJUKribcBjcG8HVhfZluoGH"),
     ("ACTOR_ID", "auth0|5f7c8ec7c33c6c004bbafe82"),
     ("PAYMENT_METHOD", "pm_card_visa"),
     ("PAYMENT_METHOD", "pm_1MqLiJLkdIwHu7ixUEgbFdYF"),
@@ -100,6 +103,22 @@ def an_ordinary(name: str) -> str:
     return next(text for each, text in ORDINARY if each == name and text)
 
 
+#: What is not seen, and what turns the direction of a text around. Of these, names, addresses and
+#: remarks may hold what belongs to their script.
+UNSEEN = list("\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u206a\ufeff\ufff9")
+UNSEEN += list("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\U000e0041")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(FORMATS.keys() - {"RECIPIENT_NAME", "ADDRESS", "REMARK", "EMAIL", "ACTOR"})
+)
+def test_no_id_holds_what_is_not_seen(name: str) -> None:
+    good, format_ = an_ordinary(name), FORMATS[name]
+    for character in UNSEEN:
+        for text in (f"{good}{character}", f"{character}{good}", f"{good}{character}{good}"):
+            assert not format_.matches(text), ascii(text)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_text_is_bounded_and_holds_no_control_characters(name: str) -> None:
     good, format_ = an_ordinary(name), FORMATS[name]
@@ -112,7 +131,7 @@ def test_every_text_is_bounded_and_holds_no_control_characters(name: str) -> Non
             format_.check(text)
 
 
-@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"TRACKING", "REMARK"}))
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"TRACKING", "REMARK", "ACTOR"}))
 @pytest.mark.parametrize("text", ["", " ", "   ", "\N{NO-BREAK SPACE}"])
 def test_what_may_not_be_missing_is_not_blank_either(name: str, text: str) -> None:
     with pytest.raises(InvalidTextError):

@@ -46,11 +46,16 @@ class SessionAuth:
         """
         key = await self._policy.authenticate(Token.read(presented.strip()), address)
         if key is None:
-            log.warning("a login with no key of ours was refused")
-            raise LoginRefusedError("This is no key of ours, or it was revoked.")
+            log.warning("a login from %s was refused: with no key of ours", address)
+            raise LoginRefusedError("This is no key of ours, or it was revoked or has expired.")
         if not key.scope.includes(Scope.OPERATOR):
             self._policy.count_failure(address)
-            log.warning("a login with the key %s of scope %s was refused", key.name, key.scope)
+            log.warning(
+                "a login from %s was refused: the key %s is of scope %s",
+                address,
+                key.name,
+                key.scope,
+            )
             raise LoginRefusedError(
                 f"The key {key.name} is of scope {key.scope}. This page needs one of scope "
                 f"{Scope.OPERATOR}."
@@ -58,7 +63,7 @@ class SessionAuth:
         self._policy.count_request(key)
         session_token, now = SessionToken(secrets.token_bytes(SECRET_BYTES)), self._now()
         await self._sessions.open(Session(session_token.digest, key, now, now))
-        log.info("%s has logged in", key.name)
+        log.info("%s has logged in from %s", key.name, address)
         return session_token
 
     async def find_session(

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from durable_orders.domain.audit.model import AuditTerms, Discrepancy, DiscrepancyKind, Remedy
+from durable_orders.domain.message_texts import OrderId
 
 #: Id of the schedule, and workflow id of an audit that an operator starts.
 AUDIT_ID: Final = "reconcile"
@@ -129,7 +130,7 @@ class PageReview:
 class Examination:
     """Input of the workflow that examines one order, which has ended, by the audit's rules."""
 
-    order_id: str
+    order_id: OrderId
     terms: AuditTerms = AuditTerms()  # noqa: RUF009 - frozen
 
 

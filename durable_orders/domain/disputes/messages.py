@@ -8,6 +8,7 @@ from typing import Literal
 
 from durable_orders.domain.activity_messages import Attention
 from durable_orders.domain.disputes.dispute import PaymentConcern
+from durable_orders.domain.message_texts import OrderId
 from durable_orders.domain.money import Money
 from durable_orders.domain.refunds.refund import RefundRequest
 
@@ -33,7 +34,7 @@ class PaymentRiskSnapshot:
 class PaymentRiskInput:
     """Follow what is disputed of this order's payment. ``so_far``: where an earlier run left it."""
 
-    order_id: str
+    order_id: OrderId
     so_far: PaymentRiskSnapshot | None = None
 
 

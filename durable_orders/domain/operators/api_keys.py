@@ -97,7 +97,7 @@ class Token:
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key. ``digest`` is its token's."""
+    """An API key. ``digest`` is its token's; from ``expires_at`` on it is valid no more."""
 
     id: str
     name: str
@@ -106,6 +106,10 @@ class ApiKey:
     digest: bytes = field(repr=False)
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    def has_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and now >= self.expires_at
 
     def fits(self, token: Token) -> bool:
         """Whether the token is this key's, compared in constant time."""
@@ -116,7 +120,7 @@ class ApiKeyRepository(Protocol):
     """Repository of the API keys in use."""
 
     async def find(self, key_id: str) -> ApiKey | None:
-        """The key, or None when there is none or it was revoked."""
+        """The key, or None when there is none or it was revoked. It may have expired."""
 
     async def note_use(self, key_id: str, now: datetime) -> None:
         """Note when the key was last used."""

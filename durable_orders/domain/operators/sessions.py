@@ -76,8 +76,9 @@ class Session:
     flash: FlashMessage | None = None
 
     def is_over(self, now: datetime) -> bool:
-        """Whether the session has expired, by its age or unused."""
-        return now - self.opened_at >= MAX_AGE or now - self.seen_at >= IDLE_TIMEOUT
+        """Whether the session has expired, by its age, unused, or with its key."""
+        is_old = now - self.opened_at >= MAX_AGE or now - self.seen_at >= IDLE_TIMEOUT
+        return is_old or self.key.has_expired(now)
 
 
 class SessionRepository(Protocol):

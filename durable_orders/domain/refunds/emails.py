@@ -9,6 +9,7 @@ from durable_orders.domain.order import Order
 from durable_orders.domain.ports import Mail
 from durable_orders.domain.refunds.messages import RefundAwaitingApproval
 from durable_orders.domain.refunds.refund import RefundEntry
+from durable_orders.domain.texts import escaped
 
 
 def approval_reminder(waiting: RefundAwaitingApproval, *, prefix: str, to: str) -> Mail:
@@ -31,7 +32,7 @@ def refunded(order: Order, refund: RefundEntry) -> Mail:
         f"We have given {amount} of order {order.id} back to your card; banks take 5 to 10 days "
         "to show it."
     )
-    pieces = [f"{quantity} x {names[sku]}" for sku, quantity in refund.lines]
+    pieces = [f"{quantity} x {escaped(names[sku])}" for sku, quantity in refund.lines]
     listed = ["", "It is for:", *(f"  {piece}" for piece in pieces)] if pieces else []
     reference = f"Reference: {refund.request.refund_id}"
     text = "\n".join([hello, "", opening, *listed, "", reference, ""])

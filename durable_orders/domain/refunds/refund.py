@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from durable_orders.domain.ids import UNDO_REFUND_ID, refund_key, undo_refund_key
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.message_texts import Actor, OrderId, RefundId, Remark, Sku
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import CardRefund, IllegalStatusError
 
@@ -120,15 +121,15 @@ class RefundRequest:
     order itself, and for a program of the shop's own that does not say.
     """
 
-    order_id: str
-    refund_id: str
-    lines: Quantities = ()
+    order_id: OrderId
+    refund_id: RefundId
+    lines: tuple[tuple[Sku, int], ...] = ()
     amount: Money | None = None
     restock: bool = False
     reason: RefundReason = RefundReason.OTHER
-    message: str = ""
+    message: Remark = ""
     owed: bool = False
-    requested_by: str = ""
+    requested_by: Actor = ""
 
     def same_as(self, other: RefundRequest) -> bool:
         """Whether both requests are the same, whatever the order of their lines and whoever sent

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 import httpx
 import stripe
 
+from durable_orders.domain.ids import CLIENT_SECRET
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
 from durable_orders.domain.ports import (
@@ -30,7 +31,7 @@ from durable_orders.domain.ports import (
     RefusedError,
 )
 from durable_orders.domain.terms import SOFT_DECLINES
-from durable_orders.providers.http_replies import SenselessAnswerError, failure_name
+from durable_orders.providers.http_replies import SenselessAnswerError, checked_id, failure_name
 from durable_orders.providers.stripe.errors import (
     HoldExpiredError,
     ReceiptRefusedError,
@@ -57,6 +58,16 @@ if TYPE_CHECKING:
     from stripe.params import PaymentIntentConfirmParams, PaymentIntentCreateParams
 
 log: Final = logging.getLogger(__name__)
+
+#: What the conversion of an answer raises that does not have the documented shape.
+_SENSELESS: Final = (
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,  # a time that is none
+    RecursionError,
+)
 
 
 class StripeCards:
@@ -233,10 +244,8 @@ class StripeCards:
 
     async def client_secret(self, payment_id: str) -> str:
         async with self._translate_errors("read a payment"):
-            secret = (await self._intents.retrieve_async(payment_id)).client_secret
-            if not secret:
-                raise ValueError("a payment without a client secret")
-            return secret
+            intent = await self._intents.retrieve_async(payment_id)
+            return checked_id(CLIENT_SECRET, intent.client_secret)
 
     async def refund(
         self, payment_id: str, amount: Money, *, installation: str, order_id: str, key: str
@@ -308,7 +317,7 @@ class StripeCards:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
             why = failure_name(error)
             raise NoAnswerError(f"Stripe gave no answer ({operation}): {why}") from None
-        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        except _SENSELESS as error:
             why = str(error) if isinstance(error, SenselessAnswerError) else type(error).__name__
             raise NoAnswerError(f"Stripe's answer makes no sense ({operation}): {why}") from None
 

@@ -26,12 +26,14 @@ from durable_orders.domain.money import Money
 from durable_orders.providers.http_replies import bounded_code, checked_id
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.errors import was_repeated
+from durable_orders.providers.stripe.listing import next_cursor
 from durable_orders.providers.stripe.money import from_stripe
 
 #: Reporting categories of a dispute's balance transactions:
 #: https://docs.stripe.com/reports/reporting-categories
 _WITHDRAWAL: Final = "dispute"
 _REVERSAL: Final = "dispute_reversal"
+_MOST_SUBMISSIONS: Final = 1_000_000
 
 
 class StripeDisputes:
@@ -80,7 +82,7 @@ class StripeDisputes:
         async with self._cards.translate_errors("list disputes"):
             page = await self._disputes.list_async(_page(after, before, cursor, limit))
             found = tuple(dispute_of(one) for one in page.data if one.payment_intent)
-            return CursorPage(found, _next(page))
+            return CursorPage(found, next_cursor(page, DISPUTE_ID))
 
     async def warnings(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
@@ -88,7 +90,7 @@ class StripeDisputes:
         async with self._cards.translate_errors("list early fraud warnings"):
             page = await self._warnings.list_async(_page(after, before, cursor, limit))
             found = tuple(warning_of(one) for one in page.data if one.payment_intent)
-            return CursorPage(found, _next(page))
+            return CursorPage(found, next_cursor(page, WARNING_ID))
 
     async def reviews(
         self, after: datetime, before: datetime, cursor: str | None, limit: int
@@ -96,7 +98,7 @@ class StripeDisputes:
         async with self._cards.translate_errors("list reviews"):
             page = await self._reviews.list_async(_page(after, before, cursor, limit))
             found = tuple(review_of(one) for one in page.data if one.payment_intent)
-            return CursorPage(found, _next(page))
+            return CursorPage(found, next_cursor(page, REVIEW_ID))
 
     async def _reviews_of(self, payment_id: str) -> list[Review]:
         """The review of the payment, and of its newest charge if that is another one."""
@@ -121,7 +123,7 @@ def dispute_of(dispute: stripe.Dispute, payment_id: str = "") -> Dispute:
         status=_status(dispute.status),
         opened_at=_time(dispute.created),
         due_by=None if details.due_by is None else _time(details.due_by),
-        submissions=details.submission_count,
+        submissions=_count(details.submission_count),
     )
 
 
@@ -131,7 +133,7 @@ def warning_of(warning: Any, payment_id: str = "") -> FraudWarning:
         warning_id=checked_id(WARNING_ID, warning.id),
         payment_id=payment_id or _id_of(warning.payment_intent),
         fraud_type=bounded_code(warning.fraud_type),
-        is_actionable=warning.actionable,
+        is_actionable=_flag(warning.actionable),
         opened_at=_time(warning.created),
     )
 
@@ -142,7 +144,7 @@ def review_of(review: stripe.Review, payment_id: str = "") -> Review:
         review_id=checked_id(REVIEW_ID, review.id),
         payment_id=payment_id or _id_of(getattr(review, "payment_intent", None)),
         opened_reason=bounded_code(review.opened_reason),
-        is_open=review.open,
+        is_open=_flag(review.open),
         opened_at=_time(review.created),
         closed_reason=bounded_code(review.closed_reason),
     )
@@ -185,6 +187,18 @@ def _id_of(intent: str | stripe.PaymentIntent | None) -> str:
     return "" if intent is None else checked_id(PAYMENT_ID, id_)
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value <= _MOST_SUBMISSIONS:
+        raise TypeError
+    return value
+
+
 def _time(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
@@ -193,7 +207,3 @@ def _page(after: datetime, before: datetime, cursor: str | None, limit: int) -> 
     created = {"gte": int(after.timestamp()), "lte": int(before.timestamp())}
     page: dict[str, Any] = {"created": created, "limit": min(limit, 100)}
     return page if cursor is None else {**page, "starting_after": cursor}
-
-
-def _next(page: stripe.ListObject[Any]) -> str | None:
-    return str(page.data[-1].id) if page.has_more else None

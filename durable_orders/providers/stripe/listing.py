@@ -14,9 +14,15 @@ import stripe
 
 from durable_orders.domain.audit.model import ListedCharge, ListedRefund
 from durable_orders.domain.audit.ports import CursorPage, Marks
-from durable_orders.domain.ids import PAYMENT_ID, InvalidOrderIdError, checked_order_id
+from durable_orders.domain.ids import (
+    CARD_REFUND_ID,
+    PAYMENT_ID,
+    InvalidOrderIdError,
+    checked_order_id,
+)
 from durable_orders.domain.installation import MARK
 from durable_orders.domain.money import Money, total
+from durable_orders.domain.texts import TextFormat
 from durable_orders.providers.http_replies import checked_id
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.errors import NoSuchObjectError
@@ -35,7 +41,7 @@ class StripeChargeListing(StripeCards):
         async with self._translate_errors("list payments"):
             page = await self._intents.list_async(wanted)
             found = (_listed(intent, ours) for intent in page.data)
-            return CursorPage(tuple(filter(None, found)), _next(page))
+            return CursorPage(tuple(filter(None, found)), next_cursor(page, PAYMENT_ID))
 
     async def refunds(
         self, ours: Marks, after: datetime, before: datetime, cursor: str | None, limit: int
@@ -44,7 +50,7 @@ class StripeChargeListing(StripeCards):
             page = await self._refunds.list_async(_page(after, before, cursor, limit))
             made = (refund for refund in page.data if refund.payment_intent)
             found = (_refund(one) for one in made if _metadata(one, MARK) in {"", *ours})
-            return CursorPage(tuple(found), _next(page))
+            return CursorPage(tuple(found), next_cursor(page, CARD_REFUND_ID))
 
     async def find(self, ours: Marks, payment_id: str) -> ListedCharge | None:
         try:
@@ -70,8 +76,9 @@ def _page(after: datetime, before: datetime, cursor: str | None, limit: int) -> 
     return page if cursor is None else {**page, "starting_after": cursor}
 
 
-def _next(page: stripe.ListObject[Any]) -> str | None:
-    return str(page.data[-1].id) if page.has_more else None
+def next_cursor(page: stripe.ListObject[Any], format_: TextFormat) -> str | None:
+    """The cursor of the next page, if there is one: the last id of this one."""
+    return checked_id(format_, page.data[-1].id) if page.has_more else None
 
 
 def _listed(intent: stripe.PaymentIntent, ours: Marks) -> ListedCharge | None:

@@ -5,6 +5,8 @@ Both are minor units of ISO 4217, with a few exceptions on Stripe's side.
 
 from __future__ import annotations
 
+from typing import Final
+
 from durable_orders.domain.charge_limits import (
     NO_DECIMALS_AT_STRIPE,
     TWO_DECIMALS_AT_STRIPE,
@@ -12,6 +14,9 @@ from durable_orders.domain.charge_limits import (
 )
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import AmountRefusedError
+
+#: Stripe's own amounts have 12 digits at most.
+_MOST: Final = 10**15
 
 
 def _factor(currency: str) -> tuple[int, int]:
@@ -37,8 +42,11 @@ def to_stripe(money: Money) -> tuple[int, str]:
 def from_stripe(amount: int, currency: str) -> Money:
     """Convert from Stripe's amount and currency.
 
-    Raises ``ValueError`` when it is not a whole number of our minor units.
+    Raises ``ValueError`` when it is not a whole number of our minor units, or more than anybody
+    pays.
     """
+    if abs(amount) > _MOST:
+        raise ValueError("an amount that nobody pays")
     times, divided_by = _factor(currency.upper())
     ours, rest = divmod(amount * divided_by, times)
     if rest:

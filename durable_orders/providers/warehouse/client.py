@@ -22,6 +22,7 @@ from durable_orders.domain.activity_messages import (
     WarehouseCancelAnswer,
 )
 from durable_orders.domain.ids import warehouse_reference
+from durable_orders.domain.parcels import MOST_PARCELS
 from durable_orders.domain.ports import (
     BusyError,
     LockedOutError,
@@ -31,6 +32,7 @@ from durable_orders.domain.ports import (
     ShippingRequest,
 )
 from durable_orders.providers.http_replies import (
+    UNKNOWN_CODE,
     bounded_code,
     failure_name,
     parse_retry_after,
@@ -42,7 +44,7 @@ from durable_orders.providers.warehouse.schemas import FulfillmentId, Line, Parc
 class _Accepted(BaseModel):
     id: FulfillmentId
     order_id: str
-    parcels: Annotated[list[Parcel], Field(min_length=1)]
+    parcels: Annotated[list[Parcel], Field(min_length=1, max_length=MOST_PARCELS)]
     short: list[Line] = []
 
 
@@ -50,7 +52,7 @@ class _Record(BaseModel):
     id: FulfillmentId
     order_id: str
     status: str = ""
-    parcels: list[Parcel]
+    parcels: Annotated[list[Parcel], Field(max_length=MOST_PARCELS)]
     #: None: the record does not say whether anything is short.
     short: list[Line] | None = None
 
@@ -65,7 +67,7 @@ class _Cancelled(BaseModel):
     id: FulfillmentId | None = None
     order_id: str
     outcome: Literal["recalled", "never_accepted", "already_left"]
-    parcels: list[Parcel] = []
+    parcels: Annotated[list[Parcel], Field(max_length=MOST_PARCELS)] = []
 
 
 class _Problem(BaseModel):
@@ -215,8 +217,8 @@ def _raise_for(reply: httpx.Response, operation: str, code: str, said: str) -> N
         )
     if code == "idempotency_key_in_use" or status in {425, 429}:
         raise BusyError(f"the warehouse is busy {detail}", retry_after=wait, said=said)
-    # A 4xx without a documented code may come from a proxy, not from the warehouse.
-    if 400 <= status < 500 and code and status != 408:
+    # A 4xx without a code, or with what is none, may come from a proxy, not from the warehouse.
+    if 400 <= status < 500 and code not in {"", UNKNOWN_CODE} and status != 408:
         raise RefusedError(f"the warehouse refuses the request {detail}", said=said)
     raise NoAnswerError(f"the warehouse gave no answer {detail}", retry_after=wait, said=said)
 
