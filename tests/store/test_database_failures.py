@@ -151,6 +151,8 @@ async def test_a_prepared_statement_that_is_gone_is_no_refusal(database_url: str
 
 async def test_a_prepared_statement_whose_name_is_taken_is_no_refusal(database_url: str) -> None:
     database = connect(database_url, pool_size=1)
+    await _select(database, "SELECT 0")
+    await _select(database, "SELECT 0")  # the first with a ping, a statement of the driver's own
     async with database.statement() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver

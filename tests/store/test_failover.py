@@ -49,7 +49,7 @@ async def moving(changing: Pair) -> AsyncIterator[Database]:
 @contextlib.asynccontextmanager
 async def _pool(pair: Pair) -> AsyncIterator[Database]:
     """A pool of five connections that are open, at the primary."""
-    database = connect(pair.url, pool_size=5, connect_timeout=2, statement_timeout=2)
+    database = connect(pair.url, pool_size=5, connect_timeout=5, statement_timeout=10)
     async with database.transaction() as connection:
         await connection.execute(text("DROP TABLE IF EXISTS written"))
         await connection.execute(text("CREATE TABLE written (number integer PRIMARY KEY)"))
@@ -146,13 +146,13 @@ async def _write(database: Database, number: int, *, first: str = "SELECT 1") ->
 
 
 async def _write_until_it_succeeds(database: Database, number: int) -> None:
-    """As Temporal does: again after each error that is no refusal, and no more than a few times."""
-    for _ in range(10):
-        with contextlib.suppress(NoAnswerError):
-            await _write(database, number)
-            return
-        await asyncio.sleep(0.1)
-    await _write(database, number)
+    """As Temporal does: again after each error that is no refusal."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(NoAnswerError):
+                await _write(database, number)
+                return
+            await asyncio.sleep(0.1)
 
 
 async def _numbers(database: Database) -> list[int]:
