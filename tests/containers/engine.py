@@ -1,4 +1,4 @@
-"""A Docker engine for the tests: the one that answers, else Debian's, started here and stopped again.
+"""A Docker engine for the tests: the one that answers, else Debian's, started and stopped here.
 
 What it brings about on the machine (files, firewall rules, forwarding) is put back at the end.
 """

@@ -23,6 +23,7 @@ from tests.containers.composed import ROOT, image_of
 
 _RECIPES: Final = Path(__file__).parent / "stand_ins"
 _BASE: Final = "durable-orders-stand-in-base"
+_LABEL: Final = "durable-orders.stand-in"
 _CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _WITHOUT: Final = ("doc", "man", "locale", "info")
 
@@ -37,7 +38,7 @@ class NoImagesError(Exception):
 def python_image() -> str:
     """The image that the Dockerfile builds upon."""
     [base] = re.findall(r"^ARG PYTHON=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    return os.environ.get("PYTHON_IMAGE", base)
+    return os.environ.get("PYTHON_IMAGE", str(base))
 
 
 def needed() -> dict[str, str]:
@@ -54,11 +55,21 @@ def needed() -> dict[str, str]:
 
 def provide() -> None:
     """Pull or build what is not there. Raises ``NoImagesError``."""
-    missing = [image for image in needed() if not _is_there(image)]
-    for image in missing:
+    for image in missing():
         if _docker("pull", "--quiet", image, check=False, limit=300).returncode:
-            _build_stand_ins([name for name in missing if not _is_there(name)])
+            _build_stand_ins(missing())
             return
+
+
+def missing() -> list[str]:
+    """The images that are needed and not there."""
+    return [image for image in needed() if not _is_there(image)]
+
+
+def is_stand_in(service: str) -> bool:
+    """Whether the image of a service is one of those below."""
+    command = ("image", "inspect", "--format", f'{{{{index .Config.Labels "{_LABEL}"}}}}')
+    return _docker(*command, image_of(service), check=False).stdout.strip() == "yes"
 
 
 def _is_there(image: str) -> bool:
@@ -111,6 +122,7 @@ def _import_debian(archive: Path) -> None:
         "import",
         *("--change", "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         *("--change", f"ENV PIP_CERT={_CERTIFICATES}"),
+        *("--change", f"LABEL {_LABEL}=yes"),
         *(("--change", f"ENV PIP_INDEX_URL={index}") if index else ()),
         *(str(archive), _BASE),
     )

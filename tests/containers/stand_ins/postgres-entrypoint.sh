@@ -16,7 +16,6 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     rm "$file"
     echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
     pg_ctl --wait --options "-c listen_addresses='' -k /run/postgresql" start
-    export PGHOST=/run/postgresql
     if [ -n "${POSTGRES_DB:-}" ] && [ "$POSTGRES_DB" != postgres ]; then
         createdb --username "$user" "$POSTGRES_DB"
     fi
