@@ -31,6 +31,18 @@ _PARTS: Final = (
 _NEW_ENGINE: Final = (1, 44)
 
 
+def two_free_ports() -> int:
+    while True:
+        first = free_port()
+        with httpx.Client() as client:
+            try:
+                client.get(f"http://{HOST}:{first + 1}", timeout=0.2)
+            except httpx.ConnectError:
+                return first
+            except httpx.HTTPError:
+                continue
+
+
 @dataclass(frozen=True)
 class Away:
     """Whether the API answered while something else was done."""
@@ -47,7 +59,7 @@ class Stack:
     checkout: Path
     secrets: Path
     project: str = field(default_factory=lambda: f"orders-tests-{os.getpid()}")
-    first_port: int = field(default_factory=lambda: _two_free_ports())
+    first_port: int = field(default_factory=two_free_ports)
     ui_port: int = field(default_factory=free_port)
     world_port: int = field(default_factory=free_port)
     #: More variables for Compose.
@@ -91,7 +103,7 @@ class Stack:
             command,
             check=False,
             cwd=self.checkout,
-            env=self.environment | settings,
+            env=self.environment | dict(settings),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -240,15 +252,3 @@ def _is_ready(port: int) -> bool:
         return httpx.get(f"http://{HOST}:{port}/readyz", timeout=10).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _two_free_ports() -> int:
-    while True:
-        first = free_port()
-        with httpx.Client() as client:
-            try:
-                client.get(f"http://{HOST}:{first + 1}", timeout=0.2)
-            except httpx.ConnectError:
-                return first
-            except httpx.HTTPError:
-                continue

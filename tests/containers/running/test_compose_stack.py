@@ -33,7 +33,10 @@ def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     stack = Stack(copy_checkout(root / "checkout"), root / "secrets")
     stack.run("deploy/make-secrets", str(stack.secrets))
     try:
-        stack.up("--build")
+        # One after the other: a builder without BuildKit would do the same work twice.
+        stack.compose("build", "migrate")
+        stack.compose("build")
+        stack.up()
         yield stack
     finally:
         stack.remove()
