@@ -23,14 +23,19 @@ _TIMEOUT: Final = 3.0
 
 @contextlib.asynccontextmanager
 async def kept_fresh(
-    file: Path, checks: Mapping[str, Check], *, is_working: Callable[[], bool]
+    file: Path,
+    checks: Mapping[str, Check],
+    *,
+    is_working: Callable[[], bool],
+    every: float = EVERY,
+    again: float = AGAIN,
 ) -> AsyncIterator[None]:
     """Touch the file while the block runs, the process works and all checks pass.
 
     Removed at the end. A check that fails is logged, and the file left to age.
     """
     await asyncio.to_thread(file.unlink, missing_ok=True)  # an earlier process's
-    touching = asyncio.create_task(_touch(file, checks, is_working))
+    touching = asyncio.create_task(_touch(file, checks, is_working, every, again))
     try:
         yield
     finally:
@@ -39,14 +44,20 @@ async def kept_fresh(
         await asyncio.to_thread(file.unlink, missing_ok=True)
 
 
-async def _touch(file: Path, checks: Mapping[str, Check], is_working: Callable[[], bool]) -> None:
+async def _touch(
+    file: Path,
+    checks: Mapping[str, Check],
+    is_working: Callable[[], bool],
+    every: float,
+    again: float,
+) -> None:
     while True:
         is_healthy = is_working() and all(
             [await _passes(name, check) for name, check in checks.items()]
         )
         if is_healthy:
             await asyncio.to_thread(file.touch)
-        await asyncio.sleep(EVERY if is_healthy else AGAIN)
+        await asyncio.sleep(every if is_healthy else again)
 
 
 async def _passes(name: str, check: Check) -> bool:
