@@ -268,6 +268,20 @@ def test_a_version_whose_workers_do_not_start_replaces_none(stack: Stack) -> Non
     assert state_of(stack) == before
 
 
+def test_a_version_whose_api_does_not_start_replaces_nothing(stack: Stack) -> None:
+    before = state_of(stack)
+    with (
+        stack.changed("api.py", "raise SystemExit('this API is broken')\n"),
+        Watch(stack) as watch,
+    ):
+        done = stack.run("deploy/rolling-update", check=False)
+    assert done.returncode == 1
+    assert "this API is broken" in done.stderr
+    assert "no container was replaced" in done.stderr
+    assert state_of(stack) == before
+    assert watch.away.failed == 0
+
+
 async def test_a_new_version_replaces_one_container_after_the_other(
     stack: Stack, token: str, faults: BlockingFaultClient
 ) -> None:
@@ -296,7 +310,7 @@ async def test_a_new_version_replaces_one_container_after_the_other(
 
 async def test_with_one_port_the_api_is_replaced_at_once(stack: Stack, token: str) -> None:
     stack.settings["API_PORT"] = str(stack.first_port)
-    stack.up("--no-deps", "api")
+    stack.up("--no-deps", "--scale", "worker=1", "api", "worker")
     with stack.changed("api.py", (stack.checkout / "api.py").read_text() + "# newer\n"):
         before = stack.containers("api")
         with Watch(stack) as watch:
@@ -305,21 +319,6 @@ async def test_with_one_port_the_api_is_replaced_at_once(stack: Stack, token: st
     print(f"the API was away: {watch.away}")  # noqa: T201 - a figure for the documentation
     check_out(stack, token, "replaced")
     await completes(stack, token, "replaced")
-
-
-def test_an_api_that_does_not_start_does_not_replace_the_one_that_works(stack: Stack) -> None:
-    before = stack.containers("api"), stack.image_id()
-    with (
-        stack.changed("api.py", "raise SystemExit('this API is broken')\n"),
-        Watch(stack) as watch,
-    ):
-        done = stack.run("deploy/rolling-update", check=False)
-    assert done.returncode == 1
-    assert "this API is broken" in done.stderr
-    assert "no API container was replaced" in done.stderr
-    assert (stack.containers("api"), stack.image_id()) == before
-    assert watch.away.failed == 0
-    stack.up("--no-deps", "worker")  # with the image of the version before
 
 
 # -- put back --------------------------------------------------------------------------------------
