@@ -1,7 +1,7 @@
 # One image for every process of ours; the command chooses which:
 #   python worker.py (default) | python api.py | python client.py store migrate | python client.py …
 # The target "sandbox" adds the stand-in of the outside world; production images do without it.
-ARG PYTHON=python:3.11.14-slim-bookworm
+ARG PYTHON=python:3.11.15-slim-bookworm
 
 FROM ${PYTHON} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
@@ -33,6 +33,5 @@ FROM base AS app
 COPY --from=build /app .
 USER 10001
 EXPOSE 8080
-# No HEALTHCHECK here: only the HTTP edge is asked for anything (see docker-compose.yml). A worker
-# that cannot go on ends, and is started again.
+# No HEALTHCHECK here: what is asked depends on the process (see docker-compose.yml).
 CMD ["python", "worker.py"]

@@ -17,7 +17,7 @@ LOCK   := $(UV) pip compile -q --universal --python-version 3.11 --generate-hash
 
 help: ## Explain the targets
 	@echo "Durable Orders"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(TO_RUN) ## See the promise kept: killed workers, a cancellation, a declined card, orders that wait
 	@$(RUN) -m demo
@@ -38,7 +38,10 @@ check: $(TO_DEV) ## Formatting, lint, types, dependency directions: what CI chec
 	@PYTHONPATH=. $(VENV)/bin/lint-imports
 
 test: $(TO_DEV) ## All tests that need no Docker, on real Temporal and PostgreSQL servers
-	@$(RUN) -m pytest -n 4 --dist loadfile
+	@$(RUN) -m pytest -n 4 --dist loadfile --ignore tests/containers/running
+
+test-containers: $(TO_DEV) ## The image and docker-compose.yml in containers, where there is an engine or Debian's can be installed
+	@$(RUN) -m tests.containers
 
 test-stripe: $(TO_DEV) ## The payment suites against Stripe's test mode: STRIPE_TEST_KEY=sk_test_… make test-stripe
 	@$(RUN) -m tests.contracts.at_stripe
@@ -82,4 +85,4 @@ $(TO_DEV): requirements/dev.txt $(VENV)/.uv
 	@$(UV) pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
 	@touch $(TO_RUN) $@
 
-.PHONY: help demo sandbox worker api check test test-stripe bench sbom advisories lock clean
+.PHONY: help demo sandbox worker api check test test-containers test-stripe bench sbom advisories lock clean

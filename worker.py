@@ -47,6 +47,7 @@ from durable_orders.domain.ports import (
 from durable_orders.domain.refunds.messages import ShopRefundTerms
 from durable_orders.domain.refunds.ports import RefundBook
 from durable_orders.domain.terms import ShopTerms
+from durable_orders.observability.health_file import kept_fresh
 from durable_orders.observability.logging import configure_logging
 from durable_orders.process import PROGRAM, exit_process
 from durable_orders.providers.resend.mailer import ResendMailer
@@ -54,6 +55,7 @@ from durable_orders.providers.stripe.account import read_account
 from durable_orders.providers.stripe.disputes import StripeDisputes
 from durable_orders.providers.stripe.listing import StripeChargeListing
 from durable_orders.providers.warehouse.client import HttpWarehouse
+from durable_orders.readiness import check_database, check_temporal
 from durable_orders.settings import SettingsError, WorkerSettings, temporal_profile
 from durable_orders.stopping import StopSignals
 from durable_orders.store import database as store
@@ -229,6 +231,16 @@ async def composed(
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
         )
+        if settings.worker_health_file is not None:
+            checks = {
+                "Temporal": partial(check_temporal, client),
+                "database": partial(check_database, database),
+            }
+            await stack.enter_async_context(
+                kept_fresh(
+                    settings.worker_health_file, checks, is_working=lambda: worker.is_running
+                )
+            )
         yield worker, check
 
 

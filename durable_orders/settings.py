@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 STRIPE_API = "https://api.stripe.com"
 RESEND_API = "https://api.resend.com"
+#: Where container engines mount secrets. A file there named as a setting is that setting.
+SECRET_FILES: Final = Path("/run/secrets")
 
 
 class SettingsError(Exception):
@@ -66,6 +68,20 @@ def _dsn(secret: SecretStr) -> SecretStr:
     except InvalidDatabaseUrlError as error:
         raise ValueError(f"is wrong: {error}") from None
     return secret
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL with this password; it must have a user and no password."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if not (at and user):
+        raise ValueError(
+            "DATABASE_PASSWORD is set, and DATABASE_URL names no user whose it is: "
+            "postgresql://user@host:5432/database"
+        )
+    if ":" in user:
+        raise ValueError("DATABASE_URL has a password, and DATABASE_PASSWORD is set too: keep one")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{hosts}"))
 
 
 def _blank_is_none(value: object) -> object:
@@ -219,7 +235,11 @@ def _check_stripe_key(secret: SecretStr, api_base: str) -> None:
 
 class _FromEnvironment(BaseSettings):
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, case_sensitive=False
+        env_file=".env",
+        secrets_dir=SECRET_FILES if SECRET_FILES.is_dir() else None,
+        extra="ignore",
+        frozen=True,
+        case_sensitive=False,
     )
 
     @classmethod
@@ -235,7 +255,17 @@ class DatabaseSettings(_FromEnvironment):
     """Settings of a process that uses PostgreSQL alone."""
 
     database_url: Dsn = Field(description="postgresql://user:password@host:5432/database")
+    #: The password of ``database_url``, for one that holds none; then it is put there.
+    database_password: Annotated[Secret | None, BeforeValidator(_blank_is_none)] = None
     database_pool_size: int = Field(default=10, ge=1, le=100)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _password_belongs_to_url(cls, given: dict[str, Any]) -> dict[str, Any]:
+        url, password = given.get("database_url"), given.get("database_password")
+        if not isinstance(url, str) or not isinstance(password, str) or not password.strip():
+            return given
+        return given | {"database_url": _with_password(url.strip(), password.strip())}
 
 
 class ProcessSettings(DatabaseSettings):
@@ -304,6 +334,8 @@ class WorkerSettings(ProcessSettings):
     mail_from: Text = Field(description="the sender of mails, Shop <orders@your-domain>")
     fulfillment_url: Url = Field(description="the address of your warehouse's API")
     fulfillment_api_key: Secret = Field(description="the bearer key of your warehouse's API")
+    #: The file that a worker touches every few seconds while it can work; None: it touches none.
+    worker_health_file: Annotated[Path | None, BeforeValidator(_blank_is_none)] = None
     #: Concurrent activities of one worker; further ones wait in the task queue.
     max_concurrent_activities: int = Field(default=100, ge=1, le=10_000)
 

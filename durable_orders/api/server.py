@@ -17,9 +17,7 @@ from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.client import Client
-from temporalio.service import RetryConfig, RPCError
+from temporalio.service import RetryConfig
 
 from durable_orders.api.app import create_app
 from durable_orders.api.connections import (
@@ -36,7 +34,7 @@ from durable_orders.api.dependencies import (
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.binding import BindingCheck
 from durable_orders.clients.audits import AuditClient
-from durable_orders.clients.connection import connect, translate_rpc_errors
+from durable_orders.clients.connection import connect
 from durable_orders.clients.disputes import DisputeClient
 from durable_orders.clients.errors import UnreachableError
 from durable_orders.clients.order_operations import OrderOperations
@@ -45,7 +43,6 @@ from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
 from durable_orders.clients.update_limiter import UpdateLimiter
 from durable_orders.domain.installation import OtherAccountError
-from durable_orders.domain.ports import ProviderError
 from durable_orders.domain.webhooks import EventReader, WebhookSource
 from durable_orders.observability.context import current_request
 from durable_orders.observability.logging import configure_logging
@@ -55,6 +52,7 @@ from durable_orders.providers.stripe.account import read_account
 from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.webhooks import StripeEvents
 from durable_orders.providers.warehouse.webhooks import WarehouseEvents
+from durable_orders.readiness import check_database, check_temporal
 from durable_orders.settings import ApiSettings, CardSettings, WebhookSecrets, temporal_profile
 from durable_orders.stopping import StopSignals
 from durable_orders.store import database as store
@@ -63,7 +61,6 @@ from durable_orders.store.audit_findings import PostgresFindingRepository
 from durable_orders.store.dashboard import PostgresDashboardRepository
 from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.installation import PostgresInstallationRepository
-from durable_orders.store.migrations import is_migrated
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
@@ -169,8 +166,8 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
                 allowed_origins=settings.api_allowed_origins,
                 allowed_hosts=settings.api_allowed_hosts,
                 checks={
-                    "Temporal": lambda: _temporal(temporal),
-                    "database": lambda: _database(database),
+                    "Temporal": lambda: check_temporal(temporal),
+                    "database": lambda: check_database(database),
                 },
                 admin=_admin(settings, database, temporal.namespace),
             )
@@ -201,27 +198,6 @@ def _admin(
         PostgresFindingRepository(database),
         TemporalWebUi(settings.temporal_ui_url, namespace),
     )
-
-
-async def _temporal(client: Client) -> str | None:
-    """Check Temporal; what is wrong, or None."""
-    ours = DescribeNamespaceRequest(namespace=client.namespace)
-    try:
-        with translate_rpc_errors(client):
-            await client.workflow_service.describe_namespace(ours, timeout=timedelta(seconds=3))
-    except (UnreachableError, RPCError) as error:
-        return str(error)
-    return None
-
-
-async def _database(database: store.Database) -> str | None:
-    """Check that the database takes writes, and its migrations; what is wrong, or None."""
-    try:
-        await database.require_writable()
-        is_ready = await is_migrated(database)
-    except ProviderError as error:
-        return str(error)
-    return None if is_ready else f"it lacks a migration: {PROGRAM} store migrate"
 
 
 # -- the process -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from durable_orders.api.app import PROTECTED_ROUTERS, create_app
 from durable_orders.api.routes.health import Check
-from durable_orders.api.server import _database, _temporal
+from durable_orders.readiness import check_database, check_temporal
 from durable_orders.store.database import connect
 from sandbox.ports import free_port
 from tests.api.api_clients import asking_edge, edge_of, is_problem
@@ -53,8 +53,8 @@ async def test_what_is_missing_is_named_without_its_address(
         return None
 
     checks: dict[str, Check] = {
-        "Temporal": lambda: _temporal(nowhere),
-        "database": lambda: _database(empty),
+        "Temporal": lambda: check_temporal(nowhere),
+        "database": lambda: check_database(empty),
         "post office": hanging,
     }
     async with asking_edge(replace(edge_of(closed_shop), checks=checks), token=None) as http:
@@ -69,11 +69,11 @@ async def test_what_is_missing_is_named_without_its_address(
 
 async def test_the_real_ones_are_ready(closed_shop: Shop, database_url: str) -> None:
     database = connect(database_url)
-    assert await _temporal(closed_shop.temporal) is None
-    assert await _database(database) is None
+    assert await check_temporal(closed_shop.temporal) is None
+    assert await check_database(database) is None
     await database.close()
     away = connect(f"postgresql://u:hidden@127.0.0.1:{free_port()}/orders")
-    assert "hidden" not in str(await _database(away))
+    assert "hidden" not in str(await check_database(away))
     await away.close()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,6 @@ SANDBOX = {
 }
 #: What somebody with real accounts would have in .env.
 OWN_KEYS = {
-    "POSTGRES_PASSWORD": "correcthorse",
     "STRIPE_API_KEY": "sk_test_51",
     "RESEND_API_KEY": "re_123",
     "MAIL_FROM": "Shop <orders@example.com>",
@@ -30,9 +31,22 @@ OWN_KEYS = {
 }
 
 
+def image_of(service: str) -> str:
+    """The image of a service, with what the environment says instead of its default."""
+    found = re.fullmatch(r"\$\{(\w+):-(.+)\}", SERVICES[service]["image"])
+    assert found, "an image's name can be set"
+    return os.environ.get(found[1], found[2])
+
+
+def compose_binary() -> str | None:
+    """Docker Compose as a program by itself, from the virtual environment or else on the PATH."""
+    scripts = sysconfig.get_path("scripts")
+    return shutil.which("docker-compose", path=scripts) or shutil.which("docker-compose")
+
+
 def compose_command() -> list[str]:
-    """Docker Compose, as a plugin or by itself; skips the test when there is neither."""
-    if found := shutil.which("docker-compose"):
+    """Docker Compose, by itself or as a plugin; skips the test when there is neither."""
+    if found := compose_binary():
         return [found]
     docker = shutil.which("docker")
     if docker is None or run([docker, "compose", "version"], env={}).returncode:

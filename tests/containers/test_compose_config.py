@@ -61,3 +61,23 @@ def test_a_webhook_secret_reaches_the_edge_when_it_is_set(secret: str) -> None:
     assert without[secret] is None
     given = resolved(env=OWN_KEYS | {secret: "whsec_x"})["api"]["environment"]
     assert given[secret] == "whsec_x"
+
+
+def test_the_base_of_the_images_and_every_other_image_can_be_set() -> None:
+    chosen = {
+        "PYTHON_IMAGE": "registry.example/python:3.11@sha256:" + "0" * 64,
+        "POSTGRES_IMAGE": "registry.example/postgres:18.6",
+        "TEMPORAL_SERVER_IMAGE": "registry.example/server:1",
+        "TEMPORAL_TOOLS_IMAGE": "registry.example/tools:1",
+        "TEMPORAL_UI_IMAGE": "registry.example/ui:1",
+        "IMAGE": "registry.example/durable-orders",
+        "IMAGE_TAG": "2026-12-01",
+    }
+    services = resolved(*SANDBOX_FILE, env=chosen)
+    assert {
+        service["build"]["args"]["PYTHON"] for service in services.values() if "build" in service
+    } == {chosen["PYTHON_IMAGE"]}
+    assert {name for name, one in services.items() if "registry.example" in one["image"]} == set(
+        services
+    )
+    assert services["worker"]["image"] == "registry.example/durable-orders:2026-12-01"

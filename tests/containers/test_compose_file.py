@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,12 +26,21 @@ from workflows.retry_policies import GRACEFUL_SHUTDOWN
 ATTRIBUTES = {key.name: key.indexed_value_type.name.capitalize() for key in SEARCH_ATTRIBUTES}
 NAMESPACE_SCRIPT: str = SERVICES["temporal-namespace"]["command"][0].replace("$$", "$")
 OURS = ("worker", "api", "migrate", "seed", "world")
+[PYTHON] = re.findall(r"^ARG PYTHON=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+#: The variable of each image's name, and the image without it.
+IMAGE = re.compile(r"\$\{\w+:-([^}]+)\}")
+
+
+def default_image(service: str) -> str:
+    """The image of a service where the environment names none."""
+    return IMAGE.sub(r"\1", SERVICES[service]["image"])
 
 
 def test_temporals_server_and_tools_have_one_version_which_the_tests_run_on() -> None:
-    server, tools = (SERVICES[name]["image"] for name in ("temporal", "temporal-schema"))
-    ui = SERVICES["temporal-ui"]["image"]
-    assert SERVICES["temporal-namespace"]["image"] == tools
+    server, tools, ui = (
+        default_image(name) for name in ("temporal", "temporal-schema", "temporal-ui")
+    )
+    assert default_image("temporal-namespace") == tools
     said = run([temporal_binary(), "--version"], env={}).stdout
     versions = re.search(r"Server (\S+), UI (\S+)\)", said)
     assert versions
@@ -38,14 +49,24 @@ def test_temporals_server_and_tools_have_one_version_which_the_tests_run_on() ->
     assert ui == f"temporalio/ui:{versions[2]}"
 
 
-@pytest.mark.parametrize("image", sorted({s["image"] for s in SERVICES.values()}))
-def test_no_image_is_whatever_is_newest_today(image: str) -> None:
-    assert image.startswith("durable-orders") or re.search(r":\d+(\.\d+)+$", image)
+@pytest.mark.parametrize("service", sorted(SERVICES.keys() - set(OURS)))
+def test_no_image_is_whatever_is_newest_today(service: str) -> None:
+    assert re.search(r":\d+(\.\d+)+$", default_image(service))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_image_can_be_another_of_a_registry_or_by_its_digest(service: str) -> None:
+    assert re.match(r"\$\{[A-Z_]*IMAGE:-", SERVICES[service]["image"])
+
+
+def test_each_image_that_is_built_takes_the_python_image() -> None:
+    building = [service["build"] for service in SERVICES.values() if "build" in service]
+    assert len(building) == 2
+    assert {build["args"]["PYTHON"] for build in building} == {f"${{PYTHON_IMAGE:-{PYTHON}}}"}
 
 
 def test_the_image_runs_on_the_oldest_python_that_is_checked() -> None:
-    [base] = re.findall(r"^ARG PYTHON=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", base)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", PYTHON)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +76,9 @@ def test_every_setting_is_passed_and_no_other(
     service: str, settings: tuple[type[BaseSettings], ...]
 ) -> None:
     fields = {name.upper() for each in settings for name in each.model_fields}
-    passed = SERVICES[service]["environment"]
-    assert set(passed) == fields | {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
+    secrets = {one["target"].upper() for one in SERVICES[service]["secrets"]}
+    passed = SERVICES[service]["environment"].keys() | secrets
+    assert passed == fields | {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
 
 
 @pytest.mark.parametrize(
@@ -82,9 +104,9 @@ def test_what_is_not_set_is_what_it_is_without_containers(
     }
 
 
-@pytest.mark.parametrize("image", ["durable-orders", "durable-orders-sandbox"])
+@pytest.mark.parametrize("image", ["durable-orders:latest", "durable-orders-sandbox"])
 def test_an_image_is_built_by_one_service_that_all_others_wait_for(image: str) -> None:
-    users = {name for name, service in SERVICES.items() if service["image"] == image}
+    users = {name for name in SERVICES if default_image(name) == image}
     [builder] = {name for name in users if "build" in SERVICES[name]}
     for name in users - {builder}:
         assert builder in SERVICES[name]["depends_on"]
@@ -121,10 +143,60 @@ def test_only_pages_and_the_http_edge_are_published_and_only_to_this_machine() -
         assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
 
 
-@pytest.mark.parametrize("service", OURS)
-def test_our_containers_may_do_nothing_they_need_not(service: str) -> None:
-    ours = SERVICES[service]
-    assert (ours["read_only"], ours["cap_drop"], ours["init"]) == (True, ["ALL"], True)
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_may_do_nothing_it_needs_not(service: str) -> None:
+    hardened = SERVICES[service]
+    assert hardened["cap_drop"] == ["ALL"]
+    assert hardened["security_opt"] == ["no-new-privileges:true"]
+    limits = hardened["deploy"]["resources"]["limits"]
+    assert limits.keys() == {"memory", "pids"}
+    assert hardened.get("read_only", False) is (service != "temporal-ui")
+
+
+def test_each_owner_of_a_database_has_a_password_that_is_a_file() -> None:
+    assert set(COMPOSE["secrets"]) == {"postgres_password", "orders_password", "temporal_password"}
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert "PASSWORD:-" not in text
+    assert "PASSWORD:?" not in text
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret == {"file": f"${{SECRETS:-./secrets}}/{name}"}
+        assert (ROOT / "sandbox" / "secrets" / name).read_text()
+    assert SANDBOX["SECRETS"] == "./sandbox/secrets"
+
+
+def test_postgres_has_a_connection_for_everybody_who_may_want_one() -> None:
+    """Ten workers and APIs, one more while one is replaced, some commands; and Temporal."""
+    temporal = SERVICES["temporal"]["environment"]
+    of_temporal = 4 * (temporal["SQL_MAX_CONNS"] + temporal["SQL_VIS_MAX_CONNS"])
+    pool = WorkerSettings.model_fields["database_pool_size"].default
+    reserved = 3
+    [allowed] = re.findall(r"max_connections=(\d+)", " ".join(SERVICES["postgres"]["command"]))
+    assert of_temporal + 11 * pool + 20 + reserved <= int(allowed)
+
+
+def test_the_number_of_shards_is_set_and_not_the_servers_default() -> None:
+    [shards] = IMAGE.findall(SERVICES["temporal"]["environment"]["NUM_HISTORY_SHARDS"])
+    assert int(shards) >= 64
+
+
+@pytest.mark.parametrize("service", ["worker", "api", "temporal", "postgres", "world"])
+def test_what_has_come_up_is_healthy_soon(service: str) -> None:
+    assert SERVICES[service]["healthcheck"]["start_interval"] == "1s"
+
+
+@pytest.mark.parametrize(("age", "is_healthy"), [(0, True), (25, True), (60, False), (None, False)])
+def test_a_worker_is_healthy_while_its_file_is_fresh(
+    tmp_path: Path, age: int | None, *, is_healthy: bool
+) -> None:
+    file = tmp_path / "healthy"
+    if age is not None:
+        file.touch()
+        os.utime(file, times=(time.time() - age,) * 2)
+    _, script = SERVICES["worker"]["healthcheck"]["test"]
+    command = script.replace("$$", "$").replace("/tmp/healthy", str(file))  # noqa: S108 - a name
+    done = run(["/bin/sh", "-c", command], env={"PATH": os.environ["PATH"]})
+    assert (done.returncode == 0) is is_healthy
+    assert SERVICES["worker"]["environment"]["WORKER_HEALTH_FILE"] == "/tmp/healthy"  # noqa: S108
 
 
 @pytest.mark.parametrize(("status", "is_healthy"), [(200, True), (503, False)])
@@ -155,7 +227,7 @@ def test_a_worker_is_given_the_time_it_lets_activities_finish() -> None:
 
 async def test_temporal_ends_the_polls_of_a_worker_that_stops(temporal_server: Temporal) -> None:
     """In the sandbox, whose server says what it can do, and in containers."""
-    told = yaml.safe_load(COMPOSE["configs"]["temporal-config"]["content"])
+    told = yaml.safe_load((ROOT / COMPOSE["configs"]["temporal-config"]["file"]).read_text())
     assert told["frontend.enableCancelWorkerPollsOnShutdown"] == [{"value": True}]
     client = await temporal_server.connect()
     answer = await client.workflow_service.describe_namespace(
@@ -166,7 +238,7 @@ async def test_temporal_ends_the_polls_of_a_worker_that_stops(temporal_server: T
 
 def test_orders_and_temporal_have_databases_of_their_own() -> None:
     assert SERVICES["worker"]["environment"]["DATABASE_URL"].endswith("@postgres:5432/orders")
-    script = COMPOSE["configs"]["databases"]["content"]
+    script = (ROOT / COMPOSE["configs"]["databases"]["file"]).read_text()
     assert "CREATE DATABASE orders OWNER orders" in script
     schema = SERVICES["temporal-schema"]
     assert re.findall(r"^prepare (\w+) ", schema["command"][0], re.MULTILINE) == [

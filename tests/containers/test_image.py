@@ -67,8 +67,7 @@ def test_a_container_without_settings_ends_with_a_sentence_that_names_them(
     service: str, images: dict[str, Path]
 ) -> None:
     _, *command = SERVICES[service]["command"]
-    there = images[SERVICES[service]["image"]]
-    done = run([sys.executable, *command], env={}, cwd=there)
+    done = run([sys.executable, *command], env={}, cwd=images["durable-orders"])
     assert done.returncode == 1
     assert "DATABASE_URL is not set" in done.stderr
     assert "Traceback" not in done.stderr

@@ -39,6 +39,7 @@ OTHER_NAMES: Final = frozenset(
         *("ActivityTaskScheduled", "ActivityTaskStarted", "ActivityTaskCompleted"),
         *("MarkerRecorded", "TimerStarted", "ApproximateBacklogAge", "TemporalReportedProblems"),
         *("EventSource", "HttpOnly", "SameSite", "max_connections", "deprecate_patch"),
+        *("archive_mode", "archive_command"),
     }
 )
 

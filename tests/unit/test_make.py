@@ -16,7 +16,7 @@ import pytest
 from tests.unit.test_locks import ROOT, pins
 
 RUN = ("demo", "sandbox", "worker", "api", "bench")
-DEV = ("check", "test", "sbom", "advisories")
+DEV = ("check", "test", "test-containers", "sbom", "advisories")
 OURS = {path.name.removesuffix(".py") for path in ROOT.iterdir()}
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 from temporalio.service import TLSConfig
 
 from durable_orders.api.server import event_readers
@@ -380,3 +381,65 @@ def test_what_the_edge_cannot_do_is_refused(
         ApiSettings.load()
     assert str(refused.value).startswith(name)
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "complete"),
+    [
+        ("postgresql://orders@db/orders", "s3cret", "postgresql://orders:s3cret@db/orders"),
+        ("postgresql://orders@a:1,b:2/x?ssl=on", "p", "postgresql://orders:p@a:1,b:2/x?ssl=on"),
+        (
+            "postgresql://orders@db/orders",
+            "a/b@c:d?#%",
+            "postgresql://orders:a%2Fb%40c%3Ad%3F%23%25@db/orders",
+        ),
+        ("postgresql://orders@db/orders", " s3cret\n", "postgresql://orders:s3cret@db/orders"),
+        ("postgresql://orders:own@db/orders", "", "postgresql://orders:own@db/orders"),
+    ],
+)
+def test_a_password_completes_an_address_that_has_none(
+    url: str, password: str, complete: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("DATABASE_PASSWORD", password)
+    for settings in (WorkerSettings.load(), ApiSettings.load()):
+        assert settings.database_url.get_secret_value() == complete
+        assert "s3cret" not in repr(settings)
+
+
+def test_a_password_may_have_any_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    password = "a/b@c:d?#%[é "
+    monkeypatch.setenv("DATABASE_URL", "postgresql://orders@db/orders")
+    monkeypatch.setenv("DATABASE_PASSWORD", password)
+    url = make_url(WorkerSettings.load().database_url.get_secret_value())
+    assert (url.password, url.host, url.database) == (password.strip(), "db", "orders")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://orders:own@db/orders", "keep one"),
+        ("postgresql://db/orders", "names no user"),
+        ("postgresql:///orders?host=/tmp", "names no user"),
+    ],
+)
+def test_a_password_that_belongs_to_no_user_or_is_a_second_one_is_refused(
+    url: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("DATABASE_PASSWORD", "s3cret")
+    [mistake] = mistakes()
+    assert said in mistake
+    assert "s3cret" not in mistake
+
+
+def test_a_setting_may_be_a_file_among_the_secrets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://orders@db/orders")
+    monkeypatch.delenv("STRIPE_API_KEY")
+    (tmp_path / "database_password").write_text("s3cret\n")
+    (tmp_path / "stripe_api_key").write_text("sk_test_file\n")
+    settings = WorkerSettings(_secrets_dir=tmp_path)  # type: ignore[call-arg]
+    assert settings.stripe_api_key.get_secret_value() == "sk_test_file"
+    assert settings.database_url.get_secret_value() == "postgresql://orders:s3cret@db/orders"

@@ -81,6 +81,7 @@ def find_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> lis
     if order.status.is_final:
         found += _after_the_end(order, charges)
     else:
+        found += _unbooked(order, charges)
         found.append(_stranded(order, charges, case.run))
     return found
 
@@ -283,8 +284,25 @@ def _of_refunds(
     ]
 
 
+def _unbooked(order: BookedOrder, charges: Iterable[ListedCharge]) -> list[Discrepancy]:
+    """Money at the provider for this order that our books know nothing of."""
+    return [
+        _about(
+            DiscrepancyKind.UNBOOKED_CHARGE,
+            listed,
+            f"{listed.charge.captured or listed.charge.amount} "
+            f"{'was taken' if listed.charge.captured else 'is held'}, and our books do not have "
+            "this charge",
+        )
+        for listed in charges
+        if _entry_of(order, listed) is None
+        and (listed.charge.captured or listed.charge.state is ChargeState.HELD)
+    ]
+
+
 def _stranded(order: BookedOrder, charges: Iterable[ListedCharge], run: RunStatus) -> Discrepancy:
-    known = _believed(order, charges)
+    # By what our books know: another look at the order may not find what they do not have.
+    known = _believed(order, (one for one in charges if _entry_of(order, one) is not None))
     kept = total((one.captured - one.refunded for one in known), order.total.currency)
     kept -= order.withdrawn or kept * 0
     held = any(one.state is ChargeState.HELD for one in known)
@@ -295,7 +313,9 @@ def _stranded(order: BookedOrder, charges: Iterable[ListedCharge], run: RunStatu
         return Discrepancy(
             DiscrepancyKind.STRANDED_WITH_MONEY, order.order_id, f"{detail}: {money}"
         )
-    return Discrepancy(DiscrepancyKind.STRANDED, order.order_id, f"{detail}: nothing is taken")
+    return Discrepancy(
+        DiscrepancyKind.STRANDED, order.order_id, f"{detail}: nothing is taken, by our books"
+    )
 
 
 def _after_the_end(order: BookedOrder, charges: Iterable[ListedCharge]) -> list[Discrepancy]:
