@@ -1,0 +1,132 @@
+"""Workers and API processes that are killed, frozen and replaced, as a supervisor would do it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from demo.worker_process import ApiProcess, WorkerProcess
+from sandbox import SandboxError
+
+#: Creates a process that is not started yet, from its directory and its settings.
+ProcessFactory = Callable[[Path, Mapping[str, str]], WorkerProcess]
+
+_TRACEBACK: Final = "Traceback (most recent call last)"
+#: asyncio's words for an error that nobody looked at.
+_UNRETRIEVED: Final = "was never retrieved"
+_READY_WITHIN: Final = 90.0
+
+
+class Slot:
+    """One of the processes that a supervisor keeps running: ``worker 1``, ``api 2``.
+
+    A process that ends by itself is replaced too, and counted in ``ended_by_itself``.
+    """
+
+    def __init__(
+        self, name: str, factory: ProcessFactory, directory: Path, settings: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.ended_by_itself: list[str] = []
+        self._factory = factory
+        self._directory = directory / name.replace(" ", "-")
+        self._started: list[WorkerProcess] = []
+        self._down = True
+        self._supervision: asyncio.Task[None] | None = None
+
+    @property
+    def process(self) -> WorkerProcess:
+        """The one that was started last."""
+        return self._started[-1]
+
+    @property
+    def starts(self) -> int:
+        return len(self._started)
+
+    async def start(self) -> None:
+        """Start a process without waiting until it is ready."""
+        directory = self._directory / str(len(self._started) + 1)
+        process = self._factory(directory, self.settings)
+        self._started.append(process)
+        self._down = False
+        await process.start()
+        self._supervision = asyncio.create_task(self._supervise(process))
+
+    async def ready(self) -> None:
+        """Wait until it is ready, whichever process it is by then."""
+        async with asyncio.timeout(_READY_WITHIN):
+            while True:
+                with contextlib.suppress(SandboxError, TimeoutError):
+                    await self.process.wait_for_log(self.process.ready_message, within=5)
+                    return
+                await asyncio.sleep(0.2)
+
+    async def kill(self) -> None:
+        """Send SIGKILL; ``start`` replaces it."""
+        self._down = True
+        await self._end_supervision()
+        await self.process.kill()
+
+    async def freeze(self) -> None:
+        await self.process.signal(signal.SIGSTOP)
+
+    async def thaw(self) -> None:
+        await self.process.signal(signal.SIGCONT)
+
+    async def stop(self) -> None:
+        """Stop it gracefully."""
+        self._down = True
+        await self._end_supervision()
+        if self._started:
+            await self.process.signal(signal.SIGCONT)
+            await self.process.stop()
+
+    def complaints(self) -> list[str]:
+        """Tracebacks in the logs of all its processes, and other errors that nobody handled: the
+        file, the number of the line, and what is said there.
+        """
+        found: list[str] = []
+        for process in self._started:
+            lines = process.log.splitlines() if process.log_file.exists() else []
+            for number, line in enumerate(lines, 1):
+                if _TRACEBACK in line or _UNRETRIEVED in line:
+                    found.append(f"{process.log_file}:{number}: {_gist(lines, number)}")
+        return found
+
+    async def _supervise(self, process: WorkerProcess) -> None:
+        """Replace the process when it ends by itself."""
+        await process.ends(within=86_400)
+        if self._down:
+            return
+        self.ended_by_itself.append(f"{self.name} ended with {process.exit_code}")
+        await asyncio.sleep(1)
+        self._supervision = None
+        await self.start()
+
+    async def _end_supervision(self) -> None:
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.wait([self._supervision])
+            self._supervision = None
+
+
+def _gist(lines: list[str], number: int) -> str:
+    """The message before the traceback, and the error that ends it."""
+    before = lines[number - 2].strip() if number > 1 else ""
+    after = next((line for line in lines[number:] if line and not line.startswith(" ")), "")
+    return f"{before[:160]} | {after[:160]}"
+
+
+def worker_slot(
+    number: int, factory: ProcessFactory, directory: Path, settings: Mapping[str, str]
+) -> Slot:
+    return Slot(f"worker {number}", factory, directory, settings)
+
+
+def api_slot(number: int, directory: Path, settings: Mapping[str, str]) -> Slot:
+    return Slot(f"api {number}", ApiProcess, directory, settings)
