@@ -291,16 +291,21 @@ class Customers:
         def waits(seen: Seen) -> bool:
             return seen.is_over or seen.status is Status.AWAITING_APPROVAL
 
-        await self._observer.until(customer.order_id, waits)
-        await asyncio.sleep(customer.order.pauses[0])
-        answer = await self._shop.as_operator(f"/orders/{customer.order_id}/{decision}")
-        customer.acted_at = time.time()
-        if answer.is_success:
-            expect(end)
-            return
-        customer.allow(end, StopReason.APPROVAL_TIMED_OUT)
-        # A decision whose answer was lost is not waited for any more.
-        self._expect_problem(customer, answer, decision, "not-waiting", "order-ended")
+        while True:
+            seen = await self._observer.until(customer.order_id, waits)
+            await asyncio.sleep(customer.order.pauses[0])
+            answer = await self._shop.as_operator(f"/orders/{customer.order_id}/{decision}")
+            customer.acted_at = time.time()
+            if answer.is_success:
+                expect(end)
+                return
+            # Also of a decision whose answer was lost, or of a run that is being taken over and has
+            # not come that far again.
+            self._expect_problem(customer, answer, decision, "not-waiting", "order-ended")
+            customer.allow(end, StopReason.APPROVAL_TIMED_OUT)
+            if seen.is_over:
+                return
+            await asyncio.sleep(1)
 
     async def _authenticate(self, customer: Customer) -> None:
         if (payment := await self._asked_for(customer)) is None:
@@ -329,18 +334,20 @@ class Customers:
         def declined(seen: Seen) -> bool:
             return seen.is_over or seen.payment == ChargeState.DECLINED
 
-        seen = await self._observer.until(customer.order_id, declined)
-        if seen.is_over:
-            return
-        await asyncio.sleep(customer.order.pauses[0])
-        path = f"/orders/{customer.order_id}/payment-method"
-        answer = await self._shop.post(path, {"payment_method": _OTHER_CARD})
-        customer.acted_at = time.time()
-        if answer.is_success:
-            customer.expect(None)
-        else:
+        while True:
+            seen = await self._observer.until(customer.order_id, declined)
+            if seen.is_over:
+                return
+            await asyncio.sleep(customer.order.pauses[0])
+            path = f"/orders/{customer.order_id}/payment-method"
+            answer = await self._shop.post(path, {"payment_method": _OTHER_CARD})
+            customer.acted_at = time.time()
+            if answer.is_success:
+                customer.expect(None)
+                return
             # Not yet waited for, not any more, or accepted by a request whose answer was lost.
             self._expect_problem(customer, answer, "another card", "not-waiting", "order-ended")
+            await asyncio.sleep(1)
 
     async def _let_hold_lapse(self, customer: Customer) -> None:
         customer.allow(StopReason.HOLD_LAPSED, StopReason.PAYMENT_ENDED)

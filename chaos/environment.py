@@ -55,12 +55,11 @@ class ChaosEnvironment:
         return self.demo.sandbox
 
     async def heal(self) -> None:
-        """End every fault: nothing is cut or slow, nobody is frozen, the neighbours are well."""
+        """End every fault of a process: nothing is cut or slow, nobody is frozen."""
         for proxy in self.proxies.values():
             proxy.restore()
         for slot in self.slots.values():
             await slot.thaw()
-        await self.demo.faults.clear(endpoint=None)
 
 
 def worker_settings(patience: float = PATIENCE) -> dict[str, str]:

@@ -51,6 +51,9 @@ class Faults:
 
     async def carry_out(self, fault: PlannedFault) -> None:
         """Have the fault happen now, and mend it when its time is over."""
+        if fault.kind in {FaultKind.KILL, FaultKind.FREEZE}:
+            # On a slow machine a process may not be ready yet since it was killed before.
+            await self._environment.slots[fault.target].ready()
         noted = Happened(fault, time.time(), 0.0)
         self.happened.append(noted)
         try:
@@ -107,7 +110,7 @@ class Faults:
     async def _misbehave(self, fault: PlannedFault) -> None:
         faults, mode = self._environment.demo.faults, cast("Mode", fault.how)
         seconds = _RETRY_AFTER if mode == "rate_limit" else _DELAY
-        injected = await faults.inject(fault.target, mode, seconds=seconds)
+        injected = await faults.inject(fault.target, mode, seconds=seconds, times=fault.times)
         await asyncio.sleep(fault.seconds)
         await faults.remove(injected)
 

@@ -134,17 +134,21 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True)
 class PlannedFault:
-    """One fault, of this ``target``, for so many seconds; ``how`` is the stand-in's mode of it."""
+    """One fault, of this ``target``, for so many seconds; ``how`` is the stand-in's mode of it, of
+    at most so many requests (``times``).
+    """
 
     at: float
     kind: FaultKind
     target: str
     seconds: float
     how: str = ""
+    times: int | None = None
 
     def __str__(self) -> str:
         how = f" {self.how}" if self.how else ""
-        return f"{self.at:7.1f}  {self.kind} {self.target}{how}, {self.seconds:.1f} s"
+        times = f", {self.times} times at most" if self.times else ""
+        return f"{self.at:7.1f}  {self.kind} {self.target}{how}, {self.seconds:.1f} s{times}"
 
 
 @dataclass(frozen=True)
@@ -266,8 +270,8 @@ _MODES: Final = (
     ("hang_up_after", 0.5, 3.0),
     ("hang_up", 0.5, 3.0),
     ("error", 0.5, 4.0),
-    ("error_after", 0.3, 1.5),
-    ("error_saved", 0.3, 1.0),
+    ("error_after", 0.5, 4.0),
+    ("error_saved", 0.5, 4.0),
     ("rate_limit", 1.0, 5.0),
     ("lock_timeout", 0.5, 3.0),
     ("delay", 1.0, 5.0),
@@ -283,8 +287,9 @@ _NEIGHBOURS: Final = (
     "warehouse.fulfillments.create",
     "resend.*",
 )
-#: Every fault of the neighbours is one of these; a stored 500 of everything would reject everyone.
-_OF_ONE_REQUEST: Final = frozenset({"error_saved", "error_after"})
+#: Stripe keeps these as the answer of a key, so that its order is rejected: of a few requests each.
+_STORED: Final = frozenset({"error_saved", "error_after"})
+_MOST_STORED: Final = 3
 
 
 _OF_SERVERS: Final = (
@@ -305,7 +310,7 @@ def _faults(chance: random.Random, seconds: float, workers: int, apis: int) -> l
         target = chance.choice(free)
         kind = chance.choice((FaultKind.KILL, FaultKind.KILL, FaultKind.FREEZE))
         lasts = chance.uniform(0.5, 3) if kind is FaultKind.KILL else chance.uniform(1, 9)
-        free_at[target] = at + lasts + 4  # a new process takes a while to be ready
+        free_at[target] = at + lasts + chance.uniform(6, 14)  # it is to do something, too
         return PlannedFault(at, kind, target, lasts)
 
     kinds_of_servers: list[FaultKind] = []
@@ -328,16 +333,16 @@ def _faults(chance: random.Random, seconds: float, workers: int, apis: int) -> l
 
     def of_neighbour(at: float) -> PlannedFault:
         mode, shortest, longest = chance.choice(_MODES)
-        endpoints = _NEIGHBOURS[:4] if mode in _OF_ONE_REQUEST else _NEIGHBOURS
-        lasts = chance.uniform(shortest, longest)
-        return PlannedFault(at, FaultKind.NEIGHBOUR, chance.choice(endpoints), lasts, mode)
+        target, lasts = chance.choice(_NEIGHBOURS), chance.uniform(shortest, longest)
+        times = _MOST_STORED if mode in _STORED else None
+        return PlannedFault(at, FaultKind.NEIGHBOUR, target, lasts, mode, times)
 
     def of_webhooks(at: float) -> PlannedFault:
         source, how = chance.choice(("stripe", "warehouse", "*")), chance.choice(("twice", "late"))
         return PlannedFault(at, FaultKind.WEBHOOKS, f"{source}.webhooks", chance.uniform(1, 8), how)
 
     tracks: tuple[tuple[Callable[[float], PlannedFault | None], float, float], ...] = (
-        (of_process, 1.0, 4.0),
+        (of_process, 1.5, 5.0),
         (of_server, 8.0, 24.0),
         (of_network, 3.0, 8.0),
         (of_neighbour, 1.5, 4.0),

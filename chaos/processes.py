@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from demo.worker_process import ApiProcess, WorkerProcess
+from demo.worker_process import WorkerProcess
 from sandbox import SandboxError
 
 #: Creates a process that is not started yet, from its directory and its settings.
@@ -18,6 +19,10 @@ ProcessFactory = Callable[[Path, Mapping[str, str]], WorkerProcess]
 _TRACEBACK: Final = "Traceback (most recent call last)"
 #: asyncio's words for an error that nobody looked at.
 _UNRETRIEVED: Final = "was never retrieved"
+#: The first line of a record begins with its time, in the SDK's own ones after a colour.
+_RECORD: Final = re.compile(r"(\x1b\[\d+m)?\d{4}-\d\d-\d\d")
+#: Characters shown of a line.
+_SHOWN: Final = 200
 _READY_WITHIN: Final = 90.0
 
 
@@ -90,13 +95,12 @@ class Slot:
         """Tracebacks in the logs of all its processes, and other errors that nobody handled: the
         file, the number of the line, and what is said there.
         """
-        found: list[str] = []
-        for process in self._started:
-            lines = process.log.splitlines() if process.log_file.exists() else []
-            for number, line in enumerate(lines, 1):
-                if _TRACEBACK in line or _UNRETRIEVED in line:
-                    found.append(f"{process.log_file}:{number}: {_gist(lines, number)}")
-        return found
+        return [
+            f"{process.log_file}:{number}: {gist}"
+            for process in self._started
+            if process.log_file.exists()
+            for number, gist in _unhandled(process.log.splitlines())
+        ]
 
     async def _supervise(self, process: WorkerProcess) -> None:
         """Replace the process when it ends by itself."""
@@ -115,18 +119,16 @@ class Slot:
             self._supervision = None
 
 
-def _gist(lines: list[str], number: int) -> str:
-    """The message before the traceback, and the error that ends it."""
-    before = lines[number - 2].strip() if number > 1 else ""
-    after = next((line for line in lines[number:] if line and not line.startswith(" ")), "")
-    return f"{before[:160]} | {after[:160]}"
-
-
-def worker_slot(
-    number: int, factory: ProcessFactory, directory: Path, settings: Mapping[str, str]
-) -> Slot:
-    return Slot(f"worker {number}", factory, directory, settings)
-
-
-def api_slot(number: int, directory: Path, settings: Mapping[str, str]) -> Slot:
-    return Slot(f"api {number}", ApiProcess, directory, settings)
+def _unhandled(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Errors with a traceback, or that nobody looked at: the number of the first line, and the
+    message with the error that ends it.
+    """
+    told = ""
+    for number, line in enumerate(lines, 1):
+        if _RECORD.match(line):
+            told = line
+        if told and (_TRACEBACK in line or _UNRETRIEVED in line):
+            rest = lines[number:]
+            error = next((each for each in rest if each and not each.startswith(" ")), "")
+            yield number, f"{told[:_SHOWN]} | {error[:_SHOWN]}"
+            told = ""  # the rest of it is the same error

@@ -38,6 +38,7 @@ from durable_orders.clients.workflow_calls import (
     StartOptions,
     raise_if_cancelled,
     request_memo,
+    told_once,
 )
 from durable_orders.contracts.order import OrderWorkflow
 from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_STATUS, ORDER_TOTAL
@@ -176,7 +177,7 @@ class Checkout:
             with translate_rpc_errors(self._temporal):
                 return await self._temporal.execute_update_with_start_workflow(
                     OrderWorkflow.payment_outcome,
-                    start_workflow_operation=start,
+                    start_workflow_operation=told_once(start),
                     id=_outcome_id(0),
                     rpc_timeout=wait,
                 )

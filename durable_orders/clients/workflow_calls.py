@@ -7,7 +7,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import timedelta
-from typing import Final, Generic, NoReturn, TypedDict, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypedDict, TypeVar
 
 from temporalio.client import (
     Client,
@@ -227,7 +227,7 @@ class WorkflowCalls(Generic[W, R]):
                 lambda left: self._temporal.execute_update_with_start_workflow(
                     update,
                     argument,
-                    start_workflow_operation=start(),
+                    start_workflow_operation=told_once(start()),
                     id=id_,
                     rpc_timeout=left,
                 ),
@@ -265,6 +265,30 @@ async def query_each(keys: Iterable[K], query: Callable[[K], Awaitable[T | None]
 
     answers = await asyncio.gather(*map(limited, keys))
     return tuple(answer for answer in answers if answer is not None)
+
+
+def told_once(
+    operation: WithStartWorkflowOperation[W, R],
+) -> WithStartWorkflowOperation[W, R]:
+    """The operation, whose error is raised by the call that it is given to, and not logged too.
+
+    The SDK also puts the error into the operation, for callers that ask it for the run; of an error
+    that nobody has asked for asyncio logs a traceback.
+    """
+    started = asyncio.ensure_future(operation.workflow_handle())
+    _started.add(started)
+    started.add_done_callback(_forget_start)
+    return operation
+
+
+#: What is waited for: asyncio itself keeps no reference.
+_started: Final[set[asyncio.Task[Any]]] = set()
+
+
+def _forget_start(started: asyncio.Task[Any]) -> None:
+    _started.discard(started)
+    if not started.cancelled():
+        started.exception()
 
 
 def status_name(status: WorkflowExecutionStatus | None) -> str:
