@@ -227,7 +227,10 @@ class Customers:
         moved: set[str] = set()
 
         def packed(seen: Seen) -> set[str]:
-            return {parcel for parcel, status in seen.parcels.items()} - moved
+            # Goods that leave before the hold lapses are unpaid: a person has to settle that.
+            if customer.order.kind is OrderKind.HOLD_LAPSED and not seen.is_fulfilled:
+                return set()
+            return set(seen.parcels) - moved
 
         while True:
             seen = await self._observer.until(

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.lifecycle import FULFILLED_OR_LATER, Status
 from durable_orders.domain.ports import ProviderError
 from durable_orders.store.database import Database
 
@@ -56,6 +56,10 @@ class Seen:
     @property
     def is_over(self) -> bool:
         return self.status.is_final
+
+    @property
+    def is_fulfilled(self) -> bool:
+        return self.status in FULFILLED_OR_LATER
 
 
 class Observer:

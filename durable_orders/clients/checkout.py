@@ -187,9 +187,9 @@ class Checkout:
         except (WorkflowAlreadyStartedError, WorkflowUpdateFailedError):
             return None  # the run is over
         except RPCError as error:
-            if error.status not in NO_RUN:
+            if error.status not in NO_RUN | NO_WORKER:
                 raise
-            return None  # it ended while it was asked
+            return None  # it ended while it was asked, or no worker has come to it for a while
 
     async def _hear(self, order_id: str, wait: timedelta) -> PaymentProgress:
         """Return what is known of the payment, once something is, or after ``wait``."""

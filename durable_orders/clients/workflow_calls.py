@@ -244,6 +244,11 @@ class WorkflowCalls(Generic[W, R]):
             raise NoWorkerError(self._order_id, asked, wait) from None
         except TimeoutError:  # the Updates before it got no answer
             raise NoWorkerError(self._order_id, asked, wait) from None
+        except RPCError as error:
+            # Temporal takes no Update for a run whose workflow task several workers have lost.
+            if error.status is not RPCStatusCode.FAILED_PRECONDITION:
+                raise
+            raise NoWorkerError(self._order_id, asked, wait) from None
         except WorkflowUpdateFailedError as error:
             await self._raise_refusal(error)
 

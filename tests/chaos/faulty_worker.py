@@ -101,7 +101,7 @@ def mail_before_its_time() -> None:
         await request_fulfillment(order, saga, payment)
 
     _replace(workflows.order, "request_fulfillment", confirm_first)
-    _replace(activities.notifications, "_is_kept", lambda order: True)
+    _replace(activities.notifications, "_is_kept", lambda _: True)
 
 
 def dispute_not_booked() -> None:
