@@ -91,8 +91,8 @@ _SHARES: Final = {
     OrderKind.PARCEL_LOST: 2,
     OrderKind.HOLD_LAPSED: 1,
 }
+#: Of one product; there are pieces for half of them.
 _BUYERS: Final = 6
-_LAST_UNITS: Final = 3
 #: The longest that a customer thinks before what they do next.
 _LONGEST_PAUSE: Final = 6.0
 
@@ -177,8 +177,8 @@ class Plan:
     @property
     def last_units(self) -> dict[str, int]:
         """The pieces in stock of each product that buyers race for."""
-        raced = (o.lines[0][0] for o in self.orders if o.kind is OrderKind.RACING)
-        return dict.fromkeys(raced, _LAST_UNITS)
+        raced = Counter(o.lines[0][0] for o in self.orders if o.kind is OrderKind.RACING)
+        return {sku: max(1, buyers // 2) for sku, buyers in raced.items()}
 
     def lines(self) -> Iterator[str]:
         """The schedule, a line per order and fault, by time; then how many of each kind."""
