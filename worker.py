@@ -41,6 +41,7 @@ from durable_orders.domain.ports import (
     Mailer,
     OrderRepository,
     PaymentLedger,
+    ProviderError,
     Warehouse,
 )
 from durable_orders.domain.refunds.messages import ShopRefundTerms
@@ -173,6 +174,7 @@ async def composed(
             settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
         )
         stack.push_async_callback(database.close)
+        await _look_at(database)
         key, base = settings.stripe_api_key.get_secret_value(), settings.stripe_api_base
         installations = PostgresInstallationRepository(database)
         check = BindingCheck(partial(read_account, key, api_base=base), installations)
@@ -228,6 +230,14 @@ async def composed(
             max_concurrent_activities=settings.max_concurrent_activities,
         )
         yield worker, check
+
+
+async def _look_at(database: store.Database) -> None:
+    """Say when orders will wait for the database. The worker starts: their runs are asked by it."""
+    try:
+        await database.require_writable()
+    except ProviderError as error:
+        log.warning("orders wait for the database: %s", error)
 
 
 async def run(settings: WorkerSettings) -> None:

@@ -37,6 +37,7 @@ from durable_orders.domain.terms import (
 )
 from durable_orders.domain.texts import EMAIL
 from durable_orders.process import HAS_MAKEFILE
+from durable_orders.store.address import InvalidDatabaseUrlError, parse_database_url
 
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConfigProfile
@@ -60,6 +61,10 @@ def _dsn(secret: SecretStr) -> SecretStr:
     schemes = ("postgresql://", "postgres://", "postgresql+asyncpg://")
     if not secret.get_secret_value().startswith(schemes):
         raise ValueError("must be postgresql://user:password@host:5432/database")
+    try:
+        parse_database_url(secret.get_secret_value())
+    except InvalidDatabaseUrlError as error:
+        raise ValueError(f"is wrong: {error}") from None
     return secret
 
 

@@ -13,6 +13,7 @@ import pwd
 import shutil
 import signal
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -47,13 +48,17 @@ class PostgresServer:
     """A PostgreSQL whose state is a directory: `async with PostgresServer(state) as server`.
 
     It listens on a unix socket only and has one database, `orders`, to begin with. With
-    `durable=False` it does not wait for the disk: faster, for tests only.
+    `durable=False` it does not wait for the disk: faster, for tests only. `settings` are the
+    server's own, by name.
     """
 
-    def __init__(self, state: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self, state: Path, *, durable: bool = True, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.state = state.absolute()
         self._data = self.state / "data"
         self._durable = durable
+        self._settings = dict(settings or {})
         self._lock = StateLock(self.state)
         self._programs = postgres_programs()
         # PostgreSQL refuses to run as root; for root it runs as "nobody".
@@ -76,12 +81,62 @@ class PostgresServer:
         """Create an empty database unless it exists, and return its URL."""
         connection = await self._connect()
         try:
-            with suppress(asyncpg.DuplicateDatabaseError):
+            # A standby has the databases of its primary.
+            with suppress(asyncpg.DuplicateDatabaseError, asyncpg.ReadOnlySQLTransactionError):
                 quoted = name.replace('"', '""')
                 await connection.execute(f'CREATE DATABASE "{quoted}"')
         finally:
             await connection.close()
         return self.url_of(name)
+
+    @property
+    def socket_directory(self) -> Path:
+        """The host, in the URL of a server that listens on a unix socket only."""
+        return self._socket_directory
+
+    async def execute(self, *statements: str) -> None:
+        """Execute statements as the superuser, each by itself, in the database `postgres`."""
+        connection = await self._connect()
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def create_standby(self, state: Path) -> "PostgresServer":
+        """A hot standby of this running server, not started yet: a copy that follows it.
+
+        Once `follow_synchronously` was called, what is committed here is there too.
+        """
+        standby = PostgresServer(state, durable=self._durable, settings=self._settings)
+        standby.state.mkdir(parents=True, exist_ok=True)
+        standby._prepare_directories()
+        standby._data.mkdir(mode=0o700)
+        self._chown(standby._data)
+        command = [str(self._programs / "pg_basebackup"), "--pgdata", str(standby._data)]
+        command += ["--host", str(self._socket_directory), "--username", _SUPERUSER]
+        command += ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+        copying = Child("pg_basebackup", standby.state)
+        try:
+            await copying.start(command, user=self._user, env=os.environ | {"LC_ALL": "C"})
+            await copying.ended()
+        finally:
+            await copying.stop()
+        if copying.exit_code != 0:
+            raise StartError(f"PostgreSQL could not be copied.{copying.log_tail()}")
+        return standby
+
+    async def follow_synchronously(self) -> None:
+        """Have commits wait for the standby, which must be running, to have them."""
+        await self.execute(
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+            "ALTER SYSTEM SET synchronous_commit = 'on'",
+            "SELECT pg_reload_conf()",
+        )
+
+    async def promote(self) -> None:
+        """Make this standby a primary; return when it takes writes."""
+        await self.execute("SELECT pg_promote()")
 
     async def start(self) -> None:
         """Return when the database `orders` can be used; raise a `SandboxError` otherwise."""
@@ -144,6 +199,8 @@ class PostgresServer:
         if not self._durable:
             command += ["-c", "fsync=off", "-c", "synchronous_commit=off"]
             command += ["-c", "full_page_writes=off", "-c", "autovacuum=off"]
+        for name, value in self._settings.items():
+            command += ["-c", f"{name}={value}"]
         await self.child.start(command, user=self._user, env=os.environ | {"LC_ALL": "C"})
         try:
             async with asyncio.timeout(_START_TIMEOUT):

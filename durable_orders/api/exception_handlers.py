@@ -40,6 +40,7 @@ from durable_orders.domain.ids import (
 from durable_orders.domain.listing import InvalidCursorError
 from durable_orders.domain.order import InvalidOrderError
 from durable_orders.domain.ports import (
+    InvalidValueError,
     NoSuchOrderError,
     OrderExistsError,
     ProviderError,
@@ -80,6 +81,7 @@ PROBLEM_TYPE_OF: Final[dict[type[Exception], ProblemType]] = {
     UnreachableError: problems.UNAVAILABLE,
     ProviderError: problems.UNAVAILABLE,
     RefusedError: problems.OUR_FAULT,
+    InvalidValueError: problems.MALFORMED,
 }
 #: The messages of their errors are logged only: they name servers of ours.
 _CONFIDENTIAL: Final = frozenset({problems.UNAVAILABLE, problems.OUR_FAULT})

@@ -216,8 +216,9 @@ async def _temporal(client: Client) -> str | None:
 
 
 async def _database(database: store.Database) -> str | None:
-    """Check the database and its migrations; what is wrong, or None."""
+    """Check that the database takes writes, and its migrations; what is wrong, or None."""
     try:
+        await database.require_writable()
         is_ready = await is_migrated(database)
     except ProviderError as error:
         return str(error)

@@ -45,7 +45,13 @@ from durable_orders.domain.disputes.ports import PaymentRiskReader
 from durable_orders.domain.installation import OtherAccountError
 from durable_orders.domain.operators.api_keys import KeyNameTakenError, NoSuchKeyError
 from durable_orders.domain.order import InvalidOrderError
-from durable_orders.domain.ports import Cards, NoSuchOrderError, OrderExistsError, ProviderError
+from durable_orders.domain.ports import (
+    Cards,
+    InvalidValueError,
+    NoSuchOrderError,
+    OrderExistsError,
+    ProviderError,
+)
 from durable_orders.domain.texts import InvalidTextError
 from durable_orders.process import PROGRAM, executable_word
 from durable_orders.settings import (
@@ -68,7 +74,7 @@ T = TypeVar("T")
 
 _REFUSED_ERRORS: Final = (OrderClientError, NoSuchOrderError, InvalidOrderError, OrderExistsError)
 _USAGE_ERRORS: Final = (
-    *(SettingsError, InvalidTextError, NoCardsError),
+    *(SettingsError, InvalidTextError, InvalidValueError, NoCardsError),
     store.InvalidDatabaseUrlError,
 )
 #: A person is waiting: three seconds are enough to say that nobody answers.

@@ -15,6 +15,7 @@ Rules every implementation keeps (`tests/contracts` runs one suite against each 
     │   ├── LockedOutError      our key, account or configuration is refused: a person has to act
     │   └── DatabaseAwayError   our own database is unavailable: orders wait
     └── RefusedError    the request itself is wrong
+        ├── InvalidValueError       a value that the caller brought cannot be stored
         └── ChargeRefusedError      because of what the customer or the catalogue brought
             ├── CardDeclinedError   the bank declines
             ├── UnusableCardError   the payment method cannot be charged here
@@ -97,6 +98,10 @@ class DatabaseAwayError(NoAnswerError):
 
 class RefusedError(ProviderError):
     """The request can never succeed as it is."""
+
+
+class InvalidValueError(RefusedError):
+    """A value that the caller brought cannot be stored: their mistake, not ours."""
 
 
 class ChargeRefusedError(RefusedError):

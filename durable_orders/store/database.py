@@ -7,55 +7,40 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import asyncpg  # type: ignore[import-untyped]
-from sqlalchemy import URL, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from durable_orders.domain.ports import (
     DatabaseAwayError,
+    InvalidValueError,
     LockedOutError,
     ProviderError,
     RefusedError,
 )
+from durable_orders.store.address import InvalidDatabaseUrlError, parse_database_url
+from durable_orders.store.connector import Connector, NotWritableError
+from durable_orders.store.sqlstates import Meaning, meaning_of
 
-# URL parameters: those that asyncpg names otherwise than other drivers, and all that are allowed.
-_RENAMED: Final = {"sslmode": "ssl", "connect_timeout": "timeout"}
-_ALLOWED: Final = frozenset({"host", "port", "ssl", "timeout", "prepared_statement_cache_size"})
+__all__ = [
+    "FOREIGN_KEY_VIOLATION",
+    "UNIQUE_VIOLATION",
+    "Database",
+    "InvalidDatabaseUrlError",
+    "MigrationNeededError",
+    "NotWritableError",
+    "connect",
+    "sqlstate",
+]
 
-# SQLSTATE: classes and codes, see appendix A of the PostgreSQL manual.
-_WRONG_REQUEST: Final = ("22", "23", "42", "P0")  # data, constraint, syntax, raised by a trigger
-_LOCKED_OUT: Final = ("28", "42501")
-_NOT_MIGRATED: Final = ("42P01", "42703")
+# SQLSTATEs that the store catches itself.
 UNIQUE_VIOLATION: Final = "23505"
 FOREIGN_KEY_VIOLATION: Final = "23503"
+READ_ONLY: Final = "25006"
 
-
-class InvalidDatabaseUrlError(ValueError):
-    """The text is not a PostgreSQL URL; the message says why."""
-
-
-def asyncpg_url(url: str) -> URL:
-    """SQLAlchemy's URL for asyncpg, from ``postgresql://`` or ``postgresql+…://``.
-
-    ``?host=/directory`` names a unix socket. Raises ``InvalidDatabaseUrlError``, which never
-    repeats the URL: it may hold a password.
-    """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise InvalidDatabaseUrlError(
-            "the database address cannot be read: postgresql://user:password@host:5432/name"
-        ) from None
-    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
-        raise InvalidDatabaseUrlError(
-            f"the database address begins with {parsed.drivername}://, not with postgresql://"
-        )
-    query = {_RENAMED.get(name, name): value for name, value in parsed.query.items()}
-    if unknown := sorted(query.keys() - _ALLOWED):
-        raise InvalidDatabaseUrlError(
-            f"asyncpg does not know {', '.join(unknown)} in the database address"
-        )
-    return parsed.set(drivername="postgresql+asyncpg", query=query)
+_READ_ONLY: Final = text(
+    "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
+)
 
 
 class MigrationNeededError(DatabaseAwayError):
@@ -93,15 +78,21 @@ class Database:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """Read-only transaction whose statements all see the same snapshot of the database."""
-        with _translate_errors():
+        with _translate_errors(read_only=True):
             async with self._snapshot.begin() as connection:
                 yield connection
 
+    async def require_writable(self) -> None:
+        """Ask whether the database takes writes. Raises ``NotWritableError``, ``NoAnswerError``."""
+        async with self.statement() as connection:
+            if await connection.scalar(_READ_ONLY):
+                await connection.invalidate()
+                raise NotWritableError
+
     async def healthy(self) -> bool:
-        """Whether the database answers a query."""
+        """Whether the database answers, and takes writes."""
         try:
-            async with self.statement() as connection:
-                await connection.execute(select(1))
+            await self.require_writable()
         except ProviderError:
             return False
         return True
@@ -119,30 +110,25 @@ def connect(
     Connections are opened at first use, so a missing database shows only then. Raises
     ``InvalidDatabaseUrlError``.
     """
-    return Database(
-        create_async_engine(
-            asyncpg_url(url),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=connect_timeout + statement_timeout,
-            # After a restart of the database a ping fails here, not one of the three attempts to
-            # charge. In autocommit the ping is one round trip; in a transaction it would be three.
-            pool_pre_ping=True,
-            isolation_level="AUTOCOMMIT",
-            # Parameters hold names and addresses, which belong in no log and no workflow history.
-            hide_parameters=True,
-            connect_args={
-                "timeout": connect_timeout,
-                "command_timeout": statement_timeout,
-                "server_settings": {
-                    "application_name": "durable-orders",
-                    "TimeZone": "UTC",
-                    # A frozen worker must not keep an order's row locked for ever.
-                    "idle_in_transaction_session_timeout": "60s",
-                },
-            },
-        )
+    connector = Connector(
+        parse_database_url(url),
+        connect_timeout=connect_timeout,
+        statement_timeout=statement_timeout,
     )
+    engine = create_async_engine(
+        "postgresql+asyncpg://",  # the connector knows the address
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=connector.patience + statement_timeout,
+        # After a restart of the database a ping fails here, not one of the three attempts to
+        # charge. In autocommit the ping is one round trip; in a transaction it would be three.
+        pool_pre_ping=True,
+        isolation_level="AUTOCOMMIT",
+        # Parameters hold names and addresses, which belong in no log and no workflow history.
+        hide_parameters=True,
+    )
+    connector.attach(engine)
+    return Database(engine)
 
 
 def sqlstate(error: BaseException) -> str:
@@ -152,23 +138,36 @@ def sqlstate(error: BaseException) -> str:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def _translate_errors(*, read_only: bool = False) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         # Not chained: PostgreSQL's details quote whole rows, and Temporal stores the whole chain.
-        raise _domain_error(error) from None
+        raise _domain_error(error, read_only=read_only) from None
 
 
-def _domain_error(error: Exception) -> ProviderError:
+def _domain_error(error: Exception, *, read_only: bool) -> ProviderError:
     code = sqlstate(error)
-    if code in _NOT_MIGRATED:
-        return MigrationNeededError("the database lacks a table or column: migrate it")
-    if code.startswith(_LOCKED_OUT):
-        return LockedOutError(f"the database does not let us in ({code})")
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
-    if code.startswith(_WRONG_REQUEST) or isinstance(cause, asyncpg.DataError):
-        constraint = getattr(cause, "constraint_name", None)
-        what = f"against {constraint}" if constraint else f"{type(cause).__name__} {code}".strip()
-        return RefusedError(f"the database refuses this: {what}")
-    return DatabaseAwayError(f"the database gave no answer: {type(cause).__name__} {code}".strip())
+    what = f"{type(cause).__name__} {code}".strip()
+    if code == READ_ONLY and not read_only:
+        return NotWritableError()
+    match Meaning.OUR_BUG if code == READ_ONLY else _meaning(cause, code):
+        case Meaning.MIGRATE:
+            return MigrationNeededError("the database lacks a table or column: migrate it")
+        case Meaning.OPERATOR:
+            return LockedOutError(f"the database does not let us in ({code})")
+        case Meaning.CALLERS_MISTAKE:
+            return InvalidValueError(f"the database cannot hold a value that it was given: {what}")
+        case Meaning.OUR_BUG:
+            constraint = getattr(cause, "constraint_name", None)
+            return RefusedError(
+                f"the database refuses this: {f'against {constraint}' if constraint else what}"
+            )
+    return DatabaseAwayError(f"the database gave no answer: {what}")
+
+
+def _meaning(cause: BaseException | None, code: str) -> Meaning:
+    if isinstance(cause, asyncpg.InvalidCachedStatementError):
+        return Meaning.TRY_AGAIN  # a migration has changed what it returns; it is prepared anew
+    return meaning_of(code)

@@ -26,12 +26,14 @@ class Store:
 async def open_store(database_url: str, *, pool_size: int = 10) -> AsyncIterator[Store]:
     """Open the stores until the end of the block, with at most ``pool_size`` connections.
 
-    ``database_url``: ``postgresql://user:password@host:5432/database``. Use the stores in the event
-    loop that opened them. Raises ``SchemaVersionError`` when the schema does not fit this version,
-    ``NoAnswerError`` when the database is away, or ``InvalidDatabaseUrlError``.
+    ``database_url``: ``postgresql://user:password@host:5432/database``, with libpq's parameters;
+    of several hosts, the one that takes writes counts. Use the stores in the event loop that opened
+    them. Raises ``SchemaVersionError`` when the schema does not fit this version,
+    ``NoAnswerError`` when the database is away or takes no writes, or ``InvalidDatabaseUrlError``.
     """
     database = connect(database_url, pool_size=pool_size)
     try:
+        await database.require_writable()
         await check_schema(database)
         yield Store(PostgresOrderRepository(database), PostgresRefundBook(database))
     finally:

@@ -131,7 +131,10 @@ async def test_a_database_address_that_cannot_be_read_is_refused_with_a_sentence
     )
 
     assert await edge.ends() == 1
-    assert "asyncpg does not know unknown" in edge.log
+    assert (
+        "DATABASE_URL is wrong: the database address has a parameter that asyncpg does not know"
+        in edge.log
+    )
     assert "Traceback" not in edge.log
 
 

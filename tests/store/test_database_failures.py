@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
 from durable_orders.domain.lifecycle import Status
-from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError
+from durable_orders.domain.ports import (
+    DatabaseAwayError,
+    InvalidValueError,
+    LockedOutError,
+    NoAnswerError,
+    RefusedError,
+)
 from durable_orders.store.database import (
     Database,
-    InvalidDatabaseUrlError,
     MigrationNeededError,
-    asyncpg_url,
     connect,
 )
 from durable_orders.store.orders import PostgresOrderRepository
@@ -107,48 +112,63 @@ async def test_a_refusal_names_the_constraint_and_no_personal_data(shop: Shop) -
     assert refused.value.__cause__ is None
 
 
-async def test_a_text_the_database_cannot_hold_is_refused(shop: Shop) -> None:
+@pytest.mark.parametrize("text", ["zero\0byte", "half \ud800 a character"])
+async def test_a_text_the_database_cannot_hold_is_the_callers_mistake(
+    shop: Shop, text: str
+) -> None:
     order = await shop.placed()
-    with pytest.raises(RefusedError):
-        await shop.orders.note(order.id, "zero\0byte", NOW)
+    with pytest.raises(InvalidValueError, match="cannot hold a value"):
+        await shop.orders.note(order.id, text, NOW)
 
 
 @pytest.mark.parametrize(
-    ("url", "expected"),
+    "statement",
     [
-        ("postgresql://u:p@db:5433/orders", "postgresql+asyncpg://u:p@db:5433/orders"),
-        ("postgres://u@db/orders", "postgresql+asyncpg://u@db/orders"),
-        ("postgresql+psycopg://u@db/orders", "postgresql+asyncpg://u@db/orders"),
-        (
-            "postgresql://u@/orders?host=/run/postgresql",
-            "postgresql+asyncpg://u@/orders?host=/run/postgresql",
-        ),
-        (
-            "postgresql://u@db/orders?sslmode=require",
-            "postgresql+asyncpg://u@db/orders?ssl=require",
-        ),
+        "SELECT CAST(:value AS smallint)",  # the driver's
+        "SELECT CAST(CAST(:value AS bigint) AS smallint)",  # the server's
     ],
 )
-def test_every_usual_address_works(url: str, expected: str) -> None:
-    normal = asyncpg_url(url)
-    assert normal.render_as_string(hide_password=False).replace("%2F", "/") == expected
+async def test_a_number_that_is_too_large_is_the_callers_mistake(
+    database: Database, statement: str
+) -> None:
+    with pytest.raises(InvalidValueError):
+        async with database.statement() as connection:
+            await connection.execute(text(statement), {"value": 100_000})
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "secret-without-scheme",
-        "mysql://u:secret@db/orders",
-        "postgresql://u:secret@db:port/orders",
-        "postgresql://u:secret@db/orders?channel_binding=require",
-    ],
-)
-def test_an_address_that_cannot_work_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(InvalidDatabaseUrlError) as refused:
-        asyncpg_url(url)
-    assert "secret" not in str(refused.value)
-    assert refused.value.__cause__ is None
+async def test_a_prepared_statement_that_is_gone_is_no_refusal(database_url: str) -> None:
+    database = connect(database_url, pool_size=1)
+    async with database.statement() as connection:
+        await connection.execute(text("SELECT 1"))
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver
+        await driver.execute("DEALLOCATE ALL")
+    with pytest.raises(DatabaseAwayError, match="26000"):
+        await _select(database, "SELECT 1")
+    assert await _select(database, "SELECT 1") == 1
+    await database.close()
+
+
+async def test_a_prepared_statement_whose_name_is_taken_is_no_refusal(database_url: str) -> None:
+    database = connect(database_url, pool_size=1)
+    await _select(database, "SELECT 0")
+    await _select(database, "SELECT 0")  # the first with a ping, a statement of the driver's own
+    async with database.statement() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver
+        name = (await driver.prepare("SELECT 0")).get_name()
+        last = int(name.removeprefix("__asyncpg_stmt_").removesuffix("__"), 16)
+        for number in range(last + 1, last + 30):
+            await driver.execute(f"PREPARE __asyncpg_stmt_{number:x}__ AS SELECT 2")
+    with pytest.raises(DatabaseAwayError, match="42P05"):
+        await _select(database, "SELECT 1")
+    assert await _select(database, "SELECT 1") == 1
+    await database.close()
+
+
+async def _select(database: Database, statement: str) -> object:
+    async with database.statement() as connection:
+        return await connection.scalar(text(statement))
 
 
 async def _cut_all_connections(url: str) -> None:

@@ -10,6 +10,9 @@ from sqlalchemy import text
 from durable_orders.store.database import Database, connect
 
 PING = ";"
+#: The end of each BEGIN, in the same round trip.
+LIMIT = "SET LOCAL idle_in_transaction_session_timeout = '60s';"
+BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED;{LIMIT}"
 
 
 @pytest.fixture
@@ -40,13 +43,13 @@ async def test_a_statement_takes_a_ping_and_nothing_else(alone: Database, sent: 
 async def test_a_transaction_adds_its_begin_and_its_end(alone: Database, sent: list[str]) -> None:
     async with alone.transaction() as connection:
         await connection.execute(text("SELECT 1"))
-    assert sent == [PING, "BEGIN ISOLATION LEVEL READ COMMITTED;", "COMMIT;"]
+    assert sent == [PING, BEGIN, "COMMIT;"]
 
 
 async def test_a_snapshot_too(alone: Database, sent: list[str]) -> None:
     async with alone.snapshot() as connection:
         await connection.execute(text("SELECT 1"))
-    begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+    begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{LIMIT}"
     assert sent == [PING, begin, "COMMIT;"]
 
 
@@ -59,4 +62,4 @@ async def test_what_runs_before_a_transaction_leaves_it_one(
     sent.clear()
     async with alone.transaction() as connection:
         await connection.execute(text("SELECT 2"))
-    assert sent[1:] == ["BEGIN ISOLATION LEVEL READ COMMITTED;", "COMMIT;"]
+    assert sent[1:] == [BEGIN, "COMMIT;"]

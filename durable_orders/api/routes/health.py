@@ -33,7 +33,7 @@ async def healthz() -> dict[str, str]:
     },
 )
 async def readyz(request: Request) -> dict[str, str]:
-    """Readiness: Temporal answers, and the database has the tables that this version needs."""
+    """Readiness: Temporal answers; the database takes writes and has this version's tables."""
     readiness: Readiness = request.app.state.readiness
     if missing := await readiness.missing():
         raise ProblemError(NOT_READY, f"not ready, this is missing: {', '.join(missing)}")
