@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -50,6 +51,7 @@ def _run(drawn: Plan, arguments: argparse.Namespace) -> int:
     from chaos.run import run_chaos  # noqa: PLC0415
     from sandbox import SandboxError  # noqa: PLC0415
 
+    logging.basicConfig(level=logging.ERROR)  # what a client says of a database that fails over
     # A file or a pipe has no width: sentences must not be wrapped there.
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import make_url
-
+from chaos.database import ReplicatedDatabase
 from chaos.observer import Observer
 from chaos.plan import EXPENSIVE, SKUS, Capture, Plan
 from chaos.processes import ProcessFactory, Slot
@@ -40,13 +40,26 @@ _PRICES: Final = (14_50, 29_00, 18_00, 3_50)
 _PLENTY: Final = 1_000_000
 
 
+class _Sandbox(Sandbox):
+    """A sandbox whose database has more than one place."""
+
+    both: str | None = None
+
+    @property
+    def database_url(self) -> str:
+        return self.both or super().database_url
+
+
 @dataclass
 class ChaosEnvironment:
-    """What a run acts on. ``proxies`` are by process and server: (``worker 1``, ``Temporal``)."""
+    """What a run acts on. ``proxies`` are by process and server: (``worker 1``, ``Temporal``); to
+    the database there are two, for each of its places one.
+    """
 
     demo: DemoEnvironment
+    database: ReplicatedDatabase
     slots: Mapping[str, Slot]
-    proxies: Mapping[tuple[str, str], Proxy]
+    proxies: Mapping[tuple[str, str], Sequence[Proxy]]
     shop: Shop
     observer: Observer
 
@@ -56,7 +69,7 @@ class ChaosEnvironment:
 
     async def heal(self) -> None:
         """End every fault of a process: nothing is cut or slow, nobody is frozen."""
-        for proxy in self.proxies.values():
+        for proxy in itertools.chain.from_iterable(self.proxies.values()):
             proxy.restore()
         for slot in self.slots.values():
             await slot.thaw()
@@ -83,25 +96,38 @@ async def open_chaos(
 ) -> AsyncIterator[ChaosEnvironment]:
     """Start everything on a fresh sandbox in ``state``; all of it is stopped at the end."""
     ports = {f"api {number + 1}": free_port() for number in range(plan.apis)}
-    turns = itertools.cycle(ports.values())
+    slots: dict[str, Slot] = {}
+    turns = itertools.cycle(ports)
+
+    async def any_api() -> Stream:
+        """An API process after the other, of those that a load balancer takes for healthy."""
+        names = [next(turns) for _ in ports]
+        healthy = [name for name in names if name in slots and slots[name].is_up]
+        return await asyncio.open_connection(HOST, ports[(healthy or names)[0]])
+
     async with contextlib.AsyncExitStack() as stack:
-        # What the neighbours tell us goes to one API process after the other.
-        webhooks = await _opened(stack, Proxy(lambda: asyncio.open_connection(HOST, next(turns))))
-        sandbox = Sandbox(state, temporal_port=free_port(), api_url=f"http://{webhooks.address}")
+        # What the neighbours tell us.
+        webhooks = await _opened(stack, Proxy(any_api))
+        sandbox = _Sandbox(state, temporal_port=free_port(), api_url=f"http://{webhooks.address}")
         await sandbox.wipe()
         await stack.enter_async_context(sandbox)
+        database = ReplicatedDatabase(sandbox.postgres, sandbox.state)
+        stack.push_async_callback(database.close)
+        if plan.fails_over:
+            await database.add_standby()
+        sandbox.both = _url(await _to_database(stack, database))
         demo = await stack.enter_async_context(open_environment(sandbox))
         await _stock(demo, plan)
         observer = Observer(demo.database)
-        slots, proxies = {}, {}
+        proxies: dict[tuple[str, str], Sequence[Proxy]] = {}
         names = [f"worker {number + 1}" for number in range(plan.workers)] + list(ports)
         for number, name in enumerate(names):
             to_temporal = await _opened(stack, Proxy(lambda: _temporal(sandbox)))
-            to_postgres = await _opened(stack, Proxy(lambda: _postgres(sandbox)))
-            proxies[name, TEMPORAL], proxies[name, POSTGRES] = to_temporal, to_postgres
+            to_postgres = await _to_database(stack, database)
+            proxies[name, TEMPORAL], proxies[name, POSTGRES] = [to_temporal], to_postgres
             settings = sandbox.settings | {
                 "TEMPORAL_ADDRESS": to_temporal.address,
-                "DATABASE_URL": f"postgresql://postgres@{to_postgres.address}/orders",
+                "DATABASE_URL": _url(to_postgres),
             }
             if name in ports:
                 settings |= {
@@ -122,7 +148,7 @@ async def open_chaos(
         await asyncio.gather(*(slot.ready() for slot in slots.values()))
         watching = asyncio.create_task(observer.run())
         stack.push_async_callback(_ended, watching)
-        environment = ChaosEnvironment(demo, slots, proxies, shop, observer)
+        environment = ChaosEnvironment(demo, database, slots, proxies, shop, observer)
         try:
             yield environment
         finally:
@@ -146,9 +172,17 @@ async def _temporal(sandbox: Sandbox) -> Stream:
     return await asyncio.open_connection(HOST, sandbox.temporal.port)
 
 
-async def _postgres(sandbox: Sandbox) -> Stream:
-    directory = make_url(sandbox.database_url).query["host"]
-    return await asyncio.open_unix_connection(f"{directory}/.s.PGSQL.5432")
+async def _to_database(
+    stack: contextlib.AsyncExitStack, database: ReplicatedDatabase
+) -> list[Proxy]:
+    """A proxy to each place of the database, or to the only one."""
+    places = (0, 1) if database.has_standby else (0,)
+    return [await _opened(stack, Proxy(partial(database.dial, place))) for place in places]
+
+
+def _url(proxies: Sequence[Proxy]) -> str:
+    """The database behind whichever of these takes writes."""
+    return f"postgresql://postgres@{','.join(proxy.address for proxy in proxies)}/orders"
 
 
 async def _stock(demo: DemoEnvironment, plan: Plan) -> None:

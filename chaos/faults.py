@@ -10,13 +10,11 @@ import time
 from dataclasses import dataclass
 from typing import Final, cast
 
-import psutil  # type: ignore[import-untyped]
 from sqlalchemy import text
 
 from chaos.environment import ChaosEnvironment
 from chaos.plan import FaultKind, PlannedFault
 from durable_orders.domain.ports import ProviderError
-from sandbox.child import Child
 from sandbox.fault_client import Mode
 
 #: Of a request that is slowed down at a neighbour, and of a webhook that is late.
@@ -46,7 +44,7 @@ class Faults:
 
     def __init__(self, environment: ChaosEnvironment) -> None:
         self._environment = environment
-        self._servers = {kind: asyncio.Lock() for kind in FaultKind}
+        self._restarting = asyncio.Lock()
         self.happened: list[Happened] = []
 
     async def carry_out(self, fault: PlannedFault) -> None:
@@ -73,8 +71,12 @@ class Faults:
                 await slot.freeze()
                 await asyncio.sleep(fault.seconds)
                 await slot.thaw()
-            case FaultKind.RESTART_TEMPORAL | FaultKind.RESTART_DATABASE:
-                await self._restart(fault)
+            case FaultKind.RESTART_TEMPORAL:
+                await self._restart_temporal(fault)
+            case FaultKind.RESTART_DATABASE:
+                await self._environment.database.restart(fault.how, fault.seconds)
+            case FaultKind.FAIL_OVER:
+                await self._environment.database.fail_over(fault.how, fault.seconds)
             case FaultKind.END_CONNECTIONS:
                 with contextlib.suppress(ProviderError):
                     async with self._environment.demo.database.statement() as connection:
@@ -84,28 +86,30 @@ class Faults:
             case FaultKind.NEIGHBOUR | FaultKind.WEBHOOKS:
                 await self._misbehave(fault)
 
-    async def _restart(self, fault: PlannedFault) -> None:
-        sandbox = self._environment.sandbox
-        server = sandbox.temporal if fault.kind is FaultKind.RESTART_TEMPORAL else sandbox.postgres
-        async with self._servers[fault.kind]:
+    async def _restart_temporal(self, fault: PlannedFault) -> None:
+        server = self._environment.sandbox.temporal
+        async with self._restarting:
             if fault.how == "killed":
-                await _kill(server.child)
+                os.kill(server.child.pid, signal.SIGKILL)
+                await server.child.ended()
             await server.stop()
             await asyncio.sleep(fault.seconds)
             await server.start()
 
     async def _disturb(self, fault: PlannedFault) -> None:
         process, _, server = fault.target.partition(" from ")
-        proxy = self._environment.proxies[process, server]
-        match fault.kind:
-            case FaultKind.CUT:
-                proxy.cut(refuse=True)
-            case FaultKind.STALL:
-                proxy.stall()
-            case _:
-                proxy.slow(_PACKET)
+        proxies = self._environment.proxies[process, server]
+        for proxy in proxies:
+            match fault.kind:
+                case FaultKind.CUT:
+                    proxy.cut(refuse=True)
+                case FaultKind.STALL:
+                    proxy.stall()
+                case _:
+                    proxy.slow(_PACKET)
         await asyncio.sleep(fault.seconds)
-        proxy.restore()
+        for proxy in proxies:
+            proxy.restore()
 
     async def _misbehave(self, fault: PlannedFault) -> None:
         faults, mode = self._environment.demo.faults, cast("Mode", fault.how)
@@ -113,13 +117,3 @@ class Faults:
         injected = await faults.inject(fault.target, mode, seconds=seconds, times=fault.times)
         await asyncio.sleep(fault.seconds)
         await faults.remove(injected)
-
-
-async def _kill(child: Child) -> None:
-    """Send SIGKILL to a server and all of its processes, as the kernel would without memory."""
-    family = psutil.Process(child.pid).children(recursive=True)
-    os.kill(child.pid, signal.SIGKILL)
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    await child.ended()

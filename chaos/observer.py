@@ -90,6 +90,14 @@ class Observer:
         """How many orders have each status."""
         return Counter(str(seen.status) for seen in self._seen.values())
 
+    @property
+    def ends(self) -> Counter[str]:
+        """How many orders have each status, and for which reason."""
+        return Counter(
+            f"{seen.status} ({seen.reason})" if seen.reason else str(seen.status)
+            for seen in self._seen.values()
+        )
+
     def last_seen(self, order_id: str) -> Seen | None:
         return self._seen.get(order_id)
 

@@ -125,6 +125,7 @@ class FaultKind(StrEnum):
     RESTART_TEMPORAL = "restart Temporal"
     RESTART_DATABASE = "restart PostgreSQL"
     END_CONNECTIONS = "end PostgreSQL's connections"
+    FAIL_OVER = "fail over PostgreSQL"
     CUT = "cut"  # the connections of one process to one server, and refuse new ones
     STALL = "stall"  # the same connections: nothing passes, nothing is closed
     SLOW = "slow"  # the same: each packet takes a while
@@ -147,8 +148,9 @@ class PlannedFault:
 
     def __str__(self) -> str:
         how = f" {self.how}" if self.how else ""
+        target = f" {self.target}" if self.target else ""
         times = f", {self.times} times at most" if self.times else ""
-        return f"{self.at:7.1f}  {self.kind} {self.target}{how}, {self.seconds:.1f} s{times}"
+        return f"{self.at:7.1f}  {self.kind}{target}{how}, {self.seconds:.1f} s{times}"
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,11 @@ class Plan:
     def seconds(self) -> float:
         """How long faults happen."""
         return max((fault.at + fault.seconds for fault in self.faults), default=0.0)
+
+    @property
+    def fails_over(self) -> bool:
+        """Whether the database needs a standby."""
+        return any(fault.kind is FaultKind.FAIL_OVER for fault in self.faults)
 
     @property
     def digest(self) -> str:
@@ -267,9 +274,9 @@ def _lines(chance: random.Random, kind: OrderKind) -> tuple[tuple[str, int], ...
 
 #: Seconds of each fault of the neighbours, at least and at most, and its mode.
 _MODES: Final = (
-    ("hang_up_after", 0.5, 3.0),
-    ("hang_up", 0.5, 3.0),
-    ("error", 0.5, 4.0),
+    ("hang_up_after", 0.5, 2.5),
+    ("hang_up", 0.5, 2.5),
+    ("error", 0.5, 2.5),
     ("error_after", 0.5, 4.0),
     ("error_saved", 0.5, 4.0),
     ("rate_limit", 1.0, 5.0),
@@ -296,6 +303,7 @@ _OF_SERVERS: Final = (
     FaultKind.RESTART_TEMPORAL,
     FaultKind.RESTART_DATABASE,
     FaultKind.END_CONNECTIONS,
+    FaultKind.FAIL_OVER,
 )
 
 
@@ -319,8 +327,11 @@ def _faults(chance: random.Random, seconds: float, workers: int, apis: int) -> l
         if not kinds_of_servers:  # each of them once before one comes again
             kinds_of_servers.extend(chance.sample(_OF_SERVERS, len(_OF_SERVERS)))
         kind = kinds_of_servers.pop()
-        how = "" if kind is FaultKind.END_CONNECTIONS else chance.choice(("killed", "stopped"))
-        lasts = 0.0 if kind is FaultKind.END_CONNECTIONS else chance.uniform(0.2, 3)
+        how, lasts = chance.choice(("killed", "stopped")), chance.uniform(0.2, 3)
+        if kind is FaultKind.END_CONNECTIONS:
+            how, lasts = "", 0.0
+        elif kind is FaultKind.FAIL_OVER:
+            how, lasts = chance.choice(("killed", "frozen")), chance.uniform(3, 8)
         return PlannedFault(at, kind, "", lasts, how)
 
     def of_network(at: float) -> PlannedFault:

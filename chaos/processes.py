@@ -41,13 +41,18 @@ class Slot:
         self._factory = factory
         self._directory = directory / name.replace(" ", "-")
         self._started: list[WorkerProcess] = []
-        self._down = True
+        self._down, self._frozen = True, False
         self._supervision: asyncio.Task[None] | None = None
 
     @property
     def process(self) -> WorkerProcess:
         """The one that was started last."""
         return self._started[-1]
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs, and is not frozen."""
+        return bool(self._started) and not self._down and not self._frozen
 
     @property
     def starts(self) -> int:
@@ -78,9 +83,11 @@ class Slot:
         await self.process.kill()
 
     async def freeze(self) -> None:
+        self._frozen = True
         await self.process.signal(signal.SIGSTOP)
 
     async def thaw(self) -> None:
+        self._frozen = False
         await self.process.signal(signal.SIGCONT)
 
     async def stop(self) -> None:

@@ -99,7 +99,7 @@ def show_report(
     for kind, times in (*sorted(figures.recovery.items()), ("all", every)):
         console.print(f"  {kind:<28} {spread(times)}")
     console.print("\n[bold]From the end of the faults until an order was over")
-    console.print(f"  {'all orders':<28} {figures.settled_after:.1f} s")
+    console.print(f"  {'the last of all':<28} {figures.settled_after:.1f} s")
     console.print(f"  {'each order open then':<28} {spread(figures.settling)}")
     console.print(f"  {'made to wait, apart':<28} {spread(figures.waiting)}")
     for sentence in figures.slowest:

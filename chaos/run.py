@@ -138,7 +138,7 @@ class _Run:
             progress = list(await connection.scalars(_PROGRESS))
         figures = Figures(
             orders=len(self.customers.all),
-            ends=self._environment.observer.tally,
+            ends=self._environment.observer.ends,
             seconds=self._faults_ended - self._started,
             settled_after=self._all_over - self._faults_ended,
             requests=shop.requests,

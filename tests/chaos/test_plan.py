@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from chaos.plan import Capture, FaultKind, OrderKind, Plan, plan
 
+ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(20)
 
 
@@ -42,6 +45,17 @@ def test_a_large_run_has_every_kind_of_fault(seed: int) -> None:
 
     assert {fault.kind for fault in planned.faults} == set(FaultKind)
     assert all(0 <= fault.at <= planned.seconds for fault in planned.faults)
+
+
+def test_the_run_of_ci_has_every_kind_of_fault() -> None:
+    command = (ROOT / ".ci/run").read_text()
+    found = re.search(r"-m chaos --orders (\d+) --seed (\d+)", command)
+    assert found is not None
+
+    planned = plan(orders=int(found[1]), seed=int(found[2]))
+
+    assert {fault.kind for fault in planned.faults} == set(FaultKind)
+    assert {order.kind for order in planned.orders} == set(OrderKind)
 
 
 def test_no_hold_lapses_where_nothing_is_held() -> None:
