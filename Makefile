@@ -49,6 +49,9 @@ test-stripe: $(TO_DEV) ## The payment suites against Stripe's test mode: STRIPE_
 bench: $(TO_RUN) ## Measure recovery after a kill, the cost of an order and the HTTP edge
 	@$(RUN) -m bench
 
+chaos: $(TO_RUN) ## All kinds of orders under a seeded schedule of faults, then the books: ORDERS=500 SEED=7 CAPTURE=at_fulfillment
+	@$(RUN) -m chaos $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) $(if $(CAPTURE),--capture $(CAPTURE))
+
 sbom: $(TO_DEV) ## Write dist/sbom.json: the application's packages with their hashes, as CycloneDX
 	@mkdir -p dist
 	@$(RUN) -W ignore::UserWarning -m cyclonedx_py requirements requirements/app.txt --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json
@@ -85,4 +88,5 @@ $(TO_DEV): requirements/dev.txt $(VENV)/.uv
 	@$(UV) pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt requirements/uv.txt
 	@touch $(TO_RUN) $@
 
-.PHONY: help demo sandbox worker api check test test-containers test-stripe bench sbom advisories lock clean
+.PHONY: help demo sandbox worker api check test test-containers test-stripe bench chaos sbom \
+	advisories lock clean

@@ -6,6 +6,7 @@ minor units.
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -106,13 +107,14 @@ class Fulfillment:
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail that was sent, with the idempotency key of its request."""
+    """One mail that was sent ``at`` this time, with the idempotency key of its request."""
 
     id: str
     key: str | None
     kind: str | None
     to: tuple[str, ...]
     subject: str
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,14 @@ def _order_books(found: dict[str, Any]) -> OrderBooks:
         payments=tuple(payments),
         refunds=tuple(Refund(**refund) for refund in found["refunds"]),
         fulfillments=tuple(_fulfillment(each) for each in found["fulfillments"]),
-        mails=tuple(Mail(**{**mail, "to": tuple(mail["to"])}) for mail in found["mails"]),
+        mails=tuple(_mail(mail) for mail in found["mails"]),
         disputes=tuple(Dispute(**dispute) for dispute in found["disputes"]),
     )
+
+
+def _mail(found: dict[str, Any]) -> Mail:
+    at = datetime.fromisoformat(found["at"])
+    return Mail(**{**found, "to": tuple(found["to"]), "at": at})
 
 
 def _fulfillment(found: dict[str, Any]) -> Fulfillment:

@@ -31,6 +31,8 @@ Mode = Literal[
     "error_after",
     "hang_up",
     "hang_up_after",
+    "twice",
+    "late",
 ]
 
 _LONGEST_POLL = 60.0

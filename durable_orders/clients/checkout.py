@@ -38,6 +38,7 @@ from durable_orders.clients.workflow_calls import (
     StartOptions,
     raise_if_cancelled,
     request_memo,
+    told_once,
 )
 from durable_orders.contracts.order import OrderWorkflow
 from durable_orders.contracts.search_attributes import CUSTOMER_ID, ORDER_STATUS, ORDER_TOTAL
@@ -176,7 +177,7 @@ class Checkout:
             with translate_rpc_errors(self._temporal):
                 return await self._temporal.execute_update_with_start_workflow(
                     OrderWorkflow.payment_outcome,
-                    start_workflow_operation=start,
+                    start_workflow_operation=told_once(start),
                     id=_outcome_id(0),
                     rpc_timeout=wait,
                 )
@@ -186,9 +187,9 @@ class Checkout:
         except (WorkflowAlreadyStartedError, WorkflowUpdateFailedError):
             return None  # the run is over
         except RPCError as error:
-            if error.status not in NO_RUN:
+            if error.status not in NO_RUN | NO_WORKER:
                 raise
-            return None  # it ended while it was asked
+            return None  # it ended while it was asked, or no worker has come to it for a while
 
     async def _hear(self, order_id: str, wait: timedelta) -> PaymentProgress:
         """Return what is known of the payment, once something is, or after ``wait``."""

@@ -31,6 +31,9 @@ _AWAY: Final = frozenset(
         RPCStatusCode.CANCELLED,  # the SDK's own timeout
     }
 )
+#: A connection that breaks in the middle of a call has no status of its own in gRPC: the SDK's
+#: transport (tonic) passes it on as UNKNOWN or INTERNAL, with these words before the cause.
+_BROKEN: Final = ("transport error", "h2 protocol error", "error reading a body from connection")
 _REFUSED: Final = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 
 
@@ -90,7 +93,7 @@ def translate_rpc_errors(client: Client) -> Iterator[None]:
         if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
             busy = f"Temporal at {address} has too much to do ({error.message}): ask again later"
             raise UnreachableError(busy) from None
-        if error.status in _AWAY:
+        if error.status in _AWAY or _is_broken_connection(error):
             raise UnreachableError(_unreachable(address, error)) from None
         if error.status in _REFUSED or error.message.startswith("Namespace "):
             raise UnreachableError(f"Temporal at {address} refuses us: {error.message}") from None
@@ -118,6 +121,11 @@ async def retry_while_unavailable(
             if now() - away_since >= patience.total_seconds():
                 raise
         await asyncio.sleep(0.5)
+
+
+def _is_broken_connection(error: RPCError) -> bool:
+    has_no_status = error.status in {RPCStatusCode.UNKNOWN, RPCStatusCode.INTERNAL}
+    return has_no_status and error.message.startswith(_BROKEN)
 
 
 def _unreachable(address: str, error: Exception) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import timedelta
-from typing import Final, Generic, NoReturn, TypedDict, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypedDict, TypeVar
 
 from temporalio.client import (
     Client,
@@ -227,7 +227,7 @@ class WorkflowCalls(Generic[W, R]):
                 lambda left: self._temporal.execute_update_with_start_workflow(
                     update,
                     argument,
-                    start_workflow_operation=start(),
+                    start_workflow_operation=told_once(start()),
                     id=id_,
                     rpc_timeout=left,
                 ),
@@ -243,6 +243,11 @@ class WorkflowCalls(Generic[W, R]):
             raise_if_cancelled(error)
             raise NoWorkerError(self._order_id, asked, wait) from None
         except TimeoutError:  # the Updates before it got no answer
+            raise NoWorkerError(self._order_id, asked, wait) from None
+        except RPCError as error:
+            # Temporal takes no Update for a run whose workflow task several workers have lost.
+            if error.status is not RPCStatusCode.FAILED_PRECONDITION:
+                raise
             raise NoWorkerError(self._order_id, asked, wait) from None
         except WorkflowUpdateFailedError as error:
             await self._raise_refusal(error)
@@ -265,6 +270,30 @@ async def query_each(keys: Iterable[K], query: Callable[[K], Awaitable[T | None]
 
     answers = await asyncio.gather(*map(limited, keys))
     return tuple(answer for answer in answers if answer is not None)
+
+
+def told_once(
+    operation: WithStartWorkflowOperation[W, R],
+) -> WithStartWorkflowOperation[W, R]:
+    """The operation, whose error is raised by the call that it is given to, and not logged too.
+
+    The SDK also puts the error into the operation, for callers that ask it for the run; of an error
+    that nobody has asked for asyncio logs a traceback.
+    """
+    started = asyncio.ensure_future(operation.workflow_handle())
+    _started.add(started)
+    started.add_done_callback(_forget_start)
+    return operation
+
+
+#: What is waited for: asyncio itself keeps no reference.
+_started: Final[set[asyncio.Task[Any]]] = set()
+
+
+def _forget_start(started: asyncio.Task[Any]) -> None:
+    _started.discard(started)
+    if not started.cancelled():
+        started.exception()
 
 
 def status_name(status: WorkflowExecutionStatus | None) -> str:

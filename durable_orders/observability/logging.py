@@ -74,6 +74,11 @@ def _shorten(record: logging.LogRecord) -> bool:
     elif isinstance(error, asyncio.CancelledError) and activity_type:
         record.msg, record.args = f"{activity_type} was cut off: it took too long", ()
         record.exc_info = None
+    elif isinstance(error, ConnectionError) and record.name == "asyncio":
+        # asyncpg's, of a connection that was lost after we had given up opening it.
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args = f"a connection was lost that nobody waited for: {error}", ()
+        record.exc_info = None
     return True
 
 

@@ -43,7 +43,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        sender = asyncio.create_task(WebhookSender(store, clock).run(), name="webhook-sender")
+        sender = asyncio.create_task(
+            WebhookSender(store, fault_registry, clock).run(), name="webhook-sender"
+        )
         try:
             yield
         finally:

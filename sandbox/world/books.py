@@ -105,4 +105,5 @@ def _mail(mail: JsonObject) -> JsonObject:
         "kind": mail["_kind"],
         "to": mail["to"],
         "subject": mail["subject"],
+        "at": mail["created_at"],
     }

@@ -52,11 +52,17 @@ ENDPOINTS: Final = (
     "warehouse.fulfillments.cancel",
     "warehouse.fulfillments.retrieve",
     "warehouse.parcels.resend",
+    # Not requests to a provider, but its own to us: see DELIVERY.
+    "stripe.webhooks",
+    "resend.webhooks",
+    "warehouse.webhooks",
 )
 
 BEFORE: Final = ("delay", "rate_limit", "lock_timeout", "restrict", "error", "hang_up")
 DURING: Final = ("refuse", "pending", "split", "short", "error_saved", "error_after")
 AFTER: Final = ("delay_after", "hang_up_after")
+#: Of webhooks, whichever order they are about.
+DELIVERY: Final = ("twice", "late")
 
 MODES: Final = {
     "refuse": "a business refusal: `reason` is a decline code, the warehouse's message, …",
@@ -75,6 +81,8 @@ MODES: Final = {
     "error_after": "the work is done, then 500; Stripe keeps the 500 as the key's answer",
     "hang_up": "close the connection without an answer; nothing is done",
     "hang_up_after": "do the work, then close the connection without an answer",
+    "twice": "a webhook is delivered a second time at once",
+    "late": "a webhook is delivered `seconds` later, after those that follow it",
 }
 
 _FIELDS: Final = {"endpoint", "mode", "order_id", "sku", "times", "seconds", "reason", "parcels"}

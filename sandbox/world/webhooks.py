@@ -19,6 +19,7 @@ import httpx
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
+from sandbox.world.faults import DELIVERY, FaultRegistry
 from sandbox.world.request_pipeline import Clock
 from sandbox.world.state_store import JsonObject, StateStore
 
@@ -70,8 +71,9 @@ def is_usable_secret(provider: str, secret: str) -> bool:
 class WebhookSender:
     """Delivers the webhooks in the outbox when they are due."""
 
-    def __init__(self, store: StateStore, clock: Clock) -> None:
+    def __init__(self, store: StateStore, faults: FaultRegistry, clock: Clock) -> None:
         self._store = store
+        self._faults = faults
         self._clock = clock
 
     async def run(self) -> None:
@@ -86,7 +88,15 @@ class WebhookSender:
             now = self._clock()
             if due > now:
                 return min(due - now, 0.1)
-            if await self._deliver(http, provider, body) or attempts >= len(RETRY_AFTER):
+            faults = await self._faults.hit(DELIVERY, f"{provider}.webhooks", None, ())
+            late = next((fault for fault in faults if fault.mode == "late"), None)
+            if late is not None and not attempts:
+                self._store.reschedule(seq, now + late.seconds)
+                continue
+            delivered = await self._deliver(http, provider, body)
+            if delivered and any(fault.mode == "twice" for fault in faults):
+                delivered = await self._deliver(http, provider, body)
+            if delivered or attempts >= len(RETRY_AFTER):
                 self._store.remove_delivery(seq)
             else:
                 self._store.reschedule(seq, now + RETRY_AFTER[attempts])
