@@ -50,7 +50,9 @@ class MigrationNeededError(DatabaseAwayError):
 class Database:
     """Connection pool. Create it with ``connect``, end it with ``close``."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, url: str) -> None:
+        #: The address that it was made with; it may hold a password.
+        self.url = url
         self._autocommit = engine
         self.engine = engine.execution_options(isolation_level="READ COMMITTED")
         self._snapshot = engine.execution_options(
@@ -128,7 +130,7 @@ def connect(
         hide_parameters=True,
     )
     connector.attach(engine)
-    return Database(engine)
+    return Database(engine, url)
 
 
 def sqlstate(error: BaseException) -> str:

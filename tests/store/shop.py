@@ -48,7 +48,7 @@ class Shop:
     @property
     def url(self) -> str:
         """The address of the database."""
-        return self.database.engine.url.render_as_string(hide_password=False)
+        return self.database.url
 
     async def stocked(self, on_hand: int) -> str:
         """A new product."""

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
-from durable_orders.domain.ports import DatabaseAwayError, NoSuchOrderError
+from durable_orders.domain.ports import LockedOutError, NoSuchOrderError
 from durable_orders.process import PROGRAM
 from durable_orders.store import (
     InvalidDatabaseUrlError,
@@ -171,9 +171,9 @@ async def test_a_schema_that_fits_is_checked_without_a_word(database: Database) 
     await check_schema(database)
 
 
-async def test_a_database_that_is_away_is_said_to_be(postgres: Postgres) -> None:
+async def test_a_database_that_does_not_exist_is_said_to_be(postgres: Postgres) -> None:
     url = await postgres.empty()
-    with pytest.raises(DatabaseAwayError):
+    with pytest.raises(LockedOutError, match="3D000"):
         async with open_store(url.replace("/test_", "/nowhere_")):
             pytest.fail("it was opened")
 
