@@ -387,7 +387,11 @@ def test_what_the_edge_cannot_do_is_refused(
     ("url", "password", "complete"),
     [
         ("postgresql://orders@db/orders", "s3cret", "postgresql://orders:s3cret@db/orders"),
-        ("postgresql://orders@a:1,b:2/x?ssl=on", "p", "postgresql://orders:p@a:1,b:2/x?ssl=on"),
+        (
+            "postgresql://orders@a:1,b:2/x?sslmode=require",
+            "p",
+            "postgresql://orders:p@a:1,b:2/x?sslmode=require",
+        ),
         (
             "postgresql://orders@db/orders",
             "a/b@c:d?#%",
