@@ -54,9 +54,9 @@ ENDPOINTS: Final = (
     "warehouse.parcels.resend",
 )
 
-BEFORE: Final = ("delay", "rate_limit", "lock_timeout", "restrict", "error", "hang_up")
+BEFORE: Final = ("delay", "rate_limit", "lock_timeout", "restrict", "error", "html", "hang_up")
 DURING: Final = ("refuse", "pending", "split", "short", "error_saved", "error_after")
-AFTER: Final = ("delay_after", "hang_up_after")
+AFTER: Final = ("delay_after", "html_after", "hang_up_after")
 
 MODES: Final = {
     "refuse": "a business refusal: `reason` is a decline code, the warehouse's message, …",
@@ -73,6 +73,8 @@ MODES: Final = {
     "error": "500; nothing is done and the idempotency key stays unused",
     "error_saved": "500; nothing is done, and Stripe keeps the 500 as the key's answer",
     "error_after": "the work is done, then 500; Stripe keeps the 500 as the key's answer",
+    "html": "200 with a page instead of JSON, as a proxy answers; nothing is done",
+    "html_after": "the work is done, then the page instead of the answer",
     "hang_up": "close the connection without an answer; nothing is done",
     "hang_up_after": "do the work, then close the connection without an answer",
 }
