@@ -42,7 +42,6 @@ from durable_orders.domain.refunds.refund import NEVER_ISSUED, RefundRequest, Re
 from durable_orders.store.disputes import PostgresDisputeRepository
 from sandbox.books_client import OrderBooks
 from tests.e2e.fault_matrix.table import REFUND, SHIP
-from tests.support.eventually import eventually
 
 SKU: Final = "MATRIX"
 THREE_D_SECURE: Final = "pm_card_authenticationRequired"
@@ -51,6 +50,8 @@ UNDER_OTHER_TERMS: Final = frozenset({"followed", "resent"})
 
 #: A neighbour may be silent for as long as a bank, and be asked again after that.
 LONG: Final = 170.0
+#: Between two looks at an order: there are many, and each costs the others time.
+PAUSE: Final = 0.3
 CALL: Final = timedelta(seconds=40)
 
 #: There was no answer, so the question is put again.
@@ -92,7 +93,9 @@ class Courses:
         options = PaymentOptions(customer, off_session=True)
         await self._start(order_id, card=card, options=options)
         await self._mailed(order_id, "payment_request")
-        await self._confirm_at_bank(order_id)
+        [payment] = (await self._books(order_id)).payments
+        await self.environment.pay_in_browser(payment.id, "pm_card_visa")
+        await self._heard(lambda: self.environment.orders.payment_updated(order_id))
         await self._ended(order_id)
 
     async def confirmed_at_bank(self, order_id: str) -> None:
@@ -128,8 +131,10 @@ class Courses:
 
     async def begin_elsewhere(self, order_id: str) -> None:
         """Start an order under the terms of another worker, which leaves it to an approver."""
+        await self.environment.faults.inject(SHIP, "split", order_id=order_id, parcels=2)
         await self._start(order_id, flagged=True)
-        await self._stands(order_id, {Status.AWAITING_APPROVAL})
+        # Until then, its first workflow task might be another worker's, with other terms.
+        await self.environment.wait_until_waiting(order_id)
 
     async def followed(self, order_id: str) -> None:
         await self._approve(order_id)
@@ -139,7 +144,7 @@ class Courses:
     async def resent(self, order_id: str) -> None:
         await self._approve(order_id)
         await self._stands(order_id, FULFILLED_OR_LATER)
-        [lost] = (await self._books(order_id)).parcels
+        lost, _ = (await self._books(order_id)).parcels
         operations = self.environment.operations
         await self._heard(lambda: operations.resend_parcel(order_id, lost.id, "ops-7", wait=CALL))
         await self._deliver(order_id)
@@ -266,8 +271,14 @@ class Courses:
                         order_id, *news
                     )
                 )
-                if status is ParcelStatus.SHIPPED:
-                    await self._stands(order_id, {Status.SHIPPED, Status.COMPLETED})
+                await self._parcel_stands(order_id, parcel.id, status)
+
+    async def _parcel_stands(self, order_id: str, parcel_id: str, status: ParcelStatus) -> None:
+        async def stands() -> bool:
+            view = await self.environment.orders.view(order_id)
+            return (parcel_id, status) in {(one.parcel_id, one.status) for one in view.parcels}
+
+        await self._eventually(stands)
 
     async def _request_refund(self, order_id: str, *, pieces: int) -> None:
         await self.ordinary(order_id)
@@ -365,7 +376,9 @@ class Courses:
             except (*UNHEARD, NoSuchOrderError, UnknownRefundError):
                 return False  # not yet
 
-        await eventually(holds, within=LONG)
+        async with asyncio.timeout(LONG):
+            while not await holds():
+                await asyncio.sleep(PAUSE)
 
     async def _heard(self, ask: Callable[[], Awaitable[Any]]) -> None:
         """Ask until there is an answer, of whatever kind."""
@@ -374,6 +387,6 @@ class Courses:
                 try:
                     await ask()
                 except UNHEARD:
-                    await asyncio.sleep(0.2)
+                    await asyncio.sleep(PAUSE)
                 else:
                     return

@@ -67,7 +67,7 @@ class Matrix:
         elsewhere = [
             order_id
             for cell, order_id in self._orders.items()
-            if cell.row.course in UNDER_OTHER_TERMS
+            if _began_elsewhere(cell)
         ]
         if elsewhere:
             other = await self.environment.start_worker(**OTHER_TERMS)
@@ -104,7 +104,7 @@ class Matrix:
         return worker
 
     async def side_by_side(self, plan: Plan) -> None:
-        """Run all cells, those of slow neighbours first."""
+        """Run all cells: those that mostly wait at once, the others some at a time."""
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def run(cell: Cell) -> None:
@@ -114,7 +114,7 @@ class Matrix:
                 async with turns:
                     await self.run(cell, plan)
 
-        await asyncio.gather(*map(run, self._orders))
+        await asyncio.gather(*map(run, sorted(self._orders, key=_began_elsewhere, reverse=True)))
 
     async def in_batches(
         self,
@@ -187,6 +187,10 @@ class Matrix:
             return str(error)
         lines = [f"{line.at:%H:%M:%S} {line.event} {line.detail}" for line in view.history]
         return "\n".join([f"order {order_id} is {view.order.status}", *lines])
+
+
+def _began_elsewhere(cell: Cell) -> bool:
+    return cell.row.course in UNDER_OTHER_TERMS
 
 
 def _dial(id_: str, mode: str) -> Fault:
