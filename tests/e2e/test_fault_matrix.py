@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from demo.environment import DemoEnvironment
-from tests.e2e.fault_matrix.matrix import Matrix
+from tests.e2e.fault_matrix.matrix import Matrix, violations
 from tests.e2e.fault_matrix.table import AT_NEIGHBOUR, DATABASE, Cell, cells
 
 CELLS = tuple(cells(*AT_NEIGHBOUR, *DATABASE))
@@ -22,7 +22,8 @@ async def matrix(
     environment: DemoEnvironment, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Matrix]:
     """All cells, each brought to its end."""
-    made = Matrix(environment, tmp_path_factory.mktemp("matrix") / "faults", approval_seconds=80)
+    directory = tmp_path_factory.mktemp("matrix") / "faults"
+    made = Matrix(environment, directory, approval_seconds=80, audits_at_once=1)
     plan = await made.prepare(CELLS)
     worker = await made.start_worker()
     await made.side_by_side(plan)
@@ -39,4 +40,4 @@ async def test_an_order_ends_as_it_should_whatever_its_neighbours_do(
 
 
 async def test_the_books_of_all_of_them_agree(matrix: Matrix) -> None:
-    assert await matrix.violations() == []
+    assert await violations(matrix) == []

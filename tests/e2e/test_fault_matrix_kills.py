@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from demo.environment import DemoEnvironment
-from tests.e2e.fault_matrix.matrix import Matrix
+from tests.e2e.fault_matrix.matrix import Matrix, violations
 from tests.e2e.fault_matrix.table import KILLS, Cell, FaultKind, cells
 from tests.e2e.test_killed_servers import kill
 
@@ -23,7 +23,7 @@ BATCH = 16
 
 async def killed(environment: DemoEnvironment, directory: Path) -> Matrix:
     """Each order's worker is killed, and the next one takes over."""
-    matrix = Matrix(environment, directory, approval_seconds=16)
+    matrix = Matrix(environment, directory, approval_seconds=30)
     plan = await matrix.prepare(KILLED)
     worker = await matrix.start_worker()
 
@@ -39,7 +39,7 @@ async def killed(environment: DemoEnvironment, directory: Path) -> Matrix:
 
 async def restarted(environment: DemoEnvironment, directory: Path) -> Matrix:
     """Temporal is killed and comes back; the worker stays."""
-    matrix = Matrix(environment, directory, approval_seconds=16)
+    matrix = Matrix(environment, directory, approval_seconds=30)
     plan = await matrix.prepare(RESTARTED)
     worker = await matrix.start_worker()
 
@@ -77,5 +77,4 @@ async def test_an_order_ends_as_it_should_whatever_is_killed(
 
 
 async def test_the_books_of_all_of_them_agree(matrices: dict[Cell, Matrix]) -> None:
-    for matrix in set(matrices.values()):
-        assert await matrix.violations() == []
+    assert await violations(*set(matrices.values())) == []

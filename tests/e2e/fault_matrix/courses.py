@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from demo.environment import ADA, DemoEnvironment
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.errors import (
+    NotWaitingError,
     NoWorkerError,
     UndecidedError,
     UnknownRefundError,
@@ -63,8 +64,8 @@ class Courses:
     """The world around the orders of the matrix."""
 
     environment: DemoEnvironment
-    #: One audit after the other: what is listed is of all orders, and so is a fault there.
-    _audit: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: Whose turn it is to audit: what an audit lists is of all orders, and so is a fault there.
+    audits: asyncio.Semaphore
 
     async def run(self, name: str, order_id: str) -> None:
         """Bring an order to its end by the course of this name."""
@@ -189,7 +190,7 @@ class Courses:
 
     async def audited(self, order_id: str) -> None:
         await self.ordinary(order_id)
-        async with self._audit:
+        async with self.audits:
             # With a name of its own, as one has that a schedule starts.
             audit = await self.environment.temporal.start_workflow(
                 ReconcileWorkflow.run,
@@ -253,7 +254,7 @@ class Courses:
     async def _approve(self, order_id: str) -> None:
         await self._stands(order_id, {Status.AWAITING_APPROVAL})
         operations = self.environment.operations
-        await self._heard(lambda: operations.approve(order_id, "ops-7", wait=CALL))
+        await self._decided(lambda: operations.approve(order_id, "ops-7", wait=CALL))
 
     async def _confirm_at_bank(self, order_id: str) -> None:
         environment = self.environment
@@ -287,7 +288,7 @@ class Courses:
 
     async def _approve_refund(self, order_id: str) -> None:
         await self._refund_stands(order_id, "r1", {RefundState.AWAITING_APPROVAL})
-        await self._heard(lambda: self.environment.refunds.approve(order_id, "r1", "ops-7"))
+        await self._decided(lambda: self.environment.refunds.approve(order_id, "r1", "ops-7"))
 
     async def _refund_ended(self, order_id: str) -> None:
         await self._heard(lambda: self.environment.refunds.result(order_id, "r1"))
@@ -379,6 +380,19 @@ class Courses:
         async with asyncio.timeout(LONG):
             while not await holds():
                 await asyncio.sleep(PAUSE)
+
+    async def _decided(self, decide: Callable[[], Awaitable[None]]) -> None:
+        """Decide until somebody has. What waits says so in the books first, and listens then."""
+        async with asyncio.timeout(LONG):
+            while True:
+                try:
+                    await self._heard(decide)
+                except NotWaitingError as error:
+                    if "has approved it" in str(error):
+                        return  # an answer was lost
+                    await asyncio.sleep(PAUSE)
+                else:
+                    return
 
     async def _heard(self, ask: Callable[[], Awaitable[Any]]) -> None:
         """Ask until there is an answer, of whatever kind."""

@@ -131,8 +131,8 @@ ROWS: Final = (
     ),
     Row("fulfill_order", "ordinary", (SHIP,)),
     Row("update_inventory", "ordinary"),
-    Row("record_status", "ordinary"),
-    Row("send_confirmation_email", "ordinary", (MAIL,)),
+    Row("record_status", "ordinary", impossible=_LAST),
+    Row("send_confirmation_email", "ordinary", (MAIL,), impossible=_LAST),
     # One that waits: for an approver, for its customer, for a bank.
     Row("record_note", "approved"),
     Row("send_approval_reminder", "approved_after_reminder", (MAIL,)),

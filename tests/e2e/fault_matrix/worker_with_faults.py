@@ -97,17 +97,15 @@ class FaultPoints(temporalio.client.Interceptor, temporalio.worker.Interceptor):
             await self._hold(point)
         return answer
 
-    async def _before_what_follows(
-        self, point: FaultPoint, info: activity.Info, run: Run
-    ) -> Any:
+    async def _before_what_follows(self, point: FaultPoint, info: activity.Info, run: Run) -> Any:
+        """Hold whatever comes in the same run after the activity has been answered."""
         run_id = info.workflow_id or ""
-        if info.activity_type == point.activity:
-            answer = await run()
-            self.answered.add(run_id)
-            return answer
         if run_id in self.answered:
             await self._hold(point)
-        return await run()
+        answer = await run()
+        if info.activity_type == point.activity:
+            self.answered.add(run_id)
+        return answer
 
     async def _hold(self, point: FaultPoint) -> None:
         """Hold the activity, alive, until the test releases all or kills this process."""
