@@ -6,7 +6,6 @@ All orders are under way at the same time; ``fault_matrix.table`` has the rows a
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 

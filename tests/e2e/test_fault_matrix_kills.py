@@ -5,7 +5,6 @@ A batch of orders is held at a time, each in its own activity, and one blow stri
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -58,14 +57,14 @@ async def restarted(environment: DemoEnvironment, directory: Path) -> Matrix:
 @pytest.fixture(scope="module")
 async def matrices(
     environment: DemoEnvironment, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[dict[Cell, Matrix]]:
+) -> dict[Cell, Matrix]:
     """All cells, each brought to its end."""
     directory = tmp_path_factory.mktemp("matrix")
     made = [
         await killed(environment, directory / "killed"),
         await restarted(environment, directory / "restarted"),
     ]
-    yield {cell: matrix for matrix in made for cell in matrix.ended}
+    return {cell: matrix for matrix in made for cell in matrix.ended}
 
 
 @pytest.mark.parametrize("cell", KILLED + RESTARTED, ids=str)

@@ -83,7 +83,7 @@ def open_dispute(
     is_inquiry: bool = False,
     due_in: int = RESPONSE_SECONDS,
 ) -> JsonObject:
-    """Open an inquiry or a chargeback over a captured charge; evidence is due in so many seconds."""
+    """Open an inquiry or a chargeback over a captured charge; evidence is due in ``due_in`` s."""
     network_code = "10" if is_inquiry else _NETWORK_CODES.get(reason)
     card = card_of(context.load("payment_method", charge["payment_method"], "payment_method"))
     dispute: JsonObject = {

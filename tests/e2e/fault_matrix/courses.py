@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -43,6 +44,7 @@ from durable_orders.domain.refunds.refund import NEVER_ISSUED, RefundRequest, Re
 from durable_orders.store.disputes import PostgresDisputeRepository
 from sandbox.books_client import OrderBooks
 from tests.e2e.fault_matrix.table import REFUND, SHIP
+from tests.support.eventually import eventually
 
 SKU: Final = "MATRIX"
 THREE_D_SECURE: Final = "pm_card_authenticationRequired"
@@ -198,7 +200,7 @@ class Courses:
                 id=f"{AUDIT_ID}-{order_id}",
                 task_queue=TASK_QUEUE,
             )
-            await audit.result()
+            await self._heard(audit.result)
 
     async def examined(self, order_id: str) -> None:
         """Its refund, which had arrived, is sent back; a person has it made again."""
@@ -209,12 +211,12 @@ class Courses:
         audits = AuditClient(self.environment.temporal)
         await self._heard(lambda: audits.examine(order_id))
         examination = examination_workflow_id(order_id)
-        await self.environment.temporal.get_workflow_handle(examination).result()
+        await self._heard(self.environment.temporal.get_workflow_handle(examination).result)
         await self._heard(lambda: refunds.look_again(order_id, UNDO_REFUND_ID))
         await self._refund_stands(order_id, UNDO_REFUND_ID, {RefundState.FAILED})
         await self._needs_person_for_refund(order_id, UNDO_REFUND_ID)
         await self._heard(lambda: refunds.retry_now(order_id, UNDO_REFUND_ID, "ops-7"))
-        await refunds.result(order_id, UNDO_REFUND_ID)
+        await self._heard(lambda: refunds.result(order_id, UNDO_REFUND_ID))
 
     # -- what a person does where the order asks for one -------------------------------------------
 
@@ -265,13 +267,10 @@ class Courses:
 
     async def _deliver(self, order_id: str) -> None:
         await self._stands(order_id, FULFILLED_OR_LATER)
+        orders = self.environment.orders
         for parcel in (await self._books(order_id)).parcels:
             for status in (ParcelStatus.SHIPPED, ParcelStatus.DELIVERED):
-                await self._heard(
-                    lambda news=(parcel.id, status): self.environment.orders.parcel_updated(
-                        order_id, *news
-                    )
-                )
+                await self._heard(partial(orders.parcel_updated, order_id, parcel.id, status))
                 await self._parcel_stands(order_id, parcel.id, status)
 
     async def _parcel_stands(self, order_id: str, parcel_id: str, status: ParcelStatus) -> None:
@@ -313,7 +312,7 @@ class Courses:
         await self._at(f"disputes/{dispute_id}/lose")
         await self._heard(lambda: self._risks.look_again(order_id))
         risks = payment_risk_workflow_id(order_id)
-        await self.environment.temporal.get_workflow_handle(risks).result()
+        await self._heard(self.environment.temporal.get_workflow_handle(risks).result)
 
     @property
     def _risks(self) -> PaymentRiskClient:
@@ -377,9 +376,7 @@ class Courses:
             except (*UNHEARD, NoSuchOrderError, UnknownRefundError):
                 return False  # not yet
 
-        async with asyncio.timeout(LONG):
-            while not await holds():
-                await asyncio.sleep(PAUSE)
+        await eventually(holds, within=LONG, pause=PAUSE)
 
     async def _decided(self, decide: Callable[[], Awaitable[None]]) -> None:
         """Decide until somebody has. What waits says so in the books first, and listens then."""

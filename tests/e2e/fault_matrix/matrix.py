@@ -26,6 +26,7 @@ from tests.e2e.fault_matrix.table import (
     Cell,
     FaultKind,
 )
+from tests.support.eventually import eventually
 
 _numbers: Final = count(1)
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -74,11 +75,7 @@ class Matrix:
         """Write the plan of these cells, and begin the orders that need other terms."""
         await self.environment.add_product(Product(SKU, SKU, Money(9_00, "EUR"), 10_000))
         self.orders = {cell: f"m{next(_numbers)}" for cell in cells}
-        elsewhere = [
-            order_id
-            for cell, order_id in self.orders.items()
-            if _began_elsewhere(cell)
-        ]
+        elsewhere = [order_id for cell, order_id in self.orders.items() if _began_elsewhere(cell)]
         if elsewhere:
             other = await self.environment.start_worker(**OTHER_TERMS)
             await other.ready()
@@ -89,9 +86,7 @@ class Matrix:
     def _point(self, cell: Cell) -> FaultPoint:
         overdue = OVERDUE_BANK if cell.endpoint in SLOW else OVERDUE
         seconds = overdue if cell.fault is FaultKind.TIMEOUT else 1.0
-        return FaultPoint(
-            self.orders[cell], cell.row.activity, cell.fault, cell.endpoint, seconds
-        )
+        return FaultPoint(self.orders[cell], cell.row.activity, cell.fault, cell.endpoint, seconds)
 
     async def start_worker(self) -> WorkerWithFaults:
         """Start a worker that meets the faults, and wait until it is ready."""
@@ -145,10 +140,12 @@ class Matrix:
 
     async def _reached(self, cell: Cell, plan: Plan) -> None:
         """Return once the cell's order is held, or has ended or is stuck without."""
+
+        async def reached() -> bool:
+            return plan.has_struck(self.orders[cell]) or cell in self.ended
+
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SOON):
-                while not (plan.has_struck(self.orders[cell]) or cell in self.ended):
-                    await asyncio.sleep(0.1)
+            await eventually(reached, within=SOON, pause=0.1)
 
     async def run(self, cell: Cell, plan: Plan) -> None:
         """Bring one cell's order to its end, and say what was wrong with it."""
@@ -217,4 +214,3 @@ def _needs_person(cell: Cell) -> bool:
 def _dial(id_: str, mode: str) -> Fault:
     """A fault of which only the id counts."""
     return Fault(id_, "", mode, None, None, None, 0, None, 0, 0, 0)
-

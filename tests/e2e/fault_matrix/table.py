@@ -78,9 +78,7 @@ class Row:
     course: str
     endpoints: tuple[str, ...] = ()
     ends: Status = Status.COMPLETED
-    ends_after: Mapping[tuple[FaultKind, str], Status] = field(
-        default_factory=dict, hash=False
-    )
+    ends_after: Mapping[tuple[FaultKind, str], Status] = field(default_factory=dict, hash=False)
     impossible: Mapping[FaultKind, str] = field(default_factory=dict, hash=False)
 
     def reason_against(self, fault: FaultKind, endpoint: str = "") -> str | None:

@@ -157,12 +157,12 @@ def cut_connections(plan: Plan) -> None:
 
     @event.listens_for(Engine, "before_cursor_execute", retval=True)
     def before(
-        connection: Connection,  # noqa: ARG001 - the signature is SQLAlchemy's
-        cursor: Any,  # noqa: ARG001
+        connection: Connection,
+        cursor: Any,
         statement: str,
         parameters: Any,
-        context: Any,  # noqa: ARG001
-        executemany: bool,  # noqa: ARG001, FBT001
+        context: Any,
+        executemany: bool,  # noqa: FBT001
     ) -> tuple[str, Any]:
         """Have the server itself end the connection in place of the statement."""
         if is_due(FaultKind.DATABASE_CUT):
@@ -173,10 +173,10 @@ def cut_connections(plan: Plan) -> None:
     def after(
         connection: Connection,
         cursor: Any,
-        statement: str,  # noqa: ARG001
-        parameters: Any,  # noqa: ARG001
-        context: Any,  # noqa: ARG001
-        executemany: bool,  # noqa: ARG001, FBT001
+        statement: str,
+        parameters: Any,
+        context: Any,
+        executemany: bool,  # noqa: FBT001
     ) -> None:
         """A statement that is a transaction of its own is done, and its answer is lost."""
         is_autocommit = "isolation_level" not in connection.get_execution_options()
