@@ -22,7 +22,7 @@ BATCH = 16
 
 async def killed(environment: DemoEnvironment, directory: Path) -> Matrix:
     """Each order's worker is killed, and the next one takes over."""
-    matrix = Matrix(environment, directory, approval_seconds=30)
+    matrix = Matrix(environment, directory, approval_seconds=50)
     plan = await matrix.prepare(KILLED)
     worker = await matrix.start_worker()
 
@@ -38,7 +38,7 @@ async def killed(environment: DemoEnvironment, directory: Path) -> Matrix:
 
 async def restarted(environment: DemoEnvironment, directory: Path) -> Matrix:
     """Temporal is killed and comes back; the worker stays."""
-    matrix = Matrix(environment, directory, approval_seconds=30)
+    matrix = Matrix(environment, directory, approval_seconds=50)
     plan = await matrix.prepare(RESTARTED)
     worker = await matrix.start_worker()
 

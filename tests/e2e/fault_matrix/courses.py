@@ -7,6 +7,7 @@ answer. None knows of the fault that its order meets.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,7 @@ from temporalio.service import RPCError
 from demo.environment import ADA, DemoEnvironment
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.errors import (
+    NotOperableError,
     NotWaitingError,
     NoWorkerError,
     UndecidedError,
@@ -215,7 +217,7 @@ class Courses:
         await self._heard(lambda: refunds.look_again(order_id, UNDO_REFUND_ID))
         await self._refund_stands(order_id, UNDO_REFUND_ID, {RefundState.FAILED})
         await self._needs_person_for_refund(order_id, UNDO_REFUND_ID)
-        await self._heard(lambda: refunds.retry_now(order_id, UNDO_REFUND_ID, "ops-7"))
+        await self._obeyed(lambda: refunds.retry_now(order_id, UNDO_REFUND_ID, "ops-7"))
         await self._heard(lambda: refunds.result(order_id, UNDO_REFUND_ID))
 
     # -- what a person does where the order asks for one -------------------------------------------
@@ -228,13 +230,13 @@ class Courses:
 
         await self._eventually(asked)
         operations = self.environment.operations
-        await self._heard(lambda: operations.resolve(order_id, "by bank transfer", "ops-7"))
+        await self._obeyed(lambda: operations.resolve(order_id, "by bank transfer", "ops-7"))
 
     async def resolve_refund(self, order_id: str) -> None:
         """The same for a refund of an order."""
         await self._needs_person_for_refund(order_id, "r1")
         refunds = self.environment.refunds
-        await self._heard(lambda: refunds.resolve(order_id, "r1", "by bank transfer", "ops-7"))
+        await self._obeyed(lambda: refunds.resolve(order_id, "r1", "by bank transfer", "ops-7"))
 
     # -- parts -------------------------------------------------------------------------------------
 
@@ -390,6 +392,14 @@ class Courses:
                     await asyncio.sleep(PAUSE)
                 else:
                     return
+
+    async def _obeyed(self, command: Callable[[], Awaitable[None]]) -> None:
+        """Give a command until it has an answer; one that is lost makes the next a refusal."""
+        try:
+            await command()
+        except UNHEARD:
+            with contextlib.suppress(NotOperableError):
+                await self._heard(command)
 
     async def _heard(self, ask: Callable[[], Awaitable[Any]]) -> None:
         """Ask until there is an answer, of whatever kind."""
