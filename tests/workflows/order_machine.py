@@ -8,19 +8,19 @@ neighbours are compared with the promises.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import functools
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    precondition,
     rule,
 )
 from temporalio.api.enums.v1 import PendingActivityState
@@ -89,6 +89,27 @@ ERRORS: Final[dict[str, Exception]] = {
     "busy": BusyError("too many requests", retry_after=HOUR / 6),
     "refusing our key": LockedOutError("the key is not accepted", retry_after=HOUR * 8),
 }
+
+
+Rule = TypeVar("Rule", bound=Callable[..., None])
+
+
+def when(condition: Callable[[Any], bool]) -> Callable[[Rule], Rule]:
+    """Have a rule do nothing where it does not fit.
+
+    Not a precondition of Hypothesis's: what fits depends on a real server, and data that are drawn
+    by that are not drawn again alike. A counterexample has no such rules left: they are no use.
+    """
+
+    def guarded(play: Rule) -> Rule:
+        @functools.wraps(play)
+        def guard(self: Any, *arguments: Any, **named: Any) -> None:
+            if condition(self):
+                play(self, *arguments, **named)
+
+        return cast("Rule", guard)
+
+    return guarded
 
 
 @dataclass(frozen=True)
@@ -193,24 +214,26 @@ class OrderMachine(RuleBasedStateMachine):
     def has_call(self) -> bool:
         return self.call is not None
 
-    @precondition(has_call)
-    @rule()
-    def neighbour_answers(self) -> None:
-        self._with_call(WaitingCall.answer)
+    @rule(times=st.integers(1, 6))
+    @when(has_call)
+    def neighbours_answer(self, times: int) -> None:
+        for _ in range(times):
+            if self.call is not None:
+                self._with_call(WaitingCall.answer)
 
-    @precondition(lambda self: self.call is not None and not self.call.is_done)
     @rule()
+    @when(lambda self: self.call is not None and not self.call.is_done)
     def neighbour_does_it_and_answers_later(self) -> None:
         self._with_call(WaitingCall.do)
 
-    @precondition(has_call)
     @rule(how=st.sampled_from(sorted(ERRORS)))
+    @when(has_call)
     def neighbour_is(self, how: str) -> None:
         """With its work done or not: only the caller does not know."""
         self._with_call(lambda call: call.fail(ERRORS[how]))
 
-    @precondition(lambda self: self.call is not None and self.cancel_asked)
     @rule()
+    @when(lambda self: self.call is not None and self.cancel_asked)
     def caller_hangs_up(self) -> None:
         """The order, which is to stop, does not wait for the answer."""
         self.world.run(self._hang_up())
@@ -228,26 +251,21 @@ class OrderMachine(RuleBasedStateMachine):
         await eventually(gone)
         await self._settle()
 
-    @precondition(lambda self: not self.over)
     @rule(method=st.sampled_from(ASIDE))
+    @when(lambda self: not self.over)
     def neighbour_goes_away(self, method: str) -> None:
         self.world.conductor.away.add(method)
 
-    @precondition(lambda self: self.over)
     @rule()
-    def order_is_over(self) -> None:
-        """Nothing more is to be done about it."""
-
-    @precondition(lambda self: bool(self.world.conductor.away))
-    @rule()
+    @when(lambda self: bool(self.world.conductor.away))
     def neighbour_is_back(self) -> None:
         self.world.conductor.away.clear()
 
-    @precondition(lambda self: not self.over)
     @rule(
         of_ours=st.sampled_from([(o, m) for o, methods in OF_OURS.items() for m in methods]),
         is_done=st.booleans(),
     )
+    @when(lambda self: not self.over)
     def database_loses_the_next(self, of_ours: tuple[str, str], *, is_done: bool) -> None:
         repository, method = of_ours
         scripted = getattr(self.world.shop, repository)
@@ -256,53 +274,53 @@ class OrderMachine(RuleBasedStateMachine):
         else:
             scripted.fail_next(method, NoAnswerError("the connection is gone"))
 
-    @precondition(lambda self: not self.over and self.order_id not in self._warehouse.accepted)
     @rule()
+    @when(lambda self: not self.over and self.order_id not in self._warehouse.accepted)
     def warehouse_will_not_ship(self) -> None:
         self._warehouse.refuse(self.order_id, "no such shelf")
 
-    @precondition(
+    @rule()
+    @when(
         lambda self: (
             self.order_id in self._warehouse.parcels and self.order_id not in self._warehouse.left
         )
     )
-    @rule()
     def parcel_leaves(self) -> None:
         self._warehouse.dispatch(self.order_id)
 
-    @precondition(lambda self: self.order_id in self._warehouse.left and not self.over)
     @rule(status=st.sampled_from([ParcelStatus.SHIPPED, ParcelStatus.DELIVERED]))
+    @when(lambda self: self.order_id in self._warehouse.left and not self.over)
     def warehouse_reports(self, status: ParcelStatus) -> None:
         [parcel_id] = self._warehouse.parcels[self.order_id]
         self._signal(OrderWorkflow.parcel_updated, ParcelUpdate(parcel_id, status))
 
     # -- customers, banks, and the provider's dashboard --------------------------------------------
 
-    @precondition(lambda self: self._charge_is(ChargeState.NEEDS_CUSTOMER))
     @rule(succeeds=st.booleans())
+    @when(lambda self: self._charge_is(ChargeState.NEEDS_CUSTOMER))
     def customer_confirms_at_the_bank(self, *, succeeds: bool) -> None:
         self._at_provider(
             lambda charge: self._cards.authenticate(charge.payment_id, succeeds=succeeds)
         )
 
-    @precondition(lambda self: self._charge_is(ChargeState.PROCESSING))
     @rule(captured=st.booleans())
+    @when(lambda self: self._charge_is(ChargeState.PROCESSING))
     def bank_decides(self, *, captured: bool) -> None:
         self._at_provider(
             lambda charge: self._cards.finish_processing(charge.payment_id, captured=captured)
         )
 
-    @precondition(
+    @rule()
+    @when(
         lambda self: (
             self._charge_is(ChargeState.DECLINED) or self._charge_is(ChargeState.NEEDS_CUSTOMER)
         )
     )
-    @rule()
     def customer_pays_in_the_browser(self) -> None:
         self._at_provider(lambda charge: self._cards.confirm_in_browser(charge.payment_id))
 
-    @precondition(lambda self: self._charge_is(ChargeState.CAPTURED) and not self.refunded_by_hand)
     @rule()
+    @when(lambda self: self._charge_is(ChargeState.CAPTURED) and not self.refunded_by_hand)
     def shop_refunds_in_the_dashboard(self) -> None:
         def refund(charge: CardCharge) -> None:
             if charge.kept:
@@ -311,49 +329,47 @@ class OrderMachine(RuleBasedStateMachine):
 
         self._at_provider(refund)
 
-    @precondition(lambda self: self._charge_is(ChargeState.HELD))
     @rule()
+    @when(lambda self: self._charge_is(ChargeState.HELD))
     def hold_lapses(self) -> None:
         self._at_provider(lambda charge: self._cards.lapse(charge.payment_id))
 
-    @precondition(lambda self: self._charge_is(ChargeState.HELD))
     @rule()
+    @when(lambda self: self._charge_is(ChargeState.HELD))
     def shop_captures_a_part_in_the_dashboard(self) -> None:
         self.captured_in_part = True
         part = Money(TOTAL.amount // 2, TOTAL.currency)
         self._at_provider(lambda charge: self._cards.capture_by_hand(charge.payment_id, part))
 
-    @precondition(
-        lambda self: self._charge is not None and self._charge.state is not ChargeState.CAPTURED
-    )
     @rule()
+    @when(lambda self: self._charge is not None and self._charge.state is not ChargeState.CAPTURED)
     def shop_cancels_the_payment_in_the_dashboard(self) -> None:
         self._at_provider(lambda charge: self._cards.cancel_by_hand(charge.payment_id))
 
-    @precondition(lambda self: self._charge_is(ChargeState.CAPTURED, ChargeState.HELD))
     @rule()
+    @when(lambda self: self._charge_is(ChargeState.CAPTURED, ChargeState.HELD))
     def payment_is_put_into_review(self) -> None:
         self._at_provider(lambda charge: self._cards.put_into_review(charge.payment_id))
 
-    @precondition(lambda self: bool(self._charge and self._charge.review))
     @rule()
+    @when(lambda self: bool(self._charge and self._charge.review))
     def review_is_closed(self) -> None:
         self._at_provider(lambda charge: self._cards.close_review(charge.payment_id))
 
-    @precondition(lambda self: not self.over)
     @rule()
+    @when(lambda self: not self.over)
     def webhook_of_the_payment_comes(self) -> None:
         self._signal(OrderWorkflow.payment_updated, PaymentUpdate())
 
-    @precondition(lambda self: self._doing("waiting for another card"))
     @rule(card=CARDS)
+    @when(lambda self: self._doing("waiting for another card"))
     def customer_offers_another_card(self, card: str) -> None:
         self._ask(OrderWorkflow.submit_payment_method, NewCard(card))
 
     # -- people ------------------------------------------------------------------------------------
 
-    @precondition(lambda self: not self.over and not self.cancel_asked)
     @rule(how=st.sampled_from(["signal", "Update", "Temporal"]))
+    @when(lambda self: not self.over and not self.cancel_asked)
     def cancel(self, how: str) -> None:
         self.cancel_asked = True
         match how:
@@ -364,28 +380,28 @@ class OrderMachine(RuleBasedStateMachine):
             case _:
                 self.world.run(self._cancel_run())
 
-    @precondition(lambda self: self._may("approve") or self._doing("waiting for approval"))
     @rule()
+    @when(lambda self: self._may("approve") or self._doing("waiting for approval"))
     def operator_approves(self) -> None:
         self._ask(OrderWorkflow.approve, Approve("ops-7"))
 
-    @precondition(lambda self: self._may("reject") or self._doing("waiting for approval"))
     @rule()
+    @when(lambda self: self._may("reject") or self._doing("waiting for approval"))
     def operator_rejects(self) -> None:
         self._ask(OrderWorkflow.reject, Reject("ops-7", "odd"))
 
-    @precondition(lambda self: self._may("retry_now"))
     @rule()
+    @when(lambda self: self._may("retry_now"))
     def operator_retries_now(self) -> None:
         self._ask(OrderWorkflow.operate, RetryNow("ops-7"))
 
-    @precondition(lambda self: self._may("skip_step"))
     @rule()
+    @when(lambda self: self._may("skip_step"))
     def operator_skips_the_step(self) -> None:
         self._ask(OrderWorkflow.operate, SkipStep("not worth it", "ops-7"))
 
-    @precondition(lambda self: self._may("resolve"))
     @rule()
+    @when(lambda self: self._may("resolve"))
     def operator_settles_it_by_hand(self) -> None:
         self._ask(OrderWorkflow.operate, self._resolution())
 
@@ -400,8 +416,8 @@ class OrderMachine(RuleBasedStateMachine):
 
     # -- time --------------------------------------------------------------------------------------
 
-    @precondition(lambda self: not self.over and self.call is None)
     @rule(hours=st.sampled_from([1, 8, 48, 24 * 8]))
+    @when(lambda self: not self.over and self.call is None)
     def time_passes(self, hours: int) -> None:
         self.world.run(self._wait(HOUR * hours))
 
@@ -497,7 +513,7 @@ class OrderMachine(RuleBasedStateMachine):
                 await self.handle.execute_update(OrderWorkflow.operate, self._resolution())
             elif self._may("reject"):
                 await self.handle.execute_update(OrderWorkflow.reject, Reject("ops-7", "odd"))
-            if self._may("settle_parcel", "resend_parcel", "refund_parcel"):
+            if self._doing("waiting for the parcels to arrive"):
                 for parcel_id in self._warehouse.parcels.get(self.order_id, ()):
                     news = ParcelUpdate(parcel_id, ParcelStatus.DELIVERED)
                     await self.handle.signal(OrderWorkflow.parcel_updated, news)
@@ -540,7 +556,9 @@ class OrderMachine(RuleBasedStateMachine):
         if "refund_card" not in self.resolved:
             for charge in self._cards.charges_of(self.order_id):
                 assert charge.kept.amount == 0
-                assert charge.state in {ChargeState.CANCELLED, ChargeState.CAPTURED}
+                # An open one is one of which nobody has heard: no confirmation can come of it.
+                over = {ChargeState.CANCELLED, ChargeState.CAPTURED, ChargeState.OPEN}
+                assert charge.state in over, f"the charge is {charge.state}"
 
     def _heal(self) -> None:
         shop = self.world.shop

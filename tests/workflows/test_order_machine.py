@@ -45,7 +45,10 @@ async def test_every_promise_is_kept_whatever_happens_in_whatever_order(
     machine = type("Order", (OrderMachine,), {"world": world})
     settings = hypothesis.settings(
         max_examples=EXAMPLES,
-        stateful_step_count=25,
+        stateful_step_count=50,
+        report_multiple_bugs=False,
+        print_blob=False,
+        database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     async with order_worker(
