@@ -16,7 +16,7 @@ SUCCEEDED = "payment_intent.succeeded"
 
 async def _until(heard: Heard, intent: stripe.PaymentIntent, times: int = 1) -> None:
     """Wait until the payment was told so often."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while _told(heard).count(intent.id) < times:
             await heard.next()
 
@@ -44,9 +44,9 @@ async def test_a_webhook_that_is_late_comes_after_those_that_follow_it(
     shop: stripe.StripeClient, http: httpx.AsyncClient, faults: FaultClient
 ) -> None:
     async with hearing(http) as heard:
-        late = await faults.inject("*.webhooks", "late", seconds=1.5)
+        late = await faults.inject("*.webhooks", "late", seconds=5)
         first = await paid(shop, "told-late")
-        await faults.wait_for_hits(late, times=4)
+        await faults.wait_for_hits(late, times=2)
         await faults.remove(late)
         second = await paid(shop, "told-at-once")
         await _until(heard, first)
