@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from temporalio import activity
 
-from durable_orders.domain.ports import NoAnswerError
+from durable_orders.domain.money import Money
+from durable_orders.domain.ports import CardRefund, NoAnswerError, RefusedError
 from tests.fakes.cards import InMemoryCards
 from tests.fakes.mailer import InMemoryMailer
 from tests.fakes.script import Scripted
@@ -80,7 +81,7 @@ class WaitingCall:
 @dataclass
 class Conductor:
     """The calls that wait, of all neighbours. Local activities are answered at once: the run's
-    whole workflow task would wait with them.
+    whole workflow task would wait with them. So are refunds' runs.
 
     While ``plays_itself`` every call is answered at once. ``away`` are methods that nobody answers.
     """
@@ -92,7 +93,7 @@ class Conductor:
     async def conduct(self, name: str, work: Callable[[], T]) -> T:
         if name in self.away:
             raise NoAnswerError(f"{name}: nobody answers", retry_after=timedelta(hours=8))
-        if self.plays_itself or not activity.in_activity() or activity.info().is_local:
+        if self.plays_itself or not _is_of_order():
             return work()
         call = WaitingCall(name)
         self.waiting.append(call)
@@ -107,6 +108,13 @@ class Conductor:
         self.away.clear()
         for call in list(self.waiting):
             call.answer()
+
+
+def _is_of_order() -> bool:
+    """Whether it is asked in a normal activity of an order's own run."""
+    if not activity.in_activity() or activity.info().is_local:
+        return False
+    return activity.info().workflow_type == "Order"
 
 
 class _Conducted(Scripted):
@@ -125,13 +133,21 @@ class _Conducted(Scripted):
 
 
 class ConductedCards(_Conducted, InMemoryCards):
-    """The card provider, conducted."""
+    """The card provider, conducted. What is ``charged_back`` it does not give back itself."""
 
     prefix = "cards"
 
     def __init__(self, conductor: Conductor) -> None:
         super().__init__()
         self.conductor = conductor
+        self.charged_back: set[str] = set()
+
+    def _refund(
+        self, payment_id: str, amount: Money, mark: tuple[str, str], key: str
+    ) -> CardRefund:
+        if payment_id in self.charged_back and key not in self.refunds:
+            raise RefusedError(f"{payment_id} is charged back")
+        return super()._refund(payment_id, amount, mark, key)
 
 
 class ConductedWarehouse(_Conducted, InMemoryWarehouse):

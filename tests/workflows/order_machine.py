@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-from hypothesis import note
+from hypothesis import event, note
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -33,6 +33,7 @@ from temporalio.service import RPCError
 from temporalio.testing import TimeSkipper
 
 from durable_orders.domain.activity_messages import CancelRequest, OrderInput, Outcome, Progress
+from durable_orders.domain.disputes.dispute import Dispute
 from durable_orders.domain.ids import TASK_QUEUE, mail_key, workflow_id
 from durable_orders.domain.lifecycle import CLOSED_EARLY, FULFILLED_OR_LATER, Status
 from durable_orders.domain.money import Money
@@ -60,7 +61,9 @@ from durable_orders.domain.workflow_messages import (
 from tests.support.eventually import eventually
 from tests.workflows.conductor import Conductor, WaitingCall
 from tests.workflows.conftest import ON_HAND, PRICE, QUANTITY, TOTAL, Shop, ended
+from tests.workflows.test_payment_risk import tell
 from workflows.order import OrderWorkflow
+from workflows.payment_risk import PaymentRiskWorkflow
 
 T = TypeVar("T")
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
@@ -73,7 +76,7 @@ HOUR: Final = timedelta(hours=1)
 PAYS, DECLINED = "pm_card_visa", "pm_card_visa_chargeDeclined"
 WANTS_CUSTOMER, SLOW_BANK = "pm_card_authenticationRequired", "pm_sandbox_processing"
 RISKY = "pm_card_riskLevelElevated"
-CARDS: Final = st.sampled_from([PAYS, DECLINED, WANTS_CUSTOMER, SLOW_BANK, RISKY])
+CARDS: Final = st.sampled_from([PAYS, PAYS, PAYS, DECLINED, WANTS_CUSTOMER, SLOW_BANK, RISKY])
 
 #: Methods of ours whose answer, or whose work, is lost once.
 OF_OURS: Final = {
@@ -159,6 +162,8 @@ class OrderMachine(RuleBasedStateMachine):
         #: What people have done past the order, and it may or may not have heard.
         self.refunded_by_hand = 0
         self.captured_in_part = False
+        self.dispute: Dispute | None = None
+        self.dispute_won: bool | None = None
         #: Steps that an operator has settled by hand.
         self.resolved: set[str] = set()
 
@@ -166,7 +171,8 @@ class OrderMachine(RuleBasedStateMachine):
 
     @initialize(
         card=CARDS,
-        needs_approval=st.booleans(),
+        needs_approval=st.sampled_from([False, False, False, True]),
+        answered=st.integers(0, 5),
         capture=st.sampled_from(CaptureMethod),
         is_followed=st.booleans(),
         takes_other_cards=st.booleans(),
@@ -175,11 +181,13 @@ class OrderMachine(RuleBasedStateMachine):
         self,
         *,
         card: str,
+        answered: int,
         needs_approval: bool,
         capture: CaptureMethod,
         is_followed: bool,
         takes_other_cards: bool,
     ) -> None:
+        """Place and start the order; the first calls at neighbours are ``answered``."""
         self.world.terms.present[0] = OrderTerms(
             needs_approval=needs_approval,
             capture=capture,
@@ -217,6 +225,9 @@ class OrderMachine(RuleBasedStateMachine):
     @rule(times=st.integers(1, 6))
     @when(has_call)
     def neighbours_answer(self, times: int) -> None:
+        self._answer(times)
+
+    def _answer(self, times: int) -> None:
         for _ in range(times):
             if self.call is not None:
                 self._with_call(WaitingCall.answer)
@@ -366,6 +377,53 @@ class OrderMachine(RuleBasedStateMachine):
     def customer_offers_another_card(self, card: str) -> None:
         self._ask(OrderWorkflow.submit_payment_method, NewCard(card))
 
+    @rule(is_inquiry=st.booleans())
+    @when(lambda self: self._charge_is(ChargeState.CAPTURED) and self.dispute is None)
+    def cardholder_disputes(self, *, is_inquiry: bool) -> None:
+        def dispute(charge: CardCharge) -> None:
+            if charge.kept == TOTAL:
+                risks = self.world.shop.risks
+                self.dispute = risks.dispute(charge.payment_id, TOTAL, inquiry=is_inquiry)
+                if not is_inquiry:
+                    self._cards.charged_back.add(charge.payment_id)
+
+        self._at_provider(dispute)
+
+    @rule()
+    @when(lambda self: self.dispute is not None)
+    def webhook_of_the_dispute_comes(self) -> None:
+        self.do(self._tell_of_dispute())
+
+    @rule(won=st.booleans())
+    @when(lambda self: self.dispute is not None)
+    def bank_decides_the_dispute(self, *, won: bool) -> None:
+        self._at_provider(lambda _: self._decide_dispute(won=won))
+
+    def _decide_dispute(self, *, won: bool) -> None:
+        if self.dispute is None or self.dispute_won is not None:
+            return
+        self.dispute_won = won or self.dispute.is_inquiry
+        risks = self.world.shop.risks
+        if won:
+            risks.win(self.dispute.dispute_id)
+            self._cards.charged_back.discard(self.dispute.payment_id)
+        else:
+            risks.lose(self.dispute.dispute_id)
+
+    async def _tell_of_dispute(self) -> None:
+        """What a webhook does: the run that follows the payment is started, or woken."""
+        run = await tell(self.world.shop, self.order_id)
+
+        async def is_quiet() -> bool:
+            with suppress(RPCError):
+                return (await run.query(PaymentRiskWorkflow.status)).doing.startswith(
+                    ("waiting", "nothing")
+                )
+            return True
+
+        await eventually(is_quiet, within=30)
+        await self._settle()
+
     # -- people ------------------------------------------------------------------------------------
 
     @rule(how=st.sampled_from(["signal", "Update", "Temporal"]))
@@ -443,7 +501,7 @@ class OrderMachine(RuleBasedStateMachine):
         self._check_stock()
         self._check_mails()
         status = self._status()
-        if status in CLOSED_EARLY:
+        if status in CLOSED_EARLY and self.dispute is None:
             self._check_undone()
         if status in FULFILLED_OR_LATER:
             assert self.order_id in self._warehouse.parcels, f"it is {status}, without a parcel"
@@ -473,15 +531,17 @@ class OrderMachine(RuleBasedStateMachine):
             return
         doing = self.progress.doing if self.progress else "nothing"
         try:
-            self.world.run(self._end())
+            event(self.world.run(self._end()))
         finally:
             self.world.run(self._forget())
             note(f"# then everything works again; until then it was {doing}. Its history:")
             for line in self.world.shop.database.rows[self.order_id].history:
                 note(f"#   {line.event} {line.detail}")
 
-    async def _end(self) -> None:
-        """Have everything work again, time pass and people decide, until the order is over."""
+    async def _end(self) -> str:
+        """Have everything work again, time pass and people decide, until the order is over; how it
+        ended.
+        """
         assert self.handle is not None
         self._heal()
         handle = self.handle
@@ -502,7 +562,18 @@ class OrderMachine(RuleBasedStateMachine):
         for answer in await asyncio.gather(*self.asked, return_exceptions=True):
             if isinstance(answer, BaseException):
                 assert isinstance(answer, WorkflowUpdateFailedError | RPCError), repr(answer)
+        if self.dispute is not None:
+            await self._end_dispute()
         await self._check(outcome)
+        return f"{outcome.status}: {outcome.stop.reason if outcome.stop else 'shipped'}"
+
+    async def _end_dispute(self) -> None:
+        """Have the bank decide, and what follows from that be done; what nobody told, the audit
+        finds.
+        """
+        self._decide_dispute(won=False)
+        run = await tell(self.world.shop, self.order_id, waits=False)
+        await run.result()
 
     async def _play_people(self) -> None:
         """Decide what waits for a person; nobody else does any more."""
@@ -555,7 +626,8 @@ class OrderMachine(RuleBasedStateMachine):
             assert self.order_id not in self._warehouse.parcels
         if "refund_card" not in self.resolved:
             for charge in self._cards.charges_of(self.order_id):
-                assert charge.kept.amount == 0
+                lost = TOTAL.amount if self.dispute_won is False else 0
+                assert charge.kept.amount == lost, f"{charge.kept} is kept"
                 # An open one is one of which nobody has heard: no confirmation can come of it.
                 over = {ChargeState.CANCELLED, ChargeState.CAPTURED, ChargeState.OPEN}
                 assert charge.state in over, f"the charge is {charge.state}"
