@@ -325,7 +325,7 @@ def main() -> int:
     except OtherAccountError as error:
         log.critical("%s", error.with_commands(PROGRAM))
         return 1
-    except (UnreachableError, RuntimeError) as error:
+    except (SettingsError, UnreachableError, RuntimeError) as error:
         # The SDK raises RuntimeError when the server refuses the worker.
         log.critical("%s", error)
         return 1

@@ -18,9 +18,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
+    AnyHttpUrl,
     BeforeValidator,
     Field,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -35,7 +37,7 @@ from durable_orders.domain.terms import (
     ShopTerms,
     approval_limits,
 )
-from durable_orders.domain.texts import EMAIL
+from durable_orders.domain.texts import EMAIL, escaped
 from durable_orders.process import HAS_MAKEFILE
 from durable_orders.store.address import InvalidDatabaseUrlError, parse_database_url
 
@@ -44,8 +46,13 @@ if TYPE_CHECKING:
 
 STRIPE_API = "https://api.stripe.com"
 RESEND_API = "https://api.resend.com"
+_HTTP_URL: Final = TypeAdapter(AnyHttpUrl)
 #: Where container engines mount secrets. A file there named as a setting is that setting.
 SECRET_FILES: Final = Path("/run/secrets")
+
+
+#: Characters that are shown of a text that may repeat what was set.
+_LONGEST: Final = 400
 
 
 class SettingsError(Exception):
@@ -53,9 +60,15 @@ class SettingsError(Exception):
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+    try:
+        parts = _HTTP_URL.validate_python(text)
+    except ValidationError:
+        parts = None
+    # Pydantic's parser is a browser's: it forgives what HTTP clients do not.
+    if parts is None or not re.fullmatch(r"https?://[!-\[\]-~]+", text):
         raise ValueError("must be an http:// or https:// address")
+    if parts.username or parts.password or "@" in urlsplit(text).netloc:
+        raise ValueError("must have no user and no password in it")
     return text.rstrip("/")
 
 
@@ -123,8 +136,24 @@ def _payment_url(text: str) -> str:
     return text
 
 
+def _sent_in_header(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch("[!-~]+", secret.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces, as it was given to you")
+    return secret
+
+
+def _host(text: str) -> str:
+    name = r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*"
+    if not re.fullmatch(rf"({name})?|[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?", text):
+        raise ValueError("must be an address of this machine, 127.0.0.1 or :: for example")
+    return text
+
+
 Text = Annotated[str, BeforeValidator(_not_blank)]
 Secret = Annotated[SecretStr, BeforeValidator(_not_blank)]
+#: A key that goes into a header of each request.
+KeySecret = Annotated[Secret, AfterValidator(_sent_in_header)]
+Host = Annotated[str, AfterValidator(_host)]
 Url = Annotated[Text, AfterValidator(_url)]
 PaymentUrl = Annotated[Text, AfterValidator(_payment_url)]
 Dsn = Annotated[Secret, AfterValidator(_dsn)]
@@ -136,7 +165,7 @@ def _origins(value: object) -> object:
     origins = [text.strip() for text in value.split(",") if text.strip()]
     for origin in origins:
         if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
-            raise ValueError(f"must be like https://shop.example, with commas between: {origin}")
+            raise ValueError(f"must be like https://shop.example, with commas between: {origin!r}")
     return tuple(origins)
 
 
@@ -249,6 +278,10 @@ class _FromEnvironment(BaseSettings):
             return cls()
         except ValidationError as error:
             raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"A file of settings cannot be read, .env or one in {SECRET_FILES}: {_why(error)}."
+            ) from None
 
 
 class DatabaseSettings(_FromEnvironment):
@@ -288,7 +321,7 @@ class WebhookSecrets(_FromEnvironment):
 class ApiSettings(ProcessSettings, WebhookSecrets):
     """Settings of the HTTP API: its address and its limits."""
 
-    api_host: str = "127.0.0.1"
+    api_host: Host = "127.0.0.1"
     api_port: int = Field(default=8080, ge=0, le=65535)
     #: Per process: requests of an API key, failed requests of an address without a valid one.
     api_rate_per_minute: int = Field(default=600, ge=1, le=1_000_000)
@@ -314,7 +347,7 @@ class ApiSettings(ProcessSettings, WebhookSecrets):
 class CardSettings(_FromEnvironment):
     """Access to the card provider for other processes than workers. Without a key: none."""
 
-    stripe_api_key: Annotated[Secret | None, BeforeValidator(_blank_is_none)] = None
+    stripe_api_key: Annotated[KeySecret | None, BeforeValidator(_blank_is_none)] = None
     stripe_api_base: Url = STRIPE_API
 
     @model_validator(mode="after")
@@ -327,13 +360,13 @@ class CardSettings(_FromEnvironment):
 class WorkerSettings(ProcessSettings):
     """Settings of a worker: its providers, and the shop's terms."""
 
-    stripe_api_key: Secret = Field(description="a secret key of your Stripe account, sk_test_…")
+    stripe_api_key: KeySecret = Field(description="a secret key of your Stripe account, sk_test_…")
     stripe_api_base: Url = STRIPE_API
-    resend_api_key: Secret = Field(description="an API key of your Resend account, re_…")
+    resend_api_key: KeySecret = Field(description="an API key of your Resend account, re_…")
     resend_api_url: Url = RESEND_API
     mail_from: Text = Field(description="the sender of mails, Shop <orders@your-domain>")
     fulfillment_url: Url = Field(description="the address of your warehouse's API")
-    fulfillment_api_key: Secret = Field(description="the bearer key of your warehouse's API")
+    fulfillment_api_key: KeySecret = Field(description="the bearer key of your warehouse's API")
     #: The file that a worker touches every few seconds while it can work; None: it touches none.
     worker_health_file: Annotated[Path | None, BeforeValidator(_blank_is_none)] = None
     #: Concurrent activities of one worker; further ones wait in the task queue.
@@ -401,13 +434,50 @@ def temporal_profile() -> ClientConfigProfile:
 
     Supports what Temporal's own tools support (address, namespace, API key, TLS, profile
     file): https://docs.temporal.io/develop/environment-configuration. Without any of it,
-    localhost:7233 and the namespace "default".
+    localhost:7233 and the namespace "default". Raises ``SettingsError``.
     """
     # Not every process uses Temporal, and importing its SDK takes a while.
     from temporalio.envconfig import ClientConfigProfile  # noqa: PLC0415
 
-    from_file = {key: value for key, value in dotenv_values(Path(".env")).items() if value}
-    return ClientConfigProfile.load(override_env_vars={**from_file, **os.environ})
+    try:
+        from_file = {key: value for key, value in dotenv_values(Path(".env")).items() if value}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env cannot be read: {_why(error)}.") from None
+    settings = {**from_file, **os.environ}
+    for name, value in settings.items():
+        if name.startswith("TEMPORAL_") and re.search("[\ud800-\udfff]", f"{name}{value}"):
+            raise SettingsError(f"{escaped(name)} must be text in UTF-8.")
+    try:
+        profile = ClientConfigProfile.load(override_env_vars=settings)
+        tls = profile.to_client_connect_config().get("tls")
+    except (RuntimeError, ValueError, OSError) as error:
+        # Of a profile file only what is wrong: the lines that follow quote it.
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SettingsError(
+            f"The settings of Temporal, TEMPORAL_* or a profile, are wrong: {_shown(why)}."
+        ) from None
+    # What follows the SDK would say with the first call.
+    if profile.address and not _is_temporal_address(profile.address):
+        raise SettingsError("TEMPORAL_ADDRESS must be a host and a port: temporal.example:7233.")
+    has_both = isinstance(tls, bool | None) or (
+        (tls.client_cert is None) == (tls.client_private_key is None)
+    )
+    if not has_both:
+        raise SettingsError(
+            "TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH (or _DATA) belong "
+            "together: set both or neither."
+        )
+    return profile
+
+
+def _is_temporal_address(text: str) -> bool:
+    host = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
+    found = re.fullmatch(rf"(https?://)?({host})(:(?P<port>[0-9]{{1,5}}))?/?", text)
+    return found is not None and int(found["port"] or 0) < 65_536
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return "it is not UTF-8" if isinstance(error, ValueError) else error.strerror or str(error)
 
 
 def _sentence(error: object) -> str:
@@ -415,6 +485,7 @@ def _sentence(error: object) -> str:
     assert isinstance(error, dict)  # noqa: S101 - pydantic's ErrorDetails is a TypedDict
     name = str(error["loc"][0]).upper() if error["loc"] else ""
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    message = _shown(message)
     if error["type"] == "missing":
         field = WorkerSettings.model_fields.get(name.lower())
         what = f": {field.description}" if field and field.description else ""
@@ -423,3 +494,8 @@ def _sentence(error: object) -> str:
             return f"{sentence}."
         return f"{sentence} (see .env.example); `make sandbox` writes a .env for trying things out."
     return f"{name} {message}." if name else f"{message}."
+
+
+def _shown(text: str) -> str:
+    """A part of a sentence, which may repeat what was set."""
+    return escaped(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")

@@ -53,7 +53,13 @@ from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.stripe.webhooks import StripeEvents
 from durable_orders.providers.warehouse.webhooks import WarehouseEvents
 from durable_orders.readiness import check_database, check_temporal
-from durable_orders.settings import ApiSettings, CardSettings, WebhookSecrets, temporal_profile
+from durable_orders.settings import (
+    ApiSettings,
+    CardSettings,
+    SettingsError,
+    WebhookSecrets,
+    temporal_profile,
+)
 from durable_orders.stopping import StopSignals
 from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
@@ -251,7 +257,7 @@ def serve(settings: ApiSettings, cards: CardSettings, listening: socket.socket) 
     except OtherAccountError as error:
         print(error.with_commands(PROGRAM), file=sys.stderr)  # noqa: T201 - as below
         return 1
-    except (UnreachableError, store.InvalidDatabaseUrlError) as error:
+    except (SettingsError, UnreachableError, store.InvalidDatabaseUrlError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
         return 1
     return 0

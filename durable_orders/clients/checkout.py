@@ -174,10 +174,10 @@ class Checkout:
             **_start_options(order_id, order, request_id),
         )
         try:
-            with translate_rpc_errors(self._temporal):
+            with translate_rpc_errors(self._temporal), told_once(start) as operation:
                 return await self._temporal.execute_update_with_start_workflow(
                     OrderWorkflow.payment_outcome,
-                    start_workflow_operation=told_once(start),
+                    start_workflow_operation=operation,
                     id=_outcome_id(0),
                     rpc_timeout=wait,
                 )

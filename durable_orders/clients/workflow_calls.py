@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final, Generic, NoReturn, TypedDict, TypeVar
 
@@ -221,18 +221,19 @@ class WorkflowCalls(Generic[W, R]):
         Raises as ``update``, and ``NoWorkerError`` when there is no answer within ``wait``.
         """
         id_ = str(uuid.uuid4())  # the same Update, however often it has to be sent
-        async with self._mapped_update_errors(asked, wait):
-            return await self._limiter.send(
-                self.handle.id,
-                lambda left: self._temporal.execute_update_with_start_workflow(
+
+        async def send(left: timedelta) -> Out:
+            with told_once(start()) as operation:
+                return await self._temporal.execute_update_with_start_workflow(
                     update,
                     argument,
-                    start_workflow_operation=told_once(start()),
+                    start_workflow_operation=operation,
                     id=id_,
                     rpc_timeout=left,
-                ),
-                wait,
-            )
+                )
+
+        async with self._mapped_update_errors(asked, wait):
+            return await self._limiter.send(self.handle.id, send, wait)
 
     @contextlib.asynccontextmanager
     async def _mapped_update_errors(self, asked: str, wait: timedelta) -> AsyncIterator[None]:
@@ -272,28 +273,21 @@ async def query_each(keys: Iterable[K], query: Callable[[K], Awaitable[T | None]
     return tuple(answer for answer in answers if answer is not None)
 
 
+@contextlib.contextmanager
 def told_once(
     operation: WithStartWorkflowOperation[W, R],
-) -> WithStartWorkflowOperation[W, R]:
-    """The operation, whose error is raised by the call that it is given to, and not logged too.
+) -> Iterator[WithStartWorkflowOperation[W, R]]:
+    """The operation for the call in the block, which raises its error; it is not logged too.
 
-    The SDK also puts the error into the operation, for callers that ask it for the run; of an error
+    The SDK puts most errors into the operation as well, for callers that ask it for the run: of one
     that nobody has asked for asyncio logs a traceback.
     """
     started = asyncio.ensure_future(operation.workflow_handle())
-    _started.add(started)
-    started.add_done_callback(_forget_start)
-    return operation
-
-
-#: What is waited for: asyncio itself keeps no reference.
-_started: Final[set[asyncio.Task[Any]]] = set()
-
-
-def _forget_start(started: asyncio.Task[Any]) -> None:
-    _started.discard(started)
-    if not started.cancelled():
-        started.exception()
+    started.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        yield operation
+    finally:
+        started.cancel()  # it would wait for ever for the errors that the SDK does not put there
 
 
 def status_name(status: WorkflowExecutionStatus | None) -> str:

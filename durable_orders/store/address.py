@@ -5,6 +5,7 @@ https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,18 @@ _DRIVERS_OWN: Final = frozenset(
 )
 #: Those that the server carries out.
 _SERVERS_OWN: Final = frozenset({"application_name", "options"})
+#: The others of libpq. Their names may be shown; any other may be a part of a password.
+_LIBPQS_OTHERS: Final = frozenset(
+    {
+        *("channel_binding", "client_encoding", "fallback_application_name", "gssdelegation"),
+        *("gssencmode", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle"),
+        *("keepalives_interval", "load_balance_hosts", "max_protocol_version"),
+        *("min_protocol_version", "oauth_client_id", "oauth_client_secret", "oauth_issuer"),
+        *("oauth_scope", "replication", "require_auth", "requirepeer", "requiressl"),
+        *("scram_client_key", "scram_server_key", "sslcertmode", "sslcompression", "sslcrldir"),
+        *("sslkeylogfile", "sslsni", "tcp_user_timeout"),
+    }
+)
 _KNOWN: Final = _OURS | _DRIVERS_OWN | _SERVERS_OWN
 
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -81,6 +94,11 @@ def parse_database_url(url: str) -> DatabaseAddress:
         scheme = f"begins with {parts.scheme}://, not with postgresql://"
         problem = scheme if parts.scheme and "://" in url else f"cannot be read: {_EXAMPLE}"
         raise InvalidDatabaseUrlError(f"the database address {problem}")
+    if not _can_be_sent(unquote(url)):
+        raise InvalidDatabaseUrlError(
+            "the database address has a character in it that cannot be: a NUL (%00), or one that "
+            "is not UTF-8"
+        )
     given = _parameters(pairs)
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
@@ -110,8 +128,9 @@ def _parameters(pairs: list[tuple[str, str]]) -> dict[str, str]:
     for their_name, value in pairs:
         name = _OTHER_NAMES.get(their_name, their_name)
         if name not in _KNOWN:
+            what = f"not know: {name}" if name in _LIBPQS_OTHERS else "not know"
             raise InvalidDatabaseUrlError(
-                f"the database address has a parameter that asyncpg does not know: {name}. "
+                f"the database address has a parameter that asyncpg does {what}. "
                 f"Known are {', '.join(sorted(_KNOWN))}"
             )
         if name in given:
@@ -156,11 +175,27 @@ def _host(text: str, default_port: str) -> tuple[str, int]:
     elif not name.startswith("/"):
         name, _, port = name.partition(":")
     port = port or default_port or "5432"
-    if not name or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
+    is_port = re.fullmatch("[0-9]{1,5}", port) is not None and 0 < int(port) < 65_536
+    if not (_is_host(name) and is_port):
         raise InvalidDatabaseUrlError(
             "a host of the database address is not like host:5432, [::1]:5432 or /directory"
         )
     return name, int(port)
+
+
+def _is_host(name: str) -> bool:
+    """Whether it is a directory, or can be looked up."""
+    try:
+        return name.startswith("/") or bool(name.encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def _can_be_sent(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _connect_timeout(text: str | None) -> float | None:

@@ -22,7 +22,7 @@ from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.seed import DEMO, add_products
 from sandbox.ports import free_port
-from tests.api.api_clients import a_key
+from tests.api.api_clients import OPERATOR, a_key
 from tests.api.forwarding import forward
 from tests.support.accepted_connections import sends_at_once
 from tests.support.eventually import eventually
@@ -166,6 +166,46 @@ async def test_it_stops_whatever_is_away(
             one.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
     assert exit_code in {0, CUT_OFF}
+    assert "Traceback" not in edge.log
+
+
+async def test_waits_that_run_out_are_answered_and_leave_no_error_in_the_log(
+    serve: Serve, temporal_server: Temporal, database: Database, stocked: str
+) -> None:
+    """No worker is there. Callers wait until they are told so, or hang up before."""
+    await PostgresApiKeyRepository(database).add(a_key(OPERATOR, "ops", Scope.OPERATOR))
+    orders = PostgresOrderRepository(database)
+    ids = [f"api-wait-{number}" for number in range(8)]
+    for order_id in ids:
+        await orders.place(basket(order_id), datetime.now(UTC))
+    port = free_port()
+    edge = await serve(API_PORT=str(port), DATABASE_URL=stocked, **temporal_server.settings)
+    async with calling(port) as http:
+        http.headers["Authorization"] = f"Bearer {OPERATOR}"
+        await edge.ready()
+        brief = {"wait_seconds": 1}
+        checked_out = await asyncio.gather(
+            *(http.post("/checkout", json={"order_id": each} | brief) for each in [*ids, *ids])
+        )
+        hung_up = [
+            asyncio.create_task(http.post("/checkout", json={"order_id": each, "wait_seconds": 20}))
+            for each in ids
+        ]
+        answers = await asyncio.gather(
+            http.post(f"/orders/{ids[0]}/cancel", json={}),
+            http.post(f"/orders/{ids[1]}/approve", json={}),
+            http.post(f"/orders/{ids[2]}/reject", json={}),
+            http.post(f"/orders/{ids[3]}/payment-method", json={"payment_method": "pm_card_visa"}),
+            http.post(f"/orders/{ids[4]}/refunds", json={"refund_id": "r1"}),
+        )
+        for request in hung_up:
+            request.cancel()
+        await asyncio.gather(*hung_up, return_exceptions=True)
+        await edge.signal(signal.SIGTERM)
+        await edge.ends()
+    assert {answer.status_code for answer in checked_out} == {202}
+    assert [answer.status_code for answer in answers] == [503] * 5
+    assert "never retrieved" not in edge.log
     assert "Traceback" not in edge.log
 
 

@@ -361,7 +361,7 @@ def test_origins_are_written_with_commas_between(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("API_ALLOWED_ORIGINS", "*", "must be like https://shop.example, with commas between: *"),
+        ("API_ALLOWED_ORIGINS", "*", "must be like https://shop.example, with commas between: '*'"),
         ("API_ALLOWED_ORIGINS", "https://a.example/page", "must be like https://shop.example"),
         ("API_TRUSTED_PROXIES", "*", "'*' is neither"),
         ("API_TRUSTED_PROXIES", "10.0.0.1,garbage", "'garbage' is neither"),
