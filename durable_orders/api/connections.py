@@ -11,6 +11,7 @@ import logging
 import resource
 from typing import Any, Final
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,19 @@ class LimitedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._note_progress()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what breaks the protocol. An answer that is under way has nobody to go to: its
+        application is told that the client has gone.
+        """
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
+            self._abort()  # there was an answer already, or a part of it
 
     def pause_writing(self) -> None:
         super().pause_writing()

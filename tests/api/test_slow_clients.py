@@ -148,6 +148,61 @@ async def test_when_all_are_busy_one_more_is_refused_and_the_others_go_on() -> N
             writer.close()
 
 
+_CHUNKED = b"POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "then"),
+    [
+        (_CHUNKED + b"zz\r\n", b""),
+        (_CHUNKED, b"zz\r\n"),  # after its answer, which is 401
+        (b"POST /webhooks/stripe" + _CHUNKED[12:] + b"5\r\nabcde", b"zz\r\n"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\0\r\n\r\n", b""),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"\0\r\n\r\n"),
+        (b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n", b"\0\0\0\r\n\r\n"),
+        (b"\0\r\n\r\n", b""),
+    ],
+)
+async def test_what_breaks_the_protocol_at_any_point_is_no_fault_of_ours(
+    edge: Edge, caplog: pytest.LogCaptureFixture, sent: bytes, then: bytes
+) -> None:
+    reader, writer = await edge.connect(sent)
+    with contextlib.suppress(ConnectionError):
+        if then:
+            with contextlib.suppress(TimeoutError):  # a body is waited for
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE / 5)
+            writer.write(then)
+        await asyncio.wait_for(reader.read(), PATIENCE * 10)
+    writer.close()
+    await edge.has(0)
+    assert await edge.is_up()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_stream_whose_client_breaks_the_protocol_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended = asyncio.Event()
+
+    async def app(scope: object, receive: object, send: Callable[..., object]) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[misc]
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})  # type: ignore[misc]
+            while (await receive())["type"] != "http.disconnect":  # type: ignore[operator]
+                pass
+        finally:
+            ended.set()
+
+    async with serving(app) as edge:
+        reader, writer = await edge.connect(_CHUNKED)
+        await reader.readuntil(b"x\r\n")
+        writer.write(b"zz\r\n")
+        await asyncio.wait_for(ended.wait(), PATIENCE * 10)
+        writer.close()
+        await edge.has(0)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_an_answer_that_is_not_read_ends() -> None:
     async def app(scope: object, receive: object, send: Callable[..., object]) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[misc]
