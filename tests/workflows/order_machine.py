@@ -208,6 +208,8 @@ class OrderMachine:
         #: What people have done past the order, and it may or may not have heard.
         self.refunded_by_hand = 0
         self.captured_in_part = False
+        #: It was told, in time, that nothing of its money is there any more.
+        self.must_not_be_sent = False
         self.dispute: Dispute | None = None
         self.dispute_won: bool | None = None
         #: Steps that an operator has settled by hand.
@@ -388,7 +390,13 @@ class OrderMachine:
     def customer_pays_in_the_browser(self) -> None:
         self._at_provider(lambda charge: self._cards.confirm_in_browser(charge.payment_id))
 
-    @move(lambda self: self._charge_is(ChargeState.CAPTURED) and not self.refunded_by_hand)
+    @move(
+        lambda self: (
+            self._charge_is(ChargeState.CAPTURED)
+            and not self.refunded_by_hand
+            and self._charge.payment_id not in self._cards.charged_back
+        )
+    )
     def shop_refunds_in_the_dashboard(self) -> None:
         def refund(charge: CardCharge) -> None:
             if charge.kept:
@@ -421,6 +429,9 @@ class OrderMachine:
 
     @move(lambda self: not self.over)
     def webhook_of_the_payment_comes(self) -> None:
+        in_time = self._status() in {Status.PAID} and self.order_id not in self._warehouse.left
+        if self.refunded_by_hand and in_time and self.call is not None:
+            self.must_not_be_sent = True
         self._signal(OrderWorkflow.payment_updated, PaymentUpdate())
 
     @move(lambda self: self._doing("waiting for another card"), card=CARDS)
@@ -640,6 +651,8 @@ class OrderMachine:
             if not by_hand and not self.captured_in_part:
                 assert taken == TOTAL.amount
             assert given_back == self.refunded_by_hand
+            if self.must_not_be_sent:
+                assert self.order_id in self._warehouse.left, "it is sent, and nobody has paid"
             return
         self._check_undone()
         assert view.stock == "released"
