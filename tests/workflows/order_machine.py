@@ -1,28 +1,21 @@
 """A model of an order's life for Hypothesis: the real workflow, driven through any interleaving of
 what neighbours answer, what customers, banks and people do, and how much time passes.
 
-Nothing of it is a copy of the workflow: after every rule, and at the end, the books of all
+Nothing of it is a copy of the workflow: after every move, and at the end, the books of all
 neighbours are compared with the promises.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count
-from typing import Any, ClassVar, Final, TypeVar, cast
+from itertools import count, product
+from typing import Any, Final, TypeVar
 
-from hypothesis import event, note
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    rule,
-)
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import (
     WorkflowExecutionStatus,
@@ -76,7 +69,7 @@ HOUR: Final = timedelta(hours=1)
 PAYS, DECLINED = "pm_card_visa", "pm_card_visa_chargeDeclined"
 WANTS_CUSTOMER, SLOW_BANK = "pm_card_authenticationRequired", "pm_sandbox_processing"
 RISKY = "pm_card_riskLevelElevated"
-CARDS: Final = st.sampled_from([PAYS, PAYS, PAYS, DECLINED, WANTS_CUSTOMER, SLOW_BANK, RISKY])
+CARDS: Final = (PAYS, DECLINED, WANTS_CUSTOMER, SLOW_BANK, RISKY)
 
 #: Methods of ours whose answer, or whose work, is lost once.
 OF_OURS: Final = {
@@ -94,25 +87,73 @@ ERRORS: Final[dict[str, Exception]] = {
 }
 
 
-Rule = TypeVar("Rule", bound=Callable[..., None])
+@dataclass(frozen=True)
+class Placing:
+    """How an order is placed, and how many first calls at neighbours are just answered."""
+
+    card: str = PAYS
+    needs_approval: bool = False
+    capture: CaptureMethod = CaptureMethod.AT_CHECKOUT
+    is_followed: bool = False
+    takes_other_cards: bool = False
+    answered: int = 0
+
+    @property
+    def terms(self) -> OrderTerms:
+        return OrderTerms(
+            needs_approval=self.needs_approval,
+            capture=self.capture,
+            delivery_deadline=timedelta(days=30 if self.is_followed else 0),
+            new_card_window=HOUR * (2 if self.takes_other_cards else 0),
+        )
 
 
-def when(condition: Callable[[Any], bool]) -> Callable[[Rule], Rule]:
-    """Have a rule do nothing where it does not fit.
+PLACINGS: Final = st.builds(
+    Placing,
+    card=st.sampled_from([PAYS, PAYS, PAYS, *CARDS]),
+    needs_approval=st.sampled_from([False, False, False, True]),
+    capture=st.sampled_from(CaptureMethod),
+    is_followed=st.booleans(),
+    takes_other_cards=st.booleans(),
+    answered=st.integers(0, 5),
+)
 
-    Not a precondition of Hypothesis's: what fits depends on a real server, and data that are drawn
-    by that are not drawn again alike. A counterexample has no such rules left: they are no use.
-    """
 
-    def guarded(play: Rule) -> Rule:
-        @functools.wraps(play)
-        def guard(self: Any, *arguments: Any, **named: Any) -> None:
-            if condition(self):
-                play(self, *arguments, **named)
+@dataclass(frozen=True)
+class Play:
+    """A move with its arguments; printed as the call that plays it again."""
 
-        return cast("Rule", guard)
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    return guarded
+    def __str__(self) -> str:
+        given = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
+        return f'play("{self.name}"{given})'
+
+
+def play(name: str, **arguments: Any) -> Play:
+    """For programs that are written down."""
+    return Play(name, arguments)
+
+
+#: The moves in the order in which they are tried when a counterexample is made simpler: their
+#: condition, how much likelier than the others they are, and the values of their arguments.
+MOVES: Final[dict[str, tuple[Callable[[Any], bool], int, list[dict[str, Any]]]]] = {}
+
+Move = TypeVar("Move", bound=Callable[..., None])
+
+
+def move(
+    condition: Callable[[Any], bool], *, weight: int = 1, **values: Sequence[Any]
+) -> Callable[[Move], Move]:
+    """A thing that can happen to an order where ``condition`` holds, with any of these values."""
+    combinations = [dict(zip(values, one, strict=True)) for one in product(*values.values())]
+
+    def noted(method: Move) -> Move:
+        MOVES[method.__name__] = (condition, weight, combinations)
+        return method
+
+    return noted
 
 
 @dataclass(frozen=True)
@@ -144,17 +185,22 @@ class World:
             raise AssertionError("it takes too long") from error
 
 
-class OrderMachine(RuleBasedStateMachine):
-    """One order, and everything that can happen to it."""
+class OrderMachine:
+    """One order, and everything that can happen to it.
 
-    world: ClassVar[World]
+    Which move comes next is chosen by a number among those that fit at that moment, and not by a
+    rule of ``hypothesis.stateful``: what fits depends on a real server, and Hypothesis takes data
+    that are drawn by that for unreliable.
+    """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, world: World, placing: Placing) -> None:
         number = next(_numbers)
+        self.world, self.placing = world, placing
         self.order_id, self.sku = f"machine-{number}", f"SKU-{number}"
         self.handle: Handle | None = None
         self.progress: Progress | None = None
+        #: What was played so far.
+        self.played: list[Play] = []
         #: Updates whose answers have not come.
         self.asked: list[asyncio.Task[Any]] = []
         self.over = False
@@ -162,40 +208,63 @@ class OrderMachine(RuleBasedStateMachine):
         #: What people have done past the order, and it may or may not have heard.
         self.refunded_by_hand = 0
         self.captured_in_part = False
+        #: It was told, in time, that nothing of its money is there any more.
+        self.must_not_be_sent = False
         self.dispute: Dispute | None = None
         self.dispute_won: bool | None = None
         #: Steps that an operator has settled by hand.
         self.resolved: set[str] = set()
 
-    # -- placing -----------------------------------------------------------------------------------
+    # -- the program -------------------------------------------------------------------------------
 
-    @initialize(
-        card=CARDS,
-        needs_approval=st.sampled_from([False, False, False, True]),
-        answered=st.integers(0, 5),
-        capture=st.sampled_from(CaptureMethod),
-        is_followed=st.booleans(),
-        takes_other_cards=st.booleans(),
-    )
-    def place(
-        self,
-        *,
-        card: str,
-        answered: int,
-        needs_approval: bool,
-        capture: CaptureMethod,
-        is_followed: bool,
-        takes_other_cards: bool,
-    ) -> None:
-        """Place and start the order; the first calls at neighbours are ``answered``."""
-        self.world.terms.present[0] = OrderTerms(
-            needs_approval=needs_approval,
-            capture=capture,
-            delivery_deadline=timedelta(days=30 if is_followed else 0),
-            new_card_window=HOUR * (2 if takes_other_cards else 0),
-        )
+    def live(self, choices: Iterable[int] = (), program: Iterable[Play] = ()) -> str:
+        """Place the order, make the moves that are chosen, or those of a ``program``, and bring it
+        to its end; how it ended. A failure tells what was played, and the order's history.
+        """
+        try:
+            self._place()
+            for choice in choices:
+                self._play(self._chosen(choice))
+            for one in program:
+                self._play(one)
+            return self.world.run(self._end())
+        except BaseException as error:
+            for line in self._told():
+                error.add_note(line)
+            raise
+        finally:
+            self.world.run(self._forget())
+
+    def _place(self) -> None:
+        self.world.terms.present[0] = self.placing.terms
         self.world.conductor.plays_itself = False
-        self.world.run(self._start(card))
+        self.do(self._start(self.placing.card))
+        self._answer(self.placing.answered)
+
+    def _chosen(self, choice: int) -> Play | None:
+        fitting = [
+            (name, combinations)
+            for name, (condition, weight, combinations) in MOVES.items()
+            if condition(self)
+            for _ in range(weight)
+        ]
+        if not fitting:
+            return None
+        name, combinations = fitting[choice % len(fitting)]
+        return Play(name, combinations[choice // len(fitting) % len(combinations)])
+
+    def _play(self, one: Play | None) -> None:
+        if one is not None:
+            self.played.append(one)
+            getattr(self, one.name)(**one.arguments)
+
+    def _told(self) -> Iterator[str]:
+        """The program that was played, and the order's history."""
+        yield f"{self.placing},"
+        yield from (f"{one}," for one in self.played)
+        yield "# and then everything works again"
+        for line in self.world.shop.database.rows[self.order_id].history:
+            yield f"#   {line.event} {line.detail}"
 
     async def _start(self, card: str) -> None:
         shop = self.world.shop
@@ -222,8 +291,7 @@ class OrderMachine(RuleBasedStateMachine):
     def has_call(self) -> bool:
         return self.call is not None
 
-    @rule(times=st.integers(1, 6))
-    @when(has_call)
+    @move(has_call, weight=2, times=(1, 2, 4))
     def neighbours_answer(self, times: int) -> None:
         self._answer(times)
 
@@ -232,19 +300,16 @@ class OrderMachine(RuleBasedStateMachine):
             if self.call is not None:
                 self._with_call(WaitingCall.answer)
 
-    @rule()
-    @when(lambda self: self.call is not None and not self.call.is_done)
+    @move(lambda self: self.call is not None and not self.call.is_done, weight=2)
     def neighbour_does_it_and_answers_later(self) -> None:
         self._with_call(WaitingCall.do)
 
-    @rule(how=st.sampled_from(sorted(ERRORS)))
-    @when(has_call)
+    @move(has_call, how=(sorted(ERRORS)))
     def neighbour_is(self, how: str) -> None:
         """With its work done or not: only the caller does not know."""
         self._with_call(lambda call: call.fail(ERRORS[how]))
 
-    @rule()
-    @when(lambda self: self.call is not None and self.cancel_asked)
+    @move(lambda self: self.call is not None and self.cancel_asked)
     def caller_hangs_up(self) -> None:
         """The order, which is to stop, does not wait for the answer."""
         self.world.run(self._hang_up())
@@ -262,21 +327,19 @@ class OrderMachine(RuleBasedStateMachine):
         await eventually(gone)
         await self._settle()
 
-    @rule(method=st.sampled_from(ASIDE))
-    @when(lambda self: not self.over)
+    @move(lambda self: not self.over, method=(ASIDE))
     def neighbour_goes_away(self, method: str) -> None:
         self.world.conductor.away.add(method)
 
-    @rule()
-    @when(lambda self: bool(self.world.conductor.away))
+    @move(lambda self: bool(self.world.conductor.away))
     def neighbour_is_back(self) -> None:
         self.world.conductor.away.clear()
 
-    @rule(
-        of_ours=st.sampled_from([(o, m) for o, methods in OF_OURS.items() for m in methods]),
-        is_done=st.booleans(),
+    @move(
+        lambda self: not self.over,
+        of_ours=([(o, m) for o, methods in OF_OURS.items() for m in methods]),
+        is_done=(False, True),
     )
-    @when(lambda self: not self.over)
     def database_loses_the_next(self, of_ours: tuple[str, str], *, is_done: bool) -> None:
         repository, method = of_ours
         scripted = getattr(self.world.shop, repository)
@@ -285,13 +348,11 @@ class OrderMachine(RuleBasedStateMachine):
         else:
             scripted.fail_next(method, NoAnswerError("the connection is gone"))
 
-    @rule()
-    @when(lambda self: not self.over and self.order_id not in self._warehouse.accepted)
+    @move(lambda self: not self.over and self.order_id not in self._warehouse.accepted)
     def warehouse_will_not_ship(self) -> None:
         self._warehouse.refuse(self.order_id, "no such shelf")
 
-    @rule()
-    @when(
+    @move(
         lambda self: (
             self.order_id in self._warehouse.parcels and self.order_id not in self._warehouse.left
         )
@@ -299,30 +360,29 @@ class OrderMachine(RuleBasedStateMachine):
     def parcel_leaves(self) -> None:
         self._warehouse.dispatch(self.order_id)
 
-    @rule(status=st.sampled_from([ParcelStatus.SHIPPED, ParcelStatus.DELIVERED]))
-    @when(lambda self: self.order_id in self._warehouse.left and not self.over)
+    @move(
+        lambda self: self.order_id in self._warehouse.left and not self.over,
+        status=([ParcelStatus.SHIPPED, ParcelStatus.DELIVERED]),
+    )
     def warehouse_reports(self, status: ParcelStatus) -> None:
         [parcel_id] = self._warehouse.parcels[self.order_id]
         self._signal(OrderWorkflow.parcel_updated, ParcelUpdate(parcel_id, status))
 
     # -- customers, banks, and the provider's dashboard --------------------------------------------
 
-    @rule(succeeds=st.booleans())
-    @when(lambda self: self._charge_is(ChargeState.NEEDS_CUSTOMER))
+    @move(lambda self: self._charge_is(ChargeState.NEEDS_CUSTOMER), succeeds=(False, True))
     def customer_confirms_at_the_bank(self, *, succeeds: bool) -> None:
         self._at_provider(
             lambda charge: self._cards.authenticate(charge.payment_id, succeeds=succeeds)
         )
 
-    @rule(captured=st.booleans())
-    @when(lambda self: self._charge_is(ChargeState.PROCESSING))
+    @move(lambda self: self._charge_is(ChargeState.PROCESSING), captured=(False, True))
     def bank_decides(self, *, captured: bool) -> None:
         self._at_provider(
             lambda charge: self._cards.finish_processing(charge.payment_id, captured=captured)
         )
 
-    @rule()
-    @when(
+    @move(
         lambda self: (
             self._charge_is(ChargeState.DECLINED) or self._charge_is(ChargeState.NEEDS_CUSTOMER)
         )
@@ -330,8 +390,13 @@ class OrderMachine(RuleBasedStateMachine):
     def customer_pays_in_the_browser(self) -> None:
         self._at_provider(lambda charge: self._cards.confirm_in_browser(charge.payment_id))
 
-    @rule()
-    @when(lambda self: self._charge_is(ChargeState.CAPTURED) and not self.refunded_by_hand)
+    @move(
+        lambda self: (
+            self._charge_is(ChargeState.CAPTURED)
+            and not self.refunded_by_hand
+            and self._charge.payment_id not in self._cards.charged_back
+        )
+    )
     def shop_refunds_in_the_dashboard(self) -> None:
         def refund(charge: CardCharge) -> None:
             if charge.kept:
@@ -340,45 +405,43 @@ class OrderMachine(RuleBasedStateMachine):
 
         self._at_provider(refund)
 
-    @rule()
-    @when(lambda self: self._charge_is(ChargeState.HELD))
+    @move(lambda self: self._charge_is(ChargeState.HELD))
     def hold_lapses(self) -> None:
         self._at_provider(lambda charge: self._cards.lapse(charge.payment_id))
 
-    @rule()
-    @when(lambda self: self._charge_is(ChargeState.HELD))
+    @move(lambda self: self._charge_is(ChargeState.HELD))
     def shop_captures_a_part_in_the_dashboard(self) -> None:
         self.captured_in_part = True
         part = Money(TOTAL.amount // 2, TOTAL.currency)
         self._at_provider(lambda charge: self._cards.capture_by_hand(charge.payment_id, part))
 
-    @rule()
-    @when(lambda self: self._charge is not None and self._charge.state is not ChargeState.CAPTURED)
+    @move(lambda self: self._charge is not None and self._charge.state is not ChargeState.CAPTURED)
     def shop_cancels_the_payment_in_the_dashboard(self) -> None:
         self._at_provider(lambda charge: self._cards.cancel_by_hand(charge.payment_id))
 
-    @rule()
-    @when(lambda self: self._charge_is(ChargeState.CAPTURED, ChargeState.HELD))
+    @move(lambda self: self._charge_is(ChargeState.CAPTURED, ChargeState.HELD))
     def payment_is_put_into_review(self) -> None:
         self._at_provider(lambda charge: self._cards.put_into_review(charge.payment_id))
 
-    @rule()
-    @when(lambda self: bool(self._charge and self._charge.review))
+    @move(lambda self: bool(self._charge and self._charge.review))
     def review_is_closed(self) -> None:
         self._at_provider(lambda charge: self._cards.close_review(charge.payment_id))
 
-    @rule()
-    @when(lambda self: not self.over)
+    @move(lambda self: not self.over)
     def webhook_of_the_payment_comes(self) -> None:
+        in_time = self._status() in {Status.PAID} and self.order_id not in self._warehouse.left
+        if self.refunded_by_hand and in_time and self.call is not None:
+            self.must_not_be_sent = True
         self._signal(OrderWorkflow.payment_updated, PaymentUpdate())
 
-    @rule(card=CARDS)
-    @when(lambda self: self._doing("waiting for another card"))
+    @move(lambda self: self._doing("waiting for another card"), card=CARDS)
     def customer_offers_another_card(self, card: str) -> None:
         self._ask(OrderWorkflow.submit_payment_method, NewCard(card))
 
-    @rule(is_inquiry=st.booleans())
-    @when(lambda self: self._charge_is(ChargeState.CAPTURED) and self.dispute is None)
+    @move(
+        lambda self: self._charge_is(ChargeState.CAPTURED) and self.dispute is None,
+        is_inquiry=(False, True),
+    )
     def cardholder_disputes(self, *, is_inquiry: bool) -> None:
         def dispute(charge: CardCharge) -> None:
             if charge.kept == TOTAL:
@@ -389,13 +452,11 @@ class OrderMachine(RuleBasedStateMachine):
 
         self._at_provider(dispute)
 
-    @rule()
-    @when(lambda self: self.dispute is not None)
+    @move(lambda self: self.dispute is not None)
     def webhook_of_the_dispute_comes(self) -> None:
         self.do(self._tell_of_dispute())
 
-    @rule(won=st.booleans())
-    @when(lambda self: self.dispute is not None)
+    @move(lambda self: self.dispute is not None, won=(False, True))
     def bank_decides_the_dispute(self, *, won: bool) -> None:
         self._at_provider(lambda _: self._decide_dispute(won=won))
 
@@ -426,8 +487,9 @@ class OrderMachine(RuleBasedStateMachine):
 
     # -- people ------------------------------------------------------------------------------------
 
-    @rule(how=st.sampled_from(["signal", "Update", "Temporal"]))
-    @when(lambda self: not self.over and not self.cancel_asked)
+    @move(
+        lambda self: not self.over and not self.cancel_asked, how=(["signal", "Update", "Temporal"])
+    )
     def cancel(self, how: str) -> None:
         self.cancel_asked = True
         match how:
@@ -438,28 +500,23 @@ class OrderMachine(RuleBasedStateMachine):
             case _:
                 self.world.run(self._cancel_run())
 
-    @rule()
-    @when(lambda self: self._may("approve") or self._doing("waiting for approval"))
+    @move(lambda self: self._may("approve") or self._doing("waiting for approval"))
     def operator_approves(self) -> None:
         self._ask(OrderWorkflow.approve, Approve("ops-7"))
 
-    @rule()
-    @when(lambda self: self._may("reject") or self._doing("waiting for approval"))
+    @move(lambda self: self._may("reject") or self._doing("waiting for approval"))
     def operator_rejects(self) -> None:
         self._ask(OrderWorkflow.reject, Reject("ops-7", "odd"))
 
-    @rule()
-    @when(lambda self: self._may("retry_now"))
+    @move(lambda self: self._may("retry_now"))
     def operator_retries_now(self) -> None:
         self._ask(OrderWorkflow.operate, RetryNow("ops-7"))
 
-    @rule()
-    @when(lambda self: self._may("skip_step"))
+    @move(lambda self: self._may("skip_step"))
     def operator_skips_the_step(self) -> None:
         self._ask(OrderWorkflow.operate, SkipStep("not worth it", "ops-7"))
 
-    @rule()
-    @when(lambda self: self._may("resolve"))
+    @move(lambda self: self._may("resolve"))
     def operator_settles_it_by_hand(self) -> None:
         self._ask(OrderWorkflow.operate, self._resolution())
 
@@ -474,8 +531,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     # -- time --------------------------------------------------------------------------------------
 
-    @rule(hours=st.sampled_from([1, 8, 48, 24 * 8]))
-    @when(lambda self: not self.over and self.call is None)
+    @move(lambda self: not self.over and self.call is None, hours=(1, 8, 48, 24 * 8))
     def time_passes(self, hours: int) -> None:
         self.world.run(self._wait(HOUR * hours))
 
@@ -495,7 +551,7 @@ class OrderMachine(RuleBasedStateMachine):
     # -- what always holds -------------------------------------------------------------------------
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Play a rule; afterwards every promise holds that is no matter of time."""
+        """Play a move; afterwards every promise holds that is no matter of time."""
         self.world.run(work)
         self._check_money()
         self._check_stock()
@@ -513,10 +569,10 @@ class OrderMachine(RuleBasedStateMachine):
             assert charge.refunded <= charge.captured <= charge.amount
 
     def _check_stock(self) -> None:
-        product = self.world.shop.database.products[self.sku]
-        assert product.reserved in {0, QUANTITY}
-        assert product.on_hand in {ON_HAND, ON_HAND - QUANTITY}
-        assert product.on_hand - product.reserved >= ON_HAND - QUANTITY
+        stock = self.world.shop.database.products[self.sku]
+        assert stock.reserved in {0, QUANTITY}
+        assert stock.on_hand in {ON_HAND, ON_HAND - QUANTITY}
+        assert stock.on_hand - stock.reserved >= ON_HAND - QUANTITY
 
     def _check_mails(self) -> None:
         status, kinds = self._status(), self._mail_kinds()
@@ -525,18 +581,6 @@ class OrderMachine(RuleBasedStateMachine):
         assert ("closing" in kinds) <= (status in CLOSED_EARLY)
 
     # -- the end -----------------------------------------------------------------------------------
-
-    def teardown(self) -> None:
-        if self.handle is None:
-            return
-        doing = self.progress.doing if self.progress else "nothing"
-        try:
-            event(self.world.run(self._end()))
-        finally:
-            self.world.run(self._forget())
-            note(f"# then everything works again; until then it was {doing}. Its history:")
-            for line in self.world.shop.database.rows[self.order_id].history:
-                note(f"#   {line.event} {line.detail}")
 
     async def _end(self) -> str:
         """Have everything work again, time pass and people decide, until the order is over; how it
@@ -595,22 +639,24 @@ class OrderMachine(RuleBasedStateMachine):
         view = await shop.book.view(self.order_id)
         assert view.order.status is outcome.status
         assert view.order.reason == (outcome.stop.reason if outcome.stop else None)
-        product = shop.database.products[self.sku]
-        assert product.reserved == 0
+        stock = shop.database.products[self.sku]
+        assert stock.reserved == 0
         kinds = self._mail_kinds()
         taken, given_back = shop.cards.taken(self.order_id), shop.cards.given_back(self.order_id)
         by_hand = self.resolved & {"refund_card", "capture_payment"}
         if outcome.status is Status.COMPLETED:
-            assert (view.stock, product.on_hand) == ("committed", ON_HAND - QUANTITY)
+            assert (view.stock, stock.on_hand) == ("committed", ON_HAND - QUANTITY)
             assert kinds.count("confirmation") == outcome.confirmed
             assert "closing" not in kinds
             if not by_hand and not self.captured_in_part:
                 assert taken == TOTAL.amount
             assert given_back == self.refunded_by_hand
+            if self.must_not_be_sent:
+                assert self.order_id in self._warehouse.left, "it is sent, and nobody has paid"
             return
         self._check_undone()
         assert view.stock == "released"
-        assert product.on_hand == ON_HAND
+        assert stock.on_hand == ON_HAND
         assert kinds.count("closing") == outcome.confirmed
         assert "confirmation" not in kinds
         assert outcome.taken == outcome.given_back
