@@ -7,7 +7,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, Final, Generic, NoReturn, TypedDict, TypeVar
+from typing import Final, Generic, NoReturn, TypedDict, TypeVar
 
 from temporalio.client import (
     Client,
