@@ -1,4 +1,4 @@
-"""No reply of a neighbour is read that is larger than it has to be, or whose size nobody can tell."""
+"""No reply is read that is larger than it has to be, or whose size nobody can tell."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_a_compressed_reply_is_no_answer(call: Call) -> None:
     """A megabyte of it may hold a thousand."""
     packed = gzip.compress(b'{"id": "acct_1"}')
     async with listening(Neighbour(packed, encoding="gzip").app) as url:
-        with pytest.raises(NoAnswerError, match="compressed|Resend gave no answer"):
+        with pytest.raises(NoAnswerError, match=r"compressed|Resend gave no answer"):
             await call(url)
 
 
