@@ -36,6 +36,7 @@ from durable_orders.clients.workflow_calls import (
     NO_RUN,
     NO_WORKER,
     StartOptions,
+    bounded,
     raise_if_cancelled,
     request_memo,
     told_once,
@@ -151,6 +152,7 @@ class Checkout:
         self, order_id: str, wait: timedelta, *, request_id: str | None = None
     ) -> CheckedOut:
         """Start the order and hear of its payment; see ``OrderClient.checkout``."""
+        wait = bounded(wait)
         now = asyncio.get_running_loop().time
         until = now() + wait.total_seconds()
         order = await self._summary(order_id)

@@ -32,6 +32,7 @@ from durable_orders.domain.disputes.listing import (
 )
 from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import evidence_key
+from durable_orders.domain.listing import checked_limit
 from durable_orders.domain.ports import OrderRepository, RefusedError
 
 
@@ -54,7 +55,7 @@ class DisputeClient:
         self, limit: int = 100, after: RiskCursor | None = None, *, closed: bool = False
     ) -> RiskPage:
         """Return those that are open, by deadline; with ``closed`` all, newest first."""
-        return await self._risks.page(limit, after, closed=closed)
+        return await self._risks.page(checked_limit(limit), after, closed=closed)
 
     async def find(self, risk_id: str) -> ListedRisk:
         """Return the dispute, warning or review of this id."""

@@ -31,6 +31,7 @@ from durable_orders.contracts.search_attributes import CUSTOMER_ID, NEEDS_ATTENT
 from durable_orders.domain.activity_messages import Outcome, Progress
 from durable_orders.domain.ids import order_id_of, workflow_id
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.listing import checked_limit
 from durable_orders.domain.ports import NoSuchOrderError, OrderRepository
 from durable_orders.domain.views import ListedOrder
 
@@ -123,7 +124,7 @@ class OrderWorkflowCalls:
         if needs_attention:
             filters += [f"{NEEDS_ATTENTION.name} = true", "ExecutionStatus = 'Running'"]
         with translate_rpc_errors(self._temporal):
-            runs = self._temporal.list_workflows(" AND ".join(filters), limit=limit)
+            runs = self._temporal.list_workflows(" AND ".join(filters), limit=checked_limit(limit))
             async for run in runs:
                 known = run.typed_search_attributes
                 yield ListedOrder(

@@ -60,7 +60,7 @@ from durable_orders.domain.ids import (
     checked_order_id,
 )
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
-from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage
+from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, checked_limit
 from durable_orders.domain.order import Basket, Order
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import (
@@ -251,9 +251,9 @@ class OrderClient:
         self, wanted: OrderFilter, limit: int = 50, after: Cursor | None = None
     ) -> OrderPage:
         """Return orders as the store has them, newest first, started or not; this needs no
-        Temporal. Needs the store.
+        Temporal. Needs the store. Raises ``InvalidLimitError``.
         """
-        return await self._store("paging through orders").page(wanted, limit, after)
+        return await self._store("paging through orders").page(wanted, checked_limit(limit), after)
 
     def list(
         self, status: Status | None = None, *, needs_attention: bool = False, limit: int = 100

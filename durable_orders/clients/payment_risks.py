@@ -25,6 +25,7 @@ from durable_orders.contracts.payment_risk import PaymentRiskWorkflow
 from durable_orders.contracts.search_attributes import NEEDS_ATTENTION
 from durable_orders.contracts.timeouts import WORKFLOW_TASK
 from durable_orders.domain.disputes.dispute import PaymentRisks
+from durable_orders.domain.disputes.listing import RISK_ID
 from durable_orders.domain.disputes.messages import (
     PaymentRiskInput,
     PaymentRiskNeedingAttention,
@@ -34,11 +35,13 @@ from durable_orders.domain.disputes.messages import (
 from durable_orders.domain.disputes.ports import DisputeRepository, RecordedConcern
 from durable_orders.domain.ids import (
     ACTOR_ID,
+    PAYMENT_ID,
     TASK_QUEUE,
     checked_order_id,
     payment_risk_of,
     payment_risk_workflow_id,
 )
+from durable_orders.domain.listing import checked_limit
 from durable_orders.domain.ports import NoSuchOrderError
 from durable_orders.domain.texts import REMARK
 
@@ -78,7 +81,8 @@ class PaymentRiskClient:
 
     async def find_order(self, payment_id: str) -> str | None:
         """Return the order that is paid with this payment. Needs the store."""
-        return await self._store("finding the order of a payment").find_order(payment_id)
+        store = self._store("finding the order of a payment")
+        return await store.find_order(PAYMENT_ID.check(payment_id))
 
     async def payment_changed(self, payment_id: str) -> str:
         """As ``risks_updated``, for a webhook, which names the payment; returns the order's id.
@@ -109,7 +113,8 @@ class PaymentRiskClient:
         ACTOR_ID.check(by)
         REMARK.check(note)
         now = datetime.now(UTC)
-        known = await store.acknowledge(checked_order_id(order_id), concern_id, by, note, now)
+        ids = checked_order_id(order_id), RISK_ID.check(concern_id)
+        known = await store.acknowledge(*ids, by, note, now)
         await self.risks_updated(order_id)
         return known
 
@@ -121,7 +126,7 @@ class PaymentRiskClient:
 
     async def open_concerns(self, limit: int = 100) -> tuple[RecordedConcern, ...]:
         """Return what is open on all orders, by deadline. Needs the store."""
-        return await self._store("listing disputes").open_concerns(limit)
+        return await self._store("listing disputes").open_concerns(checked_limit(limit))
 
     async def status(self, order_id: str) -> PaymentRiskProgress | str:
         """Return what the run says is open on the order's payment, or why there is no answer."""
@@ -137,7 +142,7 @@ class PaymentRiskClient:
         Each run is queried; where no worker answers, what Temporal lists has to do.
         """
         with translate_rpc_errors(self._temporal):
-            runs = self._temporal.list_workflows(_NEED_ATTENTION, limit=limit)
+            runs = self._temporal.list_workflows(_NEED_ATTENTION, limit=checked_limit(limit))
             ids = [run.id async for run in runs]
         return await query_each(filter(None, map(payment_risk_of, ids)), self._needs_attention)
 

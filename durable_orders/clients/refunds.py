@@ -55,6 +55,7 @@ from durable_orders.domain.ids import (
     refund_of,
     refund_workflow_id,
 )
+from durable_orders.domain.listing import checked_limit
 from durable_orders.domain.operators.commands import LOOK_AGAIN
 from durable_orders.domain.refunds.calculation import OF_THE_UNDO
 from durable_orders.domain.refunds.messages import (
@@ -203,7 +204,7 @@ class RefundClient:
 
     async def waiting(self, limit: int = 100) -> tuple[RefundEntry, ...]:
         """Return refunds that wait for approval, the oldest first. Needs the store."""
-        return await self._store("listing refunds").waiting(limit)
+        return await self._store("listing refunds").waiting(checked_limit(limit))
 
     async def attention(self, limit: int = 100) -> tuple[RefundNeedingAttention, ...]:
         """Return refunds that need a person, newest first: what fails, since when, what helps. With
@@ -211,6 +212,7 @@ class RefundClient:
 
         Each run is queried; where no worker answers, what Temporal lists has to do.
         """
+        checked_limit(limit)
         stranded = () if self._refunds is None else await self.stranded(limit)
         with translate_rpc_errors(self._temporal):
             runs = self._temporal.list_workflows(_NEED_ATTENTION, limit=limit)
@@ -222,6 +224,7 @@ class RefundClient:
         """Return refunds that are not done and whose run is gone. ``look_again`` starts it again.
         Needs the store.
         """
+        checked_limit(limit)
         store, found = self._store(_STRANDED), list[UnfinishedRefund]()
         now, after = datetime.now(UTC), ("", "")
         while page := await store.unfinished(now, _PAGE, after=after):

@@ -46,6 +46,7 @@ from durable_orders.contracts.error_types import (
     SECOND_PERSON_NEEDED,
     TOO_LATE,
 )
+from durable_orders.domain.ids import REQUEST_ID
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -57,6 +58,8 @@ R = TypeVar("R")
 #: One call of Temporal. A worker that is alive answers in milliseconds.
 CALL: Final = timedelta(seconds=10)
 _QUERY: Final = timedelta(seconds=2)
+#: No caller waits for longer; and the SDK's transport panics when it adds what is no time any more.
+_LONGEST_WAIT: Final = timedelta(days=1)
 #: How many workflows are queried at the same time.
 _AT_ONCE: Final = 20
 
@@ -97,6 +100,11 @@ class StartOptions(TypedDict):
 
 class NoAnswerYet:
     """The workflow has accepted an Update, and takes longer to answer than its caller waited."""
+
+
+def bounded(wait: timedelta) -> timedelta:
+    """A wait that a call can be given: for the SDK, none at all would be for ever."""
+    return min(max(wait, timedelta(milliseconds=1)), _LONGEST_WAIT)
 
 
 class WorkflowCalls(Generic[W, R]):
@@ -185,6 +193,7 @@ class WorkflowCalls(Generic[W, R]):
         Raises why the workflow has not accepted: ``NoWorkerError``, a refusal, or why there is no
         open run.
         """
+        wait = bounded(wait)
         now = asyncio.get_running_loop().time
         until = now() + wait.total_seconds()
         id_ = id_ or str(uuid.uuid4())  # the same Update, however often it has to be sent
@@ -220,6 +229,7 @@ class WorkflowCalls(Generic[W, R]):
 
         Raises as ``update``, and ``NoWorkerError`` when there is no answer within ``wait``.
         """
+        wait = bounded(wait)
         id_ = str(uuid.uuid4())  # the same Update, however often it has to be sent
 
         async def send(left: timedelta) -> Out:
@@ -296,8 +306,11 @@ def status_name(status: WorkflowExecutionStatus | None) -> str:
 
 
 def request_memo(request_id: str | None) -> dict[str, str] | None:
-    """Return the memo that names the request which started a run, for finding it in a log."""
-    return None if request_id is None else {"request_id": request_id}
+    """Return the memo that names the request which started a run, for finding it in a log.
+
+    Raises ``InvalidTextError``.
+    """
+    return None if request_id is None else {"request_id": REQUEST_ID.check(request_id)}
 
 
 def raise_if_cancelled(error: WorkflowUpdateRPCTimeoutOrCancelledError) -> None:

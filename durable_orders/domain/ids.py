@@ -173,6 +173,10 @@ MAIL_ID: Final = _token("a mail id")
 EVENT_ID: Final = TextFormat(
     "an event id", "1 to 255 visible ASCII characters", r"[\x21-\x7e]+", max_length=255
 )
+#: The id of a request, for finding it in a log.
+REQUEST_ID: Final = TextFormat(
+    "a request id", "1 to 255 visible ASCII characters", r"[\x21-\x7e]+", max_length=255
+)
 
 
 def checked_order_id(order_id: str) -> str:

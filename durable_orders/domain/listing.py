@@ -29,6 +29,24 @@ class InvalidCursorError(ValueError):
         super().__init__("this is no cursor of ours: take the one of the page before, or none")
 
 
+#: The most entries that a list is asked for.
+MOST_LISTED: Final = 10_000
+
+
+class InvalidLimitError(ValueError):
+    """Nobody can be listed so many."""
+
+    def __init__(self) -> None:
+        super().__init__(f"a list has 1 to {MOST_LISTED} entries: that is its limit")
+
+
+def checked_limit(limit: int) -> int:
+    """Return the limit of a list. Raises ``InvalidLimitError``."""
+    if not 1 <= limit <= MOST_LISTED:
+        raise InvalidLimitError
+    return limit
+
+
 @dataclass(frozen=True)
 class Cursor:
     """Cursor: the last order of a page. ``str`` gives its opaque text, ``read`` parses it."""
