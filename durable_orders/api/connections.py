@@ -1,7 +1,7 @@
 """Connections of the HTTP API: how many there may be, and how long a client may take.
 
 A client that sends its request or reads its answer too slowly is cut off. When there are as many
-connections as there may be, the one that has been without a request for longest makes room.
+connections as there may be, the one that has been without a whole request for longest makes room.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def limited_protocol(*, max_connections: int, patience: float) -> type[H11Protoc
     ``patience``: seconds for the head of a request, and for each pause in reading an answer. The
     body has its own limit: ``BodyLimitMiddleware``.
     """
-    idle: dict[LimitedProtocol, None] = {}  # ordered: the longest without a request is first
+    idle: dict[LimitedProtocol, None] = {}  # ordered: the longest without a whole request first
 
     class _Protocol(LimitedProtocol):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -115,17 +115,23 @@ class LimitedProtocol(H11Protocol):
     def _note_progress(self) -> None:
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         if cycle is not None and not cycle.response_complete:
-            self._stop_waiting()
-        elif self not in self._idle and not self.transport.is_closing():
+            self._cancel_head_timer()
+            if self.conn.their_state is not h11.SEND_BODY:
+                self._idle.pop(self, None)
+        elif self._head_timer is None and not self.transport.is_closing():
             self._wait_for_request()
 
     def _wait_for_request(self) -> None:
         """The whole head of a request has to come in time, however it is split."""
+        self._idle.pop(self, None)  # it has been busy, and is the last now
         self._idle[self] = None
         self._head_timer = self.loop.call_later(self._patience, self._abort)
 
     def _stop_waiting(self) -> None:
         self._idle.pop(self, None)
+        self._cancel_head_timer()
+
+    def _cancel_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -124,6 +125,41 @@ async def test_idle_connections_make_room_for_one_that_asks(edge: Edge) -> None:
     assert edge.connections <= MOST
     for _, writer in held:
         writer.close()
+
+
+async def read_all(scope: object, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """An application that reads the whole body, and answers 200."""
+    more = True
+    while more:
+        message = await receive()
+        more = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+_POST = b"POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+
+
+async def test_bodies_that_do_not_come_make_room_too() -> None:
+    """It takes no key to send the beginning of a webhook."""
+    async with serving(read_all) as edge:
+        held = [await edge.connect(_POST + b"abc") for _ in range(MOST)]
+        await edge.has(MOST)
+        assert await edge.is_up()
+        for _, writer in held:
+            writer.close()
+
+
+async def test_after_a_body_in_two_parts_the_connection_is_an_ordinary_one() -> None:
+    async with serving(read_all) as edge:
+        reader, writer = await edge.connect(_POST + b"abc")
+        for rest in (b"defghi" + _POST, b"abcdefghi"):
+            await asyncio.sleep(0)
+            writer.write(rest)
+            assert b"HTTP/1.1 200" in await reader.readuntil(b"ok")
+        await asyncio.wait_for(reader.read(), PATIENCE * 10)  # no further request comes
+        writer.close()
+        await edge.has(0)
 
 
 async def test_when_all_are_busy_one_more_is_refused_and_the_others_go_on() -> None:
