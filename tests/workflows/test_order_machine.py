@@ -34,7 +34,7 @@ from tests.workflows.order_machine import (
 )
 from worker import order_worker
 
-EXAMPLES = int(os.environ.get("ORDER_MACHINE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("ORDER_MACHINE_EXAMPLES", "80"))
 
 #: Programs that were counterexamples once, or are near to what was one.
 PROGRAMS: dict[str, tuple[Placing, list[Play]]] = {
