@@ -48,7 +48,5 @@ def test_what_was_busy_has_its_time_to_stop_from_then_on(
     busy: float, after: float, limit: float, busy_limit: float, code: int
 ) -> None:
     arguments = [str(number) for number in (busy, after, limit, busy_limit)]
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *arguments], timeout=50, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", _PROGRAM, *arguments], timeout=50, check=False)
     assert done.returncode == code
