@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 
 import hypothesis
 import pytest
-from hypothesis import strategies as st
 from temporalio.testing import TimeSkipper
 
 from tests.workflows.conductor import (
@@ -24,6 +23,7 @@ from tests.workflows.conductor import (
 )
 from tests.workflows.conftest import Clients, Shop
 from tests.workflows.order_machine import (
+    CHOICES,
     PLACINGS,
     OrderMachine,
     Placing,
@@ -89,7 +89,7 @@ async def world(clients: Clients, caplog: pytest.LogCaptureFixture) -> AsyncIter
 
 async def test_every_promise_is_kept_whatever_happens_in_whatever_order(world: World) -> None:
     @hypothesis.settings(max_examples=EXAMPLES, report_multiple_bugs=False, database=None)
-    @hypothesis.given(PLACINGS, st.lists(st.integers(0, 2**16), max_size=20))
+    @hypothesis.given(PLACINGS, CHOICES)
     def live(placing: Placing, choices: list[int]) -> None:
         OrderMachine(world, placing).live(choices)
 
