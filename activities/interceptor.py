@@ -1,5 +1,5 @@
-"""Activity interceptor: the origin of each activity, heartbeats, the mapping of errors, the order's
-id for the log.
+"""Activity interceptor: the origin of each activity, heartbeats, the mapping of errors, the end of
+long pauses, the order's id for the log.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from activities.backoff_reset import BackoffReset
 from activities.error_types import (
     BUSY,
     DATABASE_AWAY,
@@ -54,11 +55,18 @@ def is_activity_running() -> bool:
 class ActivityInterceptor(Interceptor):
     """Installed once on the worker; see ``_Inbound``."""
 
+    def __init__(self) -> None:
+        self._backoff = BackoffReset()
+
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _Inbound(next)
+        return _Inbound(next, self._backoff)
 
 
 class _Inbound(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, backoff: BackoffReset) -> None:
+        super().__init__(next)
+        self._backoff = backoff
+
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         if (stray := find_stray(activity.info(), input.args)) is not None:
             log.warning("%s", stray)
@@ -67,10 +75,14 @@ class _Inbound(ActivityInboundInterceptor):
         token = current_order.set(order_id_of(workflow_id))
         this = object()
         _running.add(this)
+        self._backoff.began(activity.info())
         try:
             async with _heartbeating():
-                return await super().execute_activity(input)
+                answer = await super().execute_activity(input)
+            self._backoff.answered(activity.info())
+            return answer  # noqa: TRY300 - what follows are failures of the activity alone
         except ProviderError as error:
+            self._backoff.failed(activity.info(), error)
             raise _to_application_error(error) from None
         except NoSuchOrderError as error:
             raise ApplicationError(str(error), type=NO_SUCH_ORDER, non_retryable=True) from None

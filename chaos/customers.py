@@ -255,11 +255,12 @@ class Customers:
 
     async def _resend(self, customer: Customer, parcel_id: str) -> None:
         """Have an operator send a lost parcel again, and ask again until that is answered."""
-        last = ""
+        before, last = self._observer.last_seen(customer.order_id), ""
+        packed = len(before.parcels) if before else 1
         for _ in range(_RESEND_TRIES):
             seen = self._observer.last_seen(customer.order_id)
-            if seen is not None and seen.is_over:
-                return
+            if seen is not None and (seen.is_over or len(seen.parcels) > packed):
+                return  # done by a request whose answer was lost
             try:
                 await self._operations.resend_parcel(customer.order_id, parcel_id, "operator")
             except (UnreachableError, ProviderError, OrderClientError) as error:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +24,12 @@ from demo.environment import DemoEnvironment, open_environment
 from demo.worker_process import ApiProcess, WorkerProcess
 from durable_orders.domain.money import Money
 from durable_orders.domain.operators.api_keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
+from durable_orders.store import database as store
 from durable_orders.store.api_keys import PostgresApiKeyRepository
-from durable_orders.store.seed import Product
+from durable_orders.store.migrations import migrate
+from durable_orders.store.seed import DEMO, Product, add_products
 from sandbox.ports import HOST, free_port
+from sandbox.postgres import PostgresServer
 from sandbox.sandbox import Sandbox
 
 TEMPORAL: Final = "Temporal"
@@ -108,14 +112,7 @@ async def open_chaos(
     async with contextlib.AsyncExitStack() as stack:
         # What the neighbours tell us.
         webhooks = await _opened(stack, Proxy(any_api))
-        sandbox = _Sandbox(state, temporal_port=free_port(), api_url=f"http://{webhooks.address}")
-        await sandbox.wipe()
-        await stack.enter_async_context(sandbox)
-        database = ReplicatedDatabase(sandbox.postgres, sandbox.state)
-        stack.push_async_callback(database.close)
-        if plan.fails_over:
-            await database.add_standby()
-        sandbox.both = _url(await _to_database(stack, database))
+        sandbox, database = await _open_sandbox(stack, plan, state, f"http://{webhooks.address}")
         demo = await stack.enter_async_context(open_environment(sandbox))
         await _stock(demo, plan)
         observer = Observer(demo.database)
@@ -183,6 +180,43 @@ async def _to_database(
 def _url(proxies: Sequence[Proxy]) -> str:
     """The database behind whichever of these takes writes."""
     return f"postgresql://postgres@{','.join(proxy.address for proxy in proxies)}/orders"
+
+
+async def _open_sandbox(
+    stack: contextlib.AsyncExitStack, plan: Plan, state: Path, api_url: str
+) -> tuple[Sandbox, ReplicatedDatabase]:
+    """A fresh sandbox, and a standby of its database where the plan fails it over."""
+    sandbox = _Sandbox(
+        state, temporal_port=free_port(), api_url=api_url, durable=False, prepare=_prepare
+    )
+    await sandbox.wipe()
+    for standby in await asyncio.to_thread(_left_standbys, sandbox.state):
+        await PostgresServer(standby).wipe()
+    await asyncio.to_thread(shutil.rmtree, sandbox.state / "processes", ignore_errors=True)
+    await stack.enter_async_context(sandbox)
+    database = ReplicatedDatabase(sandbox.postgres, sandbox.state)
+    stack.push_async_callback(database.close)
+    if plan.fails_over:
+        await database.add_standby()
+    sandbox.both = _url(await _to_database(stack, database))
+    return sandbox, database
+
+
+def _left_standbys(state: Path) -> list[Path]:
+    """The directories of standbys of an earlier run."""
+    return sorted(state.glob("standby-*"))
+
+
+async def _prepare(database_url: str) -> None:
+    """Make our tables. What is committed is with the kernel then, whose death is no fault here: a
+    killed server loses nothing, and none waits for a disk.
+    """
+    database = store.connect(database_url)
+    await migrate(database)
+    await add_products(database, DEMO)
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("ALTER DATABASE orders SET synchronous_commit = on")
+    await database.close()
 
 
 async def _stock(demo: DemoEnvironment, plan: Plan) -> None:

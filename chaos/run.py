@@ -27,7 +27,7 @@ from demo.invariants import InvariantResult
 from durable_orders.domain.ids import order_id_of
 
 #: Orders that are under way at a time: the next customer comes when one is over.
-_MOST_OPEN: Final = 400
+_MOST_OPEN: Final = 200
 _TALLY_EVERY: Final = 5.0
 _SLOWEST_SHOWN: Final = 5
 _OPEN_RUNS: Final = 'ExecutionStatus = "Running"'

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from durable_orders.domain.activity_messages import Outcome
+from durable_orders.domain.disputes.decisions import REMINDER
 from durable_orders.domain.disputes.dispute import Dispute
 from durable_orders.domain.ids import mail_key, parcel_refund_id
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.order import Order
 from durable_orders.domain.refunds.refund import (
     ACCEPTED_BY_PROVIDER,
     NEVER_ISSUED,
@@ -257,6 +259,7 @@ def _check_mails(evidence: OrderEvidence) -> Iterator[str]:
             kind = f"refund:{refund.request.refund_id}:{refund.attempt}"
             expected[mail_key(order.key_prefix, order.id, kind)] = 1
     sent = evidence.books.mails_by_key()
+    expected |= {key: 1 for key in sent if key.startswith(_reminders(order))}
     request = mail_key(order.key_prefix, order.id, "payment_request")
     if order.options.off_session and request in sent:
         expected[request] = 1
@@ -267,6 +270,12 @@ def _check_mails(evidence: OrderEvidence) -> Iterator[str]:
             expected[key] = 1
     if sent != expected:
         yield f"order {order.id}: it is {order.status}, and its mails are {dict(sent)}"
+
+
+def _reminders(order: Order) -> tuple[str, ...]:
+    """What the keys of reminders to the approver begin with: there may be one of each."""
+    kinds = ("approval_reminder", "refund_approval_reminder_", REMINDER)
+    return tuple(mail_key(order.key_prefix, order.id, kind) for kind in kinds)
 
 
 def _check_status(evidence: OrderEvidence) -> Iterator[str]:

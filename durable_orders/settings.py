@@ -170,17 +170,24 @@ def _origins(value: object) -> object:
 
 
 def _proxies(value: object) -> object:
+    """The addresses and networks as uvicorn reads them: it trusts nobody of ``10.1.0.5/16``."""
     if not isinstance(value, str):
         return value
-    for text in filter(None, map(str.strip, value.split(","))):
-        try:
-            ip_network(text, strict=False)
-        except ValueError:
-            raise ValueError(
-                "must be addresses or networks of your proxies, like 10.0.0.7,10.1.0.0/16: "
-                f"{text!r} is neither. Whoever is trusted can claim any address of a client"
-            ) from None
-    return value
+    return ",".join(map(_proxy, filter(None, map(str.strip, value.split(",")))))
+
+
+def _proxy(text: str) -> str:
+    refused = ValueError(
+        "must be addresses or networks of your proxies, like 10.0.0.7,10.1.0.0/16: "
+        f"{text!r} is neither. Whoever is trusted can claim any address of a client"
+    )
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise refused from None
+    if not network.prefixlen:  # all addresses there are
+        raise refused
+    return str(network) if "/" in text else text
 
 
 def _hosts(value: object) -> object:
@@ -188,8 +195,10 @@ def _hosts(value: object) -> object:
         return value
     hosts = [text.strip().lower() for text in value.split(",") if text.strip()]
     for host in hosts:
-        if not re.fullmatch(r"[a-z0-9.:\[\]-]+", host):
-            raise ValueError(f"must be host names, like shop.example,api.shop.example: {host!r}")
+        if not re.fullmatch(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]", host):
+            raise ValueError(
+                f"must be host names without ports, like shop.example,api.shop.example: {host!r}"
+            )
     return tuple(hosts)
 
 

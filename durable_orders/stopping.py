@@ -31,8 +31,8 @@ _LOOK: Final = 0.1
 class StopSignals:
     """SIGTERM and SIGINT of this process.
 
-    ``limit``: how long it may take to stop with nothing under way any more; ``busy_limit``: with
-    something, as ``is_busy`` says. A thread watches, so they are kept whatever the loop does.
+    ``limit``: how long it may take to stop once nothing is under way any more, as ``is_busy`` says;
+    ``busy_limit``: how long in all. A thread watches, so they are kept whatever the loop does.
     """
 
     def __init__(
@@ -68,14 +68,17 @@ class StopSignals:
         self._on_stop()
 
     def _watch(self) -> None:
-        asked_at = time.monotonic()
-        while (waited := time.monotonic() - asked_at) < self._busy_limit:
-            if waited >= self._limit and not self._is_busy():
+        asked_at = busy_at = now = time.monotonic()
+        while now - asked_at < self._busy_limit:
+            if self._is_busy():
+                busy_at = now
+            elif now - busy_at >= self._limit:
                 break
             time.sleep(_LOOK)
+            now = time.monotonic()
         log.error(
             "not stopped within %.0f s, something does not answer: ending at once, another process "
             "goes on",
-            waited,
+            now - asked_at,
         )
         exit_process(CUT_OFF)

@@ -29,6 +29,8 @@ Mode = Literal[
     "error",
     "error_saved",
     "error_after",
+    "html",
+    "html_after",
     "hang_up",
     "hang_up_after",
     "twice",

@@ -1,7 +1,7 @@
 """Connections of the HTTP API: how many there may be, and how long a client may take.
 
 A client that sends its request or reads its answer too slowly is cut off. When there are as many
-connections as there may be, the one that has been without a request for longest makes room.
+connections as there may be, the one that has been without a whole request for longest makes room.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import resource
 from typing import Any, Final
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def limited_protocol(*, max_connections: int, patience: float) -> type[H11Protoc
     ``patience``: seconds for the head of a request, and for each pause in reading an answer. The
     body has its own limit: ``BodyLimitMiddleware``.
     """
-    idle: dict[LimitedProtocol, None] = {}  # ordered: the longest without a request is first
+    idle: dict[LimitedProtocol, None] = {}  # ordered: the longest without a whole request first
 
     class _Protocol(LimitedProtocol):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -89,6 +90,19 @@ class LimitedProtocol(H11Protocol):
         super().on_response_complete()
         self._note_progress()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what breaks the protocol. An answer that is under way has nobody to go to: its
+        application is told that the client has gone.
+        """
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
+            self._abort()  # there was an answer already, or a part of it
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._cancel_write_timer()
@@ -101,17 +115,23 @@ class LimitedProtocol(H11Protocol):
     def _note_progress(self) -> None:
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         if cycle is not None and not cycle.response_complete:
-            self._stop_waiting()
-        elif self not in self._idle and not self.transport.is_closing():
+            self._cancel_head_timer()
+            if self.conn.their_state is not h11.SEND_BODY:
+                self._idle.pop(self, None)
+        elif self._head_timer is None and not self.transport.is_closing():
             self._wait_for_request()
 
     def _wait_for_request(self) -> None:
         """The whole head of a request has to come in time, however it is split."""
+        self._idle.pop(self, None)  # it has been busy, and is the last now
         self._idle[self] = None
         self._head_timer = self.loop.call_later(self._patience, self._abort)
 
     def _stop_waiting(self) -> None:
         self._idle.pop(self, None)
+        self._cancel_head_timer()
+
+    def _cancel_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

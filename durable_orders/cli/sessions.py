@@ -40,18 +40,19 @@ def list_(*, as_json: AsJson = False) -> None:
 
 @app.command(epilog=example("sessions end ops-ada"))
 def end(
-    key: Annotated[
-        str, typer.Argument(callback=checked(KEY_NAME), help="The key that opened them.")
+    name: Annotated[
+        str,
+        typer.Argument(callback=checked(KEY_NAME), help="What the key that opened them is called."),
     ],
     *,
     as_json: AsJson = False,
 ) -> None:
     """End the sessions that a key has opened, at once. It can open others: see keys revoke."""
-    ended = _with_sessions(lambda sessions: sessions.end_of_key(key))
+    ended = _with_sessions(lambda sessions: sessions.end_of_key(name))
     if as_json:
-        print_json({"key": key, "ended": ended})
+        print_json({"key": name, "ended": ended})
     else:
-        say(f"Sessions of {key} that were ended: {ended}")
+        say(f"Sessions of {name} that were ended: {ended}")
 
 
 def _with_sessions(work: Callable[[PostgresSessionRepository], Awaitable[T]]) -> T:

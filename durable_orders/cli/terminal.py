@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
+import pwd
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -28,14 +29,17 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def os_user() -> str:
-    """Who runs the command, as the operating system knows them: ``cli:ana``; ``cli`` where it does
-    not.
+    """Who runs the command, as the operating system knows them: ``cli:ana``, and ``cli:1007`` where
+    it has no name for them.
+
+    Not ``getpass.getuser()``: that believes LOGNAME and its like, which anybody may set.
     """
+    uid = os.getuid()
     try:
-        user = f"cli:{getpass.getuser()}"
-    except (OSError, KeyError, ImportError):
-        return "cli"
-    return user if ACTOR_ID.matches(user) else "cli"
+        user = f"cli:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:  # a container's user
+        user = ""
+    return user if ACTOR_ID.matches(user) else f"cli:{uid}"
 
 
 def checked(format_: TextFormat) -> Callable[[str | None], str | None]:

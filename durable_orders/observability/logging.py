@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO
 
 from temporalio.exceptions import ApplicationError
 
@@ -38,7 +38,7 @@ def configure_logging(
         record.request_id = (request.get() if request else None) or "-"
         return True
 
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.addFilter(_add_order)
     handler.addFilter(_shorten)
     handler.addFilter(_RepetitionLimit())
@@ -55,12 +55,29 @@ def configure_logging(
     workflow.logger.workflow_info_on_message = False
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """A handler that breaks nothing of what it logs.
+
+    The standard library takes care of faults in formatters, not in filters. One in the line about a
+    failed activity would leave its failure untold and its slot taken for as long as the worker
+    lives.
+    """
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        try:
+            return super().handle(record)
+        except Exception:  # noqa: BLE001 - whatever it is, as with formatters
+            self.handleError(record)
+            return False
+
+
 def _add_order(record: logging.LogRecord) -> bool:
     context = getattr(record, "temporal_workflow", None) or getattr(
         record, "temporal_activity", None
     )
-    workflow_id = context.get("workflow_id", "") if isinstance(context, dict) else ""
-    record.order_id = order_id_of(workflow_id) or current_order.get() or "-"
+    # None for an activity that no workflow has asked for.
+    workflow_id = context.get("workflow_id") if isinstance(context, dict) else None
+    record.order_id = order_id_of(workflow_id or "") or current_order.get() or "-"
     return True
 
 

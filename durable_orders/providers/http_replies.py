@@ -1,4 +1,4 @@
-"""HTTP replies: the ``Retry-After`` header, and what may be repeated of a reply.
+"""HTTP replies: their size, the ``Retry-After`` header, and what may be repeated of a reply.
 
 What a neighbour says in its own words may be anything, names and addresses too. Errors and answers
 end up in workflow history and in logs, so they repeat its *codes* only (``bounded_code``), in
@@ -8,7 +8,7 @@ sentences of ours.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -16,6 +16,55 @@ from typing import Final
 import httpx
 
 from durable_orders.domain.texts import TextFormat, escaped
+
+
+class OversizedReplyError(httpx.RemoteProtocolError):
+    """A reply is larger than any of them has to be, or of a size that nobody can tell."""
+
+
+#: Bytes. A reply is read and parsed as a whole, while everything else in the process waits.
+LARGEST_REPLY: Final = 1_048_576
+#: Without compression the size of a reply is known while it comes.
+UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
+
+
+def bounded(
+    chunks: AsyncIterator[bytes], largest: int, encoding: str | None
+) -> AsyncIterator[bytes]:
+    """The chunks of a reply with this ``Content-Encoding``. Raises ``OversizedReplyError``."""
+    if encoding not in {None, "", "identity"}:
+        raise OversizedReplyError("it is compressed, and we have asked for it as it is")
+
+    async def counted() -> AsyncIterator[bytes]:
+        received = 0
+        async for chunk in chunks:
+            received += len(chunk)
+            if received > largest:
+                raise OversizedReplyError(f"it is larger than {largest} bytes")
+            yield chunk
+
+    return counted()
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    def __init__(self, inner: httpx.AsyncByteStream, encoding: str | None) -> None:
+        self._inner = inner
+        self._chunks = bounded(aiter(inner), LARGEST_REPLY, encoding)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def _bound(reply: httpx.Response) -> None:
+    if isinstance(reply.stream, httpx.AsyncByteStream):
+        reply.stream = _BoundedStream(reply.stream, reply.headers.get("Content-Encoding"))
+
+
+#: ``event_hooks`` of a client of httpx: no reply is larger than ``LARGEST_REPLY``.
+BOUNDED: Final[Mapping[str, list[Callable[..., Awaitable[None]]]]] = {"response": [_bound]}
 
 #: Upper limit of a requested wait: a mistake of the server must not stop an order.
 LONGEST_WAIT: Final = timedelta(hours=1)
@@ -31,7 +80,13 @@ _CODE: Final = re.compile(r"[a-z0-9_]{1,80}")
 UNKNOWN_CODE: Final = "unknown"
 #: Failures of a connection, in the words of our own libraries and system. Those of an answer that
 #: breaks the protocol quote it.
-_OUR_WORDS: Final = (httpx.ConnectError, httpx.TimeoutException, httpx.PoolTimeout, OSError)
+_OUR_WORDS: Final = (
+    httpx.ConnectError,
+    httpx.TimeoutException,
+    httpx.PoolTimeout,
+    OversizedReplyError,
+    OSError,
+)
 
 
 class SenselessAnswerError(ValueError):
@@ -75,7 +130,7 @@ def parse_retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
     except (ValueError, OverflowError):
         try:
             wait = parsedate_to_datetime(values[0]) - datetime.now(UTC)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
     return min(max(wait, timedelta()), LONGEST_WAIT)
 

@@ -58,9 +58,9 @@ ENDPOINTS: Final = (
     "warehouse.webhooks",
 )
 
-BEFORE: Final = ("delay", "rate_limit", "lock_timeout", "restrict", "error", "hang_up")
+BEFORE: Final = ("delay", "rate_limit", "lock_timeout", "restrict", "error", "html", "hang_up")
 DURING: Final = ("refuse", "pending", "split", "short", "error_saved", "error_after")
-AFTER: Final = ("delay_after", "hang_up_after")
+AFTER: Final = ("delay_after", "html_after", "hang_up_after")
 #: Of webhooks, whichever order they are about.
 DELIVERY: Final = ("twice", "late")
 
@@ -79,6 +79,8 @@ MODES: Final = {
     "error": "500; nothing is done and the idempotency key stays unused",
     "error_saved": "500; nothing is done, and Stripe keeps the 500 as the key's answer",
     "error_after": "the work is done, then 500; Stripe keeps the 500 as the key's answer",
+    "html": "200 with a page instead of JSON, as a proxy answers; nothing is done",
+    "html_after": "the work is done, then the page instead of the answer",
     "hang_up": "close the connection without an answer; nothing is done",
     "hang_up_after": "do the work, then close the connection without an answer",
     "twice": "a webhook is delivered a second time at once",

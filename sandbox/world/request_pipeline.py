@@ -102,6 +102,12 @@ class HangUpResponse(Response):
             pass
 
 
+def page_of_a_proxy() -> Response:
+    """What a proxy between the caller and the provider answers in its place: a page, and a 200."""
+    page = "<!doctype html><title>Just a moment</title><h1>We will be right back</h1>"
+    return Response(page, media_type="text/html")
+
+
 class RequestPipeline:
     """Handles the calls of all providers on one state store and one registry of faults."""
 
@@ -131,6 +137,8 @@ class RequestPipeline:
                 await self.fault_registry.delay(fault)
             elif fault.mode == "hang_up":
                 return HangUpResponse()
+            elif fault.mode == "html":
+                return page_of_a_proxy()
             else:
                 failure = _failure(provider, call, fault)
                 return self._to_http_response(provider, call, failure)
@@ -138,6 +146,8 @@ class RequestPipeline:
         for fault in await self._faults_hit(AFTER, call):
             if fault.mode == "hang_up_after":
                 return HangUpResponse()
+            if fault.mode == "html_after":
+                return page_of_a_proxy()
             await self.fault_registry.delay(fault)
         return response
 

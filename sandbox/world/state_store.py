@@ -251,7 +251,7 @@ class StateStore:
             (provider, json.dumps(body), now),
         )
 
-    def outbox(self, limit: int = 50) -> list[tuple[int, str, str, int, float]]:
+    def outbox(self, limit: int = 200) -> list[tuple[int, str, str, int, float]]:
         """Webhooks still to be delivered, soonest first: (seq, provider, body, attempts, due)."""
         return self._db.execute(
             "SELECT seq, to_whom, body, attempts, due FROM deliveries ORDER BY due, seq LIMIT ?",

@@ -11,9 +11,10 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from standardwebhooks import Webhook
@@ -25,6 +26,8 @@ from sandbox.world.state_store import JsonObject, StateStore
 
 RETRY_AFTER: Final = (0.2, 1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds before each further attempt; after the last one the event is dropped."""
+
+_AT_A_TIME: Final = 16
 
 
 def signature(payload: str, secret: str, now: int) -> str:
@@ -38,6 +41,15 @@ def svix_signature(payload: str, secret: str, event_id: str, now: int) -> str:
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = hmac.new(key, f"{event_id}.{now}.{payload}".encode(), hashlib.sha256)
     return f"v1,{base64.b64encode(signed.digest()).decode()}"
+
+
+def _about(provider: str, event: JsonObject) -> str:
+    """What the event is about: a payment, an order's parcels, a mail."""
+    if provider == "warehouse":
+        return f"{provider} {event.get('order_id')}"
+    data = event.get("data", {})
+    about = data.get("object", data)
+    return f"{provider} {about.get('payment_intent') or about.get('id') or about.get('email_id')}"
 
 
 def _headers(
@@ -69,38 +81,52 @@ def is_usable_secret(provider: str, secret: str) -> bool:
 
 
 class WebhookSender:
-    """Delivers the webhooks in the outbox when they are due."""
+    """Delivers the webhooks in the outbox when they are due: several at a time, those about one
+    object one after the other.
+    """
 
     def __init__(self, store: StateStore, faults: FaultRegistry, clock: Clock) -> None:
         self._store = store
         self._faults = faults
         self._clock = clock
+        self._under_way: set[str] = set()
 
     async def run(self) -> None:
-        async with httpx.AsyncClient(timeout=10) as http:
+        async with httpx.AsyncClient(timeout=10) as http, asyncio.TaskGroup() as deliveries:
             while True:
-                wait = await self._deliver_due(http)
-                await asyncio.sleep(wait)
+                for seq, provider, body, attempts, due in self._store.outbox():
+                    about = _about(provider, json.loads(body))
+                    if due > self._clock() or len(self._under_way) >= _AT_A_TIME:
+                        break
+                    if about not in self._under_way:
+                        self._under_way.add(about)
+                        delivery = self._deliver_once(http, seq, provider, body, attempts)
+                        deliveries.create_task(self._alone(about, delivery))
+                await asyncio.sleep(0.05)
 
-    async def _deliver_due(self, http: httpx.AsyncClient) -> float:
-        """Deliver what is due; return the seconds to wait before the next round."""
-        for seq, provider, body, attempts, due in self._store.outbox():
-            now = self._clock()
-            if due > now:
-                return min(due - now, 0.1)
-            faults = await self._faults.hit(DELIVERY, f"{provider}.webhooks", None, ())
-            late = next((fault for fault in faults if fault.mode == "late"), None)
-            if late is not None and not attempts:
-                self._store.reschedule(seq, now + late.seconds)
-                continue
+    async def _alone(self, about: str, delivery: Coroutine[Any, Any, None]) -> None:
+        try:
+            await delivery
+        finally:
+            self._under_way.discard(about)
+
+    async def _deliver_once(
+        self, http: httpx.AsyncClient, seq: int, provider: str, body: str, attempts: int
+    ) -> None:
+        """Deliver a webhook, or put it off."""
+        now = self._clock()
+        faults = await self._faults.hit(DELIVERY, f"{provider}.webhooks", None, ())
+        late = next((fault for fault in faults if fault.mode == "late"), None)
+        if late is not None and not attempts:
+            self._store.reschedule(seq, now + late.seconds)
+            return
+        delivered = await self._deliver(http, provider, body)
+        if delivered and any(fault.mode == "twice" for fault in faults):
             delivered = await self._deliver(http, provider, body)
-            if delivered and any(fault.mode == "twice" for fault in faults):
-                delivered = await self._deliver(http, provider, body)
-            if delivered or attempts >= len(RETRY_AFTER):
-                self._store.remove_delivery(seq)
-            else:
-                self._store.reschedule(seq, now + RETRY_AFTER[attempts])
-        return 0.05
+        if delivered or attempts >= len(RETRY_AFTER):
+            self._store.remove_delivery(seq)
+        else:
+            self._store.reschedule(seq, now + RETRY_AFTER[attempts])
 
     async def _deliver(self, http: httpx.AsyncClient, provider: str, body: str) -> bool:
         endpoints = self._store.setting("webhooks")

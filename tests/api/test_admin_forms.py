@@ -70,6 +70,8 @@ async def test_a_form_without_the_token_of_its_session_changes_nothing(
 FOREIGN = [
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
+    {"Origin": "http://[", "Sec-Fetch-Site": "same-origin"},
+    {"Origin": "http://[::1", "Sec-Fetch-Site": "same-origin"},
     {"Origin": HERE, "Sec-Fetch-Site": "cross-site"},
     {"Origin": HERE, "Sec-Fetch-Site": "same-site"},
     {"Origin": "http://127.0.0.1:9999", "Sec-Fetch-Site": "same-origin"},

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -126,6 +127,41 @@ async def test_idle_connections_make_room_for_one_that_asks(edge: Edge) -> None:
         writer.close()
 
 
+async def read_all(scope: object, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """An application that reads the whole body, and answers 200."""
+    more = True
+    while more:
+        message = await receive()
+        more = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+_POST = b"POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+
+
+async def test_bodies_that_do_not_come_make_room_too() -> None:
+    """It takes no key to send the beginning of a webhook."""
+    async with serving(read_all) as edge:
+        held = [await edge.connect(_POST + b"abc") for _ in range(MOST)]
+        await edge.has(MOST)
+        assert await edge.is_up()
+        for _, writer in held:
+            writer.close()
+
+
+async def test_after_a_body_in_two_parts_the_connection_is_an_ordinary_one() -> None:
+    async with serving(read_all) as edge:
+        reader, writer = await edge.connect(_POST + b"abc")
+        for rest in (b"defghi" + _POST, b"abcdefghi"):
+            await asyncio.sleep(0)
+            writer.write(rest)
+            assert b"HTTP/1.1 200" in await reader.readuntil(b"ok")
+        await asyncio.wait_for(reader.read(), PATIENCE * 10)  # no further request comes
+        writer.close()
+        await edge.has(0)
+
+
 async def test_when_all_are_busy_one_more_is_refused_and_the_others_go_on() -> None:
     let_go = asyncio.Event()
 
@@ -146,6 +182,61 @@ async def test_when_all_are_busy_one_more_is_refused_and_the_others_go_on() -> N
         assert all([(await reader.read()).startswith(b"HTTP/1.1 204") for reader, _ in busy])
         for _, writer in busy:
             writer.close()
+
+
+_CHUNKED = b"POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "then"),
+    [
+        (_CHUNKED + b"zz\r\n", b""),
+        (_CHUNKED, b"zz\r\n"),  # after its answer, which is 401
+        (b"POST /webhooks/stripe" + _CHUNKED[12:] + b"5\r\nabcde", b"zz\r\n"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\0\r\n\r\n", b""),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"\0\r\n\r\n"),
+        (b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n", b"\0\0\0\r\n\r\n"),
+        (b"\0\r\n\r\n", b""),
+    ],
+)
+async def test_what_breaks_the_protocol_at_any_point_is_no_fault_of_ours(
+    edge: Edge, caplog: pytest.LogCaptureFixture, sent: bytes, then: bytes
+) -> None:
+    reader, writer = await edge.connect(sent)
+    with contextlib.suppress(ConnectionError):
+        if then:
+            with contextlib.suppress(TimeoutError):  # a body is waited for
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE / 5)
+            writer.write(then)
+        await asyncio.wait_for(reader.read(), PATIENCE * 10)
+    writer.close()
+    await edge.has(0)
+    assert await edge.is_up()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_stream_whose_client_breaks_the_protocol_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended = asyncio.Event()
+
+    async def app(scope: object, receive: object, send: Callable[..., object]) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[misc]
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})  # type: ignore[misc]
+            while (await receive())["type"] != "http.disconnect":  # type: ignore[operator]
+                pass
+        finally:
+            ended.set()
+
+    async with serving(app) as edge:
+        reader, writer = await edge.connect(_CHUNKED)
+        await reader.readuntil(b"x\r\n")
+        writer.write(b"zz\r\n")
+        await asyncio.wait_for(ended.wait(), PATIENCE * 10)
+        writer.close()
+        await edge.has(0)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_an_answer_that_is_not_read_ends() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -94,6 +95,17 @@ async def test_an_order_is_rejected(run: Run, aside: Aside) -> None:
     )
     late = await run("approve", "desk-2", "--by", "ops-8")
     refused(late, "has ended, it is rejected", terminal.REFUSED)
+
+
+def test_nobody_is_another_person_for_a_variable_they_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four eyes compare it: who requested a refund could approve it as somebody else."""
+    before = os_user()
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert os_user() == before
+    # A container's user may have no name.
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+    assert os_user() == "cli:3999999999"
 
 
 @pytest.mark.parametrize(("decision", "ends"), [("approve", "completed"), ("reject", "refunded")])

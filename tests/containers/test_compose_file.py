@@ -21,7 +21,7 @@ from sandbox.temporal_server import SEARCH_ATTRIBUTES as SANDBOX_ATTRIBUTES
 from sandbox.temporal_server import temporal_binary
 from tests.containers.composed import COMPOSE, OWN_KEYS, ROOT, SANDBOX, SERVICES, run
 from tests.support.servers import Temporal
-from workflows.retry_policies import GRACEFUL_SHUTDOWN
+from workflows.retry_policies import GRACEFUL_SHUTDOWN, STOPPED_WITHIN
 
 ATTRIBUTES = {key.name: key.indexed_value_type.name.capitalize() for key in SEARCH_ATTRIBUTES}
 NAMESPACE_SCRIPT: str = SERVICES["temporal-namespace"]["command"][0].replace("$$", "$")
@@ -221,7 +221,7 @@ async def test_the_edge_is_healthy_while_it_is_ready(status: int, *, is_healthy:
 
 def test_a_worker_is_given_the_time_it_lets_activities_finish() -> None:
     grace = float(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
-    assert grace > GRACEFUL_SHUTDOWN.total_seconds() + 5
+    assert grace >= (GRACEFUL_SHUTDOWN + STOPPED_WITHIN).total_seconds() + 5
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
 
 

@@ -41,7 +41,8 @@ def of_postgres(program: str, url: str, *arguments: str) -> None:
     parts = make_url(url)
     command = [str(postgres_programs() / program), "--host", str(parts.query["host"])]
     command += ["--username", str(parts.username), *arguments]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 async def put_back(environment: DemoEnvironment, dump: Path) -> None:

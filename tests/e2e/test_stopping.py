@@ -5,6 +5,8 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Literal
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -143,6 +145,49 @@ async def test_a_worker_stops_whatever_is_away(
     assert exit_code in {0, CUT_OFF}, worker.log
     assert "Traceback" not in worker.log.partition("stopping:")[2]
     await environment.start_worker()
+    assert [outcome.status for outcome in await trials.outcomes()] == [Status.COMPLETED]
+
+
+#: What docs/operations.md says, and room for a busy machine.
+LONGEST_STOP = timedelta(seconds=135 + 10)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "mode"),
+    [
+        ("warehouse.fulfillments.create", "delay"),
+        ("resend.emails.send", "delay_after"),
+        ("stripe.payment_intents.create", "delay"),
+        ("stripe.payment_intents.confirm", "delay_after"),
+    ],
+)
+async def test_a_worker_stops_whichever_neighbour_hangs_to_the_end(
+    environment: DemoEnvironment,
+    worker: WorkerProcess,
+    trials: Trials,
+    endpoint: str,
+    mode: Literal["delay", "delay_after"],
+) -> None:
+    """The order goes on at another worker, which is there before this one has ended."""
+    order_id = await trials.place()
+    hanging = await environment.faults.inject(
+        endpoint, mode, order_id=order_id, times=1, seconds=600
+    )
+    await environment.orders.start(order_id)
+    await environment.faults.wait_for_hits(hanging, timeout=30)
+
+    await worker.signal(signal.SIGTERM)
+    await worker.wait_for_log("stopping: letting activities in flight finish")
+    other = await environment.start_worker()
+    await other.ready()
+    exit_code = await worker.ends(within=LONGEST_STOP.total_seconds())
+    assert (await environment.faults.get(hanging)).holding == 1
+    # As every service does at last. Until then its key is in use.
+    await environment.faults.remove(hanging)
+
+    # What became of the activity was told before the end, however long it took.
+    assert exit_code == 0, worker.log
+    assert "Traceback" not in worker.log.partition("stopping:")[2]
     assert [outcome.status for outcome in await trials.outcomes()] == [Status.COMPLETED]
 
 

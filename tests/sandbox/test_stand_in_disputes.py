@@ -50,6 +50,17 @@ async def test_a_chargeback_takes_the_money_and_leaves_payment_and_refunds_as_th
     assert (booked.captured, booked.refunded, booked.withdrawn) == (2000, 0, 2000)
 
 
+async def test_evidence_is_due_when_the_bank_says(
+    shop: stripe.StripeClient, http: httpx.AsyncClient
+) -> None:
+    intent = await paid(shop, "soon-due")
+    page = f"/sandbox/payment_intents/{intent.id}/dispute"
+    (await http.post(page, json={"due_in": 3600})).raise_for_status()
+    dispute = await the_dispute(shop, intent)
+    assert dispute.evidence_details.due_by == dispute.created + 3600
+    assert (await http.post(page, json={"due_in": "soon"})).status_code == 400
+
+
 async def test_a_charged_back_payment_cannot_be_refunded(shop: stripe.StripeClient) -> None:
     intent = await paid(shop, card="pm_card_createDispute")
     with pytest.raises(stripe.InvalidRequestError, match="charged back") as refused:

@@ -10,7 +10,7 @@ import stripe
 from resend.exceptions import ResendError
 
 from sandbox.books_client import BooksClient
-from sandbox.fault_client import BlockingFaultClient, FaultClient, FaultRejectedError
+from sandbox.fault_client import BlockingFaultClient, FaultClient, FaultRejectedError, Mode
 from sandbox.world import StandInServer
 from tests.sandbox.buying import a_payment, keyed, paid, payment_parameters
 
@@ -227,3 +227,23 @@ async def test_the_blocking_client_needs_no_event_loop(stand_in: StandInServer) 
         return hits
 
     assert await asyncio.to_thread(inject) == 0
+
+
+@pytest.mark.parametrize(("mode", "captured"), [("html", 0), ("html_after", 2000)])
+async def test_a_page_of_a_proxy_comes_instead_of_an_answer(
+    shop: stripe.StripeClient,
+    faults: FaultClient,
+    books: BooksClient,
+    mode: Mode,
+    captured: int,
+) -> None:
+    order_id = f"page-{captured}"
+    await faults.inject("stripe.payment_intents.create", mode, order_id=order_id, times=1)
+    parameters = payment_parameters(order_id, payment_method="pm_card_visa", confirm=True)
+    with pytest.raises(stripe.APIError, match="right back"):
+        await shop.v1.payment_intents.create_async(parameters, keyed(order_id))
+    assert (await books.order(order_id)).captured == captured
+
+    again = await shop.v1.payment_intents.create_async(parameters, keyed(order_id))
+
+    assert (again.status, (await books.order(order_id)).captured) == ("succeeded", 2000)

@@ -75,15 +75,18 @@ async def test_a_lapsed_hold_and_a_slow_bank_cause_webhooks(
         await http.post(f"/sandbox/payment_intents/{held.id}/lapse")
         slow = await paid(shop, "slow", card="pm_sandbox_processing")
         await http.post(f"/sandbox/payment_intents/{slow.id}/settle", json={"outcome": "succeed"})
-        received_events = []
+        expected = {
+            ("payment_intent.canceled", held.id),
+            ("payment_intent.processing", slow.id),
+            ("payment_intent.succeeded", slow.id),
+        }
+        received_events: set[tuple[str, str]] = set()
         async with asyncio.timeout(10):
-            while ("payment_intent.succeeded", slow.id) not in received_events:
+            while not expected <= received_events:
                 headers, body = await listener.received.get()
                 event = shop.construct_event(body, headers["stripe-signature"], "whsec_test")
-                received_events.append((event.type, event.data.object["id"]))
+                received_events.add((event.type, event.data.object["id"]))
         await http.post("/sandbox/webhooks", json={})
-    assert ("payment_intent.canceled", held.id) in received_events
-    assert ("payment_intent.processing", slow.id) in received_events
 
 
 async def test_the_warehouse_sends_a_webhook_when_a_parcel_left(http: httpx.AsyncClient) -> None:

@@ -545,6 +545,16 @@ def test_a_live_charge_that_only_our_books_show_is_looked_for_at_the_provider() 
     assert may_have_discrepancies(case, NOW, TERMS)
 
 
+def test_a_refund_that_came_back_is_looked_for_however_lately_its_order_changed() -> None:
+    partly = replace(PAID, refunded=Money(5_00, "EUR"))
+    changed = replace(order(S.FULFILLED, booked(partly)), changed_at=NOW)
+    case = AuditCase("1001", changed, (listed(PAID),), OPEN)
+    assert [one.kind for one in find_discrepancies(case, NOW, TERMS)] == [
+        DiscrepancyKind.REFUND_FAILED
+    ]
+    assert may_have_discrepancies(case, NOW, TERMS)
+
+
 def test_what_is_wrong_with_an_open_run_is_only_flagged() -> None:
     def of_run(
         standing: BookedOrder | None, age: timedelta

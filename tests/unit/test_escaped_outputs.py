@@ -53,6 +53,34 @@ def said(character: str) -> str:
     return f"fine{character}[2J2026-03-01 ERROR forged"
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"temporal_activity": {"workflow_id": None, "activity_type": "refund_card"}},
+        {"temporal_activity": {"workflow_id": 7}},
+        {"temporal_activity": None},
+        {"temporal_workflow": {"workflow_id": None}},
+        {"temporal_workflow": "nothing"},
+    ],
+)
+def test_a_log_line_never_fails_what_it_is_about(
+    extra: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK logs a failed activity before it tells the server."""
+    root, logger = logging.getLogger(), logging.getLogger("temporalio.activity")
+    handlers, level = root.handlers[:], root.level
+    output = io.StringIO()
+    try:
+        monkeypatch.setattr(sys, "stderr", output)
+        configure_logging("INFO", "console")
+        logger.warning("one of these", extra=extra)
+        logger.warning("and the next one")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    assert "and the next one" in output.getvalue()
+
+
 @strange
 @pytest.mark.parametrize("format_", ["console", "json"])
 def test_a_log_line_stays_one(

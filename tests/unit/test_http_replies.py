@@ -22,6 +22,8 @@ from durable_orders.providers.http_replies import LONGEST_WAIT, parse_retry_afte
         ("soon", None),
         ("", None),
         ("Wed, 21 Oct 2015 07:28:00 GMT", timedelta()),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999999999", None),
     ],
 )
 def test_retry_after_is_read_with_suspicion(header: str, wait: timedelta | None) -> None:

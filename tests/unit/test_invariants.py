@@ -315,6 +315,16 @@ def test_a_parcel_is_mailed_once_when_it_has_left_and_never_before() -> None:
     assert "its mails are" in "\n".join(violations_of(check_invariants([twice], [])))
 
 
+def test_the_approver_is_reminded_once() -> None:
+    reminder = replace(mail("dispute_reminder"), key="testshop:order-1:mail:dispute_reminder_du_1")
+
+    reminded = with_books(mails=(mail(), reminder))(completed())
+    twice = with_books(mails=(mail(), reminder, reminder))(completed())
+
+    assert not violations_of(check_invariants([reminded], []))
+    assert "its mails are" in "\n".join(violations_of(check_invariants([twice], [])))
+
+
 def test_a_requested_refund_is_no_violation() -> None:
     stock = Stock("MUG", 10, on_hand=9, reserved=0, sold=2, held=0, returned=1)
 

@@ -343,10 +343,10 @@ def test_by_default_the_edge_is_for_this_machine_and_no_other_origin() -> None:
 def test_proxies_and_hosts_are_written_with_commas_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("API_TRUSTED_PROXIES", "10.0.0.7, 10.1.0.0/16,::1")
+    monkeypatch.setenv("API_TRUSTED_PROXIES", "10.0.0.7, 10.1.0.0/16,::1, 10.2.0.5/16")
     monkeypatch.setenv("API_ALLOWED_HOSTS", " Shop.example, [::1]")
     settings = ApiSettings.load()
-    assert settings.api_trusted_proxies == "10.0.0.7, 10.1.0.0/16,::1"
+    assert settings.api_trusted_proxies == "10.0.0.7,10.1.0.0/16,::1,10.2.0.0/16"
     assert settings.api_allowed_hosts == ("shop.example", "[::1]")
 
 
@@ -366,8 +366,12 @@ def test_origins_are_written_with_commas_between(monkeypatch: pytest.MonkeyPatch
         ("API_TRUSTED_PROXIES", "*", "'*' is neither"),
         ("API_TRUSTED_PROXIES", "10.0.0.1,garbage", "'garbage' is neither"),
         ("API_TRUSTED_PROXIES", "10.0.0.0/99", "'10.0.0.0/99' is neither"),
-        ("API_ALLOWED_HOSTS", "https://shop.example", "must be host names, like shop.example"),
+        ("API_ALLOWED_HOSTS", "https://shop.example", "must be host names without ports"),
+        ("API_TRUSTED_PROXIES", "10.0.0.1,0.0.0.0/0", "'0.0.0.0/0' is neither"),
+        ("API_TRUSTED_PROXIES", "::/0", "'::/0' is neither"),
         ("API_ALLOWED_HOSTS", "*", "must be host names"),
+        ("API_ALLOWED_HOSTS", "shop.example:8080", "must be host names without ports"),
+        ("API_ALLOWED_HOSTS", "[::1]:8080", "must be host names without ports"),
         ("API_MAX_CONNECTIONS", "0", "API_MAX_CONNECTIONS"),
         ("API_RATE_PER_MINUTE", "0", "API_RATE_PER_MINUTE"),
         ("API_MAX_BODY_BYTES", "7", "API_MAX_BODY_BYTES"),

@@ -87,16 +87,17 @@ def find_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> lis
 
 
 def may_have_discrepancies(case: AuditCase, now: datetime, terms: AuditTerms) -> bool:
-    """Whether an order without a run would have discrepancies: only then is the rest fetched."""
+    """Whether an order would have discrepancies, whatever its run is doing: only then is the rest
+    fetched.
+    """
     if case.order is not None and case.order.status.is_final:
         # A charge that is live in our database may be too old for the provider's list.
         listed = {one.charge.payment_id for one in case.charges}
         unlisted = (e.booked.state for e in case.order.entries if e.payment_id not in listed)
         if any(state not in _FINAL for state in unlisted) or case.order.unsettled:
             return True
-    states = (RunState.CLOSED, RunState.NONE)
-    runs = (replace(case, run=RunStatus(state)) for state in states)
-    return any(find_discrepancies(without, now, terms) for without in runs)
+    runs = (replace(case, run=RunStatus(state)) for state in RunState)
+    return any(find_discrepancies(looked_at, now, terms) for looked_at in runs)
 
 
 def has_refunds(order: BookedOrder) -> bool:

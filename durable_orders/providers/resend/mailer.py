@@ -31,7 +31,12 @@ from durable_orders.domain.ports import (
     ProviderError,
     RefusedError,
 )
-from durable_orders.providers.http_replies import bounded_code, parse_retry_after
+from durable_orders.providers.http_replies import (
+    BOUNDED,
+    UNCOMPRESSED,
+    bounded_code,
+    parse_retry_after,
+)
 
 _INVALID_IN_TAG: Final = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_TAG: Final = 256
@@ -179,6 +184,8 @@ class PooledClient(AsyncHTTPClient):
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout, connect=connect_timeout),
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=10),
+            headers=UNCOMPRESSED,
+            event_hooks=BOUNDED,
             transport=transport,
         )
 

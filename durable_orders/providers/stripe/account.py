@@ -21,6 +21,7 @@ from durable_orders.domain.installation import CardAccount
 from durable_orders.domain.ports import NoAnswerError
 from durable_orders.providers.http_replies import failure_name
 from durable_orders.providers.stripe.errors import provider_error
+from durable_orders.providers.stripe.http_client import BoundedHTTPXClient
 
 _OPERATION: Final = "read our account"
 #: For the whole call, in seconds: other requests wait for it.
@@ -38,7 +39,7 @@ async def read_account(api_key: str, *, api_base: str = "https://api.stripe.com"
 
     Raises ``NoAnswerError``.
     """
-    http = stripe.HTTPXClient(timeout=httpx.Timeout(_TIMEOUT))
+    http = BoundedHTTPXClient(timeout=httpx.Timeout(_TIMEOUT))
     client = stripe.StripeClient(
         api_key,
         base_addresses={"api": api_base.rstrip("/")},

@@ -39,6 +39,7 @@ from durable_orders.providers.stripe.errors import (
     UnexpectedStateError,
     provider_error,
 )
+from durable_orders.providers.stripe.http_client import BoundedHTTPXClient
 from durable_orders.providers.stripe.money import to_stripe
 from durable_orders.providers.stripe.objects import (
     EXPANDED,
@@ -96,7 +97,7 @@ class StripeCards:
         self._money_timeout = money_timeout
         # The SDK's httpx client keeps at most 100 connections, 20 of them idle.
         longest = max(timeout, money_timeout)
-        self._http = stripe.HTTPXClient(timeout=httpx.Timeout(longest, connect=connect_timeout))
+        self._http = BoundedHTTPXClient(timeout=httpx.Timeout(longest, connect=connect_timeout))
         client = stripe.StripeClient(
             api_key,
             base_addresses={"api": api_base.rstrip("/")},

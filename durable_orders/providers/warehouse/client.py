@@ -32,29 +32,31 @@ from durable_orders.domain.ports import (
     ShippingRequest,
 )
 from durable_orders.providers.http_replies import (
+    BOUNDED,
+    UNCOMPRESSED,
     UNKNOWN_CODE,
     bounded_code,
     failure_name,
     parse_retry_after,
     without_private,
 )
-from durable_orders.providers.warehouse.schemas import FulfillmentId, Line, Parcel
+from durable_orders.providers.warehouse.schemas import FulfillmentId, Line, Lines, Parcel
 
 
 class _Accepted(BaseModel):
     id: FulfillmentId
     order_id: str
-    parcels: Annotated[list[Parcel], Field(min_length=1, max_length=MOST_PARCELS)]
-    short: list[Line] = []
+    parcels: Annotated[list[Parcel], Field(min_length=1, max_length=MOST_PARCELS, fail_fast=True)]
+    short: Lines = []
 
 
 class _Record(BaseModel):
     id: FulfillmentId
     order_id: str
     status: str = ""
-    parcels: Annotated[list[Parcel], Field(max_length=MOST_PARCELS)]
+    parcels: Annotated[list[Parcel], Field(max_length=MOST_PARCELS, fail_fast=True)]
     #: None: the record does not say whether anything is short.
-    short: list[Line] | None = None
+    short: Lines | None = None
 
 
 class _Resent(BaseModel):
@@ -67,7 +69,7 @@ class _Cancelled(BaseModel):
     id: FulfillmentId | None = None
     order_id: str
     outcome: Literal["recalled", "never_accepted", "already_left"]
-    parcels: Annotated[list[Parcel], Field(max_length=MOST_PARCELS)] = []
+    parcels: Annotated[list[Parcel], Field(max_length=MOST_PARCELS, fail_fast=True)] = []
 
 
 class _Problem(BaseModel):
@@ -100,7 +102,8 @@ class HttpWarehouse:
         self._timeout = timeout
         self._http = httpx.AsyncClient(
             base_url=url.rstrip("/"),
-            headers={"Authorization": f"Bearer {api_key}"},
+            headers={"Authorization": f"Bearer {api_key}", **UNCOMPRESSED},
+            event_hooks=BOUNDED,
             timeout=httpx.Timeout(timeout, connect=connect_timeout),
             limits=httpx.Limits(max_connections=50, max_keepalive_connections=20),
             transport=transport,

@@ -27,7 +27,11 @@ class Line(BaseModel):
     """A quantity of one product."""
 
     sku: Sku
-    quantity: Annotated[int, Field(ge=1, strict=True)]
+    quantity: Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
+
+
+#: One mistake is enough to tell: a sentence about all of them would be as long as the answer.
+Lines = Annotated[list[Line], Field(fail_fast=True)]
 
 
 class ParcelNews(BaseModel):
@@ -41,6 +45,6 @@ class Parcel(BaseModel):
     """A parcel in an answer."""
 
     id: ParcelId
-    lines: list[Line] = []
+    lines: Lines = []
     #: The parcel that this one replaces.
     resends: ParcelId | None = None

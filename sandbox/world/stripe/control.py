@@ -9,7 +9,8 @@ All are `POST /sandbox/…` with a JSON body or a form:
                                        in the browser, with another card say; 402 for a decline
     payment_intents/{id}/settle        {"outcome"}: the bank decides on a `processing` payment
     payment_intents/{id}/lapse         a hold expires before it was captured
-    payment_intents/{id}/dispute       {"reason"?, "amount"?, "inquiry"?}: the cardholder disputes
+    payment_intents/{id}/dispute       {"reason"?, "amount"?, "inquiry"?, "due_in"?}: the cardholder
+                                       disputes; evidence is due in so many seconds
     payment_intents/{id}/warn          {"fraud_type"?}: the card's issuer reports fraud
     payment_intents/{id}/review        a person puts the payment into review
     disputes/{id}/{win|lose|withdraw|escalate}   the bank decides, the cardholder withdraws, or an
@@ -41,6 +42,7 @@ from sandbox.world.stripe.bank_events import (
 from sandbox.world.stripe.context import OperationContext
 from sandbox.world.stripe.disputes import (
     REASONS,
+    RESPONSE_SECONDS,
     escalate_inquiry,
     lose_dispute,
     open_dispute,
@@ -127,7 +129,12 @@ def _dispute(event: _Event) -> JsonObject:
     if type(amount) is not int or not 1 <= amount <= charge["amount_captured"]:
         raise _WrongWishError(f"amount is at most {charge['amount_captured']}, not {amount!r}.")
     is_inquiry = bool(event.body.get("inquiry"))
-    return open_dispute(event.context, charge, reason, amount=amount, is_inquiry=is_inquiry)
+    due_in = event.body.get("due_in", RESPONSE_SECONDS)
+    if type(due_in) is not int or due_in < 1:
+        raise _WrongWishError(f"due_in is a number of seconds, not {due_in!r}.")
+    return open_dispute(
+        event.context, charge, reason, amount=amount, is_inquiry=is_inquiry, due_in=due_in
+    )
 
 
 def _warn(event: _Event) -> JsonObject:

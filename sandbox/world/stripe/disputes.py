@@ -81,8 +81,9 @@ def open_dispute(
     *,
     amount: int,
     is_inquiry: bool = False,
+    due_in: int = RESPONSE_SECONDS,
 ) -> JsonObject:
-    """Open an inquiry or a chargeback over a captured charge."""
+    """Open an inquiry or a chargeback over a captured charge; evidence is due in ``due_in`` s."""
     network_code = "10" if is_inquiry else _NETWORK_CODES.get(reason)
     card = card_of(context.load("payment_method", charge["payment_method"], "payment_method"))
     dispute: JsonObject = {
@@ -96,7 +97,7 @@ def open_dispute(
         "enhanced_eligibility_types": [],
         "evidence": dict.fromkeys(_EVIDENCE) | {"enhanced_evidence": {}},
         "evidence_details": {
-            "due_by": context.now + RESPONSE_SECONDS,
+            "due_by": context.now + due_in,
             "enhanced_eligibility": {},
             "has_evidence": False,
             "past_due": False,

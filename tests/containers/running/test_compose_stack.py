@@ -23,7 +23,6 @@ from tests.support.eventually import eventually
 #: Services that go on running.
 LASTING = ("worker", "api", "temporal", "temporal-ui", "postgres", "world")
 RECIPIENT = {"name": "Ada", "email": "ada@example.com", "address": "1 Square, London"}
-#: The operator's key: made once, good for the whole module.
 PASSWORDS = ("postgres_password", "orders_password", "temporal_password")
 
 
@@ -295,7 +294,6 @@ async def test_a_new_version_replaces_one_container_after_the_other(
         Watch(stack) as watch,
     ):
         said = stack.run("deploy/rolling-update").stdout
-        # The old code's image must know the revision that the database now has.
         assert stack.sql("SELECT version_num FROM alembic_version") == "9999"
     assert "worker: 2 of 2 replaced" in said
     assert "api: 1 of 1 replaced" in said
