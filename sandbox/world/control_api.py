@@ -4,6 +4,7 @@ It injects faults, shows the books and triggers events at the providers.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,6 +18,8 @@ from sandbox.world.parcels import move_parcels
 from sandbox.world.request_pipeline import RequestPipeline
 from sandbox.world.stripe.control import stripe_control_routes
 from sandbox.world.webhooks import is_usable_secret
+
+_LONGEST_WAIT: Final = 3_600
 
 
 def control_routes(pipeline: RequestPipeline) -> list[Route]:
@@ -51,6 +54,8 @@ def _fault_routes(pipeline: RequestPipeline) -> list[Route]:
         elif request.method in {"POST", "PUT"}:
             body = await json_body(request)
             definitions = body.get("dials", []) if request.method == "PUT" else [body]
+            if not isinstance(definitions, list):
+                return error_response(400, "dials must be a list of dials.")
             if request.method == "PUT":
                 fault_registry.clear()
             try:
@@ -83,8 +88,13 @@ def _fault_routes(pipeline: RequestPipeline) -> list[Route]:
         if fault is None:
             return error_response(404, f"There is no dial {request.path_params['dial_id']}.")
         query = request.query_params
-        seconds = float(query.get("seconds", "10"))
-        await fault_registry.wait_for_hits(fault, int(query.get("times", "1")), seconds)
+        try:
+            times, seconds = int(query.get("times", "1")), float(query.get("seconds", "10"))
+        except ValueError:
+            return error_response(400, "times and seconds must be numbers.")
+        if not 0 <= seconds <= _LONGEST_WAIT:
+            return error_response(400, f"seconds must be from 0 to {_LONGEST_WAIT}.")
+        await fault_registry.wait_for_hits(fault, times, seconds)
         return JSONResponse(fault.to_json())
 
     return [

@@ -17,9 +17,9 @@ async def json_body(request: Request) -> JsonObject:
     """The JSON object or the form in the body; `{}` when there is none."""
     raw = await request.body()
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return dict(parse_qsl(raw.decode()))
+        return dict(parse_qsl(raw.decode(errors="replace")))
     try:
         found = json.loads(raw or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -174,7 +174,7 @@ def _checked_key(key: str | None) -> str | None:
 async def _body(request: Request) -> JsonObject:
     try:
         mail = json.loads(await request.body())
-    except ValueError:
+    except (ValueError, RecursionError):
         mail = None
     if not isinstance(mail, dict):
         raise ApiError(_error(400, "validation_error", "The request body is not a JSON object."))

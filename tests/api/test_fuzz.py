@@ -19,6 +19,7 @@ from durable_orders.store.database import Database
 from durable_orders.store.sessions import PostgresSessionRepository
 from tests.api.api_clients import OPERATOR, is_problem
 from tests.api.real import RealShop, real
+from tests.support.rows import rows_of
 
 __all__ = ["real"]
 
@@ -80,8 +81,16 @@ async def edge(real: RealShop, database: Database) -> AsyncIterator[httpx.AsyncC
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES, ids=lambda one: one.replace("/", "_"))
-async def test_no_bytes_are_a_fault(edge: httpx.AsyncClient, method: str, path: str) -> None:
-    """Each with a good key or none, as a path, a query, a cookie, headers and a body."""
+async def test_no_bytes_are_a_fault(
+    edge: httpx.AsyncClient,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+) -> None:
+    """Each with a good key or none, as a path, a query, a cookie, headers and a body. What is
+    refused changes nothing, and is no traceback in the log.
+    """
     seen: list[tuple[int, int]] = []
     pieces = [piece.strip("{}").partition(":")[0] for piece in path.split("/") if "{" in piece]
 
@@ -133,6 +142,7 @@ async def test_no_bytes_are_a_fault(edge: httpx.AsyncClient, method: str, path: 
         ]
         if case["has_key"]:
             headers.append((b"authorization", f"Bearer {OPERATOR}".encode()))
+        before = await rows_of(database)
         answer = await edge.request(
             method,
             f"{url}?{query}",
@@ -144,8 +154,10 @@ async def test_no_bytes_are_a_fault(edge: httpx.AsyncClient, method: str, path: 
         assert answer.status_code < 500 or answer.status_code == 503, about
         if answer.status_code >= 400:
             assert len(answer.content) <= BOUND, about
+            assert await rows_of(database) == before, about
         seen.append((answer.status_code, len(answer.content)))
     assert seen
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from typing import Any, Final, get_type_hints
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 
 from durable_orders.clients.errors import (
     NotStartedError,
@@ -56,8 +55,8 @@ from durable_orders.store.database import Database
 from durable_orders.store.disputes import PostgresDisputeRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.refunds import PostgresRefundBook
-from durable_orders.store.tables import metadata
 from tests.support.eventually import eventually
+from tests.support.rows import rows_of
 from tests.support.servers import Temporal
 from tests.support.shop import basket
 from tests.support.shop_with_store import ShopWithStore, shop
@@ -214,14 +213,6 @@ class Subject:
 
         await eventually(all_are_made)
 
-    async def rows(self) -> dict[str, list[str]]:
-        """All that the database holds."""
-        async with self.database.snapshot() as connection:
-            return {
-                table: sorted(await connection.scalars(text(f"SELECT t::text FROM {table} t")))  # noqa: S608
-                for table in metadata.tables
-            }
-
 
 @pytest.fixture(scope="module")
 async def subject(shop: ShopWithStore, temporal_server: Temporal, database: Database) -> Subject:
@@ -263,7 +254,7 @@ async def test_a_call_does_it_or_raises_an_error_of_ours(
     for arguments in cases:
         placed = await subject.placed()
         own = {COMPLETED: subject.completed, PLACED: placed}
-        before = await subject.rows()
+        before = await rows_of(subject.database)
         try:
             async with asyncio.timeout(8):
                 known = {each: about(value, own) for each, value in arguments.items()}
@@ -278,7 +269,7 @@ async def test_a_call_does_it_or_raises_an_error_of_ours(
             refusal = error
         if refusal is not None:
             assert len(str(refusal)) < 1_000
-            assert await subject.rows() == before, (arguments, refusal)
+            assert await rows_of(subject.database) == before, (arguments, refusal)
         await subject.ends(placed)
 
 

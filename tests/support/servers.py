@@ -94,6 +94,10 @@ class Postgres:
         """The address of a new, empty database."""
         return await self._create("")
 
+    async def empty_in(self, encoding: str) -> str:
+        """The same, whose texts are in this encoding of PostgreSQL's, LATIN1 for example."""
+        return await self._create(f"TEMPLATE template0 ENCODING {encoding} LOCALE 'C'")
+
     async def migrated(self) -> str:
         """The address of a new database with our tables: a copy, so that it takes no migration."""
         return await self._create(f"TEMPLATE {TEMPLATE} STRATEGY file_copy")

@@ -270,7 +270,9 @@ def _handler(
     pipeline: RequestPipeline, provider: StripeProvider, endpoint: _Endpoint, log: RequestLog
 ) -> Callable[[Request], object]:
     async def handle(request: Request) -> Response:
-        encoded = (await request.body()).decode() if endpoint.method == "POST" else ""
+        encoded = (
+            (await request.body()).decode(errors="replace") if endpoint.method == "POST" else ""
+        )
         encoded = encoded or request.url.query
         log.add(request.method, request.url.path, encoded, request.headers.get("stripe-version"))
         object_id = request.path_params.get("id", "")

@@ -38,6 +38,8 @@ ADDRESS: Final[ParameterSchema] = {
 }
 SHIPPING: Final[ParameterSchema] = {"address!": ADDRESS, "name!": "text", "phone": "text"}
 
+_DEEPEST: Final = 20
+_INDEX: Final = re.compile("[0-9]{1,9}")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@.\s]+(?:\.[^@.\s]+)+")
 
 
@@ -52,6 +54,8 @@ def parse(encoded: str) -> JsonObject:
     tree: JsonObject = {}
     for name, value in parse_qsl(encoded, keep_blank_values=True):
         head, *rest = name.replace("]", "").split("[")
+        if len(rest) > _DEEPEST:
+            raise invalid(f"Invalid object: {head} is too deep", param=head)
         branch = tree
         for step, following in zip([head, *rest], rest, strict=False):
             branch = branch.setdefault(step, {})
@@ -65,7 +69,7 @@ def parse(encoded: str) -> JsonObject:
 def _arrays(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    if value and all(key.isdigit() for key in value):
+    if value and all(_INDEX.fullmatch(key) for key in value):
         return [_arrays(item) for _, item in sorted(value.items(), key=lambda pair: int(pair[0]))]
     return {key: _arrays(item) for key, item in value.items()}
 
@@ -80,7 +84,7 @@ def validated(given: JsonObject, schema: ParameterSchema, within: str = "") -> J
             raise invalid(
                 f"Received unknown parameter: {full}", code="parameter_unknown", param=full
             )
-        if value == "" and kinds[name] not in {"map", "list"}:
+        if value == "" and kinds[name] != "map" and kinds[name] != "list":
             if f"{name}!" in schema:
                 raise _missing_parameter(full)
             continue  # an empty string unsets a parameter
@@ -136,7 +140,7 @@ def _email(field: _Field) -> str:
 
 
 def _off_session(field: _Field) -> bool:
-    return field.value in {"one_off", "recurring"} or _boolean(field)
+    return field.value in ("one_off", "recurring") or _boolean(field)
 
 
 def _removed(field: _Field) -> Any:
@@ -153,7 +157,7 @@ def _integer(field: _Field) -> int:
 
 
 def _boolean(field: _Field) -> bool:
-    if field.value not in {"true", "false"}:
+    if field.value not in ("true", "false"):
         raise invalid(f"Invalid boolean: {field.value}", param=field.name)
     return bool(field.value == "true")
 
@@ -188,6 +192,8 @@ def _timestamps(field: _Field) -> dict[str, int]:
     """`created=…` or `created[gte]=…`."""
     if isinstance(field.value, str):
         return {"is": _integer(field)}
+    if not isinstance(field.value, dict):
+        raise invalid("Invalid object", param=field.name)
     return validated(
         field.value,
         {"gt": "integer", "gte": "integer", "lt": "integer", "lte": "integer"},
