@@ -120,7 +120,9 @@ ORDER_NOT_STARTED: Final = _refusal(
 )
 TOO_LATE: Final = _refusal("too-late", "Too late", "it can be refunded instead")
 NOT_WAITING: Final = _refusal(
-    "not-waiting", "It does not wait for this", "look at the order: what it waits for may have passed"
+    "not-waiting",
+    "It does not wait for this",
+    "look at the order: what it waits for may have passed",
 )
 SECOND_PERSON_NEEDED: Final = _refusal(
     "second-person-needed",
