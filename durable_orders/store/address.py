@@ -118,7 +118,7 @@ def parse_database_url(url: str) -> DatabaseAddress:
     return DatabaseAddress(
         hosts=_hosts(hosts, given),
         connect={
-            "dsn": f"postgresql:///?{urlencode(for_driver)}" if for_driver else None,
+            "dsn": f"postgresql://?{urlencode(for_driver)}" if for_driver else None,
             **{name: value for name, value in credentials.items() if value},
         },
         server_settings={name: given[name] for name in sorted(_SERVERS_OWN & given.keys())},

@@ -46,7 +46,7 @@ def test_parameters_reach_whom_they_are_for() -> None:
         "&application_name=shop&options=-c%20jit%3Doff&connect_timeout=7"
     )
     assert address.connect["dsn"] == (
-        "postgresql:///?sslmode=require&ssl_min_protocol_version=TLSv1.3"
+        "postgresql://?sslmode=require&ssl_min_protocol_version=TLSv1.3"
     )
     assert address.server_settings == {"application_name": "shop", "options": "-c jit=off"}
     assert address.connect_timeout == 7
