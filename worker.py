@@ -49,7 +49,7 @@ from durable_orders.domain.refunds.ports import RefundBook
 from durable_orders.domain.terms import ShopTerms
 from durable_orders.observability.health_file import kept_fresh
 from durable_orders.observability.logging import configure_logging
-from durable_orders.process import PROGRAM, exit_process
+from durable_orders.process import PROGRAM, exit_process, refuse_arguments
 from durable_orders.providers.resend.mailer import ResendMailer
 from durable_orders.providers.stripe.account import read_account
 from durable_orders.providers.stripe.disputes import StripeDisputes
@@ -333,4 +333,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    refuse_arguments("Run one worker until SIGTERM or Ctrl-C. Any number may run.")
     exit_process(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import shlex
@@ -64,6 +65,16 @@ PROGRAM: Final = _program()
 
 #: Whether ``make`` finds our Makefile in this process's directory.
 HAS_MAKEFILE: Final = _has_makefile()
+
+
+def refuse_arguments(description: str) -> None:
+    """Exit with 0 after ``--help``, and with 2 when there is any other argument."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="Its settings are in the environment, in .env and in /run/secrets; "
+        "docs/operations.md lists them.",
+    )
+    parser.parse_args()
 
 
 def exit_process(code: int) -> NoReturn:

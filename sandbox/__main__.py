@@ -63,8 +63,9 @@ def main(
 ) -> None:
     """Run the outside world on this machine until Ctrl-C.
 
-    A real Temporal server with its Web UI, a real PostgreSQL, and an HTTP stand-in for Stripe,
-    Resend and the warehouse. What they know is kept in the state directory for the next run.
+    A real Temporal server with its Web UI, a real PostgreSQL, and an HTTP
+    stand-in for Stripe, Resend and the warehouse. What they know is kept in
+    the state directory for the next run.
     """
     try:
         sandbox = Sandbox(state, temporal_port, ui_port, world_port, env_file, api_url=api)

@@ -69,13 +69,13 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """The database `orders`, for SQLAlchemy with asyncpg."""
+        """The URL of the database `orders`, for our programs and for psql."""
         return self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
         """The URL of a database, whether it exists or not."""
         directory = quote(str(self._socket_directory))
-        return f"postgresql+asyncpg://{_SUPERUSER}@/{quote(database)}?host={directory}"
+        return f"postgresql://{_SUPERUSER}@/{quote(database)}?host={directory}"
 
     async def create_database(self, name: str) -> str:
         """Create an empty database unless it exists, and return its URL."""

@@ -80,8 +80,8 @@ class Approval:
         who = decision.actor or decision.by
         if isinstance(decision, Approve) and self.asked_by and who == self.asked_by:
             message = (
-                f"{who} has asked for {self._subject}, and may not approve it: somebody else has "
-                "to, with a key of their own"
+                f"{self._subject} was requested by {who}, who may not approve it: somebody else "
+                "has to, with a key or a user of their own"
             )
             raise ApplicationError(message, type=SECOND_PERSON_NEEDED)
 

@@ -120,12 +120,14 @@ ORDER_NOT_STARTED: Final = _refusal(
 )
 TOO_LATE: Final = _refusal("too-late", "Too late", "it can be refunded instead")
 NOT_WAITING: Final = _refusal(
-    "not-waiting", "Not waited for", "look at the order: what it waits for may have passed"
+    "not-waiting",
+    "It does not wait for this",
+    "look at the order: what it waits for may have passed",
 )
 SECOND_PERSON_NEEDED: Final = _refusal(
     "second-person-needed",
     "Somebody else has to approve it",
-    "have it approved with another key: who asked for it may not",
+    "have it approved with another key: who placed or requested it may not",
     403,
 )
 NOT_OPERABLE: Final = _refusal(

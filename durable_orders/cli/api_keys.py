@@ -30,7 +30,8 @@ app: typer.Typer = typer.Typer(help="Keys of the HTTP API: make one, list them, 
 Name = Annotated[
     str,
     typer.Argument(
-        callback=checked(KEY_NAME), help="What the key is called: who has it, the shop say."
+        callback=checked(KEY_NAME),
+        help="The key's name: an account or a role, or the program that has it.",
     ),
 ]
 
@@ -49,7 +50,9 @@ def create(
     expires_in_days: Annotated[
         int | None,
         typer.Option(
-            min=1, max=3_650, help="From when on it is no key any more; without it, until revoked."
+            min=1,
+            max=3_650,
+            help="Days until it expires. Left out: it is valid until it is revoked.",
         ),
     ] = None,
     as_json: AsJson = False,

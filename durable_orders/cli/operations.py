@@ -81,8 +81,10 @@ def attention(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List what needs a person: running orders and refunds with what fails, since when and what
-    helps, disputes with their deadlines, and what audits have found that nobody has acknowledged.
+    """List what needs a person, with what fails, since when, and what helps.
+
+    Running orders and refunds, disputes with their deadlines, and what audits
+    have found that nobody has acknowledged.
     """
 
     async def work(context: CliContext) -> None:

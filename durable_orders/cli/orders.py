@@ -119,7 +119,7 @@ def place(
         recipient = Recipient(name, email, address)
         options = PaymentOptions(stripe_customer, off_session, setup_future_usage, receipt_email)
         basket = Basket(id_, customer, recipient, quantities, card, flagged, options)
-        order = await orders.place(basket)
+        order = await orders.place(basket, placed_by=os_user())
         _show_placed(order, await orders.start(id_) if start else None, as_json=as_json)
 
     # Connect first: an order that cannot be started is not placed either.

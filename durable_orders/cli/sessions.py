@@ -42,17 +42,21 @@ def list_(*, as_json: AsJson = False) -> None:
 def end(
     name: Annotated[
         str,
-        typer.Argument(callback=checked(KEY_NAME), help="What the key that opened them is called."),
+        typer.Argument(callback=checked(KEY_NAME), help="The name of the key that opened them."),
     ],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """End the sessions that a key has opened, at once. It can open others: see keys revoke."""
+    """End the sessions that a key has opened, at once. To keep it from others, revoke the key."""
     ended = _with_sessions(lambda sessions: sessions.end_of_key(name))
     if as_json:
         print_json({"key": name, "ended": ended})
     else:
-        say(f"Sessions of {name} that were ended: {ended}")
+        say(
+            f"Sessions of {name} that were ended: {ended}"
+            if ended
+            else f"No session of {name} is open."
+        )
 
 
 def _with_sessions(work: Callable[[PostgresSessionRepository], Awaitable[T]]) -> T:

@@ -124,8 +124,8 @@ class OrderClient:
 
         Nothing happens to the order before ``start``. Raises ``InvalidOrderError`` or
         ``OrderExistsError``, and ``IdempotencyKeyReusedError`` when another basket
-        was placed with this ``key``. ``placed_by`` is the name of the API key that it came with:
-        with four eyes (``APPROVAL_FOUR_EYES``) the same one may not approve it.
+        was placed with this ``key``. ``placed_by`` is who places it, authenticated, the name of an
+        API key say: with four eyes (``APPROVAL_FOUR_EYES``) the same one may not approve it.
         """
         store = self._store("placing orders")
         try:

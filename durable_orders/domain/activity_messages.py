@@ -34,8 +34,8 @@ class OrderSummary:
     """The part of an order that its workflow needs. ``key_prefix`` as in ``Order``,
     ``off_session`` as in ``PaymentOptions``; ``run_id`` is the first run of the workflow that
     carries it, empty before that has reserved the stock. ``cancelled_unstarted``: it was cancelled
-    before a run had begun it, and no run has told its customer. ``placed_by`` is the name of the
-    API key that placed it, empty when none did.
+    before a run had begun it, and no run has told its customer. ``placed_by`` is the
+    ``actor`` who placed it: the name of an API key, or a user of the command line; else empty.
     """
 
     order_id: str

@@ -25,7 +25,7 @@ class HistoryLine:
     @property
     def words(self) -> str:
         """The line as text."""
-        detail = ", ".join(f"{name} {value}" for name, value in self.detail.items())
+        detail = ", ".join(f"{name} {value}" for name, value in self.detail.items() if value)
         event = self.event.replace("_", " ")
         return f"{event} ({detail})" if detail else event
 

@@ -5,10 +5,13 @@ https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 
 from __future__ import annotations
 
+import configparser
+import os
 import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -47,6 +50,7 @@ _KNOWN: Final = _OURS | _DRIVERS_OWN | _SERVERS_OWN
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslnegotiation": ("postgres", "direct"),
+    "gsslib": ("gssapi", "sspi"),
     "target_session_attrs": (
         *("read-write", "primary", "any"),
         *("read-only", "standby", "prefer-standby"),
@@ -110,10 +114,11 @@ def parse_database_url(url: str) -> DatabaseAddress:
     }
     for_driver = {name: value for name, value in given.items() if name in _DRIVERS_OWN}
     _check_certificates(for_driver)
+    _check_service(for_driver.get("service"))
     return DatabaseAddress(
         hosts=_hosts(hosts, given),
         connect={
-            "dsn": f"postgresql:///?{urlencode(for_driver)}" if for_driver else None,
+            "dsn": f"postgresql://?{urlencode(for_driver)}" if for_driver else None,
             **{name: value for name, value in credentials.items() if value},
         },
         server_settings={name: given[name] for name in sorted(_SERVERS_OWN & given.keys())},
@@ -128,9 +133,10 @@ def _parameters(pairs: list[tuple[str, str]]) -> dict[str, str]:
     for their_name, value in pairs:
         name = _OTHER_NAMES.get(their_name, their_name)
         if name not in _KNOWN:
-            what = f"not know: {name}" if name in _LIBPQS_OTHERS else "not know"
+            hidden = "it is not shown, for it may be a part of a password, where ? is written %3F"
+            what = name if name in _LIBPQS_OTHERS else hidden
             raise InvalidDatabaseUrlError(
-                f"the database address has a parameter that asyncpg does {what}. "
+                f"the database address has a parameter that asyncpg does not know: {what}. "
                 f"Known are {', '.join(sorted(_KNOWN))}"
             )
         if name in given:
@@ -211,6 +217,25 @@ def _connect_timeout(text: str | None) -> float | None:
             "connect_timeout in the database address must be seconds, for each host: 1 to 3600"
         )
     return seconds
+
+
+def _check_service(name: str | None) -> None:
+    """Look for the service now: without it asyncpg would connect to a server on this machine."""
+    if name is None:
+        return
+    file = os.environ.get("PGSERVICEFILE") or str(Path.home() / ".pg_service.conf")
+    services = configparser.ConfigParser()
+    try:
+        found = services.read(file)
+    except (configparser.Error, OSError, UnicodeDecodeError):
+        raise InvalidDatabaseUrlError(
+            "the file of the service in the database address cannot be read: it is PGSERVICEFILE, "
+            "or ~/.pg_service.conf"
+        ) from None
+    if not found or name not in services.sections():
+        raise InvalidDatabaseUrlError(
+            "the service in the database address is not in PGSERVICEFILE, or ~/.pg_service.conf"
+        )
 
 
 def _check_certificates(given: Mapping[str, str]) -> None:

@@ -133,7 +133,7 @@ async def test_a_large_refund_waits_for_a_person(real: RealShop) -> None:
     as_second = {"Authorization": f"Bearer {SECOND}"}
     approved = await real.http.post(f"{url}/approve", json=seen, headers=as_second)
 
-    is_problem(own, 403, "ops-desk has asked for refund r1")
+    is_problem(own, 403, "was requested by ops-desk, who may not approve it")
     assert own.json()["type"] == "/problems/second-person-needed"
     is_problem(refused, 403, "scope operator")
     is_problem(not_theirs, 403, "scope operator")

@@ -92,6 +92,7 @@ async def test_open_sessions_are_listed_and_ended(run: Run, database: Database) 
     assert session.digest.hex() not in str(listed)
     ended = await run("sessions", "end", "desk")
     assert ended.stdout == "Sessions of desk that were ended: 1\n"
+    assert (await run("sessions", "end", "desks")).stdout == "No session of desks is open.\n"
     assert read(await run("sessions", "end", "desk", "--json")) == {"key": "desk", "ended": 0}
     assert await PostgresSessionRepository(database).find(session.digest) is None
     refused(await run("sessions", "end", "a b"), "is not a name for a key", 2)

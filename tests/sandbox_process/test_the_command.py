@@ -25,7 +25,7 @@ def temporal(sandbox: SandboxProcess, *command: str) -> str:
 
 
 async def sql(sandbox: SandboxProcess, statement: str) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(sandbox.settings["DATABASE_URL"].replace("+asyncpg", ""))
+    connection = await asyncpg.connect(sandbox.settings["DATABASE_URL"])
     try:
         return list(await connection.fetch(statement))
     finally:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from durable_orders.store.database import connect
 from sandbox.child import Child
 from sandbox.postgres import PostgresServer
 from sandbox.sandbox import Sandbox
@@ -23,12 +23,12 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 async def scalar(url: str, statement: str) -> object:
-    engine = create_async_engine(url)
+    database = connect(url)
     try:
-        async with engine.begin() as connection:
+        async with database.transaction() as connection:
             return await connection.scalar(text(statement))
     finally:
-        await engine.dispose()
+        await database.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
@@ -182,3 +182,18 @@ async def test_an_address_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(InvalidDatabaseUrlError, match="begins with mysql://"):
         async with open_store("mysql://shop@localhost/orders"):
             pytest.fail("it was opened")
+
+
+async def test_a_service_names_the_server_and_the_database(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_url(await postgres.empty())
+    services = tmp_path / "services"
+    services.write_text(
+        f"[shop]\nhost={url.query['host']}\ndbname={url.database}\nuser={url.username}\n"
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    database = connect("postgresql:///?service=shop")
+    async with database.statement() as connection:
+        assert await connection.scalar(text("SELECT current_database()")) == url.database
+    await database.close()

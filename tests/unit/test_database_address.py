@@ -46,7 +46,7 @@ def test_parameters_reach_whom_they_are_for() -> None:
         "&application_name=shop&options=-c%20jit%3Doff&connect_timeout=7"
     )
     assert address.connect["dsn"] == (
-        "postgresql:///?sslmode=require&ssl_min_protocol_version=TLSv1.3"
+        "postgresql://?sslmode=require&ssl_min_protocol_version=TLSv1.3"
     )
     assert address.server_settings == {"application_name": "shop", "options": "-c jit=off"}
     assert address.connect_timeout == 7
@@ -79,11 +79,15 @@ def test_a_server_has_to_take_writes_unless_any_will_do(query: str, writable: bo
         (f"postgresql://u:secret@db:{'9' * 5_000}/orders", "not like host:5432"),
         ("postgresql://u:secret@db/orders?sslrootcert=%00", "a NUL"),
         ("postgresql://u:secret@\udcff/orders", "not UTF-8"),
-        ("postgresql://u:pass?secret=x@db/orders", "has a parameter that asyncpg does not know. "),
+        (
+            "postgresql://u:pass?secret=x@db/orders",
+            "asyncpg does not know: it is not shown, .* Known are",
+        ),
         ("postgresql://u:secret@[::1/orders", "cannot be read|without an end"),
         ("postgresql://u:secret@a,b,c/orders?port=1,2", "3 hosts and 2 ports"),
         ("postgresql://u:secret@db/orders?channel_binding=require", "not know: channel_binding"),
         ("postgresql://u:secret@db/orders?keepalives=1", "not know: keepalives. Known are"),
+        ("postgresql://u:secret@db/orders?gsslib=heimdal", "gsslib .* must be one of gssapi, sspi"),
         ("postgresql://u:secret@db/orders?sslmode=on", "sslmode .* must be one of disable, allow"),
         ("postgresql://u:secret@db/orders?sslmode=require&ssl=require", "has sslmode twice"),
         ("postgresql://u:secret@db/orders?connect_timeout=soon", "must be seconds"),
@@ -108,3 +112,20 @@ def test_a_file_that_holds_no_certificate_is_refused(name: str, tmp_path: Path) 
     file.write_text("no certificate")
     with pytest.raises(InvalidDatabaseUrlError, match=f"{name} .* cannot be used"):
         parse_database_url(f"postgresql://db/orders?{name}={file}")
+
+
+def test_a_service_is_looked_up_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, file = "postgresql:///?service=shop", tmp_path / "services"
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    with pytest.raises(InvalidDatabaseUrlError, match=r"service .* is not in PGSERVICEFILE"):
+        parse_database_url(url)
+    file.write_text("[other]\nhost=db\n")
+    with pytest.raises(InvalidDatabaseUrlError, match=r"service .* is not in PGSERVICEFILE"):
+        parse_database_url(url)
+    file.write_text("host=db\n")
+    with pytest.raises(InvalidDatabaseUrlError, match="cannot be read: it is PGSERVICEFILE"):
+        parse_database_url(url)
+    file.write_text("[shop]\nhost=db\n")
+    assert parse_database_url(url).hosts == ()

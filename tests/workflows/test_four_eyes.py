@@ -67,7 +67,7 @@ async def test_the_key_that_placed_an_order_may_reject_and_not_approve_it(shop: 
     own = Approve("ceo-anna", "it is fine", "web-shop")
     refusal = await refused(handle.execute_update(OrderWorkflow.approve, own))
     assert refusal.type == SECOND_PERSON_NEEDED
-    assert "web-shop has asked for order" in refusal.message
+    assert "was requested by web-shop, who may not approve it" in refusal.message
     assert "somebody else has to" in refusal.message
     await handle.execute_update(OrderWorkflow.reject, Reject("ceo-anna", "no", "web-shop"))
     outcome = await handle.result()
