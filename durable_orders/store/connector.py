@@ -24,6 +24,14 @@ from durable_orders.store.sqlstates import Meaning, meaning_of
 
 log = logging.getLogger(__name__)
 
+#: What the driver raises, the last one when a connection ends in the middle of a conversation.
+DRIVER_ERRORS: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
 # A frozen worker must not keep an order's row locked for ever. Poolers refuse this as a startup
 # parameter, and as a session's setting it would stay with the pooler's connection.
 _IN_TRANSACTION: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s';"
@@ -126,7 +134,7 @@ class Connector:
             try:
                 async with asyncio.timeout(self._timeout):
                     opened = await self._open_at(host)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ProviderError) as error:
+            except (*DRIVER_ERRORS, ProviderError) as error:
                 failures.append(error)
                 continue
             if host is not self._hosts[0]:
@@ -247,7 +255,7 @@ def _reported(connection: Any) -> tuple[bool, ...]:
 def _throw_away(context: ExceptionContext) -> None:
     """Close a connection that is of no use, and its siblings, which lead to the same server."""
     cause = getattr(context.original_exception, "__cause__", None) or context.original_exception
-    if isinstance(cause, TimeoutError):
+    if isinstance(cause, TimeoutError | asyncpg.InternalClientError):
         context.is_disconnect = True  # its statement may be under way still, on a frozen server
         return
     code = getattr(cause, "sqlstate", None) or ""

@@ -19,7 +19,7 @@ from durable_orders.domain.ports import (
     RefusedError,
 )
 from durable_orders.store.address import InvalidDatabaseUrlError, parse_database_url
-from durable_orders.store.connector import Connector, NotWritableError
+from durable_orders.store.connector import DRIVER_ERRORS, Connector, NotWritableError
 from durable_orders.store.sqlstates import Meaning, meaning_of
 
 __all__ = [
@@ -143,7 +143,7 @@ def sqlstate(error: BaseException) -> str:
 def _translate_errors(*, read_only: bool = False) -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (SQLAlchemyError, *DRIVER_ERRORS) as error:
         # Not chained: PostgreSQL's details quote whole rows, and Temporal stores the whole chain.
         raise _domain_error(error, read_only=read_only) from None
 

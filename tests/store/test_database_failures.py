@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy import text
 
@@ -15,6 +16,7 @@ from durable_orders.domain.ports import (
     NoAnswerError,
     RefusedError,
 )
+from durable_orders.store.connector import Connector
 from durable_orders.store.database import (
     Database,
     MigrationNeededError,
@@ -179,3 +181,30 @@ async def _cut_all_connections(url: str) -> None:
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     await other.close()
+
+
+_LOST_PLACE = asyncpg.InternalClientError("cannot switch to state 12; another operation (2)")
+
+
+async def test_a_driver_that_lost_its_place_in_a_conversation_gives_no_answer(
+    database: Database,
+) -> None:
+    with pytest.raises(DatabaseAwayError, match="InternalClientError"):
+        async with database.statement():
+            raise _LOST_PLACE
+    assert await database.healthy()
+
+
+async def test_a_driver_that_lost_its_place_while_it_connects_gives_no_answer(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: object) -> bool:
+        raise _LOST_PLACE
+
+    database = connect(database_url)
+    with monkeypatch.context() as broken:
+        broken.setattr(Connector, "_look", lost)
+        with pytest.raises(DatabaseAwayError, match="InternalClientError"):
+            await database.require_writable()
+    assert await database.healthy()
+    await database.close()
