@@ -128,10 +128,7 @@ class Customers:
     async def live(self, order: PlannedOrder) -> None:
         """Do all that this order's customer, bank, operator and carrier do, until it is over."""
         customer = self.all[order.order_id] = Customer(order)
-        try:
-            await self._live(customer)
-        except NobodyAnsweredError as error:
-            customer.complaints.append(f"order {order.order_id}: {error}")
+        await self._unless_unanswered(customer, self._live(customer))
 
     async def approve_refunds(self) -> None:
         """Have a second operator approve every refund that waits for it, until cancelled."""
@@ -141,6 +138,13 @@ class Customers:
                 with contextlib.suppress(NobodyAnsweredError):
                     await self._shop.as_operator(path, second=True)
             await asyncio.sleep(1)
+
+    async def _unless_unanswered(self, customer: Customer, doing: Awaitable[None]) -> None:
+        """Do it; the customer complains when nobody answered."""
+        try:
+            await doing
+        except NobodyAnsweredError as error:
+            customer.complaints.append(f"order {customer.order_id}: {error}")
 
     # -- a life --------------------------------------------------------------------------------
 
@@ -160,8 +164,8 @@ class Customers:
         carrier = asyncio.create_task(self._carry(customer))
         try:
             if (act := self._acts.get(kind)) is not None:
-                await act(self, customer)
-            await carrier
+                await self._unless_unanswered(customer, act(self, customer))
+            await carrier  # whatever its customer was told, the order goes on
             if (act := self._acts_after.get(kind)) is not None:
                 await act(self, customer)
         finally:

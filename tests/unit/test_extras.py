@@ -32,6 +32,7 @@ NEEDED: Final = {
 BROUGHT_ALONG: Final = {
     "python-dotenv": "pydantic-settings",
     "starlette": "fastapi",
+    "h11": "uvicorn",
     "pydantic-core": "pydantic",
 }
 

@@ -108,6 +108,9 @@ class Placing:
         )
 
 
+#: Numbers of moves: always so many, of which counterexamples need few. Lists would be shorter.
+CHOICES: Final = st.lists(st.integers(0, 2**16), min_size=16, max_size=16)
+
 PLACINGS: Final = st.builds(
     Placing,
     card=st.sampled_from([PAYS, PAYS, PAYS, *CARDS]),
@@ -242,16 +245,18 @@ class OrderMachine:
         self._answer(self.placing.answered)
 
     def _chosen(self, choice: int) -> Play | None:
+        """The move of this number, counted on from the first when there are fewer; none for 0."""
         fitting = [
             (name, combinations)
             for name, (condition, weight, combinations) in MOVES.items()
             if condition(self)
             for _ in range(weight)
         ]
-        if not fitting:
+        if not fitting or not choice:
             return None
-        name, combinations = fitting[choice % len(fitting)]
-        return Play(name, combinations[choice // len(fitting) % len(combinations)])
+        times, number = divmod(choice - 1, len(fitting))
+        name, combinations = fitting[number]
+        return Play(name, combinations[times % len(combinations)])
 
     def _play(self, one: Play | None) -> None:
         if one is not None:
@@ -355,7 +360,8 @@ class OrderMachine:
     @move(
         lambda self: (
             self.order_id in self._warehouse.parcels and self.order_id not in self._warehouse.left
-        )
+        ),
+        weight=3,
     )
     def parcel_leaves(self) -> None:
         self._warehouse.dispatch(self.order_id)
@@ -488,7 +494,9 @@ class OrderMachine:
     # -- people ------------------------------------------------------------------------------------
 
     @move(
-        lambda self: not self.over and not self.cancel_asked, how=(["signal", "Update", "Temporal"])
+        lambda self: not self.over and not self.cancel_asked,
+        weight=2,
+        how=(["signal", "Update", "Temporal"]),
     )
     def cancel(self, how: str) -> None:
         self.cancel_asked = True
