@@ -69,6 +69,7 @@ ORDINARY = [
     ("REVIEW_ID", "prv_1NVyFt2eZvKYlo2CjubqF1xm"),
     ("MAIL_ID", "49a3999c-0ce1-4ea6-ab68-afcd6dc2e794"),
     ("EVENT_ID", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"),
+    ("REQUEST_ID", "9f2c4e7a1b3d4c5e8f90a1b2c3d4e5f6"),
     ("TRACKING", ""),
     ("TRACKING", "AB 1234 5678 9GB"),
     ("TRACKING", "1Z 999 AA1 01 2345 6784"),
