@@ -489,12 +489,20 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
     return "it is not UTF-8" if isinstance(error, ValueError) else error.strerror or str(error)
 
 
+#: Pydantic's words for these are about types of Python.
+_WORDS: Final = {
+    "bool_parsing": "must be true or false",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+}
+
+
 def _sentence(error: object) -> str:
     """One mistake as one sentence that names the setting to change."""
     assert isinstance(error, dict)  # noqa: S101 - pydantic's ErrorDetails is a TypedDict
     name = str(error["loc"][0]).upper() if error["loc"] else ""
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    message = _shown(message)
+    message = _WORDS.get(error["type"], _shown(message))
     if error["type"] == "missing":
         field = WorkerSettings.model_fields.get(name.lower())
         what = f": {field.description}" if field and field.description else ""
