@@ -243,6 +243,24 @@ async def test_a_database_address_that_cannot_be_read_is_refused_with_a_sentence
     assert "Traceback" not in edge.log
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("TEMPORAL_PROFILE", "nobodys", "a profile, are wrong: Profile 'nobodys' not found."),
+        ("TEMPORAL_ADDRESS", "a b", "TEMPORAL_ADDRESS must be a host and a port"),
+    ],
+)
+async def test_settings_of_temporal_that_cannot_work_are_refused_with_a_sentence(
+    serve: Serve, name: str, value: str, sentence: str
+) -> None:
+    settings = {"DATABASE_URL": "postgresql://localhost/orders", name: value}
+    edge = await serve(API_PORT=str(free_port()), **settings)
+
+    assert await edge.ends() == 1
+    assert sentence in edge.log
+    assert "Traceback" not in edge.log
+
+
 async def test_answers_on_a_kept_connection_are_sent_at_once() -> None:
     assert await sends_at_once(listen("127.0.0.1", 0))
 
