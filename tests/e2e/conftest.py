@@ -1,7 +1,9 @@
 """Real processes on a real sandbox; one of each xdist worker's own."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +23,15 @@ _trials = count(1)
 @pytest.fixture(scope="session")
 async def environment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoEnvironment]:
     """The sandbox and everything needed to use it."""
+    async with open_sandbox(tmp_path_factory.mktemp("e2e")) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_sandbox(state: Path) -> AsyncIterator[DemoEnvironment]:
+    """Start a sandbox, for tests that leave behind what those of others would stumble over."""
     # Temporal's port is a fixed one, so that it can be restarted behind its clients' backs.
     port = free_port()
-    state = tmp_path_factory.mktemp("e2e")
     async with (
         Sandbox(state, temporal_port=port, durable=False, prepare=prepare) as sandbox,
         open_environment(sandbox) as opened,

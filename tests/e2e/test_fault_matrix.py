@@ -10,10 +10,18 @@ from collections.abc import AsyncIterator
 import pytest
 
 from demo.environment import DemoEnvironment
+from tests.e2e.conftest import open_sandbox
 from tests.e2e.fault_matrix.matrix import Matrix, violations
 from tests.e2e.fault_matrix.table import AT_NEIGHBOUR, DATABASE, Cell, cells
 
 CELLS = tuple(cells(*AT_NEIGHBOUR, *DATABASE))
+
+
+@pytest.fixture(scope="module")
+async def environment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoEnvironment]:
+    """A sandbox of its own: what operators settle by hand stays flagged in its database."""
+    async with open_sandbox(tmp_path_factory.mktemp("matrix-sandbox")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

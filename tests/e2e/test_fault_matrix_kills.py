@@ -5,11 +5,13 @@ A batch of orders is held at a time, each in its own activity, and one blow stri
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from demo.environment import DemoEnvironment
+from tests.e2e.conftest import open_sandbox
 from tests.e2e.fault_matrix.matrix import Matrix, violations
 from tests.e2e.fault_matrix.table import KILLS, Cell, FaultKind, cells
 from tests.e2e.test_killed_servers import kill
@@ -52,6 +54,13 @@ async def restarted(environment: DemoEnvironment, directory: Path) -> Matrix:
     await matrix.in_batches(plan, len(RESTARTED), strike)
     await worker.kill()
     return matrix
+
+
+@pytest.fixture(scope="module")
+async def environment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoEnvironment]:
+    """A sandbox of its own: what operators settle by hand stays flagged in its database."""
+    async with open_sandbox(tmp_path_factory.mktemp("matrix-sandbox")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

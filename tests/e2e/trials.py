@@ -108,5 +108,6 @@ class Trials:
     async def outcomes(self) -> list[Outcome]:
         """How each order ended, in the order they were placed; every promise must hold."""
         ended = await asyncio.gather(*(self.outcome(order_id) for order_id in self.order_ids))
-        assert violations_of(await self.environment.check_invariants(self.order_ids)) == []
+        violations = violations_of(await self.environment.check_invariants(self.order_ids))
+        assert violations == [], violations
         return ended
