@@ -302,6 +302,7 @@ class Customers:
         while True:
             seen = await self._observer.until(customer.order_id, waits)
             await asyncio.sleep(customer.order.pauses[0])
+            customer.allow(end, StopReason.APPROVAL_TIMED_OUT)  # its answer may be lost for good
             answer = await self._shop.as_operator(f"/orders/{customer.order_id}/{decision}")
             customer.acted_at = time.time()
             if answer.is_success:
@@ -310,7 +311,6 @@ class Customers:
             # Also of a decision whose answer was lost, or of a run that is being taken over and has
             # not come that far again.
             self._expect_problem(customer, answer, decision, "not-waiting", "order-ended")
-            customer.allow(end, StopReason.APPROVAL_TIMED_OUT)
             if seen.is_over:
                 return
             await asyncio.sleep(1)

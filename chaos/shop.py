@@ -13,8 +13,10 @@ import httpx
 from durable_orders.domain.operators.api_keys import Scope, Token
 
 #: Seconds for one request, above what ``wait_seconds`` may ask for.
-_TIMEOUT: Final = 6.0
+#: Longer than the API waits for a worker before it says that none has answered.
+_TIMEOUT: Final = 15.0
 _PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 5.0
 #: How long a request is repeated before its customer gives up.
 PATIENCE: Final = 180.0
 _ASK_AGAIN: Final = frozenset({429, 503})
@@ -81,7 +83,7 @@ class Shop:
         """Send a POST request, until it has an answer. Raises ``NobodyAnsweredError``."""
         headers = {"Authorization": f"Bearer {key or self.keys[Scope.SHOP]}"}
         loop = asyncio.get_running_loop()
-        until, last = loop.time() + PATIENCE, ""
+        until, last, pause = loop.time() + PATIENCE, "", _PAUSE
         while loop.time() < until:
             url = self.urls[next(self._next) % len(self.urls)]
             self.requests += 1
@@ -98,7 +100,8 @@ class Shop:
                 if response.status_code not in _ASK_AGAIN:
                     self.surprises.append(f"POST {path} was answered {last}")
             self.repeated += 1
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
         raise NobodyAnsweredError(f"POST {path} had no answer for {PATIENCE:.0f} s: {last}")
 
     async def as_operator(
