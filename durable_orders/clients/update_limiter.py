@@ -4,6 +4,10 @@ Temporal accepts ten at a time. It rejects the eleventh with ``RESOURCE_EXHAUSTE
 evicts the workflow from its cache and aborts pending Updates (``UNAVAILABLE``, "workflow update was
 aborted"): many callers who retry at once keep each other from being heard. So a process sends four
 at a time and repeats both errors with backoff.
+
+A workflow task that fails takes the Updates along that it carried (``FAILED_PRECONDITION``): one
+that lost its worker, or that the server has done again because a signal came meanwhile. The Update
+is repeated too: the next task may well take it.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ class UpdateLimiter:
     async def send(
         self, workflow_id: str, update: Callable[[timedelta], Awaitable[T]], patience: timedelta
     ) -> T:
-        """Send an Update when its turn comes, again while the workflow has too many; return its
+        """Send an Update when its turn comes, again while the workflow does not take it; return its
         answer. ``update`` gets the time that is left, and sends the same Update every time.
 
         Raises as ``update``, and ``TimeoutError`` when ``patience`` ends before its turn comes.
@@ -53,7 +57,7 @@ class UpdateLimiter:
                 try:
                     return await update(timedelta(seconds=max(until - now(), 0.001)))
                 except RPCError as error:
-                    if not _has_too_many(error) or now() >= until:
+                    if not _may_be_taken_later(error) or now() >= until:
                         raise
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
                 pause = min(pause * 2, _LONGEST_PAUSE)
@@ -61,7 +65,12 @@ class UpdateLimiter:
             turn.release()
 
 
-def _has_too_many(error: RPCError) -> bool:
-    return error.status is RPCStatusCode.RESOURCE_EXHAUSTED or (
-        error.status is RPCStatusCode.UNAVAILABLE and "update was aborted" in error.message
-    )
+def _may_be_taken_later(error: RPCError) -> bool:
+    match error.status:
+        case RPCStatusCode.RESOURCE_EXHAUSTED:
+            return True
+        case RPCStatusCode.UNAVAILABLE:
+            return "update was aborted" in error.message
+        case RPCStatusCode.FAILED_PRECONDITION:
+            return "workflow task" in error.message.lower()
+    return False

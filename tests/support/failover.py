@@ -8,11 +8,26 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]
 
 from sandbox.postgres import PostgresServer
+
+
+#: Wait for the transactions that were begun before; a new one cannot write any more.
+_LET_WRITERS_END: Final = """
+DO $$ BEGIN
+    FOR looks IN 1..500 LOOP
+        PERFORM pg_stat_clear_snapshot(), pg_sleep(0.02);
+        EXIT WHEN looks > 5 AND NOT EXISTS (
+            SELECT FROM pg_stat_activity
+            WHERE backend_xid IS NOT NULL AND backend_type = 'client backend'
+        );
+    END LOOP;
+END $$
+"""
 
 
 @dataclass(frozen=True)
@@ -41,11 +56,14 @@ class Pair:
         await self.standby.promote()
 
     async def switch_over(self) -> None:
-        """Promote the standby; the old primary lives on, with its connections, for reading."""
+        """Promote the standby; the old primary lives on, with its connections, for reading.
+
+        Until then each commit waits for the standby, and those under way are let through.
+        """
         await self.primary.execute(
-            "ALTER SYSTEM SET synchronous_standby_names = ''",
             "ALTER SYSTEM SET default_transaction_read_only = on",
             "SELECT pg_reload_conf()",
+            _LET_WRITERS_END,
         )
         await self.standby.promote()
 

@@ -14,6 +14,14 @@ from durable_orders.clients.update_limiter import UpdateLimiter
 LONG = timedelta(seconds=30)
 FULL = RPCError("limit on in-flight updates", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
 FORGOTTEN = RPCError("workflow update was aborted", RPCStatusCode.UNAVAILABLE, b"")
+FAILED = [
+    RPCError(
+        f"Unable to perform workflow execution update due to {why}.",
+        RPCStatusCode.FAILED_PRECONDITION,
+        b"",
+    )
+    for why in ("Workflow Task in failed state", "unexpected workflow task failure")
+]
 AWAY = RPCError("connection refused", RPCStatusCode.UNAVAILABLE, b"")
 
 
@@ -56,8 +64,12 @@ async def test_another_run_is_not_waited_for() -> None:
     await asyncio.gather(*waiting)
 
 
-@pytest.mark.parametrize("refusal", [FULL, FORGOTTEN], ids=["too many", "forgotten"])
-async def test_asked_again_while_the_run_is_asked_too_much(refusal: RPCError) -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [FULL, FORGOTTEN, *FAILED],
+    ids=["too many", "forgotten", "task failed", "task just failed"],
+)
+async def test_asked_again_while_the_run_does_not_take_it(refusal: RPCError) -> None:
     tries: list[timedelta] = []
 
     async def ask(left: timedelta) -> str:
