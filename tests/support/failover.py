@@ -15,7 +15,6 @@ import psutil  # type: ignore[import-untyped]
 
 from sandbox.postgres import PostgresServer
 
-
 #: Wait for the transactions that were begun before; a new one cannot write any more.
 _LET_WRITERS_END: Final = """
 DO $$ BEGIN
