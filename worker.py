@@ -12,13 +12,19 @@ from typing import Any, TypeVar
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
 from activities.audit import ReconciliationActivities
 from activities.audit_risks import PaymentRiskAudit
 from activities.disputes import DisputeActivities
 from activities.fulfillment import FulfillmentActivities
-from activities.interceptor import ActivityInterceptor, is_activity_running
+from activities.handover import ChargePace, Handover
+from activities.interceptor import (
+    ActivityInterceptor,
+    hold_open,
+    is_activity_running,
+    wait_until_idle,
+)
 from activities.inventory import InventoryActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderBookActivities
@@ -96,13 +102,24 @@ def order_worker(
     approver: str | None = None,
     audit: ReconciliationActivities | None = None,
     max_concurrent_activities: int = 100,
+    workflow_runner: WorkflowRunner = RUNNER,
 ) -> Worker:
     """Create a worker for the task queue "orders" with these ports and the shop's terms.
 
     Without ``audit`` it has no activities for audits, without ``disputes`` and ``risks`` none for
-    disputes.
+    disputes. Workflows run in the SDK's sandbox unless another ``workflow_runner`` is given.
     """
-    payments = PaymentActivities(cards, ledger, orders, refunds, disputes, risks)
+    pace = ChargePace()
+    payments = PaymentActivities(
+        cards,
+        ledger,
+        orders,
+        refunds,
+        disputes,
+        risks,
+        pace=pace,
+        handover=Handover(hold_open),
+    )
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver, disputes)
     stock = InventoryActivities(inventory)
@@ -121,7 +138,7 @@ def order_worker(
             ReconcileWorkflow,
             ExaminationWorkflow,
         ],
-        workflow_runner=RUNNER,
+        workflow_runner=workflow_runner,
         activities=[
             book.read_order,
             book.begin_undo,
@@ -230,6 +247,7 @@ async def composed(
                 risks=PaymentRiskAudit(risks, risks, disputes, TemporalPaymentRiskRuns(client)),
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
+            workflow_runner=UnsandboxedWorkflowRunner(),
         )
         if settings.worker_health_file is not None:
             checks = {
@@ -276,6 +294,7 @@ async def run(settings: WorkerSettings) -> None:
         if not working.done():
             log.info("stopping: letting activities in flight finish")
             await asyncio.wait([working, asyncio.create_task(worker.shutdown())])
+            await wait_until_idle()
         stopping.cancel()
         await working
         with contextlib.suppress(asyncio.CancelledError):

@@ -48,8 +48,20 @@ _running: set[object] = set()
 
 
 def is_activity_running() -> bool:
-    """Whether an activity is under way in this process."""
+    """Whether an activity, or what one has handed over, is under way in this process."""
     return bool(_running)
+
+
+def hold_open(work: asyncio.Task[Any]) -> None:
+    """Take this for an activity that is under way, until it is done."""
+    _running.add(work)
+    work.add_done_callback(_running.discard)
+
+
+async def wait_until_idle() -> None:
+    """Wait for what activities have handed over; the worker itself waits for the activities."""
+    if handed_over := [work for work in _running if isinstance(work, asyncio.Task)]:
+        await asyncio.wait(handed_over)
 
 
 class ActivityInterceptor(Interceptor):

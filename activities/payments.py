@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from temporalio import activity
 
+from activities.handover import ChargePace, Handover, timed
 from activities.refunds import issue_at_provider
 from activities.worker_stop import raise_if_stopping
 from durable_orders.domain.activity_messages import (
@@ -99,14 +100,21 @@ class PaymentActivities:
     disputes: DisputeRepository | None = None
     risks: PaymentRiskReader | None = None
     clock: Callable[[], datetime] = _utc_now
+    pace: ChargePace = field(default_factory=ChargePace)
+    handover: Handover[ChargeAnswer] = field(default_factory=Handover)
 
     @activity.defn
     async def charge_card(self, charge: ChargeRequest) -> ChargeAnswer:
         """Have a card pay the order's total, once per business try.
 
         An order has one charge. Each try is announced in our ledger before the charge is confirmed:
-        when this stops half-way, the next worker finds the try and asks what became of it.
+        when this stops half-way, the next worker finds the try and asks what became of it. As a
+        local activity it hands itself over when it takes its time.
         """
+        this_try = (charge.order_id, charge.number)
+        return await self.handover.run(this_try, lambda: timed(self.pace, self._charge(charge)))
+
+    async def _charge(self, charge: ChargeRequest) -> ChargeAnswer:
         known = await self.ledger.find(charge.order_id)
         announced = known.find_try(charge.number) if known and known.undone is None else None
         if known is not None and announced is not None:

@@ -105,14 +105,14 @@ class Approval:
 
 async def obtain_approval(
     order: OrderState, approval: Approval, payment_status: PaymentStatus
-) -> None:
-    """Have the order approved, if its terms ask for that.
+) -> bool:
+    """Have the order approved, if its terms ask for that: True when that was waited for.
 
     Raises ``OrderStopped`` when it is rejected, cancelled, or not decided in time.
     """
     limit = order.terms.approval_timeout
     if not order.terms.needs_approval or order.is_approved:
-        return
+        return False
     approval.asked_by = order.asked_by
     await order.record_status(Status.AWAITING_APPROVAL)
 
@@ -127,6 +127,7 @@ async def obtain_approval(
         case Approve(note=note) as decision:
             await order.add_note("order_approved", **sender_detail(decision), note=note)
             order.steps.stop_if_asked()
+            return True
         case Reject(reason=reason) as decision:
             await order.add_note("order_not_approved", **sender_detail(decision), reason=reason)
             why = f"rejected by {sender(decision)}: {reason}"
@@ -135,3 +136,4 @@ async def obtain_approval(
             order.steps.stop_if_asked()
             message = f"nobody decided within {limit}"
             raise OrderStopped(Stop(StopReason.APPROVAL_TIMED_OUT, message))
+    raise AssertionError("a decision is one of these")

@@ -39,8 +39,10 @@ class Charge:
         self._news: list[PaymentChange | None] = []
         self._accepted: set[str] = set()
 
-    async def try_card(self, payment_method: str | None = None) -> None:
-        """Try a card, the order's own unless another one is named."""
+    async def try_card(self, payment_method: str | None = None, *, locally: bool = False) -> None:
+        """Try a card, the order's own unless another one is named; ``locally`` within the workflow
+        task, at first.
+        """
         order = self._order
         self.tries += 1
         self.payment_method = payment_method
@@ -52,6 +54,8 @@ class Charge:
         doing = f"charging {order.total}"
         self._news.clear()  # the try begins with a look of its own
         policy = retry_policies.CHARGE.waiting_out_load(order.terms.payment_timeout)
+        if locally:
+            policy = policy.beginning_locally()
         self.hear(await order.steps.run(doing, step, request, policy))
 
     async def look(self) -> None:

@@ -16,8 +16,12 @@ with workflow.unsafe.imports_passed_through():
     from workflows.step_runner import Step
 
 
-async def reserve_stock(order: OrderState, saga: Saga) -> None:
-    """Reserve all lines. Raises ``OrderStopped`` when not all of them can be had."""
+async def reserve_stock(
+    order: OrderState, saga: Saga, answer: m.ReserveAnswer | None = None
+) -> None:
+    """Reserve all lines, unless that is answered already. Raises ``OrderStopped`` when not all of
+    them can be had.
+    """
 
     async def release() -> bool:
         step = InventoryActivities.release_inventory
@@ -29,11 +33,14 @@ async def reserve_stock(order: OrderState, saga: Saga) -> None:
         return True
 
     saga.add_compensation(release)
-    step: Step[m.Reservation, m.ReserveAnswer] = InventoryActivities.reserve_inventory
-    request = m.Reservation(order.order_id, workflow.info().first_execution_run_id)
-    match await order.steps.run("reserving the stock", step, request, retry_policies.DATABASE):
+    if answer is None:
+        step: Step[m.Reservation, m.ReserveAnswer] = InventoryActivities.reserve_inventory
+        answer = await order.steps.run(
+            "reserving the stock", step, reservation(order), retry_policies.DATABASE
+        )
+    match answer:
         case m.Reserved():
-            pass
+            order.steps.stop_if_asked()
         case m.OutOfStock(sku=sku, wanted=wanted, available=available):
             message = f"{wanted} of {sku} ordered, {available} available"
             raise OrderStopped(Stop(StopReason.OUT_OF_STOCK, message))
@@ -46,8 +53,14 @@ async def reserve_stock(order: OrderState, saga: Saga) -> None:
             raise OrderStopped(Stop(StopReason.CLOSED_BEFORE, message))
 
 
+def reservation(order: OrderState) -> m.Reservation:
+    """The request for the order's stock, by the first run of its workflow."""
+    return m.Reservation(order.order_id, workflow.info().first_execution_run_id)
+
+
 async def commit_stock(order: OrderState) -> m.StockCommitted:
     """Take what is reserved off the shelves for good: with that the order is fulfilled, and kept.
+    One that waits for nothing more has ended with it, in the books, too.
 
     Raises ``OrderStopped`` when it was decided before to undo it.
     """
@@ -69,6 +82,7 @@ async def commit_departed_stock(order: OrderState) -> m.StockCommitted:
 
 
 async def _commit(order: OrderState) -> m.CommitAnswer:
-    step: Step[m.OrderRef, m.CommitAnswer] = InventoryActivities.update_inventory
-    doing = f"recording: {Status.FULFILLED}, taking the stock"
-    return await order.steps.run_until_done(doing, step, order.ref, retry_policies.RECORD)
+    step: Step[m.CommitRequest, m.CommitAnswer] = InventoryActivities.update_inventory
+    request = m.CommitRequest(order.order_id, order.end_when_fulfilled())
+    doing = f"recording: {request.ends_as or Status.FULFILLED}, taking the stock"
+    return await order.steps.run_until_done(doing, step, request, retry_policies.RECORD)

@@ -26,7 +26,12 @@ with workflow.unsafe.imports_passed_through():
         refund_short_lines,
         request_fulfillment,
     )
-    from workflows.inventory import commit_departed_stock, commit_stock, reserve_stock
+    from workflows.inventory import (
+        commit_departed_stock,
+        commit_stock,
+        reservation,
+        reserve_stock,
+    )
     from workflows.order_handlers import OrderHandlers
     from workflows.order_state import OrderState
     from workflows.own_id import raise_unless_own_id
@@ -78,12 +83,14 @@ class OrderWorkflow(OrderHandlers):
         raise_unless_own_id(lambda: workflow_id(order.order_id), goes_on=self._snapshot is not None)
         if self._snapshot is not None:
             return await self._deliver()
-        await self._read_order()
+        begun = await self._begin()
         kept: m.StockCommitted | None = None
         async with Saga(self._begin_undo) as saga:
-            await reserve_stock(order, saga)
-            await obtain_approval(order, self._approval, self._payment_status)
-            await self._payment.charge(saga)
+            await reserve_stock(order, saga, begun.stock if begun else None)
+            waited = await obtain_approval(order, self._approval, self._payment_status)
+            # Within the first workflow task, where that is likely to be quick.
+            locally = begun is not None and begun.charge_locally and not waited
+            await self._payment.charge(saga, locally=locally)
             await request_fulfillment(order, saga, self._payment)
             await self._payment.capture(self._delivery.has_departed)
             kept = await commit_stock(order)
@@ -96,24 +103,36 @@ class OrderWorkflow(OrderHandlers):
             kept = await commit_departed_stock(order)
         await read_lost_answer(order)
         self._delivery.start(kept)
+        if kept.status == order.end_when_fulfilled():
+            order.show_end(kept.status)
         if await self._delivery.can_continue_as_new():
             self._continue_as_new()
         return await self._deliver()
 
-    async def _read_order(self) -> None:
+    async def _begin(self) -> m.OrderBegun | None:
+        """Read the order and reserve its stock in one conversation. None when the order was only
+        read: it is to be stopped already, or our database took its time.
+        """
         order = self._order
+        if not order.steps.must_stop:
+            begin = OrderBookActivities.begin_order
+            begun = await order.steps.try_locally("reserving the stock", begin, reservation(order))
+            if begun is not None:
+                self._take_over(begun.found, is_ours=begun.stock is not None)
+                return begun
         step = OrderBookActivities.read_order
         found = await order.steps.run_or_fail("reading the order", step, order.ref, DATABASE)
-        summary = found.order
-        # An order of any status may be this run's: its first workflow task is done again when it
-        # loses its worker, or when Temporal itself was put back to an earlier state.
-        # One that was cancelled before any run had begun it is brought to its end here: nothing of
-        # it is done, and its customer is told.
-        if (
-            summary.status not in {Status.PLACED, Status.AWAITING_APPROVAL}
-            and not summary.cancelled_unstarted
-            and summary.run_id != workflow.info().first_execution_run_id
-        ):
+        run_id = workflow.info().first_execution_run_id
+        is_ours = not found.order.is_carried_by_another(run_id)
+        self._take_over(found, is_ours=is_ours)
+        return None
+
+    def _take_over(self, found: m.OrderWithTerms, *, is_ours: bool) -> None:
+        """Take note of what the order is. Raises ``ApplicationError`` when another run has carried
+        it.
+        """
+        order, summary = self._order, found.order
+        if not is_ours:
             message = f"order {summary.order_id} is {summary.status}: another run has carried it"
             raise ApplicationError(message, type=ALREADY_CARRIED, non_retryable=True)
         order.terms, order.total = found.terms, summary.total
@@ -138,7 +157,8 @@ class OrderWorkflow(OrderHandlers):
         last_news = await self._delivery.follow(others_idle=confirming.done)
         if last_news is None:
             self._continue_as_new()
-        await order.record_end(shipped=True, news=last_news)
+        if not order.ended:
+            await order.record_end(shipped=True, news=last_news)
         if not confirming.done():
             order.steps.set_doing("mailing the confirmation")
         order.search_attributes.publish()

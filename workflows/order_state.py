@@ -115,6 +115,22 @@ class OrderState:
         """Derive how the order ended from what really happened, and record it, with the ``news``
         that it ended with.
         """
+        await self.record_status(self._final_status(shipped=shipped), news)
+        self.ended = True
+
+    def end_when_fulfilled(self) -> Status | None:
+        """How the order ends once its stock is taken; None when something is to follow."""
+        kept = self.taken - self.given_back
+        if self.terms.delivery_deadline or self.short or not self.has_fulfillment or not kept:
+            return None
+        return self._final_status(shipped=True)
+
+    def show_end(self, status: Status) -> None:
+        """Show how the order has ended, which the step that took its stock has recorded."""
+        self.show_status(status)
+        self.ended = True
+
+    def _final_status(self, *, shipped: bool) -> Status:
         facts = Facts(
             self.taken,
             self.given_back,
@@ -122,8 +138,7 @@ class OrderState:
             stop=self.stop,
             settled_by_hand=self.settled_by_hand,
         )
-        await self.record_status(final_status(facts), news)
-        self.ended = True
+        return final_status(facts)
 
     def adopt_end(self, ended: m.EndedBefore) -> None:
         """Take over how the order ended, from a course of this run that Temporal has forgotten."""

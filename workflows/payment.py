@@ -62,22 +62,23 @@ class Payment:
         self._request: asyncio.Task[None] | None = None
         self._is_refunded_on_undo = False
 
-    async def charge(self, saga: Saga) -> None:
-        """Charge the card, or hold the money, whichever the terms say.
+    async def charge(self, saga: Saga, *, locally: bool = False) -> None:
+        """Charge the card, or hold the money, whichever the terms say; ``locally`` as in
+        ``Charge.try_card``.
 
         Raises ``OrderStopped`` when the bank declines, the card cannot be charged or the customer
         does not act in time.
         """
         self.add_refund(saga)
         try:
-            await self._charge_to_its_end()
+            await self._charge_to_its_end(locally=locally)
         finally:
             if self._request is not None:
                 self._request.cancel()  # no email asks for what is done, or too late
 
-    async def _charge_to_its_end(self) -> None:
+    async def _charge_to_its_end(self, *, locally: bool) -> None:
         order, charge = self._order, self._charge
-        await charge.try_card()
+        await charge.try_card(locally=locally)
         while True:
             match charge.answer:
                 case m.Paid(amount=amount):

@@ -69,6 +69,7 @@ class Cause(Enum):
     LOAD = "load"
     OURS = "ours"  # a key or an account that is refused, our database away
     SILENCE = "silence"
+    HANDED_OVER = "handed over"  # it goes on, and a normal activity waits for its answer
     GIVEN_UP = "given up"  # the tries, or the time for them, are used up
 
 
@@ -137,23 +138,34 @@ class TryCounted(Policy):
     """How a step that moves money is tried, which fails after ``tries`` without an answer.
 
     Load uses up none of them: it is waited out, for ``load_limit`` altogether. Nor does a fault of
-    ours: it is waited for patiently.
+    ours: it is waited for patiently. With ``begins_locally`` the first try is a local activity's.
     """
 
     tries: int = 3
     load_limit: timedelta = timedelta(minutes=30)
+    begins_locally: bool = False
 
     def waiting_out_load(self, limit: timedelta) -> TryCounted:
         """The same policy, with this much time for load."""
         return replace(self, load_limit=limit)
 
+    def beginning_locally(self) -> TryCounted:
+        """The same policy, whose first try is made within the workflow task."""
+        return replace(self, begins_locally=True)
+
     def phases(self, summary: str) -> Phases:
         """The phases, each as it follows from the failure of the one before."""
-        left, load_until, counts = self.tries, None, True
+        left, load_until, counts = self.tries, None, not self.begins_locally
         phase = Phase({**_counted(left), "summary": summary})
+        if self.begins_locally:
+            phase = Phase(local={**_ONE_LOCAL_TRY, "summary": summary})
         while (failure := (yield phase)) is not None:
             if failure.cause is Cause.GIVEN_UP:
                 return
+            if failure.cause is Cause.HANDED_OVER:  # the same try, which goes on
+                counts = True
+                phase = Phase({**_counted(left), "summary": summary})
+                continue
             # Where tries count, all before the last one got no answer; elsewhere only the last may.
             silent = failure.cause is Cause.SILENCE
             left -= (failure.attempt - 1 if counts else 0) + silent
@@ -171,6 +183,12 @@ class TryCounted(Policy):
             is_ours = failure.cause is Cause.OURS
             phase = Phase({**options, "summary": summary}, patient=is_ours, pause=pause)
 
+
+#: One try that moves money. It hands itself over to a normal activity long before this, and is
+#: never cut (``activities.handover``).
+_ONE_LOCAL_TRY: Final = LocalActivityConfig(
+    schedule_to_close_timeout=_MONEY_LIMIT, retry_policy=RetryPolicy(maximum_attempts=1)
+)
 
 #: How long an activity may run that moves no money.
 _LIMIT: Final = timedelta(seconds=30)

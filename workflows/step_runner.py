@@ -32,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
         problem_of,
     )
     from workflows.retry_policies import (
+        LOCAL,
         REPEAT_PAUSE_FIRST,
         REPEAT_PAUSE_LONGEST,
         Cause,
@@ -157,6 +158,20 @@ class StepRunner:
     ) -> Out:
         """Run a step before anything has happened: its failure fails the run."""
         return await self._try(doing, step, argument, policy, RECORD_COMMANDS)
+
+    async def try_locally(self, doing: str, step: Step[In, Out], argument: In) -> Out | None:
+        """Run a step within the workflow task; None when it got no answer there, and is to be done
+        another way. Raises ``FailureError`` when trying again cannot help.
+        """
+        self.set_doing(doing)
+        try:
+            return await workflow.execute_local_activity_method(
+                step, argument, **LOCAL, summary=doing
+            )
+        except FailureError as error:
+            if not _may_heal(error):
+                raise
+            return None
 
     async def run_until_done(
         self,
@@ -388,6 +403,8 @@ def _failure(error: FailureError) -> Failure:
     if not isinstance(cause, ApplicationError):
         return Failure(Cause.GIVEN_UP, now)
     match cause.type:
+        case error_types.HANDED_OVER:
+            return Failure(Cause.HANDED_OVER, now)
         case error_types.BUSY:
             kind = Cause.LOAD
         case error_types.LOCKED_OUT | error_types.DATABASE_AWAY:

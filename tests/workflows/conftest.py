@@ -14,7 +14,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
-from temporalio.worker import Replayer, WorkflowReplayResult
+from temporalio.worker import Replayer, WorkflowReplayResult, WorkflowRunner
 
 from durable_orders.contracts.data_converter import DATA_CONVERTER
 from durable_orders.contracts.error_types import ORDER_FAILED
@@ -248,7 +248,9 @@ async def shop(
         yield shop
 
 
-async def replayed(history: WorkflowHistory) -> WorkflowReplayResult:
+async def replayed(
+    history: WorkflowHistory, runner: WorkflowRunner = RUNNER
+) -> WorkflowReplayResult:
     """Run a history again as a worker would that has never seen it; raises where they differ."""
     replayer = Replayer(
         workflows=[
@@ -258,7 +260,7 @@ async def replayed(history: WorkflowHistory) -> WorkflowReplayResult:
             ReconcileWorkflow,
             ExaminationWorkflow,
         ],
-        workflow_runner=RUNNER,
+        workflow_runner=runner,
         data_converter=DATA_CONVERTER,
     )
     return await replayer.replay_workflow(history)

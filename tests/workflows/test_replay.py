@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowRunner
 
 from durable_orders.clients.audits import AuditClient
 from durable_orders.domain.disputes.dispute import ConcernKind
@@ -57,6 +58,7 @@ from tests.workflows.test_payment_risk import asks, payment_of, tell
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached, wanted
 from workflows.order import OrderWorkflow
 from workflows.refund import RefundWorkflow
+from workflows.sandbox import RUNNER
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -562,8 +564,13 @@ def read_history(name: str) -> WorkflowHistory:
     return WorkflowHistory.from_json(begun["workflowId"], text)
 
 
-async def test_a_run_recorded_before_can_be_replayed(recorded: WorkflowHistory) -> None:
-    await replayed(recorded)
+@pytest.mark.parametrize(
+    "runner", [RUNNER, UnsandboxedWorkflowRunner()], ids=["sandboxed", "as in production"]
+)
+async def test_a_run_recorded_before_can_be_replayed(
+    recorded: WorkflowHistory, runner: WorkflowRunner
+) -> None:
+    await replayed(recorded, runner)
 
 
 def test_every_scenario_is_recorded() -> None:

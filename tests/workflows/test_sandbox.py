@@ -1,32 +1,19 @@
-"""What the SDK's sandbox costs a run: it loads the workflow anew for each, and more if one asks."""
+"""What the SDK's sandbox costs a run, and what a run may not do that has none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import sys
+from collections import deque
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 
 import pytest
-from temporalio.api.common.v1 import Payload
-from temporalio.converter import (
-    ActivitySerializationContext,
-    DataConverter,
-    ExternalStorage,
-    PayloadCodec,
-    SerializationContext,
-    StorageDriver,
-    StorageDriverClaim,
-    StorageDriverRetrieveContext,
-    StorageDriverSelectContext,
-    StorageDriverStoreContext,
-    WithSerializationContext,
-)
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from durable_orders.contracts.data_converter import DATA_CONVERTER
-from tests.workflows.test_replay import read_history
-from workflows import sandbox
+from tests.workflows.conftest import replayed
+from tests.workflows.test_replay import HISTORIES, read_history
+from workflows import order, sandbox
 from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
 from workflows.refund import RefundWorkflow
@@ -58,68 +45,44 @@ async def test_a_run_loads_its_own_module_anew_and_no_other(
     assert loaded == ["workflows", kind.__module__] * 2
 
 
-@dataclass(frozen=True)
-class Curious(PayloadCodec, WithSerializationContext):
-    """Changes nothing, and remembers of which activities it was shown something."""
-
-    shown: set[str] = field(default_factory=set)
-    activity: str = ""
-
-    def with_context(self, context: SerializationContext) -> Curious:
-        if isinstance(context, ActivitySerializationContext) and context.activity_type:
-            return replace(self, activity=context.activity_type)
-        return self
-
-    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        self.shown.update({self.activity} - {""})
-        return list(payloads)
-
-    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return await self.encode(payloads)
-
-
-async def test_a_codec_is_told_whose_payloads_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    codec = Curious()
-    await replay_with(replace(DATA_CONVERTER, payload_codec=codec), monkeypatch)
-
-    assert codec.shown >= {"charge_card", "fulfill_order"}
+def shared_state() -> dict[str, object]:
+    """What workflow modules hold that a run could leave to the next one: by module and name, also
+    what is in containers and in classes.
+    """
+    state: dict[str, object] = {}
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] != "workflows":
+            continue
+        for kept, value in vars(module).items():
+            if kept.startswith("__"):
+                continue
+            state[f"{name}.{kept}"] = id(value)
+            if isinstance(value, dict | list | set | deque):
+                state[f"{name}.{kept} holds"] = repr(value)
+            if isinstance(value, type) and value.__module__ == name:
+                state[f"{name}.{kept} has"] = {
+                    one: id(attribute)
+                    for one, attribute in vars(value).items()
+                    if not one.startswith("__")
+                }
+    return state
 
 
-class Unused(StorageDriver):
-    """Is never given anything."""
+async def test_runs_outside_of_it_leave_nothing_to_each_other() -> None:
+    names = sorted(path.stem for path in HISTORIES.glob("*.json"))
+    await replayed(read_history(names[0]), UnsandboxedWorkflowRunner())
+    before = shared_state()
 
-    def name(self) -> str:
-        return "unused"
+    for name in names:
+        await replayed(read_history(name), UnsandboxedWorkflowRunner())
 
-    async def store(
-        self, context: StorageDriverStoreContext, payloads: Sequence[Payload]
-    ) -> list[StorageDriverClaim]:
-        raise NotImplementedError
-
-    async def retrieve(
-        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
-    ) -> list[Payload]:
-        raise NotImplementedError
+    assert shared_state() == before
 
 
-async def test_a_storage_for_payloads_is_told_which_run_they_are_of(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    types: set[str | None] = set()
-
-    def leave_it_there(context: StorageDriverSelectContext, _: Payload) -> None:
-        types.add(context.target.type if context.target else None)
-
-    storage = ExternalStorage([Unused()], leave_it_there, payload_size_threshold=0)
-    await replay_with(replace(DATA_CONVERTER, external_storage=storage), monkeypatch)
-
-    assert types == {"Order"}
-
-
-async def replay_with(converter: DataConverter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replay an order that was completed, in a process of which this is the data converter."""
-    monkeypatch.setattr(sandbox, "DATA_CONVERTER", converter)
-    history = read_history("completed")
-    await Replayer(
-        workflows=[OrderWorkflow], workflow_runner=sandbox.RUNNER, data_converter=converter
-    ).replay_workflow(history)
+def test_what_a_run_leaves_is_seen() -> None:
+    before = shared_state()
+    order.remembered = ["1001"]  # type: ignore[attr-defined]
+    try:
+        assert shared_state() != before
+    finally:
+        del order.remembered  # type: ignore[attr-defined]
