@@ -106,7 +106,7 @@ def order_worker(
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver, disputes)
     stock = InventoryActivities(inventory)
-    book = OrderBookActivities(orders, shop)
+    book = OrderBookActivities(orders, inventory, shop)
     paying_back = RefundActivities(cards, refunds, orders, mailer, refund_terms)
     disputed: list[Callable[..., Any]] = []
     if disputes is not None and risks is not None:
@@ -124,6 +124,7 @@ def order_worker(
         workflow_runner=RUNNER,
         activities=[
             book.read_order,
+            book.begin_order,
             book.begin_undo,
             book.record_status,
             book.record_note,
