@@ -123,7 +123,7 @@ def order_worker(
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver, disputes)
     stock = InventoryActivities(inventory)
-    book = OrderBookActivities(orders, shop)
+    book = OrderBookActivities(orders, inventory, shop)
     paying_back = RefundActivities(cards, refunds, orders, mailer, refund_terms)
     disputed: list[Callable[..., Any]] = []
     if disputes is not None and risks is not None:
@@ -141,6 +141,7 @@ def order_worker(
         workflow_runner=workflow_runner,
         activities=[
             book.read_order,
+            book.begin_order,
             book.begin_undo,
             book.record_status,
             book.record_note,

@@ -8,6 +8,7 @@ from temporalio import activity
 
 from durable_orders.domain.activity_messages import (
     CommitAnswer,
+    CommitRequest,
     OrderRef,
     Reservation,
     ReserveAnswer,
@@ -32,8 +33,9 @@ class InventoryActivities:
         await self.inventory.release(order.order_id)
 
     @activity.defn
-    async def update_inventory(self, order: OrderRef) -> CommitAnswer:
-        """Take what the order reserved off the shelves for good: it is fulfilled. From then on it
-        is kept, unless it was decided before to undo it.
+    async def update_inventory(self, order: CommitRequest) -> CommitAnswer:
+        """Take what the order reserved off the shelves for good: it is fulfilled, and has ended if
+        it is asked to end with that. From then on it is kept, unless it was decided before to undo
+        it.
         """
-        return await self.inventory.commit(order.order_id)
+        return await self.inventory.commit(order.order_id, ends_as=order.ends_as)

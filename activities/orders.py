@@ -1,4 +1,4 @@
-"""Order activities: read an order, record its status, its parcels and its history."""
+"""Order activities: read an order and begin it, record its status, parcels and history."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from temporalio import activity
 
 from durable_orders.domain.activity_messages import (
     Note,
+    OrderBegun,
     OrderParcel,
     OrderRef,
+    OrderSummary,
     OrderWithTerms,
+    Reservation,
     StatusChange,
     UndoAnswer,
     UndoRequest,
 )
-from durable_orders.domain.ports import OrderRepository
+from durable_orders.domain.ports import Inventory, OrderRepository
 from durable_orders.domain.terms import ShopTerms
 
 
@@ -25,14 +28,21 @@ class OrderBookActivities:
     """Conversations with the order's row and its history. Database only, short."""
 
     orders: OrderRepository
+    inventory: Inventory
     shop: ShopTerms = ShopTerms()  # noqa: RUF009 - frozen
 
     @activity.defn
     async def read_order(self, order: OrderRef) -> OrderWithTerms:
         """Read what the workflow needs to know of the order; not found is not retried."""
-        found = await self.orders.summary(order.order_id)
-        terms = self.shop.of(found.total, flagged=found.flagged, off_session=found.off_session)
-        return OrderWithTerms(found, terms)
+        return self._with_terms(await self.orders.summary(order.order_id))
+
+    @activity.defn
+    async def begin_order(self, order: Reservation) -> OrderBegun:
+        """Read the order and reserve its stock, unless another run has carried it; again gives the
+        same answer. Not found is not retried.
+        """
+        found, stock = await self.inventory.begin(order.order_id, order.run_id)
+        return OrderBegun(self._with_terms(found), stock)
 
     @activity.defn
     async def begin_undo(self, undo: UndoRequest) -> UndoAnswer:
@@ -58,3 +68,7 @@ class OrderBookActivities:
     async def record_note(self, note: Note) -> None:
         """Add a line to the order's history; the same line again is a no-op."""
         await self.orders.note(note.order_id, note.event, datetime.now(UTC), **note.detail)
+
+    def _with_terms(self, found: OrderSummary) -> OrderWithTerms:
+        terms = self.shop.of(found.total, flagged=found.flagged, off_session=found.off_session)
+        return OrderWithTerms(found, terms)

@@ -104,6 +104,7 @@ _ITS_EXAMINATION: Final = Origin(
 #: Every activity that the worker has. A test compares them: a new one is listed here, too.
 ORIGINS: Final[Mapping[str, tuple[Origin, ...]]] = {
     "read_order": (_ORDER,),
+    "begin_order": (_ORDER,),
     "begin_undo": (_ORDER,),
     "record_status": (_ORDER,),
     "record_note": (_ORDER, _REFUND_OF_ORDER),

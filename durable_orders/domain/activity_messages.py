@@ -26,7 +26,7 @@ class OrderRef:
     order_id: str
 
 
-# -- read_order ------------------------------------------------------------------------------------
+# -- read_order, begin_order -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,16 @@ class OrderSummary:
     run_id: str = ""
     cancelled_unstarted: bool = False
     placed_by: str = ""
+
+    def is_carried_by_another(self, run_id: str) -> bool:
+        """Whether another run than the one whose first is ``run_id`` has carried the order.
+
+        An order of any status may be a run's own: its first workflow task is done again when it
+        loses its worker, or when Temporal itself was put back to an earlier state. One that was
+        cancelled before any run had begun it is brought to its end by the first one that does.
+        """
+        begins_here = self.status in {Status.PLACED, Status.AWAITING_APPROVAL}
+        return not (begins_here or self.cancelled_unstarted or self.run_id == run_id)
 
 
 @dataclass(frozen=True)
@@ -159,9 +169,31 @@ ReserveAnswer = Reserved | OutOfStock | ReservationClosed | OrderUndone
 
 
 @dataclass(frozen=True)
+class OrderBegun:
+    """An order, its terms, and whether its ``stock`` is reserved: None when another run has carried
+    it, then nothing was done. ``charge_locally``: whether its charge is tried as a local activity.
+    """
+
+    found: OrderWithTerms
+    stock: ReserveAnswer | None
+    charge_locally: bool = False
+
+
+@dataclass(frozen=True)
+class CommitRequest:
+    """Take the order's stock for good; with ``ends_as``, a status that may follow on FULFILLED, end
+    the order as this at the same time.
+    """
+
+    order_id: str
+    ends_as: Status | None = None
+
+
+@dataclass(frozen=True)
 class StockCommitted:
-    """The stock is taken for good, and the order is fulfilled. Where that had happened before,
-    ``status`` and ``parcels`` are what has become of it since.
+    """The stock is taken for good, and the order is fulfilled; ``status`` is what it has become
+    with that. Where it had happened before, ``status`` and ``parcels`` are what has become of it
+    since.
     """
 
     status: Status = Status.FULFILLED

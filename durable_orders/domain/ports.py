@@ -420,15 +420,25 @@ class Inventory(Protocol):
         ``NoSuchOrderError``.
         """
 
+    async def begin(
+        self, order_id: str, run_id: str = ""
+    ) -> tuple[OrderSummary, ReserveAnswer | None]:
+        """The order, read first as ``OrderRepository.summary`` does, and what ``reserve`` answers;
+        None, with nothing done, when another run than this one has carried it.
+
+        Raises as both do.
+        """
+
     async def release(self, order_id: str) -> None:
         """Release the reserved stock. A committed order keeps its stock committed."""
 
-    async def commit(self, order_id: str) -> CommitAnswer:
-        """Remove the reserved stock for good; this also makes the order FULFILLED: it is kept.
+    async def commit(self, order_id: str, *, ends_as: Status | None = None) -> CommitAnswer:
+        """Remove the reserved stock for good; this also makes the order FULFILLED: it is kept. One
+        that is FULFILLED with that, or was since before, then becomes ``ends_as``.
 
         Repeating is a no-op, also when the order has moved on since. Nothing is removed for an
         order that is being undone. Raises ``IllegalStatusError``, and changes nothing, when nothing
-        is reserved, or the order is unpaid.
+        is reserved, the order is unpaid, or ``ends_as`` does not follow on FULFILLED.
         """
 
 

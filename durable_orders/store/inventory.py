@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.activity_messages import (
     CommitAnswer,
+    OrderSummary,
     OrderUndone,
     ReservationClosed,
     ReserveAnswer,
@@ -22,12 +23,13 @@ from durable_orders.domain.activity_messages import (
     StockCommitted,
 )
 from durable_orders.domain.inventory import StockState, shortage
-from durable_orders.domain.lifecycle import Status, Stop
+from durable_orders.domain.lifecycle import FOLLOWS, Status, Stop
 from durable_orders.domain.parcels import Parcel, ParcelStatus
 from durable_orders.domain.ports import IllegalStatusError, NoSuchOrderError
 from durable_orders.store import decisions, statuses
 from durable_orders.store.database import Database
 from durable_orders.store.history import WITH_LINE, line
+from durable_orders.store.rows import read_summary
 from durable_orders.store.tables import order_lines, orders, parcels, products
 
 # After a wait for the lock, PostgreSQL reads the order's row again, but not the joined lines. The
@@ -119,14 +121,29 @@ class PostgresInventory:
                 await connection.execute(_RELEASE, {"order_id": order_id})
             await _set_stock(connection, order_id, "released")
 
-    async def commit(self, order_id: str) -> CommitAnswer:
+    async def begin(
+        self, order_id: str, run_id: str = ""
+    ) -> tuple[OrderSummary, ReserveAnswer | None]:
+        async with self._database.statement() as connection:
+            found = await read_summary(connection, order_id)
+        if found.is_carried_by_another(run_id):
+            return found, None
+        return found, await self.reserve(order_id, run_id)
+
+    async def commit(self, order_id: str, *, ends_as: Status | None = None) -> CommitAnswer:
         """Commit the order's stock. Also raises ``NoSuchOrderError``."""
+        if ends_as is not None and ends_as not in FOLLOWS[Status.FULFILLED]:
+            raise IllegalStatusError(f"a fulfilled order does not become {ends_as}")
         async with self._database.transaction() as connection:
             order = await _lock(connection, order_id)
             if order.stock == "committed":
+                status = order.status
+                if ends_as is not None and status is Status.FULFILLED:
+                    await statuses.move(connection, order_id, status, ends_as)
+                    status = ends_as
                 rows = await connection.execute(_PARCELS, {"order_id": order_id})
                 known = (Parcel(r.parcel_id, ParcelStatus(r.status), r.tracking) for r in rows)
-                return StockCommitted(order.status, tuple(known))
+                return StockCommitted(status, tuple(known))
             if order.undone is not None:
                 return OrderUndone(order.undone)
             if order.stock != "reserved":
@@ -137,7 +154,10 @@ class PostgresInventory:
             await _lock_products(connection, order)
             await connection.execute(_COMMIT, {"order_id": order_id})
             await _set_stock(connection, order_id, "committed")
-            return StockCommitted()
+            if ends_as is None:
+                return StockCommitted()
+            await statuses.move(connection, order_id, Status.FULFILLED, ends_as)
+            return StockCommitted(ends_as)
 
 
 async def _lock(connection: AsyncConnection, order_id: str) -> _LockedOrder:

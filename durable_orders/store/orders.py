@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.activity_messages import OrderSummary, UndoAnswer, UndoRequest
 from durable_orders.domain.ids import IdempotencyKey, IdempotencyKeyReusedError
-from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status, Stop
 from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, PlacedOrder
 from durable_orders.domain.money import Money
@@ -22,33 +21,16 @@ from durable_orders.domain.views import WAREHOUSE_SAID, OrderView
 from durable_orders.store import decisions, statuses
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, ADD_WORDS, WITH_LINE, line
-from durable_orders.store.installation import IS_OURS
-from durable_orders.store.rows import insert_order, read_order, read_order_and_mail, read_view
-from durable_orders.store.tables import order_history, orders, parcels, placing_keys, products
+from durable_orders.store.rows import (
+    insert_order,
+    read_order,
+    read_order_and_mail,
+    read_summary,
+    read_view,
+)
+from durable_orders.store.tables import orders, parcels, placing_keys, products
 
 _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
-_SUMMARY: Final = select(
-    *(
-        orders.c[name]
-        for name in (
-            "customer_id",
-            "total",
-            "currency",
-            "status",
-            "flagged",
-            "key_prefix",
-            "off_session",
-            "run_id",
-        )
-    ),
-    decisions.CANCELLED_UNSTARTED.label("cancelled_unstarted"),
-    IS_OURS.label("is_ours"),
-    select(order_history.c.detail["actor"].astext)
-    .where(order_history.c.order_id == orders.c.id, order_history.c.event == "order_placed")
-    .limit(1)
-    .scalar_subquery()
-    .label("placed_by"),
-).where(orders.c.id == bindparam("order_id"))
 _LOCK: Final = (
     select(orders.c.status)
     .where(orders.c.id == bindparam("order_id"))
@@ -126,24 +108,7 @@ class PostgresOrderRepository:
 
     async def summary(self, order_id: str) -> OrderSummary:
         async with self._database.statement() as connection:
-            found = await connection.execute(_SUMMARY, {"order_id": order_id})
-        row = found.one_or_none()
-        if row is None:
-            raise NoSuchOrderError(order_id)
-        if not row.is_ours:
-            raise ForeignOrderError(order_id, row.key_prefix)
-        return OrderSummary(
-            order_id=order_id,
-            customer_id=row.customer_id,
-            total=Money(row.total, row.currency),
-            status=Status(row.status),
-            flagged=row.flagged,
-            key_prefix=row.key_prefix,
-            off_session=row.off_session,
-            run_id=row.run_id,
-            cancelled_unstarted=row.cancelled_unstarted,
-            placed_by=row.placed_by or "",
-        )
+            return await read_summary(connection, order_id)
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
         async with self._database.statement() as connection:

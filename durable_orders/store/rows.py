@@ -11,10 +11,12 @@ from sqlalchemy import Row, bindparam, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from durable_orders.domain.activity_messages import OrderSummary
 from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import FutureUsage, Line, Order, PaymentOptions, Recipient
+from durable_orders.domain.ports import NoSuchOrderError
 from durable_orders.domain.views import (
     CardTryView,
     HistoryLine,
@@ -24,7 +26,7 @@ from durable_orders.domain.views import (
     RefundView,
 )
 from durable_orders.store.charge_rows import CHARGES_OF_ORDER, with_tries
-from durable_orders.store.decisions import undone
+from durable_orders.store.decisions import CANCELLED_UNSTARTED, undone
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.risk_list import read_risk_views
 from durable_orders.store.tables import (
@@ -71,6 +73,29 @@ _ORDER_AND_MAIL: Final = _ORDER.add_columns(
     .scalar_subquery()
     .label("mail_id")
 )
+_SUMMARY: Final = select(
+    *(
+        orders.c[name]
+        for name in (
+            "id",
+            "customer_id",
+            "total",
+            "currency",
+            "status",
+            "flagged",
+            "key_prefix",
+            "off_session",
+            "run_id",
+        )
+    ),
+    CANCELLED_UNSTARTED.label("cancelled_unstarted"),
+    IS_OURS.label("is_ours"),
+    select(order_history.c.detail["actor"].astext)
+    .where(order_history.c.order_id == orders.c.id, order_history.c.event == "order_placed")
+    .limit(1)
+    .scalar_subquery()
+    .label("placed_by"),
+).where(orders.c.id == bindparam("order_id"))
 _PLACED: Final = select(orders.c.placed_at, orders.c.stock).where(
     orders.c.id == bindparam("order_id")
 )
@@ -150,6 +175,15 @@ async def read_order(
     return _order(rows)
 
 
+async def read_summary(connection: AsyncConnection, order_id: str) -> OrderSummary:
+    """The order without personal data. Raises ``NoSuchOrderError`` and ``ForeignOrderError``."""
+    found = await connection.execute(_SUMMARY, {"order_id": order_id})
+    row: Row[*tuple[Any, ...]] | None = found.one_or_none()
+    if row is None:
+        raise NoSuchOrderError(order_id)
+    return _summary(row)
+
+
 async def read_order_and_mail(
     connection: AsyncConnection, order_id: str, event: str, detail: Mapping[str, str]
 ) -> tuple[Order, str | None] | None:
@@ -165,9 +199,25 @@ async def read_order_and_mail(
     return _order(rows), rows[0].mail_id
 
 
-def _check_ours(row: Row[Any]) -> None:
+def _check_ours(row: Row[*tuple[Any, ...]]) -> None:
     if not row.is_ours:
         raise ForeignOrderError(row.id, row.key_prefix)
+
+
+def _summary(row: Row[*tuple[Any, ...]]) -> OrderSummary:
+    _check_ours(row)
+    return OrderSummary(
+        order_id=row.id,
+        customer_id=row.customer_id,
+        total=Money(row.total, row.currency),
+        status=Status(row.status),
+        flagged=row.flagged,
+        key_prefix=row.key_prefix,
+        off_session=row.off_session,
+        run_id=row.run_id,
+        cancelled_unstarted=row.cancelled_unstarted,
+        placed_by=row.placed_by or "",
+    )
 
 
 def _order(rows: Sequence[Row[Any]]) -> Order:

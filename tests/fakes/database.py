@@ -175,6 +175,27 @@ class InMemoryDatabase:
         except KeyError:
             raise NoSuchOrderError(order_id) from None
 
+    def order(self, order_id: str) -> Order:
+        row = self.row(order_id)
+        if row.order.key_prefix not in self.installation.names:
+            raise ForeignOrderError(order_id, row.order.key_prefix)
+        return replace(row.order, undone=row.undone)
+
+    def summary(self, order_id: str) -> OrderSummary:
+        order, row = self.order(order_id), self.row(order_id)
+        return OrderSummary(
+            order.id,
+            order.customer_id,
+            order.total,
+            order.status,
+            flagged=order.flagged,
+            off_session=order.options.off_session,
+            key_prefix=order.key_prefix,
+            run_id=row.run_id,
+            cancelled_unstarted=row.cancelled_unstarted,
+            placed_by=row.history[0].detail.get("actor", ""),
+        )
+
 
 class InMemoryInstallation(Scripted):
     """``InstallationRepository`` in memory."""
@@ -207,8 +228,17 @@ class InMemoryInventory(Scripted):
     async def release(self, order_id: str) -> None:
         await self._play("release", lambda: self._release(order_id))
 
-    async def commit(self, order_id: str) -> CommitAnswer:
-        return await self._play("commit", lambda: self._commit(order_id))
+    async def begin(
+        self, order_id: str, run_id: str = ""
+    ) -> tuple[OrderSummary, ReserveAnswer | None]:
+        """The steps scripted for ``reserve`` are played here, too."""
+        found = await self._play("begin", lambda: self._database.summary(order_id))
+        if found.is_carried_by_another(run_id):
+            return found, None
+        return found, await self.reserve(order_id, run_id)
+
+    async def commit(self, order_id: str, *, ends_as: Status | None = None) -> CommitAnswer:
+        return await self._play("commit", lambda: self._commit(order_id, ends_as))
 
     def _reserve(self, order_id: str, run_id: str) -> ReserveAnswer:
         row = self._database.row(order_id)
@@ -241,9 +271,13 @@ class InMemoryInventory(Scripted):
                 self._database.products[line.sku].reserved -= line.quantity
         self._set(row, "released")
 
-    def _commit(self, order_id: str) -> CommitAnswer:
+    def _commit(self, order_id: str, ends_as: Status | None) -> CommitAnswer:
         row = self._database.row(order_id)
+        if ends_as is not None and ends_as not in FOLLOWS[Status.FULFILLED]:
+            raise IllegalStatusError(f"a fulfilled order does not become {ends_as}")
         if row.stock == "committed":
+            if ends_as is not None and row.order.status is Status.FULFILLED:
+                row.move(ends_as, None, self._database.clock())
             known = (row.parcels.get(id_, Parcel(id_)) for id_ in sorted(row.parcel_ids))
             return StockCommitted(row.order.status, tuple(known))
         if row.undone:
@@ -256,7 +290,9 @@ class InMemoryInventory(Scripted):
             product.on_hand -= line.quantity
             product.reserved -= line.quantity
         self._set(row, "committed")
-        return StockCommitted()
+        if ends_as is not None:
+            row.move(ends_as, None, self._database.clock())
+        return StockCommitted(row.order.status)
 
     def _set(self, row: _Row, state: StockState) -> None:
         row.stock = state
@@ -477,10 +513,10 @@ class InMemoryOrderRepository(Scripted):
         return await self._play("page", lambda: self._page(wanted, limit, after))
 
     async def get(self, order_id: str) -> Order:
-        return await self._play("get", lambda: self._get(order_id))
+        return await self._play("get", lambda: self._database.order(order_id))
 
     async def summary(self, order_id: str) -> OrderSummary:
-        return await self._play("summary", lambda: self._summary(order_id))
+        return await self._play("summary", lambda: self._database.summary(order_id))
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
         await self._play("move", lambda: self._move(order_id, status, stop, now))
@@ -569,16 +605,10 @@ class InMemoryOrderRepository(Scripted):
         row.add_line("order_placed", now, total=str(order.total), **who)
         return order
 
-    def _get(self, order_id: str) -> Order:
-        order = self._database.row(order_id).order
-        if order.key_prefix not in self._database.installation.names:
-            raise ForeignOrderError(order_id, order.key_prefix)
-        return replace(order, undone=self._database.row(order_id).undone)
-
     def _get_for_mail(
         self, order_id: str, event: str, detail: dict[str, str]
     ) -> tuple[Order, str | None]:
-        order = self._get(order_id)
+        order = self._database.order(order_id)
         lines = [
             line
             for line in self._database.row(order_id).history
@@ -624,21 +654,6 @@ class InMemoryOrderRepository(Scripted):
         row.decision, row.undo_stop = Decision.KEEP, None
         row.order = replace(row.order, reason=None)
         row.add_line("order_kept", now)
-
-    def _summary(self, order_id: str) -> OrderSummary:
-        order = self._get(order_id)
-        return OrderSummary(
-            order.id,
-            order.customer_id,
-            order.total,
-            order.status,
-            flagged=order.flagged,
-            off_session=order.options.off_session,
-            key_prefix=order.key_prefix,
-            run_id=self._database.row(order_id).run_id,
-            cancelled_unstarted=self._database.row(order_id).cancelled_unstarted,
-            placed_by=self._database.row(order_id).history[0].detail.get("actor", ""),
-        )
 
     def _move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
         self._database.row(order_id).move(status, stop, now)

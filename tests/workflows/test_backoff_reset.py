@@ -70,7 +70,7 @@ async def test_another_orders_answer_ends_the_pause(
 
 #: Activities that ask the database alone, or belong to the audit, which has a pace of its own.
 OTHERS = {
-    *("read_order", "begin_undo", "record_status", "record_note", "record_parcel"),
+    *("read_order", "begin_order", "begin_undo", "record_status", "record_note", "record_parcel"),
     *("reserve_inventory", "release_inventory", "update_inventory", "record_given_back_by_hand"),
     *("reserve_refund", "record_refund_state", "restock_refund"),
 }

@@ -121,13 +121,14 @@ def wanted_of(order_id: str, refund_id: str) -> list[Wanted]:
     parcel = m.OrderParcel(order_id, Parcel("par_1"))
     return [
         Wanted("read_order", order),
+        Wanted("begin_order", m.Reservation(order_id)),
         Wanted("begin_undo", m.UndoRequest(order_id, Stop(StopReason.CANCELLED, "by a stranger"))),
         Wanted("record_status", m.StatusChange(order_id, Status.REFUNDED)),
         Wanted("record_note", m.Note(order_id, "stray", {})),
         Wanted("record_parcel", parcel),
         Wanted("reserve_inventory", m.Reservation(order_id)),
         Wanted("release_inventory", order),
-        Wanted("update_inventory", order),
+        Wanted("update_inventory", m.CommitRequest(order_id)),
         Wanted("charge_card", m.ChargeRequest(order_id, 7)),
         Wanted("check_payment", order),
         Wanted("capture_payment", order),

@@ -116,6 +116,7 @@ _REJECTED: Final = Status.REJECTED
 ROWS: Final = (
     # An order that nothing is wrong with.
     Row("read_order", "ordinary"),
+    Row("begin_order", "ordinary"),
     Row("reserve_inventory", "ordinary"),
     Row(
         "charge_card",
