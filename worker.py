@@ -103,13 +103,15 @@ def order_worker(
     audit: ReconciliationActivities | None = None,
     max_concurrent_activities: int = 100,
     workflow_runner: WorkflowRunner = RUNNER,
+    pace: ChargePace | None = None,
 ) -> Worker:
     """Create a worker for the task queue "orders" with these ports and the shop's terms.
 
     Without ``audit`` it has no activities for audits, without ``disputes`` and ``risks`` none for
     disputes. Workflows run in the SDK's sandbox unless another ``workflow_runner`` is given.
+    ``pace`` is of the charges that this process has made so far, none unless it is given.
     """
-    pace = ChargePace()
+    pace = pace or ChargePace()
     payments = PaymentActivities(
         cards,
         ledger,
@@ -123,7 +125,7 @@ def order_worker(
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver, disputes)
     stock = InventoryActivities(inventory)
-    book = OrderBookActivities(orders, inventory, shop)
+    book = OrderBookActivities(orders, inventory, shop, pace)
     paying_back = RefundActivities(cards, refunds, orders, mailer, refund_terms)
     disputed: list[Callable[..., Any]] = []
     if disputes is not None and risks is not None:

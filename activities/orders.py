@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from temporalio import activity
 
+from activities.handover import ChargePace
 from durable_orders.domain.activity_messages import (
     Note,
     OrderBegun,
@@ -30,6 +31,8 @@ class OrderBookActivities:
     orders: OrderRepository
     inventory: Inventory
     shop: ShopTerms = ShopTerms()  # noqa: RUF009 - frozen
+    #: Of this worker's charges: whether one is likely to end within a workflow task.
+    pace: ChargePace = field(default_factory=ChargePace)
 
     @activity.defn
     async def read_order(self, order: OrderRef) -> OrderWithTerms:
@@ -42,7 +45,7 @@ class OrderBookActivities:
         same answer. Not found is not retried.
         """
         found, stock = await self.inventory.begin(order.order_id, order.run_id)
-        return OrderBegun(self._with_terms(found), stock)
+        return OrderBegun(self._with_terms(found), stock, charge_locally=self.pace.is_quick)
 
     @activity.defn
     async def begin_undo(self, undo: UndoRequest) -> UndoAnswer:

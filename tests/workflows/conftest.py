@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
 from temporalio.worker import Replayer, WorkflowReplayResult, WorkflowRunner
 
+from activities.handover import ChargePace
 from durable_orders.contracts.data_converter import DATA_CONVERTER
 from durable_orders.contracts.error_types import ORDER_FAILED
 from durable_orders.domain.activity_messages import OrderInput, Outcome
@@ -225,8 +226,22 @@ def refund_terms() -> ShopRefundTerms:
 
 
 @pytest.fixture
+def pace() -> ChargePace:
+    """No charges were made yet, so that the first ones are normal activities."""
+    return ChargePace()
+
+
+def quick_pace() -> ChargePace:
+    """The last charges were quick, so that the next one begins locally."""
+    pace = ChargePace()
+    for _ in range(3):
+        pace.record(0.01)
+    return pace
+
+
+@pytest.fixture
 async def shop(
-    clients: Clients, terms: ShopTerms, refund_terms: ShopRefundTerms
+    clients: Clients, terms: ShopTerms, refund_terms: ShopRefundTerms, pace: ChargePace
 ) -> AsyncIterator[Shop]:
     """An open shop: its worker is at work."""
     shop = Shop(clients.skipping, clients.patient, terms=terms, refund_terms=refund_terms)
@@ -244,6 +259,7 @@ async def shop(
         refund_terms=shop.refund_terms,
         shop=shop.terms,
         approver="approver@example.com",
+        pace=pace,
     ):
         yield shop
 
