@@ -115,11 +115,10 @@ class PaymentActivities:
         return await self.handover.run(this_try, lambda: timed(self.pace, self._charge(charge)))
 
     async def _charge(self, charge: ChargeRequest) -> ChargeAnswer:
-        known = await self.ledger.find(charge.order_id)
+        order, known = await self.orders.get_for_charge(charge.order_id)
         announced = known.find_try(charge.number) if known and known.undone is None else None
         if known is not None and announced is not None:
             return await self._find_answer(known, announced, charge)
-        order = await self.orders.get(charge.order_id)
         if order.undone is not None:
             return OrderUndone(order.undone)
         if known is None:
@@ -163,13 +162,12 @@ class PaymentActivities:
     @activity.defn
     async def capture_payment(self, order: OrderRef) -> CaptureAnswer:
         """Capture what the order's charge holds, once; nothing of one that is being undone."""
-        entry = await self.ledger.find(order.order_id)
+        found, entry = await self.orders.get_for_charge(order.order_id)
         if entry is None:
             raise RefusedError(f"order {order.order_id} has no charge that holds money")
         if entry.undone is not None:
             return OrderUndone(entry.undone)
-        prefix = (await self.orders.summary(order.order_id)).key_prefix
-        key = capture_key(prefix, entry.order_id, entry.payment_id)
+        key = capture_key(found.key_prefix, entry.order_id, entry.payment_id)
         raise_if_stopping()
         card = await self.cards.capture(entry.payment_id, key=key)
         match await self._record(entry, card):
@@ -329,7 +327,8 @@ class PaymentActivities:
         A late try never moves an order backwards, nor one that was compensated: the order's row
         refuses it.
         """
-        await self.ledger.record(entry, card, answers=answers)
+        leads_to = None if _is_returned(card, entry) else STATUS_OF.get(card.state)
+        await self.ledger.record(entry, card, answers=answers, leads_to=leads_to)
         answer = _to_answer(card, entry)
         # What is kept is not held for a decision any more.
         if isinstance(answer, Paid | Held) and entry.order_status not in FULFILLED_OR_LATER:
@@ -337,9 +336,6 @@ class PaymentActivities:
             if entry.is_questioned and self.disputes is not None:
                 risks = await self.disputes.risks_of(entry.order_id)
             answer = replace(answer, concerns=concerns_of(card, entry.amount, risks))
-        status = STATUS_OF.get(card.state)
-        if status is not None and not isinstance(answer, PaymentReturned):
-            await self.orders.move(entry.order_id, status, None, datetime.now(UTC))
         return answer
 
     # -- undoing -----------------------------------------------------------------------------------
@@ -463,11 +459,17 @@ def _named(refused: RefusedError, risks: PaymentRisks | None) -> RefusedError:
     )
 
 
+def _is_returned(card: CardCharge, entry: ChargeEntry) -> bool:
+    """Whether all that was taken for an order that is not over was given back at the provider."""
+    is_over = entry.order_status is Status.COMPLETED
+    return bool(card.captured) and not card.kept and not is_over
+
+
 def _to_answer(card: CardCharge, entry: ChargeEntry) -> ChargeAnswer:
     """What the state of a charge, and its amounts, mean to the order."""
     answer: ChargeAnswer
     match card.state:
-        case _ if card.captured and not card.kept and entry.order_status is not Status.COMPLETED:
+        case _ if _is_returned(card, entry):
             answer = PaymentReturned(card.payment_id, card.captured, card.refunded)
         case ChargeState.CAPTURED:
             # What is given back of an order that is kept is in its refunds, not in its own sums.

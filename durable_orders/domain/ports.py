@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from durable_orders.domain.activity_messages import (
     CommitAnswer,
@@ -50,6 +50,9 @@ from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, FutureUsage, Order, Recipient
 from durable_orders.domain.parcels import Parcel
 from durable_orders.domain.views import OrderView
+
+if TYPE_CHECKING:
+    from durable_orders.domain.charges import BookedCharge
 
 
 class ProviderError(Exception):
@@ -449,6 +452,7 @@ class ChargeEntry:
     ``revision`` counts what was recorded of it: see ``PaymentLedger.record``. ``is_questioned``:
     whether a dispute, early fraud warning or review of it is recorded, open or over.
     ``order_status`` is the order's; ``undone`` is why, where it was decided to undo the order.
+    ``booked`` is all that we have recorded of the charge.
     """
 
     order_id: str
@@ -460,6 +464,7 @@ class ChargeEntry:
     is_questioned: bool = False
     order_status: Status | None = None
     undone: Stop | None = None
+    booked: BookedCharge | None = None
 
     def find_try(self, number: int) -> CardTry | None:
         """The try of this number; None when it was never announced."""
@@ -485,9 +490,15 @@ class PaymentLedger(Protocol):
         """
 
     async def record(
-        self, entry: ChargeEntry, charge: CardCharge, *, answers: int | None = None
+        self,
+        entry: ChargeEntry,
+        charge: CardCharge,
+        *,
+        answers: int | None = None,
+        leads_to: Status | None = None,
     ) -> None:
-        """Update our record of ``entry`` from the provider's charge, read after ``entry`` was.
+        """Update our record of ``entry`` from the provider's charge, read after ``entry`` was; then
+        set the order's status that it ``leads_to``, as ``OrderRepository.move`` does.
 
         ``answers``: the number of the try that the provider has answered with it. The report may
         take back a decline if nothing was recorded since ``entry`` was read.
@@ -552,6 +563,9 @@ class OrderRepository(Protocol):
         """The order, and the id of the mail of which its history has a line of this event and
         detail; None when it has none. Raises as ``get`` does.
         """
+
+    async def get_for_charge(self, order_id: str) -> tuple[Order, ChargeEntry | None]:
+        """The order, and its charge as ``PaymentLedger.find`` has it. Raises as ``get`` does."""
 
     async def summary(self, order_id: str) -> OrderSummary:
         """The order without personal data. Raises as ``get`` does."""

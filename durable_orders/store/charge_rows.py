@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, exists, or_, select
+from sqlalchemy import bindparam, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.charges import BookedCharge
@@ -23,7 +23,8 @@ from durable_orders.store.tables import (
     reviews,
 )
 
-_TRY: Final = tuple(
+#: The columns of a try, beside those of a charge.
+TRY: Final = tuple(
     payment_tries.c[name].label(f"try_{name}")
     for name in (
         "number",
@@ -37,7 +38,7 @@ _TRY: Final = tuple(
     )
 )
 #: Few charges are: the answer costs a look into three indexes, and no statement of its own.
-_IS_QUESTIONED: Final = or_(
+IS_QUESTIONED: Final = or_(
     *(
         exists().where(table.c.order_id == payments.c.order_id)
         for table in (disputes, fraud_warnings, reviews)
@@ -45,14 +46,14 @@ _IS_QUESTIONED: Final = or_(
 ).label("is_questioned")
 #: The charges of the orders that it is narrowed down to, oldest first: a row for each try.
 CHARGES: Final = (
-    select(payments, _IS_QUESTIONED, *_TRY, *DECISION_COLUMNS)
+    select(payments, IS_QUESTIONED, *TRY, *DECISION_COLUMNS)
     .join_from(payments, orders)
     .join(payment_tries, payments.c.payment_id == payment_tries.c.payment_id, isouter=True)
     .order_by(payments.c.order_id, payments.c.attempt, payment_tries.c.number)
 )
 CHARGES_OF_ORDER: Final = CHARGES.where(payments.c.order_id == bindparam("order_id"))
 _TRIES: Final = (
-    select(*_TRY)
+    select(*TRY)
     .where(payment_tries.c.payment_id == bindparam("payment_id"))
     .order_by(payment_tries.c.number)
 )
@@ -66,19 +67,20 @@ async def read_charges(connection: AsyncConnection, order_id: str) -> list[Charg
 
 async def read_tries(connection: AsyncConnection, payment_id: str) -> list[CardTry]:
     """The tries of a charge, oldest first."""
-    return [_try(row) for row in await connection.execute(_TRIES, {"payment_id": payment_id})]
+    rows = await connection.execute(_TRIES, {"payment_id": payment_id})
+    return [card_try_of(row) for row in rows]
 
 
-def with_tries(rows: Iterable[Row[Any]]) -> list[tuple[Row[Any], tuple[CardTry, ...]]]:
+def with_tries(rows: Iterable[Any]) -> list[tuple[Any, tuple[CardTry, ...]]]:
     """Each charge in rows of ``CHARGES``, with its tries."""
     charges = (list(group) for _, group in groupby(rows, key=lambda row: row.payment_id))
     return [
-        (charge[0], tuple(_try(row) for row in charge if row.try_number is not None))
+        (charge[0], tuple(card_try_of(row) for row in charge if row.try_number is not None))
         for charge in charges
     ]
 
 
-def charge_entry(row: Row[Any], tries: tuple[CardTry, ...]) -> ChargeEntry:
+def charge_entry(row: Any, tries: tuple[CardTry, ...]) -> ChargeEntry:
     """The entry of a charge in a row of ``payments``."""
     return ChargeEntry(
         order_id=row.order_id,
@@ -90,10 +92,11 @@ def charge_entry(row: Row[Any], tries: tuple[CardTry, ...]) -> ChargeEntry:
         is_questioned=row.is_questioned,
         order_status=Status(row.order_status),
         undone=undone(row),
+        booked=booked_charge(row),
     )
 
 
-def booked_charge(row: Row[Any]) -> BookedCharge:
+def booked_charge(row: Any) -> BookedCharge:
     """The record of a charge in a row of ``payments``."""
     return BookedCharge(
         state=ChargeState(row.state),
@@ -105,7 +108,8 @@ def booked_charge(row: Row[Any]) -> BookedCharge:
     )
 
 
-def _try(row: Row[Any]) -> CardTry:
+def card_try_of(row: Any) -> CardTry:
+    """The try in a row with the columns ``TRY``."""
     return CardTry(
         number=row.try_number,
         payment_method=row.try_payment_method,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any, Final
 
 import asyncpg  # type: ignore[import-untyped]
@@ -15,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 
 from durable_orders.domain.ports import DatabaseAwayError, LockedOutError, ProviderError
@@ -67,6 +68,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
     #: Seconds for an answer to a ping; a server that takes longer is frozen, or as good as that.
     ping_timeout: float
+    #: Seconds after its last use in which it needs no ping: its socket is told when it ends. A
+    #: server that freezes within them is noticed by the time limit of a statement.
+    ping_after: float
+    #: When it was last put back into the pool, after an answer, on the clock of ``time.monotonic``.
+    used_at: float = float("-inf")
 
     async def execute(
         self,
@@ -82,6 +88,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
     async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
         if query != _PING:
             return await super().fetchrow(query, *args, **options)
+        if not self.is_closed() and time.monotonic() - self.used_at < self.ping_after:
+            return None
         try:
             return await super().fetchrow(query, timeout=self.ping_timeout)
         except TimeoutError:
@@ -92,14 +100,23 @@ class Connector:
     """Opens the connections of one engine; see ``attach``. Times in seconds."""
 
     def __init__(
-        self, address: DatabaseAddress, *, connect_timeout: float, statement_timeout: float
+        self,
+        address: DatabaseAddress,
+        *,
+        connect_timeout: float,
+        statement_timeout: float,
+        ping_after: float,
     ) -> None:
         self._address = address
+        self._ping_after = ping_after
         self._hosts: list[tuple[str, int] | None] = list(address.hosts) or [None]
         self._timeout = address.connect_timeout or connect_timeout
         self._statement_timeout = statement_timeout
         #: Whether the last connection went through a pooler; None: there was none yet.
         self._pooled: bool | None = None
+        #: When a connection was found to be of no use, on the clock of ``time.monotonic``: those
+        #: that were opened before lead to the same server.
+        self._lost_at = float("-inf")
 
     @property
     def patience(self) -> float:
@@ -111,7 +128,13 @@ class Connector:
         event.listen(engine.sync_engine, "do_connect", self._do_connect)
         event.listen(engine.sync_engine, "connect", self._remember)
         event.listen(engine.sync_engine, "checkout", self._check_out)
+        event.listen(engine.sync_engine, "checkin", _note_use)
         event.listen(engine.sync_engine, "handle_error", _throw_away)
+
+    def throw_siblings_away(self, lost: PoolProxiedConnection) -> None:
+        """Have each connection that is open now closed before it is used again."""
+        if lost.info["opened_at"] > self._lost_at:  # else it is one of those itself
+            self._lost_at = time.monotonic()
 
     def _do_connect(self, dialect: Dialect, _record: object, _args: object, _named: object) -> Any:
         connection, pooled = await_only(self._open())
@@ -176,6 +199,7 @@ class Connector:
             },
         )
         connection.ping_timeout = self._timeout
+        connection.ping_after = self._ping_after
         return connection
 
     async def _look(self, connection: asyncpg.Connection) -> bool:
@@ -187,9 +211,12 @@ class Connector:
 
     def _remember(self, connection: Any, record: ConnectionPoolEntry) -> None:
         record.info["reported"] = _reported(connection)
+        record.info["opened_at"] = time.monotonic()
 
     def _check_out(self, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-        """Notice without a round trip that the server takes no writes any more."""
+        """Notice without a round trip that the server is gone, or takes no writes any more."""
+        if record.info["opened_at"] <= self._lost_at:
+            raise InvalidatePoolError("another connection to the server was of no use")
         if not self._address.writable:
             return
         now, before = _reported(connection), record.info["reported"]
@@ -250,6 +277,21 @@ def _most_telling(failures: list[Exception]) -> Exception:
 def _reported(connection: Any) -> tuple[bool, ...]:
     settings = connection.driver_connection.get_settings()
     return tuple(getattr(settings, name, "off") == "on" for name in _REPORTED)
+
+
+def _note_use(connection: Any, _record: ConnectionPoolEntry) -> None:
+    if connection is not None:  # it is of use still
+        connection.driver_connection.used_at = time.monotonic()
+
+
+def is_lost(error: BaseException, connection: asyncpg.Connection) -> bool:
+    """Whether an error of this connection leaves it, and its siblings, of no use."""
+    code = getattr(error, "sqlstate", None) or ""
+    return (
+        connection.is_closed()
+        or isinstance(error, OSError | asyncpg.InternalClientError)  # TimeoutError is an OSError
+        or (bool(code) and meaning_of(code) is Meaning.NEW_CONNECTION)
+    )
 
 
 def _throw_away(context: ExceptionContext) -> None:

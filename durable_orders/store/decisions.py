@@ -88,13 +88,13 @@ _PARCEL_IDS: Final = (
 )
 
 
-def decision_of(row: Row[*tuple[Any, ...]]) -> Decision | None:
+def decision_of(row: Any) -> Decision | None:
     """What was decided of the order in a row with ``DECISION_COLUMNS``."""
     written = None if row.decision is None else Decision(row.decision)
     return decided(Status(row.order_status), written)
 
 
-def undone(row: Row[*tuple[Any, ...]]) -> Stop | None:
+def undone(row: Any) -> Stop | None:
     """Why the order in a row with ``DECISION_COLUMNS`` is being undone, or has ended early; None
     when it is not.
     """

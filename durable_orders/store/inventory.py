@@ -26,10 +26,9 @@ from durable_orders.domain.inventory import StockState, shortage
 from durable_orders.domain.lifecycle import FOLLOWS, Status, Stop
 from durable_orders.domain.parcels import Parcel, ParcelStatus
 from durable_orders.domain.ports import IllegalStatusError, NoSuchOrderError
-from durable_orders.store import decisions, statuses
+from durable_orders.store import decisions, hot_path, statuses
 from durable_orders.store.database import Database
 from durable_orders.store.history import WITH_LINE, line
-from durable_orders.store.rows import read_summary
 from durable_orders.store.tables import order_lines, orders, parcels, products
 
 # After a wait for the lock, PostgreSQL reads the order's row again, but not the joined lines. The
@@ -124,8 +123,9 @@ class PostgresInventory:
     async def begin(
         self, order_id: str, run_id: str = ""
     ) -> tuple[OrderSummary, ReserveAnswer | None]:
-        async with self._database.statement() as connection:
-            found = await read_summary(connection, order_id)
+        found, is_reserved = await hot_path.begin(self._database, order_id, run_id)
+        if is_reserved:
+            return found, Reserved()
         if found.is_carried_by_another(run_id):
             return found, None
         return found, await self.reserve(order_id, run_id)
@@ -134,6 +134,8 @@ class PostgresInventory:
         """Commit the order's stock. Also raises ``NoSuchOrderError``."""
         if ends_as is not None and ends_as not in FOLLOWS[Status.FULFILLED]:
             raise IllegalStatusError(f"a fulfilled order does not become {ends_as}")
+        if await hot_path.commit(self._database, order_id, ends_as):
+            return StockCommitted(ends_as or Status.FULFILLED)
         async with self._database.transaction() as connection:
             order = await _lock(connection, order_id)
             if order.stock == "committed":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, select, tuple_, update
+from sqlalchemy import bindparam, select, tuple_, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,38 +16,20 @@ from durable_orders.domain.listing import Cursor, OrderFilter, OrderPage, Placed
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Order, placed_from, priced
 from durable_orders.domain.parcels import Parcel, ParcelStatus
-from durable_orders.domain.ports import NoSuchOrderError, OrderExistsError, RefusedError
+from durable_orders.domain.ports import (
+    ChargeEntry,
+    NoSuchOrderError,
+    OrderExistsError,
+    RefusedError,
+)
 from durable_orders.domain.views import WAREHOUSE_SAID, OrderView
-from durable_orders.store import decisions, statuses
+from durable_orders.store import decisions, hot_path, statuses
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, ADD_WORDS, WITH_LINE, line
-from durable_orders.store.rows import (
-    insert_order,
-    read_order,
-    read_order_and_mail,
-    read_summary,
-    read_view,
-)
+from durable_orders.store.rows import insert_order, read_order, read_view
 from durable_orders.store.tables import orders, parcels, placing_keys, products
 
 _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
-_LOCK: Final = (
-    select(orders.c.status)
-    .where(orders.c.id == bindparam("order_id"))
-    .with_for_update(key_share=True)
-)
-_FULFIL_AS: Final = (
-    update(orders)
-    .where(orders.c.id == bindparam("order_id"))
-    .values(fulfillment_id=func.coalesce(orders.c.fulfillment_id, bindparam("named")))
-    .returning(orders.c.fulfillment_id)
-)
-_NAME_PARCEL: Final = (
-    postgresql.insert(parcels)
-    .values(order_id=bindparam("of_order"), parcel_id=bindparam("parcel"))
-    .on_conflict_do_nothing(index_elements=["order_id", "parcel_id"])
-    .add_cte(WITH_LINE)
-)
 # Parameters of an UPDATE may not have the names of its columns.
 _OF_PARCEL: Final = (
     parcels.c.order_id == bindparam("of_order"),
@@ -91,24 +73,18 @@ class PostgresOrderRepository:
             return order
 
     async def get(self, order_id: str) -> Order:
-        async with self._database.statement() as connection:
-            order = await read_order(connection, order_id, is_ours=True)
-        if order is None:
-            raise NoSuchOrderError(order_id)
-        return order
+        return await hot_path.find_order(self._database, order_id)
 
     async def get_for_mail(
         self, order_id: str, event: str, **detail: str
     ) -> tuple[Order, str | None]:
-        async with self._database.statement() as connection:
-            found = await read_order_and_mail(connection, order_id, event, detail)
-        if found is None:
-            raise NoSuchOrderError(order_id)
-        return found
+        return await hot_path.find_order_for_mail(self._database, order_id, event, detail)
+
+    async def get_for_charge(self, order_id: str) -> tuple[Order, ChargeEntry | None]:
+        return await hot_path.find_order_for_charge(self._database, order_id)
 
     async def summary(self, order_id: str) -> OrderSummary:
-        async with self._database.statement() as connection:
-            return await read_summary(connection, order_id)
+        return await hot_path.find_summary(self._database, order_id)
 
     async def page(self, wanted: OrderFilter, limit: int, after: Cursor | None = None) -> OrderPage:
         async with self._database.statement() as connection:
@@ -116,7 +92,7 @@ class PostgresOrderRepository:
 
     async def move(self, order_id: str, status: Status, stop: Stop | None, now: datetime) -> None:
         async with self._database.transaction() as connection:
-            known = await _lock(connection, order_id)
+            known = await statuses.lock(connection, order_id)
             await statuses.move(connection, order_id, known, status, stop=stop, now=now)
 
     async def begin_undo(self, undo: UndoRequest, now: datetime) -> UndoAnswer:
@@ -139,19 +115,7 @@ class PostgresOrderRepository:
         Raises ``NoSuchOrderError``, and ``RefusedError`` for a second fulfilment of the order or a
         parcel of another order.
         """
-        async with self._database.transaction() as connection:
-            this = {"order_id": order_id, "named": fulfillment_id}
-            known = await connection.scalar(_FULFIL_AS, this)
-            if known is None:
-                raise NoSuchOrderError(order_id)
-            if known != fulfillment_id:
-                raise RefusedError(f"order {order_id} is fulfilled as {known}")
-            for parcel_id in parcel_ids:
-                detail = {"fulfillment_id": fulfillment_id, "parcel_id": parcel_id}
-                named = {"of_order": order_id, "parcel": parcel_id}
-                await connection.execute(
-                    _NAME_PARCEL, named | line(order_id, "parcel_named", detail)
-                )
+        await hot_path.name_parcels(self._database, order_id, fulfillment_id, parcel_ids)
 
     async def move_parcel(self, order_id: str, parcel: Parcel, now: datetime) -> None:
         async with self._database.transaction() as connection:
@@ -173,10 +137,7 @@ class PostgresOrderRepository:
 
     async def note(self, order_id: str, event: str, now: datetime, **detail: str) -> None:
         """Add the history line. Raises ``NoSuchOrderError``."""
-        async with self._database.transaction() as connection:
-            if await connection.scalar(_IS_THERE, {"order_id": order_id}) is None:
-                raise NoSuchOrderError(order_id)
-            await connection.execute(ADD_LINE, line(order_id, event, detail, now))
+        await hot_path.note(self._database, order_id, event, detail, now)
 
     async def note_words(self, order_id: str, about: str, words: str, now: datetime) -> None:
         """Add the history line. Raises ``NoSuchOrderError``."""
@@ -231,14 +192,6 @@ async def _store_key(
     values = {"key": key.text, "order_id": basket.order_id, "placed_at": now}
     await connection.execute(_USE_KEY, values)
     await _check_key(connection, key, basket)
-
-
-async def _lock(connection: AsyncConnection, order_id: str) -> Status:
-    """Lock the order and return its status. Raises ``NoSuchOrderError``."""
-    status = await connection.scalar(_LOCK, {"order_id": order_id})
-    if status is None:
-        raise NoSuchOrderError(order_id)
-    return Status(status)
 
 
 async def _catalogue(connection: AsyncConnection, basket: Basket) -> dict[str, tuple[str, Money]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,13 +10,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.activity_messages import ManualRefund
-from durable_orders.domain.charges import (
-    LIVE_TRY,
-    TRY_OVER,
-    BookedCharge,
-    answers_newest,
-    merge_try,
-)
+from durable_orders.domain.charges import LIVE_TRY, TRY_OVER, BookedCharge
 from durable_orders.domain.lifecycle import FULFILLED_OR_LATER, Decision, Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.ports import (
@@ -31,6 +24,8 @@ from durable_orders.domain.ports import (
     RefusedError,
     TryRefusal,
 )
+from durable_orders.store import hot_path, statuses
+from durable_orders.store.charge_changes import Said, change_of, said_of_charge
 from durable_orders.store.charge_rows import booked_charge, read_charges, read_tries
 from durable_orders.store.database import Database
 from durable_orders.store.decisions import DECISION_COLUMNS, decision_of, undone
@@ -154,8 +149,7 @@ class PostgresPaymentLedger:
         self._database = database
 
     async def find(self, order_id: str) -> ChargeEntry | None:
-        async with self._database.statement() as connection:
-            return await _find(connection, order_id)
+        return await hot_path.find_charge(self._database, order_id)
 
     async def find_order(self, payment_id: str) -> str | None:
         """Find the order that is paid with this payment; None when none of this installation is."""
@@ -171,6 +165,9 @@ class PostgresPaymentLedger:
         None on a closed order even for a try announced before: the charge is being undone. Raises
         ``NoSuchOrderError`` and ``RefusedError``, also for an amount that is not the order's total.
         """
+        first = await hot_path.announce(self._database, order_id, payment_id, amount, card_try)
+        if first is not None:
+            return first
         number = card_try.number
         async with self._database.transaction() as connection:
             found = await connection.execute(_LOCK_ORDER, {"order_id": order_id})
@@ -200,9 +197,10 @@ class PostgresPaymentLedger:
                 "before": card_try.charge_before,
                 "of_provider": card_try.key,
                 "begins_as": card_try.state,
-                **_line(order_id, payment_id, card_try.state, number=number),
+                **_line(order_id, said_of_charge(payment_id, card_try.state, number=number)),
             }
             if entry is None:
+                nothing = Money(0, amount.currency)
                 to_take = {"to_take": amount.amount, "of_currency": amount.currency}
                 announced_at = await connection.scalar(_ANNOUNCE_FIRST, values | to_take)
                 entry = ChargeEntry(
@@ -212,6 +210,7 @@ class PostgresPaymentLedger:
                     ChargeState.OPEN,
                     revision=-1,
                     order_status=Status(order.order_status),
+                    booked=BookedCharge(ChargeState.OPEN, nothing, nothing),
                 )
             else:
                 announced_at = await connection.scalar(_ANNOUNCE_NEXT, values)
@@ -219,28 +218,41 @@ class PostgresPaymentLedger:
             return replace(entry, revision=entry.revision + 1, tries=(*entry.tries, announced))
 
     async def record(
-        self, entry: ChargeEntry, charge: CardCharge, *, answers: int | None = None
+        self,
+        entry: ChargeEntry,
+        charge: CardCharge,
+        *,
+        answers: int | None = None,
+        leads_to: Status | None = None,
     ) -> None:
         """Merge the provider's charge by the rules of ``durable_orders.domain.charges``.
 
-        Raises ``RefusedError`` when it is another charge than the entry's.
+        Raises ``RefusedError`` when it is another charge than the entry's; and as
+        ``OrderRepository.move`` does, then the charge is recorded all the same.
         """
         order_id, payment_id = entry.order_id, entry.payment_id
         if charge.payment_id != payment_id:
             raise RefusedError(
                 f"order {order_id} is charged as {payment_id}, not as {charge.payment_id}"
             )
+        if await hot_path.record(self._database, entry, charge, answers, leads_to):
+            return
+        await self._merge(entry, charge, answers)
+        if leads_to is not None:
+            async with self._database.transaction() as connection:
+                known = await statuses.lock(connection, order_id)
+                await statuses.move(connection, order_id, known, leads_to)
+
+    async def _merge(self, entry: ChargeEntry, charge: CardCharge, answers: int | None) -> None:
+        order_id, payment_id = entry.order_id, entry.payment_id
         async with self._database.transaction() as connection:
             row = await _lock(connection, order_id, payment_id)
-            fresh = row.revision == entry.revision
-            known = booked_charge(row)
-            booked = known.merge(charge, fresh=fresh)
             tries = await read_tries(connection, payment_id)
-            before = _answered_try(tries, charge, answers, fresh=fresh)
-            after = None if before is None else merge_try(before, charge)
-            moved = after is not None and after != before
-            if booked == known and not moved:
+            fresh = row.revision == entry.revision
+            change = change_of(booked_charge(row), tries, charge, answers=answers, fresh=fresh)
+            if change is None:
                 return
+            booked, card_try = change.booked, change.try_after
             values: dict[str, Any] = {
                 **_this(order_id, payment_id),
                 "to": booked.state,
@@ -250,19 +262,15 @@ class PostgresPaymentLedger:
                 "capture_until": booked.capture_before,
                 "newest": booked.latest_charge,
             }
-            if after is not None and moved:
-                number, state, code = after.number, after.state, after.decline_code
-                values |= {"of_number": number, "try_to": state, "try_code": code}
-                values |= _line(
-                    order_id, payment_id, state, code, charge.latest_charge, number=number
-                )
-                await connection.execute(_RECORD_TRY, values)
-            elif _has_moved(known, booked):
-                code, newest = booked.decline_code, booked.latest_charge
-                values |= _line(order_id, payment_id, booked.state, code, newest)
-                await connection.execute(_RECORD_LINE, values)
-            else:
+            if change.said is None:
                 await connection.execute(_RECORD, values)
+                return
+            values |= _line(order_id, change.said)
+            if card_try is None:
+                await connection.execute(_RECORD_LINE, values)
+                return
+            to = {"try_to": card_try.state, "try_code": card_try.decline_code}
+            await connection.execute(_RECORD_TRY, values | to | {"of_number": card_try.number})
 
     async def end_try(
         self,
@@ -277,8 +285,8 @@ class PostgresPaymentLedger:
         async with self._database.transaction() as connection:
             payment_id = await connection.scalar(_END_TRY, this | end)
             if payment_id is not None:
-                ended = _line(order_id, payment_id, refusal or state, decline_code, number=number)
-                await connection.execute(ADD_LINE, ended)
+                ended = said_of_charge(payment_id, refusal or state, decline_code, number=number)
+                await connection.execute(ADD_LINE, _line(order_id, ended))
 
     async def close(self, order_id: str) -> list[ChargeEntry]:
         """Close the order for charging. Raises ``NoSuchOrderError``."""
@@ -358,26 +366,6 @@ def _check_follows(entry: ChargeEntry, number: int) -> None:
             )
 
 
-def _answered_try(
-    tries: Sequence[CardTry], charge: CardCharge, answers: int | None, *, fresh: bool
-) -> CardTry | None:
-    """The try that a report of the charge says something about."""
-    if answers is not None:
-        return next((one for one in tries if one.number == answers), None)
-    if tries and answers_newest(tries[-1], charge, fresh=fresh):
-        return tries[-1]
-    return None
-
-
-def _has_moved(known: BookedCharge, booked: BookedCharge) -> bool:
-    """Whether more has changed than amounts."""
-    return (known.state, known.decline_code, known.latest_charge) != (
-        booked.state,
-        booked.decline_code,
-        booked.latest_charge,
-    )
-
-
 async def _close(connection: AsyncConnection, order_id: str) -> Decision | None:
     """Close the order for charging, and return what was decided of it; its row stays locked until
     the transaction ends.
@@ -413,23 +401,5 @@ def _this(order_id: str, payment_id: str) -> dict[str, Any]:
     return {"of_order": order_id, "of_payment": payment_id}
 
 
-def _line(
-    order_id: str,
-    payment_id: str,
-    state: ChargeState | TryRefusal,
-    code: str = "",
-    charge: str = "",
-    *,
-    number: int | None = None,
-) -> dict[str, Any]:
-    """A line about the charge, or about try ``number`` of it; ``charge`` is the provider's newest
-    one (``ch_…``): it says which try was charged.
-    """
-    detail = {"payment_id": payment_id}
-    if number is not None:
-        detail["try"] = str(number)
-    if code:
-        detail["code"] = code
-    if charge:
-        detail["charge"] = charge
-    return line(order_id, f"payment_{state}", detail)
+def _line(order_id: str, said: Said) -> dict[str, Any]:
+    return line(order_id, said.event, said.detail)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,6 @@ from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import FutureUsage, Line, Order, PaymentOptions, Recipient
-from durable_orders.domain.ports import NoSuchOrderError
 from durable_orders.domain.views import (
     CardTryView,
     HistoryLine,
@@ -49,7 +48,8 @@ _NEW_ORDER: Final = (
     .on_conflict_do_nothing(index_elements=["id"])
     .returning(orders.c.key_prefix)
 )
-_ORDER: Final = (
+#: The order, whether it is ours, and its lines: a row for each.
+ORDER: Final = (
     select(
         orders,
         orders.c.status.label("order_status"),
@@ -61,7 +61,7 @@ _ORDER: Final = (
     .order_by(order_lines.c.position)
 )
 #: With the id of the mail of which its history has a line.
-_ORDER_AND_MAIL: Final = _ORDER.add_columns(
+ORDER_AND_MAIL: Final = ORDER.add_columns(
     select(order_history.c.detail["mail"].astext)
     .where(
         order_history.c.order_id == bindparam("order_id"),
@@ -73,7 +73,8 @@ _ORDER_AND_MAIL: Final = _ORDER.add_columns(
     .scalar_subquery()
     .label("mail_id")
 )
-_SUMMARY: Final = select(
+#: The order without personal data.
+SUMMARY: Final = select(
     *(
         orders.c[name]
         for name in (
@@ -160,52 +161,22 @@ async def insert_order(connection: AsyncConnection, order: Order, now: datetime)
     return replace(order, key_prefix=key_prefix)
 
 
-async def read_order(
-    connection: AsyncConnection, order_id: str, *, is_ours: bool = False
-) -> Order | None:
-    """The order with its lines, in one statement.
+async def read_order(connection: AsyncConnection, order_id: str) -> Order | None:
+    """The order with its lines, in one statement."""
+    rows = (await connection.execute(ORDER, {"order_id": order_id})).all()
+    return order_of(rows) if rows else None
 
-    With ``is_ours``, raises ``ForeignOrderError`` when another installation placed it.
+
+def check_ours(row: Any) -> None:
+    """Raise ``ForeignOrderError`` for an order, in a row of ``SUMMARY`` or ``ORDER``, that another
+    installation placed.
     """
-    rows = (await connection.execute(_ORDER, {"order_id": order_id})).all()
-    if not rows:
-        return None
-    if is_ours:
-        _check_ours(rows[0])
-    return _order(rows)
-
-
-async def read_summary(connection: AsyncConnection, order_id: str) -> OrderSummary:
-    """The order without personal data. Raises ``NoSuchOrderError`` and ``ForeignOrderError``."""
-    found = await connection.execute(_SUMMARY, {"order_id": order_id})
-    row: Row[*tuple[Any, ...]] | None = found.one_or_none()
-    if row is None:
-        raise NoSuchOrderError(order_id)
-    return _summary(row)
-
-
-async def read_order_and_mail(
-    connection: AsyncConnection, order_id: str, event: str, detail: Mapping[str, str]
-) -> tuple[Order, str | None] | None:
-    """The order, and the mail that its history says was sent, in one statement.
-
-    Raises ``ForeignOrderError`` when another installation placed it.
-    """
-    wanted = {"order_id": order_id, "event": event, "detail": dict(detail)}
-    rows = (await connection.execute(_ORDER_AND_MAIL, wanted)).all()
-    if not rows:
-        return None
-    _check_ours(rows[0])
-    return _order(rows), rows[0].mail_id
-
-
-def _check_ours(row: Row[*tuple[Any, ...]]) -> None:
     if not row.is_ours:
         raise ForeignOrderError(row.id, row.key_prefix)
 
 
-def _summary(row: Row[*tuple[Any, ...]]) -> OrderSummary:
-    _check_ours(row)
+def summary_of(row: Any) -> OrderSummary:
+    """The order in a row of ``SUMMARY``."""
     return OrderSummary(
         order_id=row.id,
         customer_id=row.customer_id,
@@ -220,7 +191,8 @@ def _summary(row: Row[*tuple[Any, ...]]) -> OrderSummary:
     )
 
 
-def _order(rows: Sequence[Row[Any]]) -> Order:
+def order_of(rows: Sequence[Any]) -> Order:
+    """The order in rows of ``ORDER``: one for each line."""
     first = rows[0]
     return Order(
         id=first.id,

@@ -55,7 +55,7 @@ _CODES: Final[dict[Meaning, str]] = {
         XX000
     """,  # a server that takes no writes, a transaction that was ended, a shutdown
     Meaning.OPERATOR: "42501 XX001 XX002",  # a right is missing, the files are damaged
-    Meaning.MIGRATE: "42P01 42703",  # a table, a column
+    Meaning.MIGRATE: "42P01 42703 42883",  # a table, a column, a function
     Meaning.CALLERS_MISTAKE: """
         22000 22001 22003 22007 22008 22021 22P02 22P05
     """,  # too long, too large, no such time, a character; 22000: asyncpg cannot send it
@@ -68,7 +68,7 @@ _CODES: Final[dict[Meaning, str]] = {
         25000 25001 25002 25003 25004 25005 25007 25008 25P01
         40002
         42000 42601 42602 42611 42622 42701 42702 42704 42710 42712 42723 42725 42803 42804 42809
-        42830 42846 42883 428C9 42939 42P02 42P03 42P04 42P06 42P07 42P08 42P09 42P10 42P11 42P12
+        42830 42846 428C9 42939 42P02 42P03 42P04 42P06 42P07 42P08 42P09 42P10 42P11 42P12
         42P13 42P14 42P15 42P16 42P17 42P18 42P19 42P20 42P21 42P22
         55P02 55P04
     """,

@@ -9,10 +9,15 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.lifecycle import FOLLOWS, Status, Stop
-from durable_orders.domain.ports import IllegalStatusError
+from durable_orders.domain.ports import IllegalStatusError, NoSuchOrderError
 from durable_orders.store.history import WITH_LINE, line
 from durable_orders.store.tables import order_history, orders
 
+_LOCK: Final = (
+    select(orders.c.status)
+    .where(orders.c.id == bindparam("order_id"))
+    .with_for_update(key_share=True)
+)
 _MOVE: Final = (
     update(orders)
     .where(orders.c.id == bindparam("order_id"))
@@ -31,6 +36,14 @@ _HAS_BEEN: Final = (
     )
     .limit(1)
 )
+
+
+async def lock(connection: AsyncConnection, order_id: str) -> Status:
+    """Lock the order and return its status. Raises ``NoSuchOrderError``."""
+    status = await connection.scalar(_LOCK, {"order_id": order_id})
+    if status is None:
+        raise NoSuchOrderError(order_id)
+    return Status(status)
 
 
 async def move(

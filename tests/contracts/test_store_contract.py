@@ -740,7 +740,12 @@ async def test_a_try_is_announced_before_it_is_made_and_its_charge_stored_with_i
     entry = await announce(store.ledger, order)
     [announced] = entry.tries
     assert replace(entry, tries=()) == ChargeEntry(
-        order.id, f"pi_{order.id}", order.total, ChargeState.OPEN, order_status=Status.PLACED
+        order.id,
+        f"pi_{order.id}",
+        order.total,
+        ChargeState.OPEN,
+        order_status=Status.PLACED,
+        booked=BookedCharge(ChargeState.OPEN, NOTHING, NOTHING),
     )
     assert before < announced.announced_at < before + timedelta(minutes=2)
     assert replace(announced, announced_at=NOW) == replace(card_try(order.id), announced_at=NOW)

@@ -317,9 +317,14 @@ class InMemoryPaymentLedger(Scripted):
         )
 
     async def record(
-        self, entry: ChargeEntry, charge: CardCharge, *, answers: int | None = None
+        self,
+        entry: ChargeEntry,
+        charge: CardCharge,
+        *,
+        answers: int | None = None,
+        leads_to: Status | None = None,
     ) -> None:
-        await self._play("record", lambda: self._record(entry, charge, answers))
+        await self._play("record", lambda: self._record(entry, charge, answers, leads_to))
 
     async def end_try(
         self,
@@ -381,7 +386,19 @@ class InMemoryPaymentLedger(Scripted):
             self._add_line(row, announced.state, number=card_try.number)
         return self._find(order_id)
 
-    def _record(self, entry: ChargeEntry, charge: CardCharge, answers: int | None) -> None:
+    def _record(
+        self,
+        entry: ChargeEntry,
+        charge: CardCharge,
+        answers: int | None,
+        leads_to: Status | None,
+    ) -> None:
+        self._merge(entry, charge, answers)
+        if leads_to is not None:
+            row = self._database.row(entry.order_id)
+            row.move(leads_to, None, self._database.clock())
+
+    def _merge(self, entry: ChargeEntry, charge: CardCharge, answers: int | None) -> None:
         row, payment = self._charged(entry.order_id, entry.payment_id)
         if payment.payment_id != charge.payment_id:
             raise RefusedError(f"order {entry.order_id} is charged as {payment.payment_id}")
@@ -515,6 +532,9 @@ class InMemoryOrderRepository(Scripted):
     async def get(self, order_id: str) -> Order:
         return await self._play("get", lambda: self._database.order(order_id))
 
+    async def get_for_charge(self, order_id: str) -> tuple[Order, ChargeEntry | None]:
+        return await self._play("get_for_charge", lambda: self._get_for_charge(order_id))
+
     async def summary(self, order_id: str) -> OrderSummary:
         return await self._play("summary", lambda: self._database.summary(order_id))
 
@@ -604,6 +624,10 @@ class InMemoryOrderRepository(Scripted):
         who = {"actor": placed_by} if placed_by else {}
         row.add_line("order_placed", now, total=str(order.total), **who)
         return order
+
+    def _get_for_charge(self, order_id: str) -> tuple[Order, ChargeEntry | None]:
+        order, row = self._database.order(order_id), self._database.row(order_id)
+        return order, charge_entry(row) if row.payment else None
 
     def _get_for_mail(
         self, order_id: str, event: str, detail: dict[str, str]
@@ -737,6 +761,7 @@ def charge_entry(row: _Row) -> ChargeEntry:
         _is_questioned(row),
         row.order.status,
         row.undone,
+        payment.booked,
     )
 
 

@@ -208,3 +208,110 @@ async def test_a_driver_that_lost_its_place_while_it_connects_gives_no_answer(
             await database.require_writable()
     assert await database.healthy()
     await database.close()
+
+
+_WAITING = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+async def _waiting(shop: Shop, *, but: int = 0) -> int:
+    """The process id of the backend that waits for a lock."""
+    async with asyncio.timeout(10):
+        while True:
+            found = [row["pid"] for row in await shop.sql(_WAITING) if row["pid"] != but]
+            if found:
+                return int(found[0])
+
+
+async def _count_lines(database: Database) -> int:
+    [row] = await database.fetch("SELECT count(*) AS lines FROM order_history")
+    return int(row.lines)
+
+
+async def test_a_fetch_whose_connection_ends_is_tried_once_more(shop: Shop) -> None:
+    async with shop.database.transaction() as blocker:
+        await blocker.exec_driver_sql("LOCK TABLE order_history")
+        counting = asyncio.create_task(_count_lines(shop.database))
+        first = await _waiting(shop)
+        await shop.sql("SELECT pg_terminate_backend(:pid)", pid=first)
+        await _waiting(shop, but=first)
+    assert await counting >= 0
+
+
+async def test_a_fetch_whose_connection_ends_twice_gives_no_answer(shop: Shop) -> None:
+    async with shop.database.transaction() as blocker:
+        await blocker.exec_driver_sql("LOCK TABLE order_history")
+        counting = asyncio.create_task(_count_lines(shop.database))
+        first = 0
+        for _ in range(2):
+            first = await _waiting(shop, but=first)
+            await shop.sql("SELECT pg_terminate_backend(:pid)", pid=first)
+        with pytest.raises(DatabaseAwayError, match="gave no answer"):
+            await counting
+
+
+async def test_a_fetch_that_takes_too_long_is_not_tried_again(
+    shop: Shop, database_url: str
+) -> None:
+    impatient = connect(database_url, statement_timeout=0.2)
+    async with shop.database.transaction() as blocker:
+        await blocker.exec_driver_sql("LOCK TABLE order_history")
+        with pytest.raises(DatabaseAwayError, match="TimeoutError"):
+            await _count_lines(impatient)
+    await impatient.close()
+
+
+async def test_a_fetch_that_is_cancelled_leaves_a_pool_that_works(
+    shop: Shop, database_url: str
+) -> None:
+    alone = connect(database_url, pool_size=1)
+    async with shop.database.transaction() as blocker:
+        await blocker.exec_driver_sql("LOCK TABLE order_history")
+        counting = asyncio.create_task(_count_lines(alone))
+        await _waiting(shop)
+        counting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await counting
+    assert await _count_lines(alone) >= 0
+    await alone.close()
+
+
+async def test_what_is_lost_on_one_connection_is_lost_on_its_siblings(database_url: str) -> None:
+    database = connect(database_url, pool_size=3)
+
+    async def backend() -> int:
+        [row] = await database.fetch("SELECT pg_backend_pid() AS pid, pg_sleep(0.2)")
+        return int(row.pid)
+
+    before = set(await asyncio.gather(*(backend() for _ in range(3))))
+    with pytest.raises(DatabaseAwayError):
+        await database.fetch("SELECT pg_terminate_backend(pg_backend_pid())")
+    after = set(await asyncio.gather(*(backend() for _ in range(3))))
+    assert len(before) == len(after) == 3
+    assert not before & after
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "error", "said"),
+    [
+        ("SELECT no_such_function(1)", MigrationNeededError, "migrate it"),
+        ("SELECT 1 / 0", RefusedError, "22012"),
+        ("SELECT CAST(CAST(100000 AS bigint) AS smallint)", InvalidValueError, "22003"),
+        ("INSERT INTO installation (name) VALUES ('another')", RefusedError, "installation_pkey"),
+    ],
+)
+async def test_errors_of_a_fetch_are_told_as_those_of_a_transaction(
+    database: Database, statement: str, error: type[Exception], said: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(error, match=said) as fetched:
+            await database.fetch(statement)
+        with pytest.raises(error, match=said) as executed:
+            async with database.transaction() as connection:
+                await connection.execute(text(statement))
+        assert str(fetched.value) == str(executed.value)
+        assert fetched.value.__cause__ is None
+    assert await database.fetch("SELECT 1")

@@ -103,3 +103,17 @@ async def test_a_pooler_that_ends_gives_no_answer(database_url: str, tmp_path: P
     with pytest.raises(NoAnswerError):
         await database.require_writable()
     await database.close()
+
+
+async def test_statements_of_many_keep_their_parameters_through_it(pooled_url: str) -> None:
+    """To prepare a statement and to run it are two round trips, and both have the same backend."""
+    database = connect(pooled_url, pool_size=20)
+
+    async def ask(number: int) -> None:
+        columns = ", ".join(f"CAST($1 AS bigint) + {column}" for column in range(number % 7 + 1))
+        for _ in range(20):
+            [row] = await database.fetch(f"SELECT {columns}", number)
+            assert tuple(row) == tuple(number + column for column in range(number % 7 + 1))
+
+    await asyncio.gather(*map(ask, range(20)))
+    await database.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import text
 
 from durable_orders.store.database import Database, connect
+from tests.support.round_trips import RoundTrips, counted_round_trips
 
 PING = ";"
 #: The end of each BEGIN, in the same round trip.
@@ -24,42 +26,72 @@ async def alone(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def sent(alone: Database) -> list[str]:
+async def idle(database_url: str) -> AsyncIterator[Database]:
+    """The same, whose connection has always not been used for too long."""
+    database = connect(database_url, pool_size=1, ping_after=0)
+    yield database
+    await database.close()
+
+
+@asynccontextmanager
+async def sent_by(database: Database) -> AsyncIterator[list[str]]:
     """Queries sent from now on, except prepared statements, which are the test's own."""
     sent: list[str] = []
-    async with alone.engine.connect() as connection:
+    async with database.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver
         driver.add_query_logger(lambda query: sent.append(query.query))
-    return sent
+    yield sent
 
 
-async def test_a_statement_takes_a_ping_and_nothing_else(alone: Database, sent: list[str]) -> None:
-    async with alone.statement() as connection:
+async def test_a_statement_takes_nothing_else(alone: Database) -> None:
+    async with sent_by(alone) as sent, alone.statement() as connection:
         await connection.execute(text("SELECT 1"))
-    assert sent == [PING]
+    assert sent == []
 
 
-async def test_a_transaction_adds_its_begin_and_its_end(alone: Database, sent: list[str]) -> None:
-    async with alone.transaction() as connection:
+async def test_a_connection_that_was_idle_is_pinged_first(idle: Database) -> None:
+    async with sent_by(idle) as sent:
+        for _ in range(2):
+            async with idle.statement() as connection:
+                await connection.execute(text("SELECT 1"))
+    assert sent == [PING, PING]
+
+
+async def test_a_transaction_adds_its_begin_and_its_end(alone: Database) -> None:
+    async with sent_by(alone) as sent, alone.transaction() as connection:
         await connection.execute(text("SELECT 1"))
-    assert sent == [PING, BEGIN, "COMMIT;"]
+    assert sent == [BEGIN, "COMMIT;"]
 
 
-async def test_a_snapshot_too(alone: Database, sent: list[str]) -> None:
-    async with alone.snapshot() as connection:
+async def test_a_snapshot_too(alone: Database) -> None:
+    async with sent_by(alone) as sent, alone.snapshot() as connection:
         await connection.execute(text("SELECT 1"))
     begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{LIMIT}"
-    assert sent == [PING, begin, "COMMIT;"]
+    assert sent == [begin, "COMMIT;"]
 
 
-async def test_what_runs_before_a_transaction_leaves_it_one(
-    alone: Database, sent: list[str]
-) -> None:
+async def test_what_runs_before_a_transaction_leaves_it_one(alone: Database) -> None:
     for begun in (alone.statement, alone.snapshot, alone.transaction):
         async with begun() as connection:
             await connection.execute(text("SELECT 1"))
-    sent.clear()
-    async with alone.transaction() as connection:
+    await alone.fetch("SELECT 1")
+    async with sent_by(alone) as sent, alone.transaction() as connection:
         await connection.execute(text("SELECT 2"))
-    assert sent[1:] == [BEGIN, "COMMIT;"]
+    assert sent == [BEGIN, "COMMIT;"]
+
+
+@pytest.fixture
+async def trips(database_url: str) -> AsyncIterator[RoundTrips]:
+    async with counted_round_trips(database_url) as trips:
+        yield trips
+
+
+async def test_a_fetch_is_one_round_trip(trips: RoundTrips) -> None:
+    database = connect(trips.url, pool_size=1)
+    [row] = await database.fetch("SELECT $1::int + 1 AS next", 1)
+    assert row.next == 2
+    trips.take()
+    await database.fetch("SELECT $1::int + 1 AS next", 1)
+    assert trips.take() == 1
+    await database.close()

@@ -55,6 +55,7 @@ def test_no_code_is_sorted_twice_and_none_is_unknown_to_postgresql() -> None:
         ("42601", Meaning.OUR_BUG),
         ("42501", Meaning.OPERATOR),
         ("42P01", Meaning.MIGRATE),
+        ("42883", Meaning.MIGRATE),
         ("40001", Meaning.TRY_AGAIN),
         ("40P01", Meaning.TRY_AGAIN),
         ("53100", Meaning.TRY_AGAIN),
