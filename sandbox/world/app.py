@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from sandbox.webhook_endpoints import webhook_endpoints
 from sandbox.world.control_api import control_routes
@@ -20,6 +22,11 @@ from sandbox.world.stripe.account import ACCOUNT_ID, account_route
 from sandbox.world.stripe.api import stripe_routes
 from sandbox.world.warehouse_api import warehouse_routes
 from sandbox.world.webhooks import WebhookSender
+
+
+async def _leave_it(_request: Request, _gone: Exception) -> Response:
+    """Who asked has gone before all of it was read: nothing was done, and nobody hears of it."""
+    return Response(status_code=400)
 
 
 def create_app(
@@ -65,6 +72,7 @@ def create_app(
             *page_routes(store, fault_registry),
         ],
         lifespan=lifespan,
+        exception_handlers={ClientDisconnect: _leave_it},
     )
     app.state.fault_registry = fault_registry
     return app

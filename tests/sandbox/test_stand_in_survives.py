@@ -70,6 +70,24 @@ async def test_a_request_killed_in_its_delay_did_nothing(tmp_path: Path) -> None
         assert (await BooksClient(stand_in.url).order("cut")).payments == ()
 
 
+async def test_who_goes_in_the_middle_of_a_request_leaves_no_error_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with StandInServer(tmp_path) as stand_in:
+        port = httpx.URL(stand_in.url).port
+        for path in ("/warehouse/fulfillments", "/emails", "/v1/payment_intents"):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n"
+            writer.write(f"{head}Authorization: Bearer sk_test_1\r\n\r\n{{".encode())
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+        async with httpx.AsyncClient() as http:
+            await http.get(f"{stand_in.url}/v1/account")
+    assert "ClientDisconnect" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_busy_port_is_reported_in_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
