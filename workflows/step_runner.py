@@ -13,7 +13,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState
 from temporalio.exceptions import is_cancelled_exception as was_cancelled
 from temporalio.types import MethodAsyncSingleParam
-from temporalio.workflow import ActivityHandle
+from temporalio.workflow import ActivityHandle, LocalActivityConfig
 
 with workflow.unsafe.imports_passed_through():
     from activities import error_types
@@ -165,9 +165,8 @@ class StepRunner:
         """
         self.set_doing(doing)
         try:
-            return await workflow.execute_local_activity_method(
-                step, argument, **LOCAL, summary=doing
-            )
+            options: LocalActivityConfig = {**LOCAL, "summary": doing}
+            return await workflow.execute_local_activity_method(step, argument, **options)
         except FailureError as error:
             if not _may_heal(error):
                 raise

@@ -611,5 +611,6 @@ async def test_an_ordinary_order_asks_no_more_than_before(shop: Shop) -> None:
     assert len(events(await handle.fetch_history())) == ORDINARY_EVENTS
 
 
-#: How long the history of an ordinary order is. More than that is paid for by every order.
-ORDINARY_EVENTS = 25
+#: How long the history of an ordinary order is, the first of its worker. More than that is paid for
+#: by every order.
+ORDINARY_EVENTS = 23
