@@ -19,7 +19,6 @@ from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.domain.webhooks import EventReader, WebhookSource
 from durable_orders.store.database import Database
 from durable_orders.store.disputes import PostgresDisputeRepository
-from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
 from tests.api.api_clients import edge_of
@@ -67,7 +66,6 @@ def inbox_of(
         readers=ALL if readers is None else readers,
         events=PostgresWebhookEventRepository(database),
         mails=PostgresMailLog(database),
-        installations=PostgresInstallationRepository(database),
         payments=PostgresPaymentLedger(database),
         orders=orders or shop.orders,
         refunds=edge_of(shop).refunds,

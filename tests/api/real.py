@@ -27,7 +27,6 @@ from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.settings import WorkerSettings
 from durable_orders.store.database import Database
 from durable_orders.store.disputes import PostgresDisputeRepository
-from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
@@ -147,7 +146,6 @@ async def real(
                 readers=ALL,
                 events=PostgresWebhookEventRepository(database),
                 mails=PostgresMailLog(database),
-                installations=PostgresInstallationRepository(database),
                 payments=PostgresPaymentLedger(database),
                 orders=orders,
                 refunds=refunds,
