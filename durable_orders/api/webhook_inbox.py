@@ -65,7 +65,7 @@ log = logging.getLogger(__name__)
 #: Taken in one statement.
 _AT_ONCE: Final = 20
 #: Deliveries under way in a process; most of them wait. Others are taken when there is room.
-_MOST: Final = 200
+_MOST: Final = 50
 #: For the delivery of one event. After the lease another process may deliver it: the first one may
 #: have crashed.
 _PATIENCE: Final = timedelta(seconds=10)

@@ -233,16 +233,16 @@ def novelty_of(change: PaymentChange | None, booked: BookedPayment | None) -> No
 
 def _is_past(change: PaymentChange, booked: BookedPayment) -> bool:
     """Whether the order has moved past the change: its run knows, or it needs to no more."""
-    status, state = booked.order_status, booked.state
+    status, is_booked = booked.order_status, booked.state in _BOOKED_AS.get(change, ())
     match change:
         case PaymentChange.PAID:
-            return status in _PAID_OR_LATER and state in _BOOKED_AS[change]
+            return is_booked and status in _PAID_OR_LATER
         case PaymentChange.HELD:
-            return status in _HELD_OR_LATER and state in _BOOKED_AS[change]
+            return is_booked and status in _HELD_OR_LATER and not booked.is_undone
         case PaymentChange.CANCELLED:
-            return booked.is_undone and state in _BOOKED_AS[change]
+            return is_booked and booked.is_undone
         case PaymentChange.DECLINED | PaymentChange.REQUIRES_ACTION:
-            return status in _HELD_OR_LATER or status.is_final
+            return status in _HELD_OR_LATER or booked.is_undone  # and no money has moved
 
 
 # -- retries and retention -------------------------------------------------------------------------

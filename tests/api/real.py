@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 from fastapi import FastAPI
+from temporalio.client import Client
 
 from durable_orders.api.app import create_app
 from durable_orders.api.dependencies import ApiLimits, Dependencies
@@ -59,6 +60,7 @@ class RealShop:
     http: httpx.AsyncClient
     world: httpx.AsyncClient
     dispute_book: PostgresDisputeRepository
+    temporal: Client
 
     async def books(self, order_id: str) -> dict[str, Any]:
         """What Stripe, the warehouse and the mail service have of an order."""
@@ -172,6 +174,7 @@ async def real(
             ),
             await stack.enter_async_context(httpx.AsyncClient(base_url=world.url, timeout=30)),
             dispute_book,
+            temporal,
         )
     await abandon(temporal, database)
 
