@@ -20,7 +20,6 @@ from durable_orders.api.admin import refunds as admin_refunds
 from durable_orders.api.admin.sessions import SessionAuth
 from durable_orders.api.auth import ApiKeyCache, require_scope
 from durable_orders.api.dependencies import Dependencies
-from durable_orders.api.metrics import Metrics
 from durable_orders.api.middleware import (
     REQUEST_ID,
     AllowedHostsMiddleware,
@@ -114,7 +113,7 @@ def create_app(dependencies: Dependencies) -> FastAPI:
     )
     app.state.dependencies = dependencies
     app.state.readiness = Readiness(dependencies.checks)
-    app.state.metrics = Metrics()
+    app.state.metrics = dependencies.metrics
     api_keys = ApiKeyCache(dependencies.keys)
     app.state.streams = Streams(
         limits.streams,

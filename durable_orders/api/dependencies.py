@@ -11,6 +11,7 @@ from urllib.parse import quote
 from fastapi import Depends, Request
 from fastapi import Path as PathParam
 
+from durable_orders.api.metrics import Metrics
 from durable_orders.api.middleware import request_id_of
 from durable_orders.api.routes.health import Check
 from durable_orders.api.schemas import OrderIdText, RefundIdText, RiskIdText
@@ -57,6 +58,8 @@ class Dependencies:
     keys: ApiKeyRepository
     #: Receives webhooks; None: every webhook is answered 503.
     inbox: Inbox | None = None
+    #: Shown by ``/metrics``.
+    metrics: Metrics = field(default_factory=Metrics)
     limits: ApiLimits = ApiLimits()
     #: CORS: the origins of web pages that may call the API.
     allowed_origins: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Prometheus metrics: request counts and latencies."""
+"""Prometheus metrics: request counts and latencies, and how deliveries of webhook events ended."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from prometheus_client import (
 )
 from starlette.types import Scope
 
+from durable_orders.domain.webhooks import DeliveryResult
+
 router = APIRouter(tags=["the edge itself"])
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -22,7 +24,7 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 
 
 class Metrics:
-    """Counts and times the requests of this process."""
+    """Counts and times the requests of this process, and counts the events that it delivers."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -39,6 +41,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._events = Counter(
+            "durable_orders_webhook_events",
+            "Webhook events whose delivery has ended, by type and result.",
+            ["type", "result"],
+            registry=self._registry,
+        )
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count a request. The label ``route`` is the path template, without ids."""
@@ -46,6 +54,10 @@ class Metrics:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._requests.labels(route, method, status).inc()
         self._seconds.labels(route, method).observe(seconds)
+
+    def count_event(self, type_: str, result: DeliveryResult) -> None:
+        """Count an event whose delivery has ended."""
+        self._events.labels(type_, result).inc()
 
     def text(self) -> bytes:
         """The metrics in Prometheus' text format."""
@@ -68,6 +80,6 @@ class Metrics:
     },
 )
 async def read_metrics(request: Request) -> Response:
-    """Requests and their latencies, in this process."""
+    """Requests and their latencies, and deliveries of webhook events, in this process."""
     metrics: Metrics = request.app.state.metrics
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -31,6 +31,7 @@ from durable_orders.api.dependencies import (
     Dependencies,
     TemporalWebUi,
 )
+from durable_orders.api.metrics import Metrics
 from durable_orders.api.webhook_inbox import Inbox
 from durable_orders.binding import BindingCheck
 from durable_orders.clients.audits import AuditClient
@@ -140,16 +141,17 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
         refunds = RefundClient(temporal, PostgresRefundBook(database), limiter=limiter)
         dispute_book = PostgresDisputeRepository(database)
         disputes = DisputeClient(PostgresRiskListRepository(database), book, dispute_book)
+        metrics = Metrics()
         inbox = Inbox(
             readers=event_readers(settings),
             events=PostgresWebhookEventRepository(database),
             mails=PostgresMailLog(database),
-            installations=installations,
             payments=PostgresPaymentLedger(database),
             orders=orders,
             refunds=refunds,
             audits=AuditClient(temporal),
             risks=PaymentRiskClient(temporal, PostgresDisputeRepository(database)),
+            metrics=metrics,
         )
         await stack.enter_async_context(inbox.at_work())
         yield create_app(
@@ -161,6 +163,7 @@ async def composed(settings: ApiSettings, card_settings: CardSettings) -> AsyncI
                 payment_risks=PaymentRiskClient(temporal, dispute_book),
                 keys=PostgresApiKeyRepository(database),
                 inbox=inbox,
+                metrics=metrics,
                 limits=ApiLimits(
                     rate_per_minute=settings.api_rate_per_minute,
                     failures_per_minute=settings.api_failures_per_minute,

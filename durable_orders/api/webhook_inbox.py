@@ -2,8 +2,9 @@
 
     webhook → receive: verify, store, acknowledge → at_work: deliver to the workflow
 
-A stored event is delivered at once, and retried while Temporal is unavailable. Every process with
-an inbox delivers the events of all. See docs/decisions/webhooks-are-stored-then-delivered.md.
+A stored event is delivered at once by the process that has stored it, and retried while Temporal is
+unavailable. Every process with an inbox delivers the events of all. What the books hold already is
+not delivered. See docs/decisions/webhooks-are-stored-then-delivered.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 
 from temporalio.service import RPCError
 
+from durable_orders.api.metrics import Metrics
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.errors import (
     OrderClientError,
@@ -29,17 +31,19 @@ from durable_orders.clients.errors import (
 from durable_orders.clients.orders import OrderClient
 from durable_orders.clients.payment_risks import PaymentRiskClient
 from durable_orders.clients.refunds import RefundClient
-from durable_orders.domain.installation import InstallationRepository
 from durable_orders.domain.ports import NoSuchOrderError, ProviderError
 from durable_orders.domain.texts import InvalidTextError
 from durable_orders.domain.webhooks import (
     EVENT_RETENTION,
     MAIL_ID_RECORDED_WITHIN,
+    RECORDED_WITHIN,
     BadSignatureError,
+    BookedPayment,
     DeliveryResult,
     EventReader,
     MailLog,
     MailNotDelivered,
+    Novelty,
     ParcelChanged,
     PaymentChanged,
     PaymentOrders,
@@ -48,17 +52,20 @@ from durable_orders.domain.webhooks import (
     RefundChanged,
     UnmarkedRefundChanged,
     UnreadableEventError,
-    WebhookEvent,
     WebhookEventRepository,
     WebhookSource,
     is_known_by_end,
     is_past_deadline,
+    novelty_of,
     retry_delay,
 )
 
 log = logging.getLogger(__name__)
 
+#: Taken in one statement.
 _AT_ONCE: Final = 20
+#: Deliveries under way in a process; most of them wait. Others are taken when there is room.
+_MOST: Final = 50
 #: For the delivery of one event. After the lease another process may deliver it: the first one may
 #: have crashed.
 _PATIENCE: Final = timedelta(seconds=10)
@@ -67,6 +74,8 @@ _LEASE: Final = timedelta(seconds=15)
 _LOOK: Final = timedelta(seconds=1)
 _LOOK_WHEN_AWAY: Final = timedelta(seconds=5)
 _PRUNE_EVERY: Final = timedelta(hours=1)
+#: How long a process that stops goes on with the deliveries under way.
+_LAST_DELIVERIES: Final = timedelta(seconds=2)
 
 #: No workflow can receive the event. A later workflow reads the state from the provider itself.
 _NOBODY: Final = (OrderClientError, NoSuchOrderError, InvalidTextError)
@@ -77,7 +86,9 @@ class WebhookNotConfiguredError(Exception):
 
 
 class Inbox:
-    """Receives and delivers events. ``readers``: a verifier for each source with a secret."""
+    """Receives and delivers events. ``readers``: a verifier for each source with a secret.
+    ``metrics`` count how deliveries ended.
+    """
 
     def __init__(
         self,
@@ -85,14 +96,13 @@ class Inbox:
         readers: Mapping[WebhookSource, EventReader],
         events: WebhookEventRepository,
         mails: MailLog,
-        installations: InstallationRepository,
         payments: PaymentOrders,
         orders: OrderClient,
         refunds: RefundClient,
         audits: AuditClient,
         risks: PaymentRiskClient,
+        metrics: Metrics | None = None,
     ) -> None:
-        self._installations = installations
         self._readers = readers
         self._events = events
         self._mails = mails
@@ -101,7 +111,11 @@ class Inbox:
         self._refunds = refunds
         self._audits = audits
         self._risks = risks
+        self._metrics = metrics or Metrics()
         self._arrived = asyncio.Event()
+        self._is_at_work = False
+        self._stopping = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._pruned_at = datetime.min.replace(tzinfo=UTC)
 
     async def receive(self, source: WebhookSource, headers: Mapping[str, str], body: bytes) -> None:
@@ -118,40 +132,51 @@ class Inbox:
         except (BadSignatureError, UnreadableEventError) as error:
             log.warning("a webhook in the name of %s is refused: %s", source, error)
             raise
-        if event.news is None or not await self._is_ours(event):
+        if event.news is None:
             log.debug("%s %s is for nobody here", event.type, event.event_id)
             return
-        if await self._events.keep(event, datetime.now(UTC)):
-            log.info("%s %s is stored", event.type, event.event_id)
+        # Claimed as it is stored: this process delivers it, and need not take it first.
+        lease = _LEASE if self._is_at_work and self._room else None
+        kept = await self._events.keep(event, datetime.now(UTC), lease)
+        if kept is None:
+            log.debug("%s %s is known, or for nobody here", event.type, event.event_id)
+            return
+        log.info("%s %s is stored", event.type, event.event_id)
+        if lease is None:
             self._arrived.set()
-
-    async def _is_ours(self, event: WebhookEvent) -> bool:
-        """Whether the event is about what carries our mark: others may use the same account.
-
-        What can carry none names a payment, whose id is in our books before a card is asked.
-        """
-        if isinstance(event.news, UnmarkedRefundChanged | PaymentRiskChanged):
-            return await self._payments.find_order(event.news.payment_id) is not None
-        if event.installation is None:
-            return True
-        return event.installation in (await self._installations.get()).names
+        else:
+            self._deliver(kept)
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Deliver events in the background. A delivery that is cut off at the end is made again."""
+        self._stopping.clear()
+        self._is_at_work = True
         telling = asyncio.create_task(self._run(), name="inbox")
         try:
             yield
         finally:
+            self._is_at_work = False
+            self._stopping.set()
             telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await telling
+            await self._finish_deliveries()
+
+    async def _finish_deliveries(self) -> None:
+        """Let the deliveries under way come to their end, for a moment."""
+        if not self._under_way:
+            return
+        _, left = await asyncio.wait(self._under_way, timeout=_LAST_DELIVERIES.total_seconds())
+        for delivery in left:
+            delivery.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
             pause = _LOOK
             try:
-                while await self.tell_due():
+                while await self._take_due():
                     pass
                 await self._prune()
             except ProviderError as error:
@@ -167,12 +192,43 @@ class Inbox:
 
     async def tell_due(self) -> int:
         """Deliver the due events, several concurrently; return their number."""
-        taken = await self._events.take(datetime.now(UTC), _LEASE, _AT_ONCE)
-        settled = (self._settle(event) for event in taken)
-        for failed in await asyncio.gather(*settled, return_exceptions=True):
-            if isinstance(failed, BaseException):
-                raise failed  # an event whose outcome was not stored is taken again after its lease
+        taken = await self._take_due()
+        await asyncio.gather(*taken)
         return len(taken)
+
+    async def _take_due(self) -> list[asyncio.Task[None]]:
+        """Take due events, and begin to deliver them."""
+        if not (room := min(self._room, _AT_ONCE)):
+            return []
+        taken = await self._events.take(datetime.now(UTC), _LEASE, room)
+        return [self._deliver(event) for event in taken]
+
+    @property
+    def _room(self) -> int:
+        """How many more deliveries may be under way; about, because many may be stored at once."""
+        return max(_MOST - len(self._under_way), 0)
+
+    def _deliver(self, event: PendingEvent) -> asyncio.Task[None]:
+        was_full = self._room <= 1
+
+        def end(delivery: asyncio.Task[None]) -> None:
+            self._under_way.discard(delivery)
+            if was_full:
+                self._arrived.set()  # others may be due
+
+        delivery = asyncio.create_task(self._settle_or_leave(event), name=f"event {event.event_id}")
+        self._under_way.add(delivery)
+        delivery.add_done_callback(end)
+        return delivery
+
+    async def _settle_or_leave(self, event: PendingEvent) -> None:
+        """Settle an event. One whose outcome cannot be stored is taken again after its lease."""
+        try:
+            await self._settle(event)
+        except ProviderError as error:
+            log.warning("%s %s: its outcome is not stored: %s", event.type, event.event_id, error)
+        except Exception:
+            log.exception("a fault of ours")
 
     async def _settle(self, event: PendingEvent) -> None:
         """Deliver one event and store the outcome. Raises what the event store raises."""
@@ -186,6 +242,7 @@ class Inbox:
         else:
             level = logging.ERROR if ending is DeliveryResult.GIVEN_UP else logging.INFO
             await self._events.end(event.number, ending, now, why)
+            self._metrics.count_event(event.type, ending)
         told = ending or f"not told yet (try {event.tries})"
         log.log(level, "%s %s: %s", event.type, event.event_id, f"{told}, {why}" if why else told)
 
@@ -210,7 +267,10 @@ class Inbox:
         told: tuple[DeliveryResult | None, str] = (DeliveryResult.TOLD, "")
         match event.news:
             case PaymentChanged() as news:
-                told = await self._tell_of_payment(news)
+                if known := await self._known_standing(news, event.booked):
+                    told = DeliveryResult.ALREADY_KNOWN, known
+                else:
+                    told = await self._tell_of_payment(news)
             case UnmarkedRefundChanged(payment_id=payment_id):
                 if (order_id := await self._payments.find_order(payment_id)) is None:
                     raise NoSuchOrderError("", f"no order is paid with {payment_id}")
@@ -226,6 +286,27 @@ class Inbox:
             case None:
                 told = None, "this version of the program cannot read it"
         return told
+
+    async def _known_standing(self, news: PaymentChanged, booked: BookedPayment | None) -> str:
+        """How the order stands when our books hold the news already; empty when it has to be told.
+
+        What a worker is about to record is waited for, a moment.
+        """
+        for pause in RECORDED_WITHIN:
+            if novelty_of(news.change, booked) is not Novelty.BEING_RECORDED:
+                break
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause.total_seconds()):
+                    await self._stopping.wait()
+            if self._stopping.is_set():
+                return ""
+            try:
+                booked = await self._events.look(news.order_id, news.payment_id)
+            except ProviderError:
+                return ""
+        if booked is None or novelty_of(news.change, booked) is not Novelty.KNOWN:
+            return ""
+        return f"order {news.order_id} is {booked.order_status}, its payment {booked.state}"
 
     async def _tell_of_mail(
         self, news: MailNotDelivered, received_at: datetime

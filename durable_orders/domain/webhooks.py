@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, Protocol
 
-from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.lifecycle import FULFILLED_OR_LATER, Status
 from durable_orders.domain.parcels import ParcelStatus
+from durable_orders.domain.ports import ChargeState
 from durable_orders.domain.workflow_messages import PaymentChange
 
 
@@ -28,11 +29,12 @@ class WebhookSource(StrEnum):
 @dataclass(frozen=True)
 class PaymentChanged:
     """An order's payment has changed: its run should read it again. ``change`` is None when it may
-    be anything.
+    be anything. ``payment_id`` is empty when the event does not name it.
     """
 
     order_id: str
     change: PaymentChange | None = None
+    payment_id: str = ""
     kind: Literal["payment"] = "payment"
 
 
@@ -170,8 +172,77 @@ def is_known_by_end(change: PaymentChange | None, status: Status) -> bool:
             return status is Status.COMPLETED
         case PaymentChange.DECLINED | PaymentChange.REQUIRES_ACTION:
             return True  # no money has moved
-        case None:
+        case PaymentChange.CANCELLED | None:
             return False
+
+
+# -- what the books hold already ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BookedPayment:
+    """What our books say of a payment and of its order. ``is_being_tried``: a try is announced and
+    has no answer yet, so a worker may be asking right now. ``is_undone``: so it was decided.
+    """
+
+    order_status: Status
+    state: ChargeState
+    is_being_tried: bool = False
+    is_undone: bool = False
+
+
+class Novelty(StrEnum):
+    """How a change of a payment compares with our books."""
+
+    KNOWN = "known"  # the order has moved past it
+    BEING_RECORDED = "being_recorded"  # a worker is about to write the same, as far as we know
+    NEW = "new"
+
+
+_PAID_OR_LATER: Final = FULFILLED_OR_LATER | {Status.PAID, Status.REFUNDED}
+_HELD_OR_LATER: Final = _PAID_OR_LATER | {Status.HELD}
+#: States of a charge that include the change.
+_BOOKED_AS: Final = {
+    PaymentChange.PAID: frozenset({ChargeState.CAPTURED}),
+    PaymentChange.HELD: frozenset({ChargeState.HELD, ChargeState.CAPTURED}),
+    PaymentChange.CANCELLED: frozenset({ChargeState.CANCELLED}),
+}
+
+
+def novelty_of(change: PaymentChange | None, booked: BookedPayment | None) -> Novelty:
+    """Compare a change with our books; ``booked`` is None when they do not have the payment.
+
+    A change is known only when the ORDER'S row has moved past it: that is written by the step whose
+    answer tells the order's run. The charge's row alone may have been written by an audit, or by a
+    worker that was cut off, and a run that waits for its customer must hear of it.
+    """
+    if change is None or booked is None:
+        return Novelty.NEW
+    if _is_past(change, booked):
+        return Novelty.KNOWN
+    if booked.is_being_tried:
+        return Novelty.BEING_RECORDED
+    if change is PaymentChange.CANCELLED:
+        # By the step that undoes the order: the provider has done it, the step records it next.
+        is_next = booked.is_undone and not booked.order_status.is_final
+    else:
+        # The same step writes the order's row after the charge's.
+        is_next = not booked.is_undone and booked.state in _BOOKED_AS.get(change, ())
+    return Novelty.BEING_RECORDED if is_next else Novelty.NEW
+
+
+def _is_past(change: PaymentChange, booked: BookedPayment) -> bool:
+    """Whether the order has moved past the change: its run knows, or it needs to no more."""
+    status, is_booked = booked.order_status, booked.state in _BOOKED_AS.get(change, ())
+    match change:
+        case PaymentChange.PAID:
+            return is_booked and status in _PAID_OR_LATER
+        case PaymentChange.HELD:
+            return is_booked and status in _HELD_OR_LATER and not booked.is_undone
+        case PaymentChange.CANCELLED:
+            return is_booked and booked.is_undone
+        case PaymentChange.DECLINED | PaymentChange.REQUIRES_ACTION:
+            return status in _HELD_OR_LATER or booked.is_undone  # and no money has moved
 
 
 # -- retries and retention -------------------------------------------------------------------------
@@ -183,6 +254,10 @@ EVENT_RETENTION: Final = timedelta(days=30)
 DELIVERED_WITHIN: Final = timedelta(days=3)
 #: An email's id is recorded a moment after it was sent, at most a day later if that keeps failing.
 MAIL_ID_RECORDED_WITHIN: Final = timedelta(days=1)
+
+#: Pauses between two looks into the books, while what an event tells is being recorded. Then it is
+#: told all the same: the worker may be dead. Short at first: what is new after all waits as well.
+RECORDED_WITHIN: Final = tuple(timedelta(seconds=pause) for pause in (0.25, 0.5, 1, 1))
 
 _INITIAL_INTERVAL: Final = timedelta(seconds=1)
 _MAXIMUM_INTERVAL: Final = timedelta(minutes=1)
@@ -216,6 +291,7 @@ class DeliveryResult(StrEnum):
     """How the delivery of an event ended."""
 
     TOLD = "told"
+    ALREADY_KNOWN = "already_known"  # our books held it: nobody had to be told
     NOBODY = "nobody"  # nothing takes it, any more or at all
     GIVEN_UP = "given_up"  # it could not be delivered for too long
 
@@ -223,7 +299,8 @@ class DeliveryResult(StrEnum):
 @dataclass(frozen=True)
 class PendingEvent:
     """A stored event to deliver; ``tries`` counts this one. ``news`` is None when this version of
-    the code cannot read it.
+    the code cannot read it. ``booked`` is what our books said when it was claimed, of a payment
+    that the event names with its order.
     """
 
     number: int
@@ -232,13 +309,24 @@ class PendingEvent:
     news: EventPayload | None
     received_at: datetime
     tries: int
+    booked: BookedPayment | None = None
 
 
 class WebhookEventRepository(Protocol):
     """Repository of received events, until they are delivered and a while longer."""
 
-    async def keep(self, event: WebhookEvent, now: datetime) -> bool:
-        """Store the event; False when it is stored already. It must have news."""
+    async def keep(
+        self, event: WebhookEvent, now: datetime, lease: timedelta | None = None
+    ) -> PendingEvent | None:
+        """Store the event; with a ``lease`` the caller claims it at once, as by ``take``.
+
+        None when it is stored already, or is about something of another installation: of its mark,
+        or, of events that can carry none, of the payment, which is in our books before a card is
+        asked. It must have news.
+        """
+
+    async def look(self, order_id: str, payment_id: str) -> BookedPayment | None:
+        """Read what our books say of the order's payment now; None when they do not have it."""
 
     async def take(self, now: datetime, lease: timedelta, limit: int) -> tuple[PendingEvent, ...]:
         """Claim events that are due, oldest first: no other process gets them during ``lease``."""

@@ -63,6 +63,7 @@ class PaymentChange(StrEnum):
     DECLINED = "declined"
     HELD = "held"
     PAID = "paid"
+    CANCELLED = "cancelled"  # it can take no money any more
 
 
 @dataclass(frozen=True)

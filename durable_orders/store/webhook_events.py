@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Text, bindparam, delete, literal_column, select, text, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
+from durable_orders.domain.lifecycle import Decision, Status
+from durable_orders.domain.ports import ChargeState
 from durable_orders.domain.webhooks import (
+    BookedPayment,
     DeliveryResult,
     MailDeliveryFailure,
+    PaymentRiskChanged,
     PendingEvent,
+    UnmarkedRefundChanged,
     WebhookEvent,
     payload_from_json,
     payload_to_json,
 )
 from durable_orders.store.database import Database
+from durable_orders.store.decisions import DECISION_COLUMNS, decision_of
 from durable_orders.store.history import ADD_LINE, line
-from durable_orders.store.tables import order_history, webhook_events
+from durable_orders.store.installation import IS_OURS
+from durable_orders.store.tables import (
+    installation,
+    order_history,
+    orders,
+    payment_tries,
+    payments,
+    webhook_events,
+)
 
 _UNDELIVERED = webhook_events.c.ended_at.is_(None)
 _MAILED = "_mailed"
@@ -28,7 +59,79 @@ _mail_id = literal_column("order_history.detail ->> 'mail'", Text)
 #: Most events that one statement deletes, so that it stays short.
 _PRUNED_AT_ONCE: Final = 1_000
 
-_KEEP: Final = insert(webhook_events).on_conflict_do_nothing().returning(webhook_events.c.number)
+_BOOKED: Final = (
+    *DECISION_COLUMNS,
+    payments.c.state.label("charge_state"),
+    exists()
+    .where(
+        payment_tries.c.payment_id == payments.c.payment_id,
+        payment_tries.c.state == ChargeState.OPEN.value,
+    )
+    .label("is_being_tried"),
+)
+_LOOK: Final = (
+    select(*_BOOKED)
+    .join_from(payments, orders)
+    .where(payments.c.payment_id == bindparam("of_payment"), orders.c.id == bindparam("of_order"))
+)
+
+
+def _with_books(claimed: CTE) -> Select[Any]:
+    """The claimed events, each with what our books say of the payment that it names with its order:
+    one round trip for both.
+    """
+    return (
+        select(claimed, *_BOOKED)
+        .outerjoin_from(
+            claimed, payments, payments.c.payment_id == claimed.c.news["payment_id"].astext
+        )
+        .outerjoin(
+            orders,
+            and_(
+                orders.c.id == payments.c.order_id,
+                orders.c.id == claimed.c.news["order_id"].astext,
+            ),
+        )
+    )
+
+
+_KEPT: Final = (
+    "source",
+    "event_id",
+    "type",
+    "news",
+    "received_at",
+    "next_try_at",
+    "tries",
+)
+
+
+def _keep(is_ours: ColumnElement[bool]) -> Select[Any]:
+    """Store an event, if it is about something of ours and not stored already."""
+    values = (bindparam(name, type_=webhook_events.c[name].type) for name in _KEPT)
+    kept = (
+        insert(webhook_events)
+        .from_select(_KEPT, select(*values).where(is_ours))
+        .on_conflict_do_nothing()
+        .returning(webhook_events)
+    )
+    return _with_books(kept.cte("claimed"))
+
+
+_MARK: Final = bindparam("mark", type_=Text)
+_KEEP_MARKED: Final = _keep(
+    or_(
+        _MARK.is_(None),
+        exists(select(installation.c.singleton)).where(
+            any_(func.array_append(installation.c.former_names, installation.c.name)) == _MARK
+        ),
+    )
+)
+_KEEP_OF_PAYMENT: Final = _keep(
+    exists(select(payments.c.order_id).join(orders)).where(
+        payments.c.payment_id == bindparam("of_payment"), IS_OURS
+    )
+)
 # Several processes run this concurrently; each skips the rows that others have locked.
 _DUE: Final = (
     select(webhook_events.c.number)
@@ -43,6 +146,7 @@ _TAKE: Final = (
     .values(next_try_at=bindparam("again_at"), tries=webhook_events.c.tries + 1)
     .returning(webhook_events)
 )
+_TAKE_WITH_BOOKS: Final = _with_books(_TAKE.cte("claimed"))
 # Parameters of an UPDATE may not have the names of its columns.
 _ONE: Final = update(webhook_events).where(
     webhook_events.c.number == bindparam("event_number"), _UNDELIVERED
@@ -72,36 +176,43 @@ class PostgresWebhookEventRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, event: WebhookEvent, now: datetime) -> bool:
+    async def keep(
+        self, event: WebhookEvent, now: datetime, lease: timedelta | None = None
+    ) -> PendingEvent | None:
         if event.news is None:
             raise ValueError(f"nobody is to be told of {event.type}")
-        values = {
+        values: dict[str, Any] = {
             "source": event.source,
             "event_id": event.event_id,
             "type": event.type,
             "news": payload_to_json(event.news),
             "received_at": now,
-            "next_try_at": now,
+            "next_try_at": now + (lease or timedelta(0)),
+            "tries": 0 if lease is None else 1,
         }
+        match event.news:
+            case (
+                UnmarkedRefundChanged(payment_id=payment_id)
+                | PaymentRiskChanged(payment_id=payment_id)
+            ):
+                keep, values["of_payment"] = _KEEP_OF_PAYMENT, payment_id
+            case _:
+                keep, values["mark"] = _KEEP_MARKED, event.installation
         async with self._database.statement() as connection:
-            return await connection.scalar(_KEEP, values) is not None
+            row = (await connection.execute(keep, values)).one_or_none()
+        return None if row is None else _pending(row)
 
     async def take(self, now: datetime, lease: timedelta, limit: int) -> tuple[PendingEvent, ...]:
         values = {"now": now, "again_at": now + lease, "most": limit}
         async with self._database.statement() as connection:
-            rows = (await connection.execute(_TAKE, values)).all()
-        events = (
-            PendingEvent(
-                number=row.number,
-                event_id=row.event_id,
-                type=row.type,
-                news=payload_from_json(row.news),
-                received_at=row.received_at,
-                tries=row.tries,
-            )
-            for row in rows
-        )
-        return tuple(sorted(events, key=lambda event: event.number))
+            rows = (await connection.execute(_TAKE_WITH_BOOKS, values)).all()
+        return tuple(sorted(map(_pending, rows), key=lambda event: event.number))
+
+    async def look(self, order_id: str, payment_id: str) -> BookedPayment | None:
+        values = {"of_order": order_id, "of_payment": payment_id}
+        async with self._database.statement() as connection:
+            row = (await connection.execute(_LOOK, values)).one_or_none()
+        return None if row is None else _booked(row)
 
     async def end(self, number: int, ending: DeliveryResult, now: datetime, why: str = "") -> None:
         values = {"event_number": number, "now": now, "how": ending, "why": why}
@@ -117,6 +228,27 @@ class PostgresWebhookEventRepository:
         """Delete ended events, at most a thousand per call."""
         async with self._database.statement() as connection:
             return (await connection.execute(_PRUNE, {"before": before})).rowcount
+
+
+def _pending(row: Row[Any]) -> PendingEvent:
+    return PendingEvent(
+        number=row.number,
+        event_id=row.event_id,
+        type=row.type,
+        news=payload_from_json(row.news),
+        received_at=row.received_at,
+        tries=row.tries,
+        booked=None if row.order_status is None else _booked(row),
+    )
+
+
+def _booked(row: Row[Any]) -> BookedPayment:
+    return BookedPayment(
+        Status(row.order_status),
+        ChargeState(row.charge_state),
+        is_being_tried=row.is_being_tried,
+        is_undone=decision_of(row) is Decision.UNDO,
+    )
 
 
 class PostgresMailLog:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 from fastapi import FastAPI
+from temporalio.client import Client
 
 from durable_orders.api.app import create_app
 from durable_orders.api.dependencies import ApiLimits, Dependencies
@@ -27,7 +28,6 @@ from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.settings import WorkerSettings
 from durable_orders.store.database import Database
 from durable_orders.store.disputes import PostgresDisputeRepository
-from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
@@ -60,6 +60,7 @@ class RealShop:
     http: httpx.AsyncClient
     world: httpx.AsyncClient
     dispute_book: PostgresDisputeRepository
+    temporal: Client
 
     async def books(self, order_id: str) -> dict[str, Any]:
         """What Stripe, the warehouse and the mail service have of an order."""
@@ -147,7 +148,6 @@ async def real(
                 readers=ALL,
                 events=PostgresWebhookEventRepository(database),
                 mails=PostgresMailLog(database),
-                installations=PostgresInstallationRepository(database),
                 payments=PostgresPaymentLedger(database),
                 orders=orders,
                 refunds=refunds,
@@ -174,6 +174,7 @@ async def real(
             ),
             await stack.enter_async_context(httpx.AsyncClient(base_url=world.url, timeout=30)),
             dispute_book,
+            temporal,
         )
     await abandon(temporal, database)
 

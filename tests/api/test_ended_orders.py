@@ -26,7 +26,6 @@ from durable_orders.domain.webhooks import is_known_by_end
 from durable_orders.domain.workflow_messages import PaymentChange
 from durable_orders.store.database import Database
 from durable_orders.store.disputes import PostgresDisputeRepository
-from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.orders import PostgresOrderRepository
 from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.refunds import PostgresRefundBook
@@ -55,7 +54,6 @@ class Ended:
             readers=ALL,
             events=PostgresWebhookEventRepository(self.database),
             mails=PostgresMailLog(self.database),
-            installations=PostgresInstallationRepository(self.database),
             payments=self.ledger,
             orders=OrderClient(self.shop.temporal, self.orders),
             refunds=RefundClient(self.shop.temporal, self.refunds),

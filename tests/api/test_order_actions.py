@@ -9,13 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
-from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.service import RetryConfig
 
 from durable_orders.clients.orders import OrderClient
 from durable_orders.contracts.data_converter import DATA_CONVERTER
-from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.refunds.refund import RefundRequest, RefundState
@@ -27,7 +25,7 @@ from durable_orders.store.seed import DEMO, add_products
 from sandbox.ports import free_port
 from tests.api.api_clients import edge_of
 from tests.api.forwarding import forward
-from tests.api.posting import Post, inbox_of, posting
+from tests.api.posting import Post, endings, inbox_of, posting, signals
 from tests.contracts.signing import mail_event, parcel_event, signed, stripe_event
 from tests.support.eventually import eventually
 from tests.support.keys import refund_key
@@ -35,27 +33,6 @@ from tests.support.servers import Temporal
 from tests.support.shop import Shop, basket
 
 LONG = timedelta(days=9)
-
-
-async def signals(shop: Shop, order_id: str) -> int:
-    """How many signals the order's run has got."""
-    run = shop.temporal.get_workflow_handle(workflow_id(order_id))
-    return sum(
-        [
-            event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
-            async for event in run.fetch_history_events()
-        ]
-    )
-
-
-async def endings(post: Post) -> list[tuple[str | None, str]]:
-    """How the telling of each event ended, once it has."""
-
-    async def all_ended() -> bool:
-        return all(row.ended_at for row in await post.kept())
-
-    await eventually(all_ended)
-    return [(row.ending, row.problem) for row in await post.kept()]
 
 
 async def pays(post: Post, order_id: str) -> None:
@@ -197,7 +174,7 @@ async def test_several_inboxes_side_by_side_tell_each_event_once(
         answers = await asyncio.gather(*(post.send("warehouse", letter) for letter in letters))
         assert {answer.status_code for answer in answers} == {200}
         assert await endings(post) == [("told", "")] * 50
-    assert await signals(closed_shop, order_id) == 50
+    assert await signals(closed_shop.temporal, order_id) == 50
 
 
 async def test_while_temporal_is_away_events_are_stored_and_told_once_it_is_back(
@@ -216,10 +193,10 @@ async def test_while_temporal_is_away_events_are_stored_and_told_once_it_is_back
         await eventually(tried)
         [row] = await post.kept()
         assert row.ended_at is None
-        assert await signals(closed_shop, order_id) == 0
+        assert await signals(closed_shop.temporal, order_id) == 0
         async with await forward(port, temporal_server.port):
             assert (await endings(post))[0][0] == "told"
-    assert await signals(closed_shop, order_id) == 1
+    assert await signals(closed_shop.temporal, order_id) == 1
 
 
 async def test_what_could_not_be_told_for_three_days_is_given_up(
@@ -262,7 +239,7 @@ async def test_an_inbox_that_was_stopped_while_telling_leaves_the_event_to_the_n
         async with inbox_of(closed_shop, database).at_work():
             assert await endings(post) == [("told", "")]
         assert [row.tries for row in await post.kept()] == [2]
-    assert await signals(closed_shop, order_id) == 1
+    assert await signals(closed_shop.temporal, order_id) == 1
 
 
 async def test_a_fault_in_telling_one_event_stops_no_other(

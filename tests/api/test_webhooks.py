@@ -72,7 +72,12 @@ async def test_a_genuine_event_is_stored_and_acknowledged(post: Post) -> None:
         ("stripe", "evt_x"),
         ("warehouse", "wev_x"),
     ]
-    assert kept[1].news == {"kind": "payment", "order_id": "1001", "change": "paid"}
+    assert kept[1].news == {
+        "kind": "payment",
+        "order_id": "1001",
+        "change": "paid",
+        "payment_id": "pi_1",
+    }
     assert all(row.ended_at is None for row in kept)
 
 

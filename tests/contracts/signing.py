@@ -63,10 +63,12 @@ def signed(
     return SignedRequest({f"{prefix}-{name}": value for name, value in values.items()}, body)
 
 
-def stripe_event(type_: str, metadata: dict[str, str], event_id: str = "") -> bytes:
+def stripe_event(
+    type_: str, metadata: dict[str, str], event_id: str = "", *, payment_id: str = "pi_1"
+) -> bytes:
     """An event of Stripe's about an object with this metadata, and our mark unless it has one."""
     metadata = {"installation": INSTALLATION} | metadata
-    thing = {"id": "pi_1", "amount": 2900, "client_secret": "very secret", "metadata": metadata}
+    thing = {"id": payment_id, "amount": 2900, "client_secret": "very secret", "metadata": metadata}
     return _json(
         {
             "id": event_id or f"evt_{next(_numbers)}",

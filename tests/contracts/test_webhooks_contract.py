@@ -223,12 +223,13 @@ def stripe_news(type_: str, **metadata: str) -> EventPayload | None:
         ("payment_intent.requires_action", PaymentChange.REQUIRES_ACTION),
         ("payment_intent.payment_failed", PaymentChange.DECLINED),
         ("payment_intent.amount_capturable_updated", PaymentChange.HELD),
-        ("payment_intent.canceled", None),
+        ("payment_intent.canceled", PaymentChange.CANCELLED),
         ("charge.refunded", None),
     ],
 )
 def test_a_payment_that_moved_is_for_its_order(type_: str, change: PaymentChange | None) -> None:
-    assert stripe_news(type_, order_id="1001") == PaymentChanged("1001", change)
+    payment_id = "pi_1" if type_.startswith("payment_intent.") else ""
+    assert stripe_news(type_, order_id="1001") == PaymentChanged("1001", change, payment_id)
 
 
 @pytest.mark.parametrize("type_", ["refund.updated", "refund.failed", "charge.refund.updated"])

@@ -51,7 +51,7 @@ async def test_the_same_event_is_stored_once_however_often_it_comes_at_once(
 ) -> None:
     event = an_event()
     stored = await asyncio.gather(*(book.keep(event, NOW) for _ in range(20)))
-    assert sorted(stored) == [False] * 19 + [True]
+    assert sum(kept is not None for kept in stored) == 1
     assert len(await book.take(NOW, LEASE, 100)) == 1
 
 

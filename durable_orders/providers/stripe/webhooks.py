@@ -43,7 +43,7 @@ PAYMENT_EVENTS: Final = {
     "payment_intent.succeeded": PaymentChange.PAID,
     "payment_intent.requires_action": PaymentChange.REQUIRES_ACTION,
     "payment_intent.payment_failed": PaymentChange.DECLINED,
-    "payment_intent.canceled": None,
+    "payment_intent.canceled": PaymentChange.CANCELLED,
     "payment_intent.amount_capturable_updated": PaymentChange.HELD,
     "charge.refunded": None,
 }
@@ -64,9 +64,12 @@ RISK_EVENTS: Final = frozenset(
 )
 
 _INTENT: Final = re.compile(r"pi_.")
+#: Events whose object is the payment itself.
+_OF_INTENT: Final = "payment_intent."
 
 
 class _EventObject(BaseModel):
+    id: Any = None
     metadata: dict[str, Any] | None = None
     payment_intent: Any = None  # its id, of a refund, dispute, warning or review
 
@@ -106,7 +109,7 @@ class StripeEvents:
         metadata = payload.data.object.metadata or {}
         installation = str(metadata.get(MARK, "")) or None
         if installation is not None:
-            news = _news(payload.type, metadata)
+            news = _news(payload.type, payload.data.object, metadata)
         else:
             news = _unmarked_news(payload.type, payload.data.object.payment_intent)
         return WebhookEvent(WebhookSource.STRIPE, payload.id, payload.type, news, installation)
@@ -138,13 +141,15 @@ def _risk(about: _EventObject) -> EventPayload | None:
     return PaymentRiskChanged(payment_id) if is_intent else None
 
 
-def _news(type_: str, metadata: Mapping[str, Any]) -> EventPayload | None:
+def _news(type_: str, about: _EventObject, metadata: Mapping[str, Any]) -> EventPayload | None:
     if type_ not in REFUND_EVENTS and type_ not in PAYMENT_EVENTS:
         return None
     if type_ in REFUND_EVENTS and (ours := refund_of_key(str(metadata.get(REFUND_KEY)))):
         return RefundChanged(*ours)
     try:
         order_id = checked_order_id(str(metadata["order_id"]))
-        return PaymentChanged(order_id, PAYMENT_EVENTS.get(type_))
     except (KeyError, InvalidOrderIdError):
         return None  # it names no order
+    payment_id = about.id if type_.startswith(_OF_INTENT) else about.payment_intent
+    named = payment_id if _is_payment(payment_id) else ""
+    return PaymentChanged(order_id, PAYMENT_EVENTS.get(type_), named)
