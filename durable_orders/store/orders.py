@@ -24,7 +24,7 @@ from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, ADD_WORDS, WITH_LINE, line
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.rows import insert_order, read_order, read_order_and_mail, read_view
-from durable_orders.store.tables import order_history, orders, parcels, placing_keys, products
+from durable_orders.store.tables import orders, parcels, placing_keys, products, whole_history
 
 _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
 _SUMMARY: Final = select(
@@ -43,8 +43,8 @@ _SUMMARY: Final = select(
     ),
     decisions.CANCELLED_UNSTARTED.label("cancelled_unstarted"),
     IS_OURS.label("is_ours"),
-    select(order_history.c.detail["actor"].astext)
-    .where(order_history.c.order_id == orders.c.id, order_history.c.event == "order_placed")
+    select(whole_history.c.detail["actor"].astext)
+    .where(whole_history.c.order_id == orders.c.id, whole_history.c.event == "order_placed")
     .limit(1)
     .scalar_subquery()
     .label("placed_by"),

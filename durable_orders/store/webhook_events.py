@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Text, bindparam, delete, literal_column, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ARRAY, Text, bindparam, cast, delete, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import array, insert
 
 from durable_orders.domain.webhooks import (
     DeliveryResult,
@@ -18,7 +18,12 @@ from durable_orders.domain.webhooks import (
 )
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, line
-from durable_orders.store.tables import order_history, webhook_events
+from durable_orders.store.tables import (
+    archived_history,
+    order_history,
+    webhook_events,
+    whole_history,
+)
 
 _UNDELIVERED = webhook_events.c.ended_at.is_(None)
 _MAILED = "_mailed"
@@ -62,6 +67,20 @@ _SENT: Final = (
     select(order_history.c.order_id, order_history.c.event, order_history.c.detail)
     .where(_has_mail, _mail_id == bindparam("mail_id"))
     .where(order_history.c.event.endswith(_MAILED, autoescape=True))
+    .limit(1)
+)
+#: The same of an archived order.
+_SENT_LONG_AGO: Final = (
+    select(whole_history.c.order_id, whole_history.c.event, whole_history.c.detail)
+    .where(
+        whole_history.c.order_id.in_(
+            select(archived_history.c.order_id).where(
+                archived_history.c.mails.contains(cast(array([bindparam("mail_id")]), ARRAY(Text)))
+            )
+        )
+    )
+    .where(whole_history.c.detail["mail"].astext == bindparam("mail_id"))
+    .where(whole_history.c.event.endswith(_MAILED, autoescape=True))
     .limit(1)
 )
 
@@ -129,7 +148,9 @@ class PostgresMailLog:
         self, mail_id: str, fate: MailDeliveryFailure, now: datetime, why: str
     ) -> bool:
         async with self._database.transaction() as connection:
-            sent = (await connection.execute(_SENT, {"mail_id": mail_id})).one_or_none()
+            this = {"mail_id": mail_id}
+            sent = (await connection.execute(_SENT, this)).one_or_none()
+            sent = sent or (await connection.execute(_SENT_LONG_AGO, this)).one_or_none()
             if sent is None:
                 return False
             event = f"{sent.event.removesuffix(_MAILED)}_mail_{fate}"
