@@ -4,10 +4,10 @@ A history is moved as a whole into one row of ``archived_history``, where all re
 (``whole_history``). What happens to the order later adds lines to ``order_history`` as ever, and a
 later run moves these too. Everything else of the order stays where it is.
 
-Each transaction moves the histories of a few hundred orders. It takes their rows' locks first, as
-everywhere, and skips an order that somebody else has locked: it waits for no order's row. A run
-that is killed has moved what it had committed, and the next one goes on from there, because what
-was moved is not in ``order_history`` any more.
+Each transaction moves the histories of fifty to five hundred orders. It takes their rows' locks
+first, as everywhere, and skips an order that somebody else has locked: it waits for no order's row.
+A run that is killed has moved what it had committed, and the next one goes on from there, because
+what was moved is not in ``order_history`` any more.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from durable_orders.store.tables import (
     reviews,
 )
 
-#: Lines that are read at a time: those of about two hundred orders.
-_LINES_AT_ONCE: Final = 2_000
+#: Lines that are read at a time; a transaction moves the histories of as many orders at most.
+_LINES_AT_ONCE: Final = 500
 _ENDS: Final = sorted(status for status in Status if status.is_final)
 
 
