@@ -1,10 +1,15 @@
-"""Commands for the database: migrate it, fill it, check it, and administer its installation."""
+"""Commands for the database: migrate it, fill it, check it, archive what is old, and administer its
+installation.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -19,8 +24,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PROGRESS_SECONDS: Final = 5.0
+_INTERRUPTED: Final = 130
+
 app: typer.Typer = typer.Typer(
-    help="The database: migrate it, fill the catalogue, add everything up; name the installation."
+    help="The database: migrate it, fill the catalogue, add everything up, archive old histories; "
+    "name the installation."
 )
 DatabaseUrl = Annotated[
     str | None,
@@ -77,6 +86,67 @@ def check(database_url: DatabaseUrl = None) -> None:
     if found:
         raise typer.Exit(1)
     typer.echo("Everything adds up.")
+
+
+@app.command(epilog=example("store archive --dry-run"))
+def archive(
+    *,
+    older_than: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=36_500,
+            metavar="DAYS",
+            help="How long nothing must have happened to an order.",
+        ),
+    ] = 400,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, max=10**9, help="At most so many orders, the oldest.  [default: all]"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Move nothing, say what would be moved.")
+    ] = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Move the histories of orders that ended long ago into the archive.
+
+    Everything goes on showing them. Safe to repeat, to interrupt, and while orders are processed.
+    Each transaction is short; an order that is in use is left for the next time.
+    """
+    from durable_orders.store.archive import archive_histories  # noqa: PLC0415 - as above
+
+    now = datetime.now(UTC)
+    before = now - timedelta(days=older_than)
+    orders = lines = 0
+
+    async def move(database: Database) -> None:
+        nonlocal orders, lines
+        told = time.monotonic()
+        moving = archive_histories(database, before, now, limit=limit, dry_run=dry_run)
+        async with contextlib.aclosing(moving):
+            async for moved in moving:
+                orders, lines = orders + moved.orders, lines + moved.lines
+                if time.monotonic() - told > _PROGRESS_SECONDS:
+                    told = time.monotonic()
+                    reached = f"{moved.reached:%Y-%m-%d}"
+                    typer.echo(f"{orders:,} orders so far, in lines of {reached}.", err=True)
+
+    try:
+        _with_database(database_url, move)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Stopped: {_archived(orders, lines)} It goes on from there next time.", err=True
+        )
+        raise typer.Exit(_INTERRUPTED) from None
+    would = "Would move" if dry_run else "Moved"
+    typer.echo(f"{would} {_archived(orders, lines)}")
+    typer.echo(f"They had ended before {before:%Y-%m-%d %H:%M} UTC, and were quiet since.")
+
+
+def _archived(orders: int, lines: int) -> str:
+    histories = "the history of 1 order" if orders == 1 else f"the histories of {orders:,} orders"
+    return f"{histories} into the archive, {lines:,} lines."
 
 
 @app.command(epilog=example("store rename"))

@@ -1,4 +1,9 @@
-"""The history of an order: append-only, each line once."""
+"""The history of an order: append-only, each line once.
+
+Lines of orders that ended long ago are in the archive (see ``archive.py``): what asks whether there
+is a line reads ``whole_history``. The index that keeps a line from being added twice does not know
+the archive: a line of an archived order that is added again is in both, and is shown once.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from durable_orders.store.tables import order_history
+from durable_orders.store.tables import order_history, whole_history
 
 #: Adds the history line in its parameters (``line``); a no-op when the line exists.
 ADD_LINE: Final = (
@@ -34,9 +39,9 @@ ADD_WORDS: Final = (
             func.coalesce(bindparam("line_at", type_=order_history.c.at.type), func.now()),
         ).where(
             ~exists().where(
-                order_history.c.order_id == bindparam("line_order"),
-                order_history.c.event == bindparam("line_event"),
-                order_history.c.detail["about"].astext == bindparam("about"),
+                whole_history.c.order_id == bindparam("line_order"),
+                whole_history.c.event == bindparam("line_event"),
+                whole_history.c.detail["about"].astext == bindparam("about"),
             )
         ),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -30,11 +31,11 @@ from durable_orders.store.installation import IS_OURS
 from durable_orders.store.risk_list import read_risk_views
 from durable_orders.store.tables import (
     given_back_by_hand,
-    order_history,
     order_lines,
     orders,
     parcels,
     refund_requests,
+    whole_history,
 )
 
 _LINE_COLUMNS = (
@@ -62,13 +63,13 @@ ORDER: Final = (
 )
 #: With the id of the mail of which its history has a line.
 ORDER_AND_MAIL: Final = ORDER.add_columns(
-    select(order_history.c.detail["mail"].astext)
+    select(whole_history.c.detail["mail"].astext)
     .where(
-        order_history.c.order_id == bindparam("order_id"),
-        order_history.c.event == bindparam("event"),
-        order_history.c.detail.contains(bindparam("detail", type_=order_history.c.detail.type)),
+        whole_history.c.order_id == bindparam("order_id"),
+        whole_history.c.event == bindparam("event"),
+        whole_history.c.detail.contains(bindparam("detail", type_=whole_history.c.detail.type)),
     )
-    .order_by(order_history.c.id.desc())
+    .order_by(whole_history.c.id.desc())
     .limit(1)
     .scalar_subquery()
     .label("mail_id")
@@ -91,8 +92,8 @@ SUMMARY: Final = select(
     ),
     CANCELLED_UNSTARTED.label("cancelled_unstarted"),
     IS_OURS.label("is_ours"),
-    select(order_history.c.detail["actor"].astext)
-    .where(order_history.c.order_id == orders.c.id, order_history.c.event == "order_placed")
+    select(whole_history.c.detail["actor"].astext)
+    .where(whole_history.c.order_id == orders.c.id, whole_history.c.event == "order_placed")
     .limit(1)
     .scalar_subquery()
     .label("placed_by"),
@@ -112,9 +113,9 @@ _REFUNDS: Final = (
     .order_by(refund_requests.c.number)
 )
 _HISTORY: Final = (
-    select(order_history)
-    .where(order_history.c.order_id == bindparam("order_id"))
-    .order_by(order_history.c.id)
+    select(whole_history)
+    .where(whole_history.c.order_id == bindparam("order_id"))
+    .order_by(whole_history.c.id)
 )
 
 
@@ -267,7 +268,14 @@ async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | N
             for refund in asked
         ),
         risks=risks,
-        history=tuple(
-            HistoryLine(at=line.at, event=line.event, detail=line.detail) for line in lines
-        ),
+        history=_history(lines),
     )
+
+
+def _history(rows: Iterable[Row[Any]]) -> tuple[HistoryLine, ...]:
+    """The lines, each once: one that was added again after its order was archived is in both."""
+    lines: dict[tuple[str, str], HistoryLine] = {}
+    for row in rows:
+        said = row.event, json.dumps(row.detail, sort_keys=True)
+        lines.setdefault(said, HistoryLine(at=row.at, event=row.event, detail=row.detail))
+    return tuple(lines.values())

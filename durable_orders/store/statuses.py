@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from durable_orders.domain.lifecycle import FOLLOWS, Status, Stop
 from durable_orders.domain.ports import IllegalStatusError, NoSuchOrderError
 from durable_orders.store.history import WITH_LINE, line
-from durable_orders.store.tables import order_history, orders
+from durable_orders.store.tables import orders, whole_history
 
 _LOCK: Final = (
     select(orders.c.status)
@@ -29,10 +29,10 @@ _MOVE: Final = (
 )
 _STOP: Final = _MOVE.values(reason=bindparam("why"), reason_message=bindparam("message"))
 _HAS_BEEN: Final = (
-    select(order_history.c.id)
+    select(whole_history.c.id)
     .where(
-        order_history.c.order_id == bindparam("order_id"),
-        order_history.c.event == bindparam("event"),
+        whole_history.c.order_id == bindparam("order_id"),
+        whole_history.c.event == bindparam("event"),
     )
     .limit(1)
 )

@@ -1,7 +1,7 @@
 """The tables and their constraints.
 
-Amounts are minor units (see ``domain/money.py``) beside a currency; times are UTC. The trigger that
-makes an order's history append-only is in the migrations: metadata cannot hold triggers.
+Amounts are minor units (see ``domain/money.py``) beside a currency; times are UTC. The triggers
+that make an order's history append-only are in the migrations: metadata cannot hold triggers.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 
 from durable_orders.domain.charges import LIVE_TRY, MAY_TAKE_MONEY
@@ -419,6 +420,48 @@ Index(
     order_history.c.event,
     func.md5(cast(order_history.c.detail, Text)),
     unique=True,
+)
+
+# Lines of the history of an order that ended long ago, a row for each time that it was archived.
+archived_history = Table(
+    "archived_history",
+    metadata,
+    _required("order_id", Text, ForeignKey("orders.id")),
+    _required("first_line", BigInteger),  # the first of ``ids``
+    _required("archived_at", DateTime(timezone=True)),
+    # The columns of the lines, oldest line first.
+    _required("ids", ARRAY(BigInteger)),
+    _required("times", ARRAY(DateTime(timezone=True))),
+    _required("events", ARRAY(Text)),
+    _required("details", ARRAY(JSONB)),
+    _required("mails", postgresql.ARRAY(Text)),  # the ids of mails in ``details``
+    PrimaryKeyConstraint("order_id", "first_line"),
+    CheckConstraint(
+        "cardinality(ids) > 0 AND cardinality(ids) = cardinality(times)"
+        " AND cardinality(ids) = cardinality(events) AND cardinality(ids) = cardinality(details)",
+        name="lines_whole",
+    ),
+)
+Index("archived_history_mails", archived_history.c.mails, postgresql_using="gin")
+archived_history.add_is_dependent_on(order_history)
+
+# All lines, wherever they are: a view, to be read where an order may be archived.
+whole_history = Table(
+    "whole_history",
+    MetaData(),  # no table to create
+    *(Column(column.name, column.type) for column in order_history.c),
+)
+event.listen(
+    archived_history,
+    "after_create",
+    DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy's own gap
+        "CREATE VIEW whole_history AS"
+        " SELECT id, order_id, at, event, detail FROM order_history UNION ALL"
+        " SELECT line.id, archived.order_id, line.at, line.event, line.detail"
+        " FROM archived_history AS archived,"
+        " unnest(archived.ids, archived.times, archived.events, archived.details)"
+        " AS line (id, at, event, detail)"
+    ),
 )
 
 # The audit reads orders by these: few are in progress, and few changed lately.

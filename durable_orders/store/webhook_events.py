@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
     ColumnElement,
     Row,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    cast,
     delete,
     exists,
     func,
@@ -23,7 +25,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import array, insert
 
 from durable_orders.domain.lifecycle import Decision, Status
 from durable_orders.domain.ports import ChargeState
@@ -43,12 +45,14 @@ from durable_orders.store.decisions import DECISION_COLUMNS, decision_of
 from durable_orders.store.history import ADD_LINE, line
 from durable_orders.store.installation import IS_OURS
 from durable_orders.store.tables import (
+    archived_history,
     installation,
     order_history,
     orders,
     payment_tries,
     payments,
     webhook_events,
+    whole_history,
 )
 
 _UNDELIVERED = webhook_events.c.ended_at.is_(None)
@@ -168,6 +172,20 @@ _SENT: Final = (
     .where(order_history.c.event.endswith(_MAILED, autoescape=True))
     .limit(1)
 )
+#: The same of an archived order.
+_SENT_LONG_AGO: Final = (
+    select(whole_history.c.order_id, whole_history.c.event, whole_history.c.detail)
+    .where(
+        whole_history.c.order_id.in_(
+            select(archived_history.c.order_id).where(
+                archived_history.c.mails.contains(cast(array([bindparam("mail_id")]), ARRAY(Text)))
+            )
+        )
+    )
+    .where(whole_history.c.detail["mail"].astext == bindparam("mail_id"))
+    .where(whole_history.c.event.endswith(_MAILED, autoescape=True))
+    .limit(1)
+)
 
 
 class PostgresWebhookEventRepository:
@@ -261,7 +279,9 @@ class PostgresMailLog:
         self, mail_id: str, fate: MailDeliveryFailure, now: datetime, why: str
     ) -> bool:
         async with self._database.transaction() as connection:
-            sent = (await connection.execute(_SENT, {"mail_id": mail_id})).one_or_none()
+            this = {"mail_id": mail_id}
+            sent = (await connection.execute(_SENT, this)).one_or_none()
+            sent = sent or (await connection.execute(_SENT_LONG_AGO, this)).one_or_none()
             if sent is None:
                 return False
             event = f"{sent.event.removesuffix(_MAILED)}_mail_{fate}"

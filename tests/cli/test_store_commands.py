@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,11 +20,12 @@ from durable_orders.cli.store import app
 from durable_orders.cli.terminal import USED_WRONGLY
 from durable_orders.domain.installation import NAME_PATTERN, CardAccount, ForeignOrderError
 from durable_orders.domain.lifecycle import Status
+from durable_orders.domain.order import Order
 from durable_orders.process import PROGRAM
 from durable_orders.store.database import connect
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.seed import DEMO
-from tests.store.shop import NOW, Shop
+from tests.store.shop import NOW, Shop, basket
 from tests.support.keys import INSTALLATION
 from tests.support.servers import Postgres
 
@@ -138,6 +142,79 @@ async def test_a_shop_moves_to_another_account_once_its_orders_have_ended(
     assert (await run("rebind")).stdout == f"Installation {INSTALLATION}, not bound yet.\n"
     moved = await installations.bind(CardAccount("acct_1Other000", livemode=True))
     assert moved.names == bound.names
+
+
+LONG_AGO = datetime(2024, 2, 1, 12, tzinfo=UTC)
+
+
+async def ended(shop: Shop, at: datetime) -> Order:
+    order = await shop.orders.place(basket((await shop.stocked(1), 1)), at)
+    await shop.orders.move(order.id, Status.REJECTED, None, at)
+    return order
+
+
+async def test_histories_of_orders_that_ended_long_ago_are_archived(shop: Shop) -> None:
+    old = [await ended(shop, LONG_AGO + timedelta(days=day)) for day in range(3)]
+    await ended(shop, datetime.now(UTC) - timedelta(days=399))
+    views = [await shop.orders.view(order.id) for order in old]
+
+    said = await run("archive --dry-run", shop.url)
+    would = "Would move the histories of 3 orders into the archive, 6 lines.\n"
+    assert (said.exit_code, said.stdout.startswith(would)) == (0, True)
+    first = await run("archive --limit 2", shop.url)
+    assert first.stdout.startswith("Moved the histories of 2 orders into the archive, 4 lines.\n")
+    assert "They had ended before 20" in first.stdout
+    rest = await run("archive --older-than 400", shop.url)
+    assert rest.stdout.startswith("Moved the history of 1 order into the archive, 2 lines.\n")
+    assert "histories of 0 orders" in (await run("archive", shop.url)).stdout
+    assert "history of 1 order " in (await run("archive --older-than 398", shop.url)).stdout
+
+    assert [await shop.orders.view(order.id) for order in old] == views
+    assert (await run("check", shop.url)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("archive --older-than 0", "archive --older-than -1", "archive --older-than 1e9"),
+        *("archive --older-than 400d", "archive --older-than 36501", "archive --limit 0"),
+        *("archive --limit all", "archive --limit 99999999999999999999", "archive 1001"),
+    ],
+)
+async def test_an_archive_of_nonsense_is_refused(shop: Shop, command: str) -> None:
+    order = await ended(shop, LONG_AGO)
+    refused = await run(command, shop.url)
+    assert (refused.exit_code, refused.stdout) == (USED_WRONGLY, "")
+    assert "Traceback" not in refused.stderr
+    assert len(await shop.sql("SELECT 1 FROM order_history WHERE order_id = :id", id=order.id)) == 2
+
+
+async def test_an_archive_without_a_schema_says_to_migrate_first(postgres: Postgres) -> None:
+    failed = await run("archive", await postgres.empty())
+    assert failed.exit_code == 1
+    assert failed.stderr.endswith(f"\n  {PROGRAM} store migrate\n")
+
+
+async def test_an_archive_that_is_interrupted_says_how_far_it_came(
+    shop: Shop, directory: Path
+) -> None:
+    order = await ended(shop, LONG_AGO)
+    command = [sys.executable, str(CHECKOUT / "client.py"), "store", "archive"]
+    async with shop.database.transaction() as connection:
+        await connection.exec_driver_sql("LOCK TABLE archived_history IN SHARE MODE")
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=directory, env=os.environ | {"DATABASE_URL": shop.url}, stderr=PIPE
+        )
+        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock'"
+        async with asyncio.timeout(60):
+            while not await shop.sql(waits):
+                assert process.returncode is None
+        process.send_signal(signal.SIGINT)
+        _, said = await process.communicate()
+    assert process.returncode == 130
+    moved = "Stopped. Moved the histories of 0 orders into the archive, 0 lines."
+    assert said.decode() == f"{moved} Start it again to go on.\n"
+    assert len(await shop.sql("SELECT 1 FROM order_history WHERE order_id = :id", id=order.id)) == 2
 
 
 @pytest.mark.parametrize("command", ["rename Shop", "adopt a-b", "rename abc"])
