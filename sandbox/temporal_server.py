@@ -31,7 +31,7 @@ _DYNAMIC_CONFIG = {
     # The server ends the polls of a worker that stops. If the worker ended them itself, a poll
     # could be given a task at that moment, and the task would wait for its timeout.
     "frontend.enableCancelWorkerPollsOnShutdown": "true",
-    # From the fourth on, each lost workflow task gives the next one twice as long, up to ten minutes
+    # From the fourth on, a lost workflow task gives the next one twice as long, up to ten minutes
     # by default: so long the run would wait for a worker that has died with it.
     "history.workflowTaskRetryMaxInterval": '"10s"',
     # No request leaves this machine.

@@ -23,6 +23,7 @@ from durable_orders.domain.activity_messages import (
     UndoBegun,
     UndoRequest,
 )
+from durable_orders.domain.charges import BookedCharge
 from durable_orders.domain.installation import NAME_PATTERN
 from durable_orders.domain.lifecycle import Status, Stop, StopReason
 from durable_orders.domain.listing import OrderFilter
