@@ -56,7 +56,6 @@ from durable_orders.store.rows import (
 )
 from durable_orders.store.tables import orders, payment_tries, payments
 
-
 _DIALECT: Final[Any] = asyncpg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own gap
 
 
