@@ -13,7 +13,8 @@ products by sku. There is one order of locking, so no deadlock. Invariants are c
 ``tables.py``: PostgreSQL refuses what a fault in the code would store.
 
 Statements that each order needs are module constants: building a statement, and finding its
-compiled form in the cache, takes longer than PostgreSQL takes to run it.
+compiled form in the cache, takes longer than PostgreSQL takes to run it. ``hot_path`` has what an
+ordinary order needs.
 """
 
 from __future__ import annotations

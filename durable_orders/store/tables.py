@@ -1,7 +1,8 @@
 """The tables and their constraints.
 
 Amounts are minor units (see ``domain/money.py``) beside a currency; times are UTC. The triggers
-that make an order's history append-only are in the migrations: metadata cannot hold triggers.
+that make an order's history append-only and the functions of the hot path are in the migrations:
+metadata cannot hold them.
 """
 
 from __future__ import annotations

@@ -1087,3 +1087,125 @@ async def test_a_refund_id_means_one_refund(store: Store) -> None:
         await store.ledger.record_refund(
             other.id, f"pi_{other.id}", CardRefund(f"re_{order.id}", Money(1_00, "EUR"))
         )
+
+
+# -- several things at once ------------------------------------------------------------------------
+
+
+async def test_an_order_is_read_and_its_stock_reserved_at_once(store: Store) -> None:
+    order = await store.placed()
+    before = await store.orders.summary(order.id)
+    found, stock = await store.inventory.begin(order.id, "run-1")
+    assert (found, stock) == (before, Reserved())
+    assert await store.events_of(order) == ["order_placed", "stock_reserved"]
+    again, stock = await store.inventory.begin(order.id, "run-1")
+    assert (again, stock) == (replace(before, run_id="run-1"), Reserved())
+    assert await store.events_of(order) == ["order_placed", "stock_reserved"]
+
+
+async def test_an_order_that_another_run_has_carried_is_read_and_nothing_else(
+    store: Store,
+) -> None:
+    order = await store.paid((await store.stocked(), 1))
+    await store.inventory.reserve(order.id, "run-1")
+    found, stock = await store.inventory.begin(order.id, "run-2")
+    assert (found.status, found.run_id, stock) == (Status.PAID, "run-1", None)
+    assert (await store.orders.summary(order.id)).run_id == "run-1"
+    assert (await store.inventory.begin(order.id, "run-1"))[1] == Reserved()
+
+
+async def test_an_order_begins_as_its_stock_allows(store: Store) -> None:
+    sku = await store.stocked(1)
+    short, undone = await store.placed((sku, 2)), await store.placed((sku, 1))
+    assert (await store.inventory.begin(short.id))[1] == OutOfStock(sku, wanted=2, available=1)
+    await store.orders.begin_undo(UndoRequest(undone.id, CANCELLED), NOW)
+    assert (await store.inventory.begin(undone.id))[1] == OrderUndone(CANCELLED)
+    with pytest.raises(NoSuchOrderError):
+        await store.inventory.begin("nowhere")
+
+
+async def test_an_order_that_was_cancelled_unstarted_begins_as_undone(store: Store) -> None:
+    order = await store.placed()
+    assert await store.orders.cancel_unstarted(order.id, CANCELLED, NOW)
+    found, stock = await store.inventory.begin(order.id, "run-1")
+    assert (found.cancelled_unstarted, stock) == (True, OrderUndone(CANCELLED))
+
+
+async def test_an_order_ends_with_its_stock(store: Store) -> None:
+    order = await store.paid((await store.stocked(), 1))
+    for _ in range(2):
+        answer = await store.inventory.commit(order.id, ends_as=Status.COMPLETED)
+        assert answer == StockCommitted(Status.COMPLETED)
+    assert await store.events_of(order) == [
+        "order_placed",
+        "stock_reserved",
+        "order_paid",
+        "order_fulfilled",
+        "stock_committed",
+        "order_completed",
+    ]
+
+
+async def test_an_order_that_was_fulfilled_before_ends_then(store: Store) -> None:
+    order = await store.paid((await store.stocked(), 1))
+    assert await store.inventory.commit(order.id) == StockCommitted()
+    answer = await store.inventory.commit(order.id, ends_as=Status.COMPLETED)
+    assert answer == StockCommitted(Status.COMPLETED)
+    assert (await store.events_of(order))[-1] == "order_completed"
+
+
+async def test_an_order_that_has_gone_on_stays_as_it_is(store: Store) -> None:
+    order = await store.paid((await store.stocked(), 1))
+    await store.inventory.commit(order.id)
+    await store.orders.move(order.id, Status.SHIPPED, None, NOW)
+    answer = await store.inventory.commit(order.id, ends_as=Status.COMPLETED)
+    assert answer == StockCommitted(Status.SHIPPED)
+
+
+async def test_an_order_cannot_end_as_what_does_not_follow(store: Store) -> None:
+    order = await store.paid((await store.stocked(), 1))
+    for ends_as in (Status.REJECTED, Status.REFUNDED, Status.PAID, Status.FULFILLED):
+        with pytest.raises(IllegalStatusError):
+            await store.inventory.commit(order.id, ends_as=ends_as)
+    assert (await store.events_of(order))[-1] == "order_paid"
+
+
+async def test_a_charge_and_the_status_it_leads_to_are_recorded_at_once(store: Store) -> None:
+    order = await store.placed()
+    entry = await announce(store.ledger, order)
+    for _ in range(2):
+        await store.ledger.record(entry, captured(order), answers=1, leads_to=Status.PAID)
+    assert (await store.orders.get(order.id)).status is Status.PAID
+    assert await store.events_of(order) == [
+        "order_placed",
+        "payment_open",
+        "payment_captured",
+        "order_paid",
+    ]
+
+
+async def test_a_charge_is_recorded_though_its_order_cannot_be_moved(store: Store) -> None:
+    order = await store.placed()
+    entry = await announce(store.ledger, order)
+    await store.orders.move(order.id, Status.REJECTED, CANCELLED, NOW)
+    with pytest.raises(IllegalStatusError):
+        await store.ledger.record(entry, captured(order), answers=1, leads_to=Status.PAID)
+    assert (await found(store, order)).state is ChargeState.CAPTURED
+    assert (await store.orders.get(order.id)).status is Status.REJECTED
+
+
+async def test_an_order_is_read_with_its_charge(store: Store) -> None:
+    order = await store.placed(*[(await store.stocked(), 1) for _ in range(3)])
+    assert await store.orders.get_for_charge(order.id) == (order, None)
+    await announce(store.ledger, order)
+    await record(store.ledger, order.id, declined(order, "ch_1"), answers=1)
+    await announce(store.ledger, order, 2, before="ch_1")
+    again, entry = await store.orders.get_for_charge(order.id)
+    assert again == order
+    assert entry == await store.ledger.find(order.id)
+    assert entry is not None
+    assert [one.number for one in entry.tries] == [1, 2]
+    assert entry.booked is not None
+    assert entry.booked.decline_code == "insufficient_funds"
+    with pytest.raises(NoSuchOrderError):
+        await store.orders.get_for_charge("nowhere")

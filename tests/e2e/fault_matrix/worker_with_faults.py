@@ -26,8 +26,10 @@ from temporalio.client import Client
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from durable_orders.clients.connection import connect
+from durable_orders.domain.ports import DatabaseAwayError
 from durable_orders.observability.logging import configure_logging
 from durable_orders.settings import WorkerSettings, temporal_profile
+from durable_orders.store.database import Database, Record
 from sandbox.fault_client import FaultClient
 from tests.e2e.fault_matrix.plan import FaultPoint, Plan
 from tests.e2e.fault_matrix.table import AT_NEIGHBOUR, DATABASE, FaultKind
@@ -39,6 +41,8 @@ log: Final = logging.getLogger("worker")
 _OF_ORDER: Final = re.compile(r"(?:order|refund|payment-risk|examine|reconcile)-(m\d+)(?:-.*)?")
 #: Of each activity, that many statements are cut: its first, in the next try the second, …
 _CUTS: Final = 3
+#: Has the server itself end the connection.
+CUT: Final = "SELECT pg_terminate_backend(pg_backend_pid())"
 
 Run = Callable[[], Awaitable[Any]]
 
@@ -166,7 +170,7 @@ def cut_connections(plan: Plan) -> None:
     ) -> tuple[str, Any]:
         """Have the server itself end the connection in place of the statement."""
         if is_due(FaultKind.DATABASE_CUT):
-            return "SELECT pg_terminate_backend(pg_backend_pid())", ()
+            return CUT, ()
         return statement, parameters
 
     @event.listens_for(Engine, "after_cursor_execute")
@@ -192,6 +196,19 @@ def cut_connections(plan: Plan) -> None:
         if is_due(FaultKind.DATABASE_CUT_DONE):
             connection.exec_driver_sql("COMMIT")
             cut(connection)
+
+    fetch = Database.fetch
+
+    async def fetch_with_cuts(database: Database, sql: str, *arguments: object) -> list[Record]:
+        """The same for what goes past SQLAlchemy. It is tried twice: both times are cut."""
+        if is_due(FaultKind.DATABASE_CUT):
+            return await fetch(database, CUT)
+        found = await fetch(database, sql, *arguments)
+        if is_due(FaultKind.DATABASE_CUT_DONE):
+            raise DatabaseAwayError("the database gave no answer: it is lost")
+        return found
+
+    setattr(Database, "fetch", fetch_with_cuts)  # noqa: B010 - the store is not to know of faults
 
 
 async def main() -> None:
