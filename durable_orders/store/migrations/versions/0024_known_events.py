@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0022"
+revision = "0024"
 down_revision = "0021"
 branch_labels = None
 depends_on = None
