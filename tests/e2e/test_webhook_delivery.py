@@ -70,6 +70,35 @@ async def test_an_order_goes_on_because_stripe_said_that_its_customer_has_confir
     assert await happened(environment, order_id, SIGNALED) <= 2
 
 
+async def test_an_ordinary_order_is_not_signalled_what_stripe_has_answered_already(
+    environment: DemoEnvironment, worker: WorkerProcess, trials: Trials
+) -> None:
+    token = Token.of(b"known0", bytes(range(32)))
+    await PostgresApiKeyRepository(environment.database).add(a_key(token, "known", Scope.READ))
+    async with neighbours_tell(environment) as port:
+        edge = await start_edge(environment, port)
+        order_id = await trials.start()
+        [outcome] = await trials.outcomes()
+
+        async def ended() -> bool:
+            rows = await events_about(environment, order_id)
+            return bool(rows) and all(row.ended_at for row in rows)
+
+        await eventually(ended)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as http:
+            metrics = (await http.get("/metrics")).text
+        await edge.stop()
+
+    assert outcome.status is Status.COMPLETED
+    assert [(row.type, row.ending) for row in await events_about(environment, order_id)] == [
+        ("payment_intent.succeeded", "already_known")
+    ]
+    counted = 'events_total{result="already_known",type="payment_intent.succeeded"} 1.0'
+    assert counted in metrics
+    assert await happened(environment, order_id, SIGNALED) == 0
+
+
 async def test_parcels_arrive_because_the_warehouse_said_so(
     environment: DemoEnvironment, shift: Shift, trials: Trials
 ) -> None:

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
 from sqlalchemy import text
 
+from durable_orders.domain.activity_messages import UndoRequest
+from durable_orders.domain.lifecycle import Status, Stop, StopReason
+from durable_orders.domain.money import Money
 from durable_orders.domain.parcels import ParcelStatus
-from durable_orders.domain.ports import RefusedError
+from durable_orders.domain.ports import CardCharge, ChargeState, RefusedError
 from durable_orders.domain.webhooks import (
+    BookedPayment,
     DeliveryResult,
     MailDeliveryFailure,
     ParcelChanged,
     PaymentChanged,
+    PaymentRiskChanged,
     WebhookEvent,
     WebhookSource,
 )
 from durable_orders.domain.workflow_messages import PaymentChange
 from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.payments import PostgresPaymentLedger
 from durable_orders.store.seed import DEMO, add_products
 from durable_orders.store.webhook_events import PostgresMailLog, PostgresWebhookEventRepository
+from tests.support.charges import announce, record
+from tests.support.keys import INSTALLATION
 from tests.support.shop import basket
 
+PAID = "payment_intent.succeeded"
+STOP = Stop(StopReason.CANCELLED, "cancelled")
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=15)
 _numbers = count(1)
@@ -95,6 +106,26 @@ async def test_who_died_with_an_event_loses_it_to_others_after_the_lease(
     assert (second.number, second.tries) == (first.number, 2)
 
 
+async def test_who_stores_an_event_may_claim_it_and_has_it_alone_until_the_lease_ends(
+    book: PostgresWebhookEventRepository,
+) -> None:
+    kept = await book.keep(an_event(), NOW, LEASE)
+    assert kept is not None
+    assert (kept.tries, kept.received_at) == (1, NOW)
+    assert await book.take(NOW + LEASE / 2, LEASE, 10) == ()
+    [taken] = await book.take(NOW + LEASE, LEASE, 10)
+    assert taken == replace(kept, tries=2)
+
+
+async def test_of_many_who_claim_the_same_event_one_gets_it(
+    book: PostgresWebhookEventRepository,
+) -> None:
+    event = an_event()
+    claimed = await asyncio.gather(*(book.keep(event, NOW, LEASE) for _ in range(20)))
+    assert sum(kept is not None for kept in claimed) == 1
+    assert await book.take(NOW, LEASE, 100) == ()
+
+
 async def test_what_is_postponed_is_due_later_and_what_ended_never(
     book: PostgresWebhookEventRepository, database: Database
 ) -> None:
@@ -149,6 +180,81 @@ async def test_an_ending_nobody_knows_is_refused(
     with pytest.raises(RefusedError, match="webhook_events_ended_somehow"):
         async with database.transaction() as connection:
             await connection.exec_driver_sql("UPDATE webhook_events SET ending = 'told'")
+
+
+# -- what the books say ----------------------------------------------------------------------------
+
+
+async def test_an_event_comes_with_what_the_books_say_of_its_payment(
+    book: PostgresWebhookEventRepository, database: Database, orders: PostgresOrderRepository
+) -> None:
+    ledger = PostgresPaymentLedger(database)
+    order = await orders.place(basket("books-1"), NOW)
+    await announce(ledger, order)
+    asking = BookedPayment(Status.PLACED, ChargeState.OPEN, is_being_tried=True)
+    about = PaymentChanged("books-1", PaymentChange.PAID, "pi_books-1")
+
+    async def kept(news: PaymentChanged) -> BookedPayment | None:
+        event = WebhookEvent(WebhookSource.STRIPE, f"evt_{next(_numbers)}", PAID, news)
+        found = await book.keep(event, NOW)
+        assert found is not None
+        return found.booked
+
+    assert await kept(about) == asking
+    assert await kept(replace(about, payment_id="pi_another")) is None
+    assert await kept(replace(about, payment_id="")) is None
+    assert await kept(replace(about, order_id="another")) is None
+    assert await book.look("books-1", "pi_books-1") == asking
+    assert await book.look("another", "pi_books-1") is None
+
+    nothing = Money(0, "EUR")
+    paid = CardCharge("pi_books-1", ChargeState.CAPTURED, order.total, order.total, nothing)
+    await record(ledger, "books-1", paid, answers=1)
+    await orders.move("books-1", Status.PAID, None, NOW)
+    by_now = BookedPayment(Status.PAID, ChargeState.CAPTURED)
+    assert [one.booked for one in await book.take(NOW, LEASE, 10)] == [by_now, None, None, None]
+
+    await orders.begin_undo(UndoRequest("books-1", STOP), NOW)
+    assert await book.look("books-1", "pi_books-1") == replace(by_now, is_undone=True)
+
+
+async def test_an_event_of_a_payment_is_kept_when_the_payment_is_ours(
+    book: PostgresWebhookEventRepository, database: Database, orders: PostgresOrderRepository
+) -> None:
+    order = await orders.place(basket("books-2"), NOW)
+    await announce(PostgresPaymentLedger(database), order)
+
+    def risk(payment_id: str) -> WebhookEvent:
+        news, number = PaymentRiskChanged(payment_id), next(_numbers)
+        return WebhookEvent(WebhookSource.STRIPE, f"evt_{number}", "review.opened", news)
+
+    assert await book.keep(risk("pi_books-2"), NOW)
+    assert await book.keep(risk("pi_of_another_application"), NOW) is None
+
+
+async def test_an_event_with_a_mark_is_kept_when_it_is_ours(
+    book: PostgresWebhookEventRepository,
+) -> None:
+    assert await book.keep(replace(an_event(), installation=INSTALLATION), NOW)
+    assert await book.keep(replace(an_event(), installation="othershop"), NOW) is None
+
+
+async def test_the_books_are_found_without_reading_all_of_them(database: Database) -> None:
+    """The statement joins by what the event names, in JSON: that must use the indexes."""
+    async with database.transaction() as connection:
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = "\n".join(
+            await connection.scalars(
+                text(
+                    "EXPLAIN SELECT p.state, o.status FROM webhook_events e"
+                    " LEFT JOIN payments p ON p.payment_id = e.news ->> 'payment_id'"
+                    " LEFT JOIN orders o ON o.id = p.order_id AND o.id = e.news ->> 'order_id'"
+                    " WHERE e.ended_at IS NULL AND e.next_try_at <= now()"
+                )
+            )
+        )
+    assert "payments_payment_id_key" in plan
+    assert "orders_pkey" in plan
 
 
 # -- mails -----------------------------------------------------------------------------------------

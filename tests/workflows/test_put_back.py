@@ -19,6 +19,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.testing import TimeSkipper
 
 from durable_orders.domain.activity_messages import Outcome
 from durable_orders.domain.ids import refund_workflow_id
@@ -34,7 +35,7 @@ from tests.workflows import test_replay as courses
 from tests.workflows.conftest import Shop, ended
 from tests.workflows.test_delivery import parcel_of, tell
 from tests.workflows.test_replay import APPROVAL, DELIVERY, HOLD, Scenario
-from tests.workflows.test_waiting import reached
+from tests.workflows.test_waiting import THREE_D_SECURE, reached
 from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
@@ -208,6 +209,35 @@ async def test_a_run_that_is_put_back_ends_as_it_had_ended(shop: Shop, scenario:
             outcome, first = (replace(one, parcel_ids=()) for one in (outcome, first))
         assert outcome == first, f"put back to {task} of {tasks}"
         assert World.of(shop, order_id) == before, f"put back to {task} of {tasks}"
+
+
+@pytest.mark.parametrize("scenario", [Scenario(courses.completed)], ids=["confirmed"])
+async def test_a_run_put_back_to_where_it_waits_looks_by_itself(shop: Shop) -> None:
+    """The books have the order as paid for, so webhooks about that are told nobody any more."""
+    gate = shop.cards.hold("read")
+    handle = await shop.order(THREE_D_SECURE)
+    await gate.entered()
+    order_id = handle.id.removeprefix("order-")
+    [charge] = shop.cards.charges_of(order_id)
+    shop.cards.authenticate(charge.payment_id)
+    gate.release()
+    first = await ended(handle)
+    assert first.status is Status.COMPLETED
+    history = await handle.fetch_history()
+    [timer] = [e for e in history.events if e.event_type == EventType.EVENT_TYPE_TIMER_STARTED]
+    task = timer.timer_started_event_attributes.workflow_task_completed_event_id
+    before = World.of(shop, order_id)
+
+    again = await put_back(shop, handle, task)
+
+    async def waits() -> bool:
+        return (await again.query(OrderWorkflow.status)).doing == "waiting for the customer's bank"
+
+    await eventually(waits)
+    assert (await shop.book.get(order_id)).status is Status.COMPLETED
+    await TimeSkipper(shop.patient_client).fast_forward(again)
+    assert await ended(again) == first
+    assert World.of(shop, order_id) == before
 
 
 async def ended_with_help(shop: Shop, handle: Handle) -> Outcome:
