@@ -23,8 +23,9 @@ from durable_orders.store import decisions, statuses
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, ADD_WORDS, WITH_LINE, line
 from durable_orders.store.installation import IS_OURS
-from durable_orders.store.rows import insert_order, read_order, read_order_and_mail, read_view
+from durable_orders.store.rows import insert_order, read_order, read_order_and_mail
 from durable_orders.store.tables import order_history, orders, parcels, placing_keys, products
+from durable_orders.store.views import read_view
 
 _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
 _SUMMARY: Final = select(
@@ -222,7 +223,7 @@ class PostgresOrderRepository:
             await connection.execute(ADD_WORDS, said | {"about": about})
 
     async def view(self, order_id: str) -> OrderView:
-        async with self._database.snapshot() as connection:
+        async with self._database.statement() as connection:
             view = await read_view(connection, order_id)
         if view is None:
             raise NoSuchOrderError(order_id)

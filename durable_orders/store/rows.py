@@ -15,26 +15,9 @@ from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import FutureUsage, Line, Order, PaymentOptions, Recipient
-from durable_orders.domain.views import (
-    CardTryView,
-    HistoryLine,
-    OrderView,
-    ParcelView,
-    PaymentView,
-    RefundView,
-)
-from durable_orders.store.charge_rows import CHARGES_OF_ORDER, with_tries
 from durable_orders.store.decisions import undone
 from durable_orders.store.installation import IS_OURS
-from durable_orders.store.risk_list import read_risk_views
-from durable_orders.store.tables import (
-    given_back_by_hand,
-    order_history,
-    order_lines,
-    orders,
-    parcels,
-    refund_requests,
-)
+from durable_orders.store.tables import order_history, order_lines, orders
 
 _LINE_COLUMNS = (
     order_lines.c.sku,
@@ -47,7 +30,8 @@ _NEW_ORDER: Final = (
     .on_conflict_do_nothing(index_elements=["id"])
     .returning(orders.c.key_prefix)
 )
-_ORDER: Final = (
+#: The order, whether it is ours, and its lines: a row for each.
+ORDER: Final = (
     select(
         orders,
         orders.c.status.label("order_status"),
@@ -59,7 +43,7 @@ _ORDER: Final = (
     .order_by(order_lines.c.position)
 )
 #: With the id of the mail of which its history has a line.
-_ORDER_AND_MAIL: Final = _ORDER.add_columns(
+_ORDER_AND_MAIL: Final = ORDER.add_columns(
     select(order_history.c.detail["mail"].astext)
     .where(
         order_history.c.order_id == bindparam("order_id"),
@@ -70,25 +54,6 @@ _ORDER_AND_MAIL: Final = _ORDER.add_columns(
     .limit(1)
     .scalar_subquery()
     .label("mail_id")
-)
-_PLACED: Final = select(orders.c.placed_at, orders.c.stock).where(
-    orders.c.id == bindparam("order_id")
-)
-_BY_HAND: Final = select(given_back_by_hand.c.amount).where(
-    given_back_by_hand.c.order_id == bindparam("order_id")
-)
-_PARCELS: Final = (
-    select(parcels).where(parcels.c.order_id == bindparam("order_id")).order_by(parcels.c.parcel_id)
-)
-_REFUNDS: Final = (
-    select(refund_requests)
-    .where(refund_requests.c.order_id == bindparam("order_id"))
-    .order_by(refund_requests.c.number)
-)
-_HISTORY: Final = (
-    select(order_history)
-    .where(order_history.c.order_id == bindparam("order_id"))
-    .order_by(order_history.c.id)
 )
 
 
@@ -142,12 +107,12 @@ async def read_order(
 
     With ``is_ours``, raises ``ForeignOrderError`` when another installation placed it.
     """
-    rows = (await connection.execute(_ORDER, {"order_id": order_id})).all()
+    rows = (await connection.execute(ORDER, {"order_id": order_id})).all()
     if not rows:
         return None
     if is_ours:
         _check_ours(rows[0])
-    return _order(rows)
+    return order_of(rows)
 
 
 async def read_order_and_mail(
@@ -162,7 +127,7 @@ async def read_order_and_mail(
     if not rows:
         return None
     _check_ours(rows[0])
-    return _order(rows), rows[0].mail_id
+    return order_of(rows), rows[0].mail_id
 
 
 def _check_ours(row: Row[Any]) -> None:
@@ -170,7 +135,8 @@ def _check_ours(row: Row[Any]) -> None:
         raise ForeignOrderError(row.id, row.key_prefix)
 
 
-def _order(rows: Sequence[Row[Any]]) -> Order:
+def order_of(rows: Sequence[Row[Any]]) -> Order:
+    """The order in rows of ``ORDER``: one for each line."""
     first = rows[0]
     return Order(
         id=first.id,
@@ -202,50 +168,4 @@ def _order(rows: Sequence[Row[Any]]) -> Order:
             receipt_email=first.receipt_email,
         ),
         undone=undone(first),
-    )
-
-
-async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | None:
-    """The order with its payments, parcels, refunds, risks and history."""
-    order = await read_order(connection, order_id)
-    if order is None:
-        return None
-    this = {"order_id": order_id}
-    row = (await connection.execute(_PLACED, this)).one()
-    charges = await connection.execute(CHARGES_OF_ORDER, this)
-    by_hand = await connection.scalar(_BY_HAND, this)
-    sent = await connection.execute(_PARCELS, this)
-    asked = await connection.execute(_REFUNDS, this)
-    risks = await read_risk_views(connection, order_id)
-    lines = await connection.execute(_HISTORY, this)
-    return OrderView(
-        order=order,
-        placed_at=row.placed_at,
-        stock=row.stock,
-        payments=tuple(
-            PaymentView(
-                payment_id=charge.payment_id,
-                state=charge.state,
-                amount=Money(charge.amount, charge.currency),
-                captured=Money(charge.captured, charge.currency),
-                refunded=Money(charge.refunded, charge.currency),
-                tries=tuple(CardTryView(one.number, one.state, one.decline_code) for one in tries),
-            )
-            for charge, tries in with_tries(charges)
-        ),
-        given_back_by_hand=None if by_hand is None else Money(by_hand, order.total.currency),
-        parcels=tuple(ParcelView(p.parcel_id, p.status, p.tracking) for p in sent),
-        refunds=tuple(
-            RefundView(
-                refund_id=refund.refund_id,
-                amount=Money(refund.amount, order.total.currency),
-                state=refund.state,
-                restocked=refund.restocked,
-            )
-            for refund in asked
-        ),
-        risks=risks,
-        history=tuple(
-            HistoryLine(at=line.at, event=line.event, detail=line.detail) for line in lines
-        ),
     )
