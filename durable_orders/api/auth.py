@@ -24,7 +24,7 @@ _BEARER = HTTPBearer(
 )
 
 
-def get_caller(request: Request) -> ApiKey:
+async def get_caller(request: Request) -> ApiKey:
     """The API key that authenticated the request."""
     key: ApiKey = request.scope["state"]["key"]
     return key

@@ -71,7 +71,11 @@ class Dependencies:
     admin: AdminDependencies | None = None
 
 
-def get_dependencies(request: Request) -> Dependencies:
+# Each is a coroutine: FastAPI calls an ordinary function in a thread of its own, which takes longer
+# than all that these do.
+
+
+async def get_dependencies(request: Request) -> Dependencies:
     """The dependencies of the application that serves the request."""
     dependencies: Dependencies = request.app.state.dependencies
     return dependencies
@@ -80,27 +84,27 @@ def get_dependencies(request: Request) -> Dependencies:
 Deps = Annotated[Dependencies, Depends(get_dependencies)]
 
 
-def _get_orders(dependencies: Deps) -> OrderClient:
-    return dependencies.orders
+async def _get_orders(request: Request) -> OrderClient:
+    return (await get_dependencies(request)).orders
 
 
-def _get_operations(dependencies: Deps) -> OrderOperations:
-    return dependencies.operations
+async def _get_operations(request: Request) -> OrderOperations:
+    return (await get_dependencies(request)).operations
 
 
-def _get_refunds(dependencies: Deps) -> RefundClient:
-    return dependencies.refunds
+async def _get_refunds(request: Request) -> RefundClient:
+    return (await get_dependencies(request)).refunds
 
 
-def _get_disputes(dependencies: Deps) -> DisputeClient:
-    return dependencies.disputes
+async def _get_disputes(request: Request) -> DisputeClient:
+    return (await get_dependencies(request)).disputes
 
 
-def _get_payment_risks(dependencies: Deps) -> PaymentRiskClient:
-    return dependencies.payment_risks
+async def _get_payment_risks(request: Request) -> PaymentRiskClient:
+    return (await get_dependencies(request)).payment_risks
 
 
-def _get_request_id(request: Request) -> str:
+async def _get_request_id(request: Request) -> str:
     return request_id_of(request.scope)
 
 

@@ -185,6 +185,11 @@ class HistoryEntry(ResponseModel):
     text: str = Field(validation_alias="words")
 
 
+def order_url(order_id: str) -> str:
+    """The path of an order. No host: the proxy in front knows it. An id needs no escaping."""
+    return f"/orders/{order_id}"
+
+
 class OrderResponse(ResponseModel):
     """An order with its payments, parcels, refunds, risks and history, oldest first."""
 

@@ -26,8 +26,9 @@ from durable_orders.domain.views import WAREHOUSE_SAID, OrderView
 from durable_orders.store import decisions, hot_path, statuses
 from durable_orders.store.database import Database
 from durable_orders.store.history import ADD_LINE, ADD_WORDS, WITH_LINE, line
-from durable_orders.store.rows import insert_order, read_order, read_view
+from durable_orders.store.rows import insert_order, read_order
 from durable_orders.store.tables import orders, parcels, placing_keys, products
+from durable_orders.store.views import read_view
 
 _IS_THERE: Final = select(orders.c.id).where(orders.c.id == bindparam("order_id"))
 # Parameters of an UPDATE may not have the names of its columns.
@@ -148,7 +149,7 @@ class PostgresOrderRepository:
             await connection.execute(ADD_WORDS, said | {"about": about})
 
     async def view(self, order_id: str) -> OrderView:
-        async with self._database.snapshot() as connection:
+        async with self._database.statement() as connection:
             view = await read_view(connection, order_id)
         if view is None:
             raise NoSuchOrderError(order_id)

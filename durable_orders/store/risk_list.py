@@ -22,7 +22,6 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from durable_orders.domain.disputes.dispute import Dispute, DisputeStatus, FraudWarning, Review
 from durable_orders.domain.disputes.listing import (
@@ -107,11 +106,12 @@ _REVIEWS: Final = _part(
 )
 
 _THIS_ORDER: Final[BindParameter[str]] = bindparam("order_id")
-_OF_ORDER: Final = union_all(
+#: All of an order's payment.
+RISKS_OF_ORDER: Final = union_all(
     _DISPUTES.where(disputes.c.order_id == _THIS_ORDER),
     _WARNINGS.where(fraud_warnings.c.order_id == _THIS_ORDER),
     _REVIEWS.where(reviews.c.order_id == _THIS_ORDER),
-).order_by("opened_at", "risk_id")
+)
 _THIS: Final[BindParameter[str]] = bindparam("risk_id")
 _ALL: Final = union_all(_DISPUTES, _WARNINGS, _REVIEWS).cte("risks")
 _ONE: Final = union_all(
@@ -148,12 +148,6 @@ class PostgresRiskListRepository:
         return None if row is None else _listed(row)
 
 
-async def read_risk_views(connection: AsyncConnection, order_id: str) -> tuple[RiskView, ...]:
-    """All of an order's payment, oldest first, in one statement."""
-    rows = await connection.execute(_OF_ORDER, {"order_id": order_id})
-    return tuple(map(_view, rows))
-
-
 def _with_order(risks: Any) -> Select[Any]:
     return (
         select(risks, orders.c.status)
@@ -182,14 +176,15 @@ def _by_deadline(after: RiskCursor | None) -> Select[Any]:
 
 
 def _listed(row: Row[Any]) -> ListedRisk:
-    return ListedRisk(row.order_id, Status(row.status), _view(row))
+    return ListedRisk(row.order_id, Status(row.status), risk_view_of(row))
 
 
-def _view(row: Row[Any]) -> RiskView:
+def risk_view_of(row: Any) -> RiskView:
+    """The view of one in a row of ``RISKS_OF_ORDER``, or of another union of the three tables."""
     return risk_view(_risk(row), Money(row.paid, row.currency))
 
 
-def _risk(row: Row[Any]) -> Dispute | FraudWarning | Review:
+def _risk(row: Any) -> Dispute | FraudWarning | Review:
     ids, opened, by = (row.risk_id, row.payment_id), row.opened_at, row.acknowledged_by
     if row.kind == fraud_warnings.name:
         return FraudWarning(*ids, row.reason, row.flag, opened, by)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,26 +16,9 @@ from durable_orders.domain.installation import ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.money import Money
 from durable_orders.domain.order import FutureUsage, Line, Order, PaymentOptions, Recipient
-from durable_orders.domain.views import (
-    CardTryView,
-    HistoryLine,
-    OrderView,
-    ParcelView,
-    PaymentView,
-    RefundView,
-)
-from durable_orders.store.charge_rows import CHARGES_OF_ORDER, with_tries
 from durable_orders.store.decisions import CANCELLED_UNSTARTED, undone
 from durable_orders.store.installation import IS_OURS
-from durable_orders.store.risk_list import read_risk_views
-from durable_orders.store.tables import (
-    given_back_by_hand,
-    order_lines,
-    orders,
-    parcels,
-    refund_requests,
-    whole_history,
-)
+from durable_orders.store.tables import order_lines, orders, whole_history
 
 _LINE_COLUMNS = (
     order_lines.c.sku,
@@ -98,25 +80,6 @@ SUMMARY: Final = select(
     .scalar_subquery()
     .label("placed_by"),
 ).where(orders.c.id == bindparam("order_id"))
-_PLACED: Final = select(orders.c.placed_at, orders.c.stock).where(
-    orders.c.id == bindparam("order_id")
-)
-_BY_HAND: Final = select(given_back_by_hand.c.amount).where(
-    given_back_by_hand.c.order_id == bindparam("order_id")
-)
-_PARCELS: Final = (
-    select(parcels).where(parcels.c.order_id == bindparam("order_id")).order_by(parcels.c.parcel_id)
-)
-_REFUNDS: Final = (
-    select(refund_requests)
-    .where(refund_requests.c.order_id == bindparam("order_id"))
-    .order_by(refund_requests.c.number)
-)
-_HISTORY: Final = (
-    select(whole_history)
-    .where(whole_history.c.order_id == bindparam("order_id"))
-    .order_by(whole_history.c.id)
-)
 
 
 async def insert_order(connection: AsyncConnection, order: Order, now: datetime) -> Order | None:
@@ -226,56 +189,3 @@ def order_of(rows: Sequence[Any]) -> Order:
         ),
         undone=undone(first),
     )
-
-
-async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | None:
-    """The order with its payments, parcels, refunds, risks and history."""
-    order = await read_order(connection, order_id)
-    if order is None:
-        return None
-    this = {"order_id": order_id}
-    row = (await connection.execute(_PLACED, this)).one()
-    charges = await connection.execute(CHARGES_OF_ORDER, this)
-    by_hand = await connection.scalar(_BY_HAND, this)
-    sent = await connection.execute(_PARCELS, this)
-    asked = await connection.execute(_REFUNDS, this)
-    risks = await read_risk_views(connection, order_id)
-    lines = await connection.execute(_HISTORY, this)
-    return OrderView(
-        order=order,
-        placed_at=row.placed_at,
-        stock=row.stock,
-        payments=tuple(
-            PaymentView(
-                payment_id=charge.payment_id,
-                state=charge.state,
-                amount=Money(charge.amount, charge.currency),
-                captured=Money(charge.captured, charge.currency),
-                refunded=Money(charge.refunded, charge.currency),
-                tries=tuple(CardTryView(one.number, one.state, one.decline_code) for one in tries),
-            )
-            for charge, tries in with_tries(charges)
-        ),
-        given_back_by_hand=None if by_hand is None else Money(by_hand, order.total.currency),
-        parcels=tuple(ParcelView(p.parcel_id, p.status, p.tracking) for p in sent),
-        refunds=tuple(
-            RefundView(
-                refund_id=refund.refund_id,
-                amount=Money(refund.amount, order.total.currency),
-                state=refund.state,
-                restocked=refund.restocked,
-            )
-            for refund in asked
-        ),
-        risks=risks,
-        history=_history(lines),
-    )
-
-
-def _history(rows: Iterable[Row[Any]]) -> tuple[HistoryLine, ...]:
-    """The lines, each once: one that was added again after its order was archived is in both."""
-    lines: dict[tuple[str, str], HistoryLine] = {}
-    for row in rows:
-        said = row.event, json.dumps(row.detail, sort_keys=True)
-        lines.setdefault(said, HistoryLine(at=row.at, event=row.event, detail=row.detail))
-    return tuple(lines.values())

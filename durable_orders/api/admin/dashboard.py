@@ -60,12 +60,16 @@ class _Runs:
     payments: PaymentRiskRuns
 
 
+async def _get_runs(orders: Operations, refunds: Refunds, payments: PaymentRiskRuns) -> _Runs:
+    return _Runs(orders, refunds, payments)
+
+
 @router.get("")
 async def read_overview(
     admin: Admin,
     orders: Orders,
     disputes: Disputes,
-    runs: Annotated[_Runs, Depends()],
+    runs: Annotated[_Runs, Depends(_get_runs)],
     *,
     status: str = "",
     customer: str = "",

@@ -70,13 +70,13 @@ class AdminRequest:
         return RedirectResponse(then, 303)
 
 
-def _get_admin_dependencies(dependencies: Deps) -> AdminDependencies:
+async def _get_admin_dependencies(dependencies: Deps) -> AdminDependencies:
     if dependencies.admin is None:
         raise ProblemError(NOT_FOUND)
     return dependencies.admin
 
 
-def _get_session_auth(request: Request) -> SessionAuth:
+async def _get_session_auth(request: Request) -> SessionAuth:
     session_auth: SessionAuth = request.app.state.session_auth
     return session_auth
 

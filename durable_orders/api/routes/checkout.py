@@ -7,7 +7,7 @@ import logging
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import Field
 
 from durable_orders.api.dependencies import Orders, RequestId
@@ -19,7 +19,13 @@ from durable_orders.api.problems import (
     ORDER_STRANDED,
     UNKNOWN_ORDER,
 )
-from durable_orders.api.schemas import Amount, OrderIdText, RequestModel, ResponseModel
+from durable_orders.api.schemas import (
+    Amount,
+    OrderIdText,
+    RequestModel,
+    ResponseModel,
+    order_url,
+)
 from durable_orders.clients.errors import OrderClientError
 from durable_orders.clients.orders import OrderClient
 from durable_orders.domain import payment_status as news
@@ -132,7 +138,7 @@ class CheckoutResponse(ResponseModel):
     },
 )
 async def checkout(
-    body: CheckoutRequest, orders: Orders, request: Request, request_id: RequestId
+    body: CheckoutRequest, orders: Orders, request_id: RequestId
 ) -> CheckoutResponse:
     """Check an order out: start its workflow. Repeated, at once or after its end, it is the
     same run.
@@ -141,8 +147,7 @@ async def checkout(
     contains it; without a worker it comes after that time. It is 202 either way: the order is being
     processed.
     """
-    # A path only: the proxy in front knows the host.
-    url = request.app.url_path_for("read_order", order_id=body.order_id)
+    url = order_url(body.order_id)
     if not body.wait_seconds:
         run = await orders.start(body.order_id, request_id=request_id)
         return CheckoutResponse(workflow_id=run.workflow_id, status_url=url)

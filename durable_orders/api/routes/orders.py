@@ -6,7 +6,7 @@ import secrets
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field
 
 from durable_orders.api.auth import Caller, require_scope
@@ -35,6 +35,7 @@ from durable_orders.api.schemas import (
     RecipientName,
     RequestModel,
     ResponseModel,
+    order_url,
 )
 from durable_orders.domain.ids import IdempotencyKey
 from durable_orders.domain.lifecycle import Status
@@ -165,7 +166,6 @@ async def place_order(
     body: PlaceOrderRequest,
     orders: Orders,
     *,
-    request: Request,
     response: Response,
     caller: Caller,
     idempotency_key: IdempotencyKeyHeader = None,
@@ -196,7 +196,7 @@ async def place_order(
         ),
     )
     order = await orders.place(basket, key=key, placed_by=caller.name)
-    url = str(request.app.url_path_for("read_order", order_id=order.id))
+    url = order_url(order.id)
     response.headers["Location"] = url
     return PlaceOrderResponse.model_validate(
         {"order_id": order.id, "total": order.total, "lines": order.lines, "status_url": url}
