@@ -96,6 +96,7 @@ def order_worker(
     approver: str | None = None,
     audit: ReconciliationActivities | None = None,
     max_concurrent_activities: int = 100,
+    max_cached_workflows: int = 1_000,
 ) -> Worker:
     """Create a worker for the task queue "orders" with these ports and the shop's terms.
 
@@ -158,6 +159,7 @@ def order_worker(
         ],
         interceptors=[ActivityInterceptor()],
         max_concurrent_activities=max_concurrent_activities,
+        max_cached_workflows=max_cached_workflows,
         sticky_queue_schedule_to_start_timeout=retry_policies.STICKY_QUEUE,
         graceful_shutdown_timeout=retry_policies.GRACEFUL_SHUTDOWN,
     )
@@ -230,6 +232,7 @@ async def composed(
                 risks=PaymentRiskAudit(risks, risks, disputes, TemporalPaymentRiskRuns(client)),
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
+            max_cached_workflows=settings.max_cached_workflows,
         )
         if settings.worker_health_file is not None:
             checks = {
