@@ -104,6 +104,7 @@ def order_worker(
     max_concurrent_activities: int = 100,
     workflow_runner: WorkflowRunner = RUNNER,
     pace: ChargePace | None = None,
+    max_cached_workflows: int = 1_000,
 ) -> Worker:
     """Create a worker for the task queue "orders" with these ports and the shop's terms.
 
@@ -178,6 +179,7 @@ def order_worker(
         ],
         interceptors=[ActivityInterceptor()],
         max_concurrent_activities=max_concurrent_activities,
+        max_cached_workflows=max_cached_workflows,
         sticky_queue_schedule_to_start_timeout=retry_policies.STICKY_QUEUE,
         graceful_shutdown_timeout=retry_policies.GRACEFUL_SHUTDOWN,
     )
@@ -251,6 +253,7 @@ async def composed(
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
             workflow_runner=UnsandboxedWorkflowRunner(),
+            max_cached_workflows=settings.max_cached_workflows,
         )
         if settings.worker_health_file is not None:
             checks = {

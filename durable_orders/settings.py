@@ -380,6 +380,8 @@ class WorkerSettings(ProcessSettings):
     worker_health_file: Annotated[Path | None, BeforeValidator(_blank_is_none)] = None
     #: Concurrent activities of one worker; further ones wait in the task queue.
     max_concurrent_activities: int = Field(default=100, ge=1, le=10_000)
+    #: Open orders that a worker keeps in memory; news of another one makes it replay the history.
+    max_cached_workflows: int = Field(default=1_000, ge=1, le=1_000_000)
 
     # The shop's terms: see ``ShopTerms``. Fractions of a unit are allowed.
     approval_above: Limits = Field(default_factory=dict)
