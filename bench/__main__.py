@@ -21,7 +21,7 @@ from rich.markup import escape
 from bench import edge
 from bench.checks import find_errors
 from bench.environment import BASELINE_WORKER, ORDER_WORKER, open_environment
-from bench.orders import count_one, measure_alone, measure_load
+from bench.orders import Amount, count_one, measure_alone, measure_load
 from bench.recovery import recover
 from bench.report import RECOVERY_TARGET, SYSTEMS, Measurements, tables
 from bench.slow_neighbours import measure_slow
@@ -147,10 +147,11 @@ def main(
     the machine; what matters are the ratios to what is measured beside it, in the same run.
     """
     measured = Measurements()
+    parts = frozenset(only or Part)
     errors: list[str]
     try:
         plan = Plan(
-            parts=frozenset(only or Part),
+            parts=parts,
             systems=tuple(_systems(system, checkout)),
             orders=orders,
             in_flight=tuple(in_flight or (20,)),
@@ -182,9 +183,9 @@ def main(
         console.print(f"[red]{escape(sentence)}[/]")
     if errors:
         raise typer.Exit(1)
-    if plan.parts - {Part.EDGE}:
+    if parts - {Part.EDGE}:
         console.print("Every order was completed: one charge, one parcel and one mail each.")
-    if Part.EDGE in plan.parts:
+    if Part.EDGE in parts:
         console.print("Every checkout was accepted, and every order checked out has one run.")
 
 
@@ -252,13 +253,9 @@ async def _compare(plan: Plan, measured: Measurements, directory: Path) -> list[
             for each in plan.systems:
                 if each.name != EMPTY:
                     _print_progress(f"{each.name}, each answer after {answer_after:g} s …")
+                    amount = Amount(plan.load, plan.load_seconds)
                     slow, found = await measure_slow(
-                        servers,
-                        each,
-                        answer_after,
-                        plan.slow_in_flight,
-                        plan.load,
-                        plan.load_seconds,
+                        servers, each, answer_after, plan.slow_in_flight, amount
                     )
                     measured.slow.setdefault(each.name, []).append(slow)
                     errors += found
@@ -285,14 +282,9 @@ async def _compare_fast(plan: Plan, measured: Measurements, servers: Servers) ->
         for workers in plan.workers:
             for each in plan.systems:
                 _print_progress(f"{each.name}, {in_flight} in flight, workers: {workers} …")
+                amount = Amount(plan.load, plan.load_seconds)
                 load, found = await measure_load(
-                    servers,
-                    each,
-                    workers,
-                    in_flight,
-                    plan.load,
-                    plan.load_seconds,
-                    webhooks=plan.webhooks,
+                    servers, each, workers, in_flight, amount, webhooks=plan.webhooks
                 )
                 measured.loads.setdefault(each.name, []).append(load)
                 errors += found

@@ -51,9 +51,9 @@ class Measurements:
 
 def tables(measured: Measurements, *, plain: bool) -> Iterable[Table]:
     """All tables that have figures; ``plain`` is Markdown."""
-    compared = [measured.alone, measured.loads, measured.counts]
-    if any(compared):
-        names = [name for name in SYSTEMS if any(name in results for results in compared)]
+    compared = {*measured.alone, *measured.loads, *measured.counts}
+    if compared:
+        names = [name for name in SYSTEMS if name in compared]
         title = "An order, beside other ways to process one"
         yield _comparison(title, names, _comparison_sections(measured), plain=plain)
     answers = {slow.answer_after for results in measured.slow.values() for slow in results}

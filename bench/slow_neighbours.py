@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from bench.orders import errors_of, run, warm_up
+from bench.orders import Amount, errors_of, run, warm_up
 from bench.stand_ins import CONFIRM
 from bench.systems import Running, Servers, System
 
@@ -35,8 +35,7 @@ async def measure_slow(
     system: System,
     answer_after: float,
     in_flight: tuple[int, ...],
-    runs: int,
-    seconds: float,
+    amount: Amount,
 ) -> tuple[SlowResult, list[str]]:
     """Measure one system with one worker. Only our own orders have shoppers and cancellations."""
     result = SlowResult(answer_after)
@@ -45,8 +44,8 @@ async def measure_slow(
         await servers.control(answer_after=answer_after)
         try:
             for number in in_flight:
-                some = min(runs, _RUNS * number)
-                took, elapsed = await run(running.generator, some, number, seconds)
+                some = min(amount.orders, _RUNS * number)
+                took, elapsed = await run(running.generator, some, number, amount.seconds)
                 result.rates[number] = len(took) / elapsed
             if system.checkout is not None:
                 result.shoppers = await _ask(running, "checkout")

@@ -251,7 +251,7 @@ class StandIns:
         refund = {
             "id": self._id("re"),
             "object": "refund",
-            "amount": int(form.get("amount", intent["amount"])),
+            "amount": int(form.get("amount") or intent["amount"]),
             "currency": intent["currency"],
             "payment_intent": intent["id"],
             "charge": intent["latest_charge"],
@@ -283,7 +283,7 @@ class StandIns:
         outcome = "recalled" if fulfillments else "never_accepted"
         if not fulfillments:
             # Recalled before it came: it is refused when it comes.
-            never = {"id": None, "order_id": reference, "status": "recalled", "parcels": []}
+            never: Json = {"id": None, "order_id": reference, "status": "recalled", "parcels": []}
             fulfillments.append(never)
         for each in fulfillments:
             each["status"] = "recalled"
