@@ -100,14 +100,12 @@ class TemporalDriver(_Yardstick):
         self._temporal, self._is_empty = temporal, is_empty
 
     async def start(self, order_id: str) -> None:
-        if self._is_empty:
-            await self._temporal.start_workflow(
-                EmptyWorkflow.run, id=_run_id(order_id), task_queue=EMPTY_QUEUE
-            )
-        else:
-            await self._temporal.start_workflow(
-                SeedOrder.run, PlainOrder(order_id), id=_run_id(order_id), task_queue=SEED_QUEUE
-            )
+        run, queue = (
+            (EmptyWorkflow.run, EMPTY_QUEUE) if self._is_empty else (SeedOrder.run, SEED_QUEUE)
+        )
+        await self._temporal.start_workflow(
+            run, PlainOrder(order_id), id=_run_id(order_id), task_queue=queue
+        )
 
     async def end(self, order_id: str) -> None:
         await self._temporal.get_workflow_handle(_run_id(order_id)).result()

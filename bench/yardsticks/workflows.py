@@ -68,5 +68,5 @@ class EmptyWorkflow:
     """What the engine costs by itself."""
 
     @workflow.run
-    async def run(self) -> None:
-        return
+    async def run(self, order: PlainOrder) -> None:
+        pass
