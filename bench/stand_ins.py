@@ -123,7 +123,7 @@ class StandIns:
         self.orders: defaultdict[str, OrderBooks] = defaultdict(OrderBooks)
         self._intents: dict[str, Json] = {}
         self._order_of: dict[str, str] = {}
-        self._by_key: dict[str, Any] = {}
+        self._by_key: dict[tuple[str, str], Answer] = {}
         self._ids = itertools.count(1)
 
     def answer(  # noqa: PLR0911  a row for each request
@@ -135,10 +135,14 @@ class StandIns:
             case "POST", ["v1", "payment_intents"]:
                 form = dict(parse_qsl(body.decode()))
                 order_id = form.get("metadata[order_id]", "")
-                return order_id, CREATE, self._once(key, lambda: self._create(form))
+                return order_id, CREATE, self._once(CREATE, key, lambda: self._create(form))
             case "POST", ["v1", "payment_intents", id_, "confirm"] if id_ in self._intents:
                 form = dict(parse_qsl(body.decode()))
-                return self._order_of[id_], CONFIRM, self._once(key, lambda: self._pay(id_, form))
+                return (
+                    self._order_of[id_],
+                    CONFIRM,
+                    self._once(CONFIRM, key, lambda: self._pay(id_, form)),
+                )
             case "POST", ["v1", "payment_intents", id_, "cancel"] if id_ in self._intents:
                 return self._order_of[id_], CANCEL, self._cancel(id_)
             case "GET", ["v1", "payment_intents", id_] if id_ in self._intents:
@@ -149,13 +153,21 @@ class StandIns:
             case "POST", ["v1", "refunds"]:
                 form = dict(parse_qsl(body.decode()))
                 order_id = self._order_of.get(form.get("payment_intent", ""), "")
-                return order_id, REFUND, self._once(key, lambda: self._refund(order_id, form))
+                return (
+                    order_id,
+                    REFUND,
+                    self._once(REFUND, key, lambda: self._refund(order_id, form)),
+                )
             case "GET", ["v1", "account"]:
                 return "", "", Answer({"id": ACCOUNT_ID, "object": "account"})
             case "POST", ["warehouse", "fulfillments"]:
                 order = json.loads(body)
                 order_id = _order_of_reference(order["order_id"])
-                return order_id, FULFIL, self._once(key, lambda: self._fulfill(order_id, order))
+                return (
+                    order_id,
+                    FULFIL,
+                    self._once(FULFIL, key, lambda: self._fulfill(order_id, order)),
+                )
             case "POST", ["warehouse", "fulfillments", reference, "cancel"]:
                 order_id = _order_of_reference(unquote(reference))
                 return order_id, RECALL, self._recall(order_id, unquote(reference))
@@ -163,7 +175,11 @@ class StandIns:
                 mail = json.loads(body)
                 tags = {tag["name"]: tag["value"] for tag in mail.get("tags", [])}
                 order_id = tags.get("order", "")
-                return order_id, MAIL, self._once(key, lambda: self._mail(order_id, mail, key))
+                return (
+                    order_id,
+                    MAIL,
+                    self._once(MAIL, key, lambda: self._mail(order_id, mail, key)),
+                )
         return "", "", self._own(method, path, body)
 
     def _own(self, method: str, path: str, body: bytes) -> Answer:
@@ -189,13 +205,13 @@ class StandIns:
         message = f"The bench's stand-ins do not know {method} {path}."
         return Answer({"error": {"type": "invalid_request_error", "message": message}}, 404)
 
-    def _once(self, key: str, effect: Callable[[], Answer]) -> Answer:
+    def _once(self, endpoint: str, key: str, effect: Callable[[], Answer]) -> Answer:
         """Have the effect once for each key, as all three services do."""
-        if key and key in self._by_key:
-            return Answer(self._by_key[key], replayed=True)
+        if key and (known := self._by_key.get((endpoint, key))):
+            return Answer(known.body, known.status, replayed=True)
         answer = effect()
         if key and answer.status < 400:
-            self._by_key[key] = answer.body
+            self._by_key[endpoint, key] = answer
         return answer
 
     def _id(self, prefix: str) -> str:
