@@ -193,7 +193,7 @@ def _systems(wanted: list[Name] | None, checkout: Path | None) -> list[System]:
     """The systems to be measured: all, without what is not here. Raises ``StartError``."""
     names = wanted or [Name(name) for name in SYSTEMS if name != CHECKOUT or checkout]
     if not wanted and find_spec("dbos") is None:
-        _print_progress("DBOS is not installed (`make bench` installs it): measured without it.")
+        _print_progress("DBOS is not installed (`make bench` installs it): the rest is measured.")
         names.remove(Name.DBOS)
     if wanted and checkout and Name.CHECKOUT not in wanted:
         names = [*names, Name.CHECKOUT]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,8 @@ _MAX_STARTS: Final = 20
 _PLACED_AT_A_TIME: Final = 10
 _TIMEOUT: Final = 60.0
 _POLL: Final = 0.01
+#: A command names all of its orders.
+_LONGEST: Final = 2**24
 
 Json = dict[str, Any]
 
@@ -131,16 +134,24 @@ class Generator:
 
 
 async def main(kind: str, prefix: str) -> None:
-    """Carry out commands until standard input ends."""
-    import os  # noqa: PLC0415
-
+    """Carry out commands until standard input ends, also in the middle of one."""
     from bench.drivers import DRIVERS  # noqa: PLC0415  after the path is set
 
+    commands = asyncio.StreamReader(limit=_LONGEST)
     loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     async with DRIVERS[kind]() as driver:
         generator = Generator(driver, prefix, os.environ["STRIPE_API_BASE"])
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
-            print(json.dumps(await generator.carry_out(json.loads(line))), flush=True)
+        next_ = asyncio.ensure_future(commands.readline())
+        while line := await next_:
+            working = asyncio.ensure_future(generator.carry_out(json.loads(line)))
+            next_ = asyncio.ensure_future(commands.readline())
+            # The next command comes after the answer to this one, so only the end comes earlier.
+            await asyncio.wait([working, next_], return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                working.cancel()
+                return
+            print(json.dumps(working.result()), flush=True)
 
 
 if __name__ == "__main__":

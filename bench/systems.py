@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
@@ -67,9 +68,13 @@ class System:
 
 
 def systems(names: Iterable[str], checkout: Path | None) -> list[System]:
-    """The systems of these names, in this order. Raises ``StartError``."""
+    """The systems of these names, in this order. Raises ``StartError`` for one that is not here."""
     found = []
     for name in names:
+        if name == CHECKOUT and checkout is None:
+            raise StartError("Which other checkout? Name its folder with --checkout.")
+        if name == DBOS and find_spec("dbos") is None:
+            raise StartError("DBOS is not installed: `make bench` installs it.")
         path = {OURS: PROJECT_ROOT, CHECKOUT: checkout}.get(name)
         if path is not None and not (path / "worker.py").exists():
             raise StartError(f"{path} is no checkout of this project: it has no worker.py.")
