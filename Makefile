@@ -46,7 +46,7 @@ test-containers: $(TO_DEV) ## The image and docker-compose.yml in containers, wh
 test-stripe: $(TO_DEV) ## The payment suites against Stripe's test mode: STRIPE_TEST_KEY=sk_test_… make test-stripe
 	@$(RUN) -m tests.contracts.at_stripe
 
-bench: $(TO_RUN) ## Measure recovery after a kill, the cost of an order and the HTTP edge
+bench: $(TO_DEV) ## Measure an order beside other ways to process one, recovery after a kill, the HTTP edge
 	@$(RUN) -m bench
 
 chaos: $(TO_RUN) ## All kinds of orders under a seeded schedule of faults, then the books: ORDERS=500 SEED=7 CAPTURE=at_fulfillment

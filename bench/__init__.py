@@ -1,7 +1,9 @@
-"""Benchmarks: recovery after a kill, the cost of an order, and the throughput of the HTTP edge.
+"""Benchmarks: the cost of an order, recovery after a kill, and the throughput of the HTTP edge.
 
-`python -m bench` (or `make bench`) runs everything on this machine with real processes. It measures
-a baseline in the same run: a workflow of the same shape whose four activities do nothing, on the
-SDK's default settings, and a route that does nothing. The ratios matter; the times depend on the
-machine.
+`make bench` runs everything on this machine with real processes. An order is measured beside other
+ways to process one (``bench/yardsticks``), recovery and the edge beside a baseline that does
+nothing, all in the same run. The ratios matter; the times depend on the machine.
+
+Read in this order: ``systems.py`` (servers, workers, load generators), ``orders.py``,
+``slow_neighbours.py``, ``recovery.py``, ``edge.py``, ``report.py``.
 """

@@ -1,4 +1,4 @@
-"""The baseline of orders: a workflow of the same shape on default settings that does nothing.
+"""The baseline of recovery: a workflow of an order's shape on default settings that does nothing.
 
 Four empty activities, one after another and the last two concurrently, with only the one timeout
 that Temporal requires (the same as an order's). A run can be paused at one step, so that its worker

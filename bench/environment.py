@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -106,7 +107,7 @@ class BenchEnvironment:
         }
         merged = {**inherited, **self.settings, **settings, "PYTHONPATH": str(PROJECT_ROOT)}
         await worker.start(_COMMANDS[kind], env=merged, cwd=directory)
-        await _until(lambda: b"ready" in worker.log.read_bytes(), worker)
+        await wait_until(lambda: says_ready(worker), worker)
         return worker
 
     async def kill(self, identity: str) -> None:
@@ -128,13 +129,13 @@ class BenchEnvironment:
         for child in sandbox.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 name = child.name()
-                by_name[name] = by_name.get(name, 0.0) + _used(child)
+                by_name[name] = by_name.get(name, 0.0) + cpu_seconds(child)
         return Cpu(
-            worker=_used(psutil.Process(worker.pid)),
-            stand_in=_used(sandbox),
+            worker=cpu_seconds(psutil.Process(worker.pid)),
+            stand_in=cpu_seconds(sandbox),
             temporal=by_name["temporal"],
             postgres=by_name["postgres"],
-            load=_used(psutil.Process()),
+            load=cpu_seconds(psutil.Process()),
         )
 
     async def place(self, orders: int) -> list[str]:
@@ -178,7 +179,7 @@ async def open_environment(directory: Path) -> AsyncIterator[BenchEnvironment]:
         command += [port, "0"]
     try:
         await sandbox.start(command, cwd=PROJECT_ROOT)
-        await _until((state / "env").exists, sandbox)
+        await wait_until((state / "env").exists, sandbox)
         found = dotenv_values(state / "env", interpolate=False)
         environment = BenchEnvironment(
             directory, sandbox, {name: text or "" for name, text in found.items()}
@@ -210,7 +211,7 @@ async def _connected(environment: BenchEnvironment) -> AsyncIterator[None]:
         await environment.database.close()
 
 
-async def _until(condition: Callable[[], bool], process: Child) -> None:
+async def wait_until(condition: Callable[[], bool], process: Child) -> None:
     """Wait for the condition; raise when the process ends, or after a minute."""
     try:
         async with asyncio.timeout(_TIMEOUT):
@@ -222,7 +223,13 @@ async def _until(condition: Callable[[], bool], process: Child) -> None:
         raise StartError(f"{process.name} is not ready.{process.log_tail()}") from None
 
 
-def _used(process: psutil.Process) -> float:
+def says_ready(process: Child) -> bool:
+    """Whether a worker or server has said "ready", and not that an address is in use already."""
+    return re.search(rb"\bready\b", process.log.read_bytes()) is not None
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """The CPU time that a process has used so far."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
