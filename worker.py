@@ -38,6 +38,7 @@ from durable_orders.clients.run_inspector import (
     TemporalPaymentRiskRuns,
     TemporalRefundRuns,
 )
+from durable_orders.domain.activity_messages import ChargeAnswer
 from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import TASK_QUEUE
 from durable_orders.domain.installation import OtherAccountError
@@ -104,12 +105,14 @@ def order_worker(
     max_concurrent_activities: int = 100,
     workflow_runner: WorkflowRunner = RUNNER,
     pace: ChargePace | None = None,
+    handover: Handover[ChargeAnswer] | None = None,
 ) -> Worker:
     """Create a worker for the task queue "orders" with these ports and the shop's terms.
 
     Without ``audit`` it has no activities for audits, without ``disputes`` and ``risks`` none for
     disputes. Workflows run in the SDK's sandbox unless another ``workflow_runner`` is given.
-    ``pace`` is of the charges that this process has made so far, none unless it is given.
+    ``pace`` is of the charges that this process has made so far, none unless it is given;
+    ``handover`` of those that outlive a workflow task.
     """
     pace = pace or ChargePace()
     payments = PaymentActivities(
@@ -120,7 +123,7 @@ def order_worker(
         disputes,
         risks,
         pace=pace,
-        handover=Handover(hold_open),
+        handover=handover or Handover(hold_open),
     )
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver, disputes)
@@ -185,9 +188,14 @@ def order_worker(
 
 @contextlib.asynccontextmanager
 async def composed(
-    settings: WorkerSettings, client: Client
+    settings: WorkerSettings,
+    client: Client,
+    *,
+    pace: ChargePace | None = None,
+    handover: Handover[ChargeAnswer] | None = None,
 ) -> AsyncIterator[tuple[Worker, BindingCheck]]:
-    """The worker with the database and providers of ``settings``, which are closed after it.
+    """The worker with the database and providers of ``settings``, which are closed after it;
+    ``pace`` and ``handover`` as for ``order_worker``.
 
     Until the check of the account has passed, the worker asks nothing of the card provider.
     """
@@ -251,6 +259,8 @@ async def composed(
             ),
             max_concurrent_activities=settings.max_concurrent_activities,
             workflow_runner=UnsandboxedWorkflowRunner(),
+            pace=pace,
+            handover=handover,
         )
         if settings.worker_health_file is not None:
             checks = {
