@@ -1,4 +1,4 @@
-"""The kill-and-freeze table: where an ordinary order loses its worker, what its run hears first when
+"""The kill-and-freeze table: where an ordinary order loses its worker, what its run hears before
 the lost step is repeated, and how the order ends then.
 
 A row for each moment of each step; a cell for each blow and each piece of news.
@@ -15,6 +15,10 @@ from typing import Final
 from durable_orders.domain.lifecycle import Status
 from tests.e2e.kill_and_freeze.holds import Running
 from tests.e2e.moments import Asking, Committing, Moment
+
+
+#: How an order may end.
+Ends = frozenset[Status]
 
 
 class Blow(StrEnum):
@@ -60,7 +64,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """A moment of a step, and how the order ends when a cancellation is heard before the step is
+    """A moment of a step, and how the order may end when a cancellation is heard before the step is
     repeated; ``ends_later`` when a healthy worker hears it after its task. Whatever else is heard,
     it is completed.
     """
@@ -70,8 +74,8 @@ class Row:
     part: Part
     at: str
     moment: Moment
-    ends_first: Status
-    ends_later: Status
+    ends_first: Ends
+    ends_later: Ends
 
     def __str__(self) -> str:
         where = "" if self.way is Way.LOCAL else f"{self.way.replace(' ', '_')}-"
@@ -84,9 +88,7 @@ class Row:
 
     @property
     def blows(self) -> tuple[Blow, ...]:
-        """A normal charge of a healthy worker is interrupted, or not, by a race: no end is the
-        right one.
-        """
+        """Whether a healthy worker interrupts a normal charge in time is a race."""
         is_normal_charge = self.activity == "charge_card" and self.way is Way.NORMAL
         return (Blow.KILLED, Blow.FROZEN) if is_normal_charge else tuple(Blow)
 
@@ -101,10 +103,10 @@ class Cell:
         return f"{self.row}-{self.blow}-{self.news}"
 
     @property
-    def ends(self) -> Status:
-        """The status in which the order has to end."""
+    def ends(self) -> frozenset[Status]:
+        """The statuses in which the order may end."""
         if self.news is not News.CANCELLATION:
-            return Status.COMPLETED
+            return _COMPLETED
         return self.row.ends_later if self.blow is Blow.HEALTHY else self.row.ends_first
 
     @property
@@ -112,34 +114,33 @@ class Cell:
         """Whether a request that is under way arrives only when the order has ended. One that the
         order still needs is asked for by the same key, so it comes first.
         """
-        if self.ends is Status.COMPLETED or not isinstance(self.row.moment, Asking):
+        if self.ends == _COMPLETED or not isinstance(self.row.moment, Asking):
             return False
         return self.blow is not Blow.HEALTHY or not self.row.is_local
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the server refuses the task's end, and has a healthy worker do the task again."""
-        return self.blow is Blow.HEALTHY and self.row.part is Part.CLOSING_TASK
 
 
 CREATE, CONFIRM = "stripe.payment_intents.create", "stripe.payment_intents.confirm"
 SHIP, MAIL = "warehouse.fulfillments.create", "resend.emails.send"
 
-_CANCELLED, _REFUNDED, _COMPLETED = Status.CANCELLED, Status.REFUNDED, Status.COMPLETED
+_CANCELLED: Final[Ends] = frozenset({Status.CANCELLED})
+_REFUNDED: Final[Ends] = frozenset({Status.REFUNDED})
+_COMPLETED: Final[Ends] = frozenset({Status.COMPLETED})
+#: The next try of a normal activity and the cancellation come to the next worker at once.
+_EITHER: Final = _CANCELLED | _REFUNDED
 
 
 def _rows(
     activity: str,
     way: Way,
     part: Part,
-    moments: tuple[tuple[str, Moment, Status], ...],
-    ends_later: Status | None = None,
+    moments: tuple[tuple[str, Moment, Ends], ...],
+    ends_later: Ends | None = None,
 ) -> Iterator[Row]:
     for at, moment, ends_first in moments:
         yield Row(activity, way, part, at, moment, ends_first, ends_later or ends_first)
 
 
-_CHARGE: Final[tuple[tuple[str, Moment, Status], ...]] = (
+_CHARGE: Final[tuple[tuple[str, Moment, Ends], ...]] = (
     ("not begun", Running("charge_card", "before"), _CANCELLED),
     ("creation asked for", Asking(CREATE, "delay"), _CANCELLED),
     ("created", Asking(CREATE, "delay_after"), _CANCELLED),
@@ -169,7 +170,15 @@ ROWS: Final = (
         Part.BETWEEN,
         tuple(one for one in _CHARGE if one[0] in {"confirmation asked for", "confirmed"}),
     ),
-    *_rows("charge_card", Way.NORMAL, Part.BETWEEN, _CHARGE),
+    *_rows(
+        "charge_card",
+        Way.NORMAL,
+        Part.BETWEEN,
+        tuple(
+            (at, moment, _EITHER if at in {"not begun", "announced"} else ends)
+            for at, moment, ends in _CHARGE
+        ),
+    ),
     *_rows(
         "fulfill_order",
         Way.NORMAL,
@@ -220,20 +229,24 @@ def cells() -> tuple[Cell, ...]:
 
 
 def markdown() -> str:
-    """The table for people: rows with the same ends are one."""
+    """The table for people: moments of a step with the same ends share a line, and so do pieces of
+    news.
+    """
+
+    def words(ends: Ends) -> str:
+        return " or ".join(sorted(ends))
+
+    def alike(row: Row) -> tuple[str, str, str, str]:
+        later = words(row.ends_later) if Blow.HEALTHY in row.blows else ""
+        return row.activity, row.way, words(row.ends_first), later
+
     lines = [
-        "| step | its worker is lost when it is | nothing is heard, or news of payment or parcel "
-        "| a cancellation is heard first | the worker is well and hears it afterwards |",
+        "| step | killed or frozen when it is | nothing, payment news, parcel news "
+        "| cancellation | healthy, and cancelled meanwhile |",
         "| --- | --- | --- | --- | --- |",
     ]
-
-    def alike(row: Row) -> tuple[str, Way, Status, Status | None]:
-        later = row.ends_later if Blow.HEALTHY in row.blows else None
-        return row.activity, row.way, row.ends_first, later
-
     for (activity, way, first, later), rows in groupby(ROWS, alike):
         moments = ", ".join(row.at for row in rows)
-        lines.append(
-            f"| `{activity}`, {way} | {moments} | {_COMPLETED} | {first} | {later or 'either'} |"
-        )
+        cells = (f"`{activity}`, {way}", moments, words(_COMPLETED), first, later)
+        lines.append(f"| {' | '.join(cells)} |".replace("  ", " "))
     return "\n".join(lines)
