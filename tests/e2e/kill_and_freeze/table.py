@@ -16,7 +16,6 @@ from durable_orders.domain.lifecycle import Status
 from tests.e2e.kill_and_freeze.holds import Running
 from tests.e2e.moments import Asking, Committing, Moment
 
-
 #: How an order may end.
 Ends = frozenset[Status]
 
