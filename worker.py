@@ -38,6 +38,7 @@ from durable_orders.clients.run_inspector import (
     TemporalPaymentRiskRuns,
     TemporalRefundRuns,
 )
+from durable_orders.domain.activity_messages import ChargeAnswer
 from durable_orders.domain.disputes.ports import DisputeRepository, PaymentRiskReader
 from durable_orders.domain.ids import TASK_QUEUE
 from durable_orders.domain.installation import OtherAccountError
@@ -105,12 +106,14 @@ def order_worker(
     workflow_runner: WorkflowRunner = RUNNER,
     pace: ChargePace | None = None,
     max_cached_workflows: int = 1_000,
+    handover: Handover[ChargeAnswer] | None = None,
 ) -> Worker:
     """Create a worker for the task queue "orders" with these ports and the shop's terms.
 
     Without ``audit`` it has no activities for audits, without ``disputes`` and ``risks`` none for
     disputes. Workflows run in the SDK's sandbox unless another ``workflow_runner`` is given.
-    ``pace`` is of the charges that this process has made so far, none unless it is given.
+    ``pace`` is of the charges that this process has made so far, none unless it is given;
+    ``handover`` of those that outlive a workflow task.
     """
     pace = pace or ChargePace()
     payments = PaymentActivities(
@@ -121,7 +124,7 @@ def order_worker(
         disputes,
         risks,
         pace=pace,
-        handover=Handover(hold_open),
+        handover=handover or Handover(hold_open),
     )
     fulfillment = FulfillmentActivities(warehouse, orders)
     notifications = NotificationActivities(mailer, orders, approver, disputes)
@@ -187,9 +190,14 @@ def order_worker(
 
 @contextlib.asynccontextmanager
 async def composed(
-    settings: WorkerSettings, client: Client
+    settings: WorkerSettings,
+    client: Client,
+    *,
+    pace: ChargePace | None = None,
+    handover: Handover[ChargeAnswer] | None = None,
 ) -> AsyncIterator[tuple[Worker, BindingCheck]]:
-    """The worker with the database and providers of ``settings``, which are closed after it.
+    """The worker with the database and providers of ``settings``, which are closed after it;
+    ``pace`` and ``handover`` as for ``order_worker``.
 
     Until the check of the account has passed, the worker asks nothing of the card provider.
     """
@@ -254,6 +262,8 @@ async def composed(
             max_concurrent_activities=settings.max_concurrent_activities,
             workflow_runner=UnsandboxedWorkflowRunner(),
             max_cached_workflows=settings.max_cached_workflows,
+            pace=pace,
+            handover=handover,
         )
         if settings.worker_health_file is not None:
             checks = {

@@ -60,12 +60,19 @@ class ChargePace:
 class Handover(Generic[T]):
     """Conversations of this process that a local activity may have begun, by what they are about.
 
-    ``hold_open`` is called with each that outlives its activity: the worker does not end before it.
+    ``hold_open`` is called with each that outlives its activity, ``after`` so long: the worker does
+    not end before it.
     """
 
-    def __init__(self, hold_open: Callable[[asyncio.Task[T]], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        hold_open: Callable[[asyncio.Task[T]], None] = lambda _: None,
+        *,
+        after: timedelta = HANDED_OVER_AFTER,
+    ) -> None:
         self._going_on: dict[Hashable, asyncio.Task[T]] = {}
         self._hold_open = hold_open
+        self._after = after
 
     async def run(self, about: Hashable, talk: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Have ``talk`` done, or wait for the one about the same that goes on already.
@@ -79,7 +86,7 @@ class Handover(Generic[T]):
         talking = asyncio.create_task(talk())
         self._going_on[about] = talking
         talking.add_done_callback(lambda _: self._forget(about, talking))
-        await asyncio.wait({talking}, timeout=HANDED_OVER_AFTER.total_seconds())
+        await asyncio.wait({talking}, timeout=self._after.total_seconds())
         if talking.done():
             return talking.result()
         self._hold_open(talking)

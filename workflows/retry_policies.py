@@ -67,7 +67,7 @@ class Cause(Enum):
     """Whose fault a failure is, as far as it decides what follows."""
 
     LOAD = "load"
-    OURS = "ours"  # a key or an account that is refused, our database away
+    OURS = "ours"  # a key or an account that is refused, our database away, workers that die
     SILENCE = "silence"
     HANDED_OVER = "handed over"  # it goes on, and a normal activity waits for its answer
     GIVEN_UP = "given up"  # the tries, or the time for them, are used up

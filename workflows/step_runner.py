@@ -10,7 +10,14 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    RetryState,
+    TimeoutType,
+)
+from temporalio.exceptions import TimeoutError as StepTimeoutError
 from temporalio.exceptions import is_cancelled_exception as was_cancelled
 from temporalio.types import MethodAsyncSingleParam
 from temporalio.workflow import ActivityHandle, LocalActivityConfig
@@ -390,7 +397,9 @@ def _may_heal(error: FailureError) -> bool:
 
 
 def _is_ours(error: FailureError) -> bool:
-    """Whether the fault is ours: a key or an account that is refused, our database away."""
+    """Whether the fault is ours: a key or an account that is refused, our database away, workers
+    that die.
+    """
     return _failure(error).cause is Cause.OURS
 
 
@@ -399,6 +408,8 @@ def _failure(error: FailureError) -> Failure:
     cause, now = _cause(error), workflow.now()
     if isinstance(error, ActivityError) and error.retry_state is RetryState.TIMEOUT:
         return Failure(Cause.GIVEN_UP, now)
+    if isinstance(cause, StepTimeoutError) and cause.type is TimeoutType.HEARTBEAT:
+        return Failure(Cause.OURS, now)  # its workers died, or were frozen: nobody else was silent
     if not isinstance(cause, ApplicationError):
         return Failure(Cause.GIVEN_UP, now)
     match cause.type:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import signal
 
+from temporalio.api.enums.v1 import EventType
+
 from demo.environment import DemoEnvironment
 from demo.worker_process import WorkerProcess
+from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.lifecycle import Status
 from tests.e2e.moments import Asking, Committing, Moment
 from tests.e2e.test_long_lives import DECLINED, Shift, shift
 from tests.e2e.trials import Trials
+from tests.support.eventually import eventually
 
 __all__ = ["shift"]
 
@@ -66,6 +70,32 @@ async def test_frozen_in_the_try_of_another_card(
     for order_id in trials.order_ids:
         [payment] = (await environment.books.order(order_id)).payments
         assert [charge.status for charge in payment.charges] == ["failed", "succeeded"]
+
+
+async def test_no_try_of_a_charge_is_used_up_by_frozen_workers(
+    environment: DemoEnvironment, shift: Shift, trials: Trials
+) -> None:
+    """A frozen worker is handed tasks as long as the server has its polls: here the next two tries
+    of the charge that it was frozen in, which then has had all three.
+    """
+    frozen = await shift.begins()
+    order_id = await trials.start_and_hold(Asking(CONFIRM, "delay"))
+    await trials.reached()
+    await frozen.signal(signal.SIGSTOP)
+    run = environment.temporal.get_workflow_handle(workflow_id(order_id))
+
+    async def has_had_all_tries() -> bool:
+        timed_out = EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+        return timed_out in [event.event_type for event in (await run.fetch_history()).events]
+
+    await eventually(has_had_all_tries, within=60)
+    await trials.let_go()
+    other = await environment.start_worker()
+    await other.ready()
+    try:
+        assert [outcome.status for outcome in await trials.outcomes()] == [Status.COMPLETED]
+    finally:
+        await frozen.signal(signal.SIGCONT)
 
 
 async def _frozen_while_another_works(
