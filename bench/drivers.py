@@ -24,6 +24,7 @@ from sandbox.books_client import BooksClient
 from sandbox.ports import HOST
 
 _WAIT: Final = timedelta(seconds=15)
+_WAIT_FOR_CANCEL: Final = timedelta(minutes=2)
 
 
 class Driver(Protocol):
@@ -72,7 +73,10 @@ class OurDriver:
             raise TimeoutError(f"nothing was heard of the payment of {order_id} in {_WAIT}")
 
     async def cancel(self, order_id: str) -> None:
-        await self._orders.cancel(order_id)
+        """Cancel the order and wait for the answer."""
+        answer = await self._orders.cancel(order_id, wait=_WAIT_FOR_CANCEL)
+        if type(answer).__name__ == "CancelUnderWay":
+            raise TimeoutError(f"the cancel of {order_id} had no answer in {_WAIT_FOR_CANCEL}")
 
     async def check(self, order_ids: list[str], cancelled: list[str]) -> list[str]:
         from bench.checks import find_errors  # noqa: PLC0415
