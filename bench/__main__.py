@@ -39,7 +39,7 @@ class Part(StrEnum):
     ALONE = "alone"  # orders, one at a time
     LOAD = "load"  # many at a time
     RECOVERY = "recovery"  # after kill -9 of a worker
-    EDGE = "edge"  # checkouts over HTTP
+    EDGE = "edge"  # checkouts over HTTP, and orders read
 
 
 @dataclass(frozen=True)
