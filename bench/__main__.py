@@ -43,7 +43,7 @@ class Part(StrEnum):
     COUNTS = "counts"  # what one order is made of
     SLOW = "slow"  # with slow neighbours
     RECOVERY = "recovery"  # after kill -9 of a worker
-    EDGE = "edge"  # checkouts over HTTP
+    EDGE = "edge"  # checkouts over HTTP, and orders read
 
 
 #: The parts that compare systems.

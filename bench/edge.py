@@ -1,7 +1,8 @@
-"""The throughput of the HTTP edge: `POST /checkout` on a real `python api.py` process, compared
-with a route that does nothing.
+"""The throughput of the HTTP edge: `POST /checkout`, `GET /orders/{id}` and `GET /orders` on a real
+`python api.py` process, compared with a route that does nothing.
 
-No worker runs meanwhile: the cost of an order after its checkout is measured separately.
+No worker runs meanwhile: the cost of an order after its checkout is measured separately. The orders
+that are read were completed before, and have everything that an ordinary order has.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import statistics
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,13 +19,22 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from bench.edge_load import LoadResult, LoadSpec
-from bench.environment import API, BASELINE_API, PROJECT_ROOT, BenchEnvironment, Cpu
+from bench.edge_load import LoadResult, LoadSpec, Route
+from bench.edge_load import run as run_load
+from bench.environment import (
+    API,
+    BASELINE_API,
+    ORDER_WORKER,
+    PROJECT_ROOT,
+    BenchEnvironment,
+    Cpu,
+)
 from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.operators.api_keys import ID_BYTES, SECRET_BYTES, ApiKey, Scope, Token
 from durable_orders.store.api_keys import PostgresApiKeyRepository
 from sandbox.child import Child, StartError
 from sandbox.ports import free_port
+from sandbox.round_trips import RoundTrips
 
 CONNECTIONS: Final = 16
 #: In turns, so that disturbances of the machine affect both.
@@ -31,6 +42,14 @@ _ROUNDS: Final = 2
 _ROUND_SECONDS: Final = 8.0
 _BASELINE_SECONDS: Final = 2.0
 _TIMEOUT: Final = 60.0
+_READ_SECONDS: Final = 4.0
+#: Requests before those that are measured: connections are opened, statements prepared.
+_WARM_UP: Final = 10 * CONNECTIONS
+#: Orders that are completed, to be read: as many as a page has.
+_COMPLETED: Final = 50
+#: Requests whose round trips are counted.
+_COUNTED: Final = 15
+_OK: Final = frozenset({200, 202})
 
 
 @dataclass(frozen=True)
@@ -42,6 +61,8 @@ class RouteResult:
     seconds: float
     took: list[float]
     cpu: Cpu
+    #: To PostgreSQL, of one request. What is looked up every few seconds is not counted.
+    round_trips: int = 0
 
     @property
     def rate(self) -> float:
@@ -55,67 +76,102 @@ class RouteResult:
 
 @dataclass(frozen=True)
 class EdgeResult:
-    """The results of the edge and of the baseline."""
+    """The results of `POST /checkout` at the edge, of the baseline, and of reading orders."""
 
     edge: RouteResult
     baseline: RouteResult
+    reads: dict[Route, RouteResult]
 
 
 class _MeasuredServer:
-    """A running server of one of the two, and its results so far."""
+    """A running server of one of the two, and its results so far on one route."""
 
-    def __init__(self, environment: BenchEnvironment, process: Child, port: int) -> None:
-        self._environment, self._process, self._port = environment, process, port
+    def __init__(
+        self, environment: BenchEnvironment, process: Child, port: int, route: Route
+    ) -> None:
+        self._environment, self._process, self.port = environment, process, port
+        self._route = route
         self._results: list[LoadResult] = []
         self._cpu: list[Cpu] = []
+
+    def at(self, route: Route) -> _MeasuredServer:
+        """The same server, with results on another route."""
+        return _MeasuredServer(self._environment, self._process, self.port, route)
+
+    async def warm_up(self, token: Token, order_ids: list[str]) -> None:
+        """Send a request for each order, which is not measured."""
+        seconds = _ROUND_SECONDS
+        spec = LoadSpec(
+            self.port, str(token), order_ids, CONNECTIONS, seconds, again=False, route=self._route
+        )
+        await _generate_load(spec)
 
     async def run_round(
         self, token: Token, order_ids: list[str], seconds: float, *, again: bool
     ) -> int:
         """Send load; return the number of orders that were requested."""
-        spec = LoadSpec(self._port, str(token), order_ids, CONNECTIONS, seconds, again)
+        spec = LoadSpec(
+            self.port, str(token), order_ids, CONNECTIONS, seconds, again=again, route=self._route
+        )
         before = self._environment.cpu(self._process)
         result = await _generate_load(spec)
         self._results.append(result)
         self._cpu.append(self._environment.cpu(self._process).since(before).with_load(result.cpu))
         return result.asked
 
-    def result(self) -> RouteResult:
+    def result(self, round_trips: int = 0) -> RouteResult:
         refused = Counter[int]()
         for each in self._results:
             refused.update(each.statuses)
-        del refused[202]
+        for status in _OK:
+            del refused[status]
         return RouteResult(
             asked=sum(each.asked for each in self._results),
             refused=refused.total(),
             seconds=sum(each.seconds for each in self._results),
             took=[seconds for each in self._results for seconds in each.took],
             cpu=Cpu.total(self._cpu),
+            round_trips=round_trips,
         )
 
 
 async def measure_checkouts(environment: BenchEnvironment, checkouts: int) -> EdgeResult:
-    """Check out new orders; those that were requested are added to ``environment.started``."""
+    """Check out new orders and read completed ones; those that were requested are added to
+    ``environment.started``.
+    """
     token = await _key(environment, "bench")
+    completed = await _complete_orders(environment, _COMPLETED)
     each = checkouts // _ROUNDS + CONNECTIONS
     baseline_seconds = min(_BASELINE_SECONDS, each * _BASELINE_SECONDS / 100)
+    read_seconds = min(_READ_SECONDS, each * _READ_SECONDS / 100)
+    round_trips = await _count_round_trips(environment, token, completed)
     async with (
         _served(environment, API) as edge,
         _served(environment, BASELINE_API) as baseline,
     ):
+        first = await environment.place_concurrently(_WARM_UP)
+        await edge.warm_up(token, first)
+        environment.started += first
         for _ in range(_ROUNDS):
             order_ids = await environment.place_concurrently(each)
             await baseline.run_round(token, order_ids, baseline_seconds, again=True)
             asked = await edge.run_round(token, order_ids, _ROUND_SECONDS, again=False)
             environment.started += order_ids[:asked]
-        return EdgeResult(edge.result(), baseline.result())
+        reads: dict[Route, RouteResult] = {}
+        for route in (Route.ORDER, Route.ORDERS):
+            reading = edge.at(route)
+            await reading.warm_up(token, completed)
+            await reading.run_round(token, completed, read_seconds, again=True)
+            reads[route] = reading.result(round_trips[route])
+        return EdgeResult(edge.result(round_trips[Route.CHECKOUT]), baseline.result(), reads)
 
 
 async def find_errors(environment: BenchEnvironment, measured: EdgeResult) -> list[str]:
     """Errors, a sentence each: requests not accepted, and orders without exactly one run."""
+    routes = {"the edge": measured.edge, "the empty route": measured.baseline, **measured.reads}
     found = [
         f"{result.refused} requests of {result.asked} were not accepted by {what}"
-        for what, result in (("the edge", measured.edge), ("the empty route", measured.baseline))
+        for what, result in routes.items()
         if result.refused
     ]
     wanted = Counter(map(workflow_id, environment.started))
@@ -125,6 +181,40 @@ async def find_errors(environment: BenchEnvironment, measured: EdgeResult) -> li
         for id_ in sorted(wanted | runs)
         if runs[id_] != wanted[id_]
     ]
+
+
+async def _complete_orders(environment: BenchEnvironment, orders: int) -> list[str]:
+    """The ids of so many completed orders; the worker that completed them is stopped."""
+    order_ids = await environment.place(orders)
+    worker = await environment.add_worker(ORDER_WORKER)
+    try:
+        for order_id in order_ids:
+            await environment.start(order_id)
+        await asyncio.gather(*map(environment.orders.result, order_ids))
+    finally:
+        await environment.stop(worker)
+    return order_ids
+
+
+async def _count_round_trips(
+    environment: BenchEnvironment, token: Token, completed: list[str]
+) -> dict[Route, int]:
+    """The round trips to PostgreSQL of one request of each route, one request at a time."""
+    new = await environment.place(_COUNTED)
+    environment.started += new
+    found = {}
+    async with (
+        RoundTrips(environment.settings["DATABASE_URL"]) as proxy,
+        _served(environment, API, DATABASE_URL=proxy.url) as edge,
+    ):
+        for route in Route:
+            counts = []
+            for order_id in new if route is Route.CHECKOUT else completed[:_COUNTED]:
+                before = proxy.round_trips
+                await run_load(LoadSpec(edge.port, str(token), [order_id], 1, 0, route=route))
+                counts.append(proxy.round_trips - before)
+            found[route] = statistics.mode(counts)
+    return found
 
 
 async def _runs(environment: BenchEnvironment, at_least: int) -> Counter[str]:
@@ -139,16 +229,19 @@ async def _runs(environment: BenchEnvironment, at_least: int) -> Counter[str]:
 
 
 @contextlib.asynccontextmanager
-async def _served(environment: BenchEnvironment, kind: str) -> AsyncIterator[_MeasuredServer]:
+async def _served(
+    environment: BenchEnvironment, kind: str, **others: str
+) -> AsyncIterator[_MeasuredServer]:
     port = free_port()
     # With limits out of the way, which would be measured otherwise.
     settings = {
         "API_PORT": str(port),
         "API_RATE_PER_MINUTE": "1000000",
+        **others,
     }
     process = await environment.add_worker(kind, **settings)
     try:
-        yield _MeasuredServer(environment, process, port)
+        yield _MeasuredServer(environment, process, port, Route.CHECKOUT)
     finally:
         await environment.stop(process)
 

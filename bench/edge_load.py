@@ -1,4 +1,4 @@
-"""Load generator: checks out orders over HTTP without pause. `python -m bench.edge_load`.
+"""Load generator: sends HTTP requests without pause. `python -m bench.edge_load`.
 
 A process of its own, so that it shares no event loop with anything that is measured. It reads a
 ``LoadSpec`` as JSON from standard input and writes a ``LoadResult`` as JSON to standard output. It
@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from itertools import cycle
 from typing import Final
 
@@ -25,9 +26,17 @@ _GRACE: Final = 30.0
 LOST: Final = 0
 
 
+class Route(StrEnum):
+    """The requests that are sent, one for each order."""
+
+    CHECKOUT = "POST /checkout"
+    ORDER = "GET /orders/{id}"
+    ORDERS = "GET /orders"  # the newest 50, whichever order it is
+
+
 @dataclass(frozen=True)
 class LoadSpec:
-    """Check out these orders over ``connections`` for at most ``seconds``.
+    """Send the requests for these orders over ``connections`` for at most ``seconds``.
 
     The first request of each connection is not timed. ``again``: repeat the orders until the time
     is over.
@@ -39,6 +48,7 @@ class LoadSpec:
     connections: int
     seconds: float
     again: bool = False
+    route: Route = Route.CHECKOUT
 
 
 @dataclass
@@ -142,12 +152,27 @@ async def run(spec: LoadSpec) -> LoadResult:
 
 def _requests(spec: LoadSpec) -> Iterator[bytes]:
     for order_id in cycle(spec.order_ids) if spec.again else spec.order_ids:
-        body = json.dumps({"order_id": order_id})
+        line, body = _line_and_body(Route(spec.route), order_id)
         yield (
-            f"POST /checkout HTTP/1.1\r\nHost: {HOST}:{spec.port}\r\n"
-            f"Authorization: Bearer {spec.token}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}"
+            f"{line} HTTP/1.1\r\nHost: {HOST}:{spec.port}\r\n"
+            f"Authorization: Bearer {spec.token}\r\n{_describing(body)}\r\n{body}"
         ).encode()
+
+
+def _line_and_body(route: Route, order_id: str) -> tuple[str, str]:
+    match route:
+        case Route.CHECKOUT:
+            return "POST /checkout", json.dumps({"order_id": order_id})
+        case Route.ORDER:
+            return f"GET /orders/{order_id}", ""
+        case Route.ORDERS:
+            return "GET /orders?limit=50", ""
+
+
+def _describing(body: str) -> str:
+    """The headers about a body, none without one."""
+    lines = ("Content-Type: application/json", f"Content-Length: {len(body)}") if body else ()
+    return "".join(f"{line}\r\n" for line in lines)
 
 
 if __name__ == "__main__":

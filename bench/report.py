@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from rich import box
@@ -240,6 +240,8 @@ def _sections(measured: Measurements) -> Iterable[tuple[str, list[Row]]]:
         yield "Recovery after kill -9 of the worker, another one alive", _recovery(measured)
     if measured.edge:
         yield f"POST /checkout, {CONNECTIONS} connections", _edge(measured.edge)
+        for route, read in measured.edge.reads.items():
+            yield f"{route}, {CONNECTIONS} connections", _edge(replace(measured.edge, edge=read))
 
 
 def _recovery(measured: Measurements) -> list[Row]:
@@ -289,6 +291,7 @@ def _edge(result: EdgeResult) -> list[Row]:
         _row("CPU per request: edge", here.worker * 1000, there.worker * 1000, "ms"),
         _row("CPU per request: Temporal", here.temporal * 1000, None, "ms"),
         _row("CPU per request: PostgreSQL", here.postgres * 1000, None, "ms"),
+        ("round trips to PostgreSQL", str(ours.round_trips), "", ""),
         _row("CPU per request: load generator", here.load * 1000, there.load * 1000, "ms"),
         (
             "load generator, of a core",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy import Select, bindparam, select, tuple_, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -218,28 +219,46 @@ _COLUMNS = (
 )
 
 
+@cache
+def _page_of(*, with_status: bool, of_customer: bool, after: bool) -> Select[Any]:
+    """The statement of a page: to put it together takes as long as to run it."""
+    newest = select(*_COLUMNS).order_by(orders.c.placed_at.desc(), orders.c.id.desc())
+    if with_status:
+        newest = newest.where(orders.c.status == bindparam("of_status"))
+    if of_customer:
+        newest = newest.where(orders.c.customer_id == bindparam("customer"))
+    if after:
+        before = tuple_(bindparam("placed_at", type_=orders.c.placed_at.type), bindparam("last"))
+        newest = newest.where(tuple_(orders.c.placed_at, orders.c.id) < before)
+    return newest.limit(bindparam("most"))
+
+
 async def read_page(
     connection: AsyncConnection, wanted: OrderFilter, limit: int, after: Cursor | None
 ) -> OrderPage:
     """At most ``limit`` orders, newest first, from those placed before ``after``."""
-    newest = select(*_COLUMNS).order_by(orders.c.placed_at.desc(), orders.c.id.desc())
-    if wanted.status is not None:
-        newest = newest.where(orders.c.status == wanted.status)
-    if wanted.customer_id is not None:
-        newest = newest.where(orders.c.customer_id == wanted.customer_id)
-    if after is not None:
-        before = tuple_(orders.c.placed_at, orders.c.id) < (after.placed_at, after.order_id)
-        newest = newest.where(before)
-    rows = await connection.execute(newest.limit(limit + 1))
+    statement = _page_of(
+        with_status=wanted.status is not None,
+        of_customer=wanted.customer_id is not None,
+        after=after is not None,
+    )
+    values: dict[str, Any] = {
+        "of_status": wanted.status,
+        "customer": wanted.customer_id,
+        "placed_at": after and after.placed_at,
+        "last": after and after.order_id,
+        "most": limit + 1,
+    }
+    rows = (await connection.execute(statement, values)).all()
     found = [
         PlacedOrder(
-            order_id=row.id,
-            customer_id=row.customer_id,
-            status=Status(row.status),
-            reason=row.reason,
-            total=Money(row.total, row.currency),
-            placed_at=row.placed_at,
+            order_id=order_id,
+            customer_id=customer_id,
+            status=Status(status),
+            reason=reason,
+            total=Money(total, currency),
+            placed_at=placed_at,
         )
-        for row in rows
+        for order_id, customer_id, status, reason, total, currency, placed_at in rows
     ]
     return OrderPage.of(found, limit)
