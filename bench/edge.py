@@ -168,7 +168,11 @@ async def measure_checkouts(environment: BenchEnvironment, checkouts: int) -> Ed
 
 async def find_errors(environment: BenchEnvironment, measured: EdgeResult) -> list[str]:
     """Errors, a sentence each: requests not accepted, and orders without exactly one run."""
-    routes = {"the edge": measured.edge, "the empty route": measured.baseline, **measured.reads}
+    routes: dict[str, RouteResult] = {
+        "the edge": measured.edge,
+        "the empty route": measured.baseline,
+        **measured.reads,
+    }
     found = [
         f"{result.refused} requests of {result.asked} were not accepted by {what}"
         for what, result in routes.items()
