@@ -209,12 +209,10 @@ class Inbox:
         return max(_MOST - len(self._under_way), 0)
 
     def _deliver(self, event: PendingEvent) -> asyncio.Task[None]:
-        was_full = self._room <= 1
-
         def end(delivery: asyncio.Task[None]) -> None:
-            self._under_way.discard(delivery)
-            if was_full:
+            if not self._room:
                 self._arrived.set()  # others may be due
+            self._under_way.discard(delivery)
 
         delivery = asyncio.create_task(self._settle_or_leave(event), name=f"event {event.event_id}")
         self._under_way.add(delivery)
