@@ -171,8 +171,8 @@ async def find_errors(environment: BenchEnvironment, measured: EdgeResult) -> li
     routes: dict[str, RouteResult] = {
         "the edge": measured.edge,
         "the empty route": measured.baseline,
-        **measured.reads,
     }
+    routes |= {str(route): read for route, read in measured.reads.items()}
     found = [
         f"{result.refused} requests of {result.asked} were not accepted by {what}"
         for what, result in routes.items()
