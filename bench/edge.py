@@ -98,26 +98,25 @@ class _MeasuredServer:
         """The same server, with results on another route."""
         return _MeasuredServer(self._environment, self._process, self.port, route)
 
-    async def warm_up(self, token: Token, order_ids: list[str]) -> None:
-        """Send a request for each order, which is not measured."""
-        seconds = _ROUND_SECONDS
-        spec = LoadSpec(
-            self.port, str(token), order_ids, CONNECTIONS, seconds, again=False, route=self._route
-        )
-        await _generate_load(spec)
+    async def warm_up(self, token: Token, order_ids: list[str]) -> int:
+        """Send load that is not measured; return the number of orders that were requested."""
+        return (await _generate_load(self._spec(token, order_ids, _ROUND_SECONDS))).asked
 
     async def run_round(
         self, token: Token, order_ids: list[str], seconds: float, *, again: bool
     ) -> int:
         """Send load; return the number of orders that were requested."""
-        spec = LoadSpec(
-            self.port, str(token), order_ids, CONNECTIONS, seconds, again=again, route=self._route
-        )
+        spec = self._spec(token, order_ids, seconds, again=again)
         before = self._environment.cpu(self._process)
         result = await _generate_load(spec)
         self._results.append(result)
         self._cpu.append(self._environment.cpu(self._process).since(before).with_load(result.cpu))
         return result.asked
+
+    def _spec(
+        self, token: Token, order_ids: list[str], seconds: float, *, again: bool = False
+    ) -> LoadSpec:
+        return LoadSpec(self.port, str(token), order_ids, CONNECTIONS, seconds, again, self._route)
 
     def result(self, round_trips: int = 0) -> RouteResult:
         refused = Counter[int]()
@@ -150,8 +149,7 @@ async def measure_checkouts(environment: BenchEnvironment, checkouts: int) -> Ed
         _served(environment, BASELINE_API) as baseline,
     ):
         first = await environment.place_concurrently(_WARM_UP)
-        await edge.warm_up(token, first)
-        environment.started += first
+        environment.started += first[: await edge.warm_up(token, first)]
         for _ in range(_ROUNDS):
             order_ids = await environment.place_concurrently(each)
             await baseline.run_round(token, order_ids, baseline_seconds, again=True)

@@ -5,10 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any, Final
 
-from sqlalchemy import JSON, BindParameter, CompoundSelect, Select, bindparam, case, func, select
+from sqlalchemy import (
+    JSON,
+    BindParameter,
+    CompoundSelect,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,23 +85,26 @@ _HISTORY: Final = select(
 ).where(whole_history.c.order_id == _THIS)
 _BY_HAND: Final = select(given_back_by_hand.c.amount).where(given_back_by_hand.c.order_id == _THIS)
 
-_BELONGINGS: Final = func.json_build_object(
-    *("payments", _array(_PAYMENTS, "attempt")),
-    *("tries", _array(_TRIES, "number")),
-    *("given_back_by_hand", _BY_HAND.scalar_subquery()),
-    *("parcels", _array(_PARCELS, "parcel_id")),
-    *("refunds", _array(_REFUNDS, "number")),
-    *("risks", _array(RISKS_OF_ORDER, "opened_at", "risk_id")),
-    *("history", _array(_HISTORY, "id")),
-    type_=JSON,
+
+def _object(**members: Any) -> Any:
+    # Their names are written out: they are no parameters.
+    pairs: list[Any] = [(literal_column(f"'{name}'"), each) for name, each in members.items()]
+    return func.json_build_object(*chain.from_iterable(pairs), type_=JSON)
+
+
+_BELONGINGS: Final = _object(
+    payments=_array(_PAYMENTS, "attempt"),
+    tries=_array(_TRIES, "number"),
+    given_back_by_hand=_BY_HAND.scalar_subquery(),
+    parcels=_array(_PARCELS, "parcel_id"),
+    refunds=_array(_REFUNDS, "number"),
+    risks=_array(RISKS_OF_ORDER, "opened_at", "risk_id"),
+    history=_array(_HISTORY, "id"),
 )
+_IS_FIRST: Final = func.row_number().over(order_by=order_lines.c.position) == literal_column("1")
 #: The order's lines, a row for each; the first one has what belongs to the order. One statement is
 #: one round trip, and sees one snapshot of the database.
-_VIEW: Final = ORDER.add_columns(
-    case((func.row_number().over(order_by=order_lines.c.position) == 1, _BELONGINGS)).label(
-        "belongings"
-    )
-)
+_VIEW: Final = ORDER.add_columns(case((_IS_FIRST, _BELONGINGS)).label("belongings"))
 
 
 async def read_view(connection: AsyncConnection, order_id: str) -> OrderView | None:

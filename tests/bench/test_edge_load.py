@@ -1,11 +1,12 @@
 """The load generator for the HTTP edge, against a scripted server."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, replace
 
-from bench.edge_load import LOST, LoadResult, LoadSpec, run
+from bench.edge_load import LOST, LoadResult, LoadSpec, Route, run
 
 ACCEPTED = b'HTTP/1.1 202 Accepted\r\ncontent-type: x\r\nContent-Length: 5\r\n\r\n"yes"'
 REFUSED = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n"
@@ -33,6 +34,22 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[int, list[str]]]:
         yield server.sockets[0].getsockname()[1], bodies
 
 
+@asynccontextmanager
+async def reading(requests: int) -> AsyncIterator[tuple[int, list[str]]]:
+    """A server that accepts so many requests without a body. Yields its port and their heads."""
+    heads = list[str]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while len(heads) < requests:
+                heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+                writer.write(ACCEPTED)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], heads
+
+
 async def test_each_order_is_checked_out_once_and_the_first_request_is_not_timed() -> None:
     async with answering(*[ACCEPTED] * 3) as (port, bodies):
         result = await run(replace(SPEC, port=port))
@@ -40,6 +57,24 @@ async def test_each_order_is_checked_out_once_and_the_first_request_is_not_timed
     assert bodies == ['{"order_id": "1"}', '{"order_id": "2"}', '{"order_id": "3"}']
     assert result.statuses == {202: 3}
     assert (result.asked, len(result.took)) == (3, 2)
+
+
+async def test_orders_are_read_without_a_body() -> None:
+    async with reading(3) as (port, heads):
+        for route in (Route.ORDER, Route.ORDERS):
+            await run(replace(SPEC, port=port, order_ids=["1"], route=route))
+    assert [head.split("\r\n")[0] for head in heads] == [
+        "GET /orders/1 HTTP/1.1",
+        "GET /orders?limit=50 HTTP/1.1",
+    ]
+    assert all("Authorization: Bearer token" in head for head in heads)
+    assert not any("Content-" in head for head in heads)
+
+
+async def test_its_order_is_read_from_json() -> None:
+    """As the process gets it."""
+    spec = replace(SPEC, route=Route.ORDER)
+    assert LoadSpec(**json.loads(json.dumps(asdict(spec)))) == spec
 
 
 async def test_refusals_and_lost_connections_are_counted() -> None:
