@@ -76,30 +76,35 @@ class Strikes:
     def __post_init__(self) -> None:
         self.directory: HoldsDirectory = directory_of(self.environment)
         self._standby: tuple[WorkerWithHolds, Path] | None = None
+        self._unchecked: list[Trial] = []
 
     async def run(self, cells: Iterable[Cell]) -> None:
         """Bring all cells to their end."""
-        todo = sorted(cells, key=lambda cell: cell.blow)
+        todo = list(cells)
         worker = await self.next_worker()
         while todo:
-            blow = todo[0].blow
-            same = [cell for cell in todo if cell.blow is blow]
-            todo = [cell for cell in todo if cell.blow is not blow]
-            for batch in _batches(same):
-                trials = [await self._place(cell) for cell in batch]
-                if blow is Blow.HEALTHY:
-                    await self._stay_healthy(trials)
-                else:
-                    worker = await self._strike(blow, worker, trials)
-                todo += [one.cell for one in trials if self._is_to_be_repeated(one)]
+            missed: list[Trial] = []
+            for blow in Blow:
+                for batch in _batches([cell for cell in todo if cell.blow is blow]):
+                    trials = [await self._place(cell) for cell in batch]
+                    if blow is Blow.HEALTHY:
+                        await self._stay_healthy(trials)
+                    else:
+                        worker = await self._strike(blow, worker, trials)
+                    self._unchecked += trials
+                    missed += [one for one in trials if not one.in_time]
+            todo = [one.cell for one in missed if self.tried[one.cell] < TRIES]
+        await self._check()
 
-    def _is_to_be_repeated(self, trial: Trial) -> bool:
-        if trial.wrong is None and not trial.in_time:
-            if self.tried[trial.cell] < TRIES:
-                return True
-            trial.wrong = AssertionError("the machine is too slow: no order was struck in time")
-        self.ended[trial.cell] = trial.wrong
-        return False
+    async def _check(self) -> None:
+        """Look at the orders that have ended since the last time."""
+        trials, self._unchecked = self._unchecked, []
+        await self._each(trials, self._look_whether_right)
+        for one in trials:
+            if one.wrong is not None:
+                self.ended[one.cell] = one.wrong
+            elif one.in_time:
+                self.ended.setdefault(one.cell, None)
 
     async def ordinary_activities(self, *, quickly: bool) -> set[tuple[str, Way]]:
         """The activities of an order that nothing befalls, and how each is run."""
@@ -152,7 +157,8 @@ class Strikes:
             await self._each(held, self._tell)
             await self._let_go([one for one in held if not one.cell.is_late])
             other = await self.next_worker()
-            await self._each(held, self._closed)
+            # The tasks of those that are held time out meanwhile.
+            await asyncio.gather(self._each(held, self._closed), self._check())
             await self._let_go([one for one in held if one.cell.is_late])
         left = other
         if blow is Blow.FROZEN:
@@ -161,7 +167,6 @@ class Strikes:
             await self._ping()  # by the one that was frozen
             await self._settled(victim, held)
             left = victim
-        await self._each(held, self._ends)
         return left
 
     async def _held(self, trials: Sequence[Trial]) -> list[Trial]:
@@ -185,7 +190,6 @@ class Strikes:
                 await self._closed(trial)
                 await trial.hold.let_go()
                 await self._look_whether_told_in_time(trial)
-                await self._ends(trial)
 
         await self._each(trials, run)
 
@@ -281,8 +285,8 @@ class Strikes:
         async with asyncio.timeout(LONG):
             await self.environment.orders.result(trial.order_id)
 
-    async def _ends(self, trial: Trial) -> None:
-        """Look whether the order has ended as it should."""
+    async def _look_whether_right(self, trial: Trial) -> None:
+        """Look whether the order, which has ended, has ended as it should."""
         evidence = await self.environment.evidence(trial.order_id)
         assert violations_of(check_invariants([evidence], [])) == []
         if trial.in_time:
@@ -319,10 +323,25 @@ class Strikes:
         return "\n".join(lines)
 
 
-def _batches(cells: Sequence[Cell]) -> list[Sequence[Cell]]:
-    """The cells in batches, each with some of every step."""
+def _batches(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The cells in batches, each with as many that are held within a workflow task. What is handed
+    over is together: it takes its time.
+    """
     many = ceil(len(cells) / BATCH)
-    return [cells[at::many] for at in range(many)]
+    groups = [
+        sorted((cell for cell in cells if cell.row.is_local is is_local), key=_is_handed_over)
+        for is_local in (False, True)
+    ]
+    return [[cell for group in groups for cell in _part(group, at, many)] for at in range(many)]
+
+
+def _part(group: Sequence[Cell], at: int, many: int) -> Sequence[Cell]:
+    size = ceil(len(group) / many)
+    return group[at * size : (at + 1) * size]
+
+
+def _is_handed_over(cell: Cell) -> bool:
+    return cell.row.way is Way.HANDED_OVER
 
 
 @contextlib.asynccontextmanager
