@@ -163,7 +163,7 @@ def create_app(dependencies: Dependencies) -> FastAPI:
     return app
 
 
-#: The start of a named group: a pattern has each name once at most.
+#: The start of a named group; a pattern may have each name only once.
 _NAMED_GROUP: Final = re.compile(r"\(\?P<\w+>")
 
 
@@ -173,6 +173,6 @@ def _matcher(routers: Iterable[APIRouter]) -> Callable[[RequestScope], bool]:
     # One pattern for all, since every request is asked about: one by one takes ten times as long.
     patterns = [route.path_regex.pattern for route in routes if isinstance(route, APIRoute)]
     if len(patterns) != len(routes):
-        raise TypeError("only routes can be open to everybody: include their router in none")
+        raise TypeError("a router without key has routes alone, no mounts and no included routers")
     is_one_of_theirs = re.compile("|".join(_NAMED_GROUP.sub("(?:", each) for each in patterns))
     return lambda scope: is_one_of_theirs.match(scope["path"]) is not None

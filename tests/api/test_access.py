@@ -6,9 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message
+from starlette.types import Scope as RequestScope
 
 from durable_orders.api import auth
-from durable_orders.api.app import PROTECTED_ROUTERS, PUBLIC_ROUTERS
+from durable_orders.api.app import PROTECTED_ROUTERS, PUBLIC_ROUTERS, create_app
 from durable_orders.api.auth import ApiKeyCache
 from durable_orders.api.dependencies import ApiLimits, Dependencies
 from durable_orders.api.rate_limits import RateLimiter, client_address
@@ -74,6 +77,49 @@ async def test_the_open_routes_are_these(edge: Dependencies) -> None:
     async with asking_edge(edge, token=None) as http:
         for path in ("/healthz", "/readyz", "/problems/no-key", "/openapi.json", "/docs"):
             assert (await http.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/healthz", "/problems/no-key", "/docs/x.css", "/webhooks/stripe"),
+        *("/healthz/", "//healthz", "/HEALTHZ", "/healthz/orders", "/orders/healthz", "/healthzz"),
+        *("/problems/", "/problems/a/b", "/docs/a/../../orders", "/webhooks/", "", "/"),
+        *("/healthz\n", "/healthz\n/orders", "/orders\n/healthz", "/orders|/healthz", "/docs/\n"),
+        *("/openapi.json", "/openapixjson", "/problems/(?P<name>", "/orders/1001?x=/healthz"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "odd"])
+async def test_a_path_is_open_if_an_open_route_has_it(
+    edge: Dependencies, path: str, method: str
+) -> None:
+    """By whichever method: a wrong one is told so."""
+    scope: RequestScope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "scheme": "http",
+        "headers": [],
+        "query_string": b"",
+        "client": ("192.0.2.1", 1),
+    }
+    routes = [route for router in PUBLIC_ROUTERS for route in router.routes]
+    is_open = any(route.matches(scope)[0] is not Match.NONE for route in routes)
+    assert (await _status_of(create_app(edge), scope) != 401) is is_open
+
+
+async def _status_of(app: ASGIApp, scope: RequestScope) -> int:
+    statuses: list[int] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await app(scope, receive, send)
+    return statuses[0]
 
 
 @pytest.mark.parametrize(
