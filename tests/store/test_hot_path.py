@@ -208,7 +208,7 @@ async def find(side: Side) -> object:
 
 
 async def sell_to_others(side: Side) -> None:
-    await side.shop.sql("UPDATE products SET on_hand = reserved WHERE sku = :id", id=side.order_id)
+    await side.shop.sql("UPDATE products SET reserved = on_hand WHERE sku = :id", id=side.order_id)
 
 
 ORDINARY: Final[Mapping[str, Step]] = {

@@ -143,16 +143,14 @@ class Shop:
 
 #: Calls of a first try, and of a later one: a worker may be cut off before or after each.
 FIRST = [
-    ("ledger", "find"),
-    ("orders", "get"),
+    ("orders", "get_for_charge"),
     ("cards", "create"),
     ("ledger", "announce"),
     ("cards", "confirm"),
     ("ledger", "record"),
 ]
 LATER = [
-    ("ledger", "find"),
-    ("orders", "get"),
+    ("orders", "get_for_charge"),
     ("cards", "read"),
     ("ledger", "announce"),
     ("cards", "confirm"),
