@@ -135,9 +135,7 @@ def archive(
     try:
         _with_database(database_url, move)
     except KeyboardInterrupt:
-        typer.echo(
-            f"Stopped: {_archived(orders, lines)} It goes on from there next time.", err=True
-        )
+        typer.echo(f"Stopped. Moved {_archived(orders, lines)} Start it again to go on.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     would = "Would move" if dry_run else "Moved"
     typer.echo(f"{would} {_archived(orders, lines)}")

@@ -26,6 +26,7 @@ from durable_orders.store.database import connect
 from durable_orders.store.installation import PostgresInstallationRepository
 from durable_orders.store.seed import DEMO
 from tests.store.shop import NOW, Shop, basket
+from tests.support.eventually import eventually
 from tests.support.keys import INSTALLATION
 from tests.support.servers import Postgres
 
@@ -201,14 +202,22 @@ async def test_an_archive_that_is_interrupted_says_how_far_it_came(
     order = await ended(shop, LONG_AGO)
     command = [sys.executable, str(CHECKOUT / "client.py"), "store", "archive"]
     async with shop.database.transaction() as connection:
+        await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         await connection.exec_driver_sql("LOCK TABLE archived_history IN SHARE MODE")
         process = await asyncio.create_subprocess_exec(
             *command, cwd=directory, env=os.environ | {"DATABASE_URL": shop.url}, stderr=PIPE
         )
-        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock'"
-        async with asyncio.timeout(60):
-            while not await shop.sql(waits):
-                assert process.returncode is None
+
+        async def waits() -> bool:
+            assert process.returncode is None
+            return bool(
+                await shop.sql(
+                    "SELECT 1 FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+            )
+
+        await eventually(waits, within=120)
         process.send_signal(signal.SIGINT)
         _, said = await process.communicate()
     assert process.returncode == 130

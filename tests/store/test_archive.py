@@ -36,6 +36,7 @@ from durable_orders.store.webhook_events import PostgresMailLog
 from tests.store.shop import NOW, Shop, basket
 from tests.store.test_disputes import chargeback
 from tests.store.test_refund_concurrency import paid
+from tests.support.eventually import eventually
 from tests.support.servers import Postgres
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -375,6 +376,7 @@ async def test_a_run_that_is_killed_in_the_middle_has_lost_nothing(
     command = [sys.executable, str(CHECKOUT / "client.py"), "store", "archive"]
     environment = os.environ | {"DATABASE_URL": shop.url}
     async with shop.database.engine.connect() as connection:
+        await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         # Its row of the archive waits for this one, with everything else of its transaction done.
         await connection.execute(
             text(
@@ -386,12 +388,17 @@ async def test_a_run_that_is_killed_in_the_middle_has_lost_nothing(
         process = await asyncio.create_subprocess_exec(
             *command, "--older-than", "1", cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
         )
-        async with asyncio.timeout(60):
-            while not await shop.sql(
-                "SELECT 1 FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            ):
-                assert process.returncode is None
+
+        async def waits() -> bool:
+            assert process.returncode is None
+            return bool(
+                await shop.sql(
+                    "SELECT 1 FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+            )
+
+        await eventually(waits, within=120)
         process.send_signal(signal.SIGKILL)
         assert await process.wait() == -signal.SIGKILL
         await connection.rollback()
