@@ -69,11 +69,17 @@ class RoundTrips:
         self._server: asyncio.Server | None = None
         self._counters: list[MessageCounter] = []
         self._connections: set[asyncio.Task[None]] = set()
+        self._taken = 0
 
     @property
     def round_trips(self) -> int:
         """So far, of all connections."""
         return sum(counter.round_trips for counter in self._counters)
+
+    def take(self) -> int:
+        """Those since this was last asked."""
+        before, self._taken = self._taken, self.round_trips
+        return self._taken - before
 
     @property
     def connections(self) -> int:

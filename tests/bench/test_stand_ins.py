@@ -206,7 +206,8 @@ async def test_stripes_webhook_is_signed_and_tells_of_the_payment(shop: Shop) ->
         head, _, body = request.partition(b"\r\n\r\n")
         fields = [line.decode().split(": ", 1) for line in head.split(b"\r\n")[1:]]
         event = StripeEvents(STRIPE_SECRET).read({k.lower(): v for k, v in fields}, body)
-        assert event.news == PaymentChanged(ORDER, PaymentChange.PAID)
+        assert isinstance(event.news, PaymentChanged)
+        assert (event.news.order_id, event.news.change) == (ORDER, PaymentChange.PAID)
         assert event.installation == "shop"
 
 

@@ -46,9 +46,9 @@ from durable_orders.domain.ports import (
 from durable_orders.store import hot_path
 from durable_orders.store.database import connect
 from durable_orders.store.seed import Product, add_products
+from sandbox.round_trips import RoundTrips
 from tests.store.shop import NOTHING, NOW, PRICE, RECIPIENT, Shop, Stock
 from tests.support.charges import card_try
-from tests.support.round_trips import RoundTrips, counted_round_trips
 from tests.support.servers import Postgres
 
 TABLES: Final = {
@@ -367,7 +367,7 @@ async def _do(side: Side, step: str) -> str:
 
 @pytest.fixture
 async def trips(database_url: str) -> AsyncIterator[RoundTrips]:
-    async with counted_round_trips(database_url) as trips:
+    async with RoundTrips(database_url) as trips:
         yield trips
 
 

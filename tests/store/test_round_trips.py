@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from durable_orders.store.database import Database, connect
-from tests.support.round_trips import RoundTrips, counted_round_trips
+from sandbox.round_trips import RoundTrips
 
 PING = ";"
 #: The end of each BEGIN, in the same round trip.
@@ -83,7 +83,7 @@ async def test_what_runs_before_a_transaction_leaves_it_one(alone: Database) -> 
 
 @pytest.fixture
 async def trips(database_url: str) -> AsyncIterator[RoundTrips]:
-    async with counted_round_trips(database_url) as trips:
+    async with RoundTrips(database_url) as trips:
         yield trips
 
 
