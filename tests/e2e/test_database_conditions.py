@@ -68,12 +68,16 @@ async def impatient_for_statements(environment: DemoEnvironment) -> AsyncIterato
 async def _limited(environment: DemoEnvironment, setting: str) -> AsyncIterator[None]:
     """Somebody locks the orders' history for longer than the setting allows to wait."""
     admin = environment.sandbox.postgres.execute
+    database = connect(
+        environment.sandbox.database_url, pool_size=1
+    )  # not one that is cut just now
     await admin(f"ALTER ROLE shop SET {setting} = '200ms'", _CUT)
     try:
-        async with environment.database.transaction() as blocker:
+        async with database.transaction() as blocker:
             await blocker.execute(text("LOCK TABLE order_history"))
             yield
     finally:
+        await database.close()
         await admin(f"ALTER ROLE shop RESET {setting}", _CUT)
 
 
