@@ -31,7 +31,7 @@ from durable_orders.domain.ports import (
     RefusedError,
 )
 from durable_orders.providers.http_client import HttpClient, to_json
-from durable_orders.providers.http_replies import bounded_code, parse_retry_after
+from durable_orders.providers.http_replies import TransportError, bounded_code, parse_retry_after
 
 _INVALID_IN_TAG: Final = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_TAG: Final = 256
@@ -182,6 +182,9 @@ class ResendHttpClient(AsyncHTTPClient):
         body = None if json is None else to_json(json)
         sent = {**headers, "Content-Type": "application/json"}
         reply = await self._http.request(method.upper(), url, headers=sent, body=body)
+        # The SDK takes whatever is below 400 for a success.
+        if reply.status // 100 == 3:
+            raise TransportError(f"HTTP {reply.status} leads elsewhere")
         return reply.body, reply.status, reply.headers
 
     async def aclose(self) -> None:
