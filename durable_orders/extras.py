@@ -8,7 +8,7 @@ from typing import Final
 MODULES: Final = {
     "store": ("sqlalchemy", "asyncpg", "alembic", "greenlet"),
     "cli": ("typer", "rich"),
-    "providers": ("stripe", "resend", "standardwebhooks", "httpx", "sniffio"),
+    "providers": ("stripe", "resend", "standardwebhooks", "aiohttp", "yarl", "certifi"),
     "api": ("fastapi", "starlette", "uvicorn", "jinja2", "prometheus_client", "fastapi_offline"),
 }
 _EXTRA_OF: Final = {module: extra for extra, modules in MODULES.items() for module in modules}

@@ -46,7 +46,7 @@ def configure_logging(
     ids = ("order_id", "request_id") if request else ("order_id",)
     handler.setFormatter(_Json(ids) if format == "json" else _Console(ids))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("httpx", "httpcore", "stripe", "asyncio", "temporalio.contrib"):
+    for chatty in ("aiohttp", "stripe", "asyncio", "temporalio.contrib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # The SDK appends its whole context to every message; the order's id is enough.
     from temporalio import activity, workflow  # noqa: PLC0415 - only to turn this off

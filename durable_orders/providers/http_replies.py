@@ -8,17 +8,21 @@ sentences of ours.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-import httpx
+import aiohttp
 
 from durable_orders.domain.texts import TextFormat, escaped
 
 
-class OversizedReplyError(httpx.RemoteProtocolError):
+class TransportError(Exception):
+    """A request got no whole reply. The message repeats nothing that the other side has sent."""
+
+
+class OversizedReplyError(TransportError):
     """A reply is larger than any of them has to be, or of a size that nobody can tell."""
 
 
@@ -26,45 +30,6 @@ class OversizedReplyError(httpx.RemoteProtocolError):
 LARGEST_REPLY: Final = 1_048_576
 #: Without compression the size of a reply is known while it comes.
 UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
-
-
-def bounded(
-    chunks: AsyncIterator[bytes], largest: int, encoding: str | None
-) -> AsyncIterator[bytes]:
-    """The chunks of a reply with this ``Content-Encoding``. Raises ``OversizedReplyError``."""
-    if encoding not in {None, "", "identity"}:
-        raise OversizedReplyError("it is compressed, and we have asked for it as it is")
-
-    async def counted() -> AsyncIterator[bytes]:
-        received = 0
-        async for chunk in chunks:
-            received += len(chunk)
-            if received > largest:
-                raise OversizedReplyError(f"it is larger than {largest} bytes")
-            yield chunk
-
-    return counted()
-
-
-class _BoundedStream(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream, encoding: str | None) -> None:
-        self._inner = inner
-        self._chunks = bounded(aiter(inner), LARGEST_REPLY, encoding)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._chunks
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-async def _bound(reply: httpx.Response) -> None:
-    if isinstance(reply.stream, httpx.AsyncByteStream):
-        reply.stream = _BoundedStream(reply.stream, reply.headers.get("Content-Encoding"))
-
-
-#: ``event_hooks`` of a client of httpx: no reply is larger than ``LARGEST_REPLY``.
-BOUNDED: Final[Mapping[str, list[Callable[..., Awaitable[None]]]]] = {"response": [_bound]}
 
 #: Upper limit of a requested wait: a mistake of the server must not stop an order.
 LONGEST_WAIT: Final = timedelta(hours=1)
@@ -81,11 +46,9 @@ UNKNOWN_CODE: Final = "unknown"
 #: Failures of a connection, in the words of our own libraries and system. Those of an answer that
 #: breaks the protocol quote it.
 _OUR_WORDS: Final = (
-    httpx.ConnectError,
-    httpx.TimeoutException,
-    httpx.PoolTimeout,
-    OversizedReplyError,
-    OSError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientOSError,
+    OSError,  # TimeoutError is one
 )
 
 
@@ -111,6 +74,8 @@ def checked_id(format_: TextFormat, id_: object) -> str:
 
 def failure_name(error: BaseException | None) -> str:
     """What broke a conversation off, without what the other side has sent."""
+    if isinstance(error, TransportError):
+        return escaped(str(error)[:_LONGEST_MESSAGE])
     if isinstance(error, _OUR_WORDS) and str(error):
         return escaped(f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE])
     return type(error).__name__

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from durable_orders.domain.webhooks import ParcelChanged, UnreadableEventError
 from durable_orders.providers.warehouse.client import HttpWarehouse
 from tests.contracts.signing import READERS, signed
 from tests.support.keys import INSTALLATION
+from tests.unit.canned import Request, http, serving
 
 ADDRESS = "12 St James's Square\nLondon SW1Y 4JH\nUnited Kingdom"
 REQUEST = ShippingRequest(
@@ -34,9 +34,8 @@ STRANGE: list[Any] = ["", " ", ".", "..", "a\nb", "a\x00b", "x" * 256, "\ud800",
 
 async def answered(body: dict[str, Any], operation: str) -> Any:
     """What the client makes of the warehouse's answer; None: of no answer."""
-    content = json.dumps({"id": "ful_1", "order_id": REFERENCE, **body}).encode()
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
-    async with HttpWarehouse("http://warehouse", "key", transport=transport) as warehouse:
+    reply = http(200, {"id": "ful_1", "order_id": REFERENCE, **body})
+    async with serving(lambda _: reply) as url, HttpWarehouse(url, "key") as warehouse:
         try:
             match operation:
                 case "fulfill":
@@ -104,15 +103,15 @@ async def test_what_one_reader_takes_every_other_takes(parcel_id: str) -> None:
 async def test_skus_go_and_come_back_as_they_are(sku: str) -> None:
     seen: list[Any] = []
 
-    def accept(request: httpx.Request) -> httpx.Response:
-        seen.append(json.loads(request.content))
+    def accept(request: Request) -> bytes:
+        seen.append(json.loads(request.body))
         lines, short = [{"sku": sku, "quantity": 1}], [{"sku": sku, "quantity": 1}]
         parcels = [{"id": "par_1", "lines": lines}]
         body = {"id": "ful_1", "order_id": REFERENCE, "parcels": parcels, "short": short}
-        return httpx.Response(201, json=body)
+        return http(201, body)
 
     request = ShippingRequest("t-1", REQUEST.recipient, ((sku, 2),), INSTALLATION)
-    async with HttpWarehouse("http://w", "key", transport=httpx.MockTransport(accept)) as warehouse:
+    async with serving(accept) as url, HttpWarehouse(url, "key") as warehouse:
         answer = await warehouse.fulfill(request, key="k")
     assert answer == Fulfilled("ful_1", ("par_1",), ((sku, 1),), {"par_1": ((sku, 1),)})
     [sent] = seen

@@ -1,12 +1,13 @@
-"""A server that says what it was told to say, byte for byte."""
+"""Servers that say what they were told to say, byte for byte."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 
 def http(status: int, body: object, **headers: str) -> bytes:
@@ -62,3 +63,38 @@ async def saying() -> AsyncIterator[tuple[str, list[bytes]]]:
     async with server:
         host, port = server.sockets[0].getsockname()
         yield f"http://{host}:{port}", replies
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came; the names of its headers are in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+async def read_request(reader: asyncio.StreamReader) -> Request:
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+    method, target, _ = lines[0].split(" ")
+    fields = (line.partition(":") for line in lines[1:])
+    headers = {name.lower(): value.strip() for name, _, value in fields}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Request(method, target, headers, body)
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[Request], bytes | Awaitable[bytes]]) -> AsyncIterator[str]:
+    """The URL of a server that gives this answer to each request, and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reply = answer(await read_request(reader))
+        writer.write(reply if isinstance(reply, bytes) else await reply)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        yield f"http://{host}:{port}"

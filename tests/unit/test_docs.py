@@ -29,6 +29,11 @@ SETTINGS: Final = {
 }
 #: Read by Temporal's own configuration, as https://docs.temporal.io says, not by our settings.
 OF_TEMPORAL: Final = re.compile(r"TEMPORAL_(ADDRESS|NAMESPACE|API_KEY|PROFILE|TLS\w*)")
+#: What the HTTP client looks for in the environment.
+OF_HTTP: Final = {
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+}
 #: Capitals in the prose that look like a setting and are a word of Temporal's.
 OTHER_CAPITALS: Final = frozenset({"ALLOW_DUPLICATE_FAILED_ONLY"})
 #: Names in the prose that are of others' code: Python's, Temporal's, PostgreSQL's, browsers'.
@@ -276,7 +281,7 @@ def test_the_settings_are_those_that_exist() -> None:
     table = text_of([ROOT / "docs/operations.md"]).partition("## Settings")[2].partition("\n## ")[0]
     told = set(re.findall(r"`([A-Z][A-Z_]+)`", table))
     assert settings <= told
-    assert {name for name in told - settings if not OF_TEMPORAL.fullmatch(name)} == set()
+    assert {name for name in told - settings - OF_HTTP if not OF_TEMPORAL.fullmatch(name)} == set()
 
 
 def test_every_setting_and_constant_named_exists() -> None:

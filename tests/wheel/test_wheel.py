@@ -28,7 +28,7 @@ from tests.wheel.conftest import PROGRAMS, ROOT, Environment, locked
 #: What the bare package does without.
 HEAVY = {
     *("fastapi", "starlette", "uvicorn", "jinja2", "prometheus-client"),
-    *("stripe", "resend", "httpx", "sqlalchemy", "asyncpg", "alembic", "typer", "rich"),
+    *("stripe", "resend", "aiohttp", "sqlalchemy", "asyncpg", "alembic", "typer", "rich"),
 }
 _numbers = count(1)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from durable_orders.domain.activity_messages import Attention, ResendUnanswered
@@ -22,6 +21,7 @@ from durable_orders.domain.workflow_messages import ParcelUpdate, ResendParcel
 from durable_orders.providers.resend.mailer import ResendMailer
 from durable_orders.providers.warehouse.client import HttpWarehouse
 from tests.support.eventually import eventually
+from tests.unit.canned import Request, http, serving
 from tests.workflows.conftest import Clients, Shop, ended
 from tests.workflows.test_neighbours_words import worker
 from tests.workflows.test_waiting import reached
@@ -49,7 +49,7 @@ IDS: Final = {
 }
 
 
-Broken = Callable[[dict[str, Any]], httpx.Response | dict[str, Any]]
+Broken = Callable[[dict[str, Any]], bytes | dict[str, Any]]
 
 
 @dataclass
@@ -67,12 +67,12 @@ class Warehouse:
     def __post_init__(self) -> None:
         self.was_looked_at = asyncio.Event()
 
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
-        call = request.url.path.rpartition("/")[2]
+    async def __call__(self, request: Request) -> bytes:
+        call = request.target.rpartition("/")[2]
         if call == "fulfillments":
-            reference = json.loads(request.content)["order_id"]
+            reference = json.loads(request.body)["order_id"]
         else:
-            reference = request.url.path.split("/")[2]
+            reference = request.target.split("/")[2]
         parcels = [{"id": "par_1", "lines": [{"sku": "MUG", "quantity": 2}]}]
         more: dict[str, dict[str, Any]] = {
             "cancel": {"outcome": "already_left"},
@@ -80,24 +80,18 @@ class Warehouse:
         }
         answer = {"order_id": reference, "id": "ful_1", "parcels": parcels, **more.get(call, {})}
         if call != self.call or not self.broken:
-            return problem("cannot_fulfill", 422) if self._refuses(call) else reply(answer)
+            return problem("cannot_fulfill", 422) if self._refuses(call) else http(200, answer)
         if len(self.broken) == 1:
             await self.was_looked_at.wait()
         broken = self.broken.pop(0)(answer)
-        return broken if isinstance(broken, httpx.Response) else reply(broken)
+        return broken if isinstance(broken, bytes) else http(200, broken)
 
     def _refuses(self, call: str) -> bool:
         return self.refuses and call == "fulfillments"
 
 
-def reply(body: dict[str, Any], status: int = 200) -> httpx.Response:
-    """A reply that may hold half a character, escaped."""
-    headers = {"Content-Type": "application/json"}
-    return httpx.Response(status, content=json.dumps(body), headers=headers)
-
-
-def problem(code: Any, status: int = 400) -> httpx.Response:
-    return reply({"error": {"code": code, "message": "no"}}, status)
+def problem(code: Any, status: int = 400) -> bytes:
+    return http(status, {"error": {"code": code, "message": "no"}})
 
 
 @pytest.fixture
@@ -149,9 +143,9 @@ async def test_a_paid_order_is_not_undone_for_what_the_warehouse_names_badly(
 ) -> None:
     neighbour = Warehouse("fulfillments", [*FULFIL[what]])
     assert len(neighbour.broken) > QUICK_TRIES
-    transport = httpx.MockTransport(neighbour)
     async with (
-        HttpWarehouse("http://w", "key", transport=transport) as warehouse,
+        serving(neighbour) as url,
+        HttpWarehouse(url, "key") as warehouse,
         worker(shop, warehouse=warehouse),
     ):
         handle = await shop.order()
@@ -171,9 +165,9 @@ async def test_an_order_is_not_given_back_while_it_is_not_known_what_has_left(
     neighbour = Warehouse(
         "cancel", each(lambda a, id_: {**a, "parcels": [{"id": id_}]}), refuses=True
     )
-    transport = httpx.MockTransport(neighbour)
     async with (
-        HttpWarehouse("http://w", "key", transport=transport) as warehouse,
+        serving(neighbour) as url,
+        HttpWarehouse(url, "key") as warehouse,
         worker(shop, warehouse=warehouse),
     ):
         order_id = await shop.place()
@@ -189,13 +183,13 @@ async def test_an_order_is_not_given_back_while_it_is_not_known_what_has_left(
 async def test_a_mail_whose_id_is_none_is_sent_again_by_its_key(shop: Shop) -> None:
     ids, keys = [*IDS.values()], list[str]()
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: Request) -> bytes:
         keys.append(request.headers["idempotency-key"])
-        return reply({"id": ids.pop(0) if ids else "mail-1"})
+        return http(200, {"id": ids.pop(0) if ids else "mail-1"})
 
-    transport = httpx.MockTransport(answer)
     async with (
-        ResendMailer("re_1", sender="shop@example.org", transport=transport) as mailer,
+        serving(answer) as url,
+        ResendMailer("re_1", sender="shop@example.org", api_url=url) as mailer,
         worker(shop, mailer=mailer),
     ):
         outcome = await (await shop.order()).result()
@@ -214,9 +208,9 @@ class TestParcels:
         self, shop: Shop
     ) -> None:
         neighbour = Warehouse("resend", each(lambda a, id_: {**a, "parcel": {"id": id_}}))
-        transport = httpx.MockTransport(neighbour)
         async with (
-            HttpWarehouse("http://w", "key", transport=transport) as warehouse,
+            serving(neighbour) as url,
+            HttpWarehouse(url, "key") as warehouse,
             worker(shop, warehouse=warehouse),
         ):
             handle = await shop.order()

@@ -8,7 +8,6 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any, Final
 
-import httpx
 import pytest
 from temporalio.client import WorkflowHandle
 from temporalio.worker import Worker
@@ -24,7 +23,7 @@ from durable_orders.providers.stripe.cards import StripeCards
 from durable_orders.providers.warehouse.client import HttpWarehouse
 from tests.support.eventually import eventually
 from tests.support.words import SAID, as_text, traces_in
-from tests.unit.canned import answering, http
+from tests.unit.canned import Request, answering, http, serving
 from tests.workflows.conftest import Clients, Shop, ended
 from tests.workflows.test_waiting import refused
 from worker import order_worker
@@ -42,20 +41,20 @@ class Warehouse:
         self._left = Counter(plan)
         self._spoken = 0
 
-    def problem(self, status: int, code: str) -> httpx.Response:
+    def problem(self, status: int, code: str) -> bytes:
         self._spoken += 1
         words = f"{self._spoken}: {WORDS[self._spoken % len(WORDS)]}"
-        return httpx.Response(status, json={"error": {"code": code, "message": words}})
+        return http(status, {"error": {"code": code, "message": words}})
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        reference = request.url.path.split("/")[2] if request.url.path.count("/") > 1 else ""
-        call = request.url.path.rpartition("/")[2]
+    def __call__(self, request: Request) -> bytes:
+        reference = request.target.split("/")[2] if request.target.count("/") > 1 else ""
+        call = request.target.rpartition("/")[2]
         if self._left[call] > 0:
             self._left[call] -= 1
             return self.problem(400 if self._left[call] % 2 else 500, "internal_error")
         match call:
             case "fulfillments":
-                reference = json.loads(request.content)["order_id"]
+                reference = json.loads(request.body)["order_id"]
                 if self._left["refusals"]:
                     return self.problem(422, "cannot_fulfill")
                 parcels = [{"id": "par_1", "lines": []}]
@@ -65,8 +64,8 @@ class Warehouse:
             case _:
                 return self.problem(422, "cannot_fulfill")
 
-    def _answer(self, reference: str, **more: Any) -> httpx.Response:
-        return httpx.Response(200, json={"order_id": reference, **more})
+    def _answer(self, reference: str, **more: Any) -> bytes:
+        return http(200, {"order_id": reference, **more})
 
 
 @pytest.fixture
@@ -103,18 +102,18 @@ async def leaves_no_trace(
     assert traces_in(as_text(await handle.fetch_history())) == []
     described = await handle.describe()
     assert traces_in(str(described.raw_description)) == []
-    ours = (one for one in caplog.records if not one.name.startswith(("httpcore", "hpack")))
     formatter = logging.Formatter()
-    assert traces_in("\n".join(map(formatter.format, ours))) == []
+    assert traces_in("\n".join(map(formatter.format, caplog.records))) == []
 
 
 async def test_a_warehouse_that_refuses_and_fails_is_in_no_history(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    transport = httpx.MockTransport(Warehouse(fulfillments=1, cancel=9, refusals=1))
+    neighbour = Warehouse(fulfillments=1, cancel=9, refusals=1)
     async with (
-        HttpWarehouse("http://w", "key", transport=transport) as warehouse,
+        serving(neighbour) as url,
+        HttpWarehouse(url, "key") as warehouse,
         worker(shop, warehouse=warehouse),
     ):
         handle = await shop.order()
@@ -139,9 +138,10 @@ async def test_a_warehouse_that_does_not_resend_is_in_no_history(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    transport = httpx.MockTransport(Warehouse(resend=1))
+    neighbour = Warehouse(resend=1)
     async with (
-        HttpWarehouse("http://w", "key", transport=transport) as warehouse,
+        serving(neighbour) as url,
+        HttpWarehouse(url, "key") as warehouse,
         worker(shop, warehouse=warehouse),
     ):
         handle = await shop.order(waits=True)

@@ -14,14 +14,13 @@ import logging
 import re
 from typing import Final
 
-import httpx
 import stripe
 
 from durable_orders.domain.installation import CardAccount
 from durable_orders.domain.ports import NoAnswerError
 from durable_orders.providers.http_replies import failure_name
 from durable_orders.providers.stripe.errors import provider_error
-from durable_orders.providers.stripe.http_client import BoundedHTTPXClient
+from durable_orders.providers.stripe.http_client import StripeHttpClient
 
 _OPERATION: Final = "read our account"
 #: For the whole call, in seconds: other requests wait for it.
@@ -39,7 +38,7 @@ async def read_account(api_key: str, *, api_base: str = "https://api.stripe.com"
 
     Raises ``NoAnswerError``.
     """
-    http = BoundedHTTPXClient(timeout=httpx.Timeout(_TIMEOUT))
+    http = StripeHttpClient(timeout=_TIMEOUT, connect_timeout=_TIMEOUT)
     client = stripe.StripeClient(
         api_key,
         base_addresses={"api": api_base.rstrip("/")},
@@ -62,11 +61,11 @@ async def read_account(api_key: str, *, api_base: str = "https://api.stripe.com"
         return CardAccount(found and found[1], livemode)
     except stripe.StripeError as error:
         raise provider_error(_OPERATION, error) from None  # its message quotes a part of the key
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
+    except TimeoutError as error:
         why = failure_name(error)
         raise NoAnswerError(f"Stripe gave no answer ({_OPERATION}): {why}") from None
     finally:
-        await http.close_async()  # type: ignore[no-untyped-call]  # the SDK's own gap
+        await http.close_async()
 
 
 def _checked(account: stripe.Account) -> str:

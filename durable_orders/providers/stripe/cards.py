@@ -15,7 +15,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
-import httpx
 import stripe
 
 from durable_orders.domain.ids import CLIENT_SECRET
@@ -39,7 +38,7 @@ from durable_orders.providers.stripe.errors import (
     UnexpectedStateError,
     provider_error,
 )
-from durable_orders.providers.stripe.http_client import BoundedHTTPXClient
+from durable_orders.providers.stripe.http_client import StripeHttpClient
 from durable_orders.providers.stripe.money import to_stripe
 from durable_orders.providers.stripe.objects import (
     EXPANDED,
@@ -95,9 +94,8 @@ class StripeCards:
         logging.getLogger("stripe").setLevel(logging.WARNING)
         self._timeout = timeout
         self._money_timeout = money_timeout
-        # The SDK's httpx client keeps at most 100 connections, 20 of them idle.
         longest = max(timeout, money_timeout)
-        self._http = BoundedHTTPXClient(timeout=httpx.Timeout(longest, connect=connect_timeout))
+        self._http = StripeHttpClient(timeout=longest, connect_timeout=connect_timeout)
         client = stripe.StripeClient(
             api_key,
             base_addresses={"api": api_base.rstrip("/")},
@@ -111,7 +109,7 @@ class StripeCards:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.close_async()  # type: ignore[no-untyped-call]  # the SDK's own gap
+        await self._http.close_async()
 
     async def __aenter__(self) -> Self:
         return self
@@ -315,7 +313,7 @@ class StripeCards:
             # Without its cause, here and below: it quotes what Stripe has said, and the log at its
             # most talkative tells causes.
             raise provider_error(operation, error) from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
+        except TimeoutError as error:
             why = failure_name(error)
             raise NoAnswerError(f"Stripe gave no answer ({operation}): {why}") from None
         except _SENSELESS as error:

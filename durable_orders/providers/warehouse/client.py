@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import quote
 
-import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from durable_orders.domain.activity_messages import (
@@ -31,10 +30,10 @@ from durable_orders.domain.ports import (
     ShippingRefused,
     ShippingRequest,
 )
+from durable_orders.providers.http_client import HttpClient, HttpReply, to_json
 from durable_orders.providers.http_replies import (
-    BOUNDED,
-    UNCOMPRESSED,
     UNKNOWN_CODE,
+    TransportError,
     bounded_code,
     failure_name,
     parse_retry_after,
@@ -97,17 +96,11 @@ class HttpWarehouse:
         *,
         timeout: float = 20.0,
         connect_timeout: float = 5.0,
-        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._timeout = timeout
-        self._http = httpx.AsyncClient(
-            base_url=url.rstrip("/"),
-            headers={"Authorization": f"Bearer {api_key}", **UNCOMPRESSED},
-            event_hooks=BOUNDED,
-            timeout=httpx.Timeout(timeout, connect=connect_timeout),
-            limits=httpx.Limits(max_connections=50, max_keepalive_connections=20),
-            transport=transport,
-        )
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._http = HttpClient(timeout=timeout, connect_timeout=connect_timeout)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -128,13 +121,11 @@ class HttpWarehouse:
             "lines": [{"sku": sku, "quantity": count} for sku, count in request.quantities],
         }
         async with self._translate_errors("fulfil"):
-            reply = await self._http.post(
-                "/fulfillments", json=body, headers={"Idempotency-Key": key}
-            )
+            reply = await self._request("POST", "/fulfillments", key=key, body=body)
         problem = _problem(reply)
         private = (recipient.name, recipient.email, *recipient.address.splitlines())
         said = without_private(problem.message, *private)
-        if refused := _refusal(reply.status_code, problem.code, said):
+        if refused := _refusal(reply.status, problem.code, said):
             return refused
         _raise_for(reply, "fulfil", problem.code, said)
         accepted = _read(_Accepted, reply, reference)
@@ -146,9 +137,9 @@ class HttpWarehouse:
     async def read(self, request: ShippingRequest) -> ReadFulfillmentAnswer:
         reference = warehouse_reference(request.installation, request.order_id)
         async with self._translate_errors("read"):
-            reply = await self._http.get(f"/fulfillments/{quote(reference, safe='')}")
+            reply = await self._request("GET", f"/fulfillments/{quote(reference, safe='')}")
         problem = _problem(reply)
-        if (reply.status_code, problem.code) == (404, "not_found"):
+        if (reply.status, problem.code) == (404, "not_found"):
             return ContentsUnknown("the warehouse has no record of the order")
         recipient = request.recipient
         private = (recipient.name, recipient.email, *recipient.address.splitlines())
@@ -161,10 +152,10 @@ class HttpWarehouse:
         reference = warehouse_reference(installation, order_id)
         path = f"/fulfillments/{quote(reference, safe='')}/parcels/{quote(parcel_id, safe='')}"
         async with self._translate_errors("resend"):
-            reply = await self._http.post(f"{path}/resend", headers={"Idempotency-Key": key})
+            reply = await self._request("POST", f"{path}/resend", key=key)
         problem = _problem(reply)
         said = without_private(problem.message)
-        if refused := _refusal(reply.status_code, problem.code, said):
+        if refused := _refusal(reply.status, problem.code, said):
             return refused
         _raise_for(reply, "resend", problem.code, said)
         resent = _read(_Resent, reply, reference)
@@ -175,7 +166,7 @@ class HttpWarehouse:
     async def cancel(self, order_id: str, *, installation: str) -> WarehouseCancelAnswer:
         reference = warehouse_reference(installation, order_id)
         async with self._translate_errors("cancel"):
-            reply = await self._http.post(f"/fulfillments/{quote(reference, safe='')}/cancel")
+            reply = await self._request("POST", f"/fulfillments/{quote(reference, safe='')}/cancel")
         problem = _problem(reply)
         _raise_for(reply, "cancel", problem.code, without_private(problem.message))
         cancelled = _read(_Cancelled, reply, reference)
@@ -185,13 +176,24 @@ class HttpWarehouse:
             return AlreadyLeft(cancelled.id, tuple(parcel.id for parcel in cancelled.parcels))
         return FulfillmentCancelled()
 
+    async def _request(
+        self, method: str, path: str, *, key: str | None = None, body: object = None
+    ) -> HttpReply:
+        headers = dict(self._headers)
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        content = None if body is None else to_json(body)
+        return await self._http.request(method, self._url + path, headers=headers, body=content)
+
     @asynccontextmanager
     async def _translate_errors(self, operation: str) -> AsyncIterator[None]:
-        """Limit the time of the block, and raise ``NoAnswerError`` for what httpx raises in it."""
+        """Limit the time of the block, and raise ``NoAnswerError`` for what breaks it off."""
         try:
             async with asyncio.timeout(self._timeout):
                 yield
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
+        except (TransportError, TimeoutError) as error:
             why = failure_name(error)
             raise NoAnswerError(f"the warehouse gave no answer ({operation}): {why}") from None
 
@@ -202,11 +204,11 @@ def _refusal(status: int, code: str, said: str) -> ShippingRefused | None:
     return ShippingRefused(code, said) if is_one else None
 
 
-def _raise_for(reply: httpx.Response, operation: str, code: str, said: str) -> None:
+def _raise_for(reply: HttpReply, operation: str, code: str, said: str) -> None:
     """Raise the error of a reply that is not a success: with its ``code``, and what it ``said`` in
     its own words kept apart from the sentence.
     """
-    status = reply.status_code
+    status = reply.status
     if 200 <= status < 300:
         return
     detail = f"({operation}, HTTP {status}{code and f', {code}'})"
@@ -294,21 +296,21 @@ def _pieces(lines: list[Line]) -> Counter[str]:
     return pieces
 
 
-def _problem(reply: httpx.Response) -> _Problem:
+def _problem(reply: HttpReply) -> _Problem:
     """The error in the reply's body, its code bounded; empty when the body does not have the
     documented shape.
     """
     try:
-        problem = _Problems.model_validate_json(reply.content).error
+        problem = _Problems.model_validate_json(reply.body).error
     except ValidationError:
         return _Problem()
     return _Problem(code=bounded_code(problem.code), message=problem.message)
 
 
-def _read(kind: type[_Answer], reply: httpx.Response, reference: str) -> _Answer:
+def _read(kind: type[_Answer], reply: HttpReply, reference: str) -> _Answer:
     """Parse the reply. Raises ``NoAnswerError`` when it is invalid or for another order."""
     try:
-        answer = kind.model_validate_json(reply.content)
+        answer = kind.model_validate_json(reply.body)
     except ValidationError as error:
         # Neither the input, which may be anything, nor pydantic's message, which quotes the input.
         wrong = ", ".join(
