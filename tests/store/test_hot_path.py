@@ -162,12 +162,12 @@ def commit(ends_as: Status | None = None) -> Step:
 
 
 def announce(
-    number: int = 1, *, other: str = "", more: int = 0, state: ChargeState = ChargeState.OPEN
+    number: int = 1, *, other: bool = False, more: int = 0, state: ChargeState = ChargeState.OPEN
 ) -> Step:
     async def step(side: Side) -> object:
         amount = replace(side.total, amount=side.total.amount + more)
         wanted = card_try(side.order_id, number, state=state)
-        payment_id = other or side.payment_id
+        payment_id = f"another_{side.payment_id}" if other else side.payment_id
         entry = await side.shop.ledger.announce(side.order_id, payment_id, amount, wanted)
         if entry is not None:
             side.entries.append(entry)
@@ -232,7 +232,7 @@ OTHERS: Final[Mapping[str, Step]] = {
     "announce again": announce(),
     "announce the second": announce(2),
     "announce what is not made": announce(state=ChargeState.CANCELLED),
-    "announce another charge": announce(other="pi_another"),
+    "announce another charge": announce(other=True),
     "announce too much": announce(more=1),
     "record open": record(ChargeState.OPEN),
     "record 3-D Secure": record(ChargeState.NEEDS_CUSTOMER, leads_to=Status.AWAITING_PAYMENT),
@@ -249,6 +249,7 @@ OTHERS: Final[Mapping[str, Step]] = {
     "record captured, read before": record(ChargeState.CAPTURED, leads_to=Status.PAID, older=1),
     "record declined, read before": record(ChargeState.DECLINED, answers=None, older=1),
     "record returned": record(ChargeState.CAPTURED, answers=None, refunded=1_00),
+    "record less returned": record(ChargeState.CAPTURED, answers=None, refunded=50),
     "record too much returned": record(ChargeState.CAPTURED, answers=None, refunded=1_000_00),
     "end try": lambda side: side.shop.ledger.end_try(side.order_id, 1, ChargeState.CANCELLED),
     "refuse try": lambda side: side.shop.ledger.end_try(
@@ -324,6 +325,11 @@ def courses(draw: st.DrawFn) -> list[str]:
 @given(steps=courses(), on_hand=st.integers(0, 4), pieces=st.integers(1, 2))
 @example(steps=list(ORDINARY), on_hand=4, pieces=2)
 @example(steps=["begin", "announce", "end try", "record captured"], on_hand=4, pieces=2)
+@example(
+    steps=["announce", "record captured", "find", "refund", "record less returned"],
+    on_hand=4,
+    pieces=2,
+)
 @example(
     steps=[
         "begin",
