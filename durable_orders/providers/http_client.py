@@ -7,6 +7,7 @@ and ``NO_PROXY``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``. ``~/.netrc`` does not 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import ssl
@@ -14,7 +15,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import certifi
@@ -33,6 +34,9 @@ from durable_orders.providers.http_replies import (
 _MOST_CONNECTIONS: Final = 100
 #: Seconds that an idle connection is kept: fewer than the five after which some servers close it.
 _LONGEST_IDLE: Final = 4.0
+
+#: Of the event loop. What has come is read at the end of the first one.
+_TURNS: Final = 2
 
 #: What aiohttp raises. ``ValueError``: a header or an address that it does not send.
 _FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
@@ -83,19 +87,21 @@ class HttpClient:
     ) -> HttpReply:
         """Send a request and return the reply. ``url`` is sent as it is, so it must be encoded.
 
-        Raises ``TransportError``. Nothing is tried again, except after a connection that the other
-        side has closed while it was idle, and that was used before we could know: then GET, and
-        what has an ``Idempotency-Key``, is sent once more.
+        Raises ``TransportError``.
         """
-        can_repeat = method == "GET" or any(name.lower() == "idempotency-key" for name in headers)
-        connection = _Connection()
+        address = URL(url, encoded=True)
         try:
-            try:
-                return await self._send(connection, method, url, headers, body)
-            except _HungUpError:
-                if not (can_repeat and connection.was_idle and not connection.has_answered):
-                    raise
-                return await self._send(_Connection(), method, url, headers, body)
+            await self._see_closed_connections()
+            async with self._open().request(
+                method,
+                address,
+                data=body,
+                headers={**headers, **UNCOMPRESSED},
+                allow_redirects=False,
+                proxy=self._proxy_for(address),
+            ) as response:
+                content = await self._read(response)
+                return HttpReply(response.status, response.headers, content)
         except _FAILURES as error:
             # Not chained: it may quote the other side.
             cause = error.__cause__ if isinstance(error, _HungUpError) else error
@@ -107,35 +113,20 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
-    async def _send(
-        self,
-        connection: _Connection,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-    ) -> HttpReply:
-        address = URL(url, encoded=True)
-        async with self._open().request(
-            method,
-            address,
-            data=body,
-            headers={**headers, **UNCOMPRESSED},
-            allow_redirects=False,
-            proxy=self._proxy_for(address),
-            trace_request_ctx=connection,
-        ) as response:
-            connection.has_answered = True
-            content = await self._read(response)
-            return HttpReply(response.status, response.headers, content)
+    async def _see_closed_connections(self) -> None:
+        """Let the event loop read what has come meanwhile, the end of an idle connection too.
+
+        Until then aiohttp takes the connection for open, and the request would be lost with it.
+        """
+        if self._session is not None:
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
 
     def _open(self) -> aiohttp.ClientSession:
         """The session, which needs a running event loop to begin."""
         if self._is_closed:
             raise TransportError("the client is closed")
         if self._session is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_reuseconn.append(_note_reuse)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=_MOST_CONNECTIONS, keepalive_timeout=_LONGEST_IDLE, ssl=self._tls
@@ -145,7 +136,6 @@ class HttpClient:
                 # A request without a body has no type of it.
                 skip_auto_headers=["Content-Type"],
                 auto_decompress=False,
-                trace_configs=[trace],
                 middlewares=[_without_retry],
             )
         return self._session
@@ -174,14 +164,6 @@ class HttpClient:
         return bytes(content)
 
 
-@dataclass(slots=True)
-class _Connection:
-    """What is known of the connection that a request has."""
-
-    was_idle: bool = False
-    has_answered: bool = False
-
-
 class _HungUpError(aiohttp.ClientError):
     """There was no connection, or none any more before the reply began: the cause says why."""
 
@@ -196,12 +178,6 @@ async def _without_retry(
         return await handler(request)
     except _HUNG_UP as error:
         raise _HungUpError from error
-
-
-async def _note_reuse(
-    _: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams
-) -> None:
-    context.trace_request_ctx.was_idle = True
 
 
 def to_json(body: object) -> bytes:
