@@ -9,12 +9,9 @@ depend on nothing but the code; CPU depends on the machine.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import httpx
@@ -43,6 +40,7 @@ from durable_orders.store.consistency_check import find_inconsistencies
 from durable_orders.store.seed import Product, add_products
 from sandbox.child import Child
 from sandbox.ports import HOST, free_port
+from sandbox.round_trips import RoundTrips
 from sandbox.webhook_endpoints import webhook_endpoints
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -51,7 +49,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _SAMPLE: Final = 20
 _PRODUCT: Final = Product("BENCH", "Sticker sheet", Money(3_50, "EUR"), 10_000_000)
 _ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
-_WORKER: Final = "bench-worker"
 _ARCHIVE: Final = "archived_history"
 _A_MONTH: Final = timedelta(days=30).total_seconds()
 _A_YEAR_AND_MORE: Final = timedelta(days=400).total_seconds()
@@ -133,7 +130,6 @@ class Measurements:
     api: float = 0
     runs: list[Run] = field(default_factory=list)
     round_trips: float = 0
-    pings: float = 0
     archived: Table = field(default_factory=lambda: Table(0, 0, 0))
     archived_per_second: float = 0
 
@@ -178,11 +174,16 @@ def main(
 
 async def _run(environment: BenchEnvironment, in_flight: int, measured: Measurements) -> list[str]:
     """Fill ``measured``; return errors, a sentence each."""
+    async with RoundTrips(environment.settings["DATABASE_URL"]) as proxy:
+        return await _measure(environment, proxy, in_flight, measured)
+
+
+async def _measure(
+    environment: BenchEnvironment, proxy: RoundTrips, in_flight: int, measured: Measurements
+) -> list[str]:
     await add_products(environment.database, [_PRODUCT])
     api = await _listening_api(environment)
-    url = environment.settings["DATABASE_URL"]
-    own = f"{url}{'&' if '?' in url else '?'}application_name={_WORKER}"
-    worker = await environment.add_worker(ORDER_WORKER, DATABASE_URL=own)
+    worker = await environment.add_worker(ORDER_WORKER, DATABASE_URL=proxy.url)
     warm_up = _ids("warm-up", max(_SAMPLE, measured.orders // 2))
     print_progress(f"{len(warm_up)} orders to warm up …")
     await _carry_out(environment, warm_up, in_flight)
@@ -198,7 +199,9 @@ async def _run(environment: BenchEnvironment, in_flight: int, measured: Measurem
     measured.runs = [await _read_run(environment, order_id) for order_id in order_ids[:_SAMPLE]]
     print_progress(f"{_SAMPLE} orders whose round trips are counted …")
     alone = _ids("alone", _SAMPLE)
-    await _count_round_trips(environment, alone, measured)
+    proxy.take()
+    await _carry_out(environment, alone, 1)
+    measured.round_trips = proxy.take() / len(alone)
     errors = await find_inconsistencies(environment.database)
     errors += await _find_errors(environment, [*warm_up, *order_ids, *alone])
 
@@ -342,42 +345,6 @@ def count_actions(events: Iterable[HistoryEvent]) -> int:
     return actions + len(markers)
 
 
-async def _count_round_trips(
-    environment: BenchEnvironment, order_ids: list[str], measured: Measurements
-) -> None:
-    """Have PostgreSQL log the worker's statements while it carries these orders out alone."""
-    log = environment.directory / "state" / "postgres" / "log"
-    begins = log.stat().st_size
-    await _execute(
-        environment,
-        "ALTER SYSTEM SET log_line_prefix = '%a|'",
-        "ALTER SYSTEM SET log_statement = 'all'",
-        "SELECT pg_reload_conf()",
-    )
-    await asyncio.sleep(0.5)  # until every session has seen it
-    await _carry_out(environment, order_ids, 1)
-    await _execute(
-        environment,
-        "ALTER SYSTEM RESET log_line_prefix",
-        "ALTER SYSTEM RESET log_statement",
-        "SELECT pg_reload_conf()",
-    )
-    sent = await asyncio.to_thread(_sent, log, begins)
-    measured.pings = sent[";"] / len(order_ids)
-    measured.round_trips = sent.total() / len(order_ids)
-
-
-def _sent(log: Path, begins: int) -> Counter[str]:
-    """The first words of what the worker sent, each a round trip. A statement that a session uses
-    for the first time takes one more, which is not counted.
-    """
-    with log.open("rb") as lines:
-        lines.seek(begins)
-        said = lines.read().decode(errors="replace")
-    pattern = rf"^{_WORKER}\|LOG:  (?:execute [^:]*|statement): *(\S+)"
-    return Counter(re.findall(pattern, said, re.M))
-
-
 async def _archive(environment: BenchEnvironment, measured: Measurements) -> None:
     later = datetime.now(UTC) + timedelta(days=1)
     began = asyncio.get_running_loop().time()
@@ -432,7 +399,6 @@ def _costs(measured: Measurements) -> list[tuple[str, str]]:
         ("PostgreSQL: page images in it, after a checkpoint", f"{measured.page_images:.2f}"),
         ("PostgreSQL: transactions", f"{measured.commits:.1f}"),
         ("worker: round trips to PostgreSQL", f"{measured.round_trips:.1f}"),
-        ("worker: of them pings of idle connections", f"{measured.pings:.1f}"),
         ("Temporal: events", f"{_mean(measured, lambda run: run.events):.1f}"),
         ("Temporal: bytes of history", _bytes(_mean(measured, lambda run: run.size))),
         ("Temporal: state transitions", f"{_mean(measured, lambda run: run.transitions):.1f}"),

@@ -55,7 +55,7 @@ async def test_what_an_order_costs_is_measured(tmp_path: Path) -> None:
     assert rows["order_history"] > 5
     assert rows["webhook_events"] > 0
     assert figures["wal"] > 1_000
-    assert figures["round_trips"] > figures["pings"]
+    assert 0 < figures["round_trips"] < 15
     assert all(run["actions"] < run["events"] < run["size"] for run in figures["runs"])
     assert figures["archived"]["rows"] == 1
     assert "Temporal Cloud: APS" in output
