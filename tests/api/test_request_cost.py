@@ -115,7 +115,7 @@ def _is_coroutine_function(call: object) -> bool:
     )
 
 
-@pytest.mark.parametrize("order_id", ["1001", "A.b_c-9", "a" * 64])
+@pytest.mark.parametrize("order_id", ["route-1001", "A.b_c-9", "a" * 64])
 async def test_the_address_of_an_order_is_its_routes(closed_shop: Shop, order_id: str) -> None:
     edge = edge_of(closed_shop)
     app = create_app(edge)

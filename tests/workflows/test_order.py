@@ -188,7 +188,6 @@ async def test_a_silent_warehouse_that_did_ship_keeps_its_order(shop: Shop) -> N
 
 async def test_a_database_away_for_a_while_delays_the_order_and_nothing_else(shop: Shop) -> None:
     shop.inventory.fail_next("reserve", SILENCE, times=12)
-    shop.book.fail_next("move", DatabaseAwayError("the database gave no answer"), times=12)
     shop.inventory.fail_next("commit", SILENCE, times=12)
     outcome = await shop.check(await (await shop.order()).result())
     assert outcome.status is Status.COMPLETED

@@ -23,8 +23,10 @@ import temporalio.worker
 from sqlalchemy import Connection, Engine, event
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
+from activities.error_types import DATABASE_AWAY
 from durable_orders.clients.connection import connect
 from durable_orders.domain.ports import DatabaseAwayError
 from durable_orders.observability.logging import configure_logging
@@ -43,6 +45,9 @@ _OF_ORDER: Final = re.compile(r"(?:order|refund|payment-risk|examine|reconcile)-
 _CUTS: Final = 3
 #: Has the server itself end the connection.
 CUT: Final = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+#: What is done one after the other when ``begin_order`` got no answer.
+INSTEAD_OF_BEGINNING: Final = frozenset({"read_order", "reserve_inventory"})
 
 Run = Callable[[], Awaitable[Any]]
 
@@ -85,6 +90,8 @@ class FaultPoints(temporalio.client.Interceptor, temporalio.worker.Interceptor):
 
     async def meet(self, point: FaultPoint, info: activity.Info, run: Run) -> Any:
         """Run an activity of an order that has a fault to meet."""
+        if info.activity_type == "begin_order" and point.activity in INSTEAD_OF_BEGINNING:
+            raise ApplicationError("the database took its time", type=DATABASE_AWAY)
         if point.fault is FaultKind.KILLED_AFTER:
             return await self._before_what_follows(point, info, run)
         if info.activity_type != point.activity:
