@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import httpx
+import aiohttp
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
@@ -28,6 +28,7 @@ RETRY_AFTER: Final = (0.2, 1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds before each further attempt; after the last one the event is dropped."""
 
 _AT_A_TIME: Final = 16
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
 def signature(payload: str, secret: str, now: int) -> str:
@@ -92,7 +93,10 @@ class WebhookSender:
         self._under_way: set[str] = set()
 
     async def run(self) -> None:
-        async with httpx.AsyncClient(timeout=10) as http, asyncio.TaskGroup() as deliveries:
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as http,
+            asyncio.TaskGroup() as deliveries,
+        ):
             while True:
                 for seq, provider, body, attempts, due in self._store.outbox():
                     about = _about(provider, json.loads(body))
@@ -111,7 +115,7 @@ class WebhookSender:
             self._under_way.discard(about)
 
     async def _deliver_once(
-        self, http: httpx.AsyncClient, seq: int, provider: str, body: str, attempts: int
+        self, http: aiohttp.ClientSession, seq: int, provider: str, body: str, attempts: int
     ) -> None:
         """Deliver a webhook, or put it off."""
         now = self._clock()
@@ -128,7 +132,7 @@ class WebhookSender:
         else:
             self._store.reschedule(seq, now + RETRY_AFTER[attempts])
 
-    async def _deliver(self, http: httpx.AsyncClient, provider: str, body: str) -> bool:
+    async def _deliver(self, http: aiohttp.ClientSession, provider: str, body: str) -> bool:
         endpoints = self._store.setting("webhooks")
         url = endpoints.get(provider)
         if not url:
@@ -142,7 +146,8 @@ class WebhookSender:
             "Content-Type": "application/json; charset=utf-8",
             **_headers(provider, event, payload, secret, int(self._clock())),
         }
-        with suppress(httpx.HTTPError):
-            response = await http.post(url, content=payload, headers=headers)
-            return response.is_success
+        request = http.post(url, data=payload.encode(), headers=headers, allow_redirects=False)
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with request as response:
+                return 200 <= response.status < 300
         return False
