@@ -9,13 +9,14 @@ import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.handover import ChargePace
 from durable_orders.domain.activity_messages import CancelRequest, Outcome
 from durable_orders.domain.lifecycle import ON_CANCEL, CancelEffect, Status
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.terms import CaptureMethod, ShopTerms
 from durable_orders.domain.workflow_messages import ParcelUpdate
 from tests.fakes.script import BlockedCall
-from tests.workflows.conftest import TOTAL, Shop
+from tests.workflows.conftest import TOTAL, Shop, quick_pace
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE, reached
 from workflows.order import OrderWorkflow
 
@@ -27,6 +28,13 @@ _TERMS = {
     Status.FULFILLED: ShopTerms(delivery_deadline=timedelta(days=30)),
     Status.SHIPPED: ShopTerms(delivery_deadline=timedelta(days=30)),
 }
+
+
+@pytest.fixture(params=[ChargePace, quick_pace], ids=["normal", "local"])
+def pace(request: pytest.FixtureRequest) -> ChargePace:
+    """The first charge is a normal activity, or made within the first workflow task."""
+    made: ChargePace = request.param()
+    return made
 
 
 async def brought_to(status: Status, shop: Shop) -> tuple[Handle, BlockedCall | None]:
