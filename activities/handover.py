@@ -58,7 +58,7 @@ class ChargePace:
 
 
 class Handover(Generic[T]):
-    """Conversations of this process that a local activity may have begun, by what they are about.
+    """Conversations of this process that a local activity has begun, by what they are about.
 
     ``hold_open`` is called with each that outlives its activity, ``after`` so long: the worker does
     not end before it.
@@ -77,27 +77,31 @@ class Handover(Generic[T]):
     async def run(self, about: Hashable, talk: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Have ``talk`` done, or wait for the one about the same that goes on already.
 
-        Raises ``ApplicationError`` of type ``HANDED_OVER`` in a local activity that has lasted too
-        long.
+        Raises as ``talk`` does, and ``ApplicationError`` of type ``HANDED_OVER`` in a local
+        activity that has lasted too long.
         """
         if not activity.in_activity() or not activity.info().is_local:
             going_on = self._going_on.pop(about, None)
             return await (going_on or talk())
-        talking = asyncio.create_task(talk())
-        self._going_on[about] = talking
-        talking.add_done_callback(lambda _: self._forget(about, talking))
+        # A workflow task that is done again waits for what its first time has begun.
+        talking = self._going_on.get(about) or self._begin(about, talk())
         await asyncio.wait({talking}, timeout=self._after.total_seconds())
         if talking.done():
             return talking.result()
         self._hold_open(talking)
         raise ApplicationError("it takes its time, and goes on", type=HANDED_OVER)
 
+    def _begin(self, about: Hashable, talk: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        talking = self._going_on[about] = asyncio.create_task(talk)
+        talking.add_done_callback(lambda _: self._forget(about, talking))
+        return talking
+
     def _forget(self, about: Hashable, talking: asyncio.Task[T]) -> None:
         if self._going_on.get(about) is not talking:
-            return  # somebody waits for it, and hears what became of it
+            return  # a normal activity waits for it, and hears what became of it
         del self._going_on[about]
         if not talking.cancelled() and (error := talking.exception()) is not None:
-            log.debug("what was handed over, and nobody waits for, has failed", exc_info=error)
+            log.debug("what was begun within a workflow task has failed", exc_info=error)
 
 
 async def timed(pace: ChargePace, talk: Awaitable[T]) -> T:

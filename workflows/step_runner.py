@@ -193,18 +193,20 @@ class StepRunner:
         Failures that Temporal does not retry (our bug, a request the provider refuses) are tried
         again too, ever more slowly: money must not stay where it is because of a typo of ours.
         """
-        pause = REPEAT_PAUSE_FIRST
+        pause, has_failed = REPEAT_PAUSE_FIRST, False
         while True:
             try:
                 answer = await self._try(doing, step, argument, policy, allowed)
             except FailureError as error:
+                has_failed = True
                 # A try that an operator ended tells nothing new: the first problem stays.
                 if not was_cancelled(error):
                     self.operator.flag_failure(step, error, allowed)
                 await self._pause(pause)
                 pause = min(pause * 2, REPEAT_PAUSE_LONGEST)
             else:
-                self.operator.clear()
+                if has_failed:  # what others have flagged stays
+                    self.operator.clear()
                 return answer
 
     async def compensate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from statistics import median
 
 import httpx
 import pytest
@@ -82,5 +83,5 @@ async def test_it_takes_two_workflow_tasks_and_few_round_trips(
         [payment] = books.payments
         assert [charge.status for charge in payment.charges] == ["succeeded"]
         assert (len(books.fulfillments), len(books.mails)) == (1, 1)
-    # A connection that was idle for a second is pinged; the API looks for events that are due.
-    assert min(trips) <= 15, trips
+    # Besides, the API looks for events that are due, once a second.
+    assert median(trips) <= 15, trips
