@@ -30,14 +30,13 @@ from bench.command import (
     print_table,
     run,
 )
-from bench.environment import API, ORDER_WORKER, BenchEnvironment, Cpu
+from bench.environment import ADA, API, ORDER_WORKER, PRODUCT, BenchEnvironment, Cpu
 from durable_orders.domain.ids import workflow_id
 from durable_orders.domain.lifecycle import Status
-from durable_orders.domain.money import Money
-from durable_orders.domain.order import Basket, Recipient
+from durable_orders.domain.order import Basket
 from durable_orders.store.archive import archive_histories
 from durable_orders.store.consistency_check import find_inconsistencies
-from durable_orders.store.seed import Product, add_products
+from durable_orders.store.seed import add_products
 from sandbox.child import Child
 from sandbox.ports import HOST, free_port
 from sandbox.round_trips import RoundTrips
@@ -47,8 +46,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 #: Orders whose histories are read, and whose round trips are counted.
 _SAMPLE: Final = 20
-_PRODUCT: Final = Product("BENCH", "Sticker sheet", Money(3_50, "EUR"), 10_000_000)
-_ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
 _ARCHIVE: Final = "archived_history"
 _A_MONTH: Final = timedelta(days=30).total_seconds()
 _A_YEAR_AND_MORE: Final = timedelta(days=400).total_seconds()
@@ -181,7 +178,7 @@ async def _run(environment: BenchEnvironment, in_flight: int, measured: Measurem
 async def _measure(
     environment: BenchEnvironment, proxy: RoundTrips, in_flight: int, measured: Measurements
 ) -> list[str]:
-    await add_products(environment.database, [_PRODUCT])
+    await add_products(environment.database, [PRODUCT])
     api = await _listening_api(environment)
     worker = await environment.add_worker(ORDER_WORKER, DATABASE_URL=proxy.url)
     warm_up = _ids("warm-up", max(_SAMPLE, measured.orders // 2))
@@ -230,8 +227,8 @@ async def _carry_out(
     """Place and start the orders; wait for their ends, and until all webhooks are delivered."""
 
     async def one(order_id: str) -> None:
-        lines = ((_PRODUCT.sku, 1),)
-        await environment.orders.place(Basket(order_id, "cus_1", _ADA, lines, "pm_card_visa"))
+        lines = ((PRODUCT.sku, 1),)
+        await environment.orders.place(Basket(order_id, "cus_1", ADA, lines, "pm_card_visa"))
         await environment.start(order_id)
         await environment.orders.result(order_id)
 

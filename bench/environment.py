@@ -26,10 +26,12 @@ from temporalio.envconfig import ClientConfigProfile
 
 from durable_orders.clients.connection import connect
 from durable_orders.clients.orders import OrderClient
+from durable_orders.domain.money import Money
 from durable_orders.domain.order import Basket, Recipient
 from durable_orders.store import database as store
 from durable_orders.store.database import Database
 from durable_orders.store.orders import PostgresOrderRepository
+from durable_orders.store.seed import Product
 from sandbox.child import Child, StartError
 from sandbox.ports import HOST
 
@@ -46,6 +48,10 @@ _COMMANDS: Final = {
     API: [sys.executable, str(PROJECT_ROOT / "api.py")],
     BASELINE_API: [sys.executable, "-m", "bench.baseline_api"],
 }
+
+ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
+#: More of it than any benchmark orders.
+PRODUCT: Final = Product("BENCH", "Sticker sheet", Money(3_50, "EUR"), 10_000_000)
 
 _numbers = count(1)
 
@@ -157,9 +163,8 @@ class BenchEnvironment:
 
     async def _place_one(self) -> str:
         order_id = f"bench-{next(_numbers)}"
-        recipient = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
         sticker = (("STICKER", 1),)  # ten thousand are in stock
-        await self.orders.place(Basket(order_id, "cus_1", recipient, sticker, "pm_card_visa"))
+        await self.orders.place(Basket(order_id, "cus_1", ADA, sticker, "pm_card_visa"))
         return order_id
 
 

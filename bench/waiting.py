@@ -31,15 +31,14 @@ from bench.command import (
     print_table,
     run,
 )
-from bench.environment import ORDER_WORKER, BenchEnvironment, Cpu, identity_of
+from bench.environment import ADA, ORDER_WORKER, PRODUCT, BenchEnvironment, Cpu, identity_of
 from bench.report import percentile
 from durable_orders.clients.order_operations import OrderOperations
 from durable_orders.domain.lifecycle import Status
-from durable_orders.domain.money import Money
-from durable_orders.domain.order import Basket, Recipient
+from durable_orders.domain.order import Basket
 from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.store.consistency_check import find_inconsistencies
-from durable_orders.store.seed import Product, add_products
+from durable_orders.store.seed import add_products
 from durable_orders.store.tables import order_history, orders, parcels
 from sandbox.child import Child
 
@@ -49,8 +48,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _STARTING: Final = 100
 _TELLING: Final = 20
 _MEBIBYTE: Final = 2**20
-_PRODUCT: Final = Product("BENCH", "Sticker sheet", Money(3_50, "EUR"), 10_000_000)
-_ADA: Final = Recipient("Ada Lovelace", "ada@example.com", "12 St James's Square, London")
 _numbers = count(1)
 
 
@@ -158,7 +155,7 @@ def main(
 
 async def _run(environment: BenchEnvironment, plan: Plan, measured: Measurements) -> list[str]:
     """Fill ``measured``; return errors, a sentence each."""
-    await add_products(environment.database, [_PRODUCT])
+    await add_products(environment.database, [PRODUCT])
     settings = _SETTINGS[plan.wait_for] | {"MAX_CACHED_WORKFLOWS": str(plan.cache)}
     worker = await environment.add_worker(ORDER_WORKER, **settings)
     print_progress(f"{plan.orders} orders that wait for {plan.wait_for} …")
@@ -205,8 +202,8 @@ async def _start(
 
 
 async def _place(environment: BenchEnvironment, order_id: str) -> None:
-    lines = ((_PRODUCT.sku, 1),)
-    await environment.orders.place(Basket(order_id, "cus_1", _ADA, lines, "pm_card_visa"))
+    lines = ((PRODUCT.sku, 1),)
+    await environment.orders.place(Basket(order_id, "cus_1", ADA, lines, "pm_card_visa"))
 
 
 async def _waiting(environment: BenchEnvironment, wait_for: WaitFor) -> int:

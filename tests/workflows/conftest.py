@@ -14,7 +14,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
-from temporalio.worker import Replayer, WorkflowReplayResult, WorkflowRunner
+from temporalio.worker import Replayer, Worker, WorkflowReplayResult, WorkflowRunner
 
 from activities.handover import ChargePace
 from durable_orders.contracts.data_converter import DATA_CONVERTER
@@ -83,6 +83,23 @@ class Shop:
         self.disputes = InMemoryDisputeRepository(self.database)
         self.risks = InMemoryPaymentRiskReader()
         self.database.add_product("MUG", "Mug", PRICE, ON_HAND)
+
+    def worker(self, client: Client, **options: Any) -> Worker:
+        """A worker with the shop's neighbours and terms; ``options`` as for ``order_worker``."""
+        ports: dict[str, Any] = {
+            "cards": self.cards,
+            "ledger": self.ledger,
+            "warehouse": self.warehouse,
+            "mailer": self.mailer,
+            "inventory": self.inventory,
+            "orders": self.book,
+            "refunds": self.refunds,
+            "disputes": self.disputes,
+            "risks": self.risks,
+            "refund_terms": self.refund_terms,
+            "shop": self.terms,
+        }
+        return order_worker(client, **ports | options)
 
     async def place(
         self,
@@ -245,22 +262,7 @@ async def shop(
 ) -> AsyncIterator[Shop]:
     """An open shop: its worker is at work."""
     shop = Shop(clients.skipping, clients.patient, terms=terms, refund_terms=refund_terms)
-    async with order_worker(
-        clients.skipping,
-        cards=shop.cards,
-        ledger=shop.ledger,
-        warehouse=shop.warehouse,
-        mailer=shop.mailer,
-        inventory=shop.inventory,
-        orders=shop.book,
-        refunds=shop.refunds,
-        disputes=shop.disputes,
-        risks=shop.risks,
-        refund_terms=shop.refund_terms,
-        shop=shop.terms,
-        approver="approver@example.com",
-        pace=pace,
-    ):
+    async with shop.worker(clients.skipping, approver="approver@example.com", pace=pace):
         yield shop
 
 

@@ -65,7 +65,6 @@ from tests.support.servers import Servers
 from tests.workflows import refunds
 from tests.workflows.conftest import TOTAL, Clients, Shop, ended
 from tests.workflows.test_uncertain_money import A_PART, approve, held, in_the_warehouse
-from worker import order_worker
 from workflows.audit import ReconcileWorkflow
 from workflows.order import OrderWorkflow
 from workflows.refund import RefundWorkflow
@@ -231,21 +230,7 @@ async def opened(
     """A shop whose worker carries orders and audits."""
     shop = Shop(clients.skipping, clients.patient, terms=terms, refund_terms=refund_terms)
     audited = Audited(shop, LaggingRuns(clients.skipping, shop.book))
-    async with order_worker(
-        clients.skipping,
-        cards=shop.cards,
-        ledger=shop.ledger,
-        warehouse=shop.warehouse,
-        mailer=shop.mailer,
-        inventory=shop.inventory,
-        orders=shop.book,
-        refunds=shop.refunds,
-        refund_terms=shop.refund_terms,
-        shop=shop.terms,
-        disputes=shop.disputes,
-        risks=shop.risks,
-        audit=audited.activities,
-    ):
+    async with shop.worker(clients.skipping, audit=audited.activities):
         yield audited
 
 

@@ -23,7 +23,6 @@ from durable_orders.providers.warehouse.client import HttpWarehouse
 from tests.support.eventually import eventually
 from tests.unit.canned import Request, http, serving
 from tests.workflows.conftest import Clients, Shop, ended
-from tests.workflows.test_neighbours_words import worker
 from tests.workflows.test_waiting import reached
 from workflows.order import OrderWorkflow
 
@@ -146,7 +145,7 @@ async def test_a_paid_order_is_not_undone_for_what_the_warehouse_names_badly(
     async with (
         serving(neighbour) as url,
         HttpWarehouse(url, "key") as warehouse,
-        worker(shop, warehouse=warehouse),
+        shop.worker(shop.client, warehouse=warehouse),
     ):
         handle = await shop.order()
         attention = await attention_of(handle)
@@ -168,7 +167,7 @@ async def test_an_order_is_not_given_back_while_it_is_not_known_what_has_left(
     async with (
         serving(neighbour) as url,
         HttpWarehouse(url, "key") as warehouse,
-        worker(shop, warehouse=warehouse),
+        shop.worker(shop.client, warehouse=warehouse),
     ):
         order_id = await shop.place()
         handle = await shop.start(order_id)
@@ -190,7 +189,7 @@ async def test_a_mail_whose_id_is_none_is_sent_again_by_its_key(shop: Shop) -> N
     async with (
         serving(answer) as url,
         ResendMailer("re_1", sender="shop@example.org", api_url=url) as mailer,
-        worker(shop, mailer=mailer),
+        shop.worker(shop.client, mailer=mailer),
     ):
         outcome = await (await shop.order()).result()
     assert (outcome.status, outcome.confirmed) == (Status.COMPLETED, True)
@@ -211,7 +210,7 @@ class TestParcels:
         async with (
             serving(neighbour) as url,
             HttpWarehouse(url, "key") as warehouse,
-            worker(shop, warehouse=warehouse),
+            shop.worker(shop.client, warehouse=warehouse),
         ):
             handle = await shop.order()
             order_id = handle.id.removeprefix("order-")

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import pytest
 from temporalio.client import WorkflowHandle
-from temporalio.worker import Worker
 
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.parcels import ParcelStatus
@@ -26,7 +25,6 @@ from tests.support.words import SAID, as_text, traces_in
 from tests.unit.canned import Request, answering, http, serving
 from tests.workflows.conftest import Clients, Shop, ended
 from tests.workflows.test_waiting import refused
-from worker import order_worker
 from workflows.order import OrderWorkflow
 
 WORDS: Final = list(SAID.values())
@@ -75,20 +73,6 @@ async def shop(clients: Clients) -> Shop:
     return Shop(clients.skipping, clients.patient, terms=terms)
 
 
-def worker(shop: Shop, **neighbours: Any) -> Worker:
-    """A worker, with these neighbours in place of the shop's own."""
-    parts: dict[str, Any] = {"cards": shop.cards, "warehouse": shop.warehouse}
-    return order_worker(
-        shop.client,
-        **{"mailer": shop.mailer, **parts, **neighbours},
-        ledger=shop.ledger,
-        inventory=shop.inventory,
-        orders=shop.book,
-        refunds=shop.refunds,
-        shop=shop.terms,
-    )
-
-
 async def said(shop: Shop, order_id: str) -> dict[str, str]:
     view = await shop.book.view(order_id)
     assert traces_in(json.dumps(without_personal_data(view), default=str)) == []
@@ -114,7 +98,7 @@ async def test_a_warehouse_that_refuses_and_fails_is_in_no_history(
     async with (
         serving(neighbour) as url,
         HttpWarehouse(url, "key") as warehouse,
-        worker(shop, warehouse=warehouse),
+        shop.worker(shop.client, warehouse=warehouse),
     ):
         handle = await shop.order()
         outcome = await handle.result()
@@ -142,7 +126,7 @@ async def test_a_warehouse_that_does_not_resend_is_in_no_history(
     async with (
         serving(neighbour) as url,
         HttpWarehouse(url, "key") as warehouse,
-        worker(shop, warehouse=warehouse),
+        shop.worker(shop.client, warehouse=warehouse),
     ):
         handle = await shop.order(waits=True)
         order_id = handle.id.removeprefix("order-")
@@ -203,7 +187,7 @@ async def test_what_stripe_and_resend_say_is_in_no_history(
         answering(refusal) as resend_url,
         StripeCards("sk_test_secret", api_base=stripe_url) as cards,
         ResendMailer("re_1", sender="shop@example.org", api_url=resend_url) as mailer,
-        worker(shop, cards=cards, mailer=mailer),
+        shop.worker(shop.client, cards=cards, mailer=mailer),
     ):
         handle = await shop.order()
         outcome = await ended(handle)
@@ -222,7 +206,7 @@ async def test_a_refusal_of_ours_has_no_words(shop: Shop) -> None:
     shop.warehouse.fail_next("cancel", RefusedError("refused (cancel, HTTP 400)", said=WORDS[0]))
     order_id = await shop.place()
     shop.warehouse.refuse(order_id, WORDS[1])
-    async with worker(shop):
+    async with shop.worker(shop.client):
         handle = await shop.start(order_id)
         assert (await handle.result()).status is Status.REFUNDED
     assert traces_in(as_text(await handle.fetch_history())) == []

@@ -14,12 +14,15 @@ from durable_orders.contracts.error_types import NOT_OPERABLE
 from durable_orders.domain.activity_messages import Attention, Outcome, Progress
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.money import Money
+from durable_orders.domain.parcels import ParcelStatus
 from durable_orders.domain.ports import LockedOutError, NoAnswerError, RefusedError
+from durable_orders.domain.terms import ShopTerms
 from durable_orders.domain.workflow_messages import OperatorCommand, Resolve, RetryNow, SkipStep
 from durable_orders.process import PROGRAM
 from tests.fakes.script import Scripted
 from tests.support.eventually import eventually
 from tests.workflows.conftest import TOTAL, Shop, current_details, ended
+from tests.workflows.test_delivery import tell
 from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
@@ -401,30 +404,32 @@ async def test_a_word_is_heard_though_it_cannot_be_written_down_yet(shop: Shop) 
     assert [event for event, _ in await words(shop, handle)] == ["operator_skip_step"]
 
 
-async def test_a_word_about_one_step_does_not_stop_the_mail_beside_it(shop: Shop) -> None:
-    shop.mailer.fail_next("send", NoAnswerError("nobody answers"), times=5)
-    mailing = shop.mailer.hold("send")
-    packing = shop.warehouse.hold("fulfill")
-    order_id = await shop.place()
-    shop.warehouse.run_short(order_id, (("MUG", 1),))  # its end is a step of its own
-    handle = await shop.start(order_id, waits=True)
-    await packing.entered()  # the order is paid: the next status is its last
-    shop.book.calls.clear()
-    shop.book.fail_next("move", NoAnswerError("the database is away"), times=5)
-    shop.book.fail_next("move", NoAnswerError("the database is away", retry_after=NEVER))
-    packing.release()
-    await mailing.entered()
-    assert (await troubled(handle)).step == "record_status"
+class TestWhileTheConfirmationIsMailed:
+    @pytest.fixture
+    def terms(self) -> ShopTerms:
+        return ShopTerms(delivery_deadline=timedelta(days=30))
 
-    async def tried_six_times() -> bool:
-        return shop.book.calls.count("move") == 6
+    async def test_a_word_about_one_step_does_not_stop_the_mail_beside_it(self, shop: Shop) -> None:
+        shop.mailer.fail_next("send", NoAnswerError("nobody answers"), times=5)
+        mailing = shop.mailer.hold("send")
+        handle = await shop.order(waits=True)
+        await mailing.entered()  # the order is fulfilled: the next status is its last
+        [parcel] = shop.warehouse.parcels[handle.id.removeprefix("order-")]
+        shop.book.calls.clear()
+        shop.book.fail_next("move", NoAnswerError("the database is away"), times=5)
+        shop.book.fail_next("move", NoAnswerError("the database is away", retry_after=NEVER))
+        await tell(handle, parcel, ParcelStatus.DELIVERED)
+        assert (await troubled(handle)).step == "record_status"
 
-    await eventually(tried_six_times)
-    await give(handle, RetryNow())
-    await eventually(lambda: completed(shop, handle))
-    mailing.release()
+        async def tried_six_times() -> bool:
+            return shop.book.calls.count("move") == 6
 
-    assert (await handle.result()).confirmed
+        await eventually(tried_six_times)
+        await give(handle, RetryNow())
+        await eventually(lambda: completed(shop, handle))
+        mailing.release()
+
+        assert (await shop.check(await handle.result())).confirmed
 
 
 async def completed(shop: Shop, handle: Handle) -> bool:

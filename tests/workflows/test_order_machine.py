@@ -32,7 +32,6 @@ from tests.workflows.order_machine import (
     World,
     play,
 )
-from worker import order_worker
 
 EXAMPLES = int(os.environ.get("ORDER_MACHINE_EXAMPLES", "80"))
 
@@ -91,20 +90,7 @@ async def opened(clients: Clients) -> AsyncIterator[World]:
         mailer=ConductedMailer(conductor),
         terms=terms,
     )
-    async with order_worker(
-        clients.patient,
-        cards=shop.cards,
-        ledger=shop.ledger,
-        warehouse=shop.warehouse,
-        mailer=shop.mailer,
-        inventory=shop.inventory,
-        orders=shop.book,
-        refunds=shop.refunds,
-        disputes=shop.disputes,
-        risks=shop.risks,
-        shop=terms,
-        approver="approver@example.com",
-    ):
+    async with shop.worker(clients.patient, approver="approver@example.com"):
         loop = asyncio.get_running_loop()
         yield World(shop, conductor, terms, TimeSkipper(clients.patient), loop)
 

@@ -50,7 +50,6 @@ from tests.support.eventually import eventually
 from tests.workflows import refunds
 from tests.workflows.conftest import QUANTITY, TOTAL, Clients, Shop
 from tests.workflows.test_audit import Audited, LaggingRuns, opened
-from worker import order_worker
 from workflows.order import OrderWorkflow
 from workflows.payment_risk import PaymentRiskWorkflow
 from workflows.refund import RefundWorkflow
@@ -226,19 +225,8 @@ async def failure_of(handle: WorkflowHandle[Any, Any]) -> ApplicationError:
 
 async def test_every_activity_of_the_worker_has_an_origin(clients: Clients) -> None:
     shop = Shop(clients.skipping, clients.patient)
-    async with order_worker(
-        clients.skipping,
-        cards=shop.cards,
-        ledger=shop.ledger,
-        warehouse=shop.warehouse,
-        mailer=shop.mailer,
-        inventory=shop.inventory,
-        orders=shop.book,
-        refunds=shop.refunds,
-        disputes=shop.disputes,
-        risks=shop.risks,
-        audit=Audited(shop, LaggingRuns(clients.skipping, shop.book)).activities,
-    ) as worker:
+    audit = Audited(shop, LaggingRuns(clients.skipping, shop.book)).activities
+    async with shop.worker(clients.skipping, audit=audit) as worker:
         activities = worker.config()["activities"]
     known = {_Definition.must_from_callable(one).name for one in activities}
     assert known == set(ORIGINS)

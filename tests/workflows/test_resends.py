@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import pytest
@@ -21,7 +20,6 @@ from tests.workflows.conftest import HOURS_OF_SILENCE, TOTAL, Clients, Shop, rep
 from tests.workflows.test_delivery import Handle, flagged, fulfilled, parcel_of, tell
 from tests.workflows.test_long_histories import handed_on, histories
 from tests.workflows.test_waiting import refused
-from worker import order_worker
 from workflows import retry_policies
 from workflows.order import OrderWorkflow
 
@@ -309,25 +307,11 @@ class TestAWorkerThatIsReplaced:
         """A shop without a worker."""
         return Shop(clients.skipping, clients.patient, terms=terms)
 
-    def worker(self, shop: Shop) -> AbstractAsyncContextManager[object]:
-        return order_worker(
-            shop.client,
-            cards=shop.cards,
-            ledger=shop.ledger,
-            warehouse=shop.warehouse,
-            mailer=shop.mailer,
-            inventory=shop.inventory,
-            orders=shop.book,
-            refunds=shop.refunds,
-            refund_terms=shop.refund_terms,
-            shop=shop.terms,
-        )
-
     async def test_the_next_one_goes_on_asking(self, shop: Shop) -> None:
-        async with self.worker(shop):
+        async with shop.worker(shop.client):
             handle, parcel_id = await lost(shop)
             go_silent(shop, resends=True)
             await unanswered(shop, handle, parcel_id)
-        async with self.worker(shop):
+        async with shop.worker(shop.client):
             await not_refunded(shop, handle, parcel_id)
             await follows_the_new_one(shop, handle, parcel_id)
