@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
 import sys
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
@@ -16,17 +12,16 @@ from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from bench import edge
 from bench.checks import find_errors
+from bench.command import bounded, finish, print_progress, run, temporary_directory
 from bench.environment import BASELINE_WORKER, ORDER_WORKER, open_environment
 from bench.orders import Amount, count_one, measure_alone, measure_load
 from bench.recovery import recover
 from bench.report import RECOVERY_TARGET, SYSTEMS, Measurements, tables
 from bench.slow_neighbours import measure_slow
 from bench.systems import CHECKOUT, EMPTY, Servers, System, systems
-from durable_orders.process import exit_process
 from sandbox import SandboxError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -167,22 +162,14 @@ def main(
         )
         if quick:
             plan = _quick(plan)
-        errors = asyncio.run(_measure(plan, measured))
+        errors = bounded(lambda: _measure(plan, measured), plan.limit)
     except SandboxError as error:
         errors = [str(error)]
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        _print_progress("Interrupted.")
-        raise typer.Exit(130) from None
     for table in tables(measured, plain=_PLAIN):
         console.print(table)
-    if json_file:
-        json_file.write_text(json.dumps(measured.as_json(), indent=2) + "\n")
     if measured.recovery.orders:
         console.print(f"The aim is a median of {RECOVERY_TARGET:.0f} s until an order moves on.")
-    for sentence in errors:
-        console.print(f"[red]{escape(sentence)}[/]")
-    if errors:
-        raise typer.Exit(1)
+    finish(errors, measured.as_json(), json_file)
     if parts - {Part.EDGE}:
         console.print("Every order was completed: one charge, one parcel and one mail each.")
     if Part.EDGE in parts:
@@ -193,7 +180,7 @@ def _systems(wanted: list[Name] | None, checkout: Path | None) -> list[System]:
     """The systems to be measured: all, without what is not here. Raises ``StartError``."""
     names = wanted or [Name(name) for name in SYSTEMS if name != CHECKOUT or checkout]
     if not wanted and find_spec("dbos") is None:
-        _print_progress("DBOS is not installed (`make bench` installs it): the rest is measured.")
+        print_progress("DBOS is not installed (`make bench` installs it): the rest is measured.")
         names.remove(Name.DBOS)
     if wanted and checkout and Name.CHECKOUT not in wanted:
         names = [*names, Name.CHECKOUT]
@@ -217,33 +204,22 @@ def _quick(plan: Plan) -> Plan:
 
 async def _measure(plan: Plan, measured: Measurements) -> list[str]:
     """Fill ``measured``; return errors, a sentence each."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Cancel only once: a second Ctrl-C must not interrupt the stopping of the processes.
-        asyncio.get_running_loop().add_signal_handler(
-            number, lambda: task.cancelling() or task.cancel()
-        )
     parts = (
         (_COMPARED, _compare),
         (frozenset({Part.RECOVERY}), _recovery),
         (frozenset({Part.EDGE}), _edge),
     )
-    try:
-        async with asyncio.timeout(plan.limit):
-            errors = []
-            for named, measure in parts:
-                if plan.parts & named:
-                    with tempfile.TemporaryDirectory(prefix="durable-orders-bench-") as directory:
-                        errors += await measure(plan, measured, Path(directory))
-            return errors
-    except TimeoutError:
-        return [f"Stopped after {plan.limit:.0f} s (--limit): the rest was not measured."]
+    errors = []
+    for named, measure in parts:
+        if plan.parts & named:
+            with temporary_directory() as directory:
+                errors += await measure(plan, measured, directory)
+    return errors
 
 
 async def _compare(plan: Plan, measured: Measurements, directory: Path) -> list[str]:
     """Measure the systems on the same servers."""
-    _print_progress("Starting Temporal, PostgreSQL and stand-ins …")
+    print_progress("Starting Temporal, PostgreSQL and stand-ins …")
     errors: list[str] = []
     async with Servers(directory) as servers:
         await asyncio.gather(*map(servers.prepare, plan.systems))
@@ -252,7 +228,7 @@ async def _compare(plan: Plan, measured: Measurements, directory: Path) -> list[
         for answer_after in filter(None, plan.answers if Part.SLOW in plan.parts else ()):
             for each in plan.systems:
                 if each.name != EMPTY:
-                    _print_progress(f"{each.name}, each answer after {answer_after:g} s …")
+                    print_progress(f"{each.name}, each answer after {answer_after:g} s …")
                     amount = Amount(plan.load, plan.load_seconds)
                     slow, found = await measure_slow(
                         servers, each, answer_after, plan.slow_in_flight, amount
@@ -267,7 +243,7 @@ async def _compare_fast(plan: Plan, measured: Measurements, servers: Servers) ->
     errors: list[str] = []
     if Part.COUNTS in plan.parts:
         for each in plan.systems:
-            _print_progress(f"{each.name}, counting …")
+            print_progress(f"{each.name}, counting …")
             counts, found = await count_one(servers, each)
             measured.counts[each.name] = counts
             errors += found
@@ -276,12 +252,12 @@ async def _compare_fast(plan: Plan, measured: Measurements, servers: Servers) ->
                 measured.counts_with_webhooks[each.name] = counts
                 errors += found
     if Part.ALONE in plan.parts:
-        _print_progress(f"One at a time, {plan.orders} of each …")
+        print_progress(f"One at a time, {plan.orders} of each …")
         errors += await measure_alone(servers, plan.systems, plan.orders, measured.alone)
     for in_flight in plan.in_flight if Part.LOAD in plan.parts else ():
         for workers in plan.workers:
             for each in plan.systems:
-                _print_progress(f"{each.name}, {in_flight} in flight, workers: {workers} …")
+                print_progress(f"{each.name}, {in_flight} in flight, workers: {workers} …")
                 amount = Amount(plan.load, plan.load_seconds)
                 load, found = await measure_load(
                     servers, each, workers, in_flight, amount, webhooks=plan.webhooks
@@ -293,12 +269,12 @@ async def _compare_fast(plan: Plan, measured: Measurements, servers: Servers) ->
 
 async def _recovery(plan: Plan, measured: Measurements, directory: Path) -> list[str]:
     """Kill workers, in a sandbox of their own."""
-    _print_progress("Starting the sandbox and a worker of each kind …")
+    print_progress("Starting the sandbox and a worker of each kind …")
     async with open_environment(directory) as environment:
         await asyncio.gather(
             environment.add_worker(ORDER_WORKER), environment.add_worker(BASELINE_WORKER)
         )
-        _print_progress(f"{plan.kills} kills; the baseline takes half a minute to recover …")
+        print_progress(f"{plan.kills} kills; the baseline takes half a minute to recover …")
         await recover(environment, plan.kills, measured.recovery)
         return await find_errors(
             environment.database, environment.stand_in_url, environment.started
@@ -307,24 +283,12 @@ async def _recovery(plan: Plan, measured: Measurements, directory: Path) -> list
 
 async def _edge(plan: Plan, measured: Measurements, directory: Path) -> list[str]:
     """Measure the HTTP edge, on a sandbox without workers, so that no order is executed."""
-    _print_progress("Starting a sandbox without a worker …")
+    print_progress("Starting a sandbox without a worker …")
     async with open_environment(directory) as environment:
-        _print_progress(f"{plan.checkouts} checkouts over HTTP …")
+        print_progress(f"{plan.checkouts} checkouts over HTTP …")
         measured.edge = await edge.measure_checkouts(environment, plan.checkouts)
         return await edge.find_errors(environment, measured.edge)
 
 
-def _print_progress(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
-
-
-def _run(command: Callable[..., object]) -> int:
-    try:
-        command(prog_name="python -m bench")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
-    return 0
-
-
 if __name__ == "__main__":
-    exit_process(_run(app))
+    run(app, "bench")

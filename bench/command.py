@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -33,12 +34,12 @@ Rows = Sequence[Sequence[str]]
 Work = Callable[[BenchEnvironment], Awaitable[list[str]]]
 
 
-def measure(work: Work, limit: float) -> list[str]:
-    """Run ``work`` on a sandbox of its own for at most ``limit`` seconds; return its errors, a
-    sentence each. Everything that was started is stopped. Exits with 130 when interrupted.
+def bounded(measuring: Callable[[], Awaitable[list[str]]], limit: float) -> list[str]:
+    """Run ``measuring`` for at most ``limit`` seconds; return its errors, a sentence each. Exits
+    with 130 when interrupted.
     """
     try:
-        return asyncio.run(_measure(work, limit))
+        return asyncio.run(_bounded(measuring, limit))
     except SandboxError as error:
         return [str(error)]
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -46,7 +47,7 @@ def measure(work: Work, limit: float) -> list[str]:
         raise typer.Exit(130) from None
 
 
-async def _measure(work: Work, limit: float) -> list[str]:
+async def _bounded(measuring: Callable[[], Awaitable[list[str]]], limit: float) -> list[str]:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -56,12 +57,27 @@ async def _measure(work: Work, limit: float) -> list[str]:
         )
     try:
         async with asyncio.timeout(limit):
-            with tempfile.TemporaryDirectory(prefix="durable-orders-bench-") as directory:
-                print_progress("Starting the sandbox …")
-                async with open_environment(Path(directory)) as environment:
-                    return await work(environment)
+            return await measuring()
     except TimeoutError:
         return [f"Stopped after {limit:.0f} s (--limit): the rest was not measured."]
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="durable-orders-bench-") as directory:
+        yield Path(directory)
+
+
+def measure(work: Work, limit: float) -> list[str]:
+    """``bounded``, on a sandbox of its own. Everything that was started is stopped."""
+
+    async def on_a_sandbox() -> list[str]:
+        with temporary_directory() as directory:
+            print_progress("Starting the sandbox …")
+            async with open_environment(directory) as environment:
+                return await work(environment)
+
+    return bounded(on_a_sandbox, limit)
 
 
 def print_progress(what: str) -> None:
