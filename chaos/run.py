@@ -98,7 +98,8 @@ class _Run:
             demo.operations,
             demo.sandbox.stand_in_url,
         )
-        self._lives: set[asyncio.Task[None]] = set()
+        #: What each customer does, by the order's id.
+        self._lives: dict[str, asyncio.Task[None]] = {}
         self._started = time.time()
         self._faults_ended = 0.0
         self._all_over = 0.0
@@ -114,18 +115,19 @@ class _Run:
 
     async def settle(self, limit: float) -> list[str]:
         """Wait until every order is over; sentences about those that are not, after ``limit``."""
+        lives = self._lives.values()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                if self._lives:
-                    await asyncio.wait(self._lives)
+                if lives:
+                    await asyncio.wait(lives)
                 # Refunds, what follows disputes, late mails.
                 while await self._open_runs():  # noqa: ASYNC110 - there is no event to wait for
                     await asyncio.sleep(0.5)
         self._all_over = time.time()
         unfinished = await self._unfinished()
-        for life in self._lives:
+        for life in lives:
             life.cancel()
-        ended = await asyncio.gather(*self._lives, return_exceptions=True)
+        ended = await asyncio.gather(*lives, return_exceptions=True)
         failed = [e for e in ended if isinstance(e, Exception)]
         if failed:
             raise ExceptionGroup("customers failed", failed)
@@ -173,7 +175,7 @@ class _Run:
             await few.acquire()
             life = asyncio.create_task(self.customers.live(order))
             life.add_done_callback(lambda _: few.release())
-            self._lives.add(life)
+            self._lives[order.order_id] = life
 
     async def _let_faults_happen(self) -> None:
         async with asyncio.TaskGroup() as happening:
@@ -194,10 +196,12 @@ class _Run:
         return ["unknown"]
 
     async def _unfinished(self) -> list[str]:
-        """Sentences about orders that are not over, and runs that are open."""
+        """Sentences about orders that are not over, customers who are not through, runs that are
+        open.
+        """
         observer = self._environment.observer
-        found = []
-        for order_id in sorted(observer.open):
+        found, still_open = [], sorted(observer.open)
+        for order_id in still_open:
             seen = observer.last_seen(order_id)
             progress = await self._environment.demo.orders.status(order_id)
             kind = self.customers.all[order_id].order.kind
@@ -205,7 +209,13 @@ class _Run:
                 f"order {order_id} ({kind}) is {seen.status if seen else 'unknown'}, "
                 f"{progress.doing}: {progress.attention}"
             )
-        over = {f"order-{order_id}" for order_id in observer.open}
+        found += [
+            f"order {order_id} ({self.customers.all[order_id].order.kind}): "
+            "its customer is not through"
+            for order_id, life in self._lives.items()
+            if not life.done() and order_id not in still_open
+        ]
+        over = {f"order-{order_id}" for order_id in still_open}
         found += [f"run {id_} is still open" for id_ in await self._open_runs() if id_ not in over]
         return found
 
