@@ -120,6 +120,8 @@ def test_every_missing_setting_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) 
                 "{order_id}.shop.example/",
             )
         ),
+        ("WORKER_HEALTH_FILE", "/", "WORKER_HEALTH_FILE must be a file in a directory that exists"),
+        ("WORKER_HEALTH_FILE", "/no/such/file", "WORKER_HEALTH_FILE must be a file in a directory"),
         ("ON_DISPUTE", "refund", "ON_DISPUTE should be 'hold' or 'stop'."),
         ("ON_DISPUTE", "", "ON_DISPUTE should be 'hold' or 'stop'."),
         ("ON_FRAUD_WARNING", "stop", "ON_FRAUD_WARNING should be 'show' or 'refund'."),
