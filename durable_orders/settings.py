@@ -145,6 +145,8 @@ def _payment_url(text: str) -> str:
 def _sent_in_header(secret: SecretStr) -> SecretStr:
     if not re.fullmatch("[!-~]+", secret.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces, as it was given to you")
+    if secret.get_secret_value().endswith("..."):
+        raise ValueError("is still the placeholder of .env.example: fill it in")
     return secret
 
 
