@@ -87,7 +87,10 @@ async def connect(
             waited = timedelta(seconds=loop.time() - started)
             if patience is not None and waited >= patience:
                 raise UnreachableError(_unreachable(address, error)) from None
-            log.warning("Temporal at %s is not there yet, trying again in %.1f s", address, pause)
+            why = _reason(error)
+            log.warning(
+                "Temporal at %s is not there yet (%s): again in %.1f s", address, why, pause
+            )
         except RPCError as error:
             raise UnreachableError(f"Temporal at {address} refuses us: {error.message}") from None
         await asyncio.sleep(pause)
@@ -146,12 +149,15 @@ def _is_broken_connection(error: RPCError) -> bool:
     return has_no_status and error.message.startswith(_BROKEN)
 
 
-def _unreachable(address: str, error: Exception) -> str:
-    why = next((words for theirs, words in _REASONS if theirs in str(error)), str(error))
+def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        why = _NO_ANSWER
+        return _NO_ANSWER
+    return next((words for theirs, words in _REASONS if theirs in str(error)), str(error))
+
+
+def _unreachable(address: str, error: Exception) -> str:
     here = " (`make sandbox` runs one here)" if HAS_MAKEFILE else ""
     return (
-        f"Temporal does not answer at {address} ({why}). "
+        f"Temporal does not answer at {address} ({_reason(error)}). "
         f"Start it{here}, or set TEMPORAL_ADDRESS to where it is."
     )

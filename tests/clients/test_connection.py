@@ -102,6 +102,13 @@ async def test_a_server_of_another_kind_is_named(web_server: str, why: str, *, t
     assert await why_not(web_server, tls=tls) == why
 
 
+async def test_each_try_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(UnreachableError):
+        await connect(ClientConfigProfile(address="127.0.0.1:1"), patience=timedelta(seconds=0.1))
+    [line] = caplog.messages
+    assert line == "Temporal at 127.0.0.1:1 is not there yet (connection refused): again in 0.2 s"
+
+
 async def test_a_host_that_answers_nothing_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
