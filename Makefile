@@ -28,7 +28,7 @@ sandbox: $(TO_RUN) ## Run Temporal, PostgreSQL and stand-ins for Stripe, Resend 
 worker: $(TO_RUN) ## Run one worker (needs `make sandbox` in another terminal, or your own .env)
 	@$(RUN) worker.py
 
-api: $(TO_RUN) ## Run the HTTP edge; http://localhost:8080/docs lists what it does
+api: $(TO_RUN) ## Run the HTTP API; http://localhost:8080/docs lists what it does
 	@$(RUN) api.py
 
 check: $(TO_DEV) ## Formatting, lint, types, dependency directions: what CI checks
@@ -46,7 +46,7 @@ test-containers: $(TO_DEV) ## The image and docker-compose.yml in containers, wh
 test-stripe: $(TO_DEV) ## The payment suites against Stripe's test mode: STRIPE_TEST_KEY=sk_test_… make test-stripe
 	@$(RUN) -m tests.contracts.at_stripe
 
-bench: $(TO_DEV) ## Measure an order beside other ways to process one, recovery after a kill, the HTTP edge
+bench: $(TO_DEV) ## Measure an order beside other ways to process one, recovery after a kill, the HTTP API
 	@$(RUN) -m bench
 
 chaos: $(TO_RUN) ## All kinds of orders under a seeded schedule of faults, then the books: ORDERS=500 SEED=7 CAPTURE=at_fulfillment

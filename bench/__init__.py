@@ -1,4 +1,4 @@
-"""Benchmarks: the cost of an order, recovery after a kill, and the throughput of the HTTP edge.
+"""Benchmarks: the cost of an order, recovery after a kill, and the throughput of the HTTP API.
 
 `make bench` runs everything on this machine with real processes. An order is measured beside other
 ways to process one (``bench/yardsticks``), recovery and the edge beside a baseline that does

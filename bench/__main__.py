@@ -131,12 +131,14 @@ def main(
     limit: Annotated[
         float, typer.Option(min=10, max=3_600, help="Stop after so many seconds.")
     ] = 1_500,
-    quick: Annotated[bool, typer.Option("--quick", help="A rough picture in two minutes.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A rough picture, in three minutes.")
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every single figure there too.")
     ] = None,
 ) -> None:
-    """Measure the cost of an order, recovery after a kill, and what the HTTP edge takes.
+    """Measure the cost of an order, recovery after a kill, and what the HTTP API takes.
 
     Everything runs on this machine and is stopped at the end. The times depend on
     the machine; what matters are the ratios to what is measured beside it, in the same run.
@@ -282,7 +284,7 @@ async def _recovery(plan: Plan, measured: Measurements, directory: Path) -> list
 
 
 async def _edge(plan: Plan, measured: Measurements, directory: Path) -> list[str]:
-    """Measure the HTTP edge, on a sandbox without workers, so that no order is executed."""
+    """Measure the HTTP API, on a sandbox without workers, so that no order is executed."""
     print_progress("Starting a sandbox without a worker …")
     async with open_environment(directory) as environment:
         print_progress(f"{plan.checkouts} checkouts over HTTP …")

@@ -1,4 +1,4 @@
-"""The baseline of the HTTP edge: `python -m bench.baseline_api`.
+"""The baseline of the HTTP API: `python -m bench.baseline_api`.
 
 A FastAPI route with the request and the response of `POST /checkout` that does nothing in between:
 no key, no database, no Temporal, no log. It is served as ``api.py`` is, with the same settings.

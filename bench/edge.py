@@ -1,4 +1,4 @@
-"""The throughput of the HTTP edge: `POST /checkout`, `GET /orders/{id}` and `GET /orders` on a real
+"""The throughput of the HTTP API: `POST /checkout`, `GET /orders/{id}` and `GET /orders` on a real
 `python api.py` process, compared with a route that does nothing.
 
 No worker runs meanwhile: the cost of an order after its checkout is measured separately. The orders

@@ -214,7 +214,7 @@ def _bold(text: str, *, plain: bool) -> str:
 
 def _baseline_table(measured: Measurements, *, plain: bool) -> Table:
     """Recovery and the edge, beside a baseline that does nothing."""
-    shown = _new_table("Recovery and the HTTP edge, beside what does nothing", plain=plain)
+    shown = _new_table("Recovery and the HTTP API, beside what does nothing", plain=plain)
     for column in ("Ours", "Baseline", "Ratio"):
         shown.add_column(column, justify="right", no_wrap=True)
     for title, rows in _sections(measured):

@@ -52,7 +52,7 @@ SECRET_FILES: Final = Path("/run/secrets")
 
 
 #: Characters that are shown of a text that may repeat what was set.
-_LONGEST: Final = 400
+_LONGEST: Final = 500
 
 
 class SettingsError(Exception):
@@ -101,6 +101,12 @@ def _blank_is_none(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+def _can_be_made(file: Path | None) -> Path | None:
+    if file is not None and (os.path.isdir(file) or not os.path.isdir(file.absolute().parent)):
+        raise ValueError("must be a file in a directory that exists")
+    return file
+
+
 def _not_blank(value: object) -> object:
     if isinstance(value, str) and not value.strip():
         raise ValueError("must not be empty")
@@ -139,6 +145,8 @@ def _payment_url(text: str) -> str:
 def _sent_in_header(secret: SecretStr) -> SecretStr:
     if not re.fullmatch("[!-~]+", secret.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces, as it was given to you")
+    if secret.get_secret_value().endswith("..."):
+        raise ValueError("is still the placeholder of .env.example: fill it in")
     return secret
 
 
@@ -377,7 +385,9 @@ class WorkerSettings(ProcessSettings):
     fulfillment_url: Url = Field(description="the address of your warehouse's API")
     fulfillment_api_key: KeySecret = Field(description="the bearer key of your warehouse's API")
     #: The file that a worker touches every few seconds while it can work; None: it touches none.
-    worker_health_file: Annotated[Path | None, BeforeValidator(_blank_is_none)] = None
+    worker_health_file: Annotated[
+        Path | None, BeforeValidator(_blank_is_none), AfterValidator(_can_be_made)
+    ] = None
     #: Concurrent activities of one worker; further ones wait in the task queue.
     max_concurrent_activities: int = Field(default=100, ge=1, le=10_000)
     #: Open orders that a worker keeps in memory; news of another one makes it replay the history.

@@ -135,7 +135,9 @@ def validation_problem(
     errors = [
         {
             "where": _cut("/".join(map(str, mistake["loc"])), _MAX_WHERE),
-            "what": _cut(mistake["msg"].removeprefix("Value error, "), _MAX_WHAT),
+            "what": _cut(
+                _WORDS.get(mistake["type"], mistake["msg"].removeprefix("Value error, ")), _MAX_WHAT
+            ),
         }
         for mistake in mistakes[:_MAX_MISTAKES]
     ]
@@ -147,6 +149,11 @@ def validation_problem(
     return type_ or problems.MALFORMED, detail, errors
 
 
+#: Pydantic's words for these are about types of Python, and FastAPI's do not say what is wrong.
+_WORDS: Final = {
+    "model_attributes_type": "must be a JSON object, sent as application/json",
+    "json_invalid": "is not JSON from this character on",
+}
 #: An answer does not grow with the request: so many mistakes, of so many characters each.
 _MAX_MISTAKES: Final = 20
 _MAX_WHERE: Final = 100

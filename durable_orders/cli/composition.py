@@ -24,7 +24,14 @@ from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RetryConfig
 
 from durable_orders.binding import BindingCheck
-from durable_orders.cli.terminal import REFUSED, UNREACHABLE, USED_WRONGLY, say, stop
+from durable_orders.cli.terminal import (
+    DATABASE_HINT,
+    REFUSED,
+    UNREACHABLE,
+    USED_WRONGLY,
+    say,
+    stop,
+)
 from durable_orders.clients.audits import AuditClient
 from durable_orders.clients.connection import connect
 from durable_orders.clients.disputes import DisputeClient
@@ -83,7 +90,6 @@ _BRIEF: Final = RetryConfig(max_elapsed_time_millis=3_000)
 #: Where Temporal's tools look without any setting.
 _TEMPORAL_HERE: Final = frozenset({"localhost:7233", "127.0.0.1:7233"})
 _MIGRATE: Final = f"{PROGRAM} store migrate"
-_DATABASE_HINT: Final = ". Is PostgreSQL running where DATABASE_URL points?"
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def run_command(
         stop(UNREACHABLE, str(error), _MIGRATE)
     except ProviderError as error:
         # Others' words may come with line breaks.
-        hint = "" if with_cards else _DATABASE_HINT
+        hint = "" if with_cards else DATABASE_HINT
         stop(UNREACHABLE, " ".join(str(error).split()) + hint)
 
 
@@ -184,7 +190,7 @@ def _administer(work: Callable[[store.Database], Awaitable[T]]) -> T:
     except store.MigrationNeededError as error:
         stop(UNREACHABLE, str(error), _MIGRATE)
     except ProviderError as error:
-        stop(UNREACHABLE, " ".join(str(error).split()) + _DATABASE_HINT)
+        stop(UNREACHABLE, " ".join(str(error).split()) + DATABASE_HINT)
 
 
 def _audit(work: Coroutine[Any, Any, T]) -> T:

@@ -279,7 +279,9 @@ def _say_accepted(order_id: str, refund_id: str, what: str, *, as_json: bool) ->
 
 
 def _money(text: str) -> Money:
-    currency, _, written = text.partition("=")
+    currency, equals, written = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text[:200]!r} is not CURRENCY=AMOUNT, EUR=5.00 for example")
     try:
         return Money.parse(written, currency)
     except ValueError as error:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
-from durable_orders.cli.terminal import checked, example
+from durable_orders.cli.terminal import (
+    DATABASE_HINT,
+    REFUSED,
+    UNREACHABLE,
+    USED_WRONGLY,
+    checked,
+    example,
+    stop,
+)
 from durable_orders.domain.installation import INSTALLATION_NAME
 from durable_orders.domain.texts import escaped
 from durable_orders.process import PROGRAM
@@ -233,13 +241,13 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
     try:
         url = url or DatabaseSettings.load().database_url.get_secret_value()
         return asyncio.run(run(url))
-    except (
-        *(ProviderError, SchemaVersionError, InvalidDatabaseUrlError, SettingsError),
-        *(InvalidInstallationNameError, OrdersUnderWayError),
-    ) as error:
-        typer.echo("\n".join(map(escaped, str(error).splitlines())), err=True)
-        if isinstance(error, MigrationNeededError):
-            typer.echo(f"  {PROGRAM} store migrate", err=True)
-        elif isinstance(error, OrdersUnderWayError):
-            typer.echo(f"  {PROGRAM} store adopt", err=True)
-        raise typer.Exit(1) from None
+    except (SettingsError, InvalidDatabaseUrlError) as error:
+        stop(USED_WRONGLY, str(error))
+    except OrdersUnderWayError as error:
+        stop(REFUSED, str(error), f"{PROGRAM} store adopt")
+    except (InvalidInstallationNameError, SchemaVersionError) as error:
+        stop(REFUSED, str(error))
+    except MigrationNeededError as error:
+        stop(UNREACHABLE, str(error), f"{PROGRAM} store migrate")
+    except ProviderError as error:
+        stop(UNREACHABLE, str(error) + DATABASE_HINT)

@@ -25,6 +25,8 @@ REFUSED: Final = 1
 USED_WRONGLY: Final = 2
 UNREACHABLE: Final = 3
 
+DATABASE_HINT: Final = ". Is PostgreSQL running where DATABASE_URL points?"
+
 console = Console(highlight=False, soft_wrap=True)
 
 

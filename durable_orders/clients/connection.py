@@ -34,6 +34,20 @@ _AWAY: Final = frozenset(
 #: A connection that breaks in the middle of a call has no status of its own in gRPC: the SDK's
 #: transport (tonic) passes it on as UNKNOWN or INTERNAL, with these words before the cause.
 _BROKEN: Final = ("transport error", "h2 protocol error", "error reading a body from connection")
+_NO_ANSWER: Final = "no answer in time"
+#: What the SDK says of a connection that cannot be made, in the terms of its Rust libraries,
+#: and the same for a person. The first that fits holds.
+_REASONS: Final = (
+    ("ConnectionRefused", "connection refused"),
+    ("dns error", "there is no host of this name"),
+    ("InvalidContentType", "it does not speak TLS"),
+    ("tls handshake eof", "it ends the connection when TLS begins"),
+    ("invalid peer certificate", "its certificate is not one that is trusted here"),
+    ("http2 error", "it does not speak gRPC, or only over TLS"),
+    ("ConnectionReset", "it ends the connection"),
+    ("connection closed", "it ends the connection"),
+    ("Timeout expired", _NO_ANSWER),
+)
 _REFUSED: Final = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 
 
@@ -41,13 +55,16 @@ async def connect(
     profile: ClientConfigProfile | None = None,
     *,
     patience: timedelta | None = timedelta(0),
+    longest_try: timedelta = timedelta(seconds=10),
     **options: Any,
 ) -> Client:
     """Return a Temporal client that encodes messages as the workflows do.
 
     ``profile``: how to reach Temporal; left out, what ``TEMPORAL_*`` in the environment says.
     Tries again for ``patience`` (None: for ever), a log line per try; raises ``UnreachableError``
-    then, and at once when the server answers but refuses (a wrong API key or namespace).
+    then, and at once when the server answers but refuses (a wrong API key or namespace). A try is
+    given up after ``longest_try``: a host that answers nothing at all (a firewall drops what is
+    sent, say) would be waited for by the kernel for more than two minutes.
     """
     profile = profile or ClientConfigProfile.load()
     config = profile.to_client_connect_config()
@@ -58,18 +75,22 @@ async def connect(
     started, pause = loop.time(), 0.25
     while True:
         try:
-            return await Client.connect(
-                **config,
-                data_converter=DATA_CONVERTER,
-                grpc_compression=compression,
-                **options,
-            )
-        except RuntimeError as error:
-            # The SDK's name for "nobody is listening there".
+            async with asyncio.timeout(longest_try.total_seconds()):
+                return await Client.connect(
+                    **config,
+                    data_converter=DATA_CONVERTER,
+                    grpc_compression=compression,
+                    **options,
+                )
+        except (RuntimeError, TimeoutError) as error:
+            # RuntimeError is the SDK's name for "nobody is listening there".
             waited = timedelta(seconds=loop.time() - started)
             if patience is not None and waited >= patience:
                 raise UnreachableError(_unreachable(address, error)) from None
-            log.warning("Temporal at %s is not there yet, trying again in %.1f s", address, pause)
+            why = _reason(error)
+            log.warning(
+                "Temporal at %s is not there yet (%s): again in %.1f s", address, why, pause
+            )
         except RPCError as error:
             raise UnreachableError(f"Temporal at {address} refuses us: {error.message}") from None
         await asyncio.sleep(pause)
@@ -128,10 +149,15 @@ def _is_broken_connection(error: RPCError) -> bool:
     return has_no_status and error.message.startswith(_BROKEN)
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return _NO_ANSWER
+    return next((words for theirs, words in _REASONS if theirs in str(error)), str(error))
+
+
 def _unreachable(address: str, error: Exception) -> str:
-    why = "connection refused" if "ConnectionRefused" in str(error) else str(error)
     here = " (`make sandbox` runs one here)" if HAS_MAKEFILE else ""
     return (
-        f"Temporal does not answer at {address} ({why}). "
+        f"Temporal does not answer at {address} ({_reason(error)}). "
         f"Start it{here}, or set TEMPORAL_ADDRESS to where it is."
     )

@@ -32,16 +32,17 @@ async def kept_fresh(
 ) -> AsyncIterator[None]:
     """Touch the file while the block runs, the process works and all checks pass.
 
-    Removed at the end. A check that fails is logged, and the file left to age.
+    Removed at the end. A check that fails is logged, and the file left to age; so is a disk that
+    does not take it.
     """
-    await asyncio.to_thread(file.unlink, missing_ok=True)  # an earlier process's
+    await asyncio.to_thread(_remove, file)  # an earlier process's
     touching = asyncio.create_task(_touch(file, checks, is_working, every, again))
     try:
         yield
     finally:
         touching.cancel()
         await asyncio.wait([touching])
-        await asyncio.to_thread(file.unlink, missing_ok=True)
+        await asyncio.to_thread(_remove, file)
 
 
 async def _touch(
@@ -56,8 +57,18 @@ async def _touch(
             [await _passes(name, check) for name, check in checks.items()]
         )
         if is_healthy:
-            await asyncio.to_thread(file.touch)
+            try:
+                await asyncio.to_thread(file.touch)
+            except OSError as error:
+                log.warning("the health file %s cannot be touched: %s", file, error.strerror)
         await asyncio.sleep(every if is_healthy else again)
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("the health file %s cannot be removed: %s", file, error.strerror)
 
 
 async def _passes(name: str, check: Check) -> bool:

@@ -247,6 +247,26 @@ async def test_of_several_mistakes_each_is_told(real: RealShop) -> None:
     assert where == ["body/order_id", "body/wait_seconds"]
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "detail"),
+    [
+        (b'{"order_id": ', "application/json", "body/13: is not JSON from this character on"),
+        (b"[]", "application/json", "body: must be a JSON object, sent as application/json"),
+        (
+            b'{"order_id": "1"}',
+            "application/x-www-form-urlencoded",
+            "body: must be a JSON object, sent as application/json",
+        ),
+    ],
+    ids=["cut off", "a list", "a form"],
+)
+async def test_a_body_that_is_no_json_object_is_told_in_plain_words(
+    real: RealShop, body: bytes, kind: str, detail: str
+) -> None:
+    answer = await real.http.post("/checkout", content=body, headers={"Content-Type": kind})
+    is_problem(answer, 422, detail)
+
+
 async def test_a_refund_id_and_an_order_id_keep_their_own_problems(real: RealShop) -> None:
     for path, name in (
         ("/orders/a%20b", "invalid-order-id"),

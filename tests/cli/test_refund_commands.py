@@ -92,9 +92,14 @@ async def test_an_amount_is_given_back_in_the_currency_that_is_written(
     assert "Refund r1 of 5.00 EUR, order ref-2" in said.stdout
     yen = await run("refund", "request", "ref-2", "r2", "--amount", "JPY=500")
     refused(yen, "was paid in EUR, not in 500 JPY", terminal.REFUSED)
-    for wrong in ("5.00", "EUR=5.001", "EUR"):
+    for wrong, why in (
+        ("5.00", "'5.00' is not CURRENCY=AMOUNT, EUR=5.00 for example"),
+        ("EUR", "'EUR' is not CURRENCY=AMOUNT"),
+        ("EUR=5.001", "'5.001' is not an amount"),
+    ):
         result = await run("refund", "request", "ref-2", "r2", "--amount", wrong)
         assert result.exit_code == terminal.USED_WRONGLY
+        assert why in result.stderr
     result = await run("refund", "request", "ref-2", "r2", "--line", "MUG")
     assert result.exit_code == terminal.USED_WRONGLY
 

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from durable_orders.cli.store import app
-from durable_orders.cli.terminal import USED_WRONGLY
+from durable_orders.cli.terminal import UNREACHABLE, USED_WRONGLY
 from durable_orders.domain.installation import NAME_PATTERN, CardAccount, ForeignOrderError
 from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.order import Order
@@ -192,7 +192,7 @@ async def test_an_archive_of_nonsense_is_refused(shop: Shop, command: str) -> No
 
 async def test_an_archive_without_a_schema_says_to_migrate_first(postgres: Postgres) -> None:
     failed = await run("archive", await postgres.empty())
-    assert failed.exit_code == 1
+    assert failed.exit_code == UNREACHABLE
     assert failed.stderr.endswith(f"\n  {PROGRAM} store migrate\n")
 
 
@@ -235,19 +235,25 @@ async def test_a_name_that_is_none_is_refused_with_a_sentence(shop: Shop, comman
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "code", "says"),
     [
-        (None, "DATABASE_URL is not set"),
-        ("postgresql://nobody@127.0.0.1:1/orders", "the database gave no answer"),
-        ("mysql://nobody:secret@db/orders", "DATABASE_URL must be postgresql://"),
+        (None, USED_WRONGLY, "DATABASE_URL is not set"),
+        (
+            "postgresql://nobody@127.0.0.1:1/orders",
+            UNREACHABLE,
+            "The database gave no answer: ConnectionRefusedError. Is PostgreSQL running where",
+        ),
+        ("mysql://nobody:secret@db/orders", USED_WRONGLY, "DATABASE_URL must be postgresql://"),
     ],
     ids=["missing", "unreachable", "of another kind"],
 )
+@pytest.mark.parametrize("command", ["migrate", "seed", "check", "archive", "rename", "rebind"])
 async def test_an_address_that_does_not_work_is_told_in_one_sentence(
-    url: str | None, says: str
+    command: str, url: str | None, code: int, says: str
 ) -> None:
-    failed = await run("migrate", url)
-    assert failed.exit_code == 1
+    """Not with the exit code of a fault that ``check`` finds."""
+    failed = await run(command, url)
+    assert failed.exit_code == code
     assert says in failed.stderr
     assert failed.stderr.count("\n") == 1
     assert "secret" not in failed.stderr
@@ -257,7 +263,7 @@ async def test_seeding_an_empty_database_says_to_migrate_first(
     postgres: Postgres,
 ) -> None:
     failed = await run("seed", await postgres.empty())
-    assert failed.exit_code == 1
+    assert failed.exit_code == UNREACHABLE
     assert failed.stderr.endswith(f"\n  {PROGRAM} store migrate\n")
 
 
@@ -296,5 +302,6 @@ def test_the_command_ends_with_a_sentence_and_no_traceback(directory: Path) -> N
         timeout=60,
         check=False,
     )
-    assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr == "the database gave no answer: FileNotFoundError\n"
+    assert (failed.returncode, failed.stdout) == (UNREACHABLE, "")
+    hint = "Is PostgreSQL running where DATABASE_URL points?"
+    assert failed.stderr == f"The database gave no answer: FileNotFoundError. {hint}\n"

@@ -78,7 +78,7 @@ async def test_a_worker_waits_for_temporal_and_says_so(
     await environment.sandbox.temporal.stop()
     early = await environment.start_worker()
     try:
-        await early.wait_for_log("is not there yet, trying again")
+        await early.wait_for_log("is not there yet (connection refused)")
     finally:
         await environment.sandbox.temporal.start()
     await early.ready()

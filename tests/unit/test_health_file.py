@@ -74,3 +74,16 @@ async def test_a_process_that_does_not_work_yet_has_no_file_and_an_older_one_is_
         is_working = True
         await is_asked_again(part)
         assert file.exists()
+
+
+async def test_a_file_that_cannot_be_written_is_logged_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory, part = tmp_path / "later", Part()
+    file = directory / "healthy"
+    async with kept_fresh(file, {"part": part.check}, is_working=lambda: True):
+        await is_asked_again(part)
+        assert f"the health file {file} cannot be touched: No such file" in caplog.text
+        directory.mkdir()
+        await is_asked_again(part)
+        assert file.exists()

@@ -80,6 +80,9 @@ def test_every_missing_setting_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) 
     [
         ("STRIPE_API_KEY", "", "STRIPE_API_KEY must not be empty."),
         ("STRIPE_API_KEY", "pk_test_1", "STRIPE_API_KEY must be a secret or restricted key"),
+        ("STRIPE_API_KEY", "sk_test_...", "STRIPE_API_KEY is still the placeholder of"),
+        ("RESEND_API_KEY", "re_...", "RESEND_API_KEY is still the placeholder of .env.example"),
+        ("FULFILLMENT_API_KEY", "...", "FULFILLMENT_API_KEY is still the placeholder of"),
         ("RESEND_API_KEY", "123", "RESEND_API_KEY must start with re_"),
         ("DATABASE_URL", "mysql://x", "DATABASE_URL must be postgresql://"),
         ("FULFILLMENT_URL", "warehouse", "FULFILLMENT_URL must be an http:// or https:// address"),
@@ -120,6 +123,8 @@ def test_every_missing_setting_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) 
                 "{order_id}.shop.example/",
             )
         ),
+        ("WORKER_HEALTH_FILE", "/", "WORKER_HEALTH_FILE must be a file in a directory that exists"),
+        ("WORKER_HEALTH_FILE", "/no/such/file", "WORKER_HEALTH_FILE must be a file in a directory"),
         ("ON_DISPUTE", "refund", "ON_DISPUTE should be 'hold' or 'stop'."),
         ("ON_DISPUTE", "", "ON_DISPUTE should be 'hold' or 'stop'."),
         ("ON_FRAUD_WARNING", "stop", "ON_FRAUD_WARNING should be 'show' or 'refund'."),
