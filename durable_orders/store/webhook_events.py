@@ -72,6 +72,13 @@ _BOOKED: Final = (
         payment_tries.c.state == ChargeState.OPEN.value,
     )
     .label("is_being_tried"),
+    # Asked of orders under way: their histories are in no archive.
+    exists()
+    .where(
+        order_history.c.order_id == payments.c.order_id,
+        order_history.c.event == f"order_{Status.AWAITING_PAYMENT}",
+    )
+    .label("has_waited"),
 )
 _LOOK: Final = (
     select(*_BOOKED)
@@ -266,6 +273,7 @@ def _booked(row: Row[Any]) -> BookedPayment:
         ChargeState(row.charge_state),
         is_being_tried=row.is_being_tried,
         is_undone=decision_of(row) is Decision.UNDO,
+        has_waited=row.has_waited,
     )
 
 
