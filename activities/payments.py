@@ -60,6 +60,7 @@ from durable_orders.domain.ports import (
     ChargeEntry,
     ChargeRefusedError,
     ChargeState,
+    IllegalStatusError,
     NoAnswerError,
     OrderRepository,
     PaymentLedger,
@@ -325,10 +326,17 @@ class PaymentActivities:
         """Record what the provider says of the charge, and the order's status that follows from it.
 
         A late try never moves an order backwards, nor one that was compensated: the order's row
-        refuses it.
+        refuses it. When that is because another worker has recorded a newer answer meanwhile, the
+        provider is asked again: the run may get this answer, and not the other one.
         """
         leads_to = None if _is_returned(card, entry) else STATUS_OF.get(card.state)
-        await self.ledger.record(entry, card, answers=answers, leads_to=leads_to)
+        try:
+            await self.ledger.record(entry, card, answers=answers, leads_to=leads_to)
+        except IllegalStatusError:
+            newer = await self.ledger.find(entry.order_id)
+            if newer is None or newer.undone or newer.order_status is entry.order_status:
+                raise
+            return await self._record(newer, await self.cards.read(newer.payment_id))
         answer = _to_answer(card, entry)
         # What is kept is not held for a decision any more.
         if isinstance(answer, Paid | Held) and entry.order_status not in FULFILLED_OR_LATER:
