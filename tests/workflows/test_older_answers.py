@@ -7,6 +7,7 @@ with a worker that was frozen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -19,12 +20,15 @@ from tests.fakes.cards import PROCESSING
 from tests.fakes.script import BlockedCall
 from tests.workflows.conftest import TOTAL, Shop, quick_pace
 from tests.workflows.test_replay import Handle
-from tests.workflows.test_waiting import THREE_D_SECURE
+from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE
 from workflows.order import OrderWorkflow
 
 
 def other_worker(shop: Shop) -> PaymentActivities:
     return PaymentActivities(shop.cards, shop.ledger, shop.book, shop.refunds)
+
+
+CARDS = [PROCESSING, THREE_D_SECURE, DECLINED]
 
 
 async def older(shop: Shop, card: str) -> tuple[Handle, BlockedCall]:
@@ -38,6 +42,8 @@ async def older(shop: Shop, card: str) -> tuple[Handle, BlockedCall]:
     [charge] = shop.cards.charges_of(order_id)
     if card == PROCESSING:
         shop.cards.finish_processing(charge.payment_id, captured=True)
+    elif card == DECLINED:
+        shop.cards.confirm_in_browser(charge.payment_id)
     else:
         shop.cards.authenticate(charge.payment_id)
     other = PaymentActivities(shop.cards, shop.ledger, shop.book, shop.refunds)
@@ -47,9 +53,13 @@ async def older(shop: Shop, card: str) -> tuple[Handle, BlockedCall]:
     return handle, answer
 
 
-@pytest.mark.parametrize("card", [PROCESSING, THREE_D_SECURE])
+@pytest.mark.parametrize("card", CARDS)
 @pytest.mark.parametrize("made", [ChargePace, quick_pace], ids=["normal", "handed over"])
 class TestOlderAnswer:
+    @pytest.fixture
+    def terms(self) -> ShopTerms:
+        return ShopTerms(new_card_window=timedelta(hours=1))
+
     @pytest.fixture
     def pace(self, made: Callable[[], ChargePace]) -> ChargePace:
         return made()
@@ -70,11 +80,11 @@ class TestOlderAnswer:
         assert (outcome.status, outcome.given_back) == (Status.REFUNDED, TOTAL)
 
 
-@pytest.mark.parametrize("card", [PROCESSING, THREE_D_SECURE])
+@pytest.mark.parametrize("card", CARDS)
 class TestOfMoneyThatIsOnlyHeld:
     @pytest.fixture
     def terms(self) -> ShopTerms:
-        return ShopTerms(capture=CaptureMethod.AT_FULFILLMENT)
+        return ShopTerms(capture=CaptureMethod.AT_FULFILLMENT, new_card_window=timedelta(hours=1))
 
     async def test_the_order_is_held_all_the_same(self, shop: Shop, card: str) -> None:
         handle, answer = await older(shop, card)
