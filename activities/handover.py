@@ -85,10 +85,13 @@ class Handover(Generic[T]):
             return await (going_on or talk())
         # A workflow task that is done again waits for what its first time has begun.
         talking = self._going_on.get(about) or self._begin(about, talk())
-        await asyncio.wait({talking}, timeout=self._after.total_seconds())
+        try:
+            await asyncio.wait({talking}, timeout=self._after.total_seconds())
+        finally:  # also when the workflow task was lost, and the activity is cut off with it
+            if not talking.done():
+                self._hold_open(talking)
         if talking.done():
             return talking.result()
-        self._hold_open(talking)
         raise ApplicationError("it takes its time, and goes on", type=HANDED_OVER)
 
     def _begin(self, about: Hashable, talk: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -60,6 +60,7 @@ from durable_orders.domain.ports import (
     ChargeEntry,
     ChargeRefusedError,
     ChargeState,
+    IllegalStatusError,
     NoAnswerError,
     OrderRepository,
     PaymentLedger,
@@ -320,15 +321,32 @@ class PaymentActivities:
         return _AS_ANSWER[refusal](code=error.code)
 
     async def _record(
-        self, entry: ChargeEntry, card: CardCharge, *, answers: int | None = None
+        self,
+        entry: ChargeEntry,
+        card: CardCharge,
+        *,
+        answers: int | None = None,
+        looks: int = _LOOKS,
     ) -> ChargeAnswer:
         """Record what the provider says of the charge, and the order's status that follows from it.
 
         A late try never moves an order backwards, nor one that was compensated: the order's row
-        refuses it.
+        refuses it. Where another worker has recorded something meanwhile, this may be the older
+        answer, and the run may never hear of the newer one: the provider is asked again.
         """
         leads_to = None if _is_returned(card, entry) else STATUS_OF.get(card.state)
-        await self.ledger.record(entry, card, answers=answers, leads_to=leads_to)
+        refused: IllegalStatusError | None = None
+        try:
+            is_newest = await self.ledger.record(entry, card, answers=answers, leads_to=leads_to)
+        except IllegalStatusError as error:
+            is_newest, refused = False, error
+        if not is_newest and looks > 1:
+            newer = await self.ledger.find(entry.order_id)
+            if newer is not None and newer.undone is None and newer.revision != entry.revision:
+                again = await self.cards.read(newer.payment_id)
+                return await self._record(newer, again, looks=looks - 1)
+        if refused is not None:
+            raise refused
         answer = _to_answer(card, entry)
         # What is kept is not held for a decision any more.
         if isinstance(answer, Paid | Held) and entry.order_status not in FULFILLED_OR_LATER:

@@ -496,12 +496,13 @@ class PaymentLedger(Protocol):
         *,
         answers: int | None = None,
         leads_to: Status | None = None,
-    ) -> None:
+    ) -> bool:
         """Update our record of ``entry`` from the provider's charge, read after ``entry`` was; then
         set the order's status that it ``leads_to``, as ``OrderRepository.move`` does.
 
-        ``answers``: the number of the try that the provider has answered with it. The report may
-        take back a decline if nothing was recorded since ``entry`` was read.
+        ``answers``: the number of the try that the provider has answered with it. False when
+        something else was recorded since ``entry`` was read: the report may be the older one, and
+        takes back no decline.
         """
 
     async def end_try(

@@ -183,12 +183,14 @@ def is_known_by_end(change: PaymentChange | None, status: Status) -> bool:
 class BookedPayment:
     """What our books say of a payment and of its order. ``is_being_tried``: a try is announced and
     has no answer yet, so a worker may be asking right now. ``is_undone``: so it was decided.
+    ``has_waited``: the order was waiting for its customer or the bank.
     """
 
     order_status: Status
     state: ChargeState
     is_being_tried: bool = False
     is_undone: bool = False
+    has_waited: bool = False
 
 
 class Novelty(StrEnum):
@@ -201,6 +203,7 @@ class Novelty(StrEnum):
 
 _PAID_OR_LATER: Final = FULFILLED_OR_LATER | {Status.PAID, Status.REFUNDED}
 _HELD_OR_LATER: Final = _PAID_OR_LATER | {Status.HELD}
+_MONEY_IS_THERE: Final = frozenset({PaymentChange.HELD, PaymentChange.PAID})
 #: States of a charge that include the change.
 _BOOKED_AS: Final = {
     PaymentChange.PAID: frozenset({ChargeState.CAPTURED}),
@@ -219,7 +222,7 @@ def novelty_of(change: PaymentChange | None, booked: BookedPayment | None) -> No
     if change is None or booked is None:
         return Novelty.NEW
     if _is_past(change, booked):
-        return Novelty.KNOWN
+        return Novelty.NEW if _may_wait_for(change, booked) else Novelty.KNOWN
     if booked.is_being_tried:
         return Novelty.BEING_RECORDED
     if change is PaymentChange.CANCELLED:
@@ -243,6 +246,14 @@ def _is_past(change: PaymentChange, booked: BookedPayment) -> bool:
             return is_booked and booked.is_undone
         case PaymentChange.DECLINED | PaymentChange.REQUIRES_ACTION:
             return status in _HELD_OR_LATER or booked.is_undone  # and no money has moved
+
+
+def _may_wait_for(change: PaymentChange, booked: BookedPayment) -> bool:
+    """Whether the order's run may wait although the order has moved on: a worker that was frozen
+    while it read the payment moves the order when it goes on, and its answer is nobody's any more.
+    """
+    may_wait = booked.has_waited and booked.order_status in {Status.HELD, Status.PAID}
+    return may_wait and change in _MONEY_IS_THERE
 
 
 # -- retries and retention -------------------------------------------------------------------------

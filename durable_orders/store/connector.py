@@ -40,8 +40,13 @@ _IN_TRANSACTION: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s';
 #: A pooler makes up the process id of the backend that it announces.
 _LOOK: Final = """
 SELECT pg_backend_pid() AS pid,
-       pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only
+       pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
+       current_setting('default_transaction_isolation') AS isolation
 """
+
+#: What single statements need too: each statement of a function that one of them calls has to see
+#: what others have committed, also while it waited for a lock.
+_ISOLATION: Final = "read committed"
 
 #: What PostgreSQL (14 and newer) reports of itself whenever it changes, without being asked.
 _REPORTED: Final = ("in_hot_standby", "default_transaction_read_only")
@@ -203,11 +208,23 @@ class Connector:
         return connection
 
     async def _look(self, connection: asyncpg.Connection) -> bool:
-        """Whether there is a pooler. Raises ``NotWritableError``."""
+        """Whether there is a pooler. Has single statements run with our isolation level.
+
+        Raises ``NotWritableError``, and ``LockedOutError`` when only an operator can set the level.
+        """
         row = await (await connection.prepare(_LOOK, name="")).fetchrow()
         if row["read_only"] and self._address.writable:
             raise NotWritableError
-        return bool(row["pid"] != connection.get_server_pid())
+        pooled = bool(row["pid"] != connection.get_server_pid())
+        if row["isolation"] != _ISOLATION:
+            if pooled:
+                raise LockedOutError(
+                    f"the database has transactions begin as {row['isolation']}, and through a "
+                    "connection pooler we cannot: set default_transaction_isolation of our role to "
+                    f"'{_ISOLATION}'"
+                )
+            await connection.execute(f"SET default_transaction_isolation = '{_ISOLATION}'")
+        return pooled
 
     def _remember(self, connection: Any, record: ConnectionPoolEntry) -> None:
         record.info["reported"] = _reported(connection)

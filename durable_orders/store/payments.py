@@ -224,7 +224,7 @@ class PostgresPaymentLedger:
         *,
         answers: int | None = None,
         leads_to: Status | None = None,
-    ) -> None:
+    ) -> bool:
         """Merge the provider's charge by the rules of ``durable_orders.domain.charges``.
 
         Raises ``RefusedError`` when it is another charge than the entry's; and as
@@ -236,22 +236,23 @@ class PostgresPaymentLedger:
                 f"order {order_id} is charged as {payment_id}, not as {charge.payment_id}"
             )
         if await hot_path.record(self._database, entry, charge, answers, leads_to):
-            return
-        await self._merge(entry, charge, answers)
+            return True
+        is_newest = await self._merge(entry, charge, answers)
         if leads_to is not None:
             async with self._database.transaction() as connection:
                 known = await statuses.lock(connection, order_id)
                 await statuses.move(connection, order_id, known, leads_to)
+        return is_newest
 
-    async def _merge(self, entry: ChargeEntry, charge: CardCharge, answers: int | None) -> None:
+    async def _merge(self, entry: ChargeEntry, charge: CardCharge, answers: int | None) -> bool:
         order_id, payment_id = entry.order_id, entry.payment_id
         async with self._database.transaction() as connection:
             row = await _lock(connection, order_id, payment_id)
             tries = await read_tries(connection, payment_id)
-            fresh = row.revision == entry.revision
+            fresh: bool = row.revision == entry.revision
             change = change_of(booked_charge(row), tries, charge, answers=answers, fresh=fresh)
             if change is None:
-                return
+                return fresh
             booked, card_try = change.booked, change.try_after
             values: dict[str, Any] = {
                 **_this(order_id, payment_id),
@@ -264,13 +265,14 @@ class PostgresPaymentLedger:
             }
             if change.said is None:
                 await connection.execute(_RECORD, values)
-                return
+                return fresh
             values |= _line(order_id, change.said)
             if card_try is None:
                 await connection.execute(_RECORD_LINE, values)
-                return
+                return fresh
             to = {"try_to": card_try.state, "try_code": card_try.decline_code}
             await connection.execute(_RECORD_TRY, values | to | {"of_number": card_try.number})
+            return fresh
 
     async def end_try(
         self,

@@ -16,6 +16,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    column,
     delete,
     exists,
     func,
@@ -23,9 +24,10 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
-from sqlalchemy.dialects.postgresql import array, insert
+from sqlalchemy.dialects.postgresql import JSONB, array, insert
 
 from durable_orders.domain.lifecycle import Decision, Status
 from durable_orders.domain.ports import ChargeState
@@ -52,7 +54,6 @@ from durable_orders.store.tables import (
     payment_tries,
     payments,
     webhook_events,
-    whole_history,
 )
 
 _UNDELIVERED = webhook_events.c.ended_at.is_(None)
@@ -72,6 +73,13 @@ _BOOKED: Final = (
         payment_tries.c.state == ChargeState.OPEN.value,
     )
     .label("is_being_tried"),
+    # Asked of orders under way: their histories are in no archive.
+    exists()
+    .where(
+        order_history.c.order_id == payments.c.order_id,
+        order_history.c.event == f"order_{Status.AWAITING_PAYMENT}",
+    )
+    .label("has_waited"),
 )
 _LOOK: Final = (
     select(*_BOOKED)
@@ -172,18 +180,21 @@ _SENT: Final = (
     .where(order_history.c.event.endswith(_MAILED, autoescape=True))
     .limit(1)
 )
-#: The same of an archived order.
+_ARCHIVED_LINE: Final = (
+    func.unnest(archived_history.c.events, archived_history.c.details)
+    .table_valued(column("event", Text), column("detail", JSONB), name="line")
+    .render_derived()
+)
+#: The same of an archived order. Not from the view: that would be put together of every archived
+#: line before one is picked by its order.
 _SENT_LONG_AGO: Final = (
-    select(whole_history.c.order_id, whole_history.c.event, whole_history.c.detail)
+    select(archived_history.c.order_id, _ARCHIVED_LINE.c.event, _ARCHIVED_LINE.c.detail)
+    .join_from(archived_history, _ARCHIVED_LINE, true())
     .where(
-        whole_history.c.order_id.in_(
-            select(archived_history.c.order_id).where(
-                archived_history.c.mails.contains(cast(array([bindparam("mail_id")]), ARRAY(Text)))
-            )
-        )
+        archived_history.c.mails.contains(cast(array([bindparam("mail_id")]), ARRAY(Text))),
+        _ARCHIVED_LINE.c.detail["mail"].astext == bindparam("mail_id"),
+        _ARCHIVED_LINE.c.event.endswith(_MAILED, autoescape=True),
     )
-    .where(whole_history.c.detail["mail"].astext == bindparam("mail_id"))
-    .where(whole_history.c.event.endswith(_MAILED, autoescape=True))
     .limit(1)
 )
 
@@ -266,6 +277,7 @@ def _booked(row: Row[Any]) -> BookedPayment:
         ChargeState(row.charge_state),
         is_being_tried=row.is_being_tried,
         is_undone=decision_of(row) is Decision.UNDO,
+        has_waited=row.has_waited,
     )
 
 

@@ -318,6 +318,34 @@ async def test_a_charge_that_the_audit_has_recorded_is_told_to_the_run_that_wait
     assert await signals(books.shop.temporal, order_id) == 1
 
 
+@pytest.mark.parametrize(
+    ("type_", "waited", "state", "status"),
+    [
+        (PAID, ChargeState.NEEDS_CUSTOMER, ChargeState.CAPTURED, Status.PAID),
+        (PAID, ChargeState.PROCESSING, ChargeState.CAPTURED, Status.PAID),
+        (PAID, ChargeState.DECLINED, ChargeState.CAPTURED, Status.PAID),
+        (HELD, ChargeState.NEEDS_CUSTOMER, ChargeState.HELD, Status.HELD),
+    ],
+)
+async def test_a_run_that_has_waited_is_told_although_the_order_has_moved_on(
+    books: Books, post: Post, type_: str, waited: ChargeState, state: ChargeState, status: Status
+) -> None:
+    """By a worker that was frozen, say, and whose answer nobody gets: the run waits still."""
+    order_id = await books.at(waited, Status.AWAITING_PAYMENT)
+    await books.record(order_id, state, status)
+    await send(post, type_, order_id)
+    assert await ending_of(post) == "told"
+    assert await signals(books.shop.temporal, order_id) == 1
+
+
+async def test_a_run_that_has_waited_and_gone_on_is_not_told(books: Books, post: Post) -> None:
+    order_id = await books.at(ChargeState.NEEDS_CUSTOMER, Status.AWAITING_PAYMENT)
+    await books.record(order_id, ChargeState.CAPTURED, Status.PAID, Status.FULFILLED)
+    await send(post, PAID, order_id)
+    assert await ending_of(post) == "already_known"
+    assert await signals(books.shop.temporal, order_id) == 0
+
+
 async def test_an_edge_that_stops_tells_what_it_waits_with(books: Books) -> None:
     order_id = await books.asking()
     async with posting(books.shop, books.database, books.inbox()) as post:

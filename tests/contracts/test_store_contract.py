@@ -1173,8 +1173,13 @@ async def test_an_order_cannot_end_as_what_does_not_follow(store: Store) -> None
 async def test_a_charge_and_the_status_it_leads_to_are_recorded_at_once(store: Store) -> None:
     order = await store.placed()
     entry = await announce(store.ledger, order)
-    for _ in range(2):
+    newest = [
         await store.ledger.record(entry, captured(order), answers=1, leads_to=Status.PAID)
+        for _ in range(2)
+    ]
+    assert newest == [True, False]
+    again = await found(store, order)
+    assert await store.ledger.record(again, captured(order), leads_to=Status.PAID)
     assert (await store.orders.get(order.id)).status is Status.PAID
     assert await store.events_of(order) == [
         "order_placed",

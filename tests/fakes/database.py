@@ -323,8 +323,8 @@ class InMemoryPaymentLedger(Scripted):
         *,
         answers: int | None = None,
         leads_to: Status | None = None,
-    ) -> None:
-        await self._play("record", lambda: self._record(entry, charge, answers, leads_to))
+    ) -> bool:
+        return await self._play("record", lambda: self._record(entry, charge, answers, leads_to))
 
     async def end_try(
         self,
@@ -392,13 +392,14 @@ class InMemoryPaymentLedger(Scripted):
         charge: CardCharge,
         answers: int | None,
         leads_to: Status | None,
-    ) -> None:
-        self._merge(entry, charge, answers)
+    ) -> bool:
+        is_newest = self._merge(entry, charge, answers)
         if leads_to is not None:
             row = self._database.row(entry.order_id)
             row.move(leads_to, None, self._database.clock())
+        return is_newest
 
-    def _merge(self, entry: ChargeEntry, charge: CardCharge, answers: int | None) -> None:
+    def _merge(self, entry: ChargeEntry, charge: CardCharge, answers: int | None) -> bool:
         row, payment = self._charged(entry.order_id, entry.payment_id)
         if payment.payment_id != charge.payment_id:
             raise RefusedError(f"order {entry.order_id} is charged as {payment.payment_id}")
@@ -413,7 +414,7 @@ class InMemoryPaymentLedger(Scripted):
         after = merge_try(tried, charge) if tried else None
         moved = after is not None and after != tried
         if booked == known and not moved:
-            return
+            return fresh
         payment.booked = booked
         payment.revision += 1
         if after is not None and moved:
@@ -422,6 +423,7 @@ class InMemoryPaymentLedger(Scripted):
             self._add_line(row, after.state, code, newest_charge, number=after.number)
         elif replace(booked, captured=known.captured, refunded=known.refunded) != known:
             self._add_line(row, booked.state, booked.decline_code, booked.latest_charge)
+        return fresh
 
     def _end_try(
         self,

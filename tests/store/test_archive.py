@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from durable_orders.domain.disputes.dispute import (
@@ -142,6 +143,34 @@ async def test_what_became_of_a_mail_of_an_archived_order_is_in_its_history(shop
     last = (await shop.orders.view(order.id)).history[-1]
     assert (last.event, last.detail) == ("confirmation_mail_complained", {"mail": "mail_4"})
     assert await kept(shop, order) == 1
+
+
+async def test_the_mail_of_an_archived_order_is_found_without_reading_the_archive(
+    shop: Shop,
+) -> None:
+    order = await completed(shop)
+    await shop.orders.note(order.id, "confirmation_mailed", NOW, mail="mail_5")
+    await archive(shop)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if statement.lstrip().startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    engine = shop.database.engine
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    failure = MailDeliveryFailure.COMPLAINED
+    assert await PostgresMailLog(shop.database).record_delivery_failure("mail_5", failure, NOW, "")
+    event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plans = [
+            "\n".join((await connection.exec_driver_sql(f"EXPLAIN {one}", values)).scalars())
+            for one, values in asked
+        ]
+    assert "archived_history_mails" in plans[-1]
+    assert not [plan for plan in plans if "Seq Scan" in plan]
 
 
 async def test_an_archived_order_knows_the_statuses_that_it_has_had(shop: Shop) -> None:

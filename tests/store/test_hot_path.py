@@ -193,8 +193,7 @@ def record(
         entry = side.entries[max(0, len(side.entries) - 1 - older)]
         charge = side.charge(state, newest)
         charge = replace(charge, refunded=Money(refunded, PRICE.currency))
-        await side.shop.ledger.record(entry, charge, answers=answers, leads_to=leads_to)
-        return None
+        return await side.shop.ledger.record(entry, charge, answers=answers, leads_to=leads_to)
 
     return step
 

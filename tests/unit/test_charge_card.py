@@ -825,7 +825,7 @@ async def test_what_our_books_have_open_is_in_each_answer_until_it_is_over() -> 
 
 async def test_an_older_look_that_an_audit_records_does_not_keep_the_next_card_out() -> None:
     """The audit has read that the payment is processing; the order has heard since that the bank
-    declined it, and is about to record that.
+    declined it, and is about to record that. It asks again then.
     """
     shop = await Shop.before_try(1)
     await shop.charge(1, THREE_D_SECURE)
@@ -838,7 +838,7 @@ async def test_an_older_look_that_an_audit_records_does_not_keep_the_next_card_o
     await shop.ledger.record(entry, old_look)
     recording.release()
     assert (await checking).kind == "declined"
-    assert (await shop.entry()).tries[-1].state is ChargeState.PROCESSING
+    assert (await shop.entry()).tries[-1].state is ChargeState.DECLINED
 
     assert (await shop.charge(2)).kind == "paid"
 

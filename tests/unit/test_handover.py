@@ -106,6 +106,25 @@ async def test_a_workflow_task_that_is_done_again_asks_nobody_twice(
     assert bank.asked == 1
 
 
+async def test_the_worker_is_kept_open_for_one_whose_activity_was_cut_off(
+    bank: Bank, held: list[asyncio.Task[str]]
+) -> None:
+    """By the loss of its workflow task: the request goes on, and the task is done again."""
+    handover: Handover[str] = Handover(held.append)
+    cut = asyncio.create_task(locally(lambda: handover.run("1001", bank.ask)))
+    await waits(cut)
+    cut.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cut
+    assert [task.done() for task in held] == [False]
+
+    again = asyncio.create_task(locally(lambda: handover.run("1001", bank.ask)))
+    await waits(again)
+    bank.answers.set_result("paid")
+    assert await again == "paid"
+    assert bank.asked == 1
+
+
 async def test_another_try_is_another_request(handover: Handover[str], bank: Bank) -> None:
     await hand_over(handover, bank)
     bank.answers.set_result("paid")

@@ -21,8 +21,10 @@ UNPAID = (Status.PLACED, Status.AWAITING_APPROVAL, Status.AWAITING_PAYMENT)
 
 #: Everything that the books can say of a payment and its order.
 EVERY = [
-    BookedPayment(status, state, is_being_tried=tried, is_undone=undone or status in CLOSED_EARLY)
-    for status, state, tried, undone in product(Status, ChargeState, (False, True), (False, True))
+    BookedPayment(status, state, tried, undone or status in CLOSED_EARLY, waited)
+    for status, state, tried, undone, waited in product(
+        Status, ChargeState, (False, True), (False, True), (False, True)
+    )
 ]
 
 
@@ -89,6 +91,25 @@ def test_what_the_books_do_not_hold_is_told_at_once(
 ) -> None:
     booked = BookedPayment(status, state, is_undone=status in CLOSED_EARLY)
     assert novelty_of(change, booked) is Novelty.NEW
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "state"),
+    [
+        (PaymentChange.PAID, Status.PAID, ChargeState.CAPTURED),
+        (PaymentChange.HELD, Status.PAID, ChargeState.CAPTURED),
+        (PaymentChange.HELD, Status.HELD, ChargeState.HELD),
+    ],
+)
+def test_money_that_an_order_has_waited_for_is_told_until_the_run_has_gone_on(
+    change: PaymentChange, status: Status, state: ChargeState
+) -> None:
+    assert novelty_of(change, BookedPayment(status, state, has_waited=True)) is Novelty.NEW
+    gone_on = BookedPayment(Status.FULFILLED, ChargeState.CAPTURED, has_waited=True)
+    assert novelty_of(change, gone_on) is Novelty.KNOWN
+    for nothing in (PaymentChange.DECLINED, PaymentChange.REQUIRES_ACTION):
+        known = BookedPayment(status, state, has_waited=True)
+        assert novelty_of(nothing, known) is Novelty.KNOWN
 
 
 @pytest.mark.parametrize("change", [PaymentChange.DECLINED, PaymentChange.REQUIRES_ACTION])

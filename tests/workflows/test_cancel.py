@@ -22,7 +22,7 @@ from durable_orders.domain.ids import TASK_QUEUE, workflow_id
 from durable_orders.domain.lifecycle import Status, StopReason
 from durable_orders.domain.ports import NoAnswerError
 from tests.support.eventually import eventually
-from tests.workflows.conftest import TOTAL, Shop
+from tests.workflows.conftest import TOTAL, Shop, events
 from workflows.order import OrderWorkflow
 
 Handle = WorkflowHandle[OrderWorkflow, Outcome]
@@ -214,6 +214,12 @@ async def test_a_cancel_that_overtakes_a_lost_workflow_task_finds_the_order_kept
     await gate.entered()
     await shop.inventory.commit(handle.id.removeprefix("order-"))
     cancelling = asyncio.create_task(handle.execute_update(OrderWorkflow.cancel, CancelRequest()))
+
+    async def accepted() -> bool:  # else it may come when the run closes, which answers nobody
+        told = events(await handle.fetch_history())
+        return "WORKFLOW_EXECUTION_UPDATE_ACCEPTED" in told
+
+    await eventually(accepted)
     await handle.signal(OrderWorkflow.cancel_order)
     gate.release()
     outcome = await shop.check(await handle.result())
