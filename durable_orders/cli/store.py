@@ -250,4 +250,4 @@ def _with_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> 
     except MigrationNeededError as error:
         stop(UNREACHABLE, str(error), f"{PROGRAM} store migrate")
     except ProviderError as error:
-        stop(UNREACHABLE, str(error) + DATABASE_HINT)
+        stop(UNREACHABLE, " ".join(str(error).split()) + DATABASE_HINT)

@@ -55,7 +55,7 @@ async def connect(
     profile: ClientConfigProfile | None = None,
     *,
     patience: timedelta | None = timedelta(0),
-    longest_try: timedelta = timedelta(seconds=10),
+    connect_timeout: timedelta = timedelta(seconds=10),
     **options: Any,
 ) -> Client:
     """Return a Temporal client that encodes messages as the workflows do.
@@ -63,7 +63,7 @@ async def connect(
     ``profile``: how to reach Temporal; left out, what ``TEMPORAL_*`` in the environment says.
     Tries again for ``patience`` (None: for ever), a log line per try; raises ``UnreachableError``
     then, and at once when the server answers but refuses (a wrong API key or namespace). A try is
-    given up after ``longest_try``: a host that answers nothing at all (a firewall drops what is
+    given up after ``connect_timeout``: a host that answers nothing at all (a firewall drops what is
     sent, say) would be waited for by the kernel for more than two minutes.
     """
     profile = profile or ClientConfigProfile.load()
@@ -75,7 +75,7 @@ async def connect(
     started, pause = loop.time(), 0.25
     while True:
         try:
-            async with asyncio.timeout(longest_try.total_seconds()):
+            async with asyncio.timeout(connect_timeout.total_seconds()):
                 return await Client.connect(
                     **config,
                     data_converter=DATA_CONVERTER,

@@ -59,12 +59,12 @@ async def test_what_the_server_answers_is_not_an_unreachable_temporal() -> None:
 
 
 async def why_not(
-    address: str, *, tls: bool = False, longest_try: timedelta = timedelta(seconds=60)
+    address: str, *, tls: bool = False, connect_timeout: timedelta = timedelta(seconds=60)
 ) -> str:
     """The reason in the sentence about this address, without what to do."""
     profile = ClientConfigProfile(address=address, tls=ClientConfigTLS() if tls else None)
     with pytest.raises(UnreachableError) as refused:
-        await connect(profile, longest_try=longest_try)
+        await connect(profile, connect_timeout=connect_timeout)
     sentence = str(refused.value)
     assert sentence.startswith(f"Temporal does not answer at {address} (")
     return sentence.removeprefix(f"Temporal does not answer at {address} (").partition("). ")[0]
@@ -113,6 +113,6 @@ async def test_a_host_that_answers_nothing_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         assert (
-            await why_not(address, tls=True, longest_try=timedelta(seconds=0.2))
+            await why_not(address, tls=True, connect_timeout=timedelta(seconds=0.2))
             == "no answer in time"
         )

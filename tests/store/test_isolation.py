@@ -6,25 +6,16 @@ of their own statements has to see what others have committed while it waited fo
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import make_url
 
-from durable_orders.domain.activity_messages import (
-    AlreadyFulfilled,
-    OrderUndone,
-    Reserved,
-    StockCommitted,
-    UndoBegun,
-)
-from durable_orders.domain.lifecycle import Status
 from durable_orders.domain.ports import LockedOutError
 from durable_orders.store.database import connect
-from tests.store.shop import Shop, Stock
-from tests.store.test_hot_path import CANCELLED, STEPS, at_once, placed
+from tests.store import test_hot_path
+from tests.store.shop import Shop
 from tests.support.pooler import needs_pgbouncer, running_pooler
 from tests.support.servers import Postgres
 
@@ -50,30 +41,23 @@ async def strict(strict_url: str) -> AsyncIterator[Shop]:
     await database.close()
 
 
-async def test_the_last_piece_goes_to_one_of_many(strict: Shop) -> None:
-    sku = await strict.stocked(3)
-    orders = [await strict.placed((sku, 1)) for _ in range(20)]
-    answers = await asyncio.gather(*(strict.inventory.begin(one.id, "run-1") for one in orders))
-    assert sum(stock == Reserved() for _, stock in answers) == 3
-    assert await strict.stock_of(sku) == Stock(on_hand=3, reserved=3)
-
-
-async def test_one_try_is_announced_by_two_workers_once(strict: Shop) -> None:
-    for _ in range(10):
-        side = await placed(strict)
-        one, other = await at_once(STEPS["announce"](side), STEPS["announce"](side))
-        assert one == other
-
-
-async def test_an_order_is_kept_or_undone_and_never_both(strict: Shop) -> None:
-    for _ in range(10):
-        side = await placed(strict)
-        for step in ("begin", "announce", "record captured"):
-            await STEPS[step](side)
-        committed, undone = await at_once(STEPS["commit"](side), STEPS["undo"](side))
-        kept = StockCommitted(Status.COMPLETED), AlreadyFulfilled()
-        given_up = OrderUndone(CANCELLED), UndoBegun(CANCELLED, charged=True, handed_over=True)
-        assert (committed, undone) in (kept, given_up)
+@pytest.mark.parametrize(
+    "race",
+    [
+        test_hot_path.test_the_last_piece_goes_to_one_of_many,
+        test_hot_path.test_orders_over_the_same_products_in_opposite_order_do_not_deadlock,
+        test_hot_path.test_an_order_that_is_undone_at_the_same_time_is_reserved_before_or_not,
+        test_hot_path.test_a_try_is_announced_before_its_order_is_closed_or_not,
+        test_hot_path.test_one_try_is_announced_by_two_workers_once,
+        test_hot_path.test_two_reports_at_once_are_both_recorded,
+        test_hot_path.test_an_order_is_kept_or_undone_and_never_both,
+    ],
+    ids=lambda race: race.__name__.removeprefix("test_"),
+)
+async def test_races_end_as_they_do_with_our_level(
+    strict: Shop, race: Callable[[Shop], Awaitable[None]]
+) -> None:
+    await race(strict)
 
 
 @needs_pgbouncer

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from temporalio import activity
@@ -69,6 +70,15 @@ async def waits(task: asyncio.Task[str]) -> None:
     assert not task.done()
 
 
+async def joins(again: Coroutine[Any, Any, str], bank: Bank) -> None:
+    """See that it hears the answer to the only request."""
+    waiting = asyncio.create_task(again)
+    await waits(waiting)
+    bank.answers.set_result("paid")
+    assert await waiting == "paid"
+    assert bank.asked == 1
+
+
 async def hand_over(handover: Handover[str], bank: Bank) -> None:
     with pytest.raises(ApplicationError) as raised:
         await locally(lambda: handover.run("1001", bank.ask))
@@ -88,22 +98,14 @@ async def test_the_normal_activity_hears_the_answer_of_the_same_request(
 ) -> None:
     await hand_over(handover, bank)
     assert [task.done() for task in held] == [False]
-    waiting = asyncio.create_task(normally(lambda: handover.run("1001", bank.ask)))
-    await waits(waiting)
-    bank.answers.set_result("paid")
-    assert await waiting == "paid"
-    assert bank.asked == 1
+    await joins(normally(lambda: handover.run("1001", bank.ask)), bank)
 
 
 async def test_a_workflow_task_that_is_done_again_asks_nobody_twice(
     handover: Handover[str], bank: Bank
 ) -> None:
     await hand_over(handover, bank)
-    again = asyncio.create_task(locally(lambda: handover.run("1001", bank.ask)))
-    await waits(again)
-    bank.answers.set_result("paid")
-    assert await again == "paid"
-    assert bank.asked == 1
+    await joins(locally(lambda: handover.run("1001", bank.ask)), bank)
 
 
 async def test_the_worker_is_kept_open_for_one_whose_activity_was_cut_off(
@@ -118,11 +120,7 @@ async def test_the_worker_is_kept_open_for_one_whose_activity_was_cut_off(
         await cut
     assert [task.done() for task in held] == [False]
 
-    again = asyncio.create_task(locally(lambda: handover.run("1001", bank.ask)))
-    await waits(again)
-    bank.answers.set_result("paid")
-    assert await again == "paid"
-    assert bank.asked == 1
+    await joins(locally(lambda: handover.run("1001", bank.ask)), bank)
 
 
 async def test_another_try_is_another_request(handover: Handover[str], bank: Bank) -> None:

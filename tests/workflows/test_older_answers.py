@@ -23,11 +23,6 @@ from tests.workflows.test_replay import Handle
 from tests.workflows.test_waiting import DECLINED, THREE_D_SECURE
 from workflows.order import OrderWorkflow
 
-
-def other_worker(shop: Shop) -> PaymentActivities:
-    return PaymentActivities(shop.cards, shop.ledger, shop.book, shop.refunds)
-
-
 CARDS = [PROCESSING, THREE_D_SECURE, DECLINED]
 
 
@@ -46,9 +41,9 @@ async def older(shop: Shop, card: str) -> tuple[Handle, BlockedCall]:
         shop.cards.confirm_in_browser(charge.payment_id)
     else:
         shop.cards.authenticate(charge.payment_id)
-    other = PaymentActivities(shop.cards, shop.ledger, shop.book, shop.refunds)
+    other_worker = PaymentActivities(shop.cards, shop.ledger, shop.book, shop.refunds)
     hold = shop.terms.capture is CaptureMethod.AT_FULFILLMENT
-    newer = await other.charge_card(ChargeRequest(order_id, 1, hold=hold))
+    newer = await other_worker.charge_card(ChargeRequest(order_id, 1, hold=hold))
     assert newer.kind == ("held" if hold else "paid")
     return handle, answer
 
